@@ -1,0 +1,144 @@
+/* The seam between the program and what computes: one table of functions per backend.
+ *
+ * src/cpu/ is compiled in; other backends are loaded as plug-ins that give the same table. Callers use the op_*
+ * functions of ops.h, which check shapes and dtypes once; a backend may assume what they have checked.
+ *
+ *   (1) Work is put on streams and runs in order on each: ops on STREAM_COMPUTE, collectives on STREAM_COMM, copies to
+ *       and from the host on the stream named. The CPU computes and copies at once and sends in the background.
+ *   (2) An event recorded on a stream is complete when everything put there before is; stream_wait makes later work
+ *       of a stream (for the CPU: the caller) wait for it.
+ *   (3) After reserve() no op allocates. reserve() gets the largest shapes that will ever be asked for.
+ *   (4) Every op gives the same bits for the same inputs, whatever the number of threads: sums over tokens run in
+ *       fixed blocks, and there are no atomics.
+ *   (5) Collectives are elementwise sums or copies in place; counts are elements. Groups are comm.h's. */
+#ifndef RANKWISE_BACKEND_H
+#define RANKWISE_BACKEND_H
+#include "tensor.h"
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+enum { BACKEND_VERSION = 1 };
+enum stream { STREAM_COMPUTE, STREAM_COMM, STREAM_COPY, N_STREAMS };
+enum norm_kind { NORM_RMS, NORM_LAYER };
+enum { N_EVENTS = 256 };
+
+struct group; /* comm.h */
+struct device;
+
+/* One matrix product that will be asked for: out (m, n) = op(a) op(b), inner size k. "rows" dimensions that follow
+ * the number of tokens are given by which of m or k that is. Used to make library primitives before step 0. */
+struct gemm_shape {
+    enum dtype in, out;
+    int64_t m, n, k;
+    bool transpose_a, transpose_b, bias, add;
+    enum { GEMM_FIXED, GEMM_M_IS_TOKENS, GEMM_K_IS_TOKENS, GEMM_M_IS_ROWS, GEMM_K_IS_ROWS } varies;
+};
+
+/* The largest of everything. tokens: of a micro-batch; rows: read rows of one. */
+struct op_limits {
+    int64_t tokens, rows;
+    int64_t width;  /* the widest row of any per-token tensor */
+    int64_t vocabulary;
+    int n_heads, n_kv_heads, head_dim;
+    const struct gemm_shape *gemm; /* not owned */
+    int n_gemm;
+};
+
+/* Attention over a forest: query row i stands at forest index query[i] (ascending; NULL: i itself) and sees key j iff
+ * key_offset + j <= query[i] && query[i] < reach[j]. Softmax of scale * q.k over the visible keys; every query sees at
+ * least itself. Query head h uses kv head h / (n_heads / n_kv_heads). */
+struct attention {
+    struct heads q, k, v, out;
+    float *lse;           /* (q.rows, n_heads): log of the sum of exponentials */
+    const int32_t *query; /* (q.rows) or NULL */
+    const int32_t *reach; /* (k.rows): one past the last forest index that may look at the key */
+    int64_t key_offset;   /* forest index of key 0 */
+    float scale;
+};
+
+struct adamw {
+    float lr, beta1, beta2, eps, decay; /* decay is multiplied by lr: decoupled (Loshchilov and Hutter, 2019) */
+    float correction1, correction2;     /* 1 - beta1^t, 1 - beta2^t */
+    float gradient_scale;               /* clipping: the gradient is multiplied by it first */
+};
+
+struct backend {
+    int version;      /* BACKEND_VERSION */
+    const char *name; /* "cpu", "cuda" */
+
+    /* NULL with error_text() if the device cannot be had. `threads` 0: all that are allowed. */
+    struct device *(*open)(int local_rank, int threads);
+    void (*close)(struct device *dev);
+    void (*describe)(struct device *dev, char *out, size_t room);
+
+    void *(*alloc)(struct device *dev, size_t bytes); /* zeroed; dies when there is none */
+    void (*release)(struct device *dev, void *memory);
+    void (*copy_in)(struct device *dev, void *to, const void *from, size_t bytes, enum stream stream);
+    void (*copy_out)(struct device *dev, void *to, const void *from, size_t bytes, enum stream stream);
+    void (*copy)(struct device *dev, void *to, const void *from, size_t bytes, enum stream stream);
+    void (*zero)(struct device *dev, void *memory, size_t bytes, enum stream stream);
+    void (*event_record)(struct device *dev, int event, enum stream stream); /* event < N_EVENTS */
+    void (*stream_wait)(struct device *dev, enum stream stream, int event);
+    void (*synchronize)(struct device *dev, enum stream stream);
+    void (*progress)(struct device *dev); /* lets communication go on; cheap, called between ops */
+
+    size_t (*reserve_bytes)(struct device *dev, const struct op_limits *limits);
+    void (*reserve)(struct device *dev, const struct op_limits *limits);
+
+    /* The ops: see ops.h for what each computes. */
+    void (*gemm)(struct device *dev, struct tensor out, struct tensor a, bool transpose_a, struct tensor b,
+                 bool transpose_b, const struct tensor *bias, const struct tensor *add);
+    void (*column_sum)(struct device *dev, float *out, struct tensor in);
+    void (*cast)(struct device *dev, struct tensor out, struct tensor in);
+    void (*norm_forward)(struct device *dev, enum norm_kind kind, struct tensor out, float *stats, struct tensor in,
+                         struct tensor weight, const struct tensor *bias, float eps);
+    void (*norm_backward)(struct device *dev, enum norm_kind kind, struct tensor din, float *dweight, float *dbias,
+                          struct tensor dout, struct tensor in, struct tensor weight, const float *stats);
+    void (*head_norm_forward)(struct device *dev, struct heads out, float *stats, struct heads in,
+                              struct tensor weight, float eps);
+    void (*head_norm_backward)(struct device *dev, struct heads din, float *dweight, struct heads dout,
+                               struct heads in, struct tensor weight, const float *stats);
+    void (*rope_table)(struct device *dev, float *table, const int32_t *position, int64_t rows,
+                       const float *inverse_frequency, int n_pairs, float magnitude);
+    void (*rope)(struct device *dev, struct heads out, struct heads in, const float *table, int n_pairs,
+                 bool backward);
+    void (*swiglu_forward)(struct device *dev, struct tensor out, struct tensor gate_up);
+    void (*swiglu_backward)(struct device *dev, struct tensor dgate_up, struct tensor dout, struct tensor gate_up);
+    void (*gelu_forward)(struct device *dev, struct tensor out, struct tensor in);
+    void (*gelu_backward)(struct device *dev, struct tensor din, struct tensor dout, struct tensor in);
+    void (*attention_forward)(struct device *dev, const struct attention *a);
+    void (*attention_backward)(struct device *dev, struct heads dq, struct heads dk, struct heads dv,
+                               struct heads dout, const struct attention *a);
+    void (*embed_forward)(struct device *dev, struct tensor out, struct tensor weight, const int32_t *token);
+    void (*embed_backward)(struct device *dev, float *dweight, struct tensor dout, const int32_t *token,
+                           const int32_t *order);
+    void (*gather_rows)(struct device *dev, struct tensor out, struct tensor in, const int32_t *index);
+    void (*scatter_add_rows)(struct device *dev, struct tensor out, struct tensor in, const int32_t *index);
+    void (*head_forward)(struct device *dev, float *score, struct tensor in, const float *weight);
+    void (*head_backward)(struct device *dev, struct tensor din, float *dweight, const float *dscore,
+                          struct tensor in, const float *weight);
+    void (*square_norm)(struct device *dev, double *out, const float *in, int64_t n);
+    void (*adamw)(struct device *dev, struct tensor weight, float *master, float *moment1, float *moment2,
+                  float *gradient, int64_t n, const struct adamw *how);
+    void (*bradley_terry)(struct device *dev, float *dscore, double *tally, const float *score,
+                          const int32_t *chosen, const int32_t *rejected, const float *margin, const float *weight,
+                          int64_t n, float scale);
+
+    /* Collectives, put on STREAM_COMM. Group of size 1: nothing to do. */
+    void (*all_gather)(struct device *dev, const struct group *group, void *data, int64_t count, enum dtype dtype);
+    void (*reduce_scatter)(struct device *dev, const struct group *group, float *out, const float *in, int64_t count);
+    void (*all_reduce)(struct device *dev, const struct group *group, float *data, int64_t count);
+};
+
+/* Every backend's device begins with this. */
+struct device {
+    const struct backend *backend;
+};
+
+extern const struct backend cpu_backend;
+
+#ifdef __cplusplus
+}
+#endif
+#endif

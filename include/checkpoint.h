@@ -1,0 +1,74 @@
+/* Checkpoints: a directory step_000200/ of HDF5 files, whole or not there.
+ *
+ *   (1) Written as step_000200.tmp/, every file fsynced, end marks verified, renamed, the parent fsynced. A directory
+ *       without .tmp is whole. A failure (a full disk) leaves former checkpoints untouched and is an agreed -1.
+ *   (2) part_0000.h5 .. by writer ranks (checkpoint.writers per run; 0: one per node); the other ranks send them their
+ *       slices in bounded pieces. state.h5 by rank 0: resolved configuration, config.json, cursor, optimizer counters,
+ *       tallies, contract, tokenizer files, parameter table, where each slice lies, a checksum of every dataset, code
+ *       revision. docs/checkpoint.md lists the datasets.
+ *   (3) Slices carry their element ranges and are found by tensor name, so any number of ranks at any stage loads it.
+ *   (4) What is loaded is checked against its checksum before it is used. */
+#ifndef RANKWISE_CHECKPOINT_H
+#define RANKWISE_CHECKPOINT_H
+#include "config.h"
+#include "contract.h"
+#include "optimizer.h"
+#include "plan.h"
+
+enum { CHECKPOINT_FORMAT = 1 };
+
+/* What a run needs besides weights and moments to go on. */
+struct run_state {
+    int64_t step;                /* training steps done */
+    int64_t updates, skipped;
+    int skipped_in_a_row;
+    struct plan_cursor cursor;
+    int64_t episodes;            /* pairs seen */
+    bool finished;               /* the run reached its end */
+};
+
+/* What a checkpoint carries beside tensors; all borrowed. */
+struct checkpoint_extra {
+    const char *config;          /* config_text */
+    const char *arch_json;       /* the model's config.json */
+    const struct contract *contract; /* may be NULL */
+    const struct tokenizer_file *file;
+    int n_files;
+};
+
+/* Writes <directory>/step_%06d. Collective over place->data; agreed. Removes old ones beyond keep (0: keep all). */
+int checkpoint_save(const char *directory, struct zero *z, const struct parameters *table,
+                    const struct placement *place, const struct run_state *state,
+                    const struct checkpoint_extra *extra, int writers, int keep);
+
+/* The newest whole checkpoint of a directory: its path (mem_free), or NULL when there is none. */
+char *checkpoint_newest(const char *directory);
+
+/* An open checkpoint, for reading: no MPI, used by resume, eval, export, score and inspect. */
+struct checkpoint {
+    char *path;
+    struct run_state state;
+    char *config, *arch_json, *revision, *written_at;
+    struct contract contract;
+    struct tokenizer_file *file; /* owned copies */
+    int n_files;
+    struct checkpoint_tensor *tensor; /* (n_tensors) */
+    int n_tensors;
+    struct checkpoint_piece *piece; /* (n_pieces): private */
+    int n_pieces;
+    void *handle; /* the open part files; private */
+};
+struct checkpoint_tensor {
+    char *name;
+    int n_dims;
+    int64_t rows, cols, count;
+};
+enum checkpoint_kind { CHECKPOINT_MASTER, CHECKPOINT_MOMENT1, CHECKPOINT_MOMENT2 };
+int checkpoint_open(struct checkpoint *c, const char *path);
+void checkpoint_close(struct checkpoint *c);
+int checkpoint_read(struct checkpoint *c, enum checkpoint_kind kind, const char *tensor, int64_t first, int64_t count,
+                    float *out);
+
+/* Loads masters (and moments when `moments`) into z's owned slices, then publishes. Collective; agreed. */
+int checkpoint_load(struct checkpoint *c, struct zero *z, const struct placement *place, bool moments);
+#endif

@@ -1,0 +1,38 @@
+/* Subcommands: each takes its own arguments (argv[0] is its name), prints usage of at most 20 lines on "--help" to
+ * stdout, and returns the exit code. main.c lists them; results go to stdout, everything else to stderr. */
+#ifndef RANKWISE_COMMAND_H
+#define RANKWISE_COMMAND_H
+#include "base.h"
+
+struct command {
+    const char *name, *summary;
+    int (*run)(int argc, char **argv);
+};
+
+/* Finds and runs argv[1]; "help [name]", "--help" and "--version" are answered here. Unknown: nearest name, exit 2.
+ * Checks stdout last: a result that could not be written is an error. */
+int command_main(const char *program, const char *about, const struct command *commands, int n_commands, int argc,
+                 char **argv);
+
+/* Splits arguments as every subcommand does: options "--name value" or "--name=value" or flags that are in `option`,
+ * overrides "path=value" with a dot before the "=", the rest positional; "--" ends options. Unknown option: error with
+ * the nearest name. Returns EXIT_MISUSE with error_text(), or 0. Arrays are borrowed from argv, to be freed with
+ * arguments_free. */
+struct option {
+    const char *name;    /* without "--" */
+    bool takes_value;
+    const char *value;   /* set: the last given, or NULL; flags: "" when given */
+};
+struct arguments {
+    const char **positional, **overrides;
+    int n_positional, n_overrides;
+};
+int arguments_parse(struct arguments *out, struct option *option, int n_options, int argc, char **argv);
+void arguments_free(struct arguments *arguments);
+
+int train_command(int argc, char **argv);
+int export_command(int argc, char **argv);
+int score_command(int argc, char **argv);
+int plan_command(int argc, char **argv);
+int doctor_command(int argc, char **argv);
+#endif

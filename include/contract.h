@@ -1,0 +1,46 @@
+/* The score contract: everything that decides which number a text gets, as one JSON text that travels from shard to
+ * checkpoint to exported model and is compared whenever two of them meet.
+ *
+ *   tokenizer   identity: what it does, not how its file is written (tokenizer_identity)
+ *   special     special and added tokens, content -> id: compared one by one; one side may have more
+ *   template    its name and text
+ *   bos, eos    the rule ("none", "append_unless_there") and the token
+ *   position    where the score is read: "last_token"
+ *   max_length, truncate
+ *   precision   of the golden scores; another precision is no reason to refuse
+ *   golden      eight (text, ids, score) vectors; score null until a model is there */
+#ifndef RANKWISE_CONTRACT_H
+#define RANKWISE_CONTRACT_H
+#include <jansson.h>
+#include "tokenizer.h"
+
+struct contract {
+    json_t *json; /* owned; a zeroed struct is "no contract" */
+};
+
+struct contract_options {
+    const char *template_name, *template_text; /* text: the Jinja source, or "" for built-in ones */
+    const char *truncate;                      /* "right", "left", "drop", "error" */
+    int64_t max_length;
+};
+
+/* Encodes the golden texts. */
+int contract_make(struct contract *contract, const struct tokenizer *tokenizer, const struct contract_options *how);
+int contract_parse(struct contract *contract, const char *json, size_t length);
+char *contract_text(const struct contract *contract); /* mem_free */
+void contract_copy(struct contract *to, const struct contract *from);
+void contract_free(struct contract *contract);
+
+/* 0 when both would give a text the same ids and read the score at the same place; else -1 with error_text() that says
+ * which part differs, what was expected (a, named a_name) and what was found (b). */
+int contract_compare(const struct contract *a, const char *a_name, const struct contract *b, const char *b_name);
+
+/* The golden vectors. */
+enum { CONTRACT_N_GOLDEN = 8 };
+int contract_golden_ids(const struct contract *contract, int k, const int32_t **ids, int64_t *n); /* mem-owned by caller: mem_free((void *)*ids) */
+int contract_set_scores(struct contract *contract, const char *precision, const double score[CONTRACT_N_GOLDEN]);
+/* 0 when scores are there and each differs by at most tolerance of the contract's precision (F32 1e-4, BF16 5e-2). */
+int contract_check_scores(const struct contract *contract, const char *precision,
+                          const double score[CONTRACT_N_GOLDEN]);
+bool contract_has_scores(const struct contract *contract);
+#endif

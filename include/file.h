@@ -1,0 +1,37 @@
+/* Whole files, paths and atomic replacement.
+ *
+ * Readers return -1 with error_text() that names the path. A file is replaced by write to "<path>.tmp", fsync, rename,
+ * fsync of the directory, so that a reader sees the former one or the new one, never a part. */
+#ifndef RANKWISE_FILE_H
+#define RANKWISE_FILE_H
+#include "memory.h"
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+/* Appends the file's bytes to out (ceiling in bytes; larger is an error). */
+int file_read(const char *path, size_t ceiling, struct buffer *out);
+int file_replace(const char *path, const void *data, size_t length);
+
+bool file_exists(const char *path);
+bool file_is_directory(const char *path);
+
+/* Makes the directory and its parents; an existing one is fine. */
+int file_make_directory(const char *path);
+
+/* Removes a directory tree, or a file; a missing one is fine. */
+int file_remove_tree(const char *path);
+
+/* fsync of a file or directory by its path. */
+int file_sync(const char *path);
+
+/* "<directory>/<name>"; the caller frees it with mem_free. */
+char *file_join(const char *directory, const char *name);
+
+/* Calls visit for each entry but "." and "..", sorted by name, until it returns non-zero, which is then returned. */
+int file_list(const char *directory, int (*visit)(void *self, const char *name), void *self);
+
+#ifdef __cplusplus
+}
+#endif
+#endif

@@ -1,0 +1,43 @@
+/* A model opened for eval, export or score: from a run directory (its newest whole checkpoint), a checkpoint, or a
+ * Hugging Face directory. One way in, so that they all see the same configuration, tokenizer and contract. */
+#ifndef RANKWISE_OPENED_H
+#define RANKWISE_OPENED_H
+#include "checkpoint.h"
+#include "model.h"
+#include "safetensors.h"
+#include "template.h"
+
+struct opened {
+    char *path;                 /* what was opened in the end */
+    bool is_checkpoint;
+    struct config config;       /* the run's, or defaults, with the overrides */
+    struct arch arch;
+    struct parameters table;
+    struct checkpoint checkpoint;
+    struct safetensors tensors;
+    struct tokenizer *tokenizer;
+    struct contract contract;   /* an HF directory without one: made for `text`, cut on the right at 1024 tokens */
+    struct template template;
+    /* device side, after opened_start */
+    struct placement place;
+    struct device *dev;
+    struct zero *z;
+    struct model *model;
+    struct forest forest;
+    int64_t max_tokens;
+};
+
+/* Resolves and reads everything but weights. Collective; agreed. */
+int opened_open(struct opened *o, const char *path, const char *const *overrides, int n_overrides);
+/* Opens the device, loads the weights, makes a model for scoring micro-batches of up to max_tokens tokens and max_rows
+ * sequences (train = false). Collective; agreed. */
+int opened_start(struct opened *o, int64_t max_tokens, int64_t max_rows);
+void opened_close(struct opened *o);
+
+/* Scores sequences (each within max_tokens; cut into micro-batches here), on this rank alone at stages 0 to 2.
+ * score[n] on the host. The order of the calls does not matter beyond 1e-6 (fp32). */
+void opened_score(struct opened *o, int64_t n, const int32_t *const *sequence, const int32_t *length, float *score);
+
+/* The parameter source of what was opened. */
+struct parameter_source opened_source(struct opened *o);
+#endif

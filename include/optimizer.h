@@ -1,0 +1,34 @@
+/* AdamW on the owned slices, with clipping by the global norm; and the learning-rate schedules.
+ *
+ * A step whose gradient norm is not finite is skipped: weights, moments and the update count stay as they are. */
+#ifndef RANKWISE_OPTIMIZER_H
+#define RANKWISE_OPTIMIZER_H
+#include "zero.h"
+
+struct optimizer_options {
+    double lr, beta1, beta2, eps, weight_decay;
+    double clip; /* 0: no clipping */
+};
+
+struct optimizer {
+    struct optimizer_options options;
+    int64_t updates;       /* done: t of Adam's bias correction */
+    int64_t skipped;       /* for non-finite gradients */
+    int skipped_in_a_row;  /* ten stop the run */
+};
+
+/* norm: the global norm of the gradient (before clipping). Returns whether the update was made. */
+bool optimizer_step(struct optimizer *o, struct zero *z, double lr, double norm);
+
+enum schedule_kind { SCHEDULE_COSINE, SCHEDULE_WSD, SCHEDULE_LINEAR, SCHEDULE_CONSTANT };
+struct schedule {
+    enum schedule_kind kind;
+    double lr, min_lr_ratio;
+    int64_t steps;  /* the real number of updates */
+    double warmup;  /* below 1: a share of the steps; from 1 on: a count */
+};
+/* The rate of update `step`, 0 <= step < steps. Warm-up of w updates: lr * (step + 1) / w. Then with p the share of the
+ * rest that is done, from 0: cosine to min_lr_ratio, linear to min_lr_ratio, constant, or wsd: constant, then cosine
+ * over the last tenth of all steps. */
+double schedule_lr(const struct schedule *schedule, int64_t step);
+#endif

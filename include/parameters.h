@@ -1,0 +1,71 @@
+/* The parameter table: the one list that drives initialisation, loading, sharding, decay, checkpoint, export and
+ * inspection. A parameter is found by (unit, role) or by name, never by number.
+ *
+ * Units: 0 the embedding, 1 .. L the blocks, L + 1 the final norm with the head (always fp32). A unit's parameters lie
+ * one after another, in the table's order, without gaps, each row-major as in the safetensors file: so q, k and v are
+ * one matrix of (H + 2K) d rows, and gate and up one of 2F rows. */
+#ifndef RANKWISE_PARAMETERS_H
+#define RANKWISE_PARAMETERS_H
+#include "arch.h"
+
+enum role {
+    ROLE_EMBEDDING,
+    ROLE_NORM1_WEIGHT, ROLE_NORM1_BIAS,
+    ROLE_QKV_WEIGHT, /* NeoX: fused; else the first of the three: q */
+    ROLE_K_WEIGHT, ROLE_V_WEIGHT,
+    ROLE_QKV_BIAS, ROLE_K_BIAS, ROLE_V_BIAS,
+    ROLE_Q_NORM, ROLE_K_NORM,
+    ROLE_OUT_WEIGHT, ROLE_OUT_BIAS,
+    ROLE_NORM2_WEIGHT, ROLE_NORM2_BIAS,
+    ROLE_UP_WEIGHT, /* gated: gate, then ROLE_UP2; else the only one */
+    ROLE_UP2_WEIGHT, ROLE_UP_BIAS, ROLE_UP2_BIAS,
+    ROLE_DOWN_WEIGHT, ROLE_DOWN_BIAS,
+    ROLE_FINAL_NORM_WEIGHT, ROLE_FINAL_NORM_BIAS,
+    ROLE_SCORE, /* (1, D) */
+    N_ROLES
+};
+
+enum init_kind { INIT_NORMAL, INIT_ONE, INIT_ZERO };
+
+struct parameter {
+    char *name;            /* as in the safetensors of <Family>ForSequenceClassification */
+    enum role role;
+    int unit;
+    int64_t offset, count; /* in elements, inside the unit */
+    int64_t rows, cols;    /* a vector: rows = its length, cols = 1, n_dims = 1 */
+    int n_dims;
+    bool decay;            /* matrices: yes; norms and biases: no */
+    enum init_kind init;
+    float init_std;
+    int split_axis;        /* the axis that tensor parallelism would cut: 0, 1, or -1 */
+};
+
+struct unit {
+    int64_t count;                    /* elements, unpadded */
+    int first, end;                   /* its parameters are [first, end) */
+    bool fp32;                        /* stored in fp32 whatever the compute dtype */
+    const struct parameter *by_role[N_ROLES]; /* NULL where the unit has none */
+};
+
+struct parameters {
+    struct parameter *item;
+    int n;
+    struct unit *unit;
+    int n_units;
+};
+
+void parameters_build(struct parameters *table, const struct arch *arch);
+void parameters_free(struct parameters *table);
+const struct parameter *parameters_find(const struct parameters *table, const char *name); /* NULL if there is none */
+int64_t parameters_count(const struct parameters *table);
+
+/* Where the elements of parameters come from: a safetensors directory, a checkpoint, or a seed. read() gives elements
+ * [first, first + count) of p in fp32; -1 with error_text(). Not collective. */
+struct parameter_source {
+    int (*read)(void *self, const struct parameter *p, int64_t first, int64_t count, float *out);
+    void *self;
+};
+
+/* Elements by counter-based random numbers: the same on any rank. head_init: "random" (std 1/sqrt(D+1)) or "zero". */
+void parameters_init(const struct parameter *p, uint64_t seed, int64_t first, int64_t count, float *out);
+#endif

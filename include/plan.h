@@ -1,0 +1,74 @@
+/* The plan: which groups make up a step, which rank computes them, in which micro-batches.
+ *
+ * A pure function of (seed, epoch, index) and of the length index, the same on every rank without communication:
+ *   (1) the order of an epoch is a seeded permutation of all groups (or the stored order), independent of ranks,
+ *       micro-batch size and nodes;
+ *   (2) a step takes the next `groups` groups; the last step of an epoch may be smaller;
+ *   (3) its groups go to ranks by forest tokens, longest first, to the least loaded (ties: lower rank), then into
+ *       micro-batches of at most tokens_per_microbatch forest tokens, in order; a group above the limit is alone;
+ *   (4) every rank has the same number of micro-batches: some may be empty. */
+#ifndef RANKWISE_PLAN_H
+#define RANKWISE_PLAN_H
+#include "base.h"
+
+struct plan_cursor {
+    int64_t epoch, next; /* the next group of the epoch's order, 0 <= next <= n_groups of the epoch */
+};
+
+struct plan_options {
+    uint64_t seed;
+    bool shuffle;
+    int64_t groups;               /* per step */
+    int64_t tokens_per_microbatch;
+};
+
+/* One data set in the mix: the length index of a shard, by comparison or by prompt. Not owned. */
+struct plan_source {
+    const int32_t *forest_tokens; /* (n_groups) */
+    int64_t n_groups;
+    int64_t take;                 /* groups an epoch takes: n_groups, fewer (a seeded subset), or more (repeats) */
+};
+
+struct plan {
+    struct plan_options options;
+    const struct plan_source *source; /* not owned */
+    int n_sources;
+    int64_t epoch_groups;             /* the sum of take */
+    /* private: scratch of plan_step */
+    struct plan_item *item;
+    int64_t *load;
+    int room_ranks;
+};
+
+/* A group by its place: source and index in it. */
+struct plan_group {
+    int source;
+    int64_t group;
+    int32_t forest_tokens;
+};
+
+/* This rank's part of a step. */
+struct plan_step {
+    int n_micro;             /* the same on every rank */
+    int64_t *micro_first;    /* (n_micro + 1): micro-batch m is group[micro_first[m] .. micro_first[m + 1]) */
+    struct plan_group *group;
+    int64_t n_groups;        /* of the whole step, all ranks */
+    int64_t room_micro, room_groups;
+};
+
+int plan_init(struct plan *plan, const struct plan_options *options, const struct plan_source *source, int n_sources,
+              int n_ranks);
+void plan_free(struct plan *plan);
+
+/* The group at place `index` of the epoch's order. */
+struct plan_group plan_at(const struct plan *plan, int64_t epoch, int64_t index);
+
+/* Makes rank's part of the step at the cursor, and moves the cursor behind it (to the next epoch at the end). */
+void plan_step(struct plan *plan, struct plan_cursor *cursor, int rank, int size, struct plan_step *out);
+void plan_step_free(struct plan_step *step);
+
+int64_t plan_steps_per_epoch(const struct plan *plan);
+
+/* The largest micro-batch that can occur: forest tokens. */
+int64_t plan_max_tokens(const struct plan *plan);
+#endif

@@ -1,0 +1,57 @@
+/* Token shards: HDF5 files of tokenised comparisons, written once, read many times. The layout is DESIGN section 6's;
+ * docs/shard.md lists every dataset and attribute.
+ *
+ * Reading checks everything that is read before it is used: offsets ascend and stay inside, sequence numbers exist,
+ * tokens are below the tokenizer's size. A shard that was cut or is not one is an error with a hint, never a crash. */
+#ifndef RANKWISE_SHARD_H
+#define RANKWISE_SHARD_H
+#include "contract.h"
+#include "memory.h"
+
+enum { SHARD_FORMAT = 1 };
+
+/* --- writing --- */
+struct comparison {
+    int64_t chosen, rejected; /* sequence numbers of shard_writer_sequence */
+    float margin, weight;
+    int64_t row;              /* line (from 1) or index in the source */
+    uint16_t source;          /* index of the source */
+    uint64_t prompt;          /* hash of the prompt: comparisons of equal prompt are one group */
+};
+struct shard_writer;
+
+/* Writes "<path>.tmp"; shard_writer_finish makes it whole under its name. vocabulary: the largest token id + 1. */
+struct shard_writer *shard_writer_open(const char *path, int64_t vocabulary);
+/* The number of the sequence; an identical one gets the same number. */
+int64_t shard_writer_sequence(struct shard_writer *w, const int32_t *token, int64_t n);
+void shard_writer_comparison(struct shard_writer *w, const struct comparison *c);
+/* A named text attribute of the root ("dropped", "sources", "revision": JSON texts). */
+void shard_writer_attribute(struct shard_writer *w, const char *name, const char *text);
+/* A tokenizer file, byte for byte. */
+void shard_writer_tokenizer_file(struct shard_writer *w, const char *name, const void *data, size_t length);
+int shard_writer_finish(struct shard_writer *w, const struct contract *contract); /* frees w, also on error */
+void shard_writer_abandon(struct shard_writer *w);
+
+/* --- reading --- */
+struct shard {
+    char *path;
+    int64_t n_tokens, n_sequences, n_comparisons, n_groups;
+    int64_t vocabulary;
+    int64_t *first;                        /* (n_sequences + 1) */
+    int64_t *chosen, *rejected, *row;      /* (n_comparisons) */
+    float *margin, *weight;                /* (n_comparisons) */
+    int32_t *forest_tokens;                /* (n_comparisons) */
+    int64_t *group_first, *group_member;   /* (n_groups + 1), (n_comparisons) */
+    int32_t *group_forest_tokens;          /* (n_groups) */
+    struct contract contract;
+    void *handle;                          /* the open HDF5 file; private */
+};
+int shard_open(struct shard *shard, const char *path);
+void shard_close(struct shard *shard);
+int64_t shard_length(const struct shard *shard, int64_t sequence);
+/* out has room for shard_length tokens. */
+int shard_read(struct shard *shard, int64_t sequence, int32_t *out);
+/* The carried tokenizer files: visit gets each name and its bytes until it returns non-zero. */
+int shard_each_tokenizer_file(struct shard *shard, int (*visit)(void *self, const char *name, const void *data,
+                                                              size_t length), void *self);
+#endif

@@ -1,0 +1,9 @@
+/* The trainer: the step loop and everything that hangs on it. `rankwise train` is trainer_run. */
+#ifndef RANKWISE_TRAINER_H
+#define RANKWISE_TRAINER_H
+#include "config.h"
+
+/* Trains as configured, or goes on from the newest whole checkpoint of the run directory. Returns the exit code:
+ * EXIT_DONE, EXIT_FAILED, EXIT_STOPPED (a signal, after a checkpoint). Collective over the world. */
+int trainer_run(struct config *config);
+#endif

@@ -1,0 +1,95 @@
+/* ZeRO: who holds which part of weights, gradients and optimizer state, and when parts move.
+ *
+ * It knows unit sizes, not the model. Each unit is one flat segment, padded so that every rank of the shard group owns
+ * an equal slice that starts at a multiple of 256 elements: rank r owns [r, r + 1) * slice of the padded segment, at
+ * every stage. The stage (Rajbhandari et al., "ZeRO", SC 2020) only decides what else is kept:
+ *
+ *   stage 0  everything everywhere; gradients all-reduced (reduce-scatter + all-gather) in the last micro-batch
+ *   stage 1  optimizer state owned; gradients reduce-scattered in the last micro-batch; weights all-gathered after step
+ *   stage 2  gradients owned too: each unit reduce-scattered in every micro-batch's backward
+ *   stage 3  weights owned too: a unit is gathered for its forward and again for its backward, at most two ahead
+ *
+ *   (1) Every rank calls every function below in the same order with the same units: they are collective over the
+ *       shard group (and replica group), an empty micro-batch included.
+ *   (2) Memory is taken once, in zero_init, from the device; zero_plan tells how much before.
+ *   (3) Gradients are sums over ranks; the loss carries 1 / global count, so nobody divides.
+ *   (4) With fp32 compute the owned slice of the weights is the master itself.
+ *   (5) bytes_sent counts what this rank's part of each collective's payload is: (size - 1) / size of its bytes. */
+#ifndef RANKWISE_ZERO_H
+#define RANKWISE_ZERO_H
+#include "parameters.h"
+#include "placement.h"
+
+enum { ZERO_ALIGN = 256 };
+
+struct zero_options {
+    int stage;
+    enum dtype dtype; /* compute dtype of the units that are not fp32 */
+    bool train;       /* false: weights only, no gradients, no optimizer state (eval, score) */
+    bool prefetch;    /* stage 3: gather the next unit while this one computes */
+};
+
+struct zero; /* zero.c */
+
+/* Bytes per rank by kind, before anything is allocated. size: of the shard group. */
+struct zero_bytes {
+    size_t weights, gradients, optimizer, gathered; /* gathered: stage 3's room for whole units, stage 2's gradients */
+};
+struct zero_bytes zero_plan(const struct parameters *table, const struct zero_options *options, int size);
+
+/* Payload bytes a rank sends in one training step of `micro` micro-batches, by the formulas of stages 0-3, padding
+ * included. Replica traffic is not in it. */
+size_t zero_formula_bytes(const struct parameters *table, const struct zero_options *options, int size, int micro);
+
+struct zero *zero_init(struct device *dev, const struct placement *place, const struct parameters *table,
+                       const struct zero_options *options);
+void zero_free(struct zero *z);
+
+/* Fills the owned slices from the source (each rank reads only its own), then publishes. Collective; agreed failure. */
+int zero_load(struct zero *z, const struct parameter_source *source);
+
+/* The whole unit's weights, ready for compute (waits for the gather at stage 3). Pointer to element 0 of the unit, valid
+ * until zero_release. `next` is the unit that will be asked for after this one, or -1: it is gathered ahead. */
+const void *zero_weights(struct zero *z, int unit, int next);
+void zero_release(struct zero *z, int unit);
+enum dtype zero_dtype(const struct zero *z, int unit);
+
+/* The fp32 gradient of the whole unit, to be added to. zero_reduce says that this micro-batch's backward of the unit
+ * is done: it starts whatever the stage sends. last: of the step's micro-batches. */
+float *zero_gradient(struct zero *z, int unit);
+void zero_reduce(struct zero *z, int unit, bool last);
+
+/* After the last backward: waits for all reductions; the global sum of squares of the gradient. Collective. */
+double zero_gradient_square_norm(struct zero *z);
+
+/* Calls update for the owned part of each parameter of each unit: the optimizer's loop. Pointers are device memory;
+ * weight.data NULL is never passed. At stage 0 the whole unit is "owned" for the optimizer's purpose. */
+struct zero_slice {
+    const struct parameter *parameter;
+    int64_t first, count; /* elements of the parameter */
+    struct tensor weight; /* (1, count) in the compute dtype */
+    float *master, *moment1, *moment2, *gradient;
+};
+void zero_each_slice(struct zero *z, void (*update)(void *self, const struct zero_slice *slice), void *self);
+
+/* As zero_each_slice, but only what this rank owns by [r, r + 1) * slice at every stage, each element on exactly one
+ * rank of the shard group: what checkpoints and export write. Not collective. */
+void zero_each_owned(struct zero *z, void (*visit)(void *self, const struct zero_slice *slice), void *self);
+
+/* After the optimizer: weights all-gathered (stages 1, 2), started for all units; zero_weights waits for its own. */
+void zero_publish(struct zero *z);
+
+/* Drops the gradient (a skipped update). */
+void zero_clear_gradients(struct zero *z);
+
+/* The master weights of one unit, whole and in fp32, gathered on group rank 0 of the shard group (NULL elsewhere):
+ * host memory, valid until the next call. Collective. */
+const float *zero_gather_master(struct zero *z, int unit);
+
+uint64_t zero_bytes_sent(const struct zero *z); /* since init */
+size_t zero_bytes_held(const struct zero *z);
+
+/* For tests: all gradients of a unit as stage 0 would hold them after the step's reductions, on every rank (host
+ * memory of unit count floats). Collective. */
+void zero_copy_gradient(struct zero *z, int unit, float *out);
+#endif

@@ -1,0 +1,144 @@
+/* Files: see file.h. */
+#include "file.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <ftw.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+int file_read(const char *path, size_t ceiling, struct buffer *out) {
+    FILE *f = fopen(path, "rb");
+    if (!f) return fail("%s: cannot be opened: %s", path, strerror(errno));
+    char piece[65536];
+    size_t n, start = out->length;
+    while ((n = fread(piece, 1, sizeof piece, f)) > 0) {
+        buffer_append(out, piece, n);
+        if (out->length - start > ceiling) {
+            fclose(f);
+            return fail("%s: larger than %zu bytes, the most that is read", path, ceiling);
+        }
+    }
+    int bad = ferror(f);
+    fclose(f);
+    if (bad) return fail("%s: cannot be read: %s", path, strerror(errno));
+    buffer_append(out, "", 0);
+    return 0;
+}
+
+static int write_all(int fd, const char *data, size_t length) {
+    while (length) {
+        ssize_t n = write(fd, data, length);
+        if (n < 0 && errno == EINTR) continue;
+        if (n < 0) return -1;
+        data += n;
+        length -= (size_t)n;
+    }
+    return fsync(fd);
+}
+
+int file_sync(const char *path) {
+    int fd = open(path, O_RDONLY);
+    if (fd < 0) return fail("%s: cannot be opened to sync: %s", path, strerror(errno));
+    int status = fsync(fd);
+    int error = errno;
+    close(fd);
+    return status ? fail("%s: fsync: %s", path, strerror(error)) : 0;
+}
+
+static int sync_parent(const char *path) {
+    char *directory = mem_copy_string(path);
+    char *slash = strrchr(directory, '/');
+    if (slash == directory) slash[1] = 0;
+    else if (slash) *slash = 0;
+    int status = file_sync(slash ? directory : ".");
+    mem_free(directory);
+    return status;
+}
+
+int file_replace(const char *path, const void *data, size_t length) {
+    char *temporary = mem_format("%s.tmp", path);
+    int status = -1;
+    const char *doing = "open";
+    int fd = open(temporary, O_WRONLY | O_CREAT | O_TRUNC, 0666);
+    if (fd < 0) goto done;
+    doing = "write";
+    int written = write_all(fd, data, length), error = errno;
+    if (close(fd) != 0 && written == 0) {
+        written = -1;
+        error = errno;
+    }
+    errno = error;
+    if (written != 0) goto done;
+    doing = "rename";
+    if (rename(temporary, path) != 0) goto done;
+    status = 0;
+done:
+    if (status != 0) {
+        fail("%s: %s: %s", path, doing, strerror(errno));
+        unlink(temporary);
+    }
+    mem_free(temporary);
+    return status != 0 ? -1 : sync_parent(path);
+}
+
+bool file_exists(const char *path) {
+    struct stat s;
+    return stat(path, &s) == 0;
+}
+
+bool file_is_directory(const char *path) {
+    struct stat s;
+    return stat(path, &s) == 0 && S_ISDIR(s.st_mode);
+}
+
+int file_make_directory(const char *path) {
+    char *part = mem_copy_string(path);
+    int status = 0;
+    for (char *at = part + 1; status == 0; at++) {
+        if (*at != '/' && *at != 0) continue;
+        char end = *at;
+        *at = 0;
+        if (mkdir(part, 0777) != 0 && errno != EEXIST) status = fail("%s: cannot be made: %s", part, strerror(errno));
+        *at = end;
+        if (end == 0) break;
+    }
+    mem_free(part);
+    if (status == 0 && !file_is_directory(path)) return fail("%s: expected a directory, found a file", path);
+    return status;
+}
+
+static int remove_entry(const char *path, const struct stat *s, int kind, struct FTW *where) {
+    (void)s, (void)kind, (void)where;
+    return remove(path) == 0 || errno == ENOENT ? 0 : -1;
+}
+
+int file_remove_tree(const char *path) {
+    struct stat s;
+    if (lstat(path, &s) != 0 && errno == ENOENT) return 0;
+    if (nftw(path, remove_entry, 16, FTW_DEPTH | FTW_PHYS) != 0)
+        return fail("%s: cannot be removed: %s", path, strerror(errno));
+    return 0;
+}
+
+char *file_join(const char *directory, const char *name) {
+    size_t n = strlen(directory);
+    return mem_format("%s%s%s", directory, n && directory[n - 1] == '/' ? "" : "/", name);
+}
+
+int file_list(const char *directory, int (*visit)(void *self, const char *name), void *self) {
+    struct dirent **entry;
+    int n = scandir(directory, &entry, NULL, alphasort), status = 0;
+    if (n < 0) return fail("%s: cannot be listed: %s", directory, strerror(errno));
+    for (int i = 0; i < n; i++) {
+        const char *name = entry[i]->d_name;
+        if (status == 0 && strcmp(name, ".") != 0 && strcmp(name, "..") != 0) status = visit(self, name);
+        free(entry[i]);
+    }
+    free(entry);
+    return status;
+}

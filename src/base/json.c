@@ -1,0 +1,110 @@
+/* Strict JSON: see json.h. */
+#include "json.h"
+
+#include <math.h>
+#include <string.h>
+
+#include "file.h"
+
+enum { JSON_CEILING = 1 << 30, NESTING = 256 };
+
+/* Jansson recurses: the nesting of untrusted text is bounded before it is parsed. */
+static bool is_too_deep(const char *text, size_t length) {
+    int depth = 0;
+    bool in_string = false;
+    for (size_t i = 0; i < length; i++) {
+        char c = text[i];
+        if (in_string) {
+            if (c == '\\') i++;
+            else if (c == '"') in_string = false;
+        } else if (c == '"') {
+            in_string = true;
+        } else if (c == '{' || c == '[') {
+            if (++depth > NESTING) return true;
+        } else if (c == '}' || c == ']') {
+            depth--;
+        }
+    }
+    return false;
+}
+
+json_t *json_parse(const char *text, size_t length) {
+    if (is_too_deep(text, length)) {
+        fail("JSON nested deeper than %d", NESTING);
+        return NULL;
+    }
+    json_error_t error;
+    json_t *value = json_loadb(text, length, JSON_REJECT_DUPLICATES | JSON_DECODE_ANY | JSON_ALLOW_NUL, &error);
+    if (!value) fail("not valid JSON: %s (line %d, column %d)", error.text, error.line, error.column);
+    return value;
+}
+
+json_t *json_read_file(const char *path) {
+    struct buffer text = {0};
+    json_t *value = NULL;
+    if (file_read(path, JSON_CEILING, &text) == 0) {
+        value = json_parse(text.data, text.length);
+        if (!value) fail_context("%s", path);
+    }
+    buffer_free(&text);
+    return value;
+}
+
+static const char *type_name(const json_t *value) {
+    static const char *const name[] = {"an object", "an array", "a string", "an integer", "a number",
+                                       "true", "false", "null"};
+    return name[json_typeof(value)];
+}
+
+/* NULL for a missing key and for null. */
+static const json_t *find(const json_t *object, const char *key) {
+    const json_t *value = json_object_get(object, key);
+    return json_is_null(value) ? NULL : value;
+}
+
+int json_get_int(const json_t *object, const char *key, int64_t low, int64_t high, int64_t *out) {
+    const json_t *value = find(object, key);
+    if (!value) return 0;
+    double number = json_number_value(value);
+    if (!json_is_number(value) || (json_is_real(value) && number != floor(number)))
+        return fail("\"%s\": expected an integer, found %s", key, type_name(value));
+    if (json_is_real(value) ? number < (double)low || number > (double)high
+                            : json_integer_value(value) < low || json_integer_value(value) > high)
+        return fail("\"%s\": expected %lld to %lld, found %.17g", key, (long long)low, (long long)high, number);
+    *out = json_is_real(value) ? (int64_t)number : (int64_t)json_integer_value(value);
+    return 0;
+}
+
+int json_get_number(const json_t *object, const char *key, double *out) {
+    const json_t *value = find(object, key);
+    if (!value) return 0;
+    if (!json_is_number(value)) return fail("\"%s\": expected a number, found %s", key, type_name(value));
+    *out = json_number_value(value);
+    return 0;
+}
+
+int json_get_bool(const json_t *object, const char *key, bool *out) {
+    const json_t *value = find(object, key);
+    if (!value) return 0;
+    if (!json_is_boolean(value)) return fail("\"%s\": expected true or false, found %s", key, type_name(value));
+    *out = json_is_true(value);
+    return 0;
+}
+
+int json_get_string(const json_t *object, const char *key, const char **out) {
+    const json_t *value = find(object, key);
+    if (!value) return 0;
+    if (!json_is_string(value)) return fail("\"%s\": expected a string, found %s", key, type_name(value));
+    if (strlen(json_string_value(value)) != json_string_length(value))
+        return fail("\"%s\": a string with a zero byte", key);
+    *out = json_string_value(value);
+    return 0;
+}
+
+char *json_text(const json_t *value) {
+    char *made = json_dumps(value, JSON_COMPACT | JSON_ENCODE_ANY | JSON_PRESERVE_ORDER | JSON_REAL_PRECISION(17));
+    CHECK(made, "a JSON value that cannot be written");
+    char *text = mem_copy_string(made);
+    free(made);
+    return text;
+}

@@ -1,0 +1,127 @@
+/* base: memory, random numbers, hashes, files and JSON. */
+#include <unistd.h>
+
+#include "file.h"
+#include "hash.h"
+#include "json.h"
+#include "random.h"
+#include "test.h"
+
+static void test_memory_counts_what_it_gives(void) {
+    size_t before = mem_balance();
+    char *a = mem_alloc(10, 3);
+    ASSERT_INT(mem_balance() - before, 30);
+    for (int i = 0; i < 30; i++) ASSERT_INT(a[i], 0);
+    a = mem_resize(a, 100, 1);
+    ASSERT_INT(mem_balance() - before, 100);
+    mem_free(a);
+    mem_free(NULL);
+    ASSERT_INT(mem_balance(), before);
+}
+
+static void test_random_is_philox(void) {
+    /* Known answers of Random123's kat_vectors for philox4x32-10: counter and key all zero, and all ones. */
+    ASSERT_INT((uint32_t)random_bits(0, 0, 0), 0x6627e8d5);
+    ASSERT_INT((uint32_t)(random_bits(0, 0, 0) >> 32), 0xe169c58d);
+    ASSERT_INT((uint32_t)random_bits(UINT64_MAX, UINT64_MAX, UINT64_MAX), 0x408f276d);
+}
+
+static void test_normal_has_its_moments(void) {
+    double sum = 0, squares = 0;
+    enum { N = 200000 };
+    for (int i = 0; i < N; i++) {
+        double x = random_normal(7, 3, (uint64_t)i);
+        sum += x;
+        squares += x * x;
+    }
+    ASSERT_NEAR(sum / N, 0, 0.01);
+    ASSERT_NEAR(squares / N, 1, 0.02);
+}
+
+static void test_permutation_is_one(void) {
+    for (int64_t n = 1; n < 300; n += 7) {
+        char *seen = mem_alloc(n, 1);
+        int64_t moved = 0;
+        for (int64_t i = 0; i < n; i++) {
+            int64_t image = random_permute(1, 2, i, n);
+            ASSERT(image >= 0 && image < n && !seen[image]);
+            seen[image] = 1;
+            moved += image != i;
+        }
+        if (n > 20) ASSERT(moved > n / 2);
+        mem_free(seen);
+    }
+}
+
+static void test_sha256_known_answers(void) {
+    struct sha256 hash;
+    char out[65];
+    sha256_start(&hash);
+    sha256_add(&hash, "abc", 3);
+    sha256_finish(&hash, out);
+    ASSERT_TEXT(out, "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad");
+    sha256_start(&hash);
+    for (int i = 0; i < 1000000; i++) sha256_add(&hash, "a", 1);
+    sha256_finish(&hash, out);
+    ASSERT_TEXT(out, "cdc76e5c9914fb9281a1c7e284d73e67f1809a48a497200e046d39ccc7112cd0");
+}
+
+static void test_file_replace_and_tree(void) {
+    char *root = mem_format("/tmp/rankwise_test_base_%d", (int)getpid());
+    char *deep = file_join(root, "a/b"), *name = file_join(deep, "x");
+    ASSERT_INT(file_make_directory(deep), 0);
+    ASSERT_INT(file_replace(name, "one", 3), 0);
+    ASSERT_INT(file_replace(name, "two!", 4), 0);
+    struct buffer text = {0};
+    ASSERT_INT(file_read(name, 100, &text), 0);
+    ASSERT_TEXT(text.data, "two!");
+    ASSERT_INT(file_read(name, 3, &text), -1);
+    ASSERT_CONTAINS(error_text(), "larger than 3 bytes");
+    ASSERT_INT(file_remove_tree(root), 0);
+    ASSERT(!file_exists(root));
+    ASSERT_INT(file_remove_tree(root), 0);
+    buffer_free(&text);
+    mem_free(name);
+    mem_free(deep);
+    mem_free(root);
+}
+
+static void test_json_is_strict(void) {
+    static const char *const bad[] = {"{\"a\":1,\"a\":2}", "{} x", "{\"a\":NaN}", "\"\xff\"", "[1,]", "", "{\"a\":1"};
+    for (int i = 0; i < N_TESTS(bad); i++) {
+        ASSERT(json_parse(bad[i], strlen(bad[i])) == NULL);
+        ASSERT_CONTAINS(error_text(), "not valid JSON");
+    }
+    char deep[2000];
+    memset(deep, '[', sizeof deep);
+    ASSERT(json_parse(deep, sizeof deep) == NULL);
+    ASSERT_CONTAINS(error_text(), "nested deeper");
+
+    const char *good = "{\"n\":3,\"x\":0.5,\"big\":1e3,\"none\":null,\"t\":\"s\"}";
+    json_t *object = json_parse(good, strlen(good));
+    ASSERT(object);
+    int64_t n = 7;
+    ASSERT_INT(json_get_int(object, "n", 0, 10, &n), 0);
+    ASSERT_INT(n, 3);
+    ASSERT_INT(json_get_int(object, "none", 0, 10, &n), 0);
+    ASSERT_INT(n, 3);
+    ASSERT_INT(json_get_int(object, "big", 0, 10, &n), -1);
+    ASSERT_CONTAINS(error_text(), "expected 0 to 10, found 1000");
+    ASSERT_INT(json_get_int(object, "x", 0, 10, &n), -1);
+    ASSERT_INT(json_get_int(object, "t", 0, 10, &n), -1);
+    ASSERT_CONTAINS(error_text(), "expected an integer, found a string");
+    json_decref(object);
+}
+
+int main(int argc, char **argv) {
+    static const struct test tests[] = {
+        {"memory_counts_what_it_gives", test_memory_counts_what_it_gives},
+        {"random_is_philox", test_random_is_philox},
+        {"normal_has_its_moments", test_normal_has_its_moments},
+        {"permutation_is_one", test_permutation_is_one},
+        {"sha256_known_answers", test_sha256_known_answers},
+        {"file_replace_and_tree", test_file_replace_and_tree},
+        {"json_is_strict", test_json_is_strict},
+    };
+    return test_main(tests, N_TESTS(tests), argc, argv);
+}
