@@ -5,12 +5,17 @@
 #include "model.h"
 #include "shard.h"
 
-/* scores (may be NULL): on rank 0, filled with {chosen, rejected} per comparison in the shard's order (n_comparisons x 2).
- * The model must have room for every comparison's forest (max_tokens) and two rows. Collective over data. */
 struct eval_options {
     int64_t tokens_per_microbatch;
     bool progress;
 };
+
+/* The model's room that evaluating the shard needs: forest tokens and read rows of its largest micro-batch. */
+int64_t eval_max_tokens(const struct shard *shard, int64_t tokens_per_microbatch);
+int64_t eval_max_rows(const struct shard *shard, int64_t tokens_per_microbatch);
+
+/* scores (may be NULL): filled with {chosen, rejected} per comparison in the shard's order (n_comparisons, 2), on every
+ * rank. Collective over data; agreed. */
 int eval_shard(struct model *m, struct device *dev, const struct group *data, struct shard *shard,
                const struct eval_options *options, struct loss_summary *summary, float *scores);
 

@@ -18,6 +18,9 @@ enum loss_tally {
     LOSS_N_TALLIES
 };
 
+/* Adds one pair on the host, by the formula of op_bradley_terry: what evaluation uses on scores that it has read back. */
+void loss_add_pair(double tally[LOSS_N_TALLIES], float chosen, float rejected, float margin, float weight);
+
 /* The figures that are reported, from summed tallies. All NaN when there were no pairs. */
 struct loss_summary {
     double pairs, loss, accuracy, ties, chosen_reward, rejected_reward, reward_margin; /* ties: their share */
