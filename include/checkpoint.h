@@ -43,6 +43,12 @@ int checkpoint_save(const char *directory, struct zero *z, const struct paramete
 
 /* The newest whole checkpoint of a directory: its path (mem_free), or NULL when there is none. */
 char *checkpoint_newest(const char *directory);
+/* The steps of a directory's whole checkpoints, ascending (mem_free); returns how many. */
+int checkpoint_list(const char *directory, int64_t **steps);
+char *checkpoint_path(const char *directory, int64_t step); /* mem_free */
+/* What a user may mean by a path: a checkpoint, a directory of checkpoints, a run directory with checkpoints/ in it.
+ * The newest whole checkpoint (mem_free), or NULL: it is none of these. */
+char *checkpoint_find(const char *path);
 
 /* An open checkpoint, for reading: no MPI, used by resume, eval, export, score and inspect. */
 struct checkpoint {

@@ -44,6 +44,7 @@ size_t zero_formula_bytes(const struct parameters *table, const struct zero_opti
 struct zero *zero_init(struct device *dev, const struct placement *place, const struct parameters *table,
                        const struct zero_options *options);
 void zero_free(struct zero *z);
+struct device *zero_device(const struct zero *z); /* whose memory zero_slice points into */
 
 /* Fills the owned slices from the source (each rank reads only its own), then publishes. Collective; agreed failure. */
 int zero_load(struct zero *z, const struct parameter_source *source);
