@@ -66,6 +66,7 @@ struct parameter_source {
     void *self;
 };
 
-/* Elements by counter-based random numbers: the same on any rank. head_init: "random" (std 1/sqrt(D+1)) or "zero". */
+/* Elements as p->init says, by counter-based random numbers: the same on any rank. The score head is INIT_NORMAL with
+ * standard deviation 1 / sqrt(D + 1); for head_init = "zero" the caller sets its init to INIT_ZERO. */
 void parameters_init(const struct parameter *p, uint64_t seed, int64_t first, int64_t count, float *out);
 #endif

@@ -1,0 +1,324 @@
+/* config.json -> struct arch.
+ *
+ *   (1) A missing field, or null, has the default of transformers' configuration class of the same model_type.
+ *   (2) Every field that changes the arithmetic is either implemented or refused by name, never passed over.
+ *   (3) Every size is bounded here, so that no product of sizes overflows an int64_t later.
+ *
+ * The inverse frequencies are computed in fp32 in transformers' order of operations, for positions of some thousands
+ * multiply their rounding. */
+#include "arch.h"
+
+#include <math.h>
+#include <string.h>
+
+#include "file.h"
+#include "json.h"
+
+enum { CONFIG_CEILING = 16 << 20 };
+enum { MAX_WIDTH = 1 << 20, MAX_FFN = 1 << 22, MAX_VOCABULARY = 1 << 24, MAX_LAYERS = 4096, MAX_HEADS = 1 << 15 };
+enum { MAX_HEAD_DIM = 4096, MAX_POSITIONS = 1 << 30 };
+
+/* What differs between the families' defaults. K 0: as many as H; d 0: D / H. */
+struct family {
+    const char *model_type, *prefix, *activation;
+    int64_t D, F, V, L, H, K, d, positions;
+    double eps;
+    int64_t bos, eos;
+};
+
+static const struct family families[] = {
+    [ARCH_LLAMA] = {"llama", "Llama", "silu", 4096, 11008, 32000, 32, 32, 0, 0, 2048, 1e-6, 1, 2},
+    [ARCH_QWEN2] = {"qwen2", "Qwen2", "silu", 4096, 22016, 151936, 32, 32, 32, 0, 32768, 1e-6, -1, -1},
+    [ARCH_QWEN3] = {"qwen3", "Qwen3", "silu", 4096, 22016, 151936, 32, 32, 32, 128, 32768, 1e-6, -1, -1},
+    [ARCH_NEOX] = {"gpt_neox", "GPTNeoX", "gelu", 6144, 24576, 50432, 44, 64, 0, 0, 2048, 1e-5, 0, 2},
+};
+enum { N_FAMILIES = sizeof families / sizeof families[0] };
+
+const char *arch_family_name(enum arch_family family) {
+    return families[family].model_type;
+}
+
+const char *arch_class_prefix(enum arch_family family) {
+    return families[family].prefix;
+}
+
+static int refuse(const char *key, const json_t *value, const char *expected) {
+    char *text = json_text(value);
+    int status = fail("\"%s\": expected %s, found %.200s, which is not implemented", key, expected, text);
+    mem_free(text);
+    return status;
+}
+
+static int parse_family(struct arch *arch, const json_t *config) {
+    const char *type = NULL;
+    if (json_get_string(config, "model_type", &type)) return -1;
+    for (int f = 0; type && f < N_FAMILIES; f++) {
+        if (strcmp(type, families[f].model_type) != 0) continue;
+        arch->family = (enum arch_family)f;
+        return 0;
+    }
+    return fail("\"model_type\": expected llama, qwen2, qwen3 or gpt_neox, found %.100s", type ? type : "nothing");
+}
+
+static int parse_sizes(struct arch *arch, const json_t *config) {
+    const struct family *f = &families[arch->family];
+    bool neox = arch->family == ARCH_NEOX;
+    int64_t L = f->L, H = f->H, K = f->K, d = f->d;
+    arch->D = f->D, arch->F = f->F, arch->V = f->V, arch->max_positions = f->positions;
+    if (json_get_int(config, "hidden_size", 1, MAX_WIDTH, &arch->D) ||
+        json_get_int(config, "intermediate_size", 1, MAX_FFN, &arch->F) ||
+        json_get_int(config, "vocab_size", 1, MAX_VOCABULARY, &arch->V) ||
+        json_get_int(config, "num_hidden_layers", 1, MAX_LAYERS, &L) ||
+        json_get_int(config, "num_attention_heads", 1, MAX_HEADS, &H) ||
+        json_get_int(config, "max_position_embeddings", 1, MAX_POSITIONS, &arch->max_positions) ||
+        json_get_int(config, "head_dim", 1, MAX_HEAD_DIM, &d))
+        return -1;
+    if (json_is_null(json_object_get(config, "num_key_value_heads"))) K = 0; /* unlike a missing one in Qwen's */
+    if (!neox && json_get_int(config, "num_key_value_heads", 1, MAX_HEADS, &K)) return -1;
+    if (K == 0) K = H;
+    if (d == 0 && arch->D % H != 0)
+        return fail("\"hidden_size\": expected a multiple of num_attention_heads (%lld), found %lld", (long long)H,
+                    (long long)arch->D);
+    if (d == 0) d = arch->D / H;
+    if (d > MAX_HEAD_DIM) return fail("\"hidden_size\" / \"num_attention_heads\": expected at most %d", MAX_HEAD_DIM);
+    if (neox && d * H != arch->D)
+        return fail("\"hidden_size\": expected num_attention_heads * head_dim = %lld, found %lld", (long long)(d * H),
+                    (long long)arch->D);
+    if (H % K != 0)
+        return fail("\"num_key_value_heads\": expected a divisor of num_attention_heads (%lld), found %lld",
+                    (long long)H, (long long)K);
+    arch->L = (int)L, arch->H = (int)H, arch->K = (int)K, arch->d = (int)d;
+    return 0;
+}
+
+static int parse_switches(struct arch *arch, const json_t *config) {
+    bool neox = arch->family == ARCH_NEOX, attention_bias = neox, mlp_bias = neox;
+    if (arch->family != ARCH_QWEN2 && json_get_bool(config, "attention_bias", &attention_bias)) return -1;
+    if (arch->family == ARCH_LLAMA && json_get_bool(config, "mlp_bias", &mlp_bias)) return -1;
+    arch->norm = neox ? NORM_LAYER : NORM_RMS;
+    arch->qkv_bias = attention_bias || arch->family == ARCH_QWEN2;
+    arch->out_bias = attention_bias;
+    arch->mlp_bias = mlp_bias;
+    arch->qk_norm = arch->family == ARCH_QWEN3;
+    arch->fused_qkv = neox;
+    arch->gated = !neox;
+    arch->parallel_residual = neox;
+    return neox ? json_get_bool(config, "use_parallel_residual", &arch->parallel_residual) : 0;
+}
+
+static int parse_numbers(struct arch *arch, const json_t *config) {
+    const char *eps_key = arch->family == ARCH_NEOX ? "layer_norm_eps" : "rms_norm_eps";
+    double eps = families[arch->family].eps, std = 0.02;
+    if (json_get_number(config, eps_key, &eps) || json_get_number(config, "initializer_range", &std)) return -1;
+    if (!(eps > 0 && eps < 1)) return fail("\"%s\": expected more than 0 and less than 1, found %g", eps_key, eps);
+    if (!(std >= 0 && std <= 1)) return fail("\"initializer_range\": expected 0 to 1, found %g", std);
+    arch->norm_eps = (float)eps;
+    arch->init_std = (float)std;
+    return 0;
+}
+
+/* Special tokens: a number, a list of numbers (its first counts), or null. */
+static int parse_token_id(const json_t *config, const char *key, int64_t missing, int *out) {
+    const json_t *value = json_object_get(config, key);
+    if (json_is_array(value)) value = json_array_get(value, 0);
+    *out = (int)(value ? -1 : missing);
+    if (!value || json_is_null(value)) return 0;
+    if (!json_is_integer(value) || json_integer_value(value) < -1 || json_integer_value(value) >= MAX_VOCABULARY)
+        return fail("\"%s\": expected a token number", key);
+    *out = (int)json_integer_value(value);
+    return 0;
+}
+
+/* By (2): what transformers would compute and this program does not. */
+static int check_implemented(const struct arch *arch, const json_t *config) {
+    const char *expected = families[arch->family].activation, *activation = expected;
+    if (json_get_string(config, "hidden_act", &activation)) return -1;
+    bool swish = arch->gated && strcmp(activation, "swish") == 0; /* another name of silu */
+    if (strcmp(activation, expected) != 0 && !swish)
+        return refuse("hidden_act", json_object_get(config, "hidden_act"), expected);
+
+    const json_t *value = json_object_get(config, "quantization_config");
+    if (value && !json_is_null(value)) return refuse("quantization_config", value, "none (F32, F16 or BF16 weights)");
+    bool use_mrope = false;
+    if (json_get_bool(config, "use_mrope", &use_mrope)) return -1;
+    if (use_mrope) return refuse("use_mrope", json_object_get(config, "use_mrope"), "false");
+
+    int64_t labels = 1;
+    value = json_object_get(config, "architectures");
+    const char *class_name = json_string_value(json_array_get(value, 0));
+    if (!class_name || !strstr(class_name, "ForSequenceClassification")) return 0;
+    value = json_object_get(config, "id2label");
+    if (json_is_object(value)) labels = (int64_t)json_object_size(value);
+    if (json_get_int(config, "num_labels", 0, INT32_MAX, &labels)) return -1;
+    if (labels != 1)
+        return fail(
+            "\"num_labels\": expected 1 (a reward model), found %lld labels\nhint: a classifier's head cannot "
+            "be taken over; start from the causal language model",
+            (long long)labels);
+    return 0;
+}
+
+/* Sliding windows count only with use_sliding_window, and from layer max_window_layers on. */
+static int check_windows(const struct arch *arch, const json_t *config) {
+    const json_t *types = json_object_get(config, "layer_types"), *type;
+    size_t i;
+    json_array_foreach(types, i, type) {
+        if (!json_is_string(type) || strcmp(json_string_value(type), "full_attention") != 0)
+            return refuse("layer_types", type, "full_attention for every layer");
+    }
+    bool use = false;
+    int64_t window = arch->family == ARCH_LLAMA || arch->family == ARCH_NEOX ? 0 : 4096, first = 28;
+    const json_t *value = json_object_get(config, "sliding_window");
+    if (json_get_bool(config, "use_sliding_window", &use) ||
+        json_get_int(config, "sliding_window", 1, INT64_MAX, &window) ||
+        json_get_int(config, "max_window_layers", INT64_MIN, INT64_MAX, &first))
+        return -1;
+    bool none = json_is_null(value) || window == 0 || json_is_array(types) || first >= arch->L;
+    if (use && !none)
+        return fail("\"use_sliding_window\": expected false, found true with \"sliding_window\" %lld from layer %lld "
+                    "on, which is not implemented",
+                    (long long)window, (long long)first);
+    return 0;
+}
+
+/* Llama 3's frequencies: long wavelengths divided by factor, short ones kept, a linear blend between. */
+static int scale_llama3(struct arch *arch, const json_t *rope) {
+    double factor = NAN, low = NAN, high = NAN;
+    int64_t original = arch->max_positions;
+    if (json_get_number(rope, "factor", &factor) || json_get_number(rope, "low_freq_factor", &low) ||
+        json_get_number(rope, "high_freq_factor", &high) ||
+        json_get_int(rope, "original_max_position_embeddings", 1, MAX_POSITIONS, &original))
+        return -1;
+    if (!(factor > 0 && low > 0 && high > low && factor < 1e9 && high < 1e9))
+        return fail("rope type llama3: expected factor > 0 and high_freq_factor > low_freq_factor > 0, found %g, %g, "
+                    "%g",
+                    factor, high, low);
+    float low_wavelength = (float)((double)original / low), high_wavelength = (float)((double)original / high);
+    float f = (float)factor, l = (float)low, width = (float)(high - low);
+    for (int i = 0; i < arch->rope_pairs; i++) {
+        float inverse = arch->inverse_frequency[i], wavelength = (float)(2 * M_PI) / inverse;
+        if (wavelength > low_wavelength) {
+            inverse = inverse / f;
+        } else if (wavelength >= high_wavelength) {
+            float smooth = ((float)original / wavelength - l) / width;
+            inverse = (1 - smooth) * inverse / f + smooth * inverse;
+        }
+        arch->inverse_frequency[i] = inverse;
+    }
+    return 0;
+}
+
+/* The object that holds the rope's fields, in either spelling; an empty one counts as none. */
+static int find_rope(const json_t *config, const json_t **out) {
+    static const char *const keys[] = {"rope_scaling", "rope_parameters"};
+    for (int i = 0; i < 2; i++) {
+        const json_t *value = json_object_get(config, keys[i]);
+        if (!value || json_is_null(value)) continue;
+        if (!json_is_object(value)) return refuse(keys[i], value, "an object");
+        if (json_object_size(value) == 0) continue;
+        *out = value;
+        return 0;
+    }
+    return 0;
+}
+
+/* theta and the rotated share of a head: inside the rope's object first, then the older spellings beside it. */
+static int parse_rope_numbers(const struct arch *arch, const json_t *config, const json_t *rope, double *theta,
+                              double *share) {
+    bool neox = arch->family == ARCH_NEOX;
+    *theta = 10000;
+    *share = neox ? 0.25 : 1;
+    const char *outside_theta = neox ? "rotary_emb_base" : "rope_theta";
+    const char *outside_share = neox ? "rotary_pct" : "partial_rotary_factor";
+    if (json_get_number(config, "rope_theta", theta) || json_get_number(config, outside_theta, theta) ||
+        json_get_number(rope, "rope_theta", theta) || json_get_number(config, "partial_rotary_factor", share) ||
+        json_get_number(config, outside_share, share) || json_get_number(rope, "partial_rotary_factor", share))
+        return -1;
+    if (!(*theta > 0 && *theta < 1e30)) return fail("rope_theta: expected a positive number, found %g", *theta);
+    if (!(*share > 0 && *share <= 1)) return fail("partial_rotary_factor: expected 0 to 1, found %g", *share);
+    if (!neox && *share != 1)
+        return fail("\"partial_rotary_factor\": expected 1 for %s, found %g, which is not implemented",
+                    arch_family_name(arch->family), *share);
+    return 0;
+}
+
+static int parse_rope(struct arch *arch, const json_t *config) {
+    const json_t *rope = NULL, *value;
+    if (find_rope(config, &rope)) return -1;
+    const char *type = "default", *key;
+    if (json_get_string(rope, "type", &type) || json_get_string(rope, "rope_type", &type)) return -1;
+    json_object_foreach((json_t *)rope, key, value) {
+        if (json_is_object(value)) return refuse(key, value, "one set of rope parameters for all layers");
+    }
+    bool llama3 = strcmp(type, "llama3") == 0;
+    if (!llama3 && strcmp(type, "default") != 0)
+        return fail("\"rope_type\": expected default or llama3, found %.100s, which is not implemented", type);
+
+    double theta, share;
+    if (parse_rope_numbers(arch, config, rope, &theta, &share)) return -1;
+    int dims = (int)(arch->d * share);
+    if (dims < 2 || dims % 2 != 0)
+        return fail("rotated dimensions of a head: expected an even number from 2 on, found %d of %d", dims, arch->d);
+    arch->rope_pairs = dims / 2;
+    arch->rope_magnitude = 1;
+    arch->inverse_frequency = mem_alloc(arch->rope_pairs, sizeof(float));
+    for (int i = 0; i < arch->rope_pairs; i++)
+        arch->inverse_frequency[i] = 1 / (float)pow((float)theta, (float)(2 * i) / (float)dims);
+    return llama3 ? scale_llama3(arch, rope) : 0;
+}
+
+static int parse_config(struct arch *arch, const json_t *config) {
+    if (!json_is_object(config)) return fail("expected a JSON object");
+    if (parse_family(arch, config) || parse_sizes(arch, config) || parse_switches(arch, config) ||
+        parse_numbers(arch, config) || check_implemented(arch, config) || check_windows(arch, config))
+        return -1;
+    const struct family *f = &families[arch->family];
+    if (parse_token_id(config, "pad_token_id", -1, &arch->pad_token_id) ||
+        parse_token_id(config, "bos_token_id", f->bos, &arch->bos_token_id) ||
+        parse_token_id(config, "eos_token_id", f->eos, &arch->eos_token_id))
+        return -1;
+    return parse_rope(arch, config);
+}
+
+int arch_parse(struct arch *arch, const char *json, size_t length) {
+    *arch = (struct arch){0};
+    json_t *config = json_parse(json, length);
+    if (!config) return -1;
+    int status = parse_config(arch, config);
+    json_decref(config);
+    if (status) {
+        arch_free(arch);
+        return -1;
+    }
+    arch->json = mem_alloc((int64_t)length + 1, 1);
+    memcpy(arch->json, json, length);
+    return 0;
+}
+
+int arch_read(struct arch *arch, const char *directory) {
+    char *path = file_join(directory, "config.json");
+    struct buffer text = {0};
+    *arch = (struct arch){0};
+    int status = file_read(path, CONFIG_CEILING, &text);
+    if (status == 0 && arch_parse(arch, text.data, text.length)) status = fail_context("%s", path);
+    buffer_free(&text);
+    mem_free(path);
+    return status;
+}
+
+void arch_free(struct arch *arch) {
+    mem_free(arch->inverse_frequency);
+    mem_free(arch->json);
+    *arch = (struct arch){0};
+}
+
+int64_t arch_block_parameters(const struct arch *a) {
+    int64_t q = (int64_t)a->H * a->d, kv = (int64_t)a->K * a->d, up = (a->gated ? 2 : 1) * a->F;
+    int64_t norm = (a->norm == NORM_LAYER ? 2 : 1) * a->D;
+    int64_t block = (q + 2 * kv) * a->D + a->D * q + (up + a->F) * a->D + 2 * norm;
+    if (a->qkv_bias) block += q + 2 * kv;
+    if (a->out_bias) block += a->D;
+    if (a->mlp_bias) block += up + a->D;
+    if (a->qk_norm) block += 2 * a->d;
+    return a->L * block + norm + a->D;
+}
