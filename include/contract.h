@@ -28,6 +28,8 @@ struct contract_options {
 int contract_make(struct contract *contract, const struct tokenizer *tokenizer, const struct contract_options *how);
 int contract_parse(struct contract *contract, const char *json, size_t length);
 char *contract_text(const struct contract *contract); /* mem_free */
+/* The options it was made with (texts borrowed from it). -1 when it has none of that form. */
+int contract_how(const struct contract *contract, struct contract_options *how);
 void contract_copy(struct contract *to, const struct contract *from);
 void contract_free(struct contract *contract);
 

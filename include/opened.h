@@ -34,9 +34,13 @@ int opened_open(struct opened *o, const char *path, const char *const *overrides
 int opened_start(struct opened *o, int64_t max_tokens, int64_t max_rows);
 void opened_close(struct opened *o);
 
-/* Scores sequences (each within max_tokens; cut into micro-batches here), on this rank alone at stages 0 to 2.
- * score[n] on the host. The order of the calls does not matter beyond 1e-6 (fp32). */
+/* Scores sequences, each of at most max_tokens; cut into micro-batches here. Every rank holds the same sequences and gets
+ * all scores (n, host memory). Collective over data. */
 void opened_score(struct opened *o, int64_t n, const int32_t *const *sequence, const int32_t *length, float *score);
+
+/* The golden vectors of the contract: scored and compared when it has scores, else scored and set. -1 with error_text().
+ * Collective over data. */
+int opened_check_golden(struct opened *o);
 
 /* The parameter source of what was opened. */
 struct parameter_source opened_source(struct opened *o);

@@ -76,8 +76,10 @@ void metrics_number(struct metrics *m, double value, const char *name_format, ..
     CHECK(key, "a metric's name is not UTF-8");
     char *quoted = json_text(key);
     json_decref(key);
-    if (isfinite(value)) buffer_format(&m->line, ", %s: %.17g", quoted, value);
-    else buffer_format(&m->line, ", %s: null", quoted);
+    if (isfinite(value))
+        buffer_format(&m->line, ", %s: %.17g", quoted, value);
+    else
+        buffer_format(&m->line, ", %s: null", quoted);
     mem_free(quoted);
 }
 
