@@ -136,7 +136,7 @@ struct device {
     const struct backend *backend;
 };
 
-extern const struct backend cpu_backend;
+extern struct backend cpu_backend; /* comm_install_cpu_collectives fills in what needs MPI */
 
 #ifdef __cplusplus
 }

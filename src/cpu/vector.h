@@ -1,0 +1,163 @@
+/* Vectors of floats for the CPU kernels: GCC's vector extension, so that one source serves every x86 and other CPUs.
+ *
+ * A kernel walks a row as  for (i = 0; i < n; i += LANES) { m = vec_room(n, i); ... vec_get(p, dtype, i, m) ... }
+ * where m is LANES but for the last step; vec_get fills what is beyond m with zeros, and vec_put writes m elements
+ * only. dtype must be a constant at compile time (BY_DTYPE below), else each access is a branch.
+ *
+ * Infinities and NaN go through every function as IEEE has them: nothing here needs -ffast-math. */
+#ifndef RANKWISE_CPU_VECTOR_H
+#define RANKWISE_CPU_VECTOR_H
+#include <string.h>
+#ifdef __AVX512F__
+#include <immintrin.h>
+#endif
+#include "tensor.h"
+
+#if defined __AVX512F__
+enum { LANES = 16 };
+#elif defined __AVX__
+enum { LANES = 8 };
+#else
+enum { LANES = 4 };
+#endif
+
+/* The one place where typedefs are needed: the attribute belongs to a type. */
+typedef float vec __attribute__((vector_size(LANES * 4)));
+typedef int32_t ivec __attribute__((vector_size(LANES * 4)));
+typedef uint32_t uvec __attribute__((vector_size(LANES * 4)));
+typedef uint16_t hvec __attribute__((vector_size(LANES * 2)));
+typedef double dvec __attribute__((vector_size(LANES * 8)));
+
+#define VEC_INLINE static inline __attribute__((always_inline))
+
+/* Runs the statement with `dtype` a constant: BF16 or F32. */
+#define BY_DTYPE(actual, dtype, ...)     \
+    do {                                 \
+        if ((actual) == DTYPE_BF16) {    \
+            enum { dtype = DTYPE_BF16 }; \
+            __VA_ARGS__;                 \
+        } else {                         \
+            enum { dtype = DTYPE_F32 };  \
+            __VA_ARGS__;                 \
+        }                                \
+    } while (0)
+
+VEC_INLINE int vec_room(int64_t n, int64_t i) {
+    return n - i < LANES ? (int)(n - i) : LANES;
+}
+
+VEC_INLINE vec vec_all(float x) {
+    return x - (vec){0}; /* not +: keeps the sign of zero */
+}
+
+VEC_INLINE vec vec_choose(ivec mask, vec yes, vec no) {
+    return (vec)(((ivec)yes & mask) | ((ivec)no & ~mask));
+}
+
+VEC_INLINE vec vec_from_bf16(hvec bits) {
+    return (vec)(__builtin_convertvector(bits, uvec) << 16);
+}
+
+/* Round to nearest, ties to even. The instruction takes subnormal numbers as zero; the other path keeps them. */
+VEC_INLINE hvec vec_to_bf16(vec x) {
+#ifdef __AVX512BF16__
+    return (hvec)_mm512_cvtneps_pbh((__m512)x);
+#else
+    uvec bits = (uvec)x;
+    uvec rounded = (bits + 0x7fff + (bits >> 16 & 1)) >> 16;
+    uvec quiet = bits >> 16 | 0x40;
+    uvec nan = (uvec)(x != x);
+    return __builtin_convertvector((rounded & ~nan) | (quiet & nan), hvec);
+#endif
+}
+
+VEC_INLINE vec vec_load(const float *p) {
+    vec x;
+    memcpy(&x, p, sizeof x);
+    return x;
+}
+
+VEC_INLINE void vec_store(float *p, vec x) {
+    memcpy(p, &x, sizeof x);
+}
+
+VEC_INLINE vec vec_get(const void *data, enum dtype dtype, int64_t i, int m) {
+    if (dtype == DTYPE_F32) {
+        const float *p = (const float *)data + i;
+        if (m == LANES) return vec_load(p);
+        vec x = {0};
+        memcpy(&x, p, (size_t)m * sizeof *p);
+        return x;
+    }
+    const uint16_t *p = (const uint16_t *)data + i;
+    hvec bits = {0};
+    if (m == LANES)
+        memcpy(&bits, p, sizeof bits);
+    else
+        memcpy(&bits, p, (size_t)m * sizeof *p);
+    return vec_from_bf16(bits);
+}
+
+VEC_INLINE void vec_put(void *data, enum dtype dtype, int64_t i, int m, vec x) {
+    if (dtype == DTYPE_F32) {
+        float *p = (float *)data + i;
+        if (m == LANES)
+            vec_store(p, x);
+        else
+            memcpy(p, &x, (size_t)m * sizeof *p);
+        return;
+    }
+    uint16_t *p = (uint16_t *)data + i;
+    hvec bits = vec_to_bf16(x);
+    if (m == LANES)
+        memcpy(p, &bits, sizeof bits);
+    else
+        memcpy(p, &bits, (size_t)m * sizeof *p);
+}
+
+/* The sum of the lanes, by halves: a fixed order. */
+VEC_INLINE float vec_sum(vec x) {
+    for (int half = LANES / 2; half > 0; half /= 2)
+        for (int i = 0; i < half; i++) x[i] += x[i + half];
+    return x[0];
+}
+
+/* e^x, to 1.2e-7 relative; 0 and infinity where float ends, NaN stays. x = n ln2 + r with |r| <= ln2 / 2; e^r by its
+ * Taylor series to r^7, whose rest is below 5e-9; 2^n in two factors, so that neither overflows before the result. */
+VEC_INLINE vec vec_exp(vec x) {
+    const float shift = 0x1.8p23f; /* adding it rounds to an integer, which then stands in the low bits */
+    x = vec_choose(x > 89.0f, vec_all(89.0f), x);
+    x = vec_choose(x < -104.0f, vec_all(-104.0f), x);
+    vec biased = x * 0x1.715476p0f + shift;
+    vec n = biased - shift;
+    vec r = (x - n * 0x1.62e4p-1f) - n * 0x1.7f7d1cp-20f;
+    vec p = r * (1.0f / 5040) + 1.0f / 720;
+    p = p * r + 1.0f / 120;
+    p = p * r + 1.0f / 24;
+    p = p * r + 1.0f / 6;
+    p = p * r + 0.5f;
+    p = p * r + 1.0f;
+    p = p * r + 1.0f;
+    ivec power = (ivec)biased - 0x4b400000, low = power >> 1;
+    return p * (vec)((low + 127) << 23) * (vec)((power - low + 127) << 23);
+}
+
+/* erf, to 1.2e-7 relative: two polynomials found by minimax fitting (N. Juffa), both taken, one chosen. */
+VEC_INLINE vec vec_erf(vec x) {
+    vec t = (vec)((ivec)x & 0x7fffffff), s = x * x;
+    vec far = t * -1.72853470e-5f + 3.83197126e-4f;
+    far = far * s + (t * -3.88396438e-3f + 2.42546219e-2f);
+    far = far * t - 1.06777877e-1f;
+    far = far * t - 6.34846687e-1f;
+    far = far * t - 1.28717512e-1f;
+    far = 1.0f - vec_exp(far * t - t);
+    far = (vec)((ivec)far | ((ivec)x & (int32_t)0x80000000));
+    vec near = s * -5.96761703e-4f + 4.99119423e-3f;
+    near = near * s - 2.67681349e-2f;
+    near = near * s + 1.12819925e-1f;
+    near = near * s - 3.76125336e-1f;
+    near = near * s + 1.28379166e-1f;
+    near = near * x + x;
+    return vec_choose(t > 0.927734375f, far, near);
+}
+#endif
