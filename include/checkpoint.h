@@ -25,6 +25,7 @@ struct run_state {
     struct plan_cursor cursor;
     int64_t episodes;            /* pairs seen */
     bool finished;               /* the run reached its end */
+    char data[65];               /* SHA-256 of what the order of the data depends on: a cursor means nothing elsewhere */
 };
 
 /* What a checkpoint carries beside tensors; all borrowed. */

@@ -1,0 +1,69 @@
+/* A training run: everything the step loop needs, made once before step 0. Private to src/train/.
+ *
+ * Order of making (start.c): ranks, device, data, model's shape, plan, memory plan, then weights. Each phase that reads
+ * input ends in an agreement, so that all ranks stop together and one speaks. */
+#ifndef RANKWISE_RUN_H
+#define RANKWISE_RUN_H
+#include "batch.h"
+#include "checkpoint.h"
+#include "eval.h"
+#include "loss.h"
+#include "metrics.h"
+#include "model.h"
+#include "optimizer.h"
+#include "safetensors.h"
+
+struct run {
+    struct config *config; /* not owned */
+    struct placement place;
+    struct device *dev;
+
+    /* data */
+    struct shard *train, *eval; /* (config->data.n_train), (config->data.n_eval) */
+    struct plan_source *source; /* (n_train) */
+    struct plan plan;
+    struct plan_step micro;     /* this rank's part of the step */
+    struct batch batch;
+    struct batch_item *item;
+    int64_t room_pairs;         /* of a micro-batch */
+
+    /* model */
+    struct arch arch;
+    struct parameters table;
+    struct safetensors tensors; /* of model.path; empty for random weights */
+    struct zero *z;
+    struct model *model;
+    struct optimizer optimizer;
+    struct schedule schedule;
+    double matmul_rate;         /* flops per second of this rank, for train/mfu */
+    int64_t max_tokens, max_rows;
+
+    /* device memory for the loss */
+    int32_t *chosen, *rejected; /* (room_pairs) */
+    float *margin, *weight;     /* (room_pairs) */
+    double *tally;              /* (LOSS_N_TALLIES) */
+
+    /* what goes on */
+    struct run_state state;
+    struct checkpoint resume;   /* open while starting from it */
+    char *checkpoint_path;      /* NULL: starts anew */
+    struct metrics *metrics;    /* rank 0 */
+    char *resolved_config;
+    struct tokenizer_file *file;
+    int n_files;
+};
+
+/* Makes the run ready to step. 0; or -1 with error_text(), agreed. run_finish accepts what run_start left. */
+int run_start(struct run *r, struct config *config);
+void run_finish(struct run *r);
+
+/* Total updates: optim.steps, or the epochs' worth. */
+int64_t run_steps(const struct run *r);
+
+/* The comparisons of a group of the plan: count, and the i-th. */
+int64_t run_group_pairs(const struct run *r, const struct plan_group *group);
+struct batch_item run_group_pair(const struct run *r, const struct plan_group *group, int64_t i);
+
+/* `rankwise plan`: data, plan and memory only; prints, allocates nothing large. */
+int run_plan_only(struct config *config, int n_ranks);
+#endif

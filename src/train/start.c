@@ -1,0 +1,393 @@
+/* Making a run ready: see run.h. */
+#include "run.h"
+
+#include <math.h>
+#include <string.h>
+
+#include "clock.h"
+#include "device.h"
+#include "file.h"
+#include "hash.h"
+#include "log.h"
+
+/* --- data ------------------------------------------------------------------------------------------------------------*/
+
+static int open_shards(struct shard *shard, const struct config_data *data, int n) {
+    for (int i = 0; i < n; i++)
+        if (shard_open(&shard[i], data[i].path) != 0) return -1;
+    return 0;
+}
+
+/* All shards of a run must give a text the same ids and read the score at the same place. */
+static int check_contracts(const struct run *r) {
+    const struct config *c = r->config;
+    for (int i = 0; i < c->data.n_train + c->data.n_eval; i++) {
+        const struct shard *s = i < c->data.n_train ? &r->train[i] : &r->eval[i - c->data.n_train];
+        if (contract_compare(&r->train[0].contract, r->train[0].path, &s->contract, s->path) != 0) return -1;
+        if (s->vocabulary > r->arch.V)
+            return fail("%s: has token ids up to %lld, the model's embedding has %lld rows; hint: build the shard with "
+                        "the tokenizer of the model", s->path, (long long)s->vocabulary - 1, (long long)r->arch.V);
+    }
+    return 0;
+}
+
+/* A model directory that carries a tokenizer must carry the shards'. */
+static int check_model_tokenizer(const struct run *r) {
+    char *path = file_join(r->config->model.path, "tokenizer.json");
+    int status = 0;
+    if (file_exists(path)) {
+        struct tokenizer *own = tokenizer_open_directory(r->config->model.path, NULL);
+        struct contract_options how;
+        struct contract contract = {0};
+        status = own && contract_how(&r->train[0].contract, &how) == 0 ? contract_make(&contract, own, &how) : -1;
+        if (status == 0)
+            status = contract_compare(&r->train[0].contract, r->train[0].path, &contract, r->config->model.path);
+        contract_free(&contract);
+        tokenizer_free(own);
+    }
+    mem_free(path);
+    return status;
+}
+
+static int64_t n_groups(const struct run *r, int i) {
+    return r->config->batch.group_by_prompt ? r->train[i].n_groups : r->train[i].n_comparisons;
+}
+
+static int make_plan(struct run *r) {
+    const struct config *c = r->config;
+    r->source = mem_alloc(c->data.n_train, sizeof *r->source);
+    for (int i = 0; i < c->data.n_train; i++) {
+        int64_t n = n_groups(r, i), rows = c->data.train[i].rows;
+        r->source[i] = (struct plan_source){
+            .forest_tokens = c->batch.group_by_prompt ? r->train[i].group_forest_tokens : r->train[i].forest_tokens,
+            .n_groups = n,
+            .take = rows ? rows : (int64_t)llround(c->data.train[i].weight * (double)n),
+        };
+    }
+    struct plan_options options = {(uint64_t)c->run.seed, c->data.shuffle, c->batch.groups,
+                                   c->batch.tokens_per_microbatch};
+    return plan_init(&r->plan, &options, r->source, c->data.n_train, r->place.data.size);
+}
+
+int64_t run_group_pairs(const struct run *r, const struct plan_group *g) {
+    const int64_t *first = r->train[g->source].group_first;
+    return r->config->batch.group_by_prompt ? first[g->group + 1] - first[g->group] : 1;
+}
+
+struct batch_item run_group_pair(const struct run *r, const struct plan_group *g, int64_t i) {
+    struct shard *s = &r->train[g->source];
+    int64_t comparison = r->config->batch.group_by_prompt ? s->group_member[s->group_first[g->group] + i] : g->group;
+    return (struct batch_item){s, comparison};
+}
+
+/* The most pairs that a micro-batch can hold: a step's groups at their largest. */
+static int64_t most_pairs(const struct run *r) {
+    int64_t most = 1;
+    for (int i = 0; i < r->config->data.n_train && r->config->batch.group_by_prompt; i++)
+        for (int64_t g = 0; g < r->train[i].n_groups; g++)
+            most = MAX(most, r->train[i].group_first[g + 1] - r->train[i].group_first[g]);
+    return most * MIN(r->config->batch.groups, r->plan.epoch_groups);
+}
+
+int64_t run_steps(const struct run *r) {
+    const struct config *c = r->config;
+    if (c->optim.steps > 0) return c->optim.steps;
+    return MAX(1, (int64_t)ceil(c->optim.epochs * (double)plan_steps_per_epoch(&r->plan) - 1e-9));
+}
+
+/* What the order of the data depends on, besides seed and options: if it differs, a checkpoint's cursor means nothing. */
+static void data_identity(const struct run *r, char out[65]) {
+    struct sha256 hash;
+    sha256_start(&hash);
+    for (int i = 0; i < r->config->data.n_train; i++) {
+        const struct shard *s = &r->train[i];
+        int64_t number[] = {s->n_comparisons, s->n_sequences, s->n_tokens, r->source[i].take,
+                            r->config->batch.group_by_prompt};
+        sha256_add(&hash, number, sizeof number);
+        sha256_add(&hash, s->chosen, (size_t)s->n_comparisons * sizeof *s->chosen);
+        sha256_add(&hash, s->rejected, (size_t)s->n_comparisons * sizeof *s->rejected);
+        sha256_add(&hash, s->forest_tokens, (size_t)s->n_comparisons * sizeof *s->forest_tokens);
+    }
+    int64_t order[] = {r->config->run.seed, r->config->data.shuffle, r->config->batch.groups};
+    sha256_add(&hash, order, sizeof order);
+    sha256_finish(&hash, out);
+}
+
+static int keep_tokenizer_file(void *self, const char *name, const void *data, size_t length) {
+    struct run *r = self;
+    r->file = mem_resize(r->file, r->n_files + 1, sizeof *r->file);
+    void *copy = mem_alloc((int64_t)length, 1);
+    memcpy(copy, data, length);
+    r->file[r->n_files++] = (struct tokenizer_file){mem_copy_string(name), copy, length};
+    return 0;
+}
+
+static int read_data(struct run *r) {
+    const struct config *c = r->config;
+    if (c->data.n_train == 0)
+        return fail("data.train is not set; hint: data.train = ( { path = \"train.h5\" } ), made by rankwise-data build");
+    r->train = mem_alloc(c->data.n_train, sizeof *r->train);
+    r->eval = mem_alloc(c->data.n_eval, sizeof *r->eval);
+    if (open_shards(r->train, c->data.train, c->data.n_train) != 0) return -1;
+    if (open_shards(r->eval, c->data.eval, c->data.n_eval) != 0) return -1;
+    if (check_contracts(r) != 0 || check_model_tokenizer(r) != 0 || make_plan(r) != 0) return -1;
+    if (shard_each_tokenizer_file(&r->train[0], keep_tokenizer_file, r) != 0) return -1;
+    r->room_pairs = most_pairs(r);
+    r->max_tokens = plan_max_tokens(&r->plan);
+    r->max_rows = 2 * r->room_pairs;
+    for (int i = 0; i < c->data.n_eval; i++) {
+        r->max_tokens = MAX(r->max_tokens, eval_max_tokens(&r->eval[i], c->batch.tokens_per_microbatch));
+        r->max_rows = MAX(r->max_rows, eval_max_rows(&r->eval[i], c->batch.tokens_per_microbatch));
+    }
+    r->max_rows = MIN(r->max_rows, r->max_tokens);
+    return 0;
+}
+
+/* --- model -----------------------------------------------------------------------------------------------------------*/
+
+static bool is_random(const struct run *r) {
+    return strcmp(r->config->model.init, "random") == 0;
+}
+
+static int read_model_shape(struct run *r) {
+    if (!r->config->model.path[0])
+        return fail("model.path is not set; hint: a directory with a Hugging Face config.json");
+    if (arch_read(&r->arch, r->config->model.path) != 0) return -1;
+    parameters_build(&r->table, &r->arch);
+    if (is_random(r)) return 0;
+    if (safetensors_open(&r->tensors, r->config->model.path) != 0)
+        return fail_context("%s (hint: model.init = \"random\" starts without weights)", error_text());
+    return safetensors_match(&r->tensors, &r->table);
+}
+
+static int read_start(void *self, const struct parameter *p, int64_t first, int64_t count, float *out) {
+    struct run *r = self;
+    bool is_new_head = p->role == ROLE_SCORE && !r->tensors.has_score;
+    if (is_new_head && strcmp(r->config->model.head_init, "zero") == 0) {
+        memset(out, 0, (size_t)count * sizeof *out);
+        return 0;
+    }
+    if (!is_random(r) && !is_new_head) return safetensors_read(&r->tensors, p, first, count, out);
+    parameters_init(p, (uint64_t)r->config->run.seed, first, count, out);
+    return 0;
+}
+
+/* --- memory ----------------------------------------------------------------------------------------------------------*/
+
+struct memory_plan {
+    struct zero_bytes zero;
+    struct model_bytes model;
+    size_t backend, total;
+};
+
+static struct zero_options zero_options(const struct config *c) {
+    return (struct zero_options){(int)c->parallel.zero_stage, device_precision(c), true, c->parallel.prefetch};
+}
+
+static struct model_options model_options(const struct run *r) {
+    return (struct model_options){device_precision(r->config), strcmp(r->config->parallel.recompute, "block") == 0,
+                                  true, r->max_tokens, r->max_rows};
+}
+
+static struct memory_plan plan_memory(const struct run *r, int size) {
+    struct zero_options zero = zero_options(r->config);
+    struct model_options model = model_options(r);
+    struct memory_plan p = {zero_plan(&r->table, &zero, size), model_plan(r->dev, &r->arch, &model), 0, 0};
+    p.total = p.zero.weights + p.zero.gradients + p.zero.optimizer + p.zero.gathered + p.model.activations +
+              p.model.scratch;
+    return p;
+}
+
+static double mib(size_t bytes) {
+    return (double)bytes / (1 << 20);
+}
+
+static void print_memory(const struct run *r, const struct memory_plan *p, int size, size_t available) {
+    log_info("memory per rank (ZeRO stage %lld over %d, micro-batches of up to %lld tokens):",
+             (long long)r->config->parallel.zero_stage, size, (long long)r->max_tokens);
+    log_info("  weights %.1f MiB, gradients %.1f, optimizer %.1f, gathered %.1f, activations %.1f, scratch %.1f; "
+             "in all %.1f of %.0f MiB", mib(p->zero.weights), mib(p->zero.gradients), mib(p->zero.optimizer),
+             mib(p->zero.gathered), mib(p->model.activations), mib(p->model.scratch), mib(p->total), mib(available));
+}
+
+static int check_memory(const struct run *r) {
+    size_t available = device_memory_available(&r->place);
+    struct memory_plan p = plan_memory(r, r->place.shard.size);
+    print_memory(r, &p, r->place.shard.size, available);
+    if (p.total <= available) return 0;
+    return fail("the run needs %.1f MiB on this rank, %.1f MiB are there; hint: a smaller batch.tokens_per_microbatch, "
+                "parallel.recompute = \"block\", a higher parallel.zero_stage, or more nodes", mib(p.total),
+                mib(available));
+}
+
+/* --- start -----------------------------------------------------------------------------------------------------------*/
+
+/* The newest whole checkpoint, if there is one, and whether its cursor means the same here. */
+static int find_checkpoint(struct run *r) {
+    char identity[65];
+    data_identity(r, identity);
+    if (file_is_directory(r->config->checkpoint.dir)) r->checkpoint_path = checkpoint_newest(r->config->checkpoint.dir);
+    if (r->checkpoint_path) {
+        if (checkpoint_open(&r->resume, r->checkpoint_path) != 0) return -1;
+        r->state = r->resume.state;
+        if (strcmp(r->state.data, identity) != 0)
+            return fail("%s: was trained on other data, or with another run.seed, data.shuffle, batch.groups or "
+                        "batch.group_by_prompt; hint: set another run.dir to start anew", r->checkpoint_path);
+    }
+    memcpy(r->state.data, identity, sizeof identity);
+    return 0;
+}
+
+static int load_weights(struct run *r) {
+    if (r->checkpoint_path) {
+        if (checkpoint_load(&r->resume, r->z, &r->place, true) != 0) return -1;
+        checkpoint_close(&r->resume);
+        return 0;
+    }
+    struct parameter_source source = {read_start, r};
+    if (comm_agree(&r->place.data, zero_load(r->z, &source)) != 0) return -1;
+    zero_publish(r->z);
+    return 0;
+}
+
+static void make_optimizer(struct run *r) {
+    const struct config *c = r->config;
+    static const char *const schedule_name[] = {"cosine", "wsd", "linear", "constant"};
+    r->schedule = (struct schedule){.lr = c->optim.lr, .min_lr_ratio = c->optim.min_lr_ratio, .steps = run_steps(r),
+                                    .warmup = c->optim.warmup};
+    for (int i = 0; i < 4; i++)
+        if (strcmp(c->optim.schedule, schedule_name[i]) == 0) r->schedule.kind = (enum schedule_kind)i;
+    r->optimizer = (struct optimizer){
+        .options = {c->optim.lr, c->optim.beta1, c->optim.beta2, c->optim.eps, c->optim.weight_decay, c->optim.clip},
+        .updates = r->state.updates,
+        .skipped = r->state.skipped,
+        .skipped_in_a_row = r->state.skipped_in_a_row,
+    };
+}
+
+static void allocate_loss(struct run *r) {
+    const struct backend *b = r->dev->backend;
+    size_t n = (size_t)r->room_pairs;
+    r->chosen = b->alloc(r->dev, n * sizeof *r->chosen);
+    r->rejected = b->alloc(r->dev, n * sizeof *r->rejected);
+    r->margin = b->alloc(r->dev, n * sizeof *r->margin);
+    r->weight = b->alloc(r->dev, n * sizeof *r->weight);
+    r->tally = b->alloc(r->dev, LOSS_N_TALLIES * sizeof *r->tally);
+    batch_init(&r->batch, plan_max_tokens(&r->plan), r->room_pairs);
+    r->item = mem_alloc(r->room_pairs, sizeof *r->item);
+}
+
+static void measure_roofline(struct run *r) {
+    struct model_options options = model_options(r);
+    struct gemm_shape *shape;
+    int n = model_gemm_shapes(&r->arch, &options, &shape);
+    r->matmul_rate = device_matmul_rate(r->dev, shape, n);
+    mem_free(shape);
+}
+
+/* Rank 0 makes the run directory, its resolved configuration, the log and the metrics file. */
+static int open_run_directory(struct run *r) {
+    const struct config *c = r->config;
+    r->resolved_config = config_text(c);
+    if (base_rank != 0) return 0;
+    if (file_make_directory(c->run.dir) != 0 || file_make_directory(c->checkpoint.dir) != 0) return -1;
+    char *config_path = file_join(c->run.dir, "config.cfg"), *log_path = file_join(c->run.dir, "log.txt");
+    char *metrics_path = file_join(c->run.dir, "metrics.jsonl");
+    int status = file_replace(config_path, r->resolved_config, strlen(r->resolved_config));
+    if (status == 0) status = log_open(log_path);
+    if (status == 0 && c->track.jsonl) {
+        r->metrics = metrics_open(metrics_path, r->checkpoint_path ? r->state.step : -1);
+        status = r->metrics ? 0 : -1;
+    }
+    mem_free(config_path);
+    mem_free(log_path);
+    mem_free(metrics_path);
+    return status;
+}
+
+/* Everything that only reads and plans. */
+static int prepare(struct run *r) {
+    if (read_model_shape(r) != 0 || read_data(r) != 0 || find_checkpoint(r) != 0) return -1;
+    return 0;
+}
+
+static int start_device(struct run *r) {
+    r->dev = device_open(r->config, &r->place);
+    return r->dev ? 0 : -1;
+}
+
+int run_start(struct run *r, struct config *config) {
+    *r = (struct run){.config = config};
+    if (placement_init(&r->place, config->parallel.shard_group) != 0) return -1;
+    if (comm_agree(&r->place.data, start_device(r)) != 0) return -1;
+    if (comm_agree(&r->place.data, prepare(r)) != 0) return -1;
+    if (r->state.step >= run_steps(r)) return 0;
+    if (comm_agree(&r->place.data, check_memory(r)) != 0) return -1;
+    if (comm_agree(&r->place.data, open_run_directory(r)) != 0) return -1;
+    struct zero_options zero = zero_options(config);
+    struct model_options model = model_options(r);
+    r->z = zero_init(r->dev, &r->place, &r->table, &zero);
+    r->model = model_init(r->dev, &r->arch, &r->table, r->z, &model);
+    if (load_weights(r) != 0) return -1;
+    make_optimizer(r);
+    allocate_loss(r);
+    measure_roofline(r);
+    return 0;
+}
+
+static void release(struct run *r, void *memory) {
+    if (memory) r->dev->backend->release(r->dev, memory);
+}
+
+static void close_shards(struct shard *shard, int n) {
+    for (int i = 0; shard && i < n; i++) shard_close(&shard[i]);
+    mem_free(shard);
+}
+
+void run_finish(struct run *r) {
+    release(r, r->chosen);
+    release(r, r->rejected);
+    release(r, r->margin);
+    release(r, r->weight);
+    release(r, r->tally);
+    mem_free(r->item);
+    batch_free(&r->batch);
+    metrics_close(r->metrics);
+    model_free(r->model);
+    zero_free(r->z);
+    device_close(r->dev);
+    checkpoint_close(&r->resume);
+    mem_free(r->checkpoint_path);
+    safetensors_close(&r->tensors);
+    parameters_free(&r->table);
+    arch_free(&r->arch);
+    plan_step_free(&r->micro);
+    plan_free(&r->plan);
+    mem_free(r->source);
+    close_shards(r->train, r->config->data.n_train);
+    close_shards(r->eval, r->config->data.n_eval);
+    for (int i = 0; i < r->n_files; i++) {
+        mem_free((void *)r->file[i].name);
+        mem_free((void *)r->file[i].data);
+    }
+    mem_free(r->file);
+    mem_free(r->resolved_config);
+    log_close();
+    placement_free(&r->place);
+}
+
+int run_plan_only(struct config *config, int n_ranks) {
+    struct run r = {.config = config};
+    if (placement_init(&r.place, "all") != 0) return -1;
+    int status = start_device(&r);
+    if (status == 0) status = prepare(&r);
+    if (status == 0) {
+        struct memory_plan p = plan_memory(&r, n_ranks);
+        size_t available = device_memory_available(&r.place);
+        print_memory(&r, &p, n_ranks, available);
+        log_info("data: %lld groups an epoch, %lld steps an epoch, %lld steps in all",
+                 (long long)r.plan.epoch_groups, (long long)plan_steps_per_epoch(&r.plan), (long long)run_steps(&r));
+    }
+    run_finish(&r);
+    return status;
+}

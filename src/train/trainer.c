@@ -1,0 +1,274 @@
+/* The step loop: see trainer.h.
+ *
+ * A step: plan -> forest -> forward -> loss -> backward, per micro-batch; then norm, AdamW, publish; then one sum over
+ * the ranks for everything that is reported or decided together (tallies, signals, the clock's wishes). */
+#include "trainer.h"
+
+#include <math.h>
+#include <signal.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "clock.h"
+#include "log.h"
+#include "run.h"
+
+enum { MOST_SKIPPED_IN_A_ROW = 10 };
+
+/* --- signals ---------------------------------------------------------------------------------------------------------*/
+
+static volatile sig_atomic_t stop_signal;
+
+static void on_signal(int number) {
+    stop_signal = number;
+}
+
+static void catch_signals(void) {
+    struct sigaction action = {.sa_handler = on_signal, .sa_flags = SA_RESTART};
+    sigaction(SIGUSR1, &action, NULL);
+    sigaction(SIGTERM, &action, NULL);
+    sigaction(SIGINT, &action, NULL);
+}
+
+/* --- one step --------------------------------------------------------------------------------------------------------*/
+
+/* What a step reports, summed over ranks. */
+struct step_sums {
+    double tally[LOSS_N_TALLIES];
+    double forest_tokens;
+    double signalled;       /* ranks that got a signal */
+    double checkpoint_due;  /* rank 0's clock says so */
+};
+
+/* The sum of the weights of all pairs of the step, all ranks: from the length index, without communication. */
+static double step_weight(const struct run *r, const struct plan_cursor *cursor, int64_t n) {
+    double sum = 0;
+    for (int64_t i = 0; i < n; i++) {
+        struct plan_group g = plan_at(&r->plan, cursor->epoch, cursor->next + i);
+        int64_t pairs = run_group_pairs(r, &g);
+        for (int64_t p = 0; p < pairs; p++) {
+            struct batch_item item = run_group_pair(r, &g, p);
+            sum += item.shard->weight[item.comparison];
+        }
+    }
+    return sum;
+}
+
+static int build_micro(struct run *r, int m) {
+    int64_t n = 0;
+    for (int64_t g = r->micro.micro_first[m]; g < r->micro.micro_first[m + 1]; g++) {
+        int64_t pairs = run_group_pairs(r, &r->micro.group[g]);
+        for (int64_t p = 0; p < pairs; p++) r->item[n++] = run_group_pair(r, &r->micro.group[g], p);
+    }
+    return batch_build(&r->batch, r->item, n);
+}
+
+static void copy_pairs(struct run *r) {
+    const struct backend *b = r->dev->backend;
+    size_t n = (size_t)r->batch.n_pairs;
+    b->copy_in(r->dev, r->chosen, r->batch.chosen, n * sizeof *r->chosen, STREAM_COMPUTE);
+    b->copy_in(r->dev, r->rejected, r->batch.rejected, n * sizeof *r->rejected, STREAM_COMPUTE);
+    b->copy_in(r->dev, r->margin, r->batch.margin, n * sizeof *r->margin, STREAM_COMPUTE);
+    b->copy_in(r->dev, r->weight, r->batch.weight, n * sizeof *r->weight, STREAM_COMPUTE);
+}
+
+/* Forward, loss and backward of this rank's micro-batches; gradients and tallies are left on the device. */
+static int compute_gradients(struct run *r, double weight, struct step_sums *sums) {
+    for (int m = 0; m < r->micro.n_micro; m++) {
+        if (build_micro(r, m) != 0) return -1;
+        const float *score = model_forward(r->model, &r->batch.forest);
+        copy_pairs(r);
+        op_bradley_terry(r->dev, model_dscore(r->model), r->tally, score, r->chosen, r->rejected, r->margin, r->weight,
+                         r->batch.n_pairs, (float)(1 / weight));
+        model_backward(r->model, m == r->micro.n_micro - 1);
+        sums->forest_tokens += (double)r->batch.forest.n;
+    }
+    return 0;
+}
+
+static void read_tally(struct run *r, struct step_sums *sums) {
+    const struct backend *b = r->dev->backend;
+    b->copy_out(r->dev, sums->tally, r->tally, sizeof sums->tally, STREAM_COMPUTE);
+    b->synchronize(r->dev, STREAM_COMPUTE);
+    b->zero(r->dev, r->tally, sizeof sums->tally, STREAM_COMPUTE);
+}
+
+/* --- what is said ----------------------------------------------------------------------------------------------------*/
+
+static void record_summary(struct run *r, const char *prefix, const struct loss_summary *s) {
+    if (!r->metrics) return;
+    metrics_number(r->metrics, s->loss, "%s/loss", prefix);
+    metrics_number(r->metrics, s->accuracy, "%s/accuracy", prefix);
+    metrics_number(r->metrics, s->ties, "%s/ties", prefix);
+    metrics_number(r->metrics, s->chosen_reward, "%s/chosen_reward", prefix);
+    metrics_number(r->metrics, s->rejected_reward, "%s/rejected_reward", prefix);
+    metrics_number(r->metrics, s->reward_margin, "%s/reward_margin", prefix);
+}
+
+/* Model FLOPs utilisation: 6 x non-embedding parameters x forest tokens, over what all ranks' matrix products could do
+ * in the time. */
+static double utilisation(const struct run *r, double tokens, double seconds) {
+    double flops = 6 * (double)arch_block_parameters(&r->arch) * tokens;
+    return flops / (seconds * r->matmul_rate * r->place.data.size);
+}
+
+struct step_report {
+    struct loss_summary summary;
+    double lr, norm, seconds, tokens;
+    bool updated;
+};
+
+static void record_step(struct run *r, const struct step_report *s) {
+    if (!r->metrics) return;
+    record_summary(r, "train", &s->summary);
+    metrics_number(r->metrics, s->lr, "train/lr");
+    metrics_number(r->metrics, s->norm, "train/grad_norm");
+    metrics_number(r->metrics, (double)r->optimizer.skipped, "train/skipped_updates");
+    metrics_number(r->metrics, s->summary.pairs / s->seconds, "train/pairs_per_second");
+    metrics_number(r->metrics, s->tokens / s->seconds, "train/tokens_per_second");
+    metrics_number(r->metrics, utilisation(r, s->tokens, s->seconds), "train/mfu");
+    metrics_number(r->metrics, (double)r->state.episodes, "episode");
+    double epoch = (double)r->state.cursor.epoch + (double)r->state.cursor.next / (double)r->plan.epoch_groups;
+    metrics_number(r->metrics, epoch, "epoch");
+}
+
+static void show_step(struct run *r, const struct step_report *s, int64_t steps, double started, int64_t first_step) {
+    static double shown = -1;
+    bool terminal = isatty(STDERR_FILENO);
+    bool due = terminal ? clock_seconds() - shown > 0.2 : r->state.step % r->config->run.log_every == 0;
+    if (!due && r->state.step != steps && r->state.step != first_step + 1) return;
+    shown = clock_seconds();
+    double per_step = (shown - started) / (double)(r->state.step - first_step);
+    int64_t left = (int64_t)(per_step * (double)(steps - r->state.step));
+    log_progress("step %lld/%lld  loss %.4f  accuracy %.3f  margin %+.3f  lr %.2e  norm %.3g  %.1f pairs/s  mfu %.2f  "
+                 "left %lld:%02lld:%02lld", (long long)r->state.step, (long long)steps, s->summary.loss,
+                 s->summary.accuracy, s->summary.reward_margin, s->lr, s->norm, s->summary.pairs / s->seconds,
+                 utilisation(r, s->tokens, s->seconds), (long long)(left / 3600), (long long)(left / 60 % 60),
+                 (long long)(left % 60));
+}
+
+/* --- evaluation and checkpoints --------------------------------------------------------------------------------------*/
+
+static int evaluate(struct run *r) {
+    struct eval_options options = {r->config->batch.tokens_per_microbatch, true};
+    for (int i = 0; i < r->config->data.n_eval; i++) {
+        struct loss_summary s;
+        const char *name = r->config->data.eval[i].name;
+        if (eval_shard(r->model, r->dev, &r->place.data, &r->eval[i], &options, &s, NULL) != 0) return -1;
+        log_info("eval %s after step %lld: accuracy %.4f, ties %.4f, loss %.4f, margin %+.4f over %.0f pairs", name,
+                 (long long)r->state.step, s.accuracy, s.ties, s.loss, s.reward_margin, s.pairs);
+        char *prefix = mem_format("eval/%s", name);
+        record_summary(r, prefix, &s);
+        mem_free(prefix);
+    }
+    return 0;
+}
+
+/* Ends the step's line of metrics; agreed, since rank 0 alone writes. */
+static int end_line(struct run *r) {
+    return comm_agree(&r->place.data, r->metrics ? metrics_end_step(r->metrics, r->state.step) : 0);
+}
+
+static int save(struct run *r) {
+    struct checkpoint_extra extra = {r->resolved_config, r->arch.json, &r->train[0].contract, r->file, r->n_files};
+    r->state.updates = r->optimizer.updates;
+    r->state.skipped = r->optimizer.skipped;
+    r->state.skipped_in_a_row = r->optimizer.skipped_in_a_row;
+    double start = clock_seconds();
+    if (checkpoint_save(r->config->checkpoint.dir, r->z, &r->table, &r->place, &r->state, &extra,
+                        (int)r->config->checkpoint.writers, (int)r->config->checkpoint.keep) != 0)
+        return -1;
+    log_info("checkpoint of step %lld written in %.1f s", (long long)r->state.step, clock_seconds() - start);
+    return 0;
+}
+
+/* --- the loop --------------------------------------------------------------------------------------------------------*/
+
+/* One step; *sums is what all ranks did together. */
+static int step(struct run *r, struct step_sums *sums, struct step_report *report, bool checkpoint_due) {
+    double start = clock_seconds();
+    struct plan_cursor before = r->state.cursor;
+    plan_step(&r->plan, &r->state.cursor, r->place.data.rank, r->place.data.size, &r->micro);
+    double weight = step_weight(r, &before, r->micro.n_groups);
+    *sums = (struct step_sums){.signalled = stop_signal != 0, .checkpoint_due = checkpoint_due};
+    if (compute_gradients(r, weight, sums) != 0) die("rank %d: %s", base_rank, error_text());
+    double norm = sqrt(zero_gradient_square_norm(r->z));
+    double lr = schedule_lr(&r->schedule, r->state.step);
+    bool updated = optimizer_step(&r->optimizer, r->z, lr, norm);
+    zero_publish(r->z);
+    read_tally(r, sums);
+    comm_sum(&r->place.data, (double *)sums, (int)(sizeof *sums / sizeof(double)));
+    r->state.step++;
+    r->state.episodes += (int64_t)sums->tally[TALLY_PAIRS];
+    *report = (struct step_report){loss_summarize(sums->tally), lr, norm, clock_seconds() - start, sums->forest_tokens,
+                                   updated};
+    if (updated) return 0;
+    log_warn("step %lld: the gradient is not finite; the update was skipped (%lld in all, %d in a row)",
+             (long long)r->state.step, (long long)r->optimizer.skipped, r->optimizer.skipped_in_a_row);
+    if (r->optimizer.skipped_in_a_row < MOST_SKIPPED_IN_A_ROW) return 0;
+    return fail("the gradient was not finite in %d steps in a row; hint: a smaller optim.lr, or model.precision = "
+                "\"fp32\"", MOST_SKIPPED_IN_A_ROW);
+}
+
+static bool is_due(int64_t every, int64_t step_number) {
+    return every > 0 && step_number % every == 0;
+}
+
+/* What follows a step: metrics, evaluation, checkpoint. *stop: a signal came and the checkpoint is written. */
+static int after_step(struct run *r, const struct step_sums *sums, int64_t steps, double *last_save, bool *stop) {
+    const struct config *c = r->config;
+    bool ends = r->state.step >= steps;
+    *stop = sums->signalled > 0 && !ends;
+    r->state.finished = ends;
+    if ((ends || (is_due(c->eval.every_steps, r->state.step) && !*stop)) && evaluate(r) != 0) return -1;
+    if (end_line(r) != 0) return -1;
+    if (!ends && !*stop && !is_due(c->checkpoint.every_steps, r->state.step) && sums->checkpoint_due == 0) return 0;
+    *last_save = clock_seconds();
+    return save(r);
+}
+
+static int loop(struct run *r, bool *stopped) {
+    const struct config *c = r->config;
+    int64_t steps = run_steps(r), first_step = r->state.step;
+    double started = clock_seconds(), last_save = started;
+    if (first_step == 0 && c->eval.before_training && c->data.n_eval > 0 && (evaluate(r) != 0 || end_line(r) != 0))
+        return -1;
+    while (r->state.step < steps && !*stopped) {
+        struct step_sums sums;
+        struct step_report report;
+        bool due = base_rank == 0 && c->checkpoint.every_minutes > 0 &&
+                   clock_seconds() - last_save > 60 * c->checkpoint.every_minutes;
+        if (step(r, &sums, &report, due) != 0) return -1;
+        record_step(r, &report);
+        show_step(r, &report, steps, started, first_step);
+        if (after_step(r, &sums, steps, &last_save, stopped) != 0) return -1;
+    }
+    return 0;
+}
+
+static int train(struct run *r) {
+    if (r->state.step >= run_steps(r)) {
+        log_info("%s: already finished, after step %lld; hint: set another run.dir, or more optim.epochs, to train on",
+                 r->checkpoint_path, (long long)r->state.step);
+        return EXIT_DONE;
+    }
+    if (r->checkpoint_path) log_info("going on from %s", r->checkpoint_path);
+    log_info("%s: %lld parameters, %lld groups an epoch, %lld steps, on %d ranks", r->config->run.name,
+             (long long)parameters_count(&r->table), (long long)r->plan.epoch_groups, (long long)run_steps(r),
+             r->place.data.size);
+    bool stopped = false;
+    if (loop(r, &stopped) != 0) return EXIT_FAILED;
+    if (stopped) log_info("stopped by a signal after step %lld; start the same command again to go on",
+                          (long long)r->state.step);
+    else log_info("done: %s", r->config->run.dir);
+    return stopped ? EXIT_STOPPED : EXIT_DONE;
+}
+
+int trainer_run(struct config *config) {
+    struct run r;
+    catch_signals();
+    int code = run_start(&r, config) == 0 ? train(&r) : EXIT_FAILED;
+    if (code == EXIT_FAILED && base_rank == 0) log_error("%s", error_text());
+    run_finish(&r);
+    return code;
+}
