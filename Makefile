@@ -47,7 +47,7 @@ $(BUILD)/rankwise-data: $(call object,$(filter-out data_tools/inspect%.c,$(wildc
 	$(call say,LD)$(LINK) $(DATALIBS)
 $(BUILD)/rankwise-inspect: $(call object,$(wildcard data_tools/inspect*.c)) $(LIBS)
 	$(call say,LD)$(LINK) $(DATALIBS)
-$(BUILD)/tests/test_%: $(BUILD)/tests/test_%.o $(call object,$(wildcard tests/reference.c)) $(LIBS)
+$(BUILD)/tests/test_%: $(BUILD)/tests/test_%.o $(call object,$(wildcard tests/reference*.c)) $(LIBS)
 	$(call say,LD)$(LINK) $(LDLIBS)
 
 $(BUILD)/%.o: %.c
