@@ -6,7 +6,10 @@
  *   (2) a step takes the next `groups` groups; the last step of an epoch may be smaller;
  *   (3) its groups go to ranks by forest tokens, longest first, to the least loaded (ties: lower rank), then into
  *       micro-batches of at most tokens_per_microbatch forest tokens, in order; a group above the limit is alone;
- *   (4) every rank has the same number of micro-batches: some may be empty. */
+ *   (4) every rank has the same number of micro-batches: some may be empty;
+ *   (5) a source is walked in seeded passes over all of its groups, `take` groups an epoch, going on where the former
+ *       epoch ended: fewer than n_groups still sees every group before any again, more repeats each equally often (by
+ *       at most one). Unshuffled, the passes are in the stored order and sources follow each other. */
 #ifndef RANKWISE_PLAN_H
 #define RANKWISE_PLAN_H
 #include "base.h"
@@ -26,7 +29,7 @@ struct plan_options {
 struct plan_source {
     const int32_t *forest_tokens; /* (n_groups) */
     int64_t n_groups;
-    int64_t take;                 /* groups an epoch takes: n_groups, fewer (a seeded subset), or more (repeats) */
+    int64_t take;                 /* groups an epoch takes: n_groups, fewer, or more; see (5) */
 };
 
 struct plan {
@@ -36,7 +39,8 @@ struct plan {
     int64_t epoch_groups;             /* the sum of take */
     /* private: scratch of plan_step */
     struct plan_item *item;
-    int64_t *load;
+    struct plan_rank *rank;
+    int64_t *filled;
     int room_ranks;
 };
 
