@@ -30,6 +30,14 @@ struct arguments {
 int arguments_parse(struct arguments *out, struct option *option, int n_options, int argc, char **argv);
 void arguments_free(struct arguments *arguments);
 
+/* What every subcommand begins with: parses, answers --help (which must be among the options), and checks the number of
+ * positional arguments (-1: any). True when the subcommand is over, with its exit code: help printed or misuse told. */
+bool command_arguments(struct arguments *out, struct option *option, int n_options, int n_positional, const char *usage,
+                       int argc, char **argv, int *code);
+
+/* What every subcommand ends with: the exit code of an agreed status; rank 0 prints error_text() of a failure. */
+int command_finish(int status);
+
 int train_command(int argc, char **argv);
 int export_command(int argc, char **argv);
 int score_command(int argc, char **argv);

@@ -10,7 +10,8 @@
 #include "hash.h"
 #include "log.h"
 
-/* --- data ------------------------------------------------------------------------------------------------------------*/
+/* --- data
+ * ------------------------------------------------------------------------------------------------------------*/
 
 static int open_shards(struct shard *shard, const struct config_data *data, int n) {
     for (int i = 0; i < n; i++)
@@ -25,8 +26,10 @@ static int check_contracts(const struct run *r) {
         const struct shard *s = i < c->data.n_train ? &r->train[i] : &r->eval[i - c->data.n_train];
         if (contract_compare(&r->train[0].contract, r->train[0].path, &s->contract, s->path) != 0) return -1;
         if (s->vocabulary > r->arch.V)
-            return fail("%s: has token ids up to %lld, the model's embedding has %lld rows; hint: build the shard with "
-                        "the tokenizer of the model", s->path, (long long)s->vocabulary - 1, (long long)r->arch.V);
+            return fail(
+                "%s: has token ids up to %lld, the model's embedding has %lld rows; hint: build the shard with "
+                "the tokenizer of the model",
+                s->path, (long long)s->vocabulary - 1, (long long)r->arch.V);
     }
     return 0;
 }
@@ -95,7 +98,8 @@ int64_t run_steps(const struct run *r) {
     return MAX(1, (int64_t)ceil(c->optim.epochs * (double)plan_steps_per_epoch(&r->plan) - 1e-9));
 }
 
-/* What the order of the data depends on, besides seed and options: if it differs, a checkpoint's cursor means nothing. */
+/* What the order of the data depends on, besides seed and options: if it differs, a checkpoint's cursor means
+ * nothing. */
 static void data_identity(const struct run *r, char out[65]) {
     struct sha256 hash;
     sha256_start(&hash);
@@ -125,7 +129,8 @@ static int keep_tokenizer_file(void *self, const char *name, const void *data, s
 static int read_data(struct run *r) {
     const struct config *c = r->config;
     if (c->data.n_train == 0)
-        return fail("data.train is not set; hint: data.train = ( { path = \"train.h5\" } ), made by rankwise-data build");
+        return fail(
+            "data.train is not set; hint: data.train = ( { path = \"train.h5\" } ), made by rankwise-data build");
     r->train = mem_alloc(c->data.n_train, sizeof *r->train);
     r->eval = mem_alloc(c->data.n_eval, sizeof *r->eval);
     if (open_shards(r->train, c->data.train, c->data.n_train) != 0) return -1;
@@ -143,7 +148,8 @@ static int read_data(struct run *r) {
     return 0;
 }
 
-/* --- model -----------------------------------------------------------------------------------------------------------*/
+/* --- model
+ * -----------------------------------------------------------------------------------------------------------*/
 
 static bool is_random(const struct run *r) {
     return strcmp(r->config->model.init, "random") == 0;
@@ -172,7 +178,8 @@ static int read_start(void *self, const struct parameter *p, int64_t first, int6
     return 0;
 }
 
-/* --- memory ----------------------------------------------------------------------------------------------------------*/
+/* --- memory
+ * ----------------------------------------------------------------------------------------------------------*/
 
 struct memory_plan {
     struct zero_bytes zero;
@@ -206,8 +213,9 @@ static void print_memory(const struct run *r, const struct memory_plan *p, int s
     log_info("memory per rank (ZeRO stage %lld over %d, micro-batches of up to %lld tokens):",
              (long long)r->config->parallel.zero_stage, size, (long long)r->max_tokens);
     log_info("  weights %.1f MiB, gradients %.1f, optimizer %.1f, gathered %.1f, activations %.1f, scratch %.1f; "
-             "in all %.1f of %.0f MiB", mib(p->zero.weights), mib(p->zero.gradients), mib(p->zero.optimizer),
-             mib(p->zero.gathered), mib(p->model.activations), mib(p->model.scratch), mib(p->total), mib(available));
+             "in all %.1f of %.0f MiB",
+             mib(p->zero.weights), mib(p->zero.gradients), mib(p->zero.optimizer), mib(p->zero.gathered),
+             mib(p->model.activations), mib(p->model.scratch), mib(p->total), mib(available));
 }
 
 static int check_memory(const struct run *r) {
@@ -215,24 +223,28 @@ static int check_memory(const struct run *r) {
     struct memory_plan p = plan_memory(r, r->place.shard.size);
     print_memory(r, &p, r->place.shard.size, available);
     if (p.total <= available) return 0;
-    return fail("the run needs %.1f MiB on this rank, %.1f MiB are there; hint: a smaller batch.tokens_per_microbatch, "
-                "parallel.recompute = \"block\", a higher parallel.zero_stage, or more nodes", mib(p.total),
-                mib(available));
+    return fail(
+        "the run needs %.1f MiB on this rank, %.1f MiB are there; hint: a smaller batch.tokens_per_microbatch, "
+        "parallel.recompute = \"block\", a higher parallel.zero_stage, or more nodes",
+        mib(p.total), mib(available));
 }
 
-/* --- start -----------------------------------------------------------------------------------------------------------*/
+/* --- start
+ * -----------------------------------------------------------------------------------------------------------*/
 
 /* The newest whole checkpoint, if there is one, and whether its cursor means the same here. */
 static int find_checkpoint(struct run *r) {
     char identity[65];
     data_identity(r, identity);
-    if (file_is_directory(r->config->checkpoint.dir)) r->checkpoint_path = checkpoint_newest(r->config->checkpoint.dir);
+    if (file_is_directory(r->config->checkpoint.dir))
+        r->checkpoint_path = checkpoint_newest(r->config->checkpoint.dir);
     if (r->checkpoint_path) {
         if (checkpoint_open(&r->resume, r->checkpoint_path) != 0) return -1;
         r->state = r->resume.state;
         if (strcmp(r->state.data, identity) != 0)
             return fail("%s: was trained on other data, or with another run.seed, data.shuffle, batch.groups or "
-                        "batch.group_by_prompt; hint: set another run.dir to start anew", r->checkpoint_path);
+                        "batch.group_by_prompt; hint: set another run.dir to start anew",
+                        r->checkpoint_path);
     }
     memcpy(r->state.data, identity, sizeof identity);
     return 0;
@@ -253,8 +265,8 @@ static int load_weights(struct run *r) {
 static void make_optimizer(struct run *r) {
     const struct config *c = r->config;
     static const char *const schedule_name[] = {"cosine", "wsd", "linear", "constant"};
-    r->schedule = (struct schedule){.lr = c->optim.lr, .min_lr_ratio = c->optim.min_lr_ratio, .steps = run_steps(r),
-                                    .warmup = c->optim.warmup};
+    r->schedule = (struct schedule){
+        .lr = c->optim.lr, .min_lr_ratio = c->optim.min_lr_ratio, .steps = run_steps(r), .warmup = c->optim.warmup};
     for (int i = 0; i < 4; i++)
         if (strcmp(c->optim.schedule, schedule_name[i]) == 0) r->schedule.kind = (enum schedule_kind)i;
     r->optimizer = (struct optimizer){
@@ -385,8 +397,8 @@ int run_plan_only(struct config *config, int n_ranks) {
         struct memory_plan p = plan_memory(&r, n_ranks);
         size_t available = device_memory_available(&r.place);
         print_memory(&r, &p, n_ranks, available);
-        log_info("data: %lld groups an epoch, %lld steps an epoch, %lld steps in all",
-                 (long long)r.plan.epoch_groups, (long long)plan_steps_per_epoch(&r.plan), (long long)run_steps(&r));
+        log_info("data: %lld groups an epoch, %lld steps an epoch, %lld steps in all", (long long)r.plan.epoch_groups,
+                 (long long)plan_steps_per_epoch(&r.plan), (long long)run_steps(&r));
     }
     run_finish(&r);
     return status;

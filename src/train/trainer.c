@@ -1,7 +1,7 @@
 /* The step loop: see trainer.h.
  *
- * A step: plan -> forest -> forward -> loss -> backward, per micro-batch; then norm, AdamW, publish; then one sum over
- * the ranks for everything that is reported or decided together (tallies, signals, the clock's wishes). */
+ * A step: plan -> forest -> forward -> loss -> backward, per micro-batch; then norm, AdamW, publish; then one sum
+ * over the ranks for everything that is reported or decided together (tallies, signals, the clock's wishes). */
 #include "trainer.h"
 
 #include <math.h>
@@ -15,7 +15,8 @@
 
 enum { MOST_SKIPPED_IN_A_ROW = 10 };
 
-/* --- signals ---------------------------------------------------------------------------------------------------------*/
+/* --- signals
+ * ---------------------------------------------------------------------------------------------------------*/
 
 static volatile sig_atomic_t stop_signal;
 
@@ -30,14 +31,15 @@ static void catch_signals(void) {
     sigaction(SIGINT, &action, NULL);
 }
 
-/* --- one step --------------------------------------------------------------------------------------------------------*/
+/* --- one step
+ * --------------------------------------------------------------------------------------------------------*/
 
 /* What a step reports, summed over ranks. */
 struct step_sums {
     double tally[LOSS_N_TALLIES];
     double forest_tokens;
-    double signalled;       /* ranks that got a signal */
-    double checkpoint_due;  /* rank 0's clock says so */
+    double signalled;      /* ranks that got a signal */
+    double checkpoint_due; /* rank 0's clock says so */
 };
 
 /* The sum of the weights of all pairs of the step, all ranks: from the length index, without communication. */
@@ -78,8 +80,8 @@ static int compute_gradients(struct run *r, double weight, struct step_sums *sum
         if (build_micro(r, m) != 0) return -1;
         const float *score = model_forward(r->model, &r->batch.forest);
         copy_pairs(r);
-        op_bradley_terry(r->dev, model_dscore(r->model), r->tally, score, r->chosen, r->rejected, r->margin, r->weight,
-                         r->batch.n_pairs, (float)(1 / weight));
+        op_bradley_terry(r->dev, model_dscore(r->model), r->tally, score, r->chosen, r->rejected, r->margin,
+                         r->weight, r->batch.n_pairs, (float)(1 / weight));
         model_backward(r->model, m == r->micro.n_micro - 1);
         sums->forest_tokens += (double)r->batch.forest.n;
     }
@@ -93,7 +95,8 @@ static void read_tally(struct run *r, struct step_sums *sums) {
     b->zero(r->dev, r->tally, sizeof sums->tally, STREAM_COMPUTE);
 }
 
-/* --- what is said ----------------------------------------------------------------------------------------------------*/
+/* --- what is said
+ * ----------------------------------------------------------------------------------------------------*/
 
 static void record_summary(struct run *r, const char *prefix, const struct loss_summary *s) {
     if (!r->metrics) return;
@@ -105,8 +108,8 @@ static void record_summary(struct run *r, const char *prefix, const struct loss_
     metrics_number(r->metrics, s->reward_margin, "%s/reward_margin", prefix);
 }
 
-/* Model FLOPs utilisation: 6 x non-embedding parameters x forest tokens, over what all ranks' matrix products could do
- * in the time. */
+/* Model FLOPs utilisation: 6 x non-embedding parameters x forest tokens, over what all ranks' matrix products could
+ * do in the time. */
 static double utilisation(const struct run *r, double tokens, double seconds) {
     double flops = 6 * (double)arch_block_parameters(&r->arch) * tokens;
     return flops / (seconds * r->matmul_rate * r->place.data.size);
@@ -140,14 +143,16 @@ static void show_step(struct run *r, const struct step_report *s, int64_t steps,
     shown = clock_seconds();
     double per_step = (shown - started) / (double)(r->state.step - first_step);
     int64_t left = (int64_t)(per_step * (double)(steps - r->state.step));
-    log_progress("step %lld/%lld  loss %.4f  accuracy %.3f  margin %+.3f  lr %.2e  norm %.3g  %.1f pairs/s  mfu %.2f  "
-                 "left %lld:%02lld:%02lld", (long long)r->state.step, (long long)steps, s->summary.loss,
-                 s->summary.accuracy, s->summary.reward_margin, s->lr, s->norm, s->summary.pairs / s->seconds,
-                 utilisation(r, s->tokens, s->seconds), (long long)(left / 3600), (long long)(left / 60 % 60),
-                 (long long)(left % 60));
+    log_progress(
+        "step %lld/%lld  loss %.4f  accuracy %.3f  margin %+.3f  lr %.2e  norm %.3g  %.1f pairs/s  mfu %.2f  "
+        "left %lld:%02lld:%02lld",
+        (long long)r->state.step, (long long)steps, s->summary.loss, s->summary.accuracy, s->summary.reward_margin,
+        s->lr, s->norm, s->summary.pairs / s->seconds, utilisation(r, s->tokens, s->seconds),
+        (long long)(left / 3600), (long long)(left / 60 % 60), (long long)(left % 60));
 }
 
-/* --- evaluation and checkpoints --------------------------------------------------------------------------------------*/
+/* --- evaluation and checkpoints
+ * --------------------------------------------------------------------------------------*/
 
 static int evaluate(struct run *r) {
     struct eval_options options = {r->config->batch.tokens_per_microbatch, true};
@@ -182,7 +187,8 @@ static int save(struct run *r) {
     return 0;
 }
 
-/* --- the loop --------------------------------------------------------------------------------------------------------*/
+/* --- the loop
+ * --------------------------------------------------------------------------------------------------------*/
 
 /* One step; *sums is what all ranks did together. */
 static int step(struct run *r, struct step_sums *sums, struct step_report *report, bool checkpoint_due) {
@@ -200,14 +206,15 @@ static int step(struct run *r, struct step_sums *sums, struct step_report *repor
     comm_sum(&r->place.data, (double *)sums, (int)(sizeof *sums / sizeof(double)));
     r->state.step++;
     r->state.episodes += (int64_t)sums->tally[TALLY_PAIRS];
-    *report = (struct step_report){loss_summarize(sums->tally), lr, norm, clock_seconds() - start, sums->forest_tokens,
-                                   updated};
+    *report = (struct step_report){loss_summarize(sums->tally), lr,     norm, clock_seconds() - start,
+                                   sums->forest_tokens,         updated};
     if (updated) return 0;
     log_warn("step %lld: the gradient is not finite; the update was skipped (%lld in all, %d in a row)",
              (long long)r->state.step, (long long)r->optimizer.skipped, r->optimizer.skipped_in_a_row);
     if (r->optimizer.skipped_in_a_row < MOST_SKIPPED_IN_A_ROW) return 0;
     return fail("the gradient was not finite in %d steps in a row; hint: a smaller optim.lr, or model.precision = "
-                "\"fp32\"", MOST_SKIPPED_IN_A_ROW);
+                "\"fp32\"",
+                MOST_SKIPPED_IN_A_ROW);
 }
 
 static bool is_due(int64_t every, int64_t step_number) {
@@ -248,8 +255,9 @@ static int loop(struct run *r, bool *stopped) {
 
 static int train(struct run *r) {
     if (r->state.step >= run_steps(r)) {
-        log_info("%s: already finished, after step %lld; hint: set another run.dir, or more optim.epochs, to train on",
-                 r->checkpoint_path, (long long)r->state.step);
+        log_info(
+            "%s: already finished, after step %lld; hint: set another run.dir, or more optim.epochs, to train on",
+            r->checkpoint_path, (long long)r->state.step);
         return EXIT_DONE;
     }
     if (r->checkpoint_path) log_info("going on from %s", r->checkpoint_path);
@@ -258,9 +266,11 @@ static int train(struct run *r) {
              r->place.data.size);
     bool stopped = false;
     if (loop(r, &stopped) != 0) return EXIT_FAILED;
-    if (stopped) log_info("stopped by a signal after step %lld; start the same command again to go on",
-                          (long long)r->state.step);
-    else log_info("done: %s", r->config->run.dir);
+    if (stopped)
+        log_info("stopped by a signal after step %lld; start the same command again to go on",
+                 (long long)r->state.step);
+    else
+        log_info("done: %s", r->config->run.dir);
     return stopped ? EXIT_STOPPED : EXIT_DONE;
 }
 

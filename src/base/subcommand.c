@@ -1,0 +1,31 @@
+/* What every subcommand begins and ends with: see command.h. */
+#include <stdio.h>
+#include <string.h>
+
+#include "command.h"
+#include "log.h"
+
+static bool wants_help(const struct option *option, int n_options) {
+    for (int i = 0; i < n_options; i++)
+        if (strcmp(option[i].name, "help") == 0 && option[i].value) return true;
+    return false;
+}
+
+bool command_arguments(struct arguments *out, struct option *option, int n_options, int n_positional,
+                       const char *usage, int argc, char **argv, int *code) {
+    int status = arguments_parse(out, option, n_options, argc, argv);
+    bool help = status == 0 && wants_help(option, n_options);
+    if (status == 0 && !help && (n_positional < 0 || out->n_positional == n_positional)) return false;
+    *code = help ? EXIT_DONE : EXIT_MISUSE;
+    if (status == 0 && !help) fail("expected %d arguments, found %d", n_positional, out->n_positional);
+    if (!help) log_error("%s: %s", argv[0], error_text());
+    fputs(usage, help ? stdout : stderr);
+    if (status == 0) arguments_free(out);
+    return true;
+}
+
+int command_finish(int status) {
+    if (status == 0) return EXIT_DONE;
+    if (base_rank == 0) log_error("%s", error_text());
+    return EXIT_FAILED;
+}

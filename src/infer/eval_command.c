@@ -1,0 +1,102 @@
+/* `rankwise eval`: a model and a shard in, a table (or one JSON object) out. */
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "command.h"
+#include "eval.h"
+#include "log.h"
+#include "opened.h"
+
+static const char usage[] =
+    "usage: rankwise eval MODEL --data SHARD.h5 [--scores FILE.jsonl] [--json] [path=value ...]\n"
+    "\n"
+    "Scores every pair of the shard once, at any number of ranks. MODEL is a run directory (its newest whole\n"
+    "checkpoint), a checkpoint, or a Hugging Face model directory.\n"
+    "\n"
+    "  --data FILE     the token shard\n"
+    "  --scores FILE   also write a line {\"row\", \"chosen_reward\", \"rejected_reward\"} per pair\n"
+    "  --json          one JSON object with all digits instead of the table\n"
+    "\n"
+    "A tie counts as half in the accuracy. Overrides: model.precision=bf16, batch.tokens_per_microbatch=8192, ...\n";
+
+static void print_table(const struct loss_summary *s) {
+    printf("pairs            %.0f\n", s->pairs);
+    printf("accuracy         %.4f\n", s->accuracy);
+    printf("ties             %.4f\n", s->ties);
+    printf("loss             %.6f\n", s->loss);
+    printf("chosen reward    %+.6f\n", s->chosen_reward);
+    printf("rejected reward  %+.6f\n", s->rejected_reward);
+    printf("reward margin    %+.6f\n", s->reward_margin);
+}
+
+static void print_json(const struct loss_summary *s) {
+    printf("{\"pairs\": %.0f, \"accuracy\": %.17g, \"ties\": %.17g, \"loss\": %.17g, \"chosen_reward\": %.17g, "
+           "\"rejected_reward\": %.17g, \"reward_margin\": %.17g}\n",
+           s->pairs, s->accuracy, s->ties, s->loss, s->chosen_reward, s->rejected_reward, s->reward_margin);
+}
+
+static int write_scores(const char *path, const struct shard *shard, const float *scores) {
+    FILE *f = fopen(path, "w");
+    if (!f) return fail("%s: cannot be opened: %s", path, strerror(errno));
+    for (int64_t i = 0; i < shard->n_comparisons; i++)
+        fprintf(f, "{\"row\": %lld, \"chosen_reward\": %.9g, \"rejected_reward\": %.9g}\n", (long long)shard->row[i],
+                scores[2 * i], scores[2 * i + 1]);
+    bool bad = ferror(f) != 0;
+    if (fclose(f) != 0 || bad) return fail("%s: cannot be written: %s", path, strerror(errno));
+    return 0;
+}
+
+/* Opens the shard and checks that it and the model mean the same. */
+static int open_data(struct shard *shard, const struct opened *o, const char *path) {
+    if (!path) return fail("--data is missing; hint: rankwise eval MODEL --data eval.h5");
+    if (shard_open(shard, path) != 0) return -1;
+    int status = contract_compare(&o->contract, o->path, &shard->contract, path);
+    if (status == 0 && shard->vocabulary > o->arch.V)
+        status = fail("%s: has token ids up to %lld, the model's embedding has %lld rows", path,
+                      (long long)shard->vocabulary - 1, (long long)o->arch.V);
+    if (status != 0) shard_close(shard);
+    return status;
+}
+
+static int evaluate(struct opened *o, const struct option *option) {
+    struct shard shard;
+    if (comm_agree(comm_world(), open_data(&shard, o, option[0].value)) != 0) return -1;
+    int64_t limit = o->config.batch.tokens_per_microbatch;
+    float *scores = option[1].value ? mem_alloc(2 * shard.n_comparisons, sizeof *scores) : NULL;
+    struct loss_summary summary;
+    struct eval_options options = {limit, true};
+    int status = opened_start(o, eval_max_tokens(&shard, limit), eval_max_rows(&shard, limit));
+    if (status == 0) status = eval_shard(o->model, o->dev, &o->place.data, &shard, &options, &summary, scores);
+    if (status == 0 && base_rank == 0) {
+        if (option[2].value)
+            print_json(&summary);
+        else
+            print_table(&summary);
+    }
+    if (status == 0)
+        status =
+            comm_agree(comm_world(), scores && base_rank == 0 ? write_scores(option[1].value, &shard, scores) : 0);
+    mem_free(scores);
+    shard_close(&shard);
+    return status;
+}
+
+int eval_command(int argc, char **argv) {
+    struct option option[] = {
+        {"data", true, NULL}, {"scores", true, NULL}, {"json", false, NULL}, {"help", false, NULL}};
+    struct arguments a;
+    int code;
+    if (command_arguments(&a, option, 4, 1, usage, argc, argv, &code)) return code;
+    comm_start(&argc, &argv);
+    struct opened o;
+    int status = opened_open(&o, a.positional[0], a.overrides, a.n_overrides);
+    if (status == 0) {
+        status = evaluate(&o, option);
+        opened_close(&o);
+    }
+    code = command_finish(status);
+    arguments_free(&a);
+    comm_stop();
+    return code;
+}
