@@ -14,6 +14,10 @@ struct command {
 int command_main(const char *program, const char *about, const struct command *commands, int n_commands, int argc,
                  char **argv);
 
+/* What "help [name]" does: argv[0] is "help". For a program whose own "help" command knows more names. */
+int command_help(const char *program, const char *about, const struct command *commands, int n_commands, int argc,
+                 char **argv);
+
 /* Splits arguments as every subcommand does: options "--name value" or "--name=value" or flags that are in `option`,
  * overrides "path=value" with a dot before the "=", the rest positional; "--" ends options. Unknown option: error with
  * the nearest name. Returns EXIT_MISUSE with error_text(), or 0. Arrays are borrowed from argv, to be freed with

@@ -1,22 +1,23 @@
 /* The configuration: libconfig files, then command-line overrides, checked against one option table.
  *
- * The table in config.c (path, type, default, bounds, one line of help) makes the parser, `rankwise help train`, the
+ * The table in config_table.c (path, type, default, bounds, one line of help) makes the parser, `rankwise help train`, the
  * resolved copy in the run directory and the shell completion; they cannot drift apart. Several files may be given;
  * later ones override earlier ones, key by key. An unknown key is an error that shows the nearest known name and the
  * file and line. Numbers are read integer-or-float, sizes also as "64k"; an integer beyond 2^31 without its L suffix is
- * an error. Paths in a file are relative to the working directory. */
+ * an error. Paths in a file are relative to the working directory; an @include is looked for there and then beside the
+ * file that has it. What has no default (model.path, data.train) is "" or empty: whoever needs it asks for it. */
 #ifndef RANKWISE_CONFIG_H
 #define RANKWISE_CONFIG_H
 #include "memory.h"
 
 struct config_data {   /* one entry of data.train or data.eval */
-    char *name, *path; /* name: of eval sets; default the file's name without .h5 */
+    char *name, *path; /* name: of eval sets; default the file's name without .h5; NULL in data.train */
     double weight;     /* share of the rows an epoch takes; above 1 repeats; default 1 */
     int64_t rows;      /* or a count; 0: by weight */
 };
 
 struct config {
-    struct { char *name; int64_t seed; char *device, *plugin; int64_t threads; char *dir; int64_t log_every; } run;
+    struct { char *name; int64_t seed; char *device; int64_t threads; char *dir; int64_t log_every; } run;
     struct { char *path, *init, *precision, *head_init; double dropout; } model; /* init: "pretrained", "random" */
     struct {
         struct config_data *train, *eval;
@@ -50,7 +51,7 @@ char *config_text(const struct config *config);
 
 /* `rankwise help train`: the option table, grouped, with defaults, to out. */
 void config_help(struct buffer *out);
-/* Lines of "path<TAB>type<TAB>default<TAB>help" for completion. */
+/* Lines of "path<TAB>type<TAB>default<TAB>help" for completion; the type of a choice is its words, "a|b|c". */
 void config_completion(struct buffer *out);
 
 /* A size or count: digits, optionally k, M or G (powers of 1024 for sizes as "64k"). -1 with error_text(). */

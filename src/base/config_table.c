@@ -1,0 +1,181 @@
+/* The option table. Defaults follow what reward-model trainers have in common (AdamW, one epoch, cosine to zero after
+ * a short warm-up, clipping at 1); precision is fp32 unless asked, so that the first run is the exact one. */
+#include "config_table.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <string.h>
+
+#define AT(field) offsetof(struct config, field)
+#define ANY_COUNT .low = 0, .high = 1e15
+
+const struct config_option config_options[] = {
+    {"run.name", OPTION_STRING, AT(run.name), "", "the last configuration file's name without .cfg",
+     .help = "Name of the run."},
+    {"run.dir", OPTION_STRING, AT(run.dir), "", "runs/<run.name>",
+     .help = "Run directory: resolved configuration, log, metrics, checkpoints. A run that has checkpoints goes on."},
+    {"run.seed", OPTION_INT, AT(run.seed), "1", .low = 0, .high = 9e15,
+     .help = "Seed of the order of the data and of random weights."},
+    {"run.device", OPTION_CHOICE, AT(run.device), "auto", .words = "cpu|auto",
+     .help = "What computes; auto takes the best that there is.",
+     .hint = "this build has no plug-in for another device; use \"cpu\" or \"auto\""},
+    {"run.threads", OPTION_INT, AT(run.threads), "0", .low = 0, .high = 4096,
+     .help = "Threads per rank; 0: the node's allowed cores divided by the ranks on it."},
+    {"run.log_every", OPTION_INT, AT(run.log_every), "10", .low = 1, .high = 1e9,
+     .help = "Steps between two lines of progress where stderr is no terminal."},
+
+    {"model.path", OPTION_STRING, AT(model.path), "", "none, must be given to train",
+     .help = "Hugging Face model directory (config.json, safetensors), or one with config.json alone to start at "
+             "random."},
+    {"model.init", OPTION_CHOICE, AT(model.init), "pretrained", .words = "pretrained|random",
+     .help = "Weights: those of model.path, or random ones from run.seed."},
+    {"model.precision", OPTION_CHOICE, AT(model.precision), "fp32", .words = "fp32|bf16",
+     .help = "Compute precision; master weights, gradients across ranks, scores and losses are fp32 always."},
+    {"model.head_init", OPTION_CHOICE, AT(model.head_init), "auto", .words = "auto|random",
+     .help = "Score head: the model's own where it has one (auto), or always a fresh one from run.seed."},
+    {"model.dropout", OPTION_NUMBER, AT(model.dropout), "0", .low = 0, .high = 0, .help = "Always 0.",
+     .hint = "sharing the prompt between answers is exact only without dropout"},
+
+    {"data.train", OPTION_TRAIN, AT(data.train), "", "none, must be given to train",
+     .help =
+         "Shards to train on: a path, or a list of { path; weight | rows; }: the share of the shard's comparisons "
+         "that an epoch takes (above 1 repeats), or their number."},
+    {"data.eval", OPTION_EVAL, AT(data.eval), "", "none",
+     .help = "Shards to evaluate on: a path, or a list of { path; name; }. Metrics are named eval/<name>/..."},
+    {"data.shuffle", OPTION_BOOL, AT(data.shuffle), "true",
+     .help = "A seeded permutation each epoch; false keeps the stored order."},
+
+    {"batch.groups", OPTION_INT, AT(batch.groups), "64", .low = 1, .high = 1e9,
+     .help = "Groups per step over all ranks; a group is one comparison unless batch.group_by_prompt."},
+    {"batch.tokens_per_microbatch", OPTION_SIZE, AT(batch.tokens_per_microbatch), "16k", .low = 1, .high = 1e9,
+     .help =
+         "Most tokens (shared prefixes counted once) that a rank takes at once; bounds the memory of activations."},
+    {"batch.group_by_prompt", OPTION_BOOL, AT(batch.group_by_prompt), "false",
+     .help = "A group is everything compared under one prompt."},
+
+    {"loss.type", OPTION_CHOICE, AT(loss.type), "bradley_terry", .words = "bradley_terry",
+     .help = "-log sigmoid(chosen score - rejected score)."},
+
+    {"optim.lr", OPTION_NUMBER, AT(optim.lr), "1e-5", .low = 0, .high = 100, .open = LOW_OPEN,
+     .help = "Peak learning rate."},
+    {"optim.betas", OPTION_BETAS, AT(optim.beta1), "0.9, 0.999", .low = 0, .high = 1, .open = HIGH_OPEN,
+     .help = "AdamW's decay of the first and second moment."},
+    {"optim.eps", OPTION_NUMBER, AT(optim.eps), "1e-8", .low = 0, .high = 1, .open = LOW_OPEN,
+     .help = "AdamW's epsilon."},
+    {"optim.weight_decay", OPTION_NUMBER, AT(optim.weight_decay), "0.01", .low = 0, .high = 100,
+     .help = "Decoupled weight decay, on matrices only (embedding and head included)."},
+    {"optim.clip", OPTION_NUMBER, AT(optim.clip), "1", .low = 0, .high = 1e30,
+     .help = "Largest global norm of the gradient; 0: no clipping."},
+    {"optim.schedule", OPTION_CHOICE, AT(optim.schedule), "cosine", .words = "cosine|wsd|linear|constant",
+     .help = "Learning rate after the warm-up; wsd is constant, then cosine over the last tenth."},
+    {"optim.warmup", OPTION_NUMBER, AT(optim.warmup), "0.03", .low = 0, .high = 1e12,
+     .help = "Linear warm-up: a share of the steps below 1, a number of steps from 1 on."},
+    {"optim.min_lr_ratio", OPTION_NUMBER, AT(optim.min_lr_ratio), "0", .low = 0, .high = 1,
+     .help = "Where the schedule ends, as a share of optim.lr."},
+    {"optim.epochs", OPTION_NUMBER, AT(optim.epochs), "1", .low = 0, .high = 1e6, .open = LOW_OPEN,
+     .help = "Times over the data; may be a fraction."},
+    {"optim.steps", OPTION_INT, AT(optim.steps), "0", ANY_COUNT,
+     .help = "Steps to train; when set it wins over optim.epochs."},
+
+    {"parallel.zero_stage", OPTION_INT, AT(parallel.zero_stage), "1", .low = 0, .high = 3,
+     .help = "What ranks divide: 0 nothing, 1 optimizer state, 2 and gradients, 3 and weights."},
+    {"parallel.shard_group", OPTION_GROUP, AT(parallel.shard_group), "all", .words = "all|node", .low = 1,
+     .high = 1e6, .help = "Ranks to divide over: all, those of a node, or groups of N; replicated between groups."},
+    {"parallel.recompute", OPTION_CHOICE, AT(parallel.recompute), "none", .words = "none|block",
+     .help =
+         "block keeps only block inputs and computes each block again in backward: less memory, a third more work."},
+    {"parallel.prefetch", OPTION_BOOL, AT(parallel.prefetch), "true",
+     .help = "Stage 3: gather the next unit's weights while this one computes."},
+
+    {"checkpoint.dir", OPTION_STRING, AT(checkpoint.dir), "", "<run.dir>/checkpoints",
+     .help = "Where checkpoints are written."},
+    {"checkpoint.every_steps", OPTION_INT, AT(checkpoint.every_steps), "0", ANY_COUNT,
+     .help = "Steps between two checkpoints; 0: only at the end (and on a signal)."},
+    {"checkpoint.every_minutes", OPTION_NUMBER, AT(checkpoint.every_minutes), "0", .low = 0, .high = 1e9,
+     .help = "Minutes between two checkpoints; 0: not by time."},
+    {"checkpoint.keep", OPTION_INT, AT(checkpoint.keep), "3", .low = 0, .high = 1e9,
+     .help = "Newest checkpoints that are kept; 0: all."},
+    {"checkpoint.writers", OPTION_INT, AT(checkpoint.writers), "0", .low = 0, .high = 1e6,
+     .help = "Ranks that write; 0: one per node."},
+
+    {"eval.every_steps", OPTION_INT, AT(eval.every_steps), "0", ANY_COUNT,
+     .help = "Steps between two evaluations; 0: only at the end."},
+    {"eval.before_training", OPTION_BOOL, AT(eval.before_training), "true",
+     .help = "Evaluate also before the first step."},
+
+    {"track.jsonl", OPTION_BOOL, AT(track.jsonl), "true",
+     .help = "Write metrics.jsonl in the run directory, one object a step."},
+};
+const int n_config_options = (int)(sizeof config_options / sizeof *config_options);
+
+static const struct {
+    const char *name, *about;
+} groups[] = {
+    {"run", "the run itself"},
+    {"model", "the model and its numbers"},
+    {"data", "what is learned from"},
+    {"batch", "the step's batch"},
+    {"loss", "what is minimised"},
+    {"optim", "AdamW and its schedule"},
+    {"parallel", "how ranks divide the work (ZeRO)"},
+    {"checkpoint", "what is kept to go on from"},
+    {"eval", "evaluation while training"},
+    {"track", "what is recorded"},
+};
+
+const char *config_group_about(const char *group, size_t length) {
+    for (size_t i = 0; i < sizeof groups / sizeof *groups; i++)
+        if (strlen(groups[i].name) == length && memcmp(groups[i].name, group, length) == 0) return groups[i].about;
+    return NULL;
+}
+
+static bool has_bounds(const struct config_option *option) {
+    return option->kind == OPTION_INT || option->kind == OPTION_SIZE || option->kind == OPTION_NUMBER ||
+           option->kind == OPTION_BETAS || option->kind == OPTION_GROUP;
+}
+
+void config_bounds(const struct config_option *option, char out[96]) {
+    out[0] = 0;
+    if (!has_bounds(option)) return;
+    const char *low = option->open & LOW_OPEN ? "above" : "at least";
+    const char *high = option->open & HIGH_OPEN ? "below" : "at most";
+    if (option->low == option->high)
+        snprintf(out, 96, "only %g", option->low);
+    else if (option->kind != OPTION_NUMBER && option->high < 10000)
+        snprintf(out, 96, option->open ? "from %g to below %g" : "%g to %g", option->low, option->high);
+    else if (option->high > 1000)
+        snprintf(out, 96, "%s %g", low, option->low);
+    else
+        snprintf(out, 96, "%s %g and %s %g", low, option->low, high, option->high);
+}
+
+bool config_is_within(const struct config_option *option, double value) {
+    if (!isfinite(value)) return false;
+    if (option->open & LOW_OPEN ? value <= option->low : value < option->low) return false;
+    return option->open & HIGH_OPEN ? value < option->high : value <= option->high;
+}
+
+const char *config_expected(const struct config_option *option) {
+    switch (option->kind) {
+    case OPTION_BOOL:
+        return "true or false";
+    case OPTION_INT:
+        return "an integer";
+    case OPTION_SIZE:
+        return "an integer or a size as \"64k\"";
+    case OPTION_NUMBER:
+        return "a number";
+    case OPTION_BETAS:
+        return "two numbers, (0.9, 0.999)";
+    case OPTION_STRING:
+    case OPTION_CHOICE:
+        return "a string";
+    case OPTION_GROUP:
+        return "a string or an integer";
+    case OPTION_TRAIN:
+        return "a path or a list of { path = ...; weight = ... | rows = ...; }";
+    case OPTION_EVAL:
+        return "a path or a list of { path = ...; name = ...; }";
+    }
+    return "?";
+}

@@ -1,0 +1,171 @@
+/* Writing the configuration: the resolved file, the help, the completion lines; all walk the option table. */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "config_table.h"
+
+enum { WRAP = 96 };
+
+static void put_string(struct buffer *out, const char *text) {
+    buffer_append_text(out, "\"");
+    for (const char *p = text; *p; p++) {
+        unsigned char c = (unsigned char)*p;
+        if (c == '"' || c == '\\')
+            buffer_format(out, "\\%c", c);
+        else if (c < 32 || c == 127)
+            buffer_format(out, "\\x%02x", c);
+        else
+            buffer_append(out, p, 1);
+    }
+    buffer_append_text(out, "\"");
+}
+
+/* libconfig reads 32 bits unless told otherwise. */
+static void put_integer(struct buffer *out, int64_t n) {
+    buffer_format(out, "%lld%s", (long long)n, n < INT32_MIN || n > INT32_MAX ? "L" : "");
+}
+
+/* The fewest digits that give the same bits again; never to be taken for an integer, which libconfig would wrap. */
+static void put_number(struct buffer *out, double x) {
+    char text[40];
+    for (int digits = 15; digits <= 17; digits++) {
+        snprintf(text, sizeof text, "%.*g", digits, x);
+        if (strtod(text, NULL) == x) break;
+    }
+    buffer_format(out, "%s%s", text, strpbrk(text, ".e") ? "" : ".0");
+}
+
+static void put_data(struct buffer *out, const struct config_data *data, int n) {
+    buffer_append_text(out, "(");
+    for (int i = 0; i < n; i++) {
+        buffer_append_text(out, i ? ",\n        { path = " : "\n        { path = ");
+        put_string(out, data[i].path);
+        if (data[i].name) {
+            buffer_append_text(out, "; name = ");
+            put_string(out, data[i].name);
+        } else {
+            buffer_append_text(out, data[i].rows ? "; rows = " : "; weight = ");
+            if (data[i].rows)
+                put_integer(out, data[i].rows);
+            else
+                put_number(out, data[i].weight);
+        }
+        buffer_append_text(out, "; }");
+    }
+    buffer_append_text(out, n ? "\n    )" : ")");
+}
+
+static void put_value(struct buffer *out, const struct config *config, const struct config_option *o) {
+    const void *field = (const char *)config + o->offset;
+    const double *number = field;
+    switch (o->kind) {
+    case OPTION_BOOL:
+        buffer_append_text(out, *(const bool *)field ? "true" : "false");
+        break;
+    case OPTION_INT:
+    case OPTION_SIZE:
+        put_integer(out, *(const int64_t *)field);
+        break;
+    case OPTION_NUMBER:
+        put_number(out, *number);
+        break;
+    case OPTION_BETAS:
+        buffer_append_text(out, "(");
+        put_number(out, number[0]);
+        buffer_append_text(out, ", ");
+        put_number(out, number[1]);
+        buffer_append_text(out, ")");
+        break;
+    case OPTION_STRING:
+    case OPTION_CHOICE:
+    case OPTION_GROUP:
+        put_string(out, *(char *const *)field);
+        break;
+    case OPTION_TRAIN:
+        put_data(out, config->data.train, config->data.n_train);
+        break;
+    case OPTION_EVAL:
+        put_data(out, config->data.eval, config->data.n_eval);
+        break;
+    }
+}
+
+/* Words of text, each line after `prefix`, wrapped at WRAP columns. */
+static void put_wrapped(struct buffer *out, const char *prefix, const char *text) {
+    while (*text) {
+        size_t n = strlen(text), room = WRAP - strlen(prefix);
+        if (n > room) {
+            n = room;
+            while (n && text[n] != ' ') n--;
+            if (!n) n = room;
+        }
+        buffer_format(out, "%s%.*s\n", prefix, (int)n, text);
+        text += n;
+        while (*text == ' ') text++;
+    }
+}
+
+static size_t group_length(const struct config_option *o) {
+    return (size_t)(strchr(o->path, '.') - o->path);
+}
+
+static bool begins_group(int i) {
+    if (i == 0) return true;
+    const struct config_option *o = &config_options[i];
+    return strncmp(o->path, o[-1].path, group_length(o) + 1) != 0;
+}
+
+char *config_text(const struct config *config) {
+    struct buffer out = {0};
+    buffer_append_text(&out, "# The configuration as resolved; \"rankwise help train\" tells about each option.\n");
+    for (int i = 0; i < n_config_options; i++) {
+        const struct config_option *o = &config_options[i];
+        size_t n = group_length(o);
+        if (begins_group(i)) buffer_format(&out, "%s\n%.*s = {\n", i ? "};\n" : "", (int)n, o->path);
+        put_wrapped(&out, "    # ", o->help);
+        buffer_format(&out, "    %s = ", o->path + n + 1);
+        put_value(&out, config, o);
+        buffer_append_text(&out, ";\n");
+    }
+    buffer_append_text(&out, "};\n");
+    return out.data;
+}
+
+static const char *shown_default(const struct config_option *o) {
+    return o->shown ? o->shown : o->fallback;
+}
+
+/* What may be written: words of a choice, else the type with its bounds. */
+static void put_allowed(struct buffer *out, const struct config_option *o) {
+    char bounds[96];
+    config_bounds(o, bounds);
+    if (o->words) buffer_append_text(out, o->words);
+    if (o->kind == OPTION_GROUP) buffer_append_text(out, "|N");
+    if (!o->words) buffer_format(out, "%s%s%s", config_expected(o), *bounds ? ", " : "", bounds);
+}
+
+void config_help(struct buffer *out) {
+    buffer_append_text(out, "Options, in configuration files as group = { key = value; }; and on the command line as "
+                            "group.key=value.\nLater files and overrides win. Sizes may be written 64k, 16M, 2G.\n");
+    for (int i = 0; i < n_config_options; i++) {
+        const struct config_option *o = &config_options[i];
+        int n = (int)group_length(o);
+        if (begins_group(i)) buffer_format(out, "\n%.*s: %s\n", n, o->path, config_group_about(o->path, (size_t)n));
+        buffer_format(out, "  %s = %s    (", o->path, shown_default(o));
+        put_allowed(out, o);
+        buffer_append_text(out, ")\n");
+        put_wrapped(out, "      ", o->help);
+    }
+}
+
+void config_completion(struct buffer *out) {
+    for (int i = 0; i < n_config_options; i++) {
+        const struct config_option *o = &config_options[i];
+        buffer_format(out, "%s\t%s\t%s\t%s\n", o->path,
+                      o->words                 ? o->words
+                      : o->kind == OPTION_BOOL ? "true|false"
+                                               : config_expected(o),
+                      shown_default(o), o->help);
+    }
+}
