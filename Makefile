@@ -15,6 +15,7 @@ WARNINGS := -Wall -Wextra -Werror -Wshadow -Wstrict-prototypes -Wmissing-prototy
             -Wno-missing-field-initializers -Wno-unknown-pragmas
 REVISION := $(shell git describe --always --dirty --tags 2>/dev/null || echo unknown)
 CFLAGS   += -std=gnu11 -D_GNU_SOURCE $(OPT) -march=$(MARCH) -fopenmp -Iinclude $(WARNINGS) $(SANITIZE) \
+            $(if $(SANITIZE),-Wno-format-truncation -Wno-maybe-uninitialized) \
             $(shell pkg-config --cflags $(PACKAGES) 2>/dev/null)
 LDLIBS   := $(shell pkg-config --libs ompi-c 2>/dev/null) $(shell pkg-config --libs hdf5 libconfig jansson libpcre2-8 zlib 2>/dev/null) \
             -ldnnl -lm -ldl -lpthread

@@ -295,6 +295,7 @@ static void test_text_gives_the_same_again(void) {
 }
 
 static void test_parse_takes_overrides(void) {
+    config_free(&config);
     ASSERT_INT(config_load(&config, NULL, 0, NULL, 0), 0);
     char *text = config_text(&config);
     const char *override = "model.precision=bf16";
