@@ -1,0 +1,105 @@
+/* train: metrics.jsonl and the loss tallies. */
+#include <math.h>
+#include <signal.h>
+#include <sys/resource.h>
+#include <unistd.h>
+
+#include "file.h"
+#include "loss.h"
+#include "metrics.h"
+#include "test.h"
+
+static char *read_text(const char *path, struct buffer *text) {
+    buffer_clear(text);
+    ASSERT_INT(file_read(path, 1 << 20, text), 0);
+    return text->data;
+}
+
+static void write_steps(struct metrics *m, int first, int end) {
+    for (int step = first; step < end; step++) {
+        metrics_number(m, 0.5 * step, "train/loss");
+        metrics_number(m, step == 2 ? NAN : 1, "eval/%s/accuracy", "a \"b\"");
+        ASSERT_INT(metrics_end_step(m, step), 0);
+    }
+}
+
+static void test_each_step_stands_once_after_resume(void) {
+    char *path = mem_format("/tmp/rankwise_test_metrics_%d.jsonl", (int)getpid());
+    struct buffer whole = {0}, resumed = {0};
+    struct metrics *m = metrics_open(path, -1);
+    ASSERT(m);
+    write_steps(m, 1, 6);
+    metrics_close(m);
+    read_text(path, &whole);
+    ASSERT_CONTAINS(whole.data, "{\"step\": 2, \"train/loss\": 1, \"eval/a \\\"b\\\"/accuracy\": null}\n");
+
+    /* A run killed in the middle of a line, two steps after its checkpoint of step 3. */
+    buffer_append_text(&resumed, whole.data);
+    buffer_append_text(&resumed, "{\"step\": 6, \"tra");
+    ASSERT_INT(file_replace(path, resumed.data, resumed.length), 0);
+    m = metrics_open(path, 3);
+    ASSERT(m);
+    write_steps(m, 4, 6);
+    metrics_close(m);
+    ASSERT_TEXT(read_text(path, &resumed), whole.data);
+
+    m = metrics_open(path, -1);
+    metrics_close(m);
+    ASSERT_TEXT(read_text(path, &resumed), "");
+    unlink(path);
+    buffer_free(&whole);
+    buffer_free(&resumed);
+    mem_free(path);
+}
+
+/* A file that may not grow stands for a full disk. */
+static void test_full_disk_is_an_error(void) {
+    char *path = mem_format("/tmp/rankwise_test_full_%d.jsonl", (int)getpid());
+    struct metrics *m = metrics_open(path, -1);
+    ASSERT(m);
+    struct rlimit former, small;
+    ASSERT_INT(getrlimit(RLIMIT_FSIZE, &former), 0);
+    small = (struct rlimit){16, former.rlim_max};
+    signal(SIGXFSZ, SIG_IGN);
+    ASSERT_INT(setrlimit(RLIMIT_FSIZE, &small), 0);
+    metrics_number(m, 1, "train/loss");
+    int status = metrics_end_step(m, 1);
+    ASSERT_INT(setrlimit(RLIMIT_FSIZE, &former), 0);
+    ASSERT_INT(status, -1);
+    ASSERT_CONTAINS(error_text(), "cannot be written");
+    metrics_close(m);
+    unlink(path);
+    mem_free(path);
+}
+
+static void test_tallies_are_the_formulas(void) {
+    double tally[LOSS_N_TALLIES] = {0};
+    loss_add_pair(tally, 1, 0, 0, 1);
+    loss_add_pair(tally, 2, 2, 0, 1);
+    loss_add_pair(tally, -1, 3, 0.5f, 2);
+    struct loss_summary s = loss_summarize(tally);
+    double expected = (log1p(exp(-1)) + log(2) + 2 * log1p(exp(4.5))) / 4;
+    ASSERT_NEAR(s.loss, expected, 1e-12);
+    ASSERT_NEAR(s.accuracy, 1.5 / 3, 1e-15);
+    ASSERT_NEAR(s.ties, 1.0 / 3, 1e-15);
+    ASSERT_NEAR(s.reward_margin, (1 + 0 - 4) / 3.0, 1e-15);
+}
+
+static void test_loss_is_stable_in_both_tails(void) {
+    double tally[LOSS_N_TALLIES] = {0};
+    loss_add_pair(tally, 3e30f, -3e30f, 0, 1);
+    ASSERT_NEAR(tally[TALLY_LOSS], 0, 0);
+    loss_add_pair(tally, -1000, 1000, 0, 1);
+    ASSERT_NEAR(tally[TALLY_LOSS], 2000, 1e-9);
+    ASSERT(isnan(loss_summarize((double[LOSS_N_TALLIES]){0}).loss));
+}
+
+int main(int argc, char **argv) {
+    static const struct test tests[] = {
+        {"each_step_stands_once_after_resume", test_each_step_stands_once_after_resume},
+        {"full_disk_is_an_error", test_full_disk_is_an_error},
+        {"tallies_are_the_formulas", test_tallies_are_the_formulas},
+        {"loss_is_stable_in_both_tails", test_loss_is_stable_in_both_tails},
+    };
+    return test_main(tests, N_TESTS(tests), argc, argv);
+}
