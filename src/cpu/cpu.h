@@ -37,7 +37,7 @@ void *cpu_workspace(struct device *dev, size_t bytes);
 
 struct matmul *cpu_matmul_open(void);
 void cpu_matmul_close(struct matmul *m);
-/* Bytes of workspace for the products of limits, whose primitives are made. */
+/* Makes the primitives for the products of limits (once: they are kept) and gives the workspace they need. */
 size_t cpu_matmul_reserve(struct device *dev, const struct op_limits *limits);
 /* Whether the CPU multiplies bf16; otherwise products convert to fp32. */
 bool cpu_matmul_native_bf16(void);

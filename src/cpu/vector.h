@@ -30,16 +30,16 @@ typedef double dvec __attribute__((vector_size(LANES * 8)));
 
 #define VEC_INLINE static inline __attribute__((always_inline))
 
-/* Runs the statement with `dtype` a constant: BF16 or F32. */
-#define BY_DTYPE(actual, dtype, ...)     \
-    do {                                 \
-        if ((actual) == DTYPE_BF16) {    \
-            enum { dtype = DTYPE_BF16 }; \
-            __VA_ARGS__;                 \
-        } else {                         \
-            enum { dtype = DTYPE_F32 };  \
-            __VA_ARGS__;                 \
-        }                                \
+/* Runs the statement with `name` a constant: DTYPE_BF16 or DTYPE_F32. */
+#define BY_DTYPE(actual, name, ...)             \
+    do {                                        \
+        if ((actual) == DTYPE_BF16) {           \
+            const enum dtype name = DTYPE_BF16; \
+            __VA_ARGS__;                        \
+        } else {                                \
+            const enum dtype name = DTYPE_F32;  \
+            __VA_ARGS__;                        \
+        }                                       \
     } while (0)
 
 VEC_INLINE int vec_room(int64_t n, int64_t i) {

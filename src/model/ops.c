@@ -1,0 +1,308 @@
+/* The front door: what is checked here is assumed by every backend, and empty work ends here. */
+#include "ops.h"
+
+#include "loss.h"
+
+static bool number(enum dtype dtype) {
+    return dtype == DTYPE_F32 || dtype == DTYPE_BF16;
+}
+
+static void check_tensor(const char *op, const char *name, const struct tensor *t, int64_t rows, int64_t cols) {
+    CHECK(number(t->dtype), "%s: %s is %s", op, name, dtype_name(t->dtype));
+    CHECK(t->rows == rows && t->cols == cols, "%s: %s is (%lld, %lld), expected (%lld, %lld)", op, name,
+          (long long)t->rows, (long long)t->cols, (long long)rows, (long long)cols);
+    CHECK(t->stride >= cols || rows <= 1, "%s: %s has rows of %lld elements %lld apart", op, name, (long long)cols,
+          (long long)t->stride);
+    CHECK(t->data || rows * cols == 0, "%s: %s is NULL", op, name);
+}
+
+static void check_dtype(const char *op, const char *name, const struct tensor *t, enum dtype dtype) {
+    CHECK(t->dtype == dtype, "%s: %s is %s, expected %s", op, name, dtype_name(t->dtype), dtype_name(dtype));
+}
+
+/* A vector that holds weights: one row. */
+static void check_vector(const char *op, const char *name, const struct tensor *t, int64_t cols, enum dtype dtype) {
+    check_tensor(op, name, t, 1, cols);
+    check_dtype(op, name, t, dtype);
+}
+
+static void check_heads(const char *op, const char *name, const struct heads *x, const struct heads *like) {
+    CHECK(number(x->dtype) && x->dtype == like->dtype, "%s: %s is %s, expected %s", op, name, dtype_name(x->dtype),
+          dtype_name(like->dtype));
+    CHECK(x->rows == like->rows && x->n_heads == like->n_heads && x->head_dim == like->head_dim,
+          "%s: %s is (%lld, %d, %d), expected (%lld, %d, %d)", op, name, (long long)x->rows, x->n_heads, x->head_dim,
+          (long long)like->rows, like->n_heads, like->head_dim);
+    CHECK(x->n_heads > 0 && x->head_dim > 0 && x->head_stride >= x->head_dim, "%s: %s has %d heads of %d, %lld apart",
+          op, name, x->n_heads, x->head_dim, (long long)x->head_stride);
+    CHECK(x->data || x->rows == 0, "%s: %s is NULL", op, name);
+}
+
+#define CHECK_THERE(op, pointer) CHECK((pointer) != NULL, "%s: " #pointer " is NULL", op)
+
+void op_gemm(struct device *dev, struct tensor out, struct tensor a, bool transpose_a, struct tensor b,
+             bool transpose_b, const struct tensor *bias, const struct tensor *add) {
+    static const char op[] = "gemm";
+    int64_t m = transpose_a ? a.cols : a.rows, k = transpose_a ? a.rows : a.cols, n = transpose_b ? b.rows : b.cols;
+    check_tensor(op, "a", &a, a.rows, a.cols);
+    check_tensor(op, "b", &b, transpose_b ? n : k, transpose_b ? k : n);
+    check_dtype(op, "b", &b, a.dtype);
+    check_tensor(op, "out", &out, m, n);
+    CHECK(out.dtype == a.dtype || out.dtype == DTYPE_F32, "gemm: out is %s of %s", dtype_name(out.dtype),
+          dtype_name(a.dtype));
+    if (bias) check_vector(op, "bias", bias, n, a.dtype);
+    if (add) {
+        check_tensor(op, "add", add, m, n);
+        check_dtype(op, "add", add, out.dtype);
+        CHECK(add->data != out.data || add->stride == out.stride, "gemm: add is out with another stride");
+    }
+    if (m == 0 || n == 0 || (k == 0 && !bias && add && add->data == out.data)) return;
+    CHECK(k > 0, "gemm: an empty product must be added to something");
+    dev->backend->gemm(dev, out, a, transpose_a, b, transpose_b, bias, add);
+}
+
+void op_linear_forward(struct device *dev, struct tensor out, struct tensor in, struct tensor weight,
+                       const struct tensor *bias, const struct tensor *add) {
+    op_gemm(dev, out, in, false, weight, true, bias, add);
+}
+
+void op_linear_backward_input(struct device *dev, struct tensor din, struct tensor dout, struct tensor weight,
+                              const struct tensor *add) {
+    op_gemm(dev, din, dout, false, weight, false, NULL, add);
+}
+
+void op_linear_backward_weight(struct device *dev, struct tensor dweight, float *dbias, struct tensor dout,
+                               struct tensor in) {
+    check_dtype("linear_backward_weight", "dweight", &dweight, DTYPE_F32);
+    op_gemm(dev, dweight, dout, true, in, false, NULL, &dweight);
+    if (dbias && dout.rows > 0) dev->backend->column_sum(dev, dbias, dout);
+}
+
+void op_cast(struct device *dev, struct tensor out, struct tensor in) {
+    check_tensor("cast", "in", &in, in.rows, in.cols);
+    check_tensor("cast", "out", &out, in.rows, in.cols);
+    if (in.rows > 0 && in.cols > 0) dev->backend->cast(dev, out, in);
+}
+
+void op_norm_forward(struct device *dev, enum norm_kind kind, struct tensor out, float *stats, struct tensor in,
+                     struct tensor weight, const struct tensor *bias, float eps) {
+    static const char op[] = "norm_forward";
+    check_tensor(op, "in", &in, in.rows, in.cols);
+    check_dtype(op, "in", &in, DTYPE_F32);
+    check_tensor(op, "out", &out, in.rows, in.cols);
+    check_vector(op, "weight", &weight, in.cols, out.dtype);
+    CHECK((bias != NULL) == (kind == NORM_LAYER), "norm_forward: a bias belongs to layer norm, and only to it");
+    if (bias) check_vector(op, "bias", bias, in.cols, out.dtype);
+    if (in.rows == 0) return;
+    CHECK_THERE(op, stats);
+    dev->backend->norm_forward(dev, kind, out, stats, in, weight, bias, eps);
+}
+
+void op_norm_backward(struct device *dev, enum norm_kind kind, struct tensor din, float *dweight, float *dbias,
+                      struct tensor dout, struct tensor in, struct tensor weight, const float *stats) {
+    static const char op[] = "norm_backward";
+    check_tensor(op, "in", &in, in.rows, in.cols);
+    check_dtype(op, "in", &in, DTYPE_F32);
+    check_tensor(op, "din", &din, in.rows, in.cols);
+    check_dtype(op, "din", &din, DTYPE_F32);
+    check_tensor(op, "dout", &dout, in.rows, in.cols);
+    check_vector(op, "weight", &weight, in.cols, dout.dtype);
+    CHECK((dbias != NULL) == (kind == NORM_LAYER), "norm_backward: a bias belongs to layer norm, and only to it");
+    if (in.rows == 0) return;
+    CHECK_THERE(op, dweight);
+    CHECK_THERE(op, stats);
+    dev->backend->norm_backward(dev, kind, din, dweight, dbias, dout, in, weight, stats);
+}
+
+void op_head_norm_forward(struct device *dev, struct heads out, float *stats, struct heads in, struct tensor weight,
+                          float eps) {
+    static const char op[] = "head_norm_forward";
+    check_heads(op, "in", &in, &in);
+    check_heads(op, "out", &out, &in);
+    check_vector(op, "weight", &weight, in.head_dim, in.dtype);
+    if (in.rows == 0) return;
+    CHECK_THERE(op, stats);
+    dev->backend->head_norm_forward(dev, out, stats, in, weight, eps);
+}
+
+void op_head_norm_backward(struct device *dev, struct heads din, float *dweight, struct heads dout, struct heads in,
+                           struct tensor weight, const float *stats) {
+    static const char op[] = "head_norm_backward";
+    check_heads(op, "in", &in, &in);
+    check_heads(op, "din", &din, &in);
+    check_heads(op, "dout", &dout, &in);
+    check_vector(op, "weight", &weight, in.head_dim, in.dtype);
+    if (in.rows == 0) return;
+    CHECK_THERE(op, dweight);
+    CHECK_THERE(op, stats);
+    dev->backend->head_norm_backward(dev, din, dweight, dout, in, weight, stats);
+}
+
+void op_rope_table(struct device *dev, float *table, const int32_t *position, int64_t rows,
+                   const float *inverse_frequency, int n_pairs, float magnitude) {
+    CHECK(rows >= 0 && n_pairs > 0, "rope_table: %lld rows of %d pairs", (long long)rows, n_pairs);
+    if (rows == 0) return;
+    CHECK_THERE("rope_table", table);
+    CHECK_THERE("rope_table", position);
+    CHECK_THERE("rope_table", inverse_frequency);
+    dev->backend->rope_table(dev, table, position, rows, inverse_frequency, n_pairs, magnitude);
+}
+
+void op_rope(struct device *dev, struct heads out, struct heads in, const float *table, int n_pairs, bool backward) {
+    check_heads("rope", "in", &in, &in);
+    check_heads("rope", "out", &out, &in);
+    CHECK(n_pairs > 0 && 2 * n_pairs <= in.head_dim, "rope: %d pairs of %d elements", n_pairs, in.head_dim);
+    if (in.rows == 0) return;
+    CHECK_THERE("rope", table);
+    dev->backend->rope(dev, out, in, table, n_pairs, backward);
+}
+
+void op_swiglu_forward(struct device *dev, struct tensor out, struct tensor gate_up) {
+    check_tensor("swiglu_forward", "out", &out, out.rows, out.cols);
+    check_tensor("swiglu_forward", "gate_up", &gate_up, out.rows, 2 * out.cols);
+    check_dtype("swiglu_forward", "gate_up", &gate_up, out.dtype);
+    if (out.rows > 0) dev->backend->swiglu_forward(dev, out, gate_up);
+}
+
+void op_swiglu_backward(struct device *dev, struct tensor dgate_up, struct tensor dout, struct tensor gate_up) {
+    static const char op[] = "swiglu_backward";
+    check_tensor(op, "dout", &dout, dout.rows, dout.cols);
+    check_tensor(op, "gate_up", &gate_up, dout.rows, 2 * dout.cols);
+    check_dtype(op, "gate_up", &gate_up, dout.dtype);
+    check_tensor(op, "dgate_up", &dgate_up, dout.rows, 2 * dout.cols);
+    check_dtype(op, "dgate_up", &dgate_up, dout.dtype);
+    if (dout.rows > 0) dev->backend->swiglu_backward(dev, dgate_up, dout, gate_up);
+}
+
+void op_gelu_forward(struct device *dev, struct tensor out, struct tensor in) {
+    check_tensor("gelu_forward", "in", &in, in.rows, in.cols);
+    check_tensor("gelu_forward", "out", &out, in.rows, in.cols);
+    check_dtype("gelu_forward", "out", &out, in.dtype);
+    if (in.rows > 0) dev->backend->gelu_forward(dev, out, in);
+}
+
+void op_gelu_backward(struct device *dev, struct tensor din, struct tensor dout, struct tensor in) {
+    static const char op[] = "gelu_backward";
+    check_tensor(op, "in", &in, in.rows, in.cols);
+    check_tensor(op, "dout", &dout, in.rows, in.cols);
+    check_dtype(op, "dout", &dout, in.dtype);
+    check_tensor(op, "din", &din, in.rows, in.cols);
+    check_dtype(op, "din", &din, in.dtype);
+    if (in.rows > 0) dev->backend->gelu_backward(dev, din, dout, in);
+}
+
+static void check_attention(const char *op, const struct attention *a) {
+    check_heads(op, "q", &a->q, &a->q);
+    check_heads(op, "out", &a->out, &a->q);
+    check_heads(op, "k", &a->k, &a->k);
+    check_heads(op, "v", &a->v, &a->k);
+    CHECK(a->k.dtype == a->q.dtype && a->k.head_dim == a->q.head_dim && a->q.n_heads % a->k.n_heads == 0,
+          "%s: q has %d heads of %d %s, k has %d of %d %s", op, a->q.n_heads, a->q.head_dim, dtype_name(a->q.dtype),
+          a->k.n_heads, a->k.head_dim, dtype_name(a->k.dtype));
+    CHECK(a->query || a->q.rows <= a->key_offset + a->k.rows, "%s: %lld queries of %lld keys", op,
+          (long long)a->q.rows, (long long)a->k.rows);
+    CHECK(a->q.rows == 0 || (a->lse && a->reach), "%s: lse or reach is NULL", op);
+}
+
+void op_attention_forward(struct device *dev, const struct attention *a) {
+    check_attention("attention_forward", a);
+    if (a->q.rows > 0) dev->backend->attention_forward(dev, a);
+}
+
+void op_attention_backward(struct device *dev, struct heads dq, struct heads dk, struct heads dv, struct heads dout,
+                           const struct attention *a) {
+    static const char op[] = "attention_backward";
+    check_attention(op, a);
+    check_heads(op, "dq", &dq, &a->q);
+    check_heads(op, "dout", &dout, &a->q);
+    check_heads(op, "dk", &dk, &a->k);
+    check_heads(op, "dv", &dv, &a->k);
+    if (a->k.rows > 0) dev->backend->attention_backward(dev, dq, dk, dv, dout, a);
+}
+
+void op_embed_forward(struct device *dev, struct tensor out, struct tensor weight, const int32_t *token) {
+    check_tensor("embed_forward", "weight", &weight, weight.rows, out.cols);
+    check_tensor("embed_forward", "out", &out, out.rows, out.cols);
+    check_dtype("embed_forward", "out", &out, DTYPE_F32);
+    if (out.rows == 0) return;
+    CHECK_THERE("embed_forward", token);
+    dev->backend->embed_forward(dev, out, weight, token);
+}
+
+void op_embed_backward(struct device *dev, float *dweight, struct tensor dout, const int32_t *token,
+                       const int32_t *order, int64_t vocabulary) {
+    static const char op[] = "embed_backward";
+    check_tensor(op, "dout", &dout, dout.rows, dout.cols);
+    check_dtype(op, "dout", &dout, DTYPE_F32);
+    CHECK(vocabulary > 0, "embed_backward: a vocabulary of %lld", (long long)vocabulary);
+    if (dout.rows == 0) return;
+    CHECK_THERE(op, dweight);
+    CHECK_THERE(op, token);
+    CHECK_THERE(op, order);
+    dev->backend->embed_backward(dev, dweight, dout, token, order);
+}
+
+void op_gather_rows(struct device *dev, struct tensor out, struct tensor in, const int32_t *index) {
+    check_tensor("gather_rows", "in", &in, in.rows, in.cols);
+    check_tensor("gather_rows", "out", &out, out.rows, in.cols);
+    check_dtype("gather_rows", "out", &out, in.dtype);
+    if (out.rows == 0) return;
+    CHECK_THERE("gather_rows", index);
+    dev->backend->gather_rows(dev, out, in, index);
+}
+
+void op_scatter_add_rows(struct device *dev, struct tensor out, struct tensor in, const int32_t *index) {
+    static const char op[] = "scatter_add_rows";
+    check_tensor(op, "out", &out, out.rows, out.cols);
+    check_dtype(op, "out", &out, DTYPE_F32);
+    check_tensor(op, "in", &in, in.rows, out.cols);
+    check_dtype(op, "in", &in, DTYPE_F32);
+    if (in.rows == 0) return;
+    CHECK_THERE(op, index);
+    dev->backend->scatter_add_rows(dev, out, in, index);
+}
+
+void op_head_forward(struct device *dev, float *score, struct tensor in, const float *weight) {
+    check_tensor("head_forward", "in", &in, in.rows, in.cols);
+    check_dtype("head_forward", "in", &in, DTYPE_F32);
+    if (in.rows == 0) return;
+    CHECK_THERE("head_forward", score);
+    CHECK_THERE("head_forward", weight);
+    dev->backend->head_forward(dev, score, in, weight);
+}
+
+void op_head_backward(struct device *dev, struct tensor din, float *dweight, const float *dscore, struct tensor in,
+                      const float *weight) {
+    static const char op[] = "head_backward";
+    check_tensor(op, "in", &in, in.rows, in.cols);
+    check_dtype(op, "in", &in, DTYPE_F32);
+    check_tensor(op, "din", &din, in.rows, in.cols);
+    check_dtype(op, "din", &din, DTYPE_F32);
+    if (in.rows == 0) return;
+    CHECK_THERE(op, dweight);
+    CHECK_THERE(op, dscore);
+    CHECK_THERE(op, weight);
+    dev->backend->head_backward(dev, din, dweight, dscore, in, weight);
+}
+
+void op_square_norm(struct device *dev, double *out, const float *in, int64_t n) {
+    CHECK(out && n >= 0 && (in || n == 0), "square_norm: %lld elements", (long long)n);
+    if (n > 0) dev->backend->square_norm(dev, out, in, n);
+}
+
+void op_adamw(struct device *dev, struct tensor weight, float *master, float *moment1, float *moment2,
+              float *gradient, int64_t n, const struct adamw *how) {
+    if (weight.data) check_tensor("adamw", "weight", &weight, 1, n);
+    CHECK(n >= 0 && how, "adamw: %lld elements", (long long)n);
+    CHECK(n == 0 || (master && moment1 && moment2 && gradient), "adamw: a buffer is NULL");
+    CHECK(weight.data != master || !master || weight.dtype == DTYPE_F32, "adamw: weight is master, as %s",
+          dtype_name(weight.dtype));
+    if (n > 0) dev->backend->adamw(dev, weight, master, moment1, moment2, gradient, n, how);
+}
+
+void op_bradley_terry(struct device *dev, float *dscore, double *tally, const float *score, const int32_t *chosen,
+                      const int32_t *rejected, const float *margin, const float *weight, int64_t n, float scale) {
+    CHECK(n >= 0, "bradley_terry: %lld pairs", (long long)n);
+    if (n == 0) return;
+    CHECK(dscore && tally && score && chosen && rejected, "bradley_terry: a buffer is NULL");
+    dev->backend->bradley_terry(dev, dscore, tally, score, chosen, rejected, margin, weight, n, scale);
+}
