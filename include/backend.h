@@ -125,7 +125,9 @@ struct backend {
                           const int32_t *chosen, const int32_t *rejected, const float *margin, const float *weight,
                           int64_t n, float scale);
 
-    /* Collectives, put on STREAM_COMM. Group of size 1: nothing to do. */
+    /* Collectives, put on STREAM_COMM. Group of size 1: nothing to do. count: of one rank's slice; rank r's slice of a
+     * buffer of size * count starts at r * count. all_gather: in place, from each rank's own slice. reduce_scatter:
+     * out (count) = the sum of the ranks' own slice of in; out may be that slice of in itself. all_reduce: in place. */
     void (*all_gather)(struct device *dev, const struct group *group, void *data, int64_t count, enum dtype dtype);
     void (*reduce_scatter)(struct device *dev, const struct group *group, float *out, const float *in, int64_t count);
     void (*all_reduce)(struct device *dev, const struct group *group, float *data, int64_t count);
