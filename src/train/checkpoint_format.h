@@ -1,0 +1,102 @@
+/* What the writer and the reader of checkpoints share: names, marks, pieces and small HDF5 helpers. Private to
+ * checkpoint_*.c. docs/checkpoint.md describes the files for others.
+ *
+ * A piece is one dataset of a part file: elements [first, first + count) of one tensor, of one kind. Its data is
+ * checksummed (CRC-32) in blocks of CHECKPOINT_BLOCK elements, so that a rank that needs a few elements reads and
+ * verifies a few blocks. */
+#ifndef RANKWISE_CHECKPOINT_FORMAT_H
+#define RANKWISE_CHECKPOINT_FORMAT_H
+#include <hdf5.h>
+
+#include "checkpoint.h"
+#include "memory.h"
+
+enum {
+    CHECKPOINT_BLOCK = 1 << 20,              /* elements: 4 MiB */
+    CHECKPOINT_PIECE = 4 * CHECKPOINT_BLOCK, /* elements that are sent and written at once: 16 MiB */
+    CHECKPOINT_N_KINDS = 3,
+};
+#define CHECKPOINT_TEXT_CEILING ((int64_t)1 << 30) /* bytes of a text or file in state.h5 */
+
+/* Everything that /piece holds, as it lies there: int64 columns. */
+struct checkpoint_piece {
+    int64_t part, kind, tensor, first, count;
+    int64_t block; /* its first checksum in /block_checksum */
+};
+
+/* Pieces with the checksums that their `block` counts from. */
+struct checkpoint_pieces {
+    struct checkpoint_piece *item;
+    uint32_t *sum;
+    int64_t n, room, n_sums, room_sums;
+};
+void checkpoint_pieces_free(struct checkpoint_pieces *pieces);
+
+/* By kind, tensor and first element: the order in state.h5, in which holes and overlaps show. */
+void checkpoint_pieces_sort(struct checkpoint_pieces *pieces);
+
+extern const char *const checkpoint_kind_name[CHECKPOINT_N_KINDS]; /* "master", "moment1", "moment2" */
+
+/* "<directory>/part_0003.h5", "<directory>/state.h5"; mem_free. */
+char *checkpoint_part_path(const char *directory, int64_t part);
+char *checkpoint_state_path(const char *directory);
+
+/* "/moment1/<tensor>/<first>"; mem_free. */
+char *checkpoint_dataset_name(int64_t kind, const char *tensor, int64_t first);
+
+int64_t checkpoint_blocks(int64_t count);
+uint32_t checkpoint_checksum(const float *data, int64_t count);
+
+/* No messages on stderr from HDF5; its words are taken by checkpoint_hdf5_text: the innermost reason of the latest
+ * failure. Valid until the next call. */
+void checkpoint_hdf5_quiet(void);
+const char *checkpoint_hdf5_text(void);
+
+/* A file access list whose writes never fail in HDF5's eyes: *error (0 before) gets the first errno. */
+hid_t checkpoint_driver_access(int *error);
+
+/* Small datasets and attributes of state.h5 and the marks of parts. -1 with error_text(). */
+int checkpoint_write_ints(hid_t file, const char *name, int64_t rows, int64_t cols, const int64_t *data);
+int checkpoint_write_bytes(hid_t file, const char *name, const void *data, size_t length);
+int checkpoint_write_attribute(hid_t file, const char *name, int64_t n, const int64_t *value);
+int checkpoint_read_attribute(hid_t file, const char *name, int64_t n, int64_t *value);
+
+int checkpoint_file_bytes(const char *path, int64_t *bytes);
+
+/* A new file through the driver; close tells, with the path, whether all of it reached the disk, and fsyncs it. */
+struct checkpoint_file {
+    hid_t id;
+    char *path;
+    int error;
+};
+int checkpoint_file_create(struct checkpoint_file *f, const char *path);
+int checkpoint_file_failure(struct checkpoint_file *f); /* fail with what is known */
+int checkpoint_file_close(struct checkpoint_file *f, int status);
+
+/* --- what the parts of checkpoint_save give each other --- */
+
+/* writer[r] is the rank that writes what rank r owns; -1: another replica saves it. The part number of a writer is
+ * how many writers stand before it. Collective over place->data. */
+void checkpoint_assign_writers(int *writer, const struct placement *place, int writers);
+int64_t checkpoint_part_number(const int *writer, int rank);
+
+/* What a part file ended up as. */
+struct checkpoint_part {
+    struct checkpoint_pieces pieces;
+    int64_t bytes;
+};
+/* This rank's part in writing the parts: writes its own and its clients' slices, or sends its own. Not agreed. */
+int checkpoint_write_part(struct checkpoint_part *out, const char *directory, struct zero *z,
+                          const struct parameters *table, const struct placement *place, const int *writer);
+
+/* state.h5. pieces are of all parts, sorted; part_bytes (n_parts). */
+int checkpoint_write_state(const char *directory, const struct parameters *table, const struct run_state *state,
+                           const struct checkpoint_extra *extra, const struct checkpoint_pieces *pieces,
+                           const int64_t *part_bytes, int64_t n_parts);
+
+/* checkpoint_open without the look at the name, for a directory that is not yet renamed. */
+int checkpoint_open_files(struct checkpoint *c, const char *path);
+
+/* Opens every part and checks its end mark. */
+int checkpoint_check_marks(struct checkpoint *c);
+#endif

@@ -1,0 +1,43 @@
+/* Loading a checkpoint into ZeRO's slices: each rank reads only what it keeps, whatever the ranks and the stage that
+ * wrote it. */
+#include "checkpoint.h"
+#include "memory.h"
+
+enum { LOAD_PIECE = 1 << 22 }; /* elements in host memory at once */
+
+struct load {
+    struct checkpoint *c;
+    struct device *dev;
+    float *buffer; /* (LOAD_PIECE) */
+    int status;
+};
+
+static int read_master(void *self, const struct parameter *p, int64_t first, int64_t count, float *out) {
+    return checkpoint_read(self, CHECKPOINT_MASTER, p->name, first, count, out);
+}
+
+static void load_kind(struct load *l, enum checkpoint_kind kind, const struct zero_slice *slice, float *to) {
+    for (int64_t at = 0; at < slice->count && l->status == 0; at += LOAD_PIECE) {
+        int64_t n = MIN(LOAD_PIECE, slice->count - at);
+        l->status = checkpoint_read(l->c, kind, slice->parameter->name, slice->first + at, n, l->buffer);
+        if (l->status != 0) return;
+        l->dev->backend->copy_in(l->dev, to + at, l->buffer, (size_t)n * sizeof *to, STREAM_COMPUTE);
+        l->dev->backend->synchronize(l->dev, STREAM_COMPUTE); /* before the buffer is filled again */
+    }
+}
+
+static void load_moments(void *self, const struct zero_slice *slice) {
+    struct load *l = self;
+    load_kind(l, CHECKPOINT_MOMENT1, slice, slice->moment1);
+    load_kind(l, CHECKPOINT_MOMENT2, slice, slice->moment2);
+}
+
+int checkpoint_load(struct checkpoint *c, struct zero *z, const struct placement *place, bool moments) {
+    struct parameter_source source = {read_master, c};
+    if (zero_load(z, &source) != 0) return -1;
+    if (!moments) return 0;
+    struct load l = {.c = c, .dev = zero_device(z), .buffer = mem_alloc(LOAD_PIECE, sizeof(float))};
+    zero_each_slice(z, load_moments, &l);
+    mem_free(l.buffer);
+    return comm_agree(&place->data, l.status);
+}

@@ -1,0 +1,529 @@
+/* Opening a checkpoint and reading elements of it. No MPI here: resume, export, score and inspect all come this way.
+ *
+ * Everything in state.h5 is checked before it is used: sizes against the file's own size, the table's names and
+ * shapes, that the pieces of each kind cover each tensor exactly once, that parts exist with the recorded number of
+ * bytes. Parts are opened when the first element of them is asked for (a rank of a large run needs few).
+ *
+ *   (1) Elements pass through one cached block, which is verified against its checksum when it is loaded.
+ *   (2) HDF5 verifies its own metadata: the files are written in its 1.10 format, which has checksums throughout. */
+#include "checkpoint_format.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "file.h"
+#include "json.h"
+
+enum { MAX_PARTS = 1 << 20, MAX_NAME = 512 };
+
+/* The private part of an open checkpoint. */
+struct parts {
+    hid_t *file; /* (n); H5I_INVALID_HID: not opened yet */
+    int64_t *bytes;
+    int64_t n;
+    uint32_t *sum;
+    int64_t n_sums;
+    float *block; /* (CHECKPOINT_BLOCK) of piece cached_piece, from element cached_first of it */
+    int64_t cached_piece, cached_first;
+    hid_t set; /* the dataset of piece open_piece */
+    int64_t open_piece;
+};
+
+static struct parts *parts_of(const struct checkpoint *c) {
+    return c->handle;
+}
+
+/* --- small datasets of state.h5 --- */
+
+/* A whole dataset of n_dims dimensions, memory from mem_alloc, one zero byte behind it. The checksum that it was
+ * written with is verified by HDF5. NULL with error_text(). */
+static void *read_dataset(hid_t file, const char *name, hid_t type, size_t item_bytes, int n_dims, hsize_t *dim) {
+    hid_t set = H5Dopen2(file, name, H5P_DEFAULT), space = -1, stored = -1, how = -1;
+    void *data = NULL;
+    hsize_t file_bytes = 0;
+    if (set < 0) {
+        fail("%s: %s", name, checkpoint_hdf5_text());
+        return NULL;
+    }
+    space = H5Dget_space(set);
+    stored = H5Dget_type(set);
+    how = H5Dget_create_plist(set);
+    H5Fget_filesize(file, &file_bytes);
+    if (space < 0 || stored < 0 || how < 0 || H5Sget_simple_extent_ndims(space) != n_dims ||
+        H5Sget_simple_extent_dims(space, dim, NULL) != n_dims || H5Tget_class(stored) != H5T_INTEGER ||
+        H5Tget_size(stored) != item_bytes) {
+        fail("%s: expected %d-dimensional integers of %zu bytes", name, n_dims, item_bytes);
+        goto done;
+    }
+    hsize_t n = 1;
+    for (int i = 0; i < n_dims; i++)
+        if (__builtin_mul_overflow(n, dim[i], &n)) n = file_bytes;
+    if (n > (hsize_t)CHECKPOINT_TEXT_CEILING || n * item_bytes > file_bytes) {
+        fail("%s: %llu items of %zu bytes in a file of %llu bytes", name, (unsigned long long)n, item_bytes,
+             (unsigned long long)file_bytes);
+        goto done;
+    }
+    if (n > 0 && H5Pget_nfilters(how) != 1) {
+        fail("%s: expected a checksum, found none", name);
+        goto done;
+    }
+    data = mem_alloc((int64_t)(n * item_bytes) + 1, 1);
+    if (n > 0 && H5Dread(set, type, H5S_ALL, H5S_ALL, H5P_DEFAULT, data) < 0) {
+        fail("%s: damaged: %s", name, checkpoint_hdf5_text());
+        mem_free(data);
+        data = NULL;
+    }
+done:
+    if (how >= 0) H5Pclose(how);
+    if (stored >= 0) H5Tclose(stored);
+    if (space >= 0) H5Sclose(space);
+    H5Dclose(set);
+    return data;
+}
+
+static int64_t *read_ints(hid_t file, const char *name, int n_dims, hsize_t *dim) {
+    return read_dataset(file, name, H5T_NATIVE_INT64, sizeof(int64_t), n_dims, dim);
+}
+
+static char *read_bytes(hid_t file, const char *name, size_t *length) {
+    hsize_t dim[1];
+    char *data = read_dataset(file, name, H5T_NATIVE_UINT8, 1, 1, dim);
+    *length = data ? dim[0] : 0;
+    return data;
+}
+
+/* Text: no zero byte inside. */
+static char *read_text(hid_t file, const char *name) {
+    size_t length;
+    char *text = read_bytes(file, name, &length);
+    if (text && strlen(text) != length) {
+        fail("%s: a text with a zero byte", name);
+        mem_free(text);
+        return NULL;
+    }
+    return text;
+}
+
+/* --- state.h5 --- */
+
+static int read_run_state(hid_t file, struct run_state *state) {
+    int64_t in_a_row, finished;
+    const struct {
+        const char *name;
+        int64_t *value;
+    } field[] = {
+        {"step", &state->step},          {"updates", &state->updates},    {"skipped", &state->skipped},
+        {"skipped_in_a_row", &in_a_row}, {"epoch", &state->cursor.epoch}, {"next", &state->cursor.next},
+        {"episodes", &state->episodes},  {"finished", &finished},
+    };
+    for (size_t i = 0; i < sizeof field / sizeof field[0]; i++) {
+        if (checkpoint_read_attribute(file, field[i].name, 1, field[i].value) != 0) return -1;
+        if (*field[i].value < 0)
+            return fail("attribute %s: %lld is negative", field[i].name, (long long)*field[i].value);
+    }
+    if (in_a_row > INT32_MAX || finished > 1) return fail("skipped_in_a_row or finished out of range");
+    state->skipped_in_a_row = (int)in_a_row;
+    state->finished = finished;
+    return 0;
+}
+
+static int read_texts(hid_t file, struct checkpoint *c) {
+    if (!(c->config = read_text(file, "/config")) || !(c->arch_json = read_text(file, "/arch")) ||
+        !(c->revision = read_text(file, "/revision")) || !(c->written_at = read_text(file, "/written_at")))
+        return -1;
+    if (H5Lexists(file, "/contract", H5P_DEFAULT) <= 0) return 0;
+    size_t length;
+    char *contract = read_bytes(file, "/contract", &length);
+    if (!contract) return -1;
+    int status = contract_parse(&c->contract, contract, length);
+    mem_free(contract);
+    return status == 0 ? 0 : fail_context("/contract");
+}
+
+struct file_visit {
+    struct checkpoint *c;
+    int room;
+};
+
+static herr_t read_tokenizer_file(hid_t group, const char *name, const H5L_info_t *info, void *self) {
+    (void)info;
+    struct file_visit *v = self;
+    size_t length;
+    if (strlen(name) > MAX_NAME) return fail("/tokenizer: a name of %zu bytes", strlen(name));
+    char *data = read_bytes(group, name, &length);
+    if (!data) return fail_context("/tokenizer");
+    ARRAY_RESERVE(v->c->file, v->c->n_files, v->room);
+    v->c->file[v->c->n_files++] = (struct tokenizer_file){mem_copy_string(name), data, length};
+    return 0;
+}
+
+static int read_tokenizer(hid_t file, struct checkpoint *c) {
+    struct file_visit v = {c, 0};
+    if (H5Lexists(file, "/tokenizer", H5P_DEFAULT) <= 0) return 0;
+    hid_t group = H5Gopen2(file, "/tokenizer", H5P_DEFAULT);
+    if (group < 0) return fail("/tokenizer: %s", checkpoint_hdf5_text());
+    error_clear();
+    herr_t status = H5Literate(group, H5_INDEX_NAME, H5_ITER_INC, NULL, read_tokenizer_file, &v);
+    if (status < 0 && !error_text()[0]) fail("/tokenizer: %s", checkpoint_hdf5_text());
+    H5Gclose(group);
+    return status < 0 ? -1 : 0;
+}
+
+static int take_tensor(struct checkpoint_tensor *t, const char *name, size_t length, const int64_t shape[3]) {
+    if (length == 0 || length > MAX_NAME || memchr(name, '/', length))
+        return fail("/tensor/name: a name of %zu bytes, or with a slash", length);
+    int64_t dims = shape[0], rows = shape[1], cols = shape[2], count;
+    if (dims < 1 || dims > 2 || rows < 1 || cols < 1 || (dims == 1 && cols != 1) ||
+        __builtin_mul_overflow(rows, cols, &count) || count > INT64_MAX / 64)
+        return fail("/tensor/shape: %.*s: %lld dimensions, %lld x %lld", (int)length, name, (long long)dims,
+                    (long long)rows, (long long)cols);
+    *t = (struct checkpoint_tensor){mem_format("%.*s", (int)length, name), (int)dims, rows, cols, count};
+    return 0;
+}
+
+static int by_text(const void *a, const void *b) {
+    return strcmp(*(char *const *)a, *(char *const *)b);
+}
+
+/* No name stands there twice. */
+static int check_names(const struct checkpoint *c) {
+    char **name = mem_alloc(c->n_tensors, sizeof *name);
+    int status = 0;
+    for (int i = 0; i < c->n_tensors; i++) name[i] = c->tensor[i].name;
+    qsort(name, (size_t)c->n_tensors, sizeof *name, by_text);
+    for (int i = 1; i < c->n_tensors && status == 0; i++)
+        if (strcmp(name[i - 1], name[i]) == 0) status = fail("/tensor/name: %s stands there twice", name[i]);
+    mem_free(name);
+    return status;
+}
+
+/* As many lines of /tensor/name as rows of /tensor/shape. */
+static int take_table(struct checkpoint *c, const char *names, const int64_t *shape, int64_t n) {
+    const char *at = names;
+    c->tensor = mem_alloc(n, sizeof *c->tensor);
+    for (int64_t i = 0; i < n; i++) {
+        const char *end = strchr(at, '\n');
+        if (!end) return fail("/tensor/name: %lld names, expected %lld", (long long)i, (long long)n);
+        if (take_tensor(&c->tensor[i], at, (size_t)(end - at), shape + 3 * i) != 0) return -1;
+        c->n_tensors++;
+        at = end + 1;
+    }
+    if (*at) return fail("/tensor/name: more names than the %lld shapes", (long long)n);
+    return check_names(c);
+}
+
+static int read_table(hid_t file, struct checkpoint *c) {
+    hsize_t dim[2] = {0};
+    char *names = read_text(file, "/tensor/name");
+    int64_t *shape = names ? read_ints(file, "/tensor/shape", 2, dim) : NULL;
+    int status = -1;
+    if (shape) {
+        if (dim[1] != 3 || dim[0] < 1 || dim[0] > 1 << 20)
+            fail("/tensor/shape: not (1 .. 2^20, 3)");
+        else
+            status = take_table(c, names, shape, (int64_t)dim[0]);
+    }
+    mem_free(shape);
+    mem_free(names);
+    return status;
+}
+
+/* --- the index --- */
+
+/* The pieces lie in the order of kind, tensor and first element, without holes or overlaps, to each tensor's end. */
+static int check_cover(const struct checkpoint *c) {
+    int64_t at = 0;
+    for (int64_t kind = 0; kind < CHECKPOINT_N_KINDS; kind++)
+        for (int64_t t = 0; t < c->n_tensors; t++) {
+            int64_t covered = 0;
+            for (; at < c->n_pieces && c->piece[at].kind == kind && c->piece[at].tensor == t; at++) {
+                if (c->piece[at].first != covered) break;
+                covered += c->piece[at].count;
+            }
+            if (covered != c->tensor[t].count)
+                return fail("/piece: %s of %s: %lld of %lld elements are covered", checkpoint_kind_name[kind],
+                            c->tensor[t].name, (long long)covered, (long long)c->tensor[t].count);
+        }
+    return at == c->n_pieces ? 0 : fail("/piece: piece %lld lies outside or overlaps", (long long)at);
+}
+
+static int check_pieces(const struct checkpoint *c) {
+    const struct parts *parts = parts_of(c);
+    for (int64_t i = 0; i < c->n_pieces; i++) {
+        const struct checkpoint_piece *p = &c->piece[i];
+        if (p->part < 0 || p->part >= parts->n || p->kind < 0 || p->kind >= CHECKPOINT_N_KINDS || p->tensor < 0 ||
+            p->tensor >= c->n_tensors || p->count < 1 || p->first < 0 ||
+            p->first > c->tensor[p->tensor].count - p->count || p->block < 0 ||
+            p->block > parts->n_sums - checkpoint_blocks(p->count))
+            return fail("/piece: entry %lld is out of range", (long long)i);
+    }
+    return check_cover(c);
+}
+
+static int read_index(hid_t file, struct checkpoint *c) {
+    struct parts *parts = parts_of(c);
+    hsize_t pieces[2] = {0}, sums[1] = {0}, n_parts[1] = {0};
+    c->piece = (struct checkpoint_piece *)read_ints(file, "/piece", 2, pieces);
+    int64_t *sum = c->piece ? read_ints(file, "/block_checksum", 1, sums) : NULL;
+    parts->bytes = sum ? read_ints(file, "/part_bytes", 1, n_parts) : NULL;
+    if (!parts->bytes) {
+        mem_free(sum);
+        return -1;
+    }
+    parts->sum = mem_alloc((int64_t)sums[0], sizeof *parts->sum);
+    for (hsize_t i = 0; i < sums[0]; i++) parts->sum[i] = (uint32_t)sum[i];
+    mem_free(sum);
+    if (pieces[1] != 6 || pieces[0] > INT32_MAX || n_parts[0] < 1 || n_parts[0] > MAX_PARTS)
+        return fail("/piece or /part_bytes: not of the expected shape");
+    c->n_pieces = (int)pieces[0];
+    parts->n_sums = (int64_t)sums[0];
+    parts->n = (int64_t)n_parts[0];
+    parts->file = mem_alloc(parts->n, sizeof *parts->file);
+    for (int64_t i = 0; i < parts->n; i++) parts->file[i] = H5I_INVALID_HID;
+    return check_pieces(c);
+}
+
+static int check_parts(const struct checkpoint *c) {
+    const struct parts *parts = parts_of(c);
+    int status = 0;
+    for (int64_t i = 0; i < parts->n && status == 0; i++) {
+        char *path = checkpoint_part_path(c->path, i);
+        int64_t bytes = 0;
+        status = checkpoint_file_bytes(path, &bytes);
+        if (status == 0 && bytes != parts->bytes[i])
+            status = fail("%s: expected %lld bytes, found %lld", path, (long long)parts->bytes[i], (long long)bytes);
+        mem_free(path);
+    }
+    return status;
+}
+
+static int read_state(hid_t file, struct checkpoint *c) {
+    int64_t format, end[2];
+    if (checkpoint_read_attribute(file, "format", 1, &format) != 0) return -1;
+    if (format != CHECKPOINT_FORMAT)
+        return fail("format %lld, this program reads %d; hint: use the version of rankwise that wrote it",
+                    (long long)format, CHECKPOINT_FORMAT);
+    if (read_run_state(file, &c->state) != 0 || read_texts(file, c) != 0 || read_tokenizer(file, c) != 0 ||
+        read_table(file, c) != 0 || read_index(file, c) != 0 || checkpoint_read_attribute(file, "end", 2, end) != 0)
+        return -1;
+    if (end[0] != c->n_pieces || end[1] != parts_of(c)->n_sums)
+        return fail("its end mark does not fit what it holds");
+    return 0;
+}
+
+/* Read only and without a lock: what is under a whole checkpoint's name does not change any more. */
+static hid_t open_hdf5(const char *path) {
+    checkpoint_hdf5_quiet();
+    hid_t access = H5Pcreate(H5P_FILE_ACCESS);
+#if H5_VERSION_GE(1, 10, 7)
+    H5Pset_file_locking(access, false, true);
+#endif
+    H5Pset_fclose_degree(access, H5F_CLOSE_STRONG);
+    hid_t file = H5Fopen(path, H5F_ACC_RDONLY, access);
+    H5Pclose(access);
+    if (file < 0) fail("%s: not a whole HDF5 file: %s", path, checkpoint_hdf5_text());
+    return file;
+}
+
+int checkpoint_open_files(struct checkpoint *c, const char *path) {
+    *c = (struct checkpoint){.path = mem_copy_string(path)};
+    struct parts *parts = c->handle = mem_alloc(1, sizeof *parts);
+    parts->cached_piece = parts->open_piece = -1;
+    parts->set = H5I_INVALID_HID;
+    char *state = checkpoint_state_path(path);
+    int status = -1;
+    if (!file_is_directory(path))
+        fail("%s: expected a checkpoint directory", path);
+    else if (!file_exists(state))
+        fail("%s: not a checkpoint: it has no state.h5", path);
+    else {
+        hid_t file = open_hdf5(state);
+        if (file >= 0) {
+            status = read_state(file, c);
+            H5Fclose(file);
+            if (status != 0) fail_context("%s", state);
+        }
+        if (status == 0) status = check_parts(c);
+        if (status != 0 && !strstr(error_text(), "hint:"))
+            fail("%s; hint: the checkpoint is damaged, use an older one", error_text());
+    }
+    mem_free(state);
+    if (status != 0) checkpoint_close(c);
+    return status;
+}
+
+int checkpoint_open(struct checkpoint *c, const char *path) {
+    size_t length = strlen(path);
+    while (length > 1 && path[length - 1] == '/') length--;
+    if (length > 4 && strncmp(path + length - 4, ".tmp", 4) == 0) {
+        *c = (struct checkpoint){0};
+        return fail("%s: a checkpoint that was not finished; hint: use one whose name has no .tmp", path);
+    }
+    return checkpoint_open_files(c, path);
+}
+
+void checkpoint_close(struct checkpoint *c) {
+    struct parts *parts = c->handle;
+    if (parts) {
+        if (parts->set >= 0) H5Dclose(parts->set);
+        for (int64_t i = 0; parts->file && i < parts->n; i++)
+            if (parts->file[i] >= 0) H5Fclose(parts->file[i]);
+        mem_free(parts->file);
+        mem_free(parts->bytes);
+        mem_free(parts->sum);
+        mem_free(parts->block);
+        mem_free(parts);
+    }
+    for (int i = 0; i < c->n_files; i++) {
+        mem_free((void *)c->file[i].name);
+        mem_free((void *)c->file[i].data);
+    }
+    for (int i = 0; i < c->n_tensors; i++) mem_free(c->tensor[i].name);
+    mem_free(c->file);
+    mem_free(c->tensor);
+    mem_free(c->piece);
+    mem_free(c->config);
+    mem_free(c->arch_json);
+    mem_free(c->revision);
+    mem_free(c->written_at);
+    mem_free(c->path);
+    contract_free(&c->contract);
+    *c = (struct checkpoint){0};
+}
+
+/* --- elements --- */
+
+/* How many datasets and elements the index puts into a part. */
+static void expected_end(const struct checkpoint *c, int64_t part, int64_t end[2]) {
+    end[0] = end[1] = 0;
+    for (int i = 0; i < c->n_pieces; i++)
+        if (c->piece[i].part == part) {
+            end[0]++;
+            end[1] += c->piece[i].count;
+        }
+}
+
+static int open_part(struct checkpoint *c, int64_t part) {
+    struct parts *parts = parts_of(c);
+    if (parts->file[part] >= 0) return 0;
+    char *path = checkpoint_part_path(c->path, part);
+    int64_t format, number, end[2], expected[2];
+    hid_t file = open_hdf5(path);
+    int status = file < 0 ? -1 : 0;
+    if (status == 0 && (checkpoint_read_attribute(file, "format", 1, &format) != 0 ||
+                        checkpoint_read_attribute(file, "part", 1, &number) != 0 ||
+                        checkpoint_read_attribute(file, "end", 2, end) != 0))
+        status = fail_context("%s", path);
+    expected_end(c, part, expected);
+    if (status == 0 && (format != CHECKPOINT_FORMAT || number != part || memcmp(end, expected, sizeof end) != 0))
+        status =
+            fail("%s: its marks (format %lld, part %lld, %lld datasets, %lld elements) are not those in state.h5",
+                 path, (long long)format, (long long)number, (long long)end[0], (long long)end[1]);
+    if (status == 0)
+        parts->file[part] = file;
+    else if (file >= 0)
+        H5Fclose(file);
+    mem_free(path);
+    return status;
+}
+
+int checkpoint_check_marks(struct checkpoint *c) {
+    for (int64_t i = 0; i < parts_of(c)->n; i++)
+        if (open_part(c, i) != 0) return -1;
+    return 0;
+}
+
+/* Says which dataset of which file is bad. */
+static int fail_piece(const struct checkpoint *c, const struct checkpoint_piece *p, const char *what) {
+    char *path = checkpoint_part_path(c->path, p->part);
+    char *name = checkpoint_dataset_name(p->kind, c->tensor[p->tensor].name, p->first);
+    fail("%s: %s: %s; hint: the checkpoint is damaged, use an older one", path, name, what);
+    mem_free(name);
+    mem_free(path);
+    return -1;
+}
+
+/* Makes parts->set the dataset of a piece: floats, as many as the index says. */
+static int open_piece(struct checkpoint *c, int64_t index) {
+    struct parts *parts = parts_of(c);
+    const struct checkpoint_piece *p = &c->piece[index];
+    if (parts->open_piece == index) return 0;
+    if (open_part(c, p->part) != 0) return -1;
+    if (parts->set >= 0) H5Dclose(parts->set);
+    parts->open_piece = -1;
+    char *name = checkpoint_dataset_name(p->kind, c->tensor[p->tensor].name, p->first);
+    parts->set = H5Dopen2(parts->file[p->part], name, H5P_DEFAULT);
+    mem_free(name);
+    if (parts->set < 0) return fail_piece(c, p, checkpoint_hdf5_text());
+    hid_t space = H5Dget_space(parts->set), type = H5Dget_type(parts->set);
+    bool good = space >= 0 && type >= 0 && H5Sget_simple_extent_ndims(space) == 1 &&
+                H5Sget_simple_extent_npoints(space) == p->count && H5Tget_class(type) == H5T_FLOAT &&
+                H5Tget_size(type) == sizeof(float);
+    if (type >= 0) H5Tclose(type);
+    if (space >= 0) H5Sclose(space);
+    if (!good) return fail_piece(c, p, "not the floats that state.h5 lists");
+    parts->open_piece = index;
+    return 0;
+}
+
+/* By (1): elements [first, first + CHECKPOINT_BLOCK) of a piece into the cache; first is a multiple of the block. */
+static int load_block(struct checkpoint *c, int64_t index, int64_t first) {
+    struct parts *parts = parts_of(c);
+    const struct checkpoint_piece *p = &c->piece[index];
+    if (parts->cached_piece == index && parts->cached_first == first) return 0;
+    if (open_piece(c, index) != 0) return -1;
+    if (!parts->block) parts->block = mem_alloc(CHECKPOINT_BLOCK, sizeof *parts->block);
+    parts->cached_piece = -1;
+    hsize_t at[1] = {(hsize_t)first}, count[1] = {(hsize_t)MIN(CHECKPOINT_BLOCK, p->count - first)};
+    hid_t in_file = H5Dget_space(parts->set), in_memory = H5Screate_simple(1, count, NULL);
+    herr_t status = in_file < 0 ? -1 : H5Sselect_hyperslab(in_file, H5S_SELECT_SET, at, NULL, count, NULL);
+    if (status >= 0) status = H5Dread(parts->set, H5T_NATIVE_FLOAT, in_memory, in_file, H5P_DEFAULT, parts->block);
+    if (in_file >= 0) H5Sclose(in_file);
+    H5Sclose(in_memory);
+    if (status < 0) return fail_piece(c, p, checkpoint_hdf5_text());
+    if (checkpoint_checksum(parts->block, (int64_t)count[0]) != parts->sum[p->block + first / CHECKPOINT_BLOCK])
+        return fail_piece(c, p, "its checksum is not the one in state.h5");
+    parts->cached_piece = index;
+    parts->cached_first = first;
+    return 0;
+}
+
+/* The piece that holds an element: the last one that does not start behind it. */
+static int64_t find_piece(const struct checkpoint *c, int64_t kind, int64_t tensor, int64_t element) {
+    int64_t low = 0, high = c->n_pieces;
+    while (high - low > 1) {
+        int64_t middle = low + (high - low) / 2;
+        const struct checkpoint_piece *p = &c->piece[middle];
+        bool behind = p->kind != kind       ? p->kind > kind
+                      : p->tensor != tensor ? p->tensor > tensor
+                                            : p->first > element;
+        if (behind)
+            high = middle;
+        else
+            low = middle;
+    }
+    return low;
+}
+
+int checkpoint_read(struct checkpoint *c, enum checkpoint_kind kind, const char *tensor, int64_t first, int64_t count,
+                    float *out) {
+    int64_t t = 0;
+    while (t < c->n_tensors && strcmp(c->tensor[t].name, tensor) != 0) t++;
+    if (t == c->n_tensors) return fail("%s: it has no tensor %s", c->path, tensor);
+    if (first < 0 || count < 0 || first > c->tensor[t].count - count)
+        return fail("%s: %s: elements %lld + %lld of %lld", c->path, tensor, (long long)first, (long long)count,
+                    (long long)c->tensor[t].count);
+    while (count > 0) {
+        int64_t index = find_piece(c, kind, t, first);
+        const struct checkpoint_piece *p = &c->piece[index];
+        int64_t inside = first - p->first, block = inside / CHECKPOINT_BLOCK * CHECKPOINT_BLOCK;
+        int64_t n = MIN(count, MIN(p->count, block + CHECKPOINT_BLOCK) - inside);
+        if (load_block(c, index, block) != 0) return -1;
+        memcpy(out, parts_of(c)->block + (inside - block), (size_t)n * sizeof *out);
+        first += n;
+        count -= n;
+        out += n;
+    }
+    return 0;
+}

@@ -1,0 +1,243 @@
+/* Parts of a checkpoint: the writers' side and the side of those who send to them.
+ *
+ * All of it runs on the main thread. A writer takes its own slices first, then each client's, in the order of ranks;
+ * for each slice and kind it creates a dataset and writes it piece by piece. A client sends the list of its slices,
+ * then the data in exactly that order, so nothing is negotiated.
+ *
+ *   (1) At most one piece (16 MiB) is in host memory on any rank.
+ *   (2) A writer that failed goes on receiving and drops what it gets: its clients never hang. */
+#include <string.h>
+
+#include "checkpoint_format.h"
+#include "file.h"
+
+/* One slice as it goes over the wire: which tensor, which elements. */
+struct slice_note {
+    int64_t tensor, first, count;
+};
+
+/* What this rank owns. */
+struct owned {
+    const struct parameters *table;
+    struct zero_slice *slice;
+    struct slice_note *note;
+    int64_t n, room, room_notes;
+};
+
+struct writer {
+    struct checkpoint_file file;
+    int status;
+    const struct parameters *table;
+    const struct placement *place;
+    struct device *dev;
+    struct checkpoint_pieces *pieces;
+    int64_t part, n_elements;
+    float *buffer; /* (CHECKPOINT_PIECE) */
+};
+
+static void take_slice(void *self, const struct zero_slice *slice) {
+    struct owned *o = self;
+    if (slice->count == 0) return;
+    ARRAY_RESERVE(o->slice, o->n, o->room);
+    ARRAY_RESERVE(o->note, o->n, o->room_notes);
+    o->slice[o->n] = *slice;
+    o->note[o->n++] = (struct slice_note){slice->parameter - o->table->item, slice->first, slice->count};
+}
+
+static void owned_free(struct owned *o) {
+    mem_free(o->slice);
+    mem_free(o->note);
+}
+
+/* Elements [at, at + n) of a slice's kind, from the device to the host. */
+static void copy_slice(struct device *dev, float *out, const struct zero_slice *slice, int kind, int64_t at,
+                       int64_t n) {
+    const float *from[CHECKPOINT_N_KINDS] = {slice->master, slice->moment1, slice->moment2};
+    dev->backend->copy_out(dev, out, from[kind] + at, (size_t)n * sizeof *out, STREAM_COMPUTE);
+    dev->backend->synchronize(dev, STREAM_COMPUTE);
+}
+
+/* The next n elements: of this rank's slice, or from the rank that sends them. */
+static void fetch(struct writer *w, int from, const struct zero_slice *slice, int kind, int64_t at, int64_t n) {
+    if (slice)
+        copy_slice(w->dev, w->buffer, slice, kind, at, n);
+    else
+        comm_receive(&w->place->data, from, w->buffer, (size_t)n * sizeof *w->buffer);
+}
+
+static hid_t create_dataset(struct writer *w, const struct slice_note *note, int kind) {
+    char *name = checkpoint_dataset_name(kind, w->table->item[note->tensor].name, note->first);
+    hsize_t dim[1] = {(hsize_t)note->count};
+    int64_t range[2] = {note->first, note->first + note->count};
+    hid_t space = H5Screate_simple(1, dim, NULL);
+    hid_t links = H5Pcreate(H5P_LINK_CREATE), how = H5Pcreate(H5P_DATASET_CREATE);
+    H5Pset_create_intermediate_group(links, 1);
+    H5Pset_fill_time(how, H5D_FILL_TIME_NEVER); /* every element is written, once */
+    hid_t set = H5Dcreate2(w->file.id, name, H5T_IEEE_F32LE, space, links, how, H5P_DEFAULT);
+    if (set < 0 || checkpoint_write_attribute(set, "range", 2, range) != 0)
+        w->status = checkpoint_file_failure(&w->file);
+    H5Pclose(how);
+    H5Pclose(links);
+    H5Sclose(space);
+    mem_free(name);
+    return set;
+}
+
+static void write_slab(struct writer *w, hid_t set, int64_t at, int64_t n) {
+    hsize_t first[1] = {(hsize_t)at}, count[1] = {(hsize_t)n};
+    hid_t in_file = H5Dget_space(set), in_memory = H5Screate_simple(1, count, NULL);
+    H5Sselect_hyperslab(in_file, H5S_SELECT_SET, first, NULL, count, NULL);
+    if (H5Dwrite(set, H5T_NATIVE_FLOAT, in_memory, in_file, H5P_DEFAULT, w->buffer) < 0 || w->file.error)
+        w->status = checkpoint_file_failure(&w->file);
+    H5Sclose(in_memory);
+    H5Sclose(in_file);
+}
+
+static void note_piece(struct writer *w, const struct slice_note *note, int kind) {
+    struct checkpoint_pieces *p = w->pieces;
+    ARRAY_RESERVE(p->item, p->n, p->room);
+    p->item[p->n++] = (struct checkpoint_piece){w->part, kind, note->tensor, note->first, note->count, p->n_sums};
+    w->n_elements += note->count;
+}
+
+static void note_checksums(struct writer *w, int64_t n) {
+    struct checkpoint_pieces *p = w->pieces;
+    for (int64_t at = 0; at < n; at += CHECKPOINT_BLOCK) {
+        ARRAY_RESERVE(p->sum, p->n_sums, p->room_sums);
+        p->sum[p->n_sums++] = checkpoint_checksum(w->buffer + at, MIN(CHECKPOINT_BLOCK, n - at));
+    }
+}
+
+static void write_piece(struct writer *w, int from, const struct slice_note *note, const struct zero_slice *slice,
+                        int kind) {
+    hid_t set = w->status == 0 ? create_dataset(w, note, kind) : H5I_INVALID_HID;
+    note_piece(w, note, kind);
+    for (int64_t at = 0; at < note->count; at += CHECKPOINT_PIECE) {
+        int64_t n = MIN(CHECKPOINT_PIECE, note->count - at);
+        fetch(w, from, slice, kind, at, n);
+        note_checksums(w, n);
+        if (w->status == 0) write_slab(w, set, at, n);
+    }
+    if (set >= 0) H5Dclose(set);
+}
+
+static void write_own(struct writer *w, const struct owned *own) {
+    for (int64_t i = 0; i < own->n; i++)
+        for (int kind = 0; kind < CHECKPOINT_N_KINDS; kind++) write_piece(w, -1, &own->note[i], &own->slice[i], kind);
+}
+
+static void write_client(struct writer *w, int client) {
+    int64_t n;
+    comm_receive(&w->place->data, client, &n, sizeof n);
+    struct slice_note *note = mem_alloc(n, sizeof *note);
+    comm_receive(&w->place->data, client, note, (size_t)n * sizeof *note);
+    for (int64_t i = 0; i < n; i++)
+        for (int kind = 0; kind < CHECKPOINT_N_KINDS; kind++) write_piece(w, client, &note[i], NULL, kind);
+    mem_free(note);
+}
+
+/* Ends the part with its marks: how many datasets and elements stand before them. */
+static int finish_part(struct writer *w, const char *directory, int64_t *bytes) {
+    int64_t end[2] = {w->pieces->n, w->n_elements};
+    if (w->status == 0) w->status = checkpoint_write_attribute(w->file.id, "end", 2, end);
+    w->status = checkpoint_file_close(&w->file, w->status);
+    char *path = checkpoint_part_path(directory, w->part);
+    *bytes = 0;
+    if (w->status == 0) w->status = checkpoint_file_bytes(path, bytes);
+    mem_free(path);
+    return w->status;
+}
+
+static int write_as_writer(struct checkpoint_part *out, const char *directory, const struct owned *own,
+                           struct writer *w, const int *writer) {
+    char *path = checkpoint_part_path(directory, w->part);
+    int64_t format = CHECKPOINT_FORMAT;
+    w->status = checkpoint_file_create(&w->file, path);
+    if (w->status == 0 && (checkpoint_write_attribute(w->file.id, "format", 1, &format) != 0 ||
+                           checkpoint_write_attribute(w->file.id, "part", 1, &w->part) != 0))
+        w->status = -1;
+    write_own(w, own);
+    for (int r = 0; r < w->place->data.size; r++)
+        if (writer[r] == w->place->data.rank && r != w->place->data.rank) write_client(w, r);
+    mem_free(path);
+    return finish_part(w, directory, &out->bytes);
+}
+
+static void send_to_writer(const struct owned *own, struct writer *w, int to) {
+    const struct group *data = &w->place->data;
+    comm_send(data, to, &own->n, sizeof own->n);
+    comm_send(data, to, own->note, (size_t)own->n * sizeof *own->note);
+    for (int64_t i = 0; i < own->n; i++)
+        for (int kind = 0; kind < CHECKPOINT_N_KINDS; kind++)
+            for (int64_t at = 0; at < own->note[i].count; at += CHECKPOINT_PIECE) {
+                int64_t n = MIN(CHECKPOINT_PIECE, own->note[i].count - at);
+                copy_slice(w->dev, w->buffer, &own->slice[i], kind, at, n);
+                comm_send(data, to, w->buffer, (size_t)n * sizeof *w->buffer);
+            }
+}
+
+int checkpoint_write_part(struct checkpoint_part *out, const char *directory, struct zero *z,
+                          const struct parameters *table, const struct placement *place, const int *writer) {
+    int rank = place->data.rank, status = 0;
+    *out = (struct checkpoint_part){0};
+    if (writer[rank] < 0) return 0;
+    struct owned own = {.table = table};
+    zero_each_owned(z, take_slice, &own);
+    struct writer w = {.table = table,
+                       .place = place,
+                       .dev = zero_device(z),
+                       .pieces = &out->pieces,
+                       .part = checkpoint_part_number(writer, writer[rank]),
+                       .buffer = mem_alloc(CHECKPOINT_PIECE, sizeof(float))};
+    if (writer[rank] == rank)
+        status = write_as_writer(out, directory, &own, &w, writer);
+    else
+        send_to_writer(&own, &w, writer[rank]);
+    mem_free(w.buffer);
+    owned_free(&own);
+    return status;
+}
+
+/* What each rank tells about itself: does it save, and on which node is it (the lowest data rank there). */
+struct whereabouts {
+    int saves, node;
+};
+
+/* The lowest saving rank of the same node; with blocks, the first of the saver's block. */
+static int lowest_on_node(const struct whereabouts *all, int rank) {
+    for (int r = 0; r < rank; r++)
+        if (all[r].saves && all[r].node == all[rank].node) return r;
+    return rank;
+}
+
+void checkpoint_assign_writers(int *writer, const struct placement *place, int writers) {
+    const struct group *data = &place->data;
+    struct whereabouts mine = {place->replica.rank == 0, data->rank};
+    comm_broadcast(&place->node, 0, &mine.node, sizeof mine.node);
+    struct whereabouts *all = mem_alloc(data->size, sizeof *all);
+    comm_gather(data, 0, all, &mine, sizeof mine);
+    comm_broadcast(data, 0, all, (size_t)data->size * sizeof *all);
+    int64_t n_savers = 0, seen = 0;
+    for (int r = 0; r < data->size; r++) n_savers += all[r].saves;
+    int64_t n_blocks = MIN(writers, n_savers), block = -1;
+    int first = 0;
+    for (int r = 0; r < data->size; r++) {
+        writer[r] = -1;
+        if (!all[r].saves) continue;
+        if (n_blocks > 0) {
+            int64_t now = seen++ * n_blocks / n_savers;
+            if (now != block) first = r;
+            block = now;
+            writer[r] = first;
+        } else {
+            writer[r] = lowest_on_node(all, r);
+        }
+    }
+    mem_free(all);
+}
+
+int64_t checkpoint_part_number(const int *writer, int rank) {
+    int64_t n = 0;
+    for (int r = 0; r < rank; r++) n += writer[r] == r;
+    return n;
+}
