@@ -111,6 +111,12 @@ static void test_json_is_strict(void) {
     ASSERT_INT(json_get_int(object, "t", 0, 10, &n), -1);
     ASSERT_CONTAINS(error_text(), "expected an integer, found a string");
     json_decref(object);
+
+    const char *huge = "{\"model_max_length\":1000000000000000019884624838656,\"n\":3}";
+    ASSERT((object = json_parse(huge, strlen(huge))));
+    ASSERT_INT(json_get_int(object, "n", 0, 10, &n), 0);
+    ASSERT_INT(n, 3);
+    json_decref(object);
 }
 
 int main(int argc, char **argv) {

@@ -34,7 +34,11 @@ json_t *json_parse(const char *text, size_t length) {
         return NULL;
     }
     json_error_t error;
-    json_t *value = json_loadb(text, length, JSON_REJECT_DUPLICATES | JSON_DECODE_ANY | JSON_ALLOW_NUL, &error);
+    size_t flags = JSON_REJECT_DUPLICATES | JSON_DECODE_ANY | JSON_ALLOW_NUL;
+    json_t *value = json_loadb(text, length, flags, &error);
+    /* Tokenizer configurations say "model_max_length": 1000000000000000019884624838656 for "none". */
+    if (!value && json_error_code(&error) == json_error_numeric_overflow)
+        value = json_loadb(text, length, flags | JSON_DECODE_INT_AS_REAL, &error);
     if (!value) fail("not valid JSON: %s (line %d, column %d)", error.text, error.line, error.column);
     return value;
 }
