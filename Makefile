@@ -23,7 +23,7 @@ DATALIBS := $(shell pkg-config --libs hdf5 jansson libpcre2-8 zlib 2>/dev/null) 
 
 # The core needs no MPI, HDF5, libconfig or oneDNN; the rest may use them (docs/architecture.md).
 CORE := src/base/base.c src/base/log.c src/base/memory.c src/base/clock.c src/base/random.c src/data/forest.c \
-        src/data/plan.c src/model/parameters.c src/model/ops.c src/model/tensor.c src/model/model.c \
+        src/data/plan.c src/model/parameters.c src/model/ops.c src/model/tensor.c src/model/block.c src/model/model.c \
         src/parallel/zero.c src/train/loss.c src/train/optimizer.c
 SRC  := $(filter-out src/main.c $(CORE),$(wildcard src/*/*.c))
 TESTS := $(patsubst tests/%.c,$(BUILD)/tests/%,$(wildcard tests/test_*.c))

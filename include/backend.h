@@ -33,6 +33,7 @@ struct gemm_shape {
     int64_t m, n, k;
     bool transpose_a, transpose_b, bias, add;
     enum { GEMM_FIXED, GEMM_M_IS_TOKENS, GEMM_K_IS_TOKENS, GEMM_M_IS_ROWS, GEMM_K_IS_ROWS } varies;
+    int count; /* how often a step asks for it; only for the benchmark */
 };
 
 /* The largest of everything. tokens: of a micro-batch; rows: read rows of one. */

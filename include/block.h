@@ -1,0 +1,73 @@
+/* One transformer block: what it keeps from its forward, and its forward and backward. Used by model.c alone.
+ *
+ *   (1) x is the residual stream at the block's input, (T, D) F32. A whole block writes out (T, D); the last block
+ *       (rows_only) computes K and V for all T tokens and everything else for the Q = R read rows: out is (R, D).
+ *   (2) Where rows_only is false the _q members are those without _q, and Q = T.
+ *   (3) A block without a backward may have out, x_mid and x in one place.
+ *   (4) The products of q, k and v are one, of n_qkv columns. With rows_only, and unless q, k and v are interleaved
+ *       (fused), they are cut into q's columns for the read rows and k's and v's for all. */
+#ifndef RANKWISE_BLOCK_H
+#define RANKWISE_BLOCK_H
+#include "ops.h"
+#include "parameters.h"
+
+/* Of the forward, for the backward. c: the compute dtype. */
+struct block_kept {
+    float *x, *x_q;           /* (T, D), (Q, D) */
+    float *stats1, *stats1_q; /* (T, 2), (Q, 2) */
+    void *h1, *h1_q;          /* (T, D), (Q, D) c: norm1(x) */
+    void *qkv, *qkv_q;        /* (T, kv_cols), (Q, q_cols) c; rotated in place where there is no q and k norm */
+    void *q, *k;              /* (Q, H d), (T, K d) c: normed and rotated; only with qk_norm */
+    float *q_stats, *k_stats; /* (Q, H), (T, K) */
+    void *attention;          /* (Q, H d) c */
+    float *lse;               /* (Q, H) */
+    float *x_mid;             /* (Q, D): after attention; only where the residual is sequential */
+    float *stats2;            /* (Q, 2) */
+    void *h2;                 /* (Q, D) c: norm2 of x_mid, or of x where the residual is parallel */
+    void *up, *act;           /* (Q, F or 2F), (Q, F) c */
+    float *out;               /* (Q, D) */
+};
+
+/* Of a backward, shared by all blocks. Wide: the columns of qkv or of up, whichever are more; narrow: F or H d. */
+struct block_scratch {
+    void *wide, *wide_q, *narrow; /* (T, wide), (R, wide), (T, narrow) c */
+    void *dh1, *dh1_q, *dh2;      /* (T, D), (R, D), (T, D) c; dh2 is dh1 where the residual is sequential */
+    void *dx_cast;                /* (T, D) c: the residual's gradient on its way into products; unused in fp32 */
+};
+
+struct block {
+    struct device *dev; /* not owned, like all below */
+    const struct arch *arch;
+    const struct unit *unit;
+    enum dtype dtype;
+    bool rows_only;
+    struct block_kept kept;
+    struct block_scratch *scratch;
+    /* set for each micro-batch */
+    int64_t T, Q;
+    const int32_t *reach, *row; /* (T); (Q) the read rows, NULL unless rows_only */
+    const float *rope, *rope_q; /* (T, 2 rope_pairs), (Q, 2 rope_pairs) */
+    const void *weights;        /* of the unit, c */
+    float *gradient;            /* of the unit */
+};
+
+/* Columns of the products with a block's weights. */
+int64_t block_qkv_cols(const struct arch *arch); /* n_qkv: (H + 2K) d */
+int64_t block_up_cols(const struct arch *arch);  /* F, or gate and up: 2F */
+
+/* The rows of the fused weight, [first, first + count), that make qkv (all tokens) and qkv_q (read rows): by (4). */
+struct block_range {
+    int64_t first, count;
+};
+struct block_range block_kv_range(const struct arch *arch, bool rows_only);
+struct block_range block_q_range(const struct arch *arch, bool rows_only);
+
+/* CHECKs that q, k, v and gate, up and their biases are adjacent in the unit. */
+void block_check_layout(const struct unit *unit);
+
+/* again: the forward of a recomputation, which needs all but the last product. */
+void block_forward(struct block *b, bool again);
+
+/* dx_q (Q, D): the gradient of out; on return dx (T, D) is that of x. The same memory unless rows_only. */
+void block_backward(struct block *b, float *dx, float *dx_q);
+#endif

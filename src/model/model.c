@@ -1,0 +1,414 @@
+/* The walk over a model's units, forward and backward, and the memory of both: see model.h.
+ *
+ * Memory is laid out by one function that runs twice: without a base, to tell the size (model_plan), and with one, to
+ * set the pointers (model_init). What is kept per token and block, in bytes with w of the compute dtype: 16 D
+ * (streams and statistics) + w (2 D + n_qkv + (H + K) d with q and k norm + H d + F + up) in training; with recompute
+ * 4 D, and one block's worth in all; without training one block's worth in all, with the stream in place. */
+#include "model.h"
+
+#include <string.h>
+
+#include "block.h"
+#include "memory.h"
+
+enum { ALIGN = 256 };
+
+struct arena {
+    char *base; /* NULL: only count */
+    size_t used;
+};
+
+struct model {
+    struct device *dev;
+    const struct arch *arch;
+    const struct parameters *table;
+    struct zero *z;
+    struct model_options options;
+    void *memory;
+
+    struct block *block; /* (L) */
+    struct block_scratch scratch;
+    int32_t *token, *position, *reach, *order; /* (T), of the micro-batch, like row (R) */
+    int32_t *row;
+    float *inverse_frequency;      /* (rope_pairs) */
+    float *rope, *rope_q;          /* (T, 2 rope_pairs), (R, 2 rope_pairs) */
+    float *x, *x_rows;             /* (T, D) the input of block 0; (R, D) the output of the last */
+    float *normed, *stats;         /* of the final norm: (R, D), (R, 2) */
+    float *score, *dscore;         /* (R) */
+    float *dx, *dx_rows, *dnormed; /* (T, D), (R, D), (R, D) */
+
+    int64_t T, R;
+    const float *head; /* the last unit's weights while they are held between forward and backward */
+};
+
+/* ---- memory ---- */
+
+static void *take(struct arena *arena, int64_t count, size_t size) {
+    void *at = arena->base ? arena->base + arena->used : NULL;
+    arena->used += ROUND_UP((size_t)count * size, ALIGN);
+    return at;
+}
+
+static float *take_floats(struct arena *arena, int64_t rows, int64_t cols) {
+    return take(arena, rows * cols, sizeof(float));
+}
+
+/* What a block keeps but for its residual streams. T and Q are whole quanta of rows. */
+static void lay_out_kept(struct arena *arena, struct block_kept *k, const struct arch *a, size_t w, bool rows_only,
+                         int64_t T, int64_t Q) {
+    k->stats1 = take_floats(arena, T, 2);
+    k->h1 = take(arena, T * a->D, w);
+    k->qkv = take(arena, T * block_kv_range(a, rows_only).count, w);
+    k->stats1_q = rows_only ? take_floats(arena, Q, 2) : k->stats1;
+    k->h1_q = rows_only ? take(arena, Q * a->D, w) : k->h1;
+    k->qkv_q = rows_only ? take(arena, Q * block_q_range(a, true).count, w) : k->qkv;
+    if (a->qk_norm) {
+        k->q = take(arena, Q * a->H * a->d, w);
+        k->k = take(arena, T * a->K * a->d, w);
+        k->q_stats = take_floats(arena, Q, a->H);
+        k->k_stats = take_floats(arena, T, a->K);
+    }
+    k->attention = take(arena, Q * a->H * a->d, w);
+    k->lse = take_floats(arena, Q, a->H);
+    k->stats2 = take_floats(arena, Q, 2);
+    k->h2 = take(arena, Q * a->D, w);
+    k->up = take(arena, Q * block_up_cols(a), w);
+    k->act = take(arena, Q * a->F, w);
+}
+
+/* Block l, whose input is x; returns its output, the next one's input. With recompute, and without training, the
+ * blocks before the last share what they keep; without training the residual stream stays in one place. */
+static float *lay_out_block(struct arena *arena, struct model *m, int l, float *x, int64_t T, int64_t R) {
+    const struct arch *a = m->arch;
+    const struct model_options *o = &m->options;
+    bool last = l == a->L - 1;
+    int64_t Q = last ? R : T;
+    struct block_kept *k = &m->block[l].kept;
+    if (l > 0 && !last && (!o->train || o->recompute)) {
+        *k = m->block[0].kept;
+    } else {
+        lay_out_kept(arena, k, a, dtype_bytes(o->dtype), last, T, Q);
+        k->x_mid = o->train && !a->parallel_residual ? take_floats(arena, Q, a->D) : NULL;
+    }
+    k->x = x;
+    k->x_q = last ? take_floats(arena, Q, a->D) : x;
+    k->out = o->train ? take_floats(arena, Q, a->D) : k->x_q;
+    if (!o->train) k->x_mid = k->x_q;
+    return k->out;
+}
+
+static void lay_out_activations(struct arena *arena, struct model *m, int64_t T, int64_t R) {
+    const struct arch *a = m->arch;
+    m->token = take(arena, T, sizeof(int32_t));
+    m->position = take(arena, T, sizeof(int32_t));
+    m->reach = take(arena, T, sizeof(int32_t));
+    m->order = take(arena, T, sizeof(int32_t));
+    m->row = take(arena, R, sizeof(int32_t));
+    m->inverse_frequency = take_floats(arena, 1, a->rope_pairs);
+    m->rope = take_floats(arena, T, 2 * a->rope_pairs);
+    m->rope_q = take_floats(arena, R, 2 * a->rope_pairs);
+    m->normed = take_floats(arena, R, a->D);
+    m->stats = take_floats(arena, R, 2);
+    m->score = take_floats(arena, R, 1);
+    m->dscore = take_floats(arena, R, 1);
+    float *x = m->x = take_floats(arena, T, a->D);
+    for (int l = 0; l < a->L; l++) x = lay_out_block(arena, m, l, x, T, R);
+    m->x_rows = x;
+}
+
+static void lay_out_scratch(struct arena *arena, struct model *m, int64_t T, int64_t R) {
+    const struct arch *a = m->arch;
+    size_t w = dtype_bytes(m->options.dtype);
+    int64_t wide = MAX(block_qkv_cols(a), block_up_cols(a)), narrow = MAX(a->F, (int64_t)a->H * a->d);
+    struct block_scratch *s = &m->scratch;
+    if (!m->options.train) return;
+    m->dx = take_floats(arena, T, a->D);
+    m->dx_rows = take_floats(arena, R, a->D);
+    m->dnormed = take_floats(arena, R, a->D);
+    s->wide = take(arena, T * wide, w);
+    s->wide_q = take(arena, R * block_q_range(a, true).count, w);
+    s->narrow = take(arena, T * narrow, w);
+    s->dh1 = take(arena, T * a->D, w);
+    s->dh1_q = take(arena, R * a->D, w);
+    s->dh2 = a->parallel_residual ? take(arena, T * a->D, w) : s->dh1;
+    s->dx_cast = m->options.dtype == DTYPE_F32 ? NULL : take(arena, T * a->D, w);
+}
+
+static int64_t whole_rows(int64_t rows) {
+    return ROUND_UP(MAX(rows, 1), ROW_QUANTUM);
+}
+
+/* Sets every pointer of m from the base, or counts: *scratch_bytes is the part that is not activations. */
+static size_t lay_out(struct model *m, void *base, size_t *scratch_bytes) {
+    struct arena arena = {base, 0};
+    int64_t T = whole_rows(m->options.max_tokens), R = whole_rows(m->options.max_rows);
+    lay_out_activations(&arena, m, T, R);
+    size_t activations = arena.used;
+    lay_out_scratch(&arena, m, T, R);
+    *scratch_bytes = arena.used - activations;
+    return arena.used;
+}
+
+/* ---- the products of a step ---- */
+
+struct shape_list {
+    struct gemm_shape *shape;
+    int n, room;
+    const struct model_options *options;
+};
+
+static void add_shape(struct shape_list *list, struct gemm_shape shape) {
+    ARRAY_RESERVE(list->shape, list->n, list->room);
+    list->shape[list->n++] = shape;
+}
+
+/* One linear layer of n outputs and k inputs in `count` blocks, over all tokens or over the read rows: its forward,
+ * and in training its gradients by input and by weight. */
+static void add_linear(struct shape_list *list, int count, int64_t n, int64_t k, bool rows_only, bool bias,
+                       bool to_residual) {
+    enum dtype c = list->options->dtype, out = to_residual ? DTYPE_F32 : c;
+    int64_t rows = rows_only ? list->options->max_rows : list->options->max_tokens;
+    if (count == 0) return;
+    add_shape(list, (struct gemm_shape){c, out, rows, n, k, false, true, bias, to_residual,
+                                        rows_only ? GEMM_M_IS_ROWS : GEMM_M_IS_TOKENS, count});
+    if (!list->options->train) return;
+    add_shape(list, (struct gemm_shape){c, c, rows, k, n, false, false, false, false,
+                                        rows_only ? GEMM_M_IS_ROWS : GEMM_M_IS_TOKENS, count});
+    add_shape(list, (struct gemm_shape){c, DTYPE_F32, n, k, rows, true, false, false, true,
+                                        rows_only ? GEMM_K_IS_ROWS : GEMM_K_IS_TOKENS, count});
+}
+
+/* o, up and down, which the last block has for the read rows only. */
+static void add_after_attention(struct shape_list *list, const struct arch *a, int count, bool rows_only) {
+    add_linear(list, count, a->D, (int64_t)a->H * a->d, rows_only, a->out_bias, true);
+    add_linear(list, count, block_up_cols(a), a->D, rows_only, a->mlp_bias, false);
+    add_linear(list, count, a->D, a->F, rows_only, a->mlp_bias, true);
+}
+
+int model_gemm_shapes(const struct arch *a, const struct model_options *options, struct gemm_shape **out) {
+    struct shape_list list = {.options = options};
+    add_linear(&list, a->L - 1, block_qkv_cols(a), a->D, false, a->qkv_bias, false);
+    add_after_attention(&list, a, a->L - 1, false);
+    add_linear(&list, 1, block_kv_range(a, true).count, a->D, false, a->qkv_bias, false);
+    add_linear(&list, 1, block_q_range(a, true).count, a->D, true, a->qkv_bias, false);
+    add_after_attention(&list, a, 1, true);
+    *out = list.shape;
+    return list.n;
+}
+
+static struct op_limits limits_of(const struct arch *a, const struct model_options *o, const struct gemm_shape *gemm,
+                                  int n_gemm) {
+    int64_t width = MAX(MAX(block_qkv_cols(a), block_up_cols(a)), MAX(a->D, a->F));
+    return (struct op_limits){.tokens = o->max_tokens,
+                              .rows = o->max_rows,
+                              .width = width,
+                              .vocabulary = a->V,
+                              .n_heads = a->H,
+                              .n_kv_heads = a->K,
+                              .head_dim = a->d,
+                              .gemm = gemm,
+                              .n_gemm = n_gemm};
+}
+
+/* ---- life ---- */
+
+struct model_bytes model_plan(struct device *dev, const struct arch *arch, const struct model_options *options) {
+    struct model m = {.dev = dev, .arch = arch, .options = *options};
+    struct gemm_shape *gemm;
+    int n_gemm = model_gemm_shapes(arch, options, &gemm);
+    struct op_limits limits = limits_of(arch, options, gemm, n_gemm);
+    size_t scratch;
+    m.block = mem_alloc(arch->L, sizeof *m.block);
+    size_t total = lay_out(&m, NULL, &scratch);
+    struct model_bytes bytes = {total - scratch, scratch + dev->backend->reserve_bytes(dev, &limits)};
+    mem_free(m.block);
+    mem_free(gemm);
+    return bytes;
+}
+
+static void reserve(struct model *m) {
+    struct gemm_shape *gemm;
+    int n_gemm = model_gemm_shapes(m->arch, &m->options, &gemm);
+    struct op_limits limits = limits_of(m->arch, &m->options, gemm, n_gemm);
+    m->dev->backend->reserve(m->dev, &limits);
+    mem_free(gemm);
+}
+
+struct model *model_init(struct device *dev, const struct arch *arch, const struct parameters *table, struct zero *z,
+                         const struct model_options *options) {
+    CHECK(options->max_tokens > 0 && options->max_rows > 0, "a model for no tokens");
+    struct model *m = mem_alloc(1, sizeof *m);
+    m->dev = dev;
+    m->arch = arch;
+    m->table = table;
+    m->z = z;
+    m->options = *options;
+    m->block = mem_alloc(arch->L, sizeof *m->block);
+    size_t scratch;
+    m->memory = dev->backend->alloc(dev, lay_out(m, NULL, &scratch));
+    lay_out(m, m->memory, &scratch);
+    for (int l = 0; l < arch->L; l++) {
+        struct block *b = &m->block[l];
+        b->dev = dev;
+        b->arch = arch;
+        b->unit = &table->unit[l + 1];
+        b->dtype = options->dtype;
+        b->rows_only = l == arch->L - 1;
+        b->scratch = &m->scratch;
+        block_check_layout(b->unit);
+    }
+    reserve(m);
+    size_t bytes = (size_t)arch->rope_pairs * sizeof(float);
+    dev->backend->copy_in(dev, m->inverse_frequency, arch->inverse_frequency, bytes, STREAM_COMPUTE);
+    dev->backend->synchronize(dev, STREAM_COMPUTE);
+    return m;
+}
+
+void model_free(struct model *m) {
+    if (!m) return;
+    if (m->head) zero_release(m->z, m->arch->L + 1);
+    m->dev->backend->release(m->dev, m->memory);
+    mem_free(m->block);
+    mem_free(m);
+}
+
+/* ---- forward ---- */
+
+static void copy_rows_in(struct model *m, int32_t *to, const int32_t *from, int64_t rows) {
+    m->dev->backend->copy_in(m->dev, to, from, (size_t)rows * sizeof *to, STREAM_COMPUTE);
+}
+
+static void take_batch(struct model *m, const struct forest *batch) {
+    CHECK(batch->n <= m->options.max_tokens && batch->n_rows <= m->options.max_rows,
+          "a micro-batch of %lld tokens and %lld read rows, planned for %lld and %lld", (long long)batch->n,
+          (long long)batch->n_rows, (long long)m->options.max_tokens, (long long)m->options.max_rows);
+    m->T = batch->n;
+    m->R = batch->n_rows;
+    if (m->T == 0) return;
+    copy_rows_in(m, m->token, batch->token, m->T);
+    copy_rows_in(m, m->position, batch->position, m->T);
+    copy_rows_in(m, m->reach, batch->reach, m->T);
+    copy_rows_in(m, m->order, batch->order, m->T);
+    copy_rows_in(m, m->row, batch->row, m->R);
+    int pairs = m->arch->rope_pairs;
+    op_rope_table(m->dev, m->rope, m->position, m->T, m->inverse_frequency, pairs, m->arch->rope_magnitude);
+    op_gather_rows(m->dev, tensor_make(m->rope_q, DTYPE_F32, m->R, 2 * pairs),
+                   tensor_make(m->rope, DTYPE_F32, m->T, 2 * pairs), m->row);
+    m->dev->backend->zero(m->dev, m->dscore, (size_t)m->R * sizeof(float), STREAM_COMPUTE);
+}
+
+/* The block of layer l, set for this micro-batch and these weights. */
+static struct block *set_block(struct model *m, int l, const void *weights, float *gradient) {
+    struct block *b = &m->block[l];
+    b->T = m->T;
+    b->Q = b->rows_only ? m->R : m->T;
+    b->reach = m->reach;
+    b->row = b->rows_only ? m->row : NULL;
+    b->rope = m->rope;
+    b->rope_q = b->rows_only ? m->rope_q : m->rope;
+    b->weights = weights;
+    b->gradient = gradient;
+    return b;
+}
+
+static const float *last_weight(const struct model *m, enum role role) {
+    return m->head + m->table->unit[m->arch->L + 1].by_role[role]->offset;
+}
+
+static void head_forward(struct model *m) {
+    const struct arch *a = m->arch;
+    bool bias = a->norm == NORM_LAYER;
+    struct tensor x = tensor_make(m->x_rows, DTYPE_F32, m->R, a->D);
+    struct tensor normed = tensor_make(m->normed, DTYPE_F32, m->R, a->D);
+    struct tensor w = tensor_make((float *)last_weight(m, ROLE_FINAL_NORM_WEIGHT), DTYPE_F32, 1, a->D), b = w;
+    if (bias) b.data = (float *)last_weight(m, ROLE_FINAL_NORM_BIAS);
+    op_norm_forward(m->dev, a->norm, normed, m->stats, x, w, bias ? &b : NULL, a->norm_eps);
+    op_head_forward(m->dev, m->score, normed, last_weight(m, ROLE_SCORE));
+}
+
+const float *model_forward(struct model *m, const struct forest *batch) {
+    const struct arch *a = m->arch;
+    int last = a->L + 1;
+    if (m->head) zero_release(m->z, last); /* the former forward had no backward: it was an evaluation */
+    m->head = NULL;
+    take_batch(m, batch);
+
+    const void *w = zero_weights(m->z, 0, 1);
+    if (m->T > 0)
+        op_embed_forward(m->dev, tensor_make(m->x, DTYPE_F32, m->T, a->D),
+                         tensor_make((void *)w, m->options.dtype, a->V, a->D), m->token);
+    zero_release(m->z, 0);
+    for (int u = 1; u <= a->L; u++) {
+        w = zero_weights(m->z, u, u + 1);
+        if (m->T > 0) block_forward(set_block(m, u - 1, w, NULL), false);
+        zero_release(m->z, u);
+    }
+    m->head = zero_weights(m->z, last, -1);
+    if (m->T > 0) head_forward(m);
+    if (!m->options.train) {
+        zero_release(m->z, last);
+        m->head = NULL;
+    }
+    return m->score;
+}
+
+float *model_dscore(struct model *m) {
+    return m->dscore;
+}
+
+/* ---- backward ---- */
+
+static float *last_gradient(const struct model *m, float *gradient, enum role role) {
+    const struct parameter *p = m->table->unit[m->arch->L + 1].by_role[role];
+    return p ? gradient + p->offset : NULL;
+}
+
+/* dx_rows = the gradient of the last block's output. */
+static void head_backward(struct model *m, float *gradient) {
+    const struct arch *a = m->arch;
+    struct tensor x = tensor_make(m->x_rows, DTYPE_F32, m->R, a->D), dx = x, normed = x, dnormed = x;
+    dx.data = m->dx_rows;
+    normed.data = m->normed;
+    dnormed.data = m->dnormed;
+    struct tensor w = tensor_make((float *)last_weight(m, ROLE_FINAL_NORM_WEIGHT), DTYPE_F32, 1, a->D);
+    op_head_backward(m->dev, dnormed, last_gradient(m, gradient, ROLE_SCORE), m->dscore, normed,
+                     last_weight(m, ROLE_SCORE));
+    m->dev->backend->zero(m->dev, m->dx_rows, (size_t)(m->R * a->D) * sizeof(float), STREAM_COMPUTE);
+    op_norm_backward(m->dev, a->norm, dx, last_gradient(m, gradient, ROLE_FINAL_NORM_WEIGHT),
+                     last_gradient(m, gradient, ROLE_FINAL_NORM_BIAS), dnormed, x, w, m->stats);
+}
+
+static void backward_unit(struct model *m, int u, const void *w, float *gradient) {
+    if (m->T == 0) return;
+    struct block *b = set_block(m, u - 1, w, gradient);
+    if (m->options.recompute && !b->rows_only) block_forward(b, true);
+    block_backward(b, m->dx, b->rows_only ? m->dx_rows : m->dx);
+}
+
+void model_backward(struct model *m, bool last_microbatch) {
+    const struct arch *a = m->arch;
+    int last = a->L + 1;
+    CHECK(m->options.train && m->head, "a backward without its forward");
+    float *gradient = zero_gradient(m->z, last);
+    if (m->T > 0) head_backward(m, gradient);
+    zero_release(m->z, last);
+    m->head = NULL;
+    zero_reduce(m->z, last, last_microbatch);
+    for (int u = a->L; u >= 1; u--) {
+        const void *w = zero_weights(m->z, u, u > 1 ? u - 1 : -1);
+        backward_unit(m, u, w, zero_gradient(m->z, u));
+        zero_release(m->z, u);
+        zero_reduce(m->z, u, last_microbatch);
+    }
+    gradient = zero_gradient(m->z, 0);
+    if (m->T > 0)
+        op_embed_backward(m->dev, gradient, tensor_make(m->dx, DTYPE_F32, m->T, a->D), m->token, m->order, a->V);
+    zero_reduce(m->z, 0, last_microbatch);
+}
+
+void model_copy_hidden(struct model *m, int layer, float *out) {
+    CHECK(layer >= 0 && layer < m->arch->L && m->options.train, "no hidden state of layer %d", layer);
+    size_t bytes = (size_t)(m->T * m->arch->D) * sizeof *out;
+    m->dev->backend->copy_out(m->dev, out, m->block[layer].kept.x, bytes, STREAM_COMPUTE);
+    m->dev->backend->synchronize(m->dev, STREAM_COMPUTE);
+}
