@@ -1,0 +1,179 @@
+/* Every op as its formula. */
+#include "reference.h"
+
+#include <math.h>
+
+#include "loss.h"
+
+void reference_gemm(double *out, const double *a, bool transpose_a, const double *b, bool transpose_b,
+                    const double *bias, const double *add, int64_t m, int64_t n, int64_t k) {
+    for (int64_t i = 0; i < m; i++) {
+        for (int64_t j = 0; j < n; j++) {
+            double sum = (bias ? bias[j] : 0) + (add ? add[i * n + j] : 0);
+            for (int64_t p = 0; p < k; p++)
+                sum += a[transpose_a ? p * m + i : i * k + p] * b[transpose_b ? j * k + p : p * n + j];
+            out[i * n + j] = sum;
+        }
+    }
+}
+
+void reference_column_sum(double *out, const double *in, int64_t rows, int64_t cols) {
+    for (int64_t i = 0; i < rows; i++)
+        for (int64_t j = 0; j < cols; j++) out[j] += in[i * cols + j];
+}
+
+static double row_mean(const double *x, int64_t n) {
+    double sum = 0;
+    for (int64_t j = 0; j < n; j++) sum += x[j];
+    return sum / (double)n;
+}
+
+/* 1 / sqrt(mean of (x - mean)^2 + eps) */
+static double row_scale(const double *x, double mean, double eps, int64_t n) {
+    double sum = 0;
+    for (int64_t j = 0; j < n; j++) sum += (x[j] - mean) * (x[j] - mean);
+    return 1 / sqrt(sum / (double)n + eps);
+}
+
+void reference_norm_forward(enum norm_kind kind, double *out, double *stats, const double *in, const double *weight,
+                            const double *bias, double eps, int64_t rows, int64_t cols) {
+    for (int64_t i = 0; i < rows; i++) {
+        const double *x = in + i * cols;
+        double mean = kind == NORM_LAYER ? row_mean(x, cols) : 0, r = row_scale(x, mean, eps, cols);
+        for (int64_t j = 0; j < cols; j++)
+            out[i * cols + j] = (x[j] - mean) * r * weight[j] + (kind == NORM_LAYER ? bias[j] : 0);
+        stats[2 * i] = mean;
+        stats[2 * i + 1] = r;
+    }
+}
+
+void reference_norm_backward(enum norm_kind kind, double *din, double *dweight, double *dbias, const double *dout,
+                             const double *in, const double *weight, double eps, int64_t rows, int64_t cols) {
+    for (int64_t i = 0; i < rows; i++) {
+        const double *x = in + i * cols, *d = dout + i * cols;
+        double mean = kind == NORM_LAYER ? row_mean(x, cols) : 0, r = row_scale(x, mean, eps, cols);
+        double mean_g = 0, mean_gx = 0;
+        for (int64_t j = 0; j < cols; j++) {
+            double xhat = (x[j] - mean) * r, g = d[j] * weight[j];
+            mean_g += g / (double)cols;
+            mean_gx += g * xhat / (double)cols;
+            dweight[j] += d[j] * xhat;
+            if (kind == NORM_LAYER) dbias[j] += d[j];
+        }
+        for (int64_t j = 0; j < cols; j++) {
+            double xhat = (x[j] - mean) * r, g = d[j] * weight[j];
+            din[i * cols + j] += r * (g - (kind == NORM_LAYER ? mean_g : 0) - xhat * mean_gx);
+        }
+    }
+}
+
+void reference_rope_table(double *table, const int32_t *position, int64_t rows, const float *inverse_frequency,
+                          int n_pairs, double magnitude) {
+    for (int64_t i = 0; i < rows; i++) {
+        for (int p = 0; p < n_pairs; p++) {
+            float angle = (float)position[i] * inverse_frequency[p];
+            table[i * 2 * n_pairs + p] = cos(angle) * magnitude;
+            table[i * 2 * n_pairs + n_pairs + p] = sin(angle) * magnitude;
+        }
+    }
+}
+
+void reference_rope(double *out, const double *in, const double *table, int64_t rows, int n_heads, int head_dim,
+                    int n_pairs, bool backward) {
+    for (int64_t i = 0; i < rows * n_heads; i++) {
+        const double *x = in + i * head_dim, *cosine = table + i / n_heads * 2 * n_pairs, *sine = cosine + n_pairs;
+        double *y = out + i * head_dim;
+        for (int p = 0; p < n_pairs; p++) {
+            double s = backward ? -sine[p] : sine[p];
+            y[p] = x[p] * cosine[p] - x[p + n_pairs] * s;
+            y[p + n_pairs] = x[p + n_pairs] * cosine[p] + x[p] * s;
+        }
+        for (int p = 2 * n_pairs; p < head_dim; p++) y[p] = x[p];
+    }
+}
+
+void reference_swiglu_forward(double *out, const double *gate_up, int64_t rows, int64_t cols) {
+    for (int64_t i = 0; i < rows; i++) {
+        for (int64_t j = 0; j < cols; j++) {
+            double gate = gate_up[i * 2 * cols + j], up = gate_up[i * 2 * cols + cols + j];
+            out[i * cols + j] = gate / (1 + exp(-gate)) * up;
+        }
+    }
+}
+
+void reference_swiglu_backward(double *dgate_up, const double *dout, const double *gate_up, int64_t rows,
+                               int64_t cols) {
+    for (int64_t i = 0; i < rows; i++) {
+        for (int64_t j = 0; j < cols; j++) {
+            double gate = gate_up[i * 2 * cols + j], up = gate_up[i * 2 * cols + cols + j];
+            double s = 1 / (1 + exp(-gate)), d = dout[i * cols + j];
+            dgate_up[i * 2 * cols + j] = d * up * (s + gate * s * (1 - s));
+            dgate_up[i * 2 * cols + cols + j] = d * gate * s;
+        }
+    }
+}
+
+void reference_gelu_forward(double *out, const double *in, int64_t n) {
+    for (int64_t i = 0; i < n; i++) out[i] = in[i] * 0.5 * (1 + erf(in[i] / sqrt(2)));
+}
+
+void reference_gelu_backward(double *din, const double *dout, const double *in, int64_t n) {
+    for (int64_t i = 0; i < n; i++) {
+        double x = in[i], share = 0.5 * (1 + erf(x / sqrt(2))), density = exp(-x * x / 2) / sqrt(2 * acos(-1));
+        din[i] = dout[i] * (share + x * density);
+    }
+}
+
+void reference_embed_forward(double *out, const double *weight, const int32_t *token, int64_t rows, int64_t cols) {
+    for (int64_t i = 0; i < rows; i++)
+        for (int64_t j = 0; j < cols; j++) out[i * cols + j] = weight[token[i] * cols + j];
+}
+
+void reference_embed_backward(double *dweight, const double *dout, const int32_t *token, int64_t rows, int64_t cols) {
+    reference_scatter_add_rows(dweight, dout, token, rows, cols);
+}
+
+void reference_scatter_add_rows(double *out, const double *in, const int32_t *index, int64_t rows, int64_t cols) {
+    for (int64_t i = 0; i < rows; i++)
+        for (int64_t j = 0; j < cols; j++) out[index[i] * cols + j] += in[i * cols + j];
+}
+
+void reference_head_forward(double *score, const double *in, const double *weight, int64_t rows, int64_t cols) {
+    reference_gemm(score, in, false, weight, true, NULL, NULL, rows, 1, cols);
+}
+
+void reference_head_backward(double *din, double *dweight, const double *dscore, const double *in,
+                             const double *weight, int64_t rows, int64_t cols) {
+    reference_gemm(din, dscore, false, weight, false, NULL, NULL, rows, cols, 1);
+    reference_gemm(dweight, dscore, true, in, false, NULL, dweight, 1, cols, rows);
+}
+
+void reference_adamw(double *master, double *moment1, double *moment2, const double *gradient, int64_t n,
+                     const struct adamw *how) {
+    for (int64_t i = 0; i < n; i++) {
+        double g = gradient[i] * how->gradient_scale;
+        moment1[i] = how->beta1 * (double)moment1[i] + (1 - (double)how->beta1) * g;
+        moment2[i] = how->beta2 * (double)moment2[i] + (1 - (double)how->beta2) * g * g;
+        master[i] -= (double)how->lr * how->decay * master[i];
+        master[i] -= how->lr * (moment1[i] / how->correction1) / (sqrt(moment2[i] / how->correction2) + how->eps);
+    }
+}
+
+void reference_bradley_terry(double *dscore, double *tally, const double *score, const int32_t *chosen,
+                             const int32_t *rejected, const float *margin, const float *weight, int64_t n,
+                             double scale) {
+    for (int64_t p = 0; p < n; p++) {
+        double better = score[chosen[p]], worse = score[rejected[p]], w = weight ? weight[p] : 1;
+        double z = better - worse - (margin ? margin[p] : 0);
+        double slope = -w / (1 + exp(z));
+        dscore[chosen[p]] += scale * slope;
+        dscore[rejected[p]] -= scale * slope;
+        tally[TALLY_LOSS] += w * (z > 0 ? log1p(exp(-z)) : -z + log1p(exp(z)));
+        tally[TALLY_WEIGHT] += w;
+        tally[TALLY_PAIRS] += 1;
+        tally[TALLY_CORRECT] += better > worse;
+        tally[TALLY_TIES] += better == worse;
+        tally[TALLY_CHOSEN] += better;
+        tally[TALLY_REJECTED] += worse;
+    }
+}

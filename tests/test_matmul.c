@@ -1,0 +1,195 @@
+/* Matrix products of the CPU backend against the reference. */
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "log.h"
+#include "ops.h"
+#include "reference.h"
+#include "sample.h"
+
+static struct device *dev;
+
+struct shape {
+    int64_t m, n, k;
+};
+static const struct shape shapes[] = {{1, 1, 1},    {1, 32, 32},  {7, 33, 65},
+                                      {63, 96, 32}, {64, 64, 64}, {130, 48, 200}};
+
+enum { NO_ADD, ADD_OUT, ADD_OTHER, N_ADDS };
+
+/* Scaled so that results are about 1: rounding of the inputs' products in fp32 stays below atol. */
+static void check_gemm(struct shape s, enum dtype in, enum dtype out, bool ta, bool tb, bool with_bias, int adding,
+                       int gap) {
+    double size = 1 / sqrt((double)s.k);
+    struct sample a = sample_make(1, in, ta ? s.k : s.m, ta ? s.m : s.k, gap, 1);
+    struct sample b = sample_make(2, in, tb ? s.n : s.k, tb ? s.k : s.n, gap, size);
+    struct sample bias = sample_make(3, in, 1, s.n, 0, 1);
+    struct sample y = sample_make(4, out, s.m, s.n, gap, 1), other = sample_make(5, out, s.m, s.n, 2 * gap, 1);
+    const struct sample *add = adding == ADD_OUT ? &y : &other;
+    double *expected = mem_alloc(s.m * s.n, sizeof *expected);
+    reference_gemm(expected, a.value, ta, b.value, tb, with_bias ? bias.value : NULL, adding ? add->value : NULL, s.m,
+                   s.n, s.k);
+    op_gemm(dev, y.t, a.t, ta, b.t, tb, with_bias ? &bias.t : NULL, adding ? &add->t : NULL);
+    sample_compare("gemm", y.t, expected, 1e-5);
+    mem_free(expected);
+    sample_free(&a), sample_free(&b), sample_free(&bias), sample_free(&y), sample_free(&other);
+}
+
+static void test_gemm_equals_reference(void) {
+    static const enum dtype dtypes[][2] = {{DTYPE_F32, DTYPE_F32}, {DTYPE_BF16, DTYPE_BF16}, {DTYPE_BF16, DTYPE_F32}};
+    for (int i = 0; i < N_TESTS(shapes); i++)
+        for (int d = 0; d < 3; d++)
+            for (int how = 0; how < 4 * 2 * N_ADDS; how++)
+                check_gemm(shapes[i], dtypes[d][0], dtypes[d][1], how & 1, how & 2, how & 4, how / 8,
+                           how % 3 == 1 ? 5 : 0);
+}
+
+static void test_linear_backward_is_the_gradient(void) {
+    int64_t T = 37, N = 24, K = 40;
+    for (int d = 0; d < 2; d++) {
+        enum dtype dtype = d ? DTYPE_BF16 : DTYPE_F32;
+        struct sample x = sample_make(1, dtype, T, K, 0, 1), w = sample_make(2, dtype, N, K, 0, 0.2);
+        struct sample dy = sample_make(3, dtype, T, N, 0, 1), dx = sample_make(4, dtype, T, K, 0, 1);
+        struct sample dw = sample_make(5, DTYPE_F32, N, K, 0, 1), db = sample_make(6, DTYPE_F32, 1, N, 0, 1);
+        reference_gemm(dx.value, dy.value, false, w.value, false, NULL, NULL, T, K, N);
+        reference_gemm(dw.value, dy.value, true, x.value, false, NULL, dw.value, N, K, T);
+        reference_column_sum(db.value, dy.value, T, N);
+        op_linear_backward_input(dev, dx.t, dy.t, w.t, NULL);
+        op_linear_backward_weight(dev, dw.t, db.t.data, dy.t, x.t);
+        sample_compare("dx", dx.t, dx.value, 1e-5);
+        sample_compare("dw", dw.t, dw.value, 1e-4);
+        sample_compare("db", db.t, db.value, 1e-4);
+        sample_free(&x), sample_free(&w), sample_free(&dy), sample_free(&dx), sample_free(&dw), sample_free(&db);
+    }
+}
+
+static void test_no_rows_is_no_work(void) {
+    struct sample x = sample_make(1, DTYPE_F32, 0, 8, 0, 1), w = sample_make(2, DTYPE_F32, 4, 8, 0, 1);
+    struct sample y = sample_make(3, DTYPE_F32, 0, 4, 0, 1), dw = sample_make(4, DTYPE_F32, 4, 8, 0, 1);
+    struct sample db = sample_make(4, DTYPE_F32, 1, 4, 0, 1);
+    op_linear_forward(dev, y.t, x.t, w.t, NULL, NULL);
+    op_linear_backward_input(dev, x.t, y.t, w.t, NULL);
+    op_linear_backward_weight(dev, dw.t, db.t.data, y.t, x.t);
+    sample_compare("dw", dw.t, dw.value, 0);
+    sample_compare("db", db.t, db.value, 0);
+    sample_free(&x), sample_free(&w), sample_free(&y), sample_free(&dw), sample_free(&db);
+}
+
+static void test_infinities_and_nan_go_through(void) {
+    for (int d = 0; d < 2; d++) {
+        struct sample x = sample_make(1, d ? DTYPE_BF16 : DTYPE_F32, 3, 32, 0, 1);
+        struct sample w = sample_make(2, x.t.dtype, 16, 32, 0, 1), y = sample_make(3, x.t.dtype, 3, 16, 0, 1);
+        sample_set(x.t, 0, 5, NAN);
+        sample_set(x.t, 1, 7, INFINITY);
+        op_linear_forward(dev, y.t, x.t, w.t, NULL, NULL);
+        for (int j = 0; j < 16; j++) {
+            ASSERT(isnan(sample_element(y.t, 0, j)));
+            ASSERT(isinf(sample_element(y.t, 1, j)));
+            ASSERT(isfinite(sample_element(y.t, 2, j)));
+        }
+        sample_free(&x), sample_free(&w), sample_free(&y);
+    }
+}
+
+/* Products with the shapes of a model, a long inner size among them. */
+static void products(struct device *on, enum dtype dtype, struct tensor out, uint64_t seed) {
+    struct sample x = sample_make(seed, dtype, 300, 96, 0, 1), w = sample_make(seed + 1, dtype, 64, 96, 0, 1);
+    struct tensor y = tensor_make(out.data, DTYPE_F32, 300, 64),
+                  dw = tensor_make((float *)out.data + 320 * 64, DTYPE_F32, 96, 96);
+    op_linear_forward(on, y, x.t, w.t, NULL, NULL);
+    op_linear_backward_weight(on, dw, NULL, x.t, x.t);
+    sample_free(&x), sample_free(&w);
+}
+
+static void test_threads_do_not_change_a_bit(void) {
+    size_t n = 320 * 64 + 96 * 96;
+    for (int d = 0; d < 2; d++) {
+        float *first = NULL;
+        for (int threads = 1; threads <= 3; threads++) {
+            struct device *on = cpu_backend.open(0, threads);
+            float *out = mem_alloc((int64_t)n, sizeof *out);
+            products(on, d ? DTYPE_BF16 : DTYPE_F32, tensor_make(out, DTYPE_F32, 1, (int64_t)n), 11);
+            if (!first)
+                first = out;
+            else {
+                memset(first + 300 * 64, 0, 20 * 64 * sizeof *out), memset(out + 300 * 64, 0, 20 * 64 * sizeof *out);
+                ASSERT(memcmp(first, out, n * sizeof *out) == 0);
+                mem_free(out);
+            }
+            cpu_backend.close(on);
+        }
+        mem_free(first);
+    }
+}
+
+/* After reserve() with the shapes that come, nothing of ours is allocated. */
+static void test_reserve_covers_what_comes(void) {
+    static const struct gemm_shape gemm[] = {
+        {DTYPE_BF16, DTYPE_BF16, 0, 48, 32, .transpose_b = true, .varies = GEMM_M_IS_TOKENS},
+        {DTYPE_BF16, DTYPE_F32, 48, 32, 0, .transpose_a = true, .add = true, .varies = GEMM_K_IS_TOKENS},
+        {DTYPE_F32, DTYPE_F32, 0, 48, 32, .transpose_b = true, .add = true, .varies = GEMM_M_IS_ROWS},
+    };
+    struct op_limits limits = {.tokens = 200,
+                               .rows = 70,
+                               .width = 48,
+                               .vocabulary = 10,
+                               .n_heads = 1,
+                               .n_kv_heads = 1,
+                               .head_dim = 16,
+                               .gemm = gemm,
+                               .n_gemm = 3};
+    struct device *on = cpu_backend.open(0, 2);
+    ASSERT(cpu_backend.reserve_bytes(on, &limits) > 0);
+    cpu_backend.reserve(on, &limits);
+    struct sample x = sample_make(1, DTYPE_BF16, 200, 32, 0, 1), w = sample_make(2, DTYPE_BF16, 48, 32, 0, 1);
+    struct sample y = sample_make(3, DTYPE_BF16, 200, 48, 0, 1), dw = sample_make(4, DTYPE_F32, 48, 32, 0, 1);
+    struct sample x32 = sample_make(5, DTYPE_F32, 70, 32, 0, 1), w32 = sample_make(6, DTYPE_F32, 48, 32, 0, 1);
+    struct sample y32 = sample_make(7, DTYPE_F32, 70, 48, 0, 1);
+    size_t before = mem_balance();
+    for (int64_t rows = 200; rows > 0; rows -= 33) {
+        x.t.rows = y.t.rows = rows;
+        op_linear_forward(on, y.t, x.t, w.t, NULL, NULL);
+        op_linear_backward_weight(on, dw.t, NULL, y.t, x.t);
+        x32.t.rows = y32.t.rows = MIN(rows, 70);
+        op_linear_forward(on, y32.t, x32.t, w32.t, NULL, &y32.t);
+    }
+    ASSERT_INT(mem_balance(), before);
+    cpu_backend.close(on);
+    sample_free(&x), sample_free(&w), sample_free(&y), sample_free(&dw);
+    sample_free(&x32), sample_free(&w32), sample_free(&y32);
+}
+
+/* The same comparison on a CPU that is told it has no bf16 instructions: in a process of its own, since oneDNN asks
+ * once. */
+static void test_without_bf16_instructions(void) {
+    pid_t child = fork();
+    ASSERT(child >= 0);
+    if (child == 0) {
+        int quiet = dup2(2, 1);
+        setenv("ONEDNN_MAX_CPU_ISA", "AVX512_CORE", 1);
+        setenv("DNNL_MAX_CPU_ISA", "AVX512_CORE", 1);
+        if (quiet >= 0) execl("/proc/self/exe", "test_matmul", "gemm_equals_reference", (char *)NULL);
+        _exit(127);
+    }
+    int status = 0;
+    ASSERT_INT(waitpid(child, &status, 0), child);
+    ASSERT(WIFEXITED(status));
+    ASSERT_INT(WEXITSTATUS(status), 0);
+}
+
+int main(int argc, char **argv) {
+    static const struct test tests[] = {
+        {"gemm_equals_reference", test_gemm_equals_reference},
+        {"linear_backward_is_the_gradient", test_linear_backward_is_the_gradient},
+        {"no_rows_is_no_work", test_no_rows_is_no_work},
+        {"infinities_and_nan_go_through", test_infinities_and_nan_go_through},
+        {"threads_do_not_change_a_bit", test_threads_do_not_change_a_bit},
+        {"reserve_covers_what_comes", test_reserve_covers_what_comes},
+        {"without_bf16_instructions", test_without_bf16_instructions},
+    };
+    log_quiet(true);
+    dev = cpu_backend.open(0, 2);
+    int status = test_main(tests, N_TESTS(tests), argc, argv);
+    cpu_backend.close(dev);
+    return status;
+}
