@@ -9,8 +9,7 @@
 
 enum { DEFAULT_MAX_LENGTH = 1024 };
 
-/* --- what a path names
- * ----------------------------------------------------------------------------------------------*/
+/* --- what a path names --- */
 
 static bool has_file(const char *directory, const char *name) {
     char *path = file_join(directory, name);
@@ -59,8 +58,7 @@ static int resolve(struct opened *o, const char *path) {
     return o->path ? 0 : -1;
 }
 
-/* --- reading
- * ---------------------------------------------------------------------------------------------------------*/
+/* --- reading --- */
 
 static int open_checkpoint(struct opened *o, const char *const *overrides, int n_overrides) {
     struct checkpoint *c = &o->checkpoint;
@@ -148,8 +146,7 @@ struct parameter_source opened_source(struct opened *o) {
                             : (struct parameter_source){read_tensors, &o->tensors};
 }
 
-/* --- computing
- * -------------------------------------------------------------------------------------------------------*/
+/* --- computing --- */
 
 int opened_start(struct opened *o, int64_t max_tokens, int64_t max_rows) {
     if (placement_init(&o->place, o->config.parallel.shard_group) != 0) return -1;

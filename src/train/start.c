@@ -10,8 +10,7 @@
 #include "hash.h"
 #include "log.h"
 
-/* --- data
- * ------------------------------------------------------------------------------------------------------------*/
+/* --- data --- */
 
 static int open_shards(struct shard *shard, const struct config_data *data, int n) {
     for (int i = 0; i < n; i++)
@@ -148,8 +147,7 @@ static int read_data(struct run *r) {
     return 0;
 }
 
-/* --- model
- * -----------------------------------------------------------------------------------------------------------*/
+/* --- model --- */
 
 static bool is_random(const struct run *r) {
     return strcmp(r->config->model.init, "random") == 0;
@@ -168,18 +166,14 @@ static int read_model_shape(struct run *r) {
 
 static int read_start(void *self, const struct parameter *p, int64_t first, int64_t count, float *out) {
     struct run *r = self;
-    bool is_new_head = p->role == ROLE_SCORE && !r->tensors.has_score;
-    if (is_new_head && strcmp(r->config->model.head_init, "zero") == 0) {
-        memset(out, 0, (size_t)count * sizeof *out);
-        return 0;
-    }
+    bool wants_new_head = strcmp(r->config->model.head_init, "random") == 0;
+    bool is_new_head = p->role == ROLE_SCORE && (wants_new_head || !r->tensors.has_score);
     if (!is_random(r) && !is_new_head) return safetensors_read(&r->tensors, p, first, count, out);
     parameters_init(p, (uint64_t)r->config->run.seed, first, count, out);
     return 0;
 }
 
-/* --- memory
- * ----------------------------------------------------------------------------------------------------------*/
+/* --- memory --- */
 
 struct memory_plan {
     struct zero_bytes zero;
@@ -229,8 +223,7 @@ static int check_memory(const struct run *r) {
         mib(p.total), mib(available));
 }
 
-/* --- start
- * -----------------------------------------------------------------------------------------------------------*/
+/* --- start --- */
 
 /* The newest whole checkpoint, if there is one, and whether its cursor means the same here. */
 static int find_checkpoint(struct run *r) {

@@ -15,8 +15,7 @@
 
 enum { MOST_SKIPPED_IN_A_ROW = 10 };
 
-/* --- signals
- * ---------------------------------------------------------------------------------------------------------*/
+/* --- signals --- */
 
 static volatile sig_atomic_t stop_signal;
 
@@ -31,8 +30,7 @@ static void catch_signals(void) {
     sigaction(SIGINT, &action, NULL);
 }
 
-/* --- one step
- * --------------------------------------------------------------------------------------------------------*/
+/* --- one step --- */
 
 /* What a step reports, summed over ranks. */
 struct step_sums {
@@ -95,8 +93,7 @@ static void read_tally(struct run *r, struct step_sums *sums) {
     b->zero(r->dev, r->tally, sizeof sums->tally, STREAM_COMPUTE);
 }
 
-/* --- what is said
- * ----------------------------------------------------------------------------------------------------*/
+/* --- what is said --- */
 
 static void record_summary(struct run *r, const char *prefix, const struct loss_summary *s) {
     if (!r->metrics) return;
@@ -151,8 +148,7 @@ static void show_step(struct run *r, const struct step_report *s, int64_t steps,
         (long long)(left / 3600), (long long)(left / 60 % 60), (long long)(left % 60));
 }
 
-/* --- evaluation and checkpoints
- * --------------------------------------------------------------------------------------*/
+/* --- evaluation and checkpoints --- */
 
 static int evaluate(struct run *r) {
     struct eval_options options = {r->config->batch.tokens_per_microbatch, true};
@@ -187,8 +183,7 @@ static int save(struct run *r) {
     return 0;
 }
 
-/* --- the loop
- * --------------------------------------------------------------------------------------------------------*/
+/* --- the loop --- */
 
 /* One step; *sums is what all ranks did together. */
 static int step(struct run *r, struct step_sums *sums, struct step_report *report, bool checkpoint_due) {
