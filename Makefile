@@ -4,8 +4,12 @@
 CC       := gcc
 MARCH    ?= native
 OPT      ?= -O3 -g -fno-math-errno -ffp-contract=fast
+OPENMP   ?= -fopenmp
 BUILD    ?= build
 SANITIZE ?=
+MPIRUN   ?= mpirun --oversubscribe
+JOBS     ?= $(shell nproc)
+FUZZ_SECONDS ?= 60
 V        ?= 0
 # ----------------------------------------------------------------------------------------------------------------------
 -include config.mak
@@ -14,24 +18,26 @@ PACKAGES := ompi-c hdf5 libconfig jansson libpcre2-8 zlib
 WARNINGS := -Wall -Wextra -Werror -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Wpointer-arith -Wvla \
             -Wno-missing-field-initializers -Wno-unknown-pragmas
 REVISION := $(shell git describe --always --dirty --tags 2>/dev/null || echo unknown)
-CFLAGS   += -std=gnu11 -D_GNU_SOURCE $(OPT) -march=$(MARCH) -fopenmp -Iinclude $(WARNINGS) $(SANITIZE) \
+CFLAGS   += -std=gnu11 -D_GNU_SOURCE $(OPT) -march=$(MARCH) $(OPENMP) -Iinclude $(WARNINGS) $(SANITIZE) \
             $(if $(SANITIZE),-Wno-format-truncation -Wno-maybe-uninitialized) \
             $(shell pkg-config --cflags $(PACKAGES) 2>/dev/null)
-LDLIBS   := $(shell pkg-config --libs ompi-c 2>/dev/null) $(shell pkg-config --libs hdf5 libconfig jansson libpcre2-8 zlib 2>/dev/null) \
-            -ldnnl -lm -ldl -lpthread
-DATALIBS := $(shell pkg-config --libs hdf5 jansson libpcre2-8 zlib 2>/dev/null) -lm -lpthread
+LDLIBS   := $(shell pkg-config --libs $(PACKAGES) 2>/dev/null) -ldnnl -lm -ldl -lpthread
+DATALIBS := $(shell pkg-config --libs $(filter-out ompi-c libconfig,$(PACKAGES)) 2>/dev/null) -lm -lpthread
 
 # The core needs no MPI, HDF5, libconfig or oneDNN; the rest may use them (docs/architecture.md).
 CORE := src/base/base.c src/base/log.c src/base/memory.c src/base/clock.c src/base/random.c src/data/forest.c \
         src/data/plan.c src/model/parameters.c src/model/ops.c src/model/tensor.c src/model/block.c src/model/model.c \
         src/parallel/zero.c src/train/loss.c src/train/optimizer.c
 SRC  := $(filter-out src/main.c $(CORE),$(wildcard src/*/*.c))
-TESTS := $(patsubst tests/%.c,$(BUILD)/tests/%,$(wildcard tests/test_*.c))
+programs = $(patsubst tests/%.c,$(BUILD)/tests/%,$(wildcard $(1)))
+TESTS   := $(call programs,tests/test_*.c)
+BENCHES := $(call programs,tests/bench/*.c)
+FUZZERS := $(call programs,tests/fuzz/fuzz_*.c)
 
 say    = $(if $(filter 1,$(V)),,@printf '  %-3s %s\n' $(1) $@; )
 object = $(patsubst %.c,$(BUILD)/%.o,$(1))
 
-all: $(BUILD)/rankwise $(BUILD)/rankwise-data $(BUILD)/rankwise-inspect
+all: $(BUILD)/rankwise $(BUILD)/rankwise-data $(BUILD)/rankwise-inspect ## the three programs
 
 $(BUILD)/librankwise_core.a: $(call object,$(wildcard $(CORE)))
 $(BUILD)/librankwise.a: $(call object,$(SRC))
@@ -48,13 +54,51 @@ $(BUILD)/rankwise-data: $(call object,$(filter-out data_tools/inspect%.c,$(wildc
 	$(call say,LD)$(LINK) $(DATALIBS)
 $(BUILD)/rankwise-inspect: $(call object,$(wildcard data_tools/inspect*.c)) $(LIBS)
 	$(call say,LD)$(LINK) $(DATALIBS)
-$(BUILD)/tests/test_%: $(BUILD)/tests/test_%.o $(call object,$(wildcard tests/reference*.c)) $(LIBS)
+$(BUILD)/tests/%: $(BUILD)/tests/%.o $(call object,$(wildcard tests/reference*.c)) $(LIBS)
 	$(call say,LD)$(LINK) $(LDLIBS)
 
 $(BUILD)/%.o: %.c
 	@mkdir -p $(@D)
 	$(call say,CC)$(CC) $(CFLAGS) $(if $(findstring base/base.c,$<),-DREVISION='"$(REVISION)"') -MMD -MP -c -o $@ $<
 
--include $(wildcard $(BUILD)/*/*.d $(BUILD)/*/*/*.d)
+# What needs packages goes through a second make, which sees what `deps` has installed.
+AGAIN = +@$(MAKE) --no-print-directory $(if $(filter -j%,$(MAKEFLAGS)),,-j$(JOBS))
+# Open MPI refuses root without these two; here alone, so that nobody's own mpirun is changed.
+demo check check-long sanitize bench tests-run: export OMPI_ALLOW_RUN_AS_ROOT = 1
+demo check check-long sanitize bench tests-run: export OMPI_ALLOW_RUN_AS_ROOT_CONFIRM = 1
+
+deps: ## install what is missing (apt-get, as root or with sudo); elsewhere say what to install
+	@.ci/deps
+demo: deps ## train, evaluate, export and score a small model; about a minute
+	$(AGAIN) all
+	@MPIRUN='$(MPIRUN)' BUILD=$(BUILD) .ci/demo
+check: deps ## every test; the last line counts them
+	$(AGAIN) tests-run
+check-long: deps ## also the tests that take minutes
+	$(AGAIN) tests-run TIER=long
+sanitize: deps ## the same tests with AddressSanitizer and UBSan
+	$(AGAIN) tests-run BUILD=$(BUILD)/sanitize OPT='-O1 -g' SANITIZE='-fsanitize=address,undefined -fno-omit-frame-pointer'
+tests-run: all $(TESTS)
+	@MPIRUN='$(MPIRUN)' BUILD=$(BUILD) TIER=$(TIER) tests/run.sh
+bench: deps ## measure the figures of README.md
+	$(AGAIN) bench-run
+bench-run: all $(BENCHES)
+	@set -e; for program in $(BENCHES); do echo "== $${program##*/}"; $$program; done
+fuzz: deps ## each fuzz target for FUZZ_SECONDS, with clang's libFuzzer
+	@install -D $$(gcc -print-file-name=include/omp.h) $(BUILD)/fuzz/omp/omp.h # clang's comes in a package of its own
+	$(AGAIN) fuzz-run BUILD=$(BUILD)/fuzz CC=clang OPT='-O1 -g' WARNINGS=-w \
+	    SANITIZE='-fsanitize=fuzzer-no-link,address,undefined' OPENMP='-I$(BUILD)/fuzz/omp -lgomp'
+fuzz-run: LINK += -fsanitize=fuzzer
+fuzz-run: $(FUZZERS)
+	@BUILD=$(BUILD) FUZZ_SECONDS=$(FUZZ_SECONDS) tests/fuzz/run.sh
+format: ## clang-format over everything
+	clang-format -i $$(git ls-files '*.c')
+clean: ## remove build/
+	rm -rf build
+help: ## this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
+
+-include $(shell find $(BUILD) -name '*.d' 2>/dev/null)
 .SECONDARY:
-.PHONY: all
+.DELETE_ON_ERROR:
+.PHONY: all deps demo check check-long sanitize tests-run bench bench-run fuzz fuzz-run format clean help
