@@ -3,11 +3,13 @@
  * Letters: T tokens, R read rows, D width, H heads, K kv heads, d head_dim, F ffn, V vocabulary, L layers.
  *
  *   (1) The residual stream and its gradient are fp32; what enters a matmul is the compute dtype; the last unit is
- * fp32. (2) In the last block everything after K and V is computed for the R read rows only. (3) All activations live
- * in one arena that model_init takes; model_bytes tells its size before. With recompute only block inputs are kept
- * and each block's forward runs again before its backward. (4) model_forward with train = false keeps nothing for a
- * backward and needs no room for it. (5) Collective over the shard group at stage 3 and whenever gradients are
- * reduced; an empty batch (n = 0) walks the same units without computing. */
+ *       fp32.
+ *   (2) In the last block everything after K and V is computed for the R read rows only.
+ *   (3) All activations live in one arena that model_init takes; model_plan tells its size before. With recompute
+ *       only block inputs are kept and each block's forward runs again before its backward.
+ *   (4) model_forward with train = false keeps nothing for a backward and needs no room for it.
+ *   (5) Collective over the shard group at stage 3 and whenever gradients are reduced; an empty batch (n = 0) walks
+ *       the same units without computing. */
 #ifndef RANKWISE_MODEL_H
 #define RANKWISE_MODEL_H
 #include "forest.h"
