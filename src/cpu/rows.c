@@ -86,7 +86,8 @@ void cpu_embed_backward(struct device *dev, float *dweight, struct tensor dout, 
     for (int part = 0; part < threads; part++) {
         int64_t i = dout.rows * part / threads, end = dout.rows * (part + 1) / threads;
         while (i > 0 && i < end && token[order[i]] == token[order[i - 1]]) i++;
-        for (; i < dout.rows && (i < end || token[order[i]] == token[order[i - 1]]); i++)
+        bool any = i < end;
+        for (; any && i < dout.rows && (i < end || token[order[i]] == token[order[i - 1]]); i++)
             add_row(dweight + token[order[i]] * dout.cols, row_of(dout, order[i]), dout.cols);
     }
 }

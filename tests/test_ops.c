@@ -1,0 +1,586 @@
+/* The other ops of the CPU backend against the reference, and the reference's gradients against differences. */
+#include "log.h"
+#include "loss.h"
+#include "ops.h"
+#include "reference.h"
+#include "sample.h"
+#include "../src/cpu/vector.h"
+
+static struct device *dev;
+
+static const enum dtype dtypes[] = {DTYPE_F32, DTYPE_BF16};
+static const int64_t sizes[][2] = {{1, 1}, {1, 32}, {5, 33}, {64, 64}, {131, 100}, {40, 256}};
+enum { N_SIZES = sizeof sizes / sizeof *sizes };
+
+static double *zeros(int64_t n) {
+    return mem_alloc(n, sizeof(double));
+}
+
+/* ---- heads: (rows, n_heads, head_dim) inside a wider row, as in a fused projection ---- */
+
+enum { HEAD_LEFT = 3 }; /* elements before the first head of a row */
+
+/* A view of all but the last head_dim of each `every` * head_dim elements: every = 1 is Llama's, 3 NeoX's. */
+static struct heads heads_of(const struct sample *s, int n_heads, int head_dim, int every) {
+    struct heads x = {.data = (char *)s->t.data + HEAD_LEFT * dtype_bytes(s->t.dtype),
+                      .dtype = s->t.dtype,
+                      .rows = s->t.rows,
+                      .n_heads = n_heads,
+                      .head_dim = head_dim,
+                      .row_stride = s->t.stride,
+                      .head_stride = (int64_t)every * head_dim};
+    return x;
+}
+
+static struct sample heads_make(uint64_t seed, enum dtype dtype, int64_t rows, int n_heads, int head_dim, int every) {
+    return sample_make(seed, dtype, rows, HEAD_LEFT + (int64_t)n_heads * every * head_dim, 2, 1);
+}
+
+/* The heads' numbers without gaps; back: from there into the sample's values. */
+static double *heads_pack(const struct sample *s, int n_heads, int head_dim, int every) {
+    double *out = zeros(s->t.rows * n_heads * head_dim);
+    for (int64_t i = 0; i < s->t.rows * n_heads; i++)
+        for (int j = 0; j < head_dim; j++)
+            out[i * head_dim + j] =
+                s->value[i / n_heads * s->t.cols + HEAD_LEFT + i % n_heads * every * head_dim + j];
+    return out;
+}
+
+static void heads_unpack(struct sample *s, const double *in, int n_heads, int head_dim, int every) {
+    for (int64_t i = 0; i < s->t.rows * n_heads; i++)
+        for (int j = 0; j < head_dim; j++)
+            s->value[i / n_heads * s->t.cols + HEAD_LEFT + i % n_heads * every * head_dim + j] = in[i * head_dim + j];
+}
+
+/* ---- the reference's gradients are slopes ---- */
+
+/* sum of dout * f(x), for the op under test */
+static double (*objective)(const double *x);
+
+static void check_slope(const char *what, double *x, const double *dx, int64_t n) {
+    for (int64_t i = 0; i < n; i += 1 + n / 40) {
+        double old = x[i], step = 1e-5;
+        x[i] = old + step;
+        double up = objective(x);
+        x[i] = old - step;
+        double down = objective(x);
+        x[i] = old;
+        double slope = (up - down) / (2 * step);
+        if (!(fabs(slope - dx[i]) <= 1e-7 + 1e-7 * fabs(slope)))
+            TEST_END(TEST_FAILED, "%s: gradient %lld is %.9g, slope %.9g", what, (long long)i, dx[i], slope);
+    }
+}
+
+static double weighted(const double *a, const double *b, int64_t n) {
+    double sum = 0;
+    for (int64_t i = 0; i < n; i++) sum += a[i] * b[i];
+    return sum;
+}
+
+enum { G_ROWS = 4, G_COLS = 12 };
+static enum norm_kind g_kind;
+static double g_weight[G_COLS], g_bias[G_COLS], g_in[G_ROWS * G_COLS], g_dout[G_ROWS * G_COLS];
+
+static void fill(double *x, int64_t n, uint64_t seed) {
+    for (int64_t i = 0; i < n; i++) x[i] = random_normal(seed, 1, (uint64_t)i);
+}
+
+static double norm_objective(const double *x, const double *weight, const double *bias) {
+    double out[G_ROWS * G_COLS], stats[2 * G_ROWS];
+    reference_norm_forward(g_kind, out, stats, x, weight, bias, 1e-3, G_ROWS, G_COLS);
+    return weighted(out, g_dout, G_ROWS * G_COLS);
+}
+static double norm_of_in(const double *x) {
+    return norm_objective(x, g_weight, g_bias);
+}
+static double norm_of_weight(const double *x) {
+    return norm_objective(g_in, x, g_bias);
+}
+static double norm_of_bias(const double *x) {
+    return norm_objective(g_in, g_weight, x);
+}
+static double swiglu_of(const double *x) {
+    double out[G_ROWS * G_COLS / 2];
+    reference_swiglu_forward(out, x, G_ROWS, G_COLS / 2);
+    return weighted(out, g_dout, G_ROWS * G_COLS / 2);
+}
+static double gelu_of(const double *x) {
+    double out[G_ROWS * G_COLS];
+    reference_gelu_forward(out, x, G_ROWS * G_COLS);
+    return weighted(out, g_dout, G_ROWS * G_COLS);
+}
+static double rope_of(const double *x) {
+    static const int32_t position[G_ROWS] = {0, 1, 7, 1000};
+    static const float frequency[2] = {1, 0.3f};
+    double table[G_ROWS * 4], out[G_ROWS * G_COLS];
+    reference_rope_table(table, position, G_ROWS, frequency, 2, 1.5);
+    reference_rope(out, x, table, G_ROWS, 2, 6, 2, false);
+    return weighted(out, g_dout, G_ROWS * G_COLS);
+}
+static double loss_of(const double *x) {
+    static const int32_t chosen[] = {0, 3, 0}, rejected[] = {1, 2, 2};
+    static const float margin[] = {0.5f, 0, -1}, weight[] = {1, 2, 0.25f};
+    double dscore[4], tally[LOSS_N_TALLIES] = {0};
+    reference_bradley_terry(dscore, tally, x, chosen, rejected, margin, weight, 3, 1);
+    return tally[TALLY_LOSS];
+}
+
+static void test_reference_gradients_are_slopes(void) {
+    double dx[G_ROWS * G_COLS] = {0}, dw[G_COLS], db[G_COLS];
+    fill(g_in, G_ROWS * G_COLS, 1), fill(g_dout, G_ROWS * G_COLS, 2), fill(g_weight, G_COLS, 3);
+    fill(g_bias, G_COLS, 4);
+    for (g_kind = NORM_RMS; g_kind <= NORM_LAYER; g_kind++) {
+        memset(dx, 0, sizeof dx), memset(dw, 0, sizeof dw), memset(db, 0, sizeof db);
+        reference_norm_backward(g_kind, dx, dw, db, g_dout, g_in, g_weight, 1e-3, G_ROWS, G_COLS);
+        objective = norm_of_in, check_slope("norm, in", g_in, dx, G_ROWS * G_COLS);
+        objective = norm_of_weight, check_slope("norm, weight", g_weight, dw, G_COLS);
+        objective = norm_of_bias, check_slope("norm, bias", g_bias, db, g_kind == NORM_LAYER ? G_COLS : 0);
+    }
+    reference_swiglu_backward(dx, g_dout, g_in, G_ROWS, G_COLS / 2);
+    objective = swiglu_of, check_slope("swiglu", g_in, dx, G_ROWS * G_COLS);
+    reference_gelu_backward(dx, g_dout, g_in, G_ROWS * G_COLS);
+    objective = gelu_of, check_slope("gelu", g_in, dx, G_ROWS * G_COLS);
+    {
+        static const int32_t position[G_ROWS] = {0, 1, 7, 1000};
+        static const float frequency[2] = {1, 0.3f};
+        double table[G_ROWS * 4];
+        reference_rope_table(table, position, G_ROWS, frequency, 2, 1.5);
+        reference_rope(dx, g_dout, table, G_ROWS, 2, 6, 2, true);
+        objective = rope_of, check_slope("rope", g_in, dx, G_ROWS * G_COLS);
+    }
+    {
+        static const int32_t chosen[] = {0, 3, 0}, rejected[] = {1, 2, 2};
+        static const float margin[] = {0.5f, 0, -1}, weight[] = {1, 2, 0.25f};
+        double tally[LOSS_N_TALLIES] = {0};
+        memset(dx, 0, sizeof dx);
+        reference_bradley_terry(dx, tally, g_in, chosen, rejected, margin, weight, 3, 1);
+        objective = loss_of, check_slope("bradley_terry", g_in, dx, 4);
+    }
+}
+
+/* ---- vectors ---- */
+
+static void test_exp_and_erf_to_a_unit(void) {
+    for (double x = -87; x < 88.7; x += 0.00093) {
+        float f = (float)x, e = vec_exp(vec_all(f))[0];
+        ASSERT_NEAR(e / exp(f), 1, 1.2e-7);
+    }
+    for (double x = -6; x < 6; x += 0.000093) {
+        float f = (float)x, e = vec_erf(vec_all(f))[0];
+        ASSERT_NEAR(f == 0 ? 1 : e / erf(f), 1, 1.3e-7);
+    }
+    ASSERT(isnan(vec_exp(vec_all(NAN))[0]) && isnan(vec_erf(vec_all(NAN))[0]));
+    ASSERT(vec_exp(vec_all(INFINITY))[0] == INFINITY && vec_exp(vec_all(-INFINITY))[0] == 0);
+    ASSERT(vec_exp(vec_all(89))[0] == INFINITY && vec_exp(vec_all(-104))[0] == 0);
+    ASSERT(vec_erf(vec_all(INFINITY))[0] == 1 && vec_erf(vec_all(-INFINITY))[0] == -1);
+}
+
+static void test_bf16_rounds_to_even(void) {
+    for (uint32_t i = 0; i < 1 << 20; i++) {
+        uint32_t bits = (uint32_t)random_bits(5, 0, i);
+        if (i < 1 << 18) bits = i << 14; /* also all the ties */
+        float x;
+        memcpy(&x, &bits, sizeof x);
+        if (fabsf(x) < 0x1p-126f) continue; /* subnormal numbers may be taken as zero */
+        uint16_t a = vec_to_bf16(vec_all(x))[LANES - 1], b = bf16_from_float(x);
+        if (isnan(x))
+            ASSERT(isnan(bf16_to_float(a)));
+        else
+            ASSERT_INT(a, b);
+        float back = vec_from_bf16((hvec){0} + b)[0], expected = bf16_to_float(b);
+        ASSERT(memcmp(&back, &expected, sizeof back) == 0);
+    }
+}
+
+/* ---- ops against the reference ---- */
+
+static void check_norm(enum norm_kind kind, enum dtype dtype, int64_t T, int64_t D, int gap) {
+    struct sample x = sample_make(1, DTYPE_F32, T, D, gap, 2), w = sample_make(2, dtype, 1, D, 0, 1);
+    struct sample b = sample_make(3, dtype, 1, D, 0, 1), y = sample_make(4, dtype, T, D, 2 * gap, 1);
+    struct sample stats = sample_make(5, DTYPE_F32, T, 2, 0, 1), dy = sample_make(6, dtype, T, D, gap, 1);
+    struct sample dx = sample_make(7, DTYPE_F32, T, D, gap, 1), dw = sample_make(8, DTYPE_F32, 1, D, 0, 1);
+    struct sample db = sample_make(9, DTYPE_F32, 1, D, 0, 1);
+    bool layer = kind == NORM_LAYER;
+    double eps = 1e-2;
+    reference_norm_forward(kind, y.value, stats.value, x.value, w.value, b.value, eps, T, D);
+    op_norm_forward(dev, kind, y.t, stats.t.data, x.t, w.t, layer ? &b.t : NULL, (float)eps);
+    sample_compare("norm", y.t, y.value, 1e-5);
+    sample_compare("norm stats", stats.t, stats.value, 1e-6);
+    reference_norm_backward(kind, dx.value, dw.value, db.value, dy.value, x.value, w.value, eps, T, D);
+    op_norm_backward(dev, kind, dx.t, dw.t.data, layer ? db.t.data : NULL, dy.t, x.t, w.t, stats.t.data);
+    sample_compare("norm dx", dx.t, dx.value, 1e-4);
+    sample_compare("norm dweight", dw.t, dw.value, 1e-4);
+    sample_compare("norm dbias", db.t, db.value, 1e-4);
+    sample_free(&x), sample_free(&w), sample_free(&b), sample_free(&y), sample_free(&stats), sample_free(&dy);
+    sample_free(&dx), sample_free(&dw), sample_free(&db);
+}
+
+static void test_norms(void) {
+    for (int i = 0; i < N_SIZES; i++)
+        for (int d = 0; d < 2; d++)
+            for (int kind = NORM_RMS; kind <= NORM_LAYER; kind++)
+                check_norm(kind, dtypes[d], sizes[i][0], sizes[i][1], i % 2 ? 7 : 0);
+}
+
+static void check_head_norm(enum dtype dtype, int64_t T, int H, int d, int every) {
+    struct sample x = heads_make(1, dtype, T, H, d, every), y = heads_make(2, dtype, T, H, d, every);
+    struct sample w = sample_make(3, dtype, 1, d, 0, 1), stats = sample_make(4, DTYPE_F32, T, H, 0, 1);
+    struct sample dy = heads_make(5, dtype, T, H, d, every), dw = sample_make(6, DTYPE_F32, 1, d, 0, 1);
+    double *in = heads_pack(&x, H, d, every), *dout = heads_pack(&dy, H, d, every), *out = zeros(T * H * d);
+    double *pairs = zeros(T * H * 2), eps = 1e-2;
+    reference_norm_forward(NORM_RMS, out, pairs, in, w.value, NULL, eps, T * H, d);
+    for (int64_t i = 0; i < T * H; i++) stats.value[i] = pairs[2 * i + 1];
+    heads_unpack(&y, out, H, d, every);
+    op_head_norm_forward(dev, heads_of(&y, H, d, every), stats.t.data, heads_of(&x, H, d, every), w.t, (float)eps);
+    sample_compare("head norm", y.t, y.value, 1e-5);
+    sample_compare("head norm stats", stats.t, stats.value, 1e-6);
+
+    memset(out, 0, (size_t)(T * H * d) * sizeof *out);
+    reference_norm_backward(NORM_RMS, out, dw.value, NULL, dout, in, w.value, eps, T * H, d);
+    heads_unpack(&dy, out, H, d, every);
+    struct heads in_place = heads_of(&dy, H, d, every);
+    op_head_norm_backward(dev, in_place, dw.t.data, in_place, heads_of(&x, H, d, every), w.t, stats.t.data);
+    sample_compare("head norm dx", dy.t, dy.value, 1e-5);
+    sample_compare("head norm dweight", dw.t, dw.value, 2e-4);
+    mem_free(in), mem_free(dout), mem_free(out), mem_free(pairs);
+    sample_free(&x), sample_free(&y), sample_free(&w), sample_free(&stats), sample_free(&dy), sample_free(&dw);
+}
+
+static void test_head_norms(void) {
+    for (int d = 0; d < 2; d++) {
+        check_head_norm(dtypes[d], 1, 1, 8, 1);
+        check_head_norm(dtypes[d], 37, 3, 20, 3);
+        check_head_norm(dtypes[d], 130, 4, 64, 1);
+    }
+}
+
+static void test_rope_table_of_large_angles(void) {
+    static const int32_t position[] = {0, 1, 2, 63, 1023, 8191, 131071, 1048575};
+    enum { T = N_TESTS(position), P = 20 };
+    float frequency[P];
+    for (int i = 0; i < P; i++) frequency[i] = (float)pow(500000, -(double)i / P);
+    struct sample table = sample_make(1, DTYPE_F32, T, 2 * P, 0, 1);
+    reference_rope_table(table.value, position, T, frequency, P, 1.25);
+    op_rope_table(dev, table.t.data, position, T, frequency, P, 1.25f);
+    sample_compare("rope table", table.t, table.value, 1e-7);
+    sample_free(&table);
+}
+
+static void check_rope(enum dtype dtype, int64_t T, int H, int d, int n_pairs, int every, bool backward, bool same) {
+    struct sample x = heads_make(1, dtype, T, H, d, every), y = heads_make(2, dtype, T, H, d, every);
+    struct sample table = sample_make(3, DTYPE_F32, T, 2 * n_pairs, 0, 1), *to = same ? &x : &y;
+    double *in = heads_pack(&x, H, d, every), *out = zeros(T * H * d);
+    reference_rope(out, in, table.value, T, H, d, n_pairs, backward);
+    heads_unpack(to, out, H, d, every);
+    op_rope(dev, heads_of(to, H, d, every), heads_of(&x, H, d, every), table.t.data, n_pairs, backward);
+    sample_compare("rope", to->t, to->value, 3e-6);
+    mem_free(in), mem_free(out);
+    sample_free(&x), sample_free(&y), sample_free(&table);
+}
+
+static void test_rope(void) {
+    for (int how = 0; how < 8; how++) {
+        enum dtype dtype = dtypes[how & 1];
+        check_rope(dtype, 1, 1, 2, 1, 1, how & 2, how & 4);
+        check_rope(dtype, 33, 3, 20, 4, 3, how & 2, how & 4); /* partial rotary */
+        check_rope(dtype, 70, 2, 64, 32, 1, how & 2, how & 4);
+        check_rope(dtype, 9, 2, 50, 17, 1, how & 2, how & 4);
+    }
+}
+
+static void check_activations(enum dtype dtype, int64_t T, int64_t F, int gap) {
+    struct sample x = sample_make(1, dtype, T, 2 * F, gap, 2), y = sample_make(2, dtype, T, F, gap, 1);
+    struct sample dy = sample_make(3, dtype, T, F, 2 * gap, 1), dx = sample_make(4, dtype, T, 2 * F, gap, 1);
+    reference_swiglu_forward(y.value, x.value, T, F);
+    op_swiglu_forward(dev, y.t, x.t);
+    sample_compare("swiglu", y.t, y.value, 1e-6);
+    reference_swiglu_backward(dx.value, dy.value, x.value, T, F);
+    op_swiglu_backward(dev, dx.t, dy.t, x.t);
+    sample_compare("swiglu dx", dx.t, dx.value, 2e-6);
+    struct sample g = sample_make(5, dtype, T, F, gap, 2);
+    reference_gelu_forward(y.value, g.value, T * F);
+    op_gelu_forward(dev, y.t, g.t);
+    sample_compare("gelu", y.t, y.value, 1e-6);
+    reference_gelu_backward(y.value, dy.value, g.value, T * F);
+    op_gelu_backward(dev, y.t, dy.t, g.t);
+    sample_compare("gelu dx", y.t, y.value, 2e-6);
+    sample_free(&x), sample_free(&y), sample_free(&dy), sample_free(&dx), sample_free(&g);
+}
+
+static void test_activations(void) {
+    for (int i = 0; i < N_SIZES; i++)
+        for (int d = 0; d < 2; d++) check_activations(dtypes[d], sizes[i][0], sizes[i][1], i % 2 ? 3 : 0);
+}
+
+static void test_activations_of_extremes(void) {
+    static const float gate[] = {-INFINITY, -1e30f, -200, -90, 0, 90, 1e30f, NAN};
+    struct sample x = sample_make(1, DTYPE_F32, 8, 2, 0, 1), y = sample_make(2, DTYPE_F32, 8, 1, 0, 1);
+    struct sample dx = sample_make(3, DTYPE_F32, 8, 2, 0, 1), dy = sample_make(4, DTYPE_F32, 8, 1, 0, 1);
+    for (int i = 0; i < 8; i++) sample_set(x.t, i, 0, gate[i]), sample_set(x.t, i, 1, 1), sample_set(dy.t, i, 0, 1);
+    op_swiglu_forward(dev, y.t, x.t);
+    op_swiglu_backward(dev, dx.t, dy.t, x.t);
+    for (int i = 1; i < 7; i++) {
+        ASSERT_NEAR(sample_element(y.t, i, 0), MAX(gate[i], 0), 0);
+        ASSERT_NEAR(sample_element(dx.t, i, 0), i < 4 ? 0 : i == 4 ? 0.5 : 1, 1e-6);
+    }
+    ASSERT(isnan(sample_element(y.t, 7, 0)) && isnan(sample_element(dx.t, 7, 0)));
+    op_gelu_forward(dev, y.t, tensor_cols(x.t, 0, 1));
+    ASSERT(isnan(sample_element(y.t, 7, 0)) && sample_element(y.t, 6, 0) == 1e30f && sample_element(y.t, 1, 0) == 0);
+    sample_free(&x), sample_free(&y), sample_free(&dx), sample_free(&dy);
+}
+
+static void test_cast_gather_scatter(void) {
+    for (int from = 0; from < 2; from++) {
+        for (int to = 0; to < 2; to++) {
+            struct sample x = sample_make(1, dtypes[from], 37, 45, 3, 1),
+                          y = sample_make(2, dtypes[to], 37, 45, 5, 1);
+            op_cast(dev, y.t, x.t);
+            sample_compare("cast", y.t, x.value, 0);
+            sample_free(&x), sample_free(&y);
+        }
+        static const int32_t index[] = {36, 0, 7, 8, 20};
+        struct sample x = sample_make(1, dtypes[from], 37, 45, 3, 1), y = sample_make(2, dtypes[from], 5, 45, 1, 1);
+        for (int i = 0; i < 5; i++) memcpy(y.value + i * 45, x.value + index[i] * 45, 45 * sizeof *y.value);
+        op_gather_rows(dev, y.t, x.t, index);
+        sample_compare("gather", y.t, y.value, 0);
+        sample_free(&x), sample_free(&y);
+    }
+    static const int32_t index[] = {3, 0, 20};
+    struct sample x = sample_make(1, DTYPE_F32, 3, 45, 3, 1), y = sample_make(2, DTYPE_F32, 21, 45, 1, 1);
+    reference_scatter_add_rows(y.value, x.value, index, 3, 45);
+    op_scatter_add_rows(dev, y.t, x.t, index);
+    sample_compare("scatter", y.t, y.value, 0);
+    sample_free(&x), sample_free(&y);
+}
+
+/* Rows sorted by token, then by row. */
+static void sort_rows(int32_t *order, const int32_t *token, int64_t n, int32_t vocabulary) {
+    for (int32_t t = 0, i = 0; t < vocabulary; t++)
+        for (int32_t row = 0; row < n; row++)
+            if (token[row] == t) order[i++] = row;
+}
+
+static void test_embedding(void) {
+    enum { V = 11, T = 150, D = 36 };
+    int32_t token[T], order[T];
+    for (int i = 0; i < T; i++) token[i] = i < 70 ? 4 : (int32_t)(random_bits(1, 0, (uint64_t)i) % V);
+    sort_rows(order, token, T, V);
+    for (int d = 0; d < 2; d++) {
+        struct sample w = sample_make(1, dtypes[d], V, D, 0, 1), x = sample_make(2, DTYPE_F32, T, D, 0, 1);
+        struct sample dw = sample_make(3, DTYPE_F32, V, D, 0, 1), dx = sample_make(4, DTYPE_F32, T, D, 4, 1);
+        reference_embed_forward(x.value, w.value, token, T, D);
+        op_embed_forward(dev, x.t, w.t, token);
+        sample_compare("embedding", x.t, x.value, 0);
+        reference_embed_backward(dw.value, dx.value, token, T, D);
+        op_embed_backward(dev, dw.t.data, dx.t, token, order, V);
+        sample_compare("embedding dweight", dw.t, dw.value, 1e-5);
+        sample_free(&w), sample_free(&x), sample_free(&dw), sample_free(&dx);
+    }
+}
+
+static void test_head(void) {
+    for (int i = 0; i < N_SIZES; i++) {
+        int64_t R = sizes[i][0], D = sizes[i][1];
+        struct sample x = sample_make(1, DTYPE_F32, R, D, 2, 1), w = sample_make(2, DTYPE_F32, 1, D, 0, 0.2);
+        struct sample y = sample_make(3, DTYPE_F32, 1, R, 0, 1), dx = sample_make(4, DTYPE_F32, R, D, 2, 1);
+        struct sample dw = sample_make(5, DTYPE_F32, 1, D, 0, 1), dy = sample_make(6, DTYPE_F32, 1, R, 0, 1);
+        reference_head_forward(y.value, x.value, w.value, R, D);
+        op_head_forward(dev, y.t.data, x.t, w.t.data);
+        sample_compare("head", y.t, y.value, 1e-6);
+        reference_head_backward(dx.value, dw.value, dy.value, x.value, w.value, R, D);
+        op_head_backward(dev, dx.t, dw.t.data, dy.t.data, x.t, w.t.data);
+        sample_compare("head dx", dx.t, dx.value, 0);
+        sample_compare("head dweight", dw.t, dw.value, 1e-5);
+        sample_free(&x), sample_free(&w), sample_free(&y), sample_free(&dx), sample_free(&dw), sample_free(&dy);
+    }
+}
+
+static void check_adamw(enum dtype dtype, int64_t n, bool same_memory) {
+    struct adamw how = {.lr = 1e-2f, .beta1 = 0.9f, .beta2 = 0.95f, .eps = 1e-6f, .decay = 0.1f};
+    struct sample w = sample_make(1, dtype, 1, n, 0, 1), master = sample_make(2, DTYPE_F32, 1, n, 0, 1);
+    struct sample m = sample_make(3, DTYPE_F32, 1, n, 0, 0), v = sample_make(4, DTYPE_F32, 1, n, 0, 0);
+    double *none = zeros(n);
+    struct tensor weight = same_memory ? master.t : w.t;
+    for (int t = 1; t <= 5; t++) {
+        struct sample g = sample_make(10 + (uint64_t)t, DTYPE_F32, 1, n, 0, 3);
+        how.correction1 = 1 - powf(how.beta1, (float)t);
+        how.correction2 = 1 - powf(how.beta2, (float)t);
+        how.gradient_scale = t == 3 ? 0.25f : 1;
+        reference_adamw(master.value, m.value, v.value, g.value, n, &how);
+        op_adamw(dev, weight, master.t.data, m.t.data, v.t.data, g.t.data, n, &how);
+        sample_compare("adamw gradient", g.t, none, 0);
+        sample_free(&g);
+    }
+    sample_compare("adamw moment 1", m.t, m.value, 1e-6);
+    sample_compare("adamw moment 2", v.t, v.value, 1e-6);
+    sample_compare("adamw master", master.t, master.value, 1e-6);
+    sample_read(&master);
+    sample_compare("adamw weight", weight, master.value, 0);
+    mem_free(none);
+    sample_free(&w), sample_free(&master), sample_free(&m), sample_free(&v);
+}
+
+static void test_adamw(void) {
+    check_adamw(DTYPE_F32, 1, false);
+    check_adamw(DTYPE_F32, 20000, true);
+    check_adamw(DTYPE_BF16, 1237, false);
+}
+
+static void test_square_norm(void) {
+    for (int64_t n = 1; n < 100000; n = n * 3 + 7) {
+        struct sample x = sample_make(1, DTYPE_F32, 1, n, 0, 1);
+        double out = 2;
+        op_square_norm(dev, &out, x.t.data, n);
+        double expected = 2 + weighted(x.value, x.value, n);
+        ASSERT_NEAR(out, expected, 1e-12 * expected);
+        sample_set(x.t, 0, n / 2, NAN);
+        op_square_norm(dev, &out, x.t.data, n);
+        ASSERT(isnan(out));
+        sample_free(&x);
+    }
+}
+
+static void test_bradley_terry(void) {
+    static const int32_t chosen[] = {0, 1, 2, 5, 0}, rejected[] = {1, 2, 3, 4, 3};
+    static const float score[] = {1, -2, 300, -300, 0.5f, 0.5f}, margin[] = {0, 1, 0, 0.25f, 2};
+    static const float weight[] = {1, 2, 0.5f, 1, 1};
+    double score64[6], d[6] = {0}, tally[LOSS_N_TALLIES] = {0}, expected[LOSS_N_TALLIES] = {0};
+    struct sample dscore = sample_make(1, DTYPE_F32, 1, 6, 0, 0);
+    for (int i = 0; i < 6; i++) score64[i] = score[i];
+    for (int how = 0; how < 2; how++) {
+        const float *m = how ? margin : NULL, *w = how ? weight : NULL;
+        reference_bradley_terry(d, expected, score64, chosen, rejected, m, w, 5, 0.5);
+        op_bradley_terry(dev, dscore.t.data, tally, score, chosen, rejected, m, w, 5, 0.5f);
+    }
+    sample_compare("dscore", dscore.t, d, 1e-7);
+    for (int i = 0; i < LOSS_N_TALLIES; i++) ASSERT_NEAR(tally[i], expected[i], 1e-9);
+    ASSERT_NEAR(tally[TALLY_TIES], 2, 0);
+    ASSERT_NEAR(tally[TALLY_CORRECT], 6, 0);
+    sample_free(&dscore);
+}
+
+/* ---- threads ---- */
+
+enum { N_T = 300, N_D = 96, N_V = 7, N_OUT = 12 };
+
+/* Runs every op whose work is cut among threads; each output of out is (N_T, 2 * N_D) floats. */
+static void run_all(struct device *on, enum dtype dtype, struct sample *out) {
+    static int32_t token[N_T], order[N_T];
+    for (int i = 0; i < N_T; i++) token[i] = i % 3 ? 2 : i % N_V;
+    sort_rows(order, token, N_T, N_V);
+    struct sample x = sample_make(1, DTYPE_F32, N_T, N_D, 0, 1), w = sample_make(2, dtype, 1, N_D, 0, 1);
+    struct sample b = sample_make(3, dtype, 1, N_D, 0, 1), dy = sample_make(4, dtype, N_T, N_D, 0, 1);
+    struct sample h = sample_make(5, dtype, N_T, 2 * N_D, 0, 1), stats = sample_make(6, DTYPE_F32, N_T, 6, 0, 1);
+    for (int i = 0; i < N_OUT; i++) out[i] = sample_make(20 + (uint64_t)i, DTYPE_F32, N_T, 2 * N_D, 0, 1);
+    struct tensor y = tensor_make(out[0].t.data, dtype, N_T, N_D),
+                  dx = tensor_make(out[1].t.data, DTYPE_F32, N_T, N_D);
+    op_norm_forward(on, NORM_LAYER, y, stats.t.data, x.t, w.t, &b.t, 1e-5f);
+    op_norm_backward(on, NORM_LAYER, dx, out[2].t.data, out[3].t.data, dy.t, x.t, w.t, stats.t.data);
+    struct heads q = {h.t.data, dtype, N_T, 6, 32, 2 * N_D, 32}, dq = {out[4].t.data, dtype, N_T, 6, 32, 2 * N_D, 32};
+    struct tensor w32 = tensor_make(w.t.data, dtype, 1, 32);
+    op_head_norm_forward(on, dq, stats.t.data, q, w32, 1e-5f);
+    op_head_norm_backward(on, dq, out[5].t.data, dq, q, w32, stats.t.data);
+    op_embed_backward(on, out[6].t.data, x.t, token, order, N_V);
+    op_head_forward(on, out[7].t.data, x.t, x.t.data);
+    op_head_backward(on, dx, out[8].t.data, stats.t.data, x.t, x.t.data);
+    on->backend->column_sum(on, out[9].t.data, h.t);
+    struct tensor gate = tensor_make(out[10].t.data, dtype, N_T, 2 * N_D);
+    op_swiglu_forward(on, tensor_make(out[11].t.data, dtype, N_T, N_D), h.t);
+    op_swiglu_backward(on, gate, dy.t, h.t);
+    double norm = 0;
+    op_square_norm(on, &norm, x.t.data, N_T * N_D);
+    memcpy((float *)out[11].t.data + N_T * N_D, &norm, sizeof norm);
+    sample_free(&x), sample_free(&w), sample_free(&b), sample_free(&dy), sample_free(&h), sample_free(&stats);
+}
+
+static void test_threads_do_not_change_a_bit(void) {
+    for (int d = 0; d < 2; d++) {
+        struct sample one[N_OUT], more[N_OUT];
+        for (int threads = 1; threads <= 3; threads++) {
+            struct device *on = cpu_backend.open(0, threads);
+            run_all(on, dtypes[d], threads == 1 ? one : more);
+            cpu_backend.close(on);
+            for (int i = 0; threads > 1 && i < N_OUT; i++) {
+                ASSERT(memcmp(one[i].t.data, more[i].t.data, N_T * 2 * N_D * sizeof(float)) == 0);
+                sample_free(&more[i]);
+            }
+        }
+        for (int i = 0; i < N_OUT; i++) sample_free(&one[i]);
+    }
+}
+
+static void test_no_rows_is_no_work(void) {
+    struct tensor none = {NULL, DTYPE_F32, 0, 8, 8}, wide = {NULL, DTYPE_F32, 0, 16, 16};
+    struct heads no_heads = {NULL, DTYPE_F32, 0, 2, 4, 8, 4};
+    struct sample w = sample_make(1, DTYPE_F32, 1, 8, 0, 1), dw = sample_make(2, DTYPE_F32, 1, 8, 0, 1);
+    struct tensor w4 = tensor_make(w.t.data, DTYPE_F32, 1, 4);
+    op_norm_forward(dev, NORM_RMS, none, NULL, none, w.t, NULL, 1e-5f);
+    op_norm_backward(dev, NORM_RMS, none, dw.t.data, NULL, none, none, w.t, NULL);
+    op_head_norm_forward(dev, no_heads, NULL, no_heads, w4, 1e-5f);
+    op_head_norm_backward(dev, no_heads, dw.t.data, no_heads, no_heads, w4, NULL);
+    op_rope_table(dev, NULL, NULL, 0, NULL, 2, 1);
+    op_rope(dev, no_heads, no_heads, NULL, 2, false);
+    op_swiglu_forward(dev, none, wide);
+    op_swiglu_backward(dev, wide, none, wide);
+    op_gelu_forward(dev, none, none);
+    op_gelu_backward(dev, none, none, none);
+    op_cast(dev, none, none);
+    op_embed_forward(dev, none, w.t, NULL);
+    op_embed_backward(dev, dw.t.data, none, NULL, NULL, 1);
+    op_gather_rows(dev, none, none, NULL);
+    op_scatter_add_rows(dev, none, none, NULL);
+    op_head_forward(dev, NULL, none, w.t.data);
+    op_head_backward(dev, none, dw.t.data, NULL, none, w.t.data);
+    op_bradley_terry(dev, NULL, NULL, NULL, NULL, NULL, NULL, NULL, 0, 1);
+    sample_compare("dweight", dw.t, dw.value, 0);
+    sample_free(&w), sample_free(&dw);
+}
+
+static void test_memory_and_description(void) {
+    char text[200];
+    cpu_backend.describe(dev, text, sizeof text);
+    ASSERT_CONTAINS(text, "2 threads");
+    size_t before = mem_balance();
+    enum { BYTES = 1000003 };
+    char *a = cpu_backend.alloc(dev, BYTES), *b = cpu_backend.alloc(dev, BYTES);
+    for (int i = 0; i < BYTES; i++) ASSERT_INT(a[i], 0);
+    for (int i = 0; i < BYTES; i++) a[i] = (char)(i * 7);
+    cpu_backend.copy(dev, b, a, BYTES, STREAM_COMPUTE);
+    cpu_backend.event_record(dev, 3, STREAM_COMPUTE);
+    cpu_backend.stream_wait(dev, STREAM_COPY, 3);
+    cpu_backend.synchronize(dev, STREAM_COPY);
+    ASSERT(memcmp(a, b, BYTES) == 0);
+    cpu_backend.zero(dev, b, BYTES - 1, STREAM_COMPUTE);
+    for (int i = 0; i < BYTES - 1; i++) ASSERT_INT(b[i], 0);
+    ASSERT_INT(b[BYTES - 1], a[BYTES - 1]);
+    cpu_backend.release(dev, a), cpu_backend.release(dev, b);
+    ASSERT_INT(mem_balance(), before);
+}
+
+int main(int argc, char **argv) {
+    static const struct test tests[] = {
+        {"reference_gradients_are_slopes", test_reference_gradients_are_slopes},
+        {"exp_and_erf_to_a_unit", test_exp_and_erf_to_a_unit},
+        {"bf16_rounds_to_even", test_bf16_rounds_to_even},
+        {"norms", test_norms},
+        {"head_norms", test_head_norms},
+        {"rope_table_of_large_angles", test_rope_table_of_large_angles},
+        {"rope", test_rope},
+        {"activations", test_activations},
+        {"activations_of_extremes", test_activations_of_extremes},
+        {"cast_gather_scatter", test_cast_gather_scatter},
+        {"embedding", test_embedding},
+        {"head", test_head},
+        {"adamw", test_adamw},
+        {"square_norm", test_square_norm},
+        {"bradley_terry", test_bradley_terry},
+        {"threads_do_not_change_a_bit", test_threads_do_not_change_a_bit},
+        {"no_rows_is_no_work", test_no_rows_is_no_work},
+        {"memory_and_description", test_memory_and_description},
+    };
+    log_quiet(true);
+    dev = cpu_backend.open(0, 2);
+    int status = test_main(tests, N_TESTS(tests), argc, argv);
+    cpu_backend.close(dev);
+    return status;
+}
