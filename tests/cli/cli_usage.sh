@@ -1,0 +1,54 @@
+#!/usr/bin/env bash
+# Help, misuse and configuration errors, as a user at the command line meets them.
+. tests/cli/harness.sh
+
+for program in "$rankwise" "$data" "$inspect"; do
+    name=$(basename "$program")
+    expect "$name-help" 0 "usage: $name" "$program" help
+    check "$name-help-is-on-stdout" test -s "$work/out"
+    check "$name-help-says-nothing-else" test ! -s "$work/err"
+    expect "$name-version" 0 "^$name [0-9a-z]" "$program" --version
+    expect "$name-alone-is-misuse" 2 "usage: $name" "$program"
+    check "$name-misuse-is-on-stderr" test ! -s "$work/out"
+    expect "$name-unknown-command" 2 'unknown command "wxyz".*hint:' "$program" wxyz
+    for command in $("$program" help | sed -n 's/^  \([a-z]*\) .*/\1/p'); do
+        [[ $command != help ]] || continue
+        expect "$name-$command-help" 0 "usage: $name $command" "$program" "$command" --help
+        check "$name-$command-help-is-short" test "$(wc -l <"$work/out")" -le 20
+        expect "$name-$command-unknown-option" 2 'unknown option --no-such.*hint:' "$program" "$command" --no-such
+    done
+    [[ ! -w /dev/full ]] || expect "$name-full-disk" 1 'could not be written' bash -c "'$program' help >/dev/full"
+done
+
+expect nearest-command 2 'did you mean "train"' "$rankwise" trian
+expect help-train 0 'optim.lr = 1e-5' "$rankwise" help train
+
+cfg=$work/bad.cfg
+printf 'optim = {\n    lerning_rate = 1.0;\n};\n' >"$cfg"
+expect unknown-key 1 'bad.cfg:2: unknown option optim.lerning_rate; hint: ' "$rankwise" train "$cfg"
+check unknown-key-says-one-line test "$(wc -l <"$work/err")" -eq 1
+printf 'run = {\n    seed = 3000000000;\n};\n' >"$cfg"
+expect integer-that-wraps 1 'bad.cfg:2: .*found 3000000000; hint: write 3000000000L' "$rankwise" train "$cfg"
+printf 'run = {\n};\n' >"$cfg"
+expect unknown-override 1 'unknown option optim.lrr; hint: did you mean optim.lr' "$rankwise" train "$cfg" optim.lrr=1
+expect value-out-of-bounds 1 'optim.lr: expected a number, above 0' "$rankwise" train "$cfg" optim.lr=-1
+expect missing-file 1 'nowhere.cfg: cannot be opened' "$rankwise" train "$work/nowhere.cfg"
+expect no-file 1 'no configuration file' "$rankwise" train
+
+# docs/configuration.md holds what `help train` prints.
+"$rankwise" help train | sed -n '/^Options, in/,$p' >"$work/options"
+sed -n '/^Options, in/,/^```$/p' docs/configuration.md | sed '$d' >"$work/documented"
+check documentation-lists-the-options diff "$work/options" "$work/documented"
+
+# Completion, as bash calls it.
+"$rankwise" help completion >"$work/completion"
+complete_line() { # line: the words that bash would offer
+    bash -c 'source "$1"; COMP_LINE=$2; COMP_POINT=${#2}; read -ra COMP_WORDS <<<"$2"
+             [[ $2 != *" " ]] || COMP_WORDS+=("")
+             COMP_CWORD=$((${#COMP_WORDS[@]} - 1)); _rankwise; echo "${COMPREPLY[*]}"' - "$work/completion" "$1"
+}
+check completes-commands test "$(complete_line 'rankwise tr')" = train
+check completes-options test "$(complete_line 'rankwise train x.cfg optim.be')" = optim.betas=
+check completes-choices test "$(complete_line 'rankwise train x.cfg optim.schedule=co')" = "cosine constant"
+check completes-booleans test "$(complete_line 'rankwise train data.shuffle=f')" = false
+finish
