@@ -75,6 +75,9 @@ int checkpoint_open(struct checkpoint *c, const char *path);
 void checkpoint_close(struct checkpoint *c);
 int checkpoint_read(struct checkpoint *c, enum checkpoint_kind kind, const char *tensor, int64_t first, int64_t count,
                     float *out);
+/* The same for a parameter of a model, which must have the shape that was saved. */
+int checkpoint_read_parameter(struct checkpoint *c, enum checkpoint_kind kind, const struct parameter *p,
+                              int64_t first, int64_t count, float *out);
 
 /* Loads masters (and moments when `moments`) into z's owned slices, then publishes. Collective; agreed. */
 int checkpoint_load(struct checkpoint *c, struct zero *z, const struct placement *place, bool moments);

@@ -134,7 +134,7 @@ int opened_open(struct opened *o, const char *path, const char *const *overrides
 }
 
 static int read_checkpoint(void *self, const struct parameter *p, int64_t first, int64_t count, float *out) {
-    return checkpoint_read(self, CHECKPOINT_MASTER, p->name, first, count, out);
+    return checkpoint_read_parameter(self, CHECKPOINT_MASTER, p, first, count, out);
 }
 
 static int read_tensors(void *self, const struct parameter *p, int64_t first, int64_t count, float *out) {

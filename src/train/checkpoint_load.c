@@ -13,13 +13,13 @@ struct load {
 };
 
 static int read_master(void *self, const struct parameter *p, int64_t first, int64_t count, float *out) {
-    return checkpoint_read(self, CHECKPOINT_MASTER, p->name, first, count, out);
+    return checkpoint_read_parameter(self, CHECKPOINT_MASTER, p, first, count, out);
 }
 
 static void load_kind(struct load *l, enum checkpoint_kind kind, const struct zero_slice *slice, float *to) {
     for (int64_t at = 0; at < slice->count && l->status == 0; at += LOAD_PIECE) {
         int64_t n = MIN(LOAD_PIECE, slice->count - at);
-        l->status = checkpoint_read(l->c, kind, slice->parameter->name, slice->first + at, n, l->buffer);
+        l->status = checkpoint_read_parameter(l->c, kind, slice->parameter, slice->first + at, n, l->buffer);
         if (l->status != 0) return;
         l->dev->backend->copy_in(l->dev, to + at, l->buffer, (size_t)n * sizeof *to, STREAM_COMPUTE);
         l->dev->backend->synchronize(l->dev, STREAM_COMPUTE); /* before the buffer is filled again */

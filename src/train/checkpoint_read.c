@@ -506,11 +506,16 @@ static int64_t find_piece(const struct checkpoint *c, int64_t kind, int64_t tens
     return low;
 }
 
+static int find_tensor(const struct checkpoint *c, const char *name) {
+    for (int t = 0; t < c->n_tensors; t++)
+        if (strcmp(c->tensor[t].name, name) == 0) return t;
+    return -1;
+}
+
 int checkpoint_read(struct checkpoint *c, enum checkpoint_kind kind, const char *tensor, int64_t first, int64_t count,
                     float *out) {
-    int64_t t = 0;
-    while (t < c->n_tensors && strcmp(c->tensor[t].name, tensor) != 0) t++;
-    if (t == c->n_tensors) return fail("%s: it has no tensor %s", c->path, tensor);
+    int t = find_tensor(c, tensor);
+    if (t < 0) return fail("%s: it has no tensor %s", c->path, tensor);
     if (first < 0 || count < 0 || first > c->tensor[t].count - count)
         return fail("%s: %s: elements %lld + %lld of %lld", c->path, tensor, (long long)first, (long long)count,
                     (long long)c->tensor[t].count);
@@ -526,4 +531,15 @@ int checkpoint_read(struct checkpoint *c, enum checkpoint_kind kind, const char 
         out += n;
     }
     return 0;
+}
+
+int checkpoint_read_parameter(struct checkpoint *c, enum checkpoint_kind kind, const struct parameter *p,
+                              int64_t first, int64_t count, float *out) {
+    int t = find_tensor(c, p->name);
+    if (t < 0) return fail("%s: it has no tensor %s, which the model needs", c->path, p->name);
+    const struct checkpoint_tensor *saved = &c->tensor[t];
+    if (saved->n_dims != p->n_dims || saved->rows != p->rows || saved->cols != p->cols)
+        return fail("%s: %s: the model needs %lld x %lld, the checkpoint has %lld x %lld", c->path, p->name,
+                    (long long)p->rows, (long long)p->cols, (long long)saved->rows, (long long)saved->cols);
+    return checkpoint_read(c, kind, p->name, first, count, out);
 }

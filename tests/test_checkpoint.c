@@ -1,0 +1,506 @@
+/* Checkpoints: written by any ranks at any stage, read by any others with the same bits; damage is found, a full disk
+ * leaves the former ones alone.
+ * ranks: 1 2 3 */
+#include <hdf5.h>
+#include <signal.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "checkpoint.h"
+#include "file.h"
+#include "random.h"
+#include "test.h"
+
+/* Odd sizes: no tensor is a multiple of the slice alignment; the embedding of the large one has several blocks. */
+static const char small_model[] =
+    "{\"model_type\":\"qwen2\",\"architectures\":[\"Qwen2ForCausalLM\"],\"hidden_size\":24,\"intermediate_size\":40,"
+    "\"vocab_size\":101,\"num_hidden_layers\":2,\"num_attention_heads\":3,\"num_key_value_heads\":1,"
+    "\"hidden_act\":\"silu\",\"rms_norm_eps\":1e-6,\"max_position_embeddings\":64,\"tie_word_embeddings\":true}";
+static const char large_model[] =
+    "{\"model_type\":\"qwen2\",\"architectures\":[\"Qwen2ForCausalLM\"],\"hidden_size\":600,\"intermediate_size\":40,"
+    "\"vocab_size\":7301,\"num_hidden_layers\":1,\"num_attention_heads\":3,\"num_key_value_heads\":1,"
+    "\"hidden_act\":\"silu\",\"rms_norm_eps\":1e-6,\"max_position_embeddings\":64,\"tie_word_embeddings\":true}";
+
+/* What a save needs; made anew by each test. */
+struct world {
+    struct placement place;
+    struct device *dev;
+    struct arch arch;
+    struct parameters table;
+    struct zero *z;
+};
+
+static char *directory; /* the same on all ranks, empty at each test's start */
+
+/* Element i of a tensor, of a kind: what every save of these tests holds. */
+static float expected(enum checkpoint_kind kind, const char *name, int64_t i) {
+    return (float)random_uniform(5 + (uint64_t)kind, random_purpose(name), (uint64_t)i) - 0.5f;
+}
+
+static int read_expected(void *self, const struct parameter *p, int64_t first, int64_t count, float *out) {
+    (void)self;
+    for (int64_t i = 0; i < count; i++) out[i] = expected(CHECKPOINT_MASTER, p->name, first + i);
+    return 0;
+}
+
+static void fill_moments(void *self, const struct zero_slice *s) {
+    struct device *dev = self;
+    float *host = mem_alloc(s->count, sizeof *host);
+    for (int64_t i = 0; i < s->count; i++) host[i] = expected(CHECKPOINT_MOMENT1, s->parameter->name, s->first + i);
+    dev->backend->copy_in(dev, s->moment1, host, (size_t)s->count * sizeof *host, STREAM_COMPUTE);
+    for (int64_t i = 0; i < s->count; i++) host[i] = expected(CHECKPOINT_MOMENT2, s->parameter->name, s->first + i);
+    dev->backend->copy_in(dev, s->moment2, host, (size_t)s->count * sizeof *host, STREAM_COMPUTE);
+    mem_free(host);
+}
+
+static void world_open(struct world *w, const char *model, int stage, enum dtype dtype, const char *shard_group) {
+    *w = (struct world){0};
+    ASSERT_INT(placement_init(&w->place, shard_group), 0);
+    w->dev = cpu_backend.open(w->place.node.rank, 1);
+    ASSERT(w->dev);
+    ASSERT_INT(arch_parse(&w->arch, model, strlen(model)), 0);
+    parameters_build(&w->table, &w->arch);
+    struct zero_options options = {stage, dtype, true, true};
+    w->z = zero_init(w->dev, &w->place, &w->table, &options);
+}
+
+static void world_fill(struct world *w) {
+    struct parameter_source source = {read_expected, NULL};
+    ASSERT_INT(zero_load(w->z, &source), 0);
+    zero_each_slice(w->z, fill_moments, w->dev);
+}
+
+static void world_close(struct world *w) {
+    zero_free(w->z);
+    parameters_free(&w->table);
+    arch_free(&w->arch);
+    w->dev->backend->close(w->dev);
+    placement_free(&w->place);
+}
+
+static const struct run_state some_state = {
+    .step = 200, .updates = 198, .skipped = 2, .skipped_in_a_row = 1, .cursor = {3, 77}, .episodes = 6400};
+static const struct tokenizer_file some_files[] = {{"tokenizer.json", "{\"a\":\0\"b\"}", 11},
+                                                   {"tokenizer_config.json", "", 0}};
+
+static int save(struct world *w, int64_t step, int writers, int keep) {
+    struct run_state state = some_state;
+    state.step = step;
+    struct checkpoint_extra extra = {"run: { name = \"t\"; };", w->arch.json, NULL, some_files, 2};
+    return checkpoint_save(directory, w->z, &w->table, &w->place, &state, &extra, writers, keep);
+}
+
+static void start_clean(void) {
+    if (base_rank == 0) file_remove_tree(directory);
+    comm_barrier(comm_world());
+}
+
+/* Every element of every tensor and kind, read in pieces of an odd size. */
+static void assert_holds_expected(struct checkpoint *c) {
+    enum { PIECE = 700001 };
+    float *out = mem_alloc(PIECE, sizeof *out);
+    for (int kind = 0; kind < 3; kind++)
+        for (int t = 0; t < c->n_tensors; t++)
+            for (int64_t first = 0; first < c->tensor[t].count; first += PIECE) {
+                int64_t n = MIN(PIECE, c->tensor[t].count - first);
+                if (checkpoint_read(c, kind, c->tensor[t].name, first, n, out) != 0) ASSERT_TEXT(error_text(), "");
+                for (int64_t i = 0; i < n; i++)
+                    if (out[i] != expected(kind, c->tensor[t].name, first + i))
+                        ASSERT_NEAR(out[i], expected(kind, c->tensor[t].name, first + i), 0);
+            }
+    mem_free(out);
+}
+
+static void assert_whole(int64_t step) {
+    struct checkpoint c;
+    char *path = checkpoint_path(directory, step);
+    if (checkpoint_open(&c, path) != 0) ASSERT_TEXT(error_text(), "");
+    ASSERT_INT(c.state.step, step);
+    assert_holds_expected(&c);
+    checkpoint_close(&c);
+    mem_free(path);
+}
+
+static void check_slice(void *self, const struct zero_slice *s) {
+    struct device *dev = self;
+    const float *from[3] = {s->master, s->moment1, s->moment2};
+    float *host = mem_alloc(s->count, sizeof *host);
+    for (int kind = 0; kind < 3; kind++) {
+        dev->backend->copy_out(dev, host, from[kind], (size_t)s->count * sizeof *host, STREAM_COMPUTE);
+        for (int64_t i = 0; i < s->count; i++)
+            if (host[i] != expected(kind, s->parameter->name, s->first + i)) ASSERT_TEXT(s->parameter->name, "");
+    }
+    mem_free(host);
+}
+
+/* Loads into another world and looks at its slices; the memory's bits, since nothing is computed. */
+static void assert_loads(int64_t step, struct world *w) {
+    struct checkpoint c;
+    char *path = checkpoint_path(directory, step);
+    ASSERT_INT(checkpoint_open(&c, path), 0);
+    if (checkpoint_load(&c, w->z, &w->place, true) != 0) ASSERT_TEXT(error_text(), "");
+    zero_each_slice(w->z, check_slice, w->dev);
+    checkpoint_close(&c);
+    mem_free(path);
+}
+
+static int count_entries(void *self, const char *name) {
+    (void)name;
+    ++*(int *)self;
+    return 0;
+}
+
+static int entries(const char *path) {
+    int n = 0;
+    ASSERT_INT(file_list(path, count_entries, &n), 0);
+    return n;
+}
+
+static void test_any_stage_loads_at_any_stage(void) {
+    for (int stage = 0; stage <= 3; stage++) {
+        struct world from, to;
+        start_clean();
+        world_open(&from, small_model, stage, stage == 1 ? DTYPE_BF16 : DTYPE_F32, "all");
+        world_fill(&from);
+        ASSERT_INT(save(&from, 200, 0, 0), 0);
+        assert_whole(200);
+        for (int other = 0; other <= 3; other++) {
+            world_open(&to, small_model, other, other == 2 ? DTYPE_BF16 : DTYPE_F32, "all");
+            assert_loads(200, &to);
+            world_close(&to);
+        }
+        world_open(&to, small_model, stage, DTYPE_F32, "1"); /* each rank is a shard group of its own */
+        assert_loads(200, &to);
+        world_close(&to);
+        world_close(&from);
+    }
+}
+
+static void test_any_number_of_writers(void) {
+    struct world w;
+    world_open(&w, small_model, 2, DTYPE_F32, "all");
+    world_fill(&w);
+    for (int writers = 0; writers <= 4; writers++) {
+        start_clean();
+        ASSERT_INT(save(&w, 200, writers, 0), 0);
+        char *path = checkpoint_path(directory, 200);
+        int n_parts = writers == 0 ? 1 : MIN(writers, w.place.data.size); /* all ranks of a test are on one node */
+        ASSERT_INT(entries(path), n_parts + 1);
+        mem_free(path);
+        assert_whole(200);
+    }
+    world_close(&w);
+}
+
+static void test_replicas_save_once(void) {
+    struct world w;
+    start_clean();
+    world_open(&w, small_model, 1, DTYPE_F32, "1");
+    world_fill(&w);
+    ASSERT_INT(save(&w, 200, 3, 0), 0);
+    char *path = checkpoint_path(directory, 200);
+    ASSERT_INT(entries(path), 2); /* one rank holds all there is */
+    mem_free(path);
+    assert_whole(200);
+    world_close(&w);
+}
+
+static void test_tensors_of_several_pieces(void) {
+    struct world w, alone;
+    start_clean();
+    world_open(&w, large_model, 2, DTYPE_F32, "all");
+    world_fill(&w);
+    ASSERT_INT(save(&w, 1234567, 0, 0), 0);
+    assert_whole(1234567);
+    world_open(&alone, large_model, 0, DTYPE_F32, "1");
+    assert_loads(1234567, &alone);
+    world_close(&alone);
+    world_close(&w);
+}
+
+static void test_what_travels_beside_tensors(void) {
+    struct world w;
+    struct checkpoint c;
+    start_clean();
+    world_open(&w, small_model, 3, DTYPE_F32, "all");
+    world_fill(&w);
+    ASSERT_INT(save(&w, 200, 0, 0), 0);
+    char *path = checkpoint_path(directory, 200);
+    ASSERT_INT(checkpoint_open(&c, path), 0);
+    ASSERT(memcmp(&c.state.cursor, &some_state.cursor, sizeof c.state.cursor) == 0);
+    ASSERT_INT(c.state.updates, 198);
+    ASSERT_INT(c.state.skipped, 2);
+    ASSERT_INT(c.state.skipped_in_a_row, 1);
+    ASSERT_INT(c.state.episodes, 6400);
+    ASSERT(!c.state.finished);
+    ASSERT_TEXT(c.config, "run: { name = \"t\"; };");
+    ASSERT_TEXT(c.arch_json, small_model);
+    ASSERT_TEXT(c.revision, base_revision());
+    ASSERT_INT(strlen(c.written_at), 20);
+    ASSERT(!c.contract.json);
+    ASSERT_INT(c.n_files, 2);
+    for (int i = 0; i < 2; i++) {
+        ASSERT_TEXT(c.file[i].name, some_files[i].name);
+        ASSERT_INT(c.file[i].length, some_files[i].length);
+        ASSERT(memcmp(c.file[i].data, some_files[i].data, some_files[i].length) == 0);
+    }
+    ASSERT_INT(c.n_tensors, w.table.n);
+    for (int i = 0; i < c.n_tensors; i++) {
+        ASSERT_TEXT(c.tensor[i].name, w.table.item[i].name);
+        ASSERT_INT(c.tensor[i].rows, w.table.item[i].rows);
+        ASSERT_INT(c.tensor[i].n_dims, w.table.item[i].n_dims);
+    }
+    float out;
+    ASSERT_INT(checkpoint_read(&c, CHECKPOINT_MASTER, "no.such", 0, 1, &out), -1);
+    ASSERT_INT(checkpoint_read(&c, CHECKPOINT_MASTER, "score.weight", 24, 1, &out), -1);
+    ASSERT_CONTAINS(error_text(), "elements 24 + 1 of 24");
+    checkpoint_close(&c);
+    mem_free(path);
+    world_close(&w);
+}
+
+static void test_another_model_does_not_load(void) {
+    struct world w, other;
+    start_clean();
+    world_open(&w, small_model, 2, DTYPE_F32, "all");
+    world_fill(&w);
+    ASSERT_INT(save(&w, 200, 0, 0), 0);
+    world_open(&other, large_model, 2, DTYPE_F32, "all");
+    struct checkpoint c;
+    char *path = checkpoint_path(directory, 200);
+    ASSERT_INT(checkpoint_open(&c, path), 0);
+    ASSERT_INT(checkpoint_load(&c, other.z, &other.place, true), -1);
+    ASSERT_CONTAINS(error_text(), "model.embed_tokens.weight");
+    checkpoint_close(&c);
+    mem_free(path);
+    world_close(&other);
+    world_close(&w);
+}
+
+/* The layout that docs/checkpoint.md promises, seen through HDF5 alone. */
+static void test_layout_is_as_documented(void) {
+    struct world w;
+    start_clean();
+    world_open(&w, small_model, 0, DTYPE_F32, "1");
+    world_fill(&w);
+    ASSERT_INT(save(&w, 7, 1, 0), 0);
+    char *path = checkpoint_path(directory, 7), *part = file_join(path, "part_0000.h5");
+    hid_t file = H5Fopen(part, H5F_ACC_RDONLY, H5P_DEFAULT);
+    ASSERT(file >= 0);
+    hid_t set = H5Dopen2(file, "/moment1/model.layers.1.self_attn.k_proj.weight/0", H5P_DEFAULT);
+    ASSERT(set >= 0);
+    float data[8 * 24];
+    ASSERT(H5Dread(set, H5T_NATIVE_FLOAT, H5S_ALL, H5S_ALL, H5P_DEFAULT, data) >= 0);
+    for (int i = 0; i < 8 * 24; i++)
+        ASSERT_NEAR(data[i], expected(CHECKPOINT_MOMENT1, "model.layers.1.self_attn.k_proj.weight", i), 0);
+    int64_t range[2] = {-1, -1};
+    hid_t attribute = H5Aopen(set, "range", H5P_DEFAULT);
+    ASSERT(attribute >= 0 && H5Aread(attribute, H5T_NATIVE_INT64, range) >= 0);
+    ASSERT_INT(range[0], 0);
+    ASSERT_INT(range[1], 8 * 24);
+    H5Aclose(attribute);
+    H5Dclose(set);
+    H5Fclose(file);
+    mem_free(part);
+    mem_free(path);
+    world_close(&w);
+}
+
+static void test_old_ones_are_removed(void) {
+    struct world w;
+    start_clean();
+    world_open(&w, small_model, 2, DTYPE_F32, "all");
+    world_fill(&w);
+    for (int64_t step = 1; step <= 5; step++) ASSERT_INT(save(&w, 999996 + step, 0, 3), 0);
+    int64_t *steps;
+    ASSERT_INT(checkpoint_list(directory, &steps), 3);
+    for (int i = 0; i < 3; i++) ASSERT_INT(steps[i], 999999 + i);
+    mem_free(steps);
+    char *newest = checkpoint_newest(directory), *path = checkpoint_path(directory, 1000001);
+    ASSERT_TEXT(newest, path);
+    mem_free(newest);
+    comm_barrier(comm_world());
+    ASSERT_INT(entries(directory), 3);
+    comm_barrier(comm_world());
+    ASSERT_INT(save(&w, 50, 0, 1), 0); /* a step behind the others: the new one stays, whatever its number */
+    ASSERT_INT(checkpoint_list(directory, &steps), 1);
+    ASSERT_INT(steps[0], 50);
+    mem_free(steps);
+    mem_free(path);
+    world_close(&w);
+}
+
+static void test_leftovers_and_the_same_step(void) {
+    struct world w;
+    start_clean();
+    world_open(&w, small_model, 2, DTYPE_F32, "all");
+    world_fill(&w);
+    char *path = checkpoint_path(directory, 200), *left = mem_format("%s.tmp", path), *junk = file_join(left, "x");
+    if (base_rank == 0) {
+        ASSERT_INT(file_make_directory(left), 0);
+        ASSERT_INT(file_replace(junk, "x", 1), 0);
+        ASSERT(!checkpoint_newest(directory));
+        struct checkpoint c;
+        ASSERT_INT(checkpoint_open(&c, left), -1);
+        ASSERT_CONTAINS(error_text(), "not finished");
+    }
+    comm_barrier(comm_world());
+    ASSERT_INT(save(&w, 200, 0, 0), 0);
+    ASSERT_INT(save(&w, 200, 0, 0), 0);
+    ASSERT_INT(entries(directory), 1);
+    ASSERT_INT(entries(path), 2);
+    assert_whole(200);
+    char *found = checkpoint_find(directory);
+    ASSERT_TEXT(found, path);
+    mem_free(found);
+    found = checkpoint_find(path);
+    ASSERT_TEXT(found, path);
+    mem_free(found);
+    ASSERT(!checkpoint_find("/"));
+    mem_free(junk);
+    mem_free(left);
+    mem_free(path);
+    world_close(&w);
+}
+
+/* --- a full disk: no file of this process may grow beyond a limit --- */
+
+static void limit_files(rlim_t bytes) {
+    struct rlimit limit;
+    getrlimit(RLIMIT_FSIZE, &limit);
+    limit.rlim_cur = MIN(bytes, limit.rlim_max);
+    setrlimit(RLIMIT_FSIZE, &limit);
+}
+
+static void assert_save_fails(struct world *w, int writers) {
+    ASSERT_INT(save(w, 300, writers, 1), -1);
+    ASSERT_CONTAINS(error_text(), "step_000300.tmp/");
+    ASSERT_CONTAINS(error_text(), "File too large");
+    ASSERT_CONTAINS(error_text(), "hint: free some space");
+    comm_barrier(comm_world());
+    ASSERT_INT(entries(directory), 1);
+    assert_whole(200);
+}
+
+static void test_full_disk_leaves_the_former_one(void) {
+    struct world w;
+    start_clean();
+    world_open(&w, small_model, 2, DTYPE_F32, "all");
+    world_fill(&w);
+    ASSERT_INT(save(&w, 200, 0, 0), 0);
+    signal(SIGXFSZ, SIG_IGN);
+    static const rlim_t limit[] = {0, 1, 100, 2000, 5000, 20000, 60000, 100000};
+    for (int i = 0; i < N_TESTS(limit); i++) { /* on all ranks, then on the last one alone, which is a writer */
+        for (int only_last = 0; only_last < 2; only_last++) {
+            if (!only_last || base_rank == base_size - 1) limit_files(limit[i]);
+            bool fails = base_size == 1 || !only_last || limit[i] < 40000;
+            if (fails) assert_save_fails(&w, only_last ? base_size : 1);
+            limit_files(RLIM_INFINITY);
+            comm_barrier(comm_world());
+        }
+    }
+    ASSERT_INT(save(&w, 300, 0, 1), 0);
+    assert_whole(300);
+    world_close(&w);
+}
+
+/* --- damage --- */
+
+static char *damaged, *file_name; /* a copy of the checkpoint, and the file in it that is damaged */
+
+static void write_file(const char *path, const char *data, size_t length) {
+    FILE *f = fopen(path, "wb");
+    ASSERT(f && fwrite(data, 1, length, f) == length && fclose(f) == 0);
+}
+
+/* Opens and reads everything: an error with a text, or exactly what was saved (a byte that nobody reads). */
+static bool found_or_harmless(void) {
+    struct checkpoint c;
+    bool found = false;
+    error_clear();
+    if (checkpoint_open(&c, damaged) != 0) {
+        found = error_text()[0] != 0 && strstr(error_text(), damaged) != NULL;
+        ASSERT(found);
+        return found;
+    }
+    float out[8192];
+    for (int kind = 0; kind < 3 && !found; kind++)
+        for (int t = 0; t < c.n_tensors && !found; t++) {
+            ASSERT(c.tensor[t].count <= 8192);
+            found = checkpoint_read(&c, kind, c.tensor[t].name, 0, c.tensor[t].count, out) != 0;
+            if (found) ASSERT_CONTAINS(error_text(), damaged);
+            for (int64_t i = 0; i < c.tensor[t].count && !found; i++)
+                ASSERT_NEAR(out[i], expected(kind, c.tensor[t].name, i), 0);
+        }
+    checkpoint_close(&c);
+    return found;
+}
+
+static void damage_file(const char *name) {
+    file_name = file_join(damaged, name);
+    struct buffer whole = {0};
+    ASSERT_INT(file_read(file_name, 1 << 24, &whole), 0);
+    size_t step = MAX(whole.length / 150, 1);
+    for (size_t length = 0; length < whole.length; length += step) { /* cut */
+        write_file(file_name, whole.data, length);
+        ASSERT(found_or_harmless());
+    }
+    write_file(file_name, whole.data, whole.length - 1);
+    ASSERT(found_or_harmless());
+    int n_found = 0, n_flips = 0;
+    for (size_t at = 0; at < whole.length; at += step / 2 + 1, n_flips++) { /* flipped */
+        whole.data[at] ^= (char)(1 << at % 8);
+        write_file(file_name, whole.data, whole.length);
+        n_found += found_or_harmless();
+        whole.data[at] ^= (char)(1 << at % 8);
+    }
+    ASSERT(n_found > n_flips / 4);
+    unlink(file_name);
+    ASSERT(found_or_harmless());
+    write_file(file_name, whole.data, whole.length);
+    ASSERT(!found_or_harmless());
+    buffer_free(&whole);
+    mem_free(file_name);
+}
+
+static void test_damage_is_found(void) {
+    struct world w;
+    start_clean();
+    world_open(&w, small_model, 2, DTYPE_F32, "all");
+    world_fill(&w);
+    ASSERT_INT(save(&w, 200, 0, 0), 0);
+    damaged = checkpoint_path(directory, 200);
+    if (base_rank == 0) {
+        damage_file("state.h5");
+        damage_file("part_0000.h5");
+    }
+    comm_barrier(comm_world());
+    mem_free(damaged);
+    world_close(&w);
+}
+
+int main(int argc, char **argv) {
+    static const struct test tests[] = {
+        {"any_stage_loads_at_any_stage", test_any_stage_loads_at_any_stage},
+        {"any_number_of_writers", test_any_number_of_writers},
+        {"replicas_save_once", test_replicas_save_once},
+        {"tensors_of_several_pieces", test_tensors_of_several_pieces},
+        {"what_travels_beside_tensors", test_what_travels_beside_tensors},
+        {"another_model_does_not_load", test_another_model_does_not_load},
+        {"layout_is_as_documented", test_layout_is_as_documented},
+        {"old_ones_are_removed", test_old_ones_are_removed},
+        {"leftovers_and_the_same_step", test_leftovers_and_the_same_step},
+        {"full_disk_leaves_the_former_one", test_full_disk_leaves_the_former_one},
+        {"damage_is_found", test_damage_is_found},
+    };
+    comm_start(&argc, &argv);
+    int pid = (int)getpid();
+    comm_broadcast(comm_world(), 0, &pid, sizeof pid);
+    directory = mem_format("/tmp/rankwise_test_checkpoint_%d", pid);
+    int code = test_main(tests, N_TESTS(tests), argc, argv);
+    start_clean();
+    mem_free(directory);
+    comm_stop();
+    return code;
+}
