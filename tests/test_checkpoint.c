@@ -22,6 +22,13 @@ static const char large_model[] =
     "\"vocab_size\":7301,\"num_hidden_layers\":1,\"num_attention_heads\":3,\"num_key_value_heads\":1,"
     "\"hidden_act\":\"silu\",\"rms_norm_eps\":1e-6,\"max_position_embeddings\":64,\"tie_word_embeddings\":true}";
 
+/* A call that gives 0; else its message is the test's. */
+#define ASSERT_DONE(call)                                                                      \
+    do {                                                                                       \
+        error_clear();                                                                         \
+        if ((call) != 0) TEST_END(TEST_FAILED, "%s:%d: %s", __FILE__, __LINE__, error_text()); \
+    } while (0)
+
 /* What a save needs; made anew by each test. */
 struct world {
     struct placement place;
@@ -104,7 +111,7 @@ static void assert_holds_expected(struct checkpoint *c) {
         for (int t = 0; t < c->n_tensors; t++)
             for (int64_t first = 0; first < c->tensor[t].count; first += PIECE) {
                 int64_t n = MIN(PIECE, c->tensor[t].count - first);
-                if (checkpoint_read(c, kind, c->tensor[t].name, first, n, out) != 0) ASSERT_TEXT(error_text(), "");
+                ASSERT_DONE(checkpoint_read(c, kind, c->tensor[t].name, first, n, out));
                 for (int64_t i = 0; i < n; i++)
                     if (out[i] != expected(kind, c->tensor[t].name, first + i))
                         ASSERT_NEAR(out[i], expected(kind, c->tensor[t].name, first + i), 0);
@@ -115,7 +122,7 @@ static void assert_holds_expected(struct checkpoint *c) {
 static void assert_whole(int64_t step) {
     struct checkpoint c;
     char *path = checkpoint_path(directory, step);
-    if (checkpoint_open(&c, path) != 0) ASSERT_TEXT(error_text(), "");
+    ASSERT_DONE(checkpoint_open(&c, path));
     ASSERT_INT(c.state.step, step);
     assert_holds_expected(&c);
     checkpoint_close(&c);
@@ -138,8 +145,8 @@ static void check_slice(void *self, const struct zero_slice *s) {
 static void assert_loads(int64_t step, struct world *w) {
     struct checkpoint c;
     char *path = checkpoint_path(directory, step);
-    ASSERT_INT(checkpoint_open(&c, path), 0);
-    if (checkpoint_load(&c, w->z, &w->place, true) != 0) ASSERT_TEXT(error_text(), "");
+    ASSERT_DONE(checkpoint_open(&c, path));
+    ASSERT_DONE(checkpoint_load(&c, w->z, &w->place, true));
     zero_each_slice(w->z, check_slice, w->dev);
     checkpoint_close(&c);
     mem_free(path);
@@ -163,7 +170,7 @@ static void test_any_stage_loads_at_any_stage(void) {
         start_clean();
         world_open(&from, small_model, stage, stage == 1 ? DTYPE_BF16 : DTYPE_F32, "all");
         world_fill(&from);
-        ASSERT_INT(save(&from, 200, 0, 0), 0);
+        ASSERT_DONE(save(&from, 200, 0, 0));
         assert_whole(200);
         for (int other = 0; other <= 3; other++) {
             world_open(&to, small_model, other, other == 2 ? DTYPE_BF16 : DTYPE_F32, "all");
@@ -183,7 +190,7 @@ static void test_any_number_of_writers(void) {
     world_fill(&w);
     for (int writers = 0; writers <= 4; writers++) {
         start_clean();
-        ASSERT_INT(save(&w, 200, writers, 0), 0);
+        ASSERT_DONE(save(&w, 200, writers, 0));
         char *path = checkpoint_path(directory, 200);
         int n_parts = writers == 0 ? 1 : MIN(writers, w.place.data.size); /* all ranks of a test are on one node */
         ASSERT_INT(entries(path), n_parts + 1);
@@ -198,7 +205,7 @@ static void test_replicas_save_once(void) {
     start_clean();
     world_open(&w, small_model, 1, DTYPE_F32, "1");
     world_fill(&w);
-    ASSERT_INT(save(&w, 200, 3, 0), 0);
+    ASSERT_DONE(save(&w, 200, 3, 0));
     char *path = checkpoint_path(directory, 200);
     ASSERT_INT(entries(path), 2); /* one rank holds all there is */
     mem_free(path);
@@ -211,7 +218,7 @@ static void test_tensors_of_several_pieces(void) {
     start_clean();
     world_open(&w, large_model, 2, DTYPE_F32, "all");
     world_fill(&w);
-    ASSERT_INT(save(&w, 1234567, 0, 0), 0);
+    ASSERT_DONE(save(&w, 1234567, 0, 0));
     assert_whole(1234567);
     world_open(&alone, large_model, 0, DTYPE_F32, "1");
     assert_loads(1234567, &alone);
@@ -225,9 +232,9 @@ static void test_what_travels_beside_tensors(void) {
     start_clean();
     world_open(&w, small_model, 3, DTYPE_F32, "all");
     world_fill(&w);
-    ASSERT_INT(save(&w, 200, 0, 0), 0);
+    ASSERT_DONE(save(&w, 200, 0, 0));
     char *path = checkpoint_path(directory, 200);
-    ASSERT_INT(checkpoint_open(&c, path), 0);
+    ASSERT_DONE(checkpoint_open(&c, path));
     ASSERT(memcmp(&c.state.cursor, &some_state.cursor, sizeof c.state.cursor) == 0);
     ASSERT_INT(c.state.updates, 198);
     ASSERT_INT(c.state.skipped, 2);
@@ -265,11 +272,11 @@ static void test_another_model_does_not_load(void) {
     start_clean();
     world_open(&w, small_model, 2, DTYPE_F32, "all");
     world_fill(&w);
-    ASSERT_INT(save(&w, 200, 0, 0), 0);
+    ASSERT_DONE(save(&w, 200, 0, 0));
     world_open(&other, large_model, 2, DTYPE_F32, "all");
     struct checkpoint c;
     char *path = checkpoint_path(directory, 200);
-    ASSERT_INT(checkpoint_open(&c, path), 0);
+    ASSERT_DONE(checkpoint_open(&c, path));
     ASSERT_INT(checkpoint_load(&c, other.z, &other.place, true), -1);
     ASSERT_CONTAINS(error_text(), "model.embed_tokens.weight");
     checkpoint_close(&c);
@@ -284,7 +291,7 @@ static void test_layout_is_as_documented(void) {
     start_clean();
     world_open(&w, small_model, 0, DTYPE_F32, "1");
     world_fill(&w);
-    ASSERT_INT(save(&w, 7, 1, 0), 0);
+    ASSERT_DONE(save(&w, 7, 1, 0));
     char *path = checkpoint_path(directory, 7), *part = file_join(path, "part_0000.h5");
     hid_t file = H5Fopen(part, H5F_ACC_RDONLY, H5P_DEFAULT);
     ASSERT(file >= 0);
@@ -312,7 +319,7 @@ static void test_old_ones_are_removed(void) {
     start_clean();
     world_open(&w, small_model, 2, DTYPE_F32, "all");
     world_fill(&w);
-    for (int64_t step = 1; step <= 5; step++) ASSERT_INT(save(&w, 999996 + step, 0, 3), 0);
+    for (int64_t step = 1; step <= 5; step++) ASSERT_DONE(save(&w, 999996 + step, 0, 3));
     int64_t *steps;
     ASSERT_INT(checkpoint_list(directory, &steps), 3);
     for (int i = 0; i < 3; i++) ASSERT_INT(steps[i], 999999 + i);
@@ -323,7 +330,7 @@ static void test_old_ones_are_removed(void) {
     comm_barrier(comm_world());
     ASSERT_INT(entries(directory), 3);
     comm_barrier(comm_world());
-    ASSERT_INT(save(&w, 50, 0, 1), 0); /* a step behind the others: the new one stays, whatever its number */
+    ASSERT_DONE(save(&w, 50, 0, 1)); /* a step behind the others: the new one stays, whatever its number */
     ASSERT_INT(checkpoint_list(directory, &steps), 1);
     ASSERT_INT(steps[0], 50);
     mem_free(steps);
@@ -346,8 +353,8 @@ static void test_leftovers_and_the_same_step(void) {
         ASSERT_CONTAINS(error_text(), "not finished");
     }
     comm_barrier(comm_world());
-    ASSERT_INT(save(&w, 200, 0, 0), 0);
-    ASSERT_INT(save(&w, 200, 0, 0), 0);
+    ASSERT_DONE(save(&w, 200, 0, 0));
+    ASSERT_DONE(save(&w, 200, 0, 0));
     ASSERT_INT(entries(directory), 1);
     ASSERT_INT(entries(path), 2);
     assert_whole(200);
@@ -388,7 +395,7 @@ static void test_full_disk_leaves_the_former_one(void) {
     start_clean();
     world_open(&w, small_model, 2, DTYPE_F32, "all");
     world_fill(&w);
-    ASSERT_INT(save(&w, 200, 0, 0), 0);
+    ASSERT_DONE(save(&w, 200, 0, 0));
     signal(SIGXFSZ, SIG_IGN);
     static const rlim_t limit[] = {0, 1, 100, 2000, 5000, 20000, 60000, 100000};
     for (int i = 0; i < N_TESTS(limit); i++) { /* on all ranks, then on the last one alone, which is a writer */
@@ -400,7 +407,7 @@ static void test_full_disk_leaves_the_former_one(void) {
             comm_barrier(comm_world());
         }
     }
-    ASSERT_INT(save(&w, 300, 0, 1), 0);
+    ASSERT_DONE(save(&w, 300, 0, 1));
     assert_whole(300);
     world_close(&w);
 }
@@ -469,7 +476,7 @@ static void test_damage_is_found(void) {
     start_clean();
     world_open(&w, small_model, 2, DTYPE_F32, "all");
     world_fill(&w);
-    ASSERT_INT(save(&w, 200, 0, 0), 0);
+    ASSERT_DONE(save(&w, 200, 0, 0));
     damaged = checkpoint_path(directory, 200);
     if (base_rank == 0) {
         damage_file("state.h5");

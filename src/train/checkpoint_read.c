@@ -143,23 +143,26 @@ static int read_texts(hid_t file, struct checkpoint *c) {
 
 struct file_visit {
     struct checkpoint *c;
+    hid_t file;
     int room;
 };
 
 static herr_t read_tokenizer_file(hid_t group, const char *name, const H5L_info_t *info, void *self) {
-    (void)info;
+    (void)group, (void)info;
     struct file_visit *v = self;
     size_t length;
     if (strlen(name) > MAX_NAME) return fail("/tokenizer: a name of %zu bytes", strlen(name));
-    char *data = read_bytes(group, name, &length);
-    if (!data) return fail_context("/tokenizer");
+    char *full = mem_format("/tokenizer/%s", name);
+    char *data = read_bytes(v->file, full, &length);
+    mem_free(full);
+    if (!data) return -1;
     ARRAY_RESERVE(v->c->file, v->c->n_files, v->room);
     v->c->file[v->c->n_files++] = (struct tokenizer_file){mem_copy_string(name), data, length};
     return 0;
 }
 
 static int read_tokenizer(hid_t file, struct checkpoint *c) {
-    struct file_visit v = {c, 0};
+    struct file_visit v = {c, file, 0};
     if (H5Lexists(file, "/tokenizer", H5P_DEFAULT) <= 0) return 0;
     hid_t group = H5Gopen2(file, "/tokenizer", H5P_DEFAULT);
     if (group < 0) return fail("/tokenizer: %s", checkpoint_hdf5_text());
@@ -326,6 +329,13 @@ static hid_t open_hdf5(const char *path) {
     return file;
 }
 
+static void add_hint(void) {
+    if (strstr(error_text(), "hint:")) return;
+    char *said = mem_copy_string(error_text());
+    fail("%s; hint: the checkpoint is damaged, use an older one", said);
+    mem_free(said);
+}
+
 int checkpoint_open_files(struct checkpoint *c, const char *path) {
     *c = (struct checkpoint){.path = mem_copy_string(path)};
     struct parts *parts = c->handle = mem_alloc(1, sizeof *parts);
@@ -345,8 +355,7 @@ int checkpoint_open_files(struct checkpoint *c, const char *path) {
             if (status != 0) fail_context("%s", state);
         }
         if (status == 0) status = check_parts(c);
-        if (status != 0 && !strstr(error_text(), "hint:"))
-            fail("%s; hint: the checkpoint is damaged, use an older one", error_text());
+        if (status != 0) add_hint();
     }
     mem_free(state);
     if (status != 0) checkpoint_close(c);
