@@ -99,6 +99,7 @@ static int save(struct world *w, int64_t step, int writers, int keep) {
 }
 
 static void start_clean(void) {
+    comm_barrier(comm_world()); /* nobody reads any more */
     if (base_rank == 0) file_remove_tree(directory);
     comm_barrier(comm_world());
 }

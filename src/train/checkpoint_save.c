@@ -153,12 +153,12 @@ int checkpoint_save(const char *directory, struct zero *z, const struct paramete
                 if (status == 0) status = read_back(temporary);
                 if (status == 0) status = file_sync(temporary);
                 if (status == 0) status = put_in_place(directory, temporary, final);
+                if (status == 0 && keep > 0) remove_old(directory, state->step, keep);
             }
             status = comm_agree(data, status);
         }
         if (status != 0 && lead) discard(temporary);
     }
-    if (status == 0 && lead && keep > 0) remove_old(directory, state->step, keep);
 
     checkpoint_pieces_free(&all);
     checkpoint_pieces_free(&part.pieces);
