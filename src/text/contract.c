@@ -1,0 +1,300 @@
+/* The score contract: see contract.h.
+ *
+ * The golden texts are fixed here; they hold no special token, so that a tokenizer with more of them gives the same
+ * ids. Under `drop` and `error` one that is too long is cut on the right: a golden vector is needed in any case. */
+#include "contract.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "json.h"
+#include "template.h"
+
+enum { CONTRACT_FORMAT = 1 };
+static const char *const golden_texts[CONTRACT_N_GOLDEN] = {
+    "Yes.",
+    "\n\nHuman: What is the capital of France?\n\nAssistant: The capital of France is Paris.",
+    "\n\nHuman: How do I boil an egg?\n\nAssistant: Put it into boiling water; it'll be done in 7 to 10 "
+    "minutes.\n\nHuman: "
+    "And soft?\n\nAssistant: I'd take it out after 5.",
+    "User: Sum 12, 345 and 6.75\n\nAssistant: 12 + 345 + 6.75 = 363.75",
+    "Wie sp\u00e4t ist es? \u3044\u307e\u4f55\u6642\u3067\u3059\u304b\u3002 "
+    "\u041a\u043e\u0442\u043e\u0440\u044b\u0439 "
+    "\u0447\u0430\u0441? \U0001F600\u2764\ufe0f",
+    "for (int i = 0; i < n; i++) {\n    total += value[i] * 2;\n\t}\n\n\n    return total;   ",
+    "  leading, double  and trailing spaces \n",
+    "A longer answer, so that the vectors hold more than a few tokens: first one thinks about what was asked, then "
+    "about "
+    "what is known and what is not, and then one says what can be said, in an order that the reader can follow, "
+    "without "
+    "repeating the question, without flattery, and without pretending to know more than one does. Where something is "
+    "uncertain, one says so. Where the question rests on a mistake, one says that too, kindly."};
+
+/* --- making -------------------------------------------------------------------------------------------------------
+ */
+
+static json_t *special_tokens(const struct tokenizer *t) {
+    json_t *special = json_object();
+    int id;
+    const char *content;
+    bool is_special;
+    for (int i = 0; tokenizer_added(t, i, &id, &content, &is_special); i++)
+        json_object_set_new(special, content, json_integer(id));
+    const int role[] = {tokenizer_bos(t), tokenizer_eos(t), tokenizer_pad(t)};
+    for (int i = 0; i < 3; i++)
+        if (role[i] >= 0) json_object_set_new(special, tokenizer_token(t, role[i]), json_integer(role[i]));
+    return special;
+}
+
+static json_t *golden_vector(const struct template *t, struct encoder *e, const char *text) {
+    struct ids ids = {0};
+    if (template_encode(t, e, text, strlen(text), &ids, NULL) != TEMPLATE_OK) {
+        ids_free(&ids);
+        return NULL;
+    }
+    json_t *list = json_array();
+    for (int64_t i = 0; i < ids.n; i++) json_array_append_new(list, json_integer(ids.id[i]));
+    ids_free(&ids);
+    return json_pack("{s:s, s:o, s:n}", "text", text, "ids", list, "score");
+}
+
+static int add_golden(json_t *json, const struct template *t) {
+    struct encoder *e = encoder_new(t->tokenizer);
+    json_t *golden = json_array();
+    int status = 0;
+    for (int i = 0; i < CONTRACT_N_GOLDEN && status == 0; i++) {
+        json_t *vector = golden_vector(t, e, golden_texts[i]);
+        status = vector ? json_array_append_new(golden, vector) : fail_context("golden text %d", i);
+    }
+    encoder_free(e);
+    json_object_set_new(json, "golden", golden);
+    return status;
+}
+
+int contract_make(struct contract *contract, const struct tokenizer *tokenizer, const struct contract_options *how) {
+    *contract = (struct contract){0};
+    enum truncate truncate;
+    struct template template;
+    if (truncate_parse(how->truncate, &truncate) != 0 ||
+        template_init(&template, how->template_name, tokenizer,
+                      truncate == TRUNCATE_LEFT ? TRUNCATE_LEFT : TRUNCATE_RIGHT, how->max_length) != 0)
+        return -1;
+    char identity[65];
+    tokenizer_identity(tokenizer, identity);
+    json_t *json = json_pack(
+        "{s:i, s:s, s:o, s:{s:s, s:s}, s:{s:s, s:n}, s:{s:s, s:s}, s:s, s:I, s:s, s:n}", "format", CONTRACT_FORMAT,
+        "tokenizer", identity, "special", special_tokens(tokenizer), "template", "name", how->template_name, "text",
+        how->template_text ? how->template_text : "", "bos", "rule", "none", "token", "eos", "rule",
+        "append_unless_there", "token", tokenizer_token(tokenizer, template.eos), "position", "last_token",
+        "max_length", (json_int_t)how->max_length, "truncate", how->truncate, "precision");
+    CHECK(json, "json_pack of a contract");
+    contract->json = json;
+    if (add_golden(json, &template) == 0) return 0;
+    contract_free(contract);
+    return -1;
+}
+
+/* --- reading ------------------------------------------------------------------------------------------------------
+ */
+
+static int need_string(const json_t *json, const char *key) {
+    const char *text = NULL;
+    if (json_get_string(json, key, &text) != 0) return -1;
+    return text ? 0 : fail("\"%s\" is missing", key);
+}
+
+static int check_rule(const json_t *json, const char *key) {
+    const json_t *rule = json_object_get(json, key);
+    const char *token = NULL;
+    if (!json_is_object(rule)) return fail("\"%s\": expected an object with rule and token", key);
+    if (need_string(rule, "rule") != 0 || json_get_string(rule, "token", &token) != 0)
+        return fail_context("\"%s\"", key);
+    return 0;
+}
+
+static int check_special(const json_t *json) {
+    const char *content;
+    json_t *id, *special = json_object_get(json, "special");
+    if (!json_is_object(special)) return fail("\"special\": expected an object of token: id");
+    json_object_foreach(special, content, id) {
+        if (!json_is_integer(id) || json_integer_value(id) < 0 || json_integer_value(id) > INT32_MAX)
+            return fail("\"special\": \"%.100s\": expected an id", content);
+    }
+    return 0;
+}
+
+static int check_golden(const json_t *json) {
+    const json_t *vector, *id, *golden = json_object_get(json, "golden");
+    size_t i, k;
+    if (!json_is_array(golden) || json_array_size(golden) != CONTRACT_N_GOLDEN)
+        return fail("\"golden\": expected a list of %d", CONTRACT_N_GOLDEN);
+    json_array_foreach(golden, i, vector) {
+        const json_t *ids = json_object_get(vector, "ids"), *score = json_object_get(vector, "score");
+        if (!json_is_object(vector)) return fail("\"golden\"[%zu]: expected an object", i);
+        if (need_string(vector, "text") != 0) return fail_context("\"golden\"[%zu]", i);
+        if (!json_is_array(ids) || json_array_size(ids) == 0)
+            return fail("\"golden\"[%zu]: \"ids\": expected a list", i);
+        json_array_foreach(ids, k, id) if (!json_is_integer(id) || json_integer_value(id) < 0 ||
+                                           json_integer_value(id) >
+                                               INT32_MAX) return fail("\"golden\"[%zu]: \"ids\"[%zu]: expected an id",
+                                                                      i, k);
+        if (score && !json_is_null(score) && !json_is_number(score))
+            return fail("\"golden\"[%zu]: \"score\": expected a number or null", i);
+    }
+    return 0;
+}
+
+static int check_contract(const json_t *json) {
+    int64_t format = 0, max_length = 0;
+    const char *precision;
+    if (!json_is_object(json)) return fail("expected an object");
+    if (json_get_int(json, "format", 1, INT32_MAX, &format) != 0) return -1;
+    if (format != CONTRACT_FORMAT)
+        return fail("\"format\": expected %d, found %lld; hint: made by another version", CONTRACT_FORMAT,
+                    (long long)format);
+    static const char *const texts[] = {"tokenizer", "position", "truncate"};
+    for (int i = 0; i < 3; i++)
+        if (need_string(json, texts[i]) != 0) return -1;
+    const json_t *template = json_object_get(json, "template");
+    if (!json_is_object(template)) return fail("\"template\": expected an object");
+    if (need_string(template, "name") != 0 || need_string(template, "text") != 0) return fail_context("\"template\"");
+    if (json_get_int(json, "max_length", 1, INT64_MAX, &max_length) != 0) return -1;
+    if (max_length == 0) return fail("\"max_length\" is missing");
+    if (json_get_string(json, "precision", &precision) != 0 || check_rule(json, "bos") != 0 ||
+        check_rule(json, "eos") != 0 || check_special(json) != 0)
+        return -1;
+    return check_golden(json);
+}
+
+int contract_parse(struct contract *contract, const char *text, size_t length) {
+    *contract = (struct contract){0};
+    json_t *json = json_parse(text, length);
+    if (!json || check_contract(json) != 0) {
+        json_decref(json);
+        return fail_context("score contract");
+    }
+    contract->json = json;
+    return 0;
+}
+
+char *contract_text(const struct contract *contract) {
+    return contract->json ? json_text(contract->json) : NULL;
+}
+
+void contract_copy(struct contract *to, const struct contract *from) {
+    to->json = from->json ? json_deep_copy(from->json) : NULL;
+    CHECK(to->json || !from->json, "json_deep_copy");
+}
+
+void contract_free(struct contract *contract) {
+    json_decref(contract->json);
+    contract->json = NULL;
+}
+
+/* --- comparing ----------------------------------------------------------------------------------------------------
+ */
+
+static int differ(const char *part, const json_t *a, const char *a_name, const json_t *b, const char *b_name) {
+    char *expected = a ? json_text(a) : mem_copy_string("nothing"),
+         *found = b ? json_text(b) : mem_copy_string("nothing");
+    fail("score contracts differ in %s: expected %.300s (%s), found %.300s (%s)", part, expected, a_name, found,
+         b_name);
+    mem_free(expected);
+    mem_free(found);
+    return -1;
+}
+
+/* The same content must have the same id; either side may have more. */
+static int compare_special(const json_t *a, const char *a_name, const json_t *b, const char *b_name) {
+    const char *content;
+    json_t *id, *special = json_object_get(a, "special");
+    json_object_foreach(special, content, id) {
+        const json_t *other = json_object_get(json_object_get(b, "special"), content);
+        if (!other || json_equal(id, other)) continue;
+        char part[160];
+        snprintf(part, sizeof part, "the special token \"%.100s\"", content);
+        return differ(part, id, a_name, other, b_name);
+    }
+    return 0;
+}
+
+/* Golden texts that both have must have the same ids. */
+static int compare_golden(const json_t *a, const char *a_name, const json_t *b, const char *b_name) {
+    for (size_t i = 0; i < CONTRACT_N_GOLDEN; i++) {
+        const json_t *x = json_array_get(json_object_get(a, "golden"), i);
+        const json_t *y = json_array_get(json_object_get(b, "golden"), i);
+        if (!json_equal(json_object_get(x, "text"), json_object_get(y, "text"))) continue;
+        const json_t *x_ids = json_object_get(x, "ids"), *y_ids = json_object_get(y, "ids");
+        char part[64];
+        snprintf(part, sizeof part, "the ids of golden text %zu", i);
+        if (!json_equal(x_ids, y_ids)) return differ(part, x_ids, a_name, y_ids, b_name);
+    }
+    return 0;
+}
+
+int contract_compare(const struct contract *a, const char *a_name, const struct contract *b, const char *b_name) {
+    if (!a->json || !b->json) return fail("%s has no score contract", a->json ? b_name : a_name);
+    static const char *const parts[] = {"tokenizer", "template", "bos", "eos", "position", "max_length", "truncate"};
+    for (size_t i = 0; i < sizeof parts / sizeof *parts; i++) {
+        const json_t *x = json_object_get(a->json, parts[i]), *y = json_object_get(b->json, parts[i]);
+        if (!json_equal(x, y)) return differ(parts[i], x, a_name, y, b_name);
+    }
+    if (compare_special(a->json, a_name, b->json, b_name) != 0) return -1;
+    return compare_golden(a->json, a_name, b->json, b_name);
+}
+
+/* --- golden vectors -----------------------------------------------------------------------------------------------
+ */
+
+static json_t *vector_at(const struct contract *contract, int k) {
+    CHECK(contract->json && k >= 0 && k < CONTRACT_N_GOLDEN, "golden vector %d", k);
+    return json_array_get(json_object_get(contract->json, "golden"), (size_t)k);
+}
+
+int contract_golden_ids(const struct contract *contract, int k, const int32_t **ids, int64_t *n) {
+    if (!contract->json) return fail("no score contract");
+    const json_t *list = json_object_get(vector_at(contract, k), "ids");
+    *n = (int64_t)json_array_size(list);
+    int32_t *made = mem_alloc(*n, sizeof *made);
+    for (int64_t i = 0; i < *n; i++) made[i] = (int32_t)json_integer_value(json_array_get(list, (size_t)i));
+    *ids = made;
+    return 0;
+}
+
+int contract_set_scores(struct contract *contract, const char *precision, const double score[CONTRACT_N_GOLDEN]) {
+    if (!contract->json) return fail("no score contract");
+    for (int k = 0; k < CONTRACT_N_GOLDEN; k++)
+        if (!isfinite(score[k]))
+            return fail("the score of golden text %d is %g: expected a finite number", k, score[k]);
+    for (int k = 0; k < CONTRACT_N_GOLDEN; k++)
+        json_object_set_new(vector_at(contract, k), "score", json_real(score[k]));
+    json_object_set_new(contract->json, "precision", json_string(precision));
+    return 0;
+}
+
+bool contract_has_scores(const struct contract *contract) {
+    if (!contract->json) return false;
+    for (int k = 0; k < CONTRACT_N_GOLDEN; k++)
+        if (!json_is_number(json_object_get(vector_at(contract, k), "score"))) return false;
+    return true;
+}
+
+static double tolerance_of(const char *precision) {
+    return precision && (strcasecmp(precision, "F32") == 0 || strcasecmp(precision, "fp32") == 0) ? 1e-4 : 5e-2;
+}
+
+/* The looser tolerance of both precisions counts, relative to scores beyond 1. */
+int contract_check_scores(const struct contract *contract, const char *precision,
+                          const double score[CONTRACT_N_GOLDEN]) {
+    if (!contract_has_scores(contract)) return fail("the score contract has no golden scores");
+    const char *stored = json_string_value(json_object_get(contract->json, "precision"));
+    double tolerance = MAX(tolerance_of(stored), tolerance_of(precision));
+    for (int k = 0; k < CONTRACT_N_GOLDEN; k++) {
+        double expected = json_number_value(json_object_get(vector_at(contract, k), "score"));
+        if (!(fabs(score[k] - expected) <= tolerance * MAX(1, fabs(expected))))
+            return fail("golden score %d: expected %.9g (%s) within %g, found %.9g (%s)", k, expected,
+                        stored ? stored : "?", tolerance, score[k], precision);
+    }
+    return 0;
+}

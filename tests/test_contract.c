@@ -1,0 +1,173 @@
+/* The score contract: made, written, read, compared; bad ones are refused. */
+#include "contract.h"
+#include "json.h"
+#include "test.h"
+
+static const char small[] = "tests/golden/tokenizer_small";
+static struct tokenizer *tokenizer;
+
+static struct contract make(const char *truncate, int64_t max_length) {
+    if (!tokenizer) tokenizer = tokenizer_open_directory(small, NULL);
+    if (!tokenizer) TEST_END(TEST_FAILED, "%s", error_text());
+    struct contract c;
+    struct contract_options how = {"text", "", truncate, max_length};
+    if (contract_make(&c, tokenizer, &how) != 0) TEST_END(TEST_FAILED, "%s", error_text());
+    return c;
+}
+
+static void test_survives_its_text(void) {
+    struct contract a = make("right", 1024), b, c;
+    char *text = contract_text(&a);
+    ASSERT_INT(contract_parse(&b, text, strlen(text)), 0);
+    char *again = contract_text(&b);
+    ASSERT_TEXT(again, text);
+    ASSERT_INT(contract_compare(&a, "a", &b, "b"), 0);
+    contract_copy(&c, &b);
+    ASSERT_INT(contract_compare(&a, "a", &c, "c"), 0);
+    mem_free(text);
+    mem_free(again);
+    contract_free(&a);
+    contract_free(&b);
+    contract_free(&c);
+    contract_free(&c);
+}
+
+/* The golden ids are those of the text, cut as the contract says. */
+static void test_golden_vectors(void) {
+    struct contract whole = make("right", 1024), cut = make("error", 8), left = make("left", 8);
+    struct buffer text = {0};
+    for (int k = 0; k < CONTRACT_N_GOLDEN; k++) {
+        const int32_t *ids, *cut_ids, *left_ids;
+        int64_t n, n_cut, n_left;
+        ASSERT_INT(contract_golden_ids(&whole, k, &ids, &n), 0);
+        ASSERT_INT(contract_golden_ids(&cut, k, &cut_ids, &n_cut), 0);
+        ASSERT_INT(contract_golden_ids(&left, k, &left_ids, &n_left), 0);
+        ASSERT_INT(ids[n - 1], tokenizer_eos(tokenizer));
+        ASSERT_INT(n_cut, MIN(n, 8));
+        ASSERT_INT(cut_ids[n_cut - 1], tokenizer_eos(tokenizer));
+        for (int64_t i = 0; i + 1 < n_cut; i++) ASSERT_INT(cut_ids[i], ids[i]);
+        for (int64_t i = 0; i < n_left; i++) ASSERT_INT(left_ids[i], ids[n - n_left + i]);
+        buffer_clear(&text);
+        ASSERT_INT(tokenizer_decode(tokenizer, ids, n, true, &text), 0);
+        const json_t *vector = json_array_get(json_object_get(whole.json, "golden"), (size_t)k);
+        ASSERT_TEXT(text.data, json_string_value(json_object_get(vector, "text")));
+        mem_free((void *)ids);
+        mem_free((void *)cut_ids);
+        mem_free((void *)left_ids);
+    }
+    buffer_free(&text);
+    contract_free(&whole);
+    contract_free(&cut);
+    contract_free(&left);
+}
+
+static void test_says_which_part_differs(void) {
+    static const struct {
+        const char *path[2];
+        const char *value, *message;
+    } cases[] = {
+        {{"tokenizer"}, "\"ab\"", "differ in tokenizer: expected"},
+        {{"template", "name"}, "\"simple_chat\"", "differ in template"},
+        {{"template", "text"}, "\"{{ x }}\"", "differ in template"},
+        {{"bos", "rule"}, "\"prepend\"", "differ in bos"},
+        {{"eos", "token"}, "\"</s>\"", "differ in eos"},
+        {{"position"}, "\"mean\"", "expected \"last_token\" (the shard), found \"mean\" (the model)"},
+        {{"max_length"}, "512", "differ in max_length: expected 1024 (the shard), found 512 (the model)"},
+        {{"truncate"}, "\"left\"", "differ in truncate"},
+        {{"special", "<|endoftext|>"}, "3", "the special token \"<|endoftext|>\": expected 511 (the shard), found 3"},
+        {{"special", "<pad>"}, "600", NULL}, /* one side may have more */
+        {{"precision"}, "\"BF16\"", NULL},   /* another precision is no reason */
+    };
+    struct contract a = make("right", 1024), b, none = {0};
+    for (int i = 0; i < N_TESTS(cases); i++) {
+        contract_copy(&b, &a);
+        json_t *inner = cases[i].path[1] ? json_object_get(b.json, cases[i].path[0]) : b.json;
+        json_object_set_new(inner, cases[i].path[1] ? cases[i].path[1] : cases[i].path[0],
+                            json_parse(cases[i].value, strlen(cases[i].value)));
+        ASSERT_INT(contract_compare(&a, "the shard", &b, "the model"), cases[i].message ? -1 : 0);
+        ASSERT_INT(contract_compare(&b, "the model", &a, "the shard"), cases[i].message ? -1 : 0);
+        if (cases[i].message) {
+            contract_compare(&a, "the shard", &b, "the model");
+            ASSERT_CONTAINS(error_text(), cases[i].message);
+        }
+        contract_free(&b);
+    }
+    contract_copy(&b, &a);
+    json_array_set_new(json_object_get(json_array_get(json_object_get(b.json, "golden"), 3), "ids"), 0,
+                       json_integer(9));
+    ASSERT_INT(contract_compare(&a, "a", &b, "b"), -1);
+    ASSERT_CONTAINS(error_text(), "the ids of golden text 3");
+    ASSERT_INT(contract_compare(&a, "the shard", &none, "the model"), -1);
+    ASSERT_CONTAINS(error_text(), "the model has no score contract");
+    ASSERT(contract_text(&none) == NULL);
+    contract_free(&b);
+    contract_free(&a);
+}
+
+static void test_scores(void) {
+    struct contract c = make("right", 1024);
+    double score[CONTRACT_N_GOLDEN] = {0.5, -1.25, 3, 0, 1e-3, -7, 20, 0.1};
+    ASSERT(!contract_has_scores(&c));
+    ASSERT_INT(contract_check_scores(&c, "F32", score), -1);
+    score[2] = NAN;
+    ASSERT_INT(contract_set_scores(&c, "F32", score), -1);
+    ASSERT(!contract_has_scores(&c));
+    score[2] = 3;
+    ASSERT_INT(contract_set_scores(&c, "F32", score), 0);
+    ASSERT(contract_has_scores(&c));
+    ASSERT_INT(contract_check_scores(&c, "F32", score), 0);
+    score[0] += 9e-5;
+    ASSERT_INT(contract_check_scores(&c, "F32", score), 0);
+    score[0] += 1e-3;
+    ASSERT_INT(contract_check_scores(&c, "F32", score), -1);
+    ASSERT_CONTAINS(error_text(), "golden score 0: expected 0.5 (F32)");
+    ASSERT_INT(contract_check_scores(&c, "BF16", score), 0);
+    score[0] = NAN;
+    ASSERT_INT(contract_check_scores(&c, "BF16", score), -1);
+    contract_free(&c);
+}
+
+static void test_bad_contracts_are_refused(void) {
+    static const struct {
+        const char *key, *value, *message;
+    } cases[] = {
+        {"format", "2", "another version"},       {"tokenizer", "3", "expected a string"},
+        {"special", "[]", "\"special\""},         {"special", "{\"a\":-1}", "expected an id"},
+        {"template", "\"text\"", "\"template\""}, {"bos", "{}", "\"rule\" is missing"},
+        {"max_length", "0", "expected 1 to"},     {"max_length", "null", "\"max_length\" is missing"},
+        {"golden", "[]", "expected a list of 8"}, {"golden", "[1,2,3,4,5,6,7,8]", "expected an object"},
+    };
+    struct contract a = make("right", 1024), b;
+    for (int i = 0; i < N_TESTS(cases); i++) {
+        contract_copy(&b, &a);
+        json_object_set_new(b.json, cases[i].key, json_parse(cases[i].value, strlen(cases[i].value)));
+        char *text = contract_text(&b);
+        contract_free(&b);
+        ASSERT_INT(contract_parse(&b, text, strlen(text)), -1);
+        ASSERT_CONTAINS(error_text(), "score contract");
+        ASSERT_CONTAINS(error_text(), cases[i].message);
+        mem_free(text);
+    }
+    char *text = contract_text(&a);
+    for (size_t cut = 0; cut < strlen(text); cut += 7) ASSERT_INT(contract_parse(&b, text, cut), -1);
+    mem_free(text);
+    contract_free(&a);
+}
+
+static void test_nothing_is_left(void) {
+    tokenizer_free(tokenizer);
+    tokenizer = NULL;
+    ASSERT_INT(mem_balance(), 0);
+}
+
+int main(int argc, char **argv) {
+    static const struct test tests[] = {
+        {"survives_its_text", test_survives_its_text},
+        {"golden_vectors", test_golden_vectors},
+        {"says_which_part_differs", test_says_which_part_differs},
+        {"scores", test_scores},
+        {"bad_contracts_are_refused", test_bad_contracts_are_refused},
+        {"nothing_is_left", test_nothing_is_left},
+    };
+    return test_main(tests, N_TESTS(tests), argc, argv);
+}

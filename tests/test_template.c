@@ -1,0 +1,183 @@
+/* Templates: rendering, EOS, truncation. The strings are open-instruct's simple_chat worked out by hand; ids come
+ * from the tokenizer, which test_tokenizer holds to the library's. */
+#include "template.h"
+#include "json.h"
+#include "test.h"
+
+static const char small[] = "tests/golden/tokenizer_small";
+static struct tokenizer *tokenizer;
+static struct encoder *encoder;
+
+static struct template make(const char *name, enum truncate truncate, int64_t max_length) {
+    if (!tokenizer) tokenizer = tokenizer_open_directory(small, NULL);
+    if (!tokenizer) TEST_END(TEST_FAILED, "%s", error_text());
+    if (!encoder) encoder = encoder_new(tokenizer);
+    struct template t;
+    if (template_init(&t, name, tokenizer, truncate, max_length) != 0) TEST_END(TEST_FAILED, "%s", error_text());
+    return t;
+}
+
+/* Renders JSON texts; "" with error_text() on failure. The result is static. */
+static const char *render(const char *name, const char *prompt_json, const char *value_json) {
+    static char result[1000];
+    struct template t = make(name, TRUNCATE_RIGHT, 100);
+    json_t *prompt = prompt_json ? json_parse(prompt_json, strlen(prompt_json)) : NULL;
+    json_t *value = json_parse(value_json, strlen(value_json));
+    ASSERT(value);
+    struct buffer out = {0};
+    error_clear();
+    snprintf(result, sizeof result, "%s", template_render(&t, prompt, value, &out) == 0 ? out.data : "");
+    buffer_free(&out);
+    json_decref(prompt);
+    json_decref(value);
+    return result;
+}
+
+static void test_text_is_taken_as_it_is(void) {
+    ASSERT_TEXT(render("text", NULL, "\"\\n\\nHuman: a\\n\\nAssistant: b \""), "\n\nHuman: a\n\nAssistant: b ");
+    ASSERT_TEXT(render("text", "\"Q: \"", "\"A\""), "Q: A");
+    ASSERT_TEXT(render("simple_chat", NULL, "\"as it is\""), "as it is");
+}
+
+static void test_simple_chat(void) {
+    ASSERT_TEXT(render("simple_chat", NULL,
+                       "[{\"role\":\"system\",\"content\":\"Be kind.\"},{\"role\":\"USER\",\"content\":\"Hi\"},"
+                       "{\"role\":\"assistant\",\"content\":\"Hello \"}]"),
+                "System: Be kind.\n\nUser: Hi\n\nAssistant: Hello ");
+    ASSERT_TEXT(render("simple_chat", "[{\"role\":\"user\",\"content\":\"Hi\"}]",
+                       "[{\"role\":\"assistant\",\"content\":\"Hello\"}]"),
+                "User: Hi\n\nAssistant: Hello");
+    ASSERT_TEXT(
+        render("simple_chat", NULL,
+               "[{\"role\":\"user\",\"content\":[{\"type\":\"text\",\"text\":\"a\"},{\"type\":\"text\",\"text\":"
+               "\"b\"}]}]"),
+        "User: ab");
+}
+
+static void test_what_cannot_be_rendered_is_named(void) {
+    static const struct {
+        const char *template, *prompt, *value, *message;
+    } bad[] = {
+        {"text", NULL, "[{\"role\":\"user\",\"content\":\"Hi\"}]", "hint: --template simple_chat"},
+        {"text", NULL, "3", "expected a string or a list of messages"},
+        {"simple_chat", NULL, "[3]", "message 0: expected an object"},
+        {"simple_chat", NULL, "[{\"content\":\"Hi\"}]", "message 0: \"role\" is missing"},
+        {"simple_chat", NULL, "[{\"role\":\"user\",\"content\":\"Hi\"},{\"role\":\"user\"}]",
+         "message 1: \"content\""},
+        {"simple_chat", NULL, "[{\"role\":3,\"content\":\"Hi\"}]", "expected a string, found an integer"},
+        {"simple_chat", NULL, "[{\"role\":\"user\",\"content\":[{\"type\":\"image\"}]}]", "found type image"},
+        {"simple_chat", NULL, "[{\"role\":\"user\",\"content\":[{\"type\":\"text\"}]}]",
+         "\"text\": expected a string"},
+        {"simple_chat", "\"Hi\"", "[{\"role\":\"user\",\"content\":\"Hi\"}]", "of one kind"},
+    };
+    for (int i = 0; i < N_TESTS(bad); i++) {
+        ASSERT_TEXT(render(bad[i].template, bad[i].prompt, bad[i].value), "");
+        ASSERT_CONTAINS(error_text(), bad[i].message);
+    }
+    struct template t = make("text", TRUNCATE_RIGHT, 100);
+    ASSERT_INT(template_init(&t, "txt", tokenizer, TRUNCATE_RIGHT, 100), -1);
+    ASSERT_CONTAINS(error_text(), "expected text or simple_chat, found \"txt\"");
+    ASSERT_INT(template_init(&t, "text", tokenizer, TRUNCATE_RIGHT, 1), -1);
+    ASSERT_CONTAINS(error_text(), "at least 2 tokens, found 1");
+    enum truncate truncate;
+    ASSERT_INT(truncate_parse("rigth", &truncate), -1);
+    ASSERT_CONTAINS(error_text(), "right, left, drop or error");
+    for (int i = 0; i < 4; i++) {
+        ASSERT_INT(truncate_parse(truncate_name((enum truncate)i), &truncate), 0);
+        ASSERT_INT(truncate, i);
+    }
+}
+
+static void test_no_eos_is_an_error_with_a_hint(void) {
+    struct tokenizer_file file = {"tokenizer.json", NULL, 0};
+    struct tokenizer *whole = tokenizer_open_directory(small, NULL);
+    const struct tokenizer_file *files;
+    ASSERT(whole && tokenizer_files(whole, &files) == 2);
+    file = files[0];
+    struct tokenizer *bare = tokenizer_open(&file, 1, NULL);
+    ASSERT(bare);
+    struct template t;
+    ASSERT_INT(template_init(&t, "text", bare, TRUNCATE_RIGHT, 10), -1);
+    ASSERT_CONTAINS(error_text(), "hint: --special eos=<token>");
+    tokenizer_free(bare);
+    tokenizer_free(whole);
+}
+
+/* The ids as text, "1 2 3"; the status first when it is not OK. */
+static const char *encode(enum truncate truncate, int64_t max_length, const char *text, int64_t *n_cut) {
+    static char result[1000];
+    struct template t = make("text", truncate, max_length);
+    struct ids ids = {0};
+    int32_t sentinel = 77; /* ids are appended to what is there */
+    ARRAY_RESERVE(ids.id, ids.n, ids.room);
+    ids.id[ids.n++] = sentinel;
+    enum template_status status = template_encode(&t, encoder, text, strlen(text), &ids, n_cut);
+    ASSERT(ids.id[0] == sentinel);
+    int at = 0;
+    result[0] = 0;
+    if (status != TEMPLATE_OK) {
+        ASSERT_INT(ids.n, 1);
+        at = snprintf(result, sizeof result, "%s", status == TEMPLATE_TOO_LONG ? "too long" : "bad");
+    }
+    for (int64_t i = 1; i < ids.n; i++)
+        at += snprintf(result + at, sizeof result - (size_t)at, "%s%d", i > 1 ? " " : "", ids.id[i]);
+    ids_free(&ids);
+    return result;
+}
+
+static void test_eos_and_truncation(void) {
+    /* "a".."e" are 64..68 in the byte alphabet's order, EOS is 511; no merge joins "z" with any of these. */
+    int64_t n_cut = -1;
+    ASSERT_TEXT(encode(TRUNCATE_RIGHT, 10, "1z2z", &n_cut), "16 89 17 89 511");
+    ASSERT_INT(n_cut, 0);
+    ASSERT_TEXT(encode(TRUNCATE_RIGHT, 10, "1z2z<|endoftext|>", NULL), "16 89 17 89 511");
+    ASSERT_TEXT(encode(TRUNCATE_RIGHT, 10, "", NULL), "511");
+    ASSERT_TEXT(encode(TRUNCATE_RIGHT, 5, "1z2z", &n_cut), "16 89 17 89 511");
+    ASSERT_INT(n_cut, 0);
+    ASSERT_TEXT(encode(TRUNCATE_RIGHT, 3, "1z2z", &n_cut), "16 89 511");
+    ASSERT_INT(n_cut, 2);
+    ASSERT_TEXT(encode(TRUNCATE_RIGHT, 3, "1<|endoftext|>2z", &n_cut), "16 511");
+    ASSERT_TEXT(encode(TRUNCATE_LEFT, 3, "1z2z", &n_cut), "17 89 511");
+    ASSERT_INT(n_cut, 2);
+    ASSERT_TEXT(encode(TRUNCATE_LEFT, 3, "1z2z<|endoftext|>", &n_cut), "17 89 511");
+    ASSERT_TEXT(encode(TRUNCATE_DROP, 4, "1z2z", NULL), "too long");
+    ASSERT_TEXT(encode(TRUNCATE_DROP, 5, "1z2z", NULL), "16 89 17 89 511");
+    ASSERT_TEXT(encode(TRUNCATE_ERROR, 4, "1z2z", NULL), "bad");
+    ASSERT_CONTAINS(error_text(), "at most 4 tokens, found 5");
+    ASSERT_TEXT(encode(TRUNCATE_RIGHT, 4, "1\xff", NULL), "bad");
+    ASSERT_CONTAINS(error_text(), "invalid UTF-8 at byte 1");
+}
+
+static void test_prompt_end(void) {
+    static const struct {
+        const char *text;
+        size_t end;
+    } cases[] = {{"", 0},
+                 {"Assistant:", 0},
+                 {"\n\nAssistant:", 12},
+                 {"\n\nHuman: a\n\nAssistant: b\n\nHuman: c\n\nAssistant: d: e", 46},
+                 {"\n\nAssistant", 0}};
+    for (int i = 0; i < N_TESTS(cases); i++)
+        ASSERT_INT(template_prompt_end(cases[i].text, strlen(cases[i].text)), cases[i].end);
+}
+
+static void test_nothing_is_left(void) {
+    encoder_free(encoder);
+    tokenizer_free(tokenizer);
+    encoder = NULL;
+    tokenizer = NULL;
+    ASSERT_INT(mem_balance(), 0);
+}
+
+int main(int argc, char **argv) {
+    static const struct test tests[] = {
+        {"text_is_taken_as_it_is", test_text_is_taken_as_it_is},
+        {"simple_chat", test_simple_chat},
+        {"what_cannot_be_rendered_is_named", test_what_cannot_be_rendered_is_named},
+        {"no_eos_is_an_error_with_a_hint", test_no_eos_is_an_error_with_a_hint},
+        {"eos_and_truncation", test_eos_and_truncation},
+        {"prompt_end", test_prompt_end},
+        {"nothing_is_left", test_nothing_is_left},
+    };
+    return test_main(tests, N_TESTS(tests), argc, argv);
+}
