@@ -27,7 +27,7 @@ DATALIBS := $(shell pkg-config --libs $(filter-out ompi-c libconfig,$(PACKAGES))
 # The core needs no MPI, HDF5, libconfig or oneDNN; the rest may use them (docs/architecture.md).
 CORE := src/base/base.c src/base/log.c src/base/memory.c src/base/clock.c src/base/random.c src/data/forest.c \
         src/data/plan.c src/model/parameters.c src/model/ops.c src/model/tensor.c src/model/block.c src/model/model.c \
-        src/parallel/zero.c src/train/loss.c src/train/optimizer.c
+        src/parallel/zero.c src/parallel/zero_slices.c src/train/loss.c src/train/optimizer.c
 SRC  := $(filter-out src/main.c $(CORE),$(wildcard src/*/*.c))
 programs = $(patsubst tests/%.c,$(BUILD)/tests/%,$(wildcard $(1)))
 TESTS   := $(call programs,tests/test_*.c)

@@ -7,7 +7,8 @@
  *   stage 0  everything everywhere; gradients all-reduced (reduce-scatter + all-gather) in the last micro-batch
  *   stage 1  optimizer state owned; gradients reduce-scattered in the last micro-batch; weights all-gathered after step
  *   stage 2  gradients owned too: each unit reduce-scattered in every micro-batch's backward
- *   stage 3  weights owned too: a unit is gathered for its forward and again for its backward, at most two ahead
+ *   stage 3  weights owned too: a block is gathered for its forward and again for its backward, one ahead; the first
+ *            unit for its forward only; the last one is kept from its forward to its backward
  *
  *   (1) Every rank calls every function below in the same order with the same units: they are collective over the
  *       shard group (and replica group), an empty micro-batch included.
@@ -29,46 +30,57 @@ struct zero_options {
     bool prefetch;    /* stage 3: gather the next unit while this one computes */
 };
 
-struct zero; /* zero.c */
+/* Of the backend's events those from here on are zero's. */
+enum { ZERO_FIRST_EVENT = 120 };
 
-/* Bytes per rank by kind, before anything is allocated. size: of the shard group. */
+struct zero; /* parallel/zero_state.h */
+
+/* Bytes per rank by kind, before anything is allocated. size: of the shard group. gathered: room for whole units:
+ * stage 3's weights, stage 2's and 3's gradients on their way to their owners. */
 struct zero_bytes {
-    size_t weights, gradients, optimizer, gathered; /* gathered: stage 3's room for whole units, stage 2's gradients */
+    size_t weights, gradients, optimizer, gathered;
 };
 struct zero_bytes zero_plan(const struct parameters *table, const struct zero_options *options, int size);
 
-/* Payload bytes a rank sends in one training step of `micro` micro-batches, by the formulas of stages 0-3, padding
- * included. Replica traffic is not in it. */
+/* Payload bytes a rank sends in one training step of `micro` micro-batches, by the formulas of stages 0-3 (docs/
+ * parallel.md), padding and the 8 bytes of the norm included. Replica traffic is not in it. */
 size_t zero_formula_bytes(const struct parameters *table, const struct zero_options *options, int size, int micro);
 
+/* table is not owned and must outlive it; the groups of place too. */
 struct zero *zero_init(struct device *dev, const struct placement *place, const struct parameters *table,
                        const struct zero_options *options);
-void zero_free(struct zero *z);
+void zero_free(struct zero *z);                    /* accepts NULL */
 struct device *zero_device(const struct zero *z); /* whose memory zero_slice points into */
 
-/* Fills the owned slices from the source (each rank reads only its own), then publishes. Collective; agreed failure. */
+/* Fills this rank's slices from the source, in bounded pieces. Not collective: the callers agree on what it returns,
+ * and if all is well all call zero_publish, which gives the others what their stage keeps of it. Moments of a
+ * checkpoint are written through zero_each_slice, between the two. */
 int zero_load(struct zero *z, const struct parameter_source *source);
 
-/* The whole unit's weights, ready for compute (waits for the gather at stage 3). Pointer to element 0 of the unit, valid
- * until zero_release. `next` is the unit that will be asked for after this one, or -1: it is gathered ahead. */
+/* The whole unit's weights, ready for compute (waits for the gather). Pointer to element 0 of the unit, valid until
+ * zero_release. `next` is the unit that will be asked for after this one, or -1: stage 3 gathers it ahead. At stage 3 one
+ * block at a time may be held. */
 const void *zero_weights(struct zero *z, int unit, int next);
 void zero_release(struct zero *z, int unit);
 enum dtype zero_dtype(const struct zero *z, int unit);
 
-/* The fp32 gradient of the whole unit, to be added to. zero_reduce says that this micro-batch's backward of the unit
- * is done: it starts whatever the stage sends. last: of the step's micro-batches. */
+/* The fp32 gradient of the whole unit, to be added to; the same until zero_reduce, which says that this micro-batch's
+ * backward of the unit is done: it starts whatever the stage sends. last: of the step's micro-batches. Every unit must
+ * be reduced in every micro-batch, an empty one included. */
 float *zero_gradient(struct zero *z, int unit);
 void zero_reduce(struct zero *z, int unit, bool last);
 
-/* After the last backward: waits for all reductions; the global sum of squares of the gradient. Collective. */
+/* After the last backward: waits for all reductions; the global sum of squares of the gradient, the same bits on every
+ * rank. Collective. */
 double zero_gradient_square_norm(struct zero *z);
 
-/* Calls update for the owned part of each parameter of each unit: the optimizer's loop. Pointers are device memory;
- * weight.data NULL is never passed. At stage 0 the whole unit is "owned" for the optimizer's purpose. */
+/* Calls update for the part of each parameter of each unit that this rank's optimizer has to do: the owned one, at stage
+ * 0 all. Pointers are device memory; without training moments and gradient are NULL, and so is the master of units
+ * that are not fp32. */
 struct zero_slice {
     const struct parameter *parameter;
     int64_t first, count; /* elements of the parameter */
-    struct tensor weight; /* (1, count) in the compute dtype */
+    struct tensor weight; /* (1, count) in the compute dtype; is the master where both are fp32 */
     float *master, *moment1, *moment2, *gradient;
 };
 void zero_each_slice(struct zero *z, void (*update)(void *self, const struct zero_slice *slice), void *self);
@@ -77,20 +89,22 @@ void zero_each_slice(struct zero *z, void (*update)(void *self, const struct zer
  * rank of the shard group: what checkpoints and export write. Not collective. */
 void zero_each_owned(struct zero *z, void (*visit)(void *self, const struct zero_slice *slice), void *self);
 
-/* After the optimizer: weights all-gathered (stages 1, 2), started for all units; zero_weights waits for its own. */
+/* After the optimizer, or after loading: whoever keeps more of the weights than it owns gets the rest. Started for all
+ * units; zero_weights waits for its own. Collective. */
 void zero_publish(struct zero *z);
 
 /* Drops the gradient (a skipped update). */
 void zero_clear_gradients(struct zero *z);
 
-/* The master weights of one unit, whole and in fp32, gathered on group rank 0 of the shard group (NULL elsewhere):
- * host memory, valid until the next call. Collective. */
+/* The master weights of one unit (without training: the weights), whole and in fp32, on rank 0 of the shard group (NULL
+ * elsewhere): host memory, valid until the next call. Collective. */
 const float *zero_gather_master(struct zero *z, int unit);
 
-uint64_t zero_bytes_sent(const struct zero *z); /* since init */
+uint64_t zero_bytes_sent(const struct zero *z);         /* over the shard group, since init */
+uint64_t zero_replica_bytes_sent(const struct zero *z); /* over the replica group */
 size_t zero_bytes_held(const struct zero *z);
 
-/* For tests: all gradients of a unit as stage 0 would hold them after the step's reductions, on every rank (host
- * memory of unit count floats). Collective. */
+/* For tests: the gradient of a unit as stage 0 would hold it after the step's reductions, on every rank (host memory,
+ * the unit's count of floats). Collective. */
 void zero_copy_gradient(struct zero *z, int unit, float *out);
 #endif

@@ -1,0 +1,398 @@
+/* ZeRO: memory, and when weights and gradients move. See zero.h for the stages; docs/parallel.md for the bytes.
+ *
+ *   (1) Compute and communication are two streams. A collective is put on STREAM_COMM after an event that holds it
+ * back until what was computed so far is there; who needs its result makes STREAM_COMPUTE wait for the unit's event.
+ *       Nothing else is put on STREAM_COMM but the copy that brings the own slice to where the gather wants it.
+ *   (2) Units share events, 64 apart: a wait may then be for a later unit of the same kind, which is longer, not
+ * wrong. (3) Gradients of stages 2 and 3 need no addition: a slot begins with zeros and, as the own slice, with what
+ * earlier micro-batches left there; the reduce-scatter's result replaces that. (4) A group of one is stage 0 with no
+ * one to send to: no copies, no slots, and no MPI. */
+#include "zero.h"
+
+#include <string.h>
+
+#include "memory.h"
+#include "ops.h"
+#include "zero_state.h"
+
+enum {
+    EVENTS_APART = 64,
+    EVENT_WEIGHTS = ZERO_FIRST_EVENT,               /* + unit % 64: gathered */
+    EVENT_GRADIENT = EVENT_WEIGHTS + EVENTS_APART,  /* + unit % 64: reduced */
+    EVENT_COMPUTED = EVENT_GRADIENT + EVENTS_APART, /* what was computed before a collective */
+    EVENT_NORM
+};
+_Static_assert((int)EVENT_NORM < (int)N_EVENTS, "zero's events");
+
+/* ---- memory ---- */
+
+/* A piece of memory handed out from its start; without a base it only counts. */
+struct arena {
+    char *base;
+    size_t used;
+};
+
+static void *take(struct arena *arena, int64_t n, size_t size) {
+    void *memory = arena->base ? arena->base + arena->used : NULL;
+    arena->used += ROUND_UP((size_t)n * size, 64);
+    return memory;
+}
+
+static void set_sizes(struct zero *z, const struct parameters *table, const struct zero_options *options, int size) {
+    z->table = table;
+    z->options = *options;
+    z->size = size;
+    z->stage = size == 1 ? 0 : options->stage; /* by (4) */
+    z->n_units = table->n_units;
+    z->unit = mem_alloc(table->n_units, sizeof *z->unit);
+    for (int i = 0; i < z->n_units; i++) {
+        struct zero_unit *u = &z->unit[i];
+        u->count = table->unit[i].count;
+        u->padded = ROUND_UP(u->count, (int64_t)ZERO_ALIGN * size);
+        u->slice = u->padded / size;
+        u->dtype = table->unit[i].fp32 ? DTYPE_F32 : options->dtype;
+    }
+}
+
+static bool is_block(const struct zero *z, int unit) {
+    return unit > 0 && unit < z->n_units - 1;
+}
+
+/* Slots for whole units: the first and the last with their own sizes, n_blocks as large as the largest block. */
+static void lay_out_slots(const struct zero *z, struct zero_slot slot[N_SLOTS], int n_blocks, bool weights,
+                          struct arena *arena) {
+    int64_t room[N_SLOTS] = {0}; /* bytes */
+    for (int i = 0; i < z->n_units; i++) {
+        const struct zero_unit *u = &z->unit[i];
+        int64_t bytes = u->padded * (int64_t)(weights ? dtype_bytes(u->dtype) : sizeof(float));
+        int at = is_block(z, i) ? SLOT_BLOCKS : i == 0 ? SLOT_FIRST : SLOT_LAST;
+        room[at] = MAX(room[at], bytes);
+    }
+    room[SLOT_BLOCKS + 1] = n_blocks > 1 && z->n_units > 3 ? room[SLOT_BLOCKS] : 0;
+    for (int i = 0; i < N_SLOTS; i++) {
+        slot[i] = (struct zero_slot){.unit = -1};
+        if (room[i] > 0) slot[i].data = take(arena, room[i], 1);
+    }
+}
+
+static void lay_out_unit(const struct zero *z, struct zero_unit *u, struct arena *weights, struct arena *gradients,
+                         struct arena *optimizer) {
+    bool train = z->options.train, is_fp32 = u->dtype == DTYPE_F32;
+    int64_t held = z->stage == 0 ? u->padded : u->slice;
+    u->weights = take(weights, z->stage == 3 ? u->slice : u->padded, dtype_bytes(u->dtype));
+    if (is_fp32 && u->weights) u->master = (float *)u->weights + (z->stage == 3 ? 0 : held_first(z, u));
+    if (!train) return;
+    if (!is_fp32) u->master = take(optimizer, held, sizeof(float));
+    u->moment1 = take(optimizer, held, sizeof(float));
+    u->moment2 = take(optimizer, held, sizeof(float));
+    u->gradient = take(gradients, z->stage <= 1 ? u->padded : u->slice, sizeof(float));
+}
+
+/* Gives every unit its place in the four pieces of memory; before these are there, only counts. */
+static struct zero_bytes lay_out(struct zero *z) {
+    struct arena weights = {z->weights_memory, 0}, gradients = {z->gradients_memory, 0},
+                 optimizer = {z->optimizer_memory, 0}, gathered = {z->gathered_memory, 0};
+    for (int i = 0; i < z->n_units; i++) lay_out_unit(z, &z->unit[i], &weights, &gradients, &optimizer);
+    if (z->options.train) z->norm = take(&optimizer, z->size, sizeof *z->norm);
+    if (z->stage == 3) lay_out_slots(z, z->weights, z->options.prefetch ? 2 : 1, true, &gathered);
+    if (z->stage >= 2 && z->options.train) lay_out_slots(z, z->gradients, 2, false, &gathered);
+    return (struct zero_bytes){weights.used, gradients.used, optimizer.used, gathered.used};
+}
+
+struct zero_bytes zero_plan(const struct parameters *table, const struct zero_options *options, int size) {
+    struct zero z = {0};
+    set_sizes(&z, table, options, size);
+    struct zero_bytes bytes = lay_out(&z);
+    mem_free(z.unit);
+    return bytes;
+}
+
+struct zero *zero_init(struct device *dev, const struct placement *place, const struct parameters *table,
+                       const struct zero_options *options) {
+    CHECK(options->stage >= 0 && options->stage <= 3, "stage %d", options->stage);
+    struct zero *z = mem_alloc(1, sizeof *z);
+    z->dev = dev;
+    z->place = place;
+    z->rank = place->shard.rank;
+    set_sizes(z, table, options, place->shard.size);
+    z->bytes = lay_out(z);
+    z->host_norm = mem_alloc(z->size, sizeof *z->host_norm);
+    z->weights_memory = dev->backend->alloc(dev, z->bytes.weights);
+    z->gradients_memory = dev->backend->alloc(dev, z->bytes.gradients);
+    z->optimizer_memory = dev->backend->alloc(dev, z->bytes.optimizer);
+    z->gathered_memory = dev->backend->alloc(dev, z->bytes.gathered);
+    lay_out(z);
+    return z;
+}
+
+void zero_free(struct zero *z) {
+    if (!z) return;
+    const struct backend *b = z->dev->backend;
+    b->synchronize(z->dev, STREAM_COMM);
+    b->synchronize(z->dev, STREAM_COMPUTE);
+    b->release(z->dev, z->weights_memory);
+    b->release(z->dev, z->gradients_memory);
+    b->release(z->dev, z->optimizer_memory);
+    b->release(z->dev, z->gathered_memory);
+    mem_free(z->host);
+    mem_free(z->host_norm);
+    mem_free(z->unit);
+    mem_free(z);
+}
+
+struct device *zero_device(const struct zero *z) {
+    return z->dev;
+}
+
+enum dtype zero_dtype(const struct zero *z, int unit) {
+    return z->unit[unit].dtype;
+}
+
+size_t zero_bytes_held(const struct zero *z) {
+    return z->bytes.weights + z->bytes.gradients + z->bytes.optimizer + z->bytes.gathered;
+}
+
+/* ---- what is sent ---- */
+
+uint64_t zero_bytes_sent(const struct zero *z) {
+    return z->sent;
+}
+
+uint64_t zero_replica_bytes_sent(const struct zero *z) {
+    return z->replica_sent;
+}
+
+size_t zero_formula_bytes(const struct parameters *table, const struct zero_options *options, int size, int micro) {
+    if (size == 1) return 0;
+    struct zero z = {0};
+    set_sizes(&z, table, options, size);
+    size_t per_element = 0, sent = sizeof(double), m = (size_t)micro; /* the norm */
+    for (int i = 0; i < z.n_units; i++) {
+        size_t w = dtype_bytes(z.unit[i].dtype);
+        if (options->stage == 0) per_element = 8;
+        if (options->stage == 1) per_element = 4 + w;
+        if (options->stage == 2) per_element = 4 * m + w;
+        if (options->stage == 3) per_element = m * (4 + w + (is_block(&z, i) ? w : 0));
+        sent += per_element * (size_t)z.unit[i].slice;
+    }
+    mem_free(z.unit);
+    return sent * (size_t)(size - 1);
+}
+
+/* By (1): later work on STREAM_COMM comes after what was computed so far. */
+static void hold_back(struct zero *z) {
+    z->dev->backend->event_record(z->dev, EVENT_COMPUTED, STREAM_COMPUTE);
+    z->dev->backend->stream_wait(z->dev, STREAM_COMM, EVENT_COMPUTED);
+}
+
+void zero_all_gather(struct zero *z, void *data, int64_t slice, enum dtype dtype) {
+    hold_back(z);
+    z->dev->backend->all_gather(z->dev, &z->place->shard, data, slice, dtype);
+    z->sent += (uint64_t)(z->size - 1) * (uint64_t)slice * dtype_bytes(dtype);
+}
+
+static void reduce_scatter(struct zero *z, float *out, const float *in, int64_t slice) {
+    hold_back(z);
+    z->dev->backend->reduce_scatter(z->dev, &z->place->shard, out, in, slice);
+    z->sent += (uint64_t)(z->size - 1) * (uint64_t)slice * sizeof(float);
+}
+
+/* The other shard groups' gradients of the same slice. An all-reduce is counted as a reduce-scatter and a gather. */
+static void sum_replicas(struct zero *z, float *slice, int64_t count) {
+    uint64_t size = (uint64_t)z->place->replica.size;
+    if (size == 1) return;
+    z->dev->backend->all_reduce(z->dev, &z->place->replica, slice, count);
+    z->replica_sent += 2 * (size - 1) * (uint64_t)count * sizeof(float) / size;
+}
+
+/* ---- weights ---- */
+
+static void wait_weights(struct zero *z, int unit) {
+    if (!z->unit[unit].gathering) return;
+    z->dev->backend->stream_wait(z->dev, STREAM_COMPUTE, EVENT_WEIGHTS + unit % EVENTS_APART);
+    z->unit[unit].gathering = false;
+}
+
+static void note_gather(struct zero *z, int unit) {
+    z->dev->backend->event_record(z->dev, EVENT_WEIGHTS + unit % EVENTS_APART, STREAM_COMM);
+    z->unit[unit].gathering = true;
+}
+
+static int first_slot(const struct zero *z, int unit) {
+    return is_block(z, unit) ? SLOT_BLOCKS : unit == 0 ? SLOT_FIRST : SLOT_LAST;
+}
+
+/* The slot that has the unit's weights or gradient, NULL if none has. */
+static struct zero_slot *find_slot(const struct zero *z, struct zero_slot *slots, int unit) {
+    int first = first_slot(z, unit), end = is_block(z, unit) ? N_SLOTS : first + 1;
+    for (int i = first; i < end; i++)
+        if (slots[i].unit == unit) return &slots[i];
+    return NULL;
+}
+
+/* A slot for the unit that nobody computes with: an empty one, else the one that was taken first, whose contents have
+ * had the most time to travel. NULL if there is none. */
+static struct zero_slot *find_room(struct zero *z, struct zero_slot *slots, int unit) {
+    int first = first_slot(z, unit), end = is_block(z, unit) ? N_SLOTS : first + 1;
+    struct zero_slot *found = NULL;
+    for (int i = first; i < end; i++) {
+        if (!slots[i].data || slots[i].held) continue;
+        if (slots[i].unit < 0) slots[i].taken = 0;
+        if (!found || slots[i].taken < found->taken) found = &slots[i];
+    }
+    if (found) found->taken = ++z->n_taken;
+    return found;
+}
+
+static void drop_weights(struct zero *z, struct zero_slot *slot) {
+    if (slot->unit >= 0) wait_weights(z, slot->unit);
+    slot->unit = -1;
+}
+
+/* Starts the gather of a unit at stage 3, if there is room: NULL otherwise. */
+static struct zero_slot *gather(struct zero *z, int unit) {
+    struct zero_slot *slot = find_room(z, z->weights, unit);
+    if (!slot) return NULL;
+    const struct zero_unit *u = &z->unit[unit];
+    size_t bytes = (size_t)u->slice * dtype_bytes(u->dtype);
+    drop_weights(z, slot);
+    hold_back(z); /* for those who computed with the slot's former contents */
+    z->dev->backend->copy(z->dev, (char *)slot->data + (size_t)z->rank * bytes, u->weights, bytes, STREAM_COMM);
+    zero_all_gather(z, slot->data, u->slice, u->dtype);
+    note_gather(z, unit);
+    slot->unit = unit;
+    return slot;
+}
+
+const void *zero_weights(struct zero *z, int unit, int next) {
+    CHECK(unit >= 0 && unit < z->n_units && next < z->n_units, "unit %d, then %d, of %d", unit, next, z->n_units);
+    if (z->stage < 3) {
+        wait_weights(z, unit);
+        return z->unit[unit].weights;
+    }
+    struct zero_slot *slot = find_slot(z, z->weights, unit);
+    if (!slot) slot = gather(z, unit);
+    CHECK(slot, "the weights of unit %d are wanted while another block's are held", unit);
+    slot->held = true;
+    if (next >= 0 && z->options.prefetch && !find_slot(z, z->weights, next)) gather(z, next);
+    wait_weights(z, unit);
+    return slot->data;
+}
+
+/* The last unit's weights stay for its backward, which is the next to use them; zero_reduce drops them. */
+void zero_release(struct zero *z, int unit) {
+    if (z->stage < 3) return;
+    struct zero_slot *slot = find_slot(z, z->weights, unit);
+    CHECK(slot && slot->held, "unit %d is not held", unit);
+    slot->held = false;
+    if (first_slot(z, unit) != SLOT_LAST) slot->unit = -1;
+}
+
+/* After zero_load the weights of this rank's slice are made from its master. */
+static void cast_own_slice(struct zero *z, struct zero_unit *u) {
+    if (u->dtype == DTYPE_F32 || !u->master) return;
+    int64_t rows = u->slice / ZERO_ALIGN;
+    op_cast(z->dev, tensor_make(own_weights(z, u), u->dtype, rows, ZERO_ALIGN),
+            tensor_make(own_master(z, u), DTYPE_F32, rows, ZERO_ALIGN));
+}
+
+void zero_publish(struct zero *z) {
+    if (z->stage == 3)
+        for (int i = 0; i < N_SLOTS; i++) drop_weights(z, &z->weights[i]);
+    for (int i = 0; i < z->n_units; i++) {
+        struct zero_unit *u = &z->unit[i];
+        if (z->loaded) cast_own_slice(z, u);
+        if (z->size == 1 || z->stage == 3 || (z->stage == 0 && !z->loaded)) continue;
+        if (z->stage == 0 && u->master && (void *)u->master != u->weights)
+            zero_all_gather(z, u->master, u->slice, DTYPE_F32);
+        zero_all_gather(z, u->weights, u->slice, u->dtype);
+        note_gather(z, i);
+    }
+    z->loaded = false;
+}
+
+/* ---- gradients ---- */
+
+void zero_wait_gradient(struct zero *z, int unit) {
+    if (!z->unit[unit].reducing) return;
+    z->dev->backend->stream_wait(z->dev, STREAM_COMPUTE, EVENT_GRADIENT + unit % EVENTS_APART);
+    z->unit[unit].reducing = false;
+}
+
+/* Zeros all but this rank's slice. */
+static void clear_others(struct zero *z, const struct zero_unit *u, float *whole) {
+    int64_t first = z->rank * u->slice, end = first + u->slice;
+    const struct backend *b = z->dev->backend;
+    b->zero(z->dev, whole, (size_t)first * sizeof(float), STREAM_COMPUTE);
+    b->zero(z->dev, whole + end, (size_t)(u->padded - end) * sizeof(float), STREAM_COMPUTE);
+}
+
+/* By (3). Waits for the reduction that last used the slot, and for the one that last set the own slice. */
+static float *fill_slot(struct zero *z, int unit) {
+    struct zero_unit *u = &z->unit[unit];
+    struct zero_slot *slot = find_slot(z, z->gradients, unit);
+    if (slot && slot->held) return slot->data;
+    if (!slot) slot = find_room(z, z->gradients, unit);
+    CHECK(slot, "no room for the gradient of unit %d: others are not reduced", unit);
+    if (slot->unit >= 0) zero_wait_gradient(z, slot->unit);
+    zero_wait_gradient(z, unit);
+    slot->unit = unit;
+    slot->held = true;
+    float *whole = slot->data;
+    clear_others(z, u, whole);
+    z->dev->backend->copy(z->dev, whole + z->rank * u->slice, u->gradient, (size_t)u->slice * sizeof(float),
+                          STREAM_COMPUTE);
+    return whole;
+}
+
+float *zero_gradient(struct zero *z, int unit) {
+    struct zero_unit *u = &z->unit[unit];
+    CHECK(z->options.train, "a gradient without training");
+    if (z->stage >= 2) return fill_slot(z, unit);
+    zero_wait_gradient(z, unit);
+    if (u->spent) clear_others(z, u, u->gradient);
+    u->spent = false;
+    return u->gradient;
+}
+
+void zero_reduce(struct zero *z, int unit, bool last) {
+    struct zero_unit *u = &z->unit[unit];
+    float *whole = zero_gradient(z, unit); /* an empty micro-batch has not asked for it */
+    if (z->stage == 3 && first_slot(z, unit) == SLOT_LAST && !z->weights[SLOT_LAST].held)
+        drop_weights(z, &z->weights[SLOT_LAST]);
+    if (z->stage >= 2) find_slot(z, z->gradients, unit)->held = false;
+    if (z->stage <= 1 && !last) return;
+    reduce_scatter(z, own_gradient(z, u), whole, u->slice);
+    if (last) sum_replicas(z, own_gradient(z, u), u->slice);
+    if (z->stage == 0) zero_all_gather(z, whole, u->slice, DTYPE_F32);
+    z->dev->backend->event_record(z->dev, EVENT_GRADIENT + unit % EVENTS_APART, STREAM_COMM);
+    u->reducing = true;
+    u->spent = z->stage == 1;
+}
+
+double zero_gradient_square_norm(struct zero *z) {
+    const struct backend *b = z->dev->backend;
+    double sum = 0;
+    b->zero(z->dev, z->norm, (size_t)z->size * sizeof *z->norm, STREAM_COMPUTE);
+    for (int i = 0; i < z->n_units; i++) {
+        zero_wait_gradient(z, i);
+        op_square_norm(z->dev, &z->norm[z->rank], own_gradient(z, &z->unit[i]), z->unit[i].slice);
+    }
+    zero_all_gather(z, z->norm, 2, DTYPE_I32); /* a double as two of them: it is only moved */
+    b->event_record(z->dev, EVENT_NORM, STREAM_COMM);
+    b->stream_wait(z->dev, STREAM_COMPUTE, EVENT_NORM);
+    b->copy_out(z->dev, z->host_norm, z->norm, (size_t)z->size * sizeof *z->norm, STREAM_COMPUTE);
+    b->synchronize(z->dev, STREAM_COMPUTE);
+    for (int r = 0; r < z->size; r++) sum += z->host_norm[r];
+    return sum;
+}
+
+void zero_clear_gradients(struct zero *z) {
+    for (int i = 0; i < z->n_units; i++) {
+        struct zero_unit *u = &z->unit[i];
+        zero_wait_gradient(z, i);
+        z->dev->backend->zero(z->dev, u->gradient, (size_t)(z->stage <= 1 ? u->padded : u->slice) * sizeof(float),
+                              STREAM_COMPUTE);
+        u->spent = false;
+    }
+}

@@ -1,0 +1,169 @@
+/* ZeRO's slices of parameters: loading them, walking over them, and putting a unit together again.
+ *
+ * A parameter lies anywhere in its unit, so an owned slice has whole parameters and parts of them. Host buffers are
+ * bounded: no rank ever holds more of a unit on the host than a piece, but for zero_gather_master's one unit. */
+#include <string.h>
+
+#include "memory.h"
+#include "zero_state.h"
+
+enum {
+    LOAD_PIECE = 1 << 20,   /* elements on the host at a time */
+    COLLECT_PIECE = 1 << 18 /* elements of each rank's slice at a time */
+};
+
+/* ---- walking ---- */
+
+/* The pointers of elements [first, first + count) of parameter p of a unit, all of which this rank holds. */
+static struct zero_slice make_slice(const struct zero *z, const struct zero_unit *u, const struct parameter *p,
+                                    int64_t first, int64_t count) {
+    int64_t at = p->offset + first, own = z->rank * u->slice; /* in the unit */
+    int64_t held = at - held_first(z, u), weight = z->stage == 3 ? at - own : at,
+            gradient = z->stage <= 1 ? at : at - own;
+    return (struct zero_slice){
+        .parameter = p,
+        .first = first,
+        .count = count,
+        .weight = tensor_make((char *)u->weights + (size_t)weight * dtype_bytes(u->dtype), u->dtype, 1, count),
+        .master = u->master ? u->master + held : NULL,
+        .moment1 = u->moment1 ? u->moment1 + held : NULL,
+        .moment2 = u->moment2 ? u->moment2 + held : NULL,
+        .gradient = u->gradient ? u->gradient + gradient : NULL,
+    };
+}
+
+/* Visits what lies in [first, end) of a unit, until visit returns nonzero. */
+static int each_in_unit(struct zero *z, int unit, int64_t first, int64_t end,
+                        int (*visit)(void *self, const struct zero_slice *slice), void *self) {
+    const struct zero_unit *u = &z->unit[unit];
+    for (int i = z->table->unit[unit].first; i < z->table->unit[unit].end; i++) {
+        const struct parameter *p = &z->table->item[i];
+        int64_t from = MAX(first, p->offset), to = MIN(end, p->offset + p->count);
+        if (from >= to) continue;
+        struct zero_slice slice = make_slice(z, u, p, from - p->offset, to - from);
+        int status = visit(self, &slice);
+        if (status != 0) return status;
+    }
+    return 0;
+}
+
+struct visitor {
+    void (*visit)(void *self, const struct zero_slice *slice);
+    void *self;
+};
+
+static int visit_always(void *self, const struct zero_slice *slice) {
+    const struct visitor *v = self;
+    v->visit(v->self, slice);
+    return 0;
+}
+
+void zero_each_slice(struct zero *z, void (*update)(void *self, const struct zero_slice *slice), void *self) {
+    struct visitor v = {update, self};
+    for (int i = 0; i < z->n_units; i++) {
+        const struct zero_unit *u = &z->unit[i];
+        int64_t first = held_first(z, u), count = z->stage == 0 ? u->padded : u->slice;
+        each_in_unit(z, i, first, first + count, visit_always, &v);
+    }
+}
+
+void zero_each_owned(struct zero *z, void (*visit)(void *self, const struct zero_slice *slice), void *self) {
+    struct visitor v = {visit, self};
+    for (int i = 0; i < z->n_units; i++) {
+        int64_t slice = z->unit[i].slice;
+        each_in_unit(z, i, z->rank * slice, (z->rank + 1) * slice, visit_always, &v);
+    }
+}
+
+/* ---- loading ---- */
+
+struct load {
+    struct zero *z;
+    const struct parameter_source *source;
+    float *buffer;    /* (LOAD_PIECE) */
+    uint16_t *narrow; /* the same in bf16 */
+};
+
+static int load_slice(void *self, const struct zero_slice *slice) {
+    struct load *l = self;
+    struct device *dev = l->z->dev;
+    for (int64_t done = 0; done < slice->count; done += LOAD_PIECE) {
+        int64_t n = MIN(slice->count - done, LOAD_PIECE);
+        if (l->source->read(l->source->self, slice->parameter, slice->first + done, n, l->buffer) != 0) return -1;
+        if (slice->master) {
+            dev->backend->copy_in(dev, slice->master + done, l->buffer, (size_t)n * sizeof(float), STREAM_COMPUTE);
+        } else {
+            for (int64_t i = 0; i < n; i++) l->narrow[i] = bf16_from_float(l->buffer[i]);
+            dev->backend->copy_in(dev, (uint16_t *)slice->weight.data + done, l->narrow, (size_t)n * sizeof(uint16_t),
+                                  STREAM_COMPUTE);
+        }
+        dev->backend->synchronize(dev, STREAM_COMPUTE); /* before the buffer is filled again */
+    }
+    return 0;
+}
+
+int zero_load(struct zero *z, const struct parameter_source *source) {
+    struct load l = {z, source, mem_alloc(LOAD_PIECE, sizeof(float)), mem_alloc(LOAD_PIECE, sizeof(uint16_t))};
+    int status = 0;
+    for (int i = 0; i < z->n_units && status == 0; i++) {
+        int64_t slice = z->unit[i].slice;
+        status = each_in_unit(z, i, z->rank * slice, (z->rank + 1) * slice, load_slice, &l);
+    }
+    mem_free(l.narrow);
+    mem_free(l.buffer);
+    z->loaded = true;
+    return status;
+}
+
+/* ---- a whole unit on the host ---- */
+
+/* Elements [first, first + n) of a unit, of its slices' piece, to the host as floats. */
+static void copy_piece(struct zero *z, float *out, const void *from, enum dtype dtype, int64_t n) {
+    const struct backend *b = z->dev->backend;
+    b->copy_out(z->dev, out, from, (size_t)n * dtype_bytes(dtype), STREAM_COMPUTE);
+    b->synchronize(z->dev, STREAM_COMPUTE);
+    if (dtype == DTYPE_F32) return;
+    const uint16_t *narrow = (const uint16_t *)(const void *)out;
+    for (int64_t i = n - 1; i >= 0; i--) { /* from the end: what is written lies behind what is yet to be read */
+        uint16_t bits;
+        memcpy(&bits, narrow + i, sizeof bits);
+        out[i] = bf16_to_float(bits);
+    }
+}
+
+/* Puts a unit together from the ranks' slices; out NULL: takes part only. */
+static void collect(struct zero *z, const struct zero_unit *u, const void *own, enum dtype dtype, float *out) {
+    const struct backend *b = z->dev->backend;
+    int64_t piece = MIN(u->slice, COLLECT_PIECE);
+    size_t size = dtype_bytes(dtype);
+    char *all = b->alloc(z->dev, (size_t)(piece * z->size) * size);
+    for (int64_t done = 0; done < u->slice; done += piece) {
+        int64_t n = MIN(piece, u->slice - done);
+        b->copy(z->dev, all + (size_t)(z->rank * n) * size, (const char *)own + (size_t)done * size, (size_t)n * size,
+                STREAM_COMPUTE);
+        zero_all_gather(z, all, n, dtype);
+        b->synchronize(z->dev, STREAM_COMM);
+        for (int r = 0; out && r < z->size; r++) {
+            int64_t first = r * u->slice + done, wanted = MIN(n, u->count - first);
+            if (wanted > 0) copy_piece(z, out + first, all + (size_t)(r * n) * size, dtype, wanted);
+        }
+    }
+    b->release(z->dev, all);
+}
+
+const float *zero_gather_master(struct zero *z, int unit) {
+    const struct zero_unit *u = &z->unit[unit];
+    mem_free(z->host);
+    z->host = z->rank == 0 ? mem_alloc(u->count, sizeof *z->host) : NULL;
+    if (u->master) {
+        collect(z, u, own_master(z, u), DTYPE_F32, z->host);
+    } else {
+        collect(z, u, own_weights(z, u), u->dtype, z->host);
+    }
+    return z->host;
+}
+
+void zero_copy_gradient(struct zero *z, int unit, float *out) {
+    zero_wait_gradient(z, unit);
+    collect(z, &z->unit[unit], own_gradient(z, &z->unit[unit]), DTYPE_F32, out);
+}

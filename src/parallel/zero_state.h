@@ -1,0 +1,71 @@
+/* What zero.c and zero_slices.c share; nobody else includes it. */
+#ifndef RANKWISE_PARALLEL_ZERO_STATE_H
+#define RANKWISE_PARALLEL_ZERO_STATE_H
+#include "zero.h"
+
+/* One unit's memory on this rank, all of it in the four arenas. Where it says "held": the whole padded unit at stage
+ * 0, the owned slice at the others. */
+struct zero_unit {
+    int64_t count, padded, slice; /* elements */
+    enum dtype dtype;
+    void *weights;            /* whole; at stage 3 the owned slice */
+    float *gradient;          /* whole at stages 0 and 1, else the owned slice */
+    float *master;            /* held; part of weights when these are fp32; NULL: bf16 without training */
+    float *moment1, *moment2; /* held */
+    bool gathering, reducing; /* begun, and nobody has waited for it */
+    bool spent;               /* stage 1: what it has of others' slices is no gradient any more */
+};
+
+/* Room for a whole unit: stage 3's weights, or a gradient on its way to its owners at stages 2 and 3. */
+struct zero_slot {
+    void *data;
+    int unit;       /* whose it is; -1: nobody's. Weights: they are in it, or on their way */
+    bool held;      /* between zero_weights and zero_release; zero_gradient and zero_reduce */
+    uint64_t taken; /* when: the count of takings before */
+};
+
+/* The first unit and the last have a slot of their own, since their sizes are like no other's; the blocks share two,
+ * one to compute with while the other's contents travel. */
+enum { SLOT_FIRST, SLOT_LAST, SLOT_BLOCKS, N_SLOTS = SLOT_BLOCKS + 2 };
+
+struct zero {
+    struct device *dev;
+    const struct placement *place;
+    const struct parameters *table;
+    struct zero_options options;
+    int stage; /* 0 for a group of one, which holds everything whatever was asked for */
+    int rank, size;
+    struct zero_unit *unit;
+    int n_units;
+    struct zero_slot weights[N_SLOTS], gradients[N_SLOTS];
+    uint64_t n_taken;
+    double *norm, *host_norm; /* (size): each rank's part of the sum of squares */
+    char *weights_memory, *gradients_memory, *optimizer_memory, *gathered_memory;
+    struct zero_bytes bytes;
+    bool loaded; /* by zero_load, and not published yet */
+    uint64_t sent, replica_sent;
+    float *host; /* zero_gather_master's */
+};
+
+/* The part of each unit that a rank holds masters and moments of: everything at stage 0. */
+static inline int64_t held_first(const struct zero *z, const struct zero_unit *u) {
+    return z->stage == 0 ? 0 : z->rank * u->slice;
+}
+
+/* The owned slice, wherever it is. */
+static inline float *own_gradient(const struct zero *z, const struct zero_unit *u) {
+    return u->gradient + (z->stage <= 1 ? z->rank * u->slice : 0);
+}
+static inline float *own_master(const struct zero *z, const struct zero_unit *u) {
+    return u->master + (z->rank * u->slice - held_first(z, u));
+}
+static inline void *own_weights(const struct zero *z, const struct zero_unit *u) {
+    return (char *)u->weights + (z->stage <= 2 ? (size_t)(z->rank * u->slice) * dtype_bytes(u->dtype) : 0);
+}
+
+/* Collectives over the shard group, counted. What was computed before is waited for. */
+void zero_all_gather(struct zero *z, void *data, int64_t slice, enum dtype dtype);
+
+/* Until the gradient of a unit is reduced. */
+void zero_wait_gradient(struct zero *z, int unit);
+#endif

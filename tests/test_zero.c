@@ -1,0 +1,388 @@
+/* zero: the four stages over real ranks, on small integers, so that every comparison is exact. The backend here is
+ * plain loops over host memory, with the program's own collectives. ranks: 1 2 3 4 */
+#include "backend.h"
+#include "zero.h"
+#include "test.h"
+
+/* ---- a device ---- */
+
+static struct backend table;
+static struct device dev = {&table};
+
+static void *test_alloc(struct device *d, size_t bytes) {
+    (void)d;
+    return mem_alloc((int64_t)bytes, 1);
+}
+
+static void test_release(struct device *d, void *memory) {
+    (void)d;
+    mem_free(memory);
+}
+
+static void test_copy(struct device *d, void *to, const void *from, size_t bytes, enum stream stream) {
+    (void)d, (void)stream;
+    memcpy(to, from, bytes);
+}
+
+static void test_zero(struct device *d, void *memory, size_t bytes, enum stream stream) {
+    (void)d, (void)stream;
+    memset(memory, 0, bytes);
+}
+
+static void test_cast(struct device *d, struct tensor out, struct tensor in) {
+    (void)d;
+    const float *from = in.data;
+    uint16_t *to = out.data;
+    for (int64_t i = 0; i < in.rows * in.cols; i++) to[i] = bf16_from_float(from[i]);
+}
+
+static void test_square_norm(struct device *d, double *out, const float *in, int64_t n) {
+    (void)d;
+    for (int64_t i = 0; i < n; i++) *out += (double)in[i] * in[i];
+}
+
+static void make_table(void) {
+    table = (struct backend){.alloc = test_alloc,
+                             .release = test_release,
+                             .copy_in = test_copy,
+                             .copy_out = test_copy,
+                             .copy = test_copy,
+                             .zero = test_zero,
+                             .cast = test_cast,
+                             .square_norm = test_square_norm};
+    comm_install_cpu_collectives(&table);
+}
+
+/* ---- a model: five units with parameters of sizes that divide by nothing ---- */
+
+enum { N_UNITS = 6, MAX_PARAMETERS = 32, MOST = 8000 };
+
+static struct parameter item[MAX_PARAMETERS];
+static struct unit unit[N_UNITS];
+static struct parameters model = {.item = item, .unit = unit, .n_units = N_UNITS};
+
+static void make_model(void) {
+    static const int64_t counts[N_UNITS][5] = {{7001}, {3, 1021, 5, 700, 1}, {3, 1021, 5, 700, 1},
+                                               {1, 1}, {3, 1021, 5, 700, 1}, {37, 36}};
+    for (int u = 0; u < N_UNITS; u++) {
+        unit[u] = (struct unit){.first = model.n, .fp32 = u == N_UNITS - 1};
+        for (int i = 0; i < 5 && counts[u][i]; i++) {
+            item[model.n++] =
+                (struct parameter){.name = "p", .unit = u, .offset = unit[u].count, .count = counts[u][i]};
+            unit[u].count += counts[u][i];
+        }
+        unit[u].end = model.n;
+    }
+}
+
+static int64_t psi(int first, int end) {
+    int64_t n = 0;
+    for (int u = first; u < end; u++) n += unit[u].count;
+    return n;
+}
+
+/* Element i of unit u at the start, and what rank r adds to its gradient in a micro-batch. */
+static float start_value(int u, int64_t i) {
+    return (float)((i * 5 + u * 3) % 17 - 8);
+}
+
+static float gradient_value(int rank, int step, int micro, int u, int64_t i) {
+    return (float)((i + rank * 2 + step * 5 + micro * 7 + u) % 3 - 1);
+}
+
+static int read_start(void *self, const struct parameter *p, int64_t first, int64_t count, float *out) {
+    int64_t *read = self;
+    *read += count;
+    for (int64_t i = 0; i < count; i++) out[i] = start_value(p->unit, p->offset + first + i);
+    return 0;
+}
+
+static int read_fails(void *self, const struct parameter *p, int64_t first, int64_t count, float *out) {
+    (void)self, (void)count;
+    out[0] = 0;
+    return p->unit == 2 ? fail("unit 2 at %lld cannot be read", (long long)first) : 0;
+}
+
+/* ---- what should be there ---- */
+
+static float expected[N_UNITS][MOST], total[N_UNITS][MOST];
+
+static void check_weights(const struct zero *z, int u, const void *weights) {
+    for (int64_t i = 0; i < unit[u].count; i++) {
+        float w = zero_dtype(z, u) == DTYPE_F32 ? ((const float *)weights)[i]
+                                                : bf16_to_float(((const uint16_t *)weights)[i]);
+        if (w != expected[u][i])
+            TEST_END(TEST_FAILED, "rank %d, unit %d, element %lld: %g, expected %g", base_rank, u, (long long)i, w,
+                     expected[u][i]);
+    }
+}
+
+static void compute(struct zero *z, int rank, int step, int micro, int n_micro, bool empty) {
+    for (int u = 0; u < N_UNITS; u++) {
+        const void *w = zero_weights(z, u, u + 1 < N_UNITS ? u + 1 : -1);
+        check_weights(z, u, w);
+        table.progress(&dev);
+        zero_release(z, u);
+    }
+    for (int u = N_UNITS - 1; u >= 0; u--) {
+        if (u > 0) check_weights(z, u, zero_weights(z, u, u > 1 ? u - 1 : -1));
+        float *g = empty ? NULL : zero_gradient(z, u);
+        for (int64_t i = 0; g && i < unit[u].count; i++) g[i] += gradient_value(rank, step, micro, u, i);
+        table.progress(&dev);
+        if (u > 0) zero_release(z, u);
+        zero_reduce(z, u, micro == n_micro - 1);
+    }
+}
+
+/* The odd ranks' first micro-batch of every step is empty. */
+static bool is_empty(int rank, int micro) {
+    return rank % 2 == 1 && micro == 0;
+}
+
+static double sum_gradients(int size, int step, int n_micro) {
+    double squares = 0;
+    for (int u = 0; u < N_UNITS; u++)
+        for (int64_t i = 0; i < unit[u].count; i++) {
+            total[u][i] = 0;
+            for (int r = 0; r < size; r++)
+                for (int k = 0; k < n_micro; k++)
+                    if (!is_empty(r, k)) total[u][i] += gradient_value(r, step, k, u, i);
+            squares += (double)total[u][i] * total[u][i];
+        }
+    return squares;
+}
+
+static void check_gradients(struct zero *z) {
+    for (int u = 0; u < N_UNITS; u++) {
+        float *g = mem_alloc(unit[u].count, sizeof *g);
+        zero_copy_gradient(z, u, g);
+        for (int64_t i = 0; i < unit[u].count; i++) ASSERT_NEAR(g[i], total[u][i], 0);
+        mem_free(g);
+    }
+}
+
+static void descend(void *self, const struct zero_slice *s) {
+    int64_t *n = self;
+    *n += s->count;
+    for (int64_t i = 0; i < s->count; i++) {
+        s->master[i] -= s->gradient[i];
+        s->gradient[i] = 0;
+        s->moment1[i] += 1;
+        if (s->weight.dtype == DTYPE_BF16) ((uint16_t *)s->weight.data)[i] = bf16_from_float(s->master[i]);
+    }
+}
+
+struct layout {
+    const char *shard_group;
+    struct zero_options options;
+    int n_micro;
+};
+
+static void check_layout(const struct layout *l) {
+    struct placement place;
+    ASSERT_INT(placement_init(&place, l->shard_group), 0);
+    struct zero *z = zero_init(&dev, &place, &model, &l->options);
+    int size = place.shard.size;
+    struct zero_bytes plan = zero_plan(&model, &l->options, size);
+    ASSERT_INT(zero_bytes_held(z), plan.weights + plan.gradients + plan.optimizer + plan.gathered);
+
+    int64_t n_read = 0, n_updated = 0;
+    struct parameter_source source = {read_start, &n_read};
+    ASSERT_INT(zero_load(z, &source), 0);
+    double read = (double)n_read;
+    comm_sum(&place.shard, &read, 1);
+    ASSERT_INT(read, psi(0, N_UNITS)); /* each element by one rank */
+    zero_publish(z);
+    for (int u = 0; u < N_UNITS; u++)
+        for (int64_t i = 0; i < unit[u].count; i++) expected[u][i] = start_value(u, i);
+
+    for (int step = 0; step < 4; step++) {
+        uint64_t before = zero_bytes_sent(z);
+        for (int k = 0; k < l->n_micro; k++)
+            compute(z, place.data.rank, step, k, l->n_micro, is_empty(place.data.rank, k));
+        double squares = zero_gradient_square_norm(z);
+        uint64_t sent = zero_bytes_sent(z) - before;
+        ASSERT_NEAR(squares, sum_gradients(place.data.size, step, l->n_micro), 0);
+        check_gradients(z);
+        before = zero_bytes_sent(z);
+        if (step == 1) {
+            zero_clear_gradients(z); /* skipped */
+        } else {
+            zero_each_slice(z, descend, &n_updated);
+            for (int u = 0; u < N_UNITS; u++)
+                for (int64_t i = 0; i < unit[u].count; i++) expected[u][i] -= total[u][i];
+        }
+        zero_publish(z);
+        sent += zero_bytes_sent(z) - before;
+        ASSERT_INT(sent, zero_formula_bytes(&model, &l->options, size, l->n_micro));
+    }
+    double updated = (double)n_updated;
+    comm_sum(&place.shard, &updated, 1);
+    ASSERT_INT(updated, 3 * psi(0, N_UNITS) * (l->options.stage == 0 ? size : 1));
+    for (int u = 0; u < N_UNITS; u++) {
+        const float *master = zero_gather_master(z, u);
+        ASSERT((master != NULL) == (place.shard.rank == 0));
+        for (int64_t i = 0; master && i < unit[u].count; i++) ASSERT_NEAR(master[i], expected[u][i], 0);
+    }
+    if (place.replica.size == 1) ASSERT_INT(zero_replica_bytes_sent(z), 0);
+    zero_free(z);
+    placement_free(&place);
+}
+
+static void test_stages_train_alike(void) {
+    for (int stage = 0; stage <= 3; stage++)
+        for (int variant = 0; variant < 4; variant++) {
+            struct layout l = {
+                "all", {stage, variant & 1 ? DTYPE_BF16 : DTYPE_F32, true, variant != 3}, variant & 2 ? 3 : 1};
+            check_layout(&l);
+        }
+}
+
+static void test_shard_groups_are_replicas(void) {
+    int size = comm_world()->size;
+    for (int n = 1; n < size; n++)
+        for (int stage = 0; size % n == 0 && stage <= 3; stage++) {
+            char text[16];
+            snprintf(text, sizeof text, "%d", n);
+            struct layout l = {text, {stage, DTYPE_BF16, true, true}, 2};
+            check_layout(&l);
+        }
+}
+
+/* The table of DESIGN section 2, within what padding can add. */
+static void test_bytes_follow_the_formulas(void) {
+    for (int size = 1; size <= 5; size++)
+        for (int stage = 0; stage <= 3; stage++)
+            for (int m = 1; m <= 3; m += 2)
+                for (int w = 2; w <= 4; w += 2) {
+                    struct zero_options options = {stage, w == 2 ? DTYPE_BF16 : DTYPE_F32, true, true};
+                    double all = (double)psi(0, N_UNITS), blocks = (double)psi(1, N_UNITS - 1), fp32 = (4 - w) * 73.0;
+                    double column[] = {8 * all, (4 + w) * all + fp32, (4 * m + w) * all + fp32,
+                                       m * ((4 + w) * all + fp32 + w * blocks)};
+                    double formula = column[stage] * (size - 1) / size;
+                    double sent = (double)zero_formula_bytes(&model, &options, size, m);
+                    double padding = N_UNITS * ZERO_ALIGN * (size - 1) * (4.0 * m + 8.0 * m) + 8 * (size - 1);
+                    if (sent < formula || sent > formula + padding)
+                        TEST_END(TEST_FAILED, "%d ranks, stage %d, %d micro-batches: %.0f bytes, formula %.0f + %.0f",
+                                 size, stage, m, sent, formula, padding);
+                }
+}
+
+/* Whole or a size-th of the padded sizes, as the table of DESIGN section 2 says. */
+static void test_memory_follows_the_table(void) {
+    enum { SIZE = 3 };
+    int64_t padded = 0, last = ROUND_UP(unit[N_UNITS - 1].count, ZERO_ALIGN * SIZE);
+    for (int u = 0; u < N_UNITS; u++) padded += ROUND_UP(unit[u].count, ZERO_ALIGN * SIZE);
+    size_t weights = (size_t)(2 * (padded - last) + 4 * last), gradients = (size_t)(4 * padded);
+    size_t optimizer = (size_t)(12 * (padded - last) + 8 * last),
+           norm = 64; /* the last unit's weights are its master */
+    for (int stage = 0; stage <= 3; stage++) {
+        struct zero_options options = {stage, DTYPE_BF16, true, true};
+        struct zero_bytes b = zero_plan(&model, &options, SIZE);
+        ASSERT_INT(b.weights, stage == 3 ? weights / SIZE : weights);
+        ASSERT_INT(b.gradients, stage >= 2 ? gradients / SIZE : gradients);
+        ASSERT_INT(b.optimizer, (stage >= 1 ? optimizer / SIZE : optimizer) + norm);
+        options.train = false;
+        b = zero_plan(&model, &options, SIZE);
+        ASSERT_INT(b.gradients + b.optimizer, 0);
+        options.train = true;
+        b = zero_plan(&model, &options, 1); /* alone: every stage holds everything, once */
+        ASSERT_INT(b.gathered, 0);
+    }
+}
+
+static float owners[N_UNITS][MOST];
+
+static void count_owner(void *self, const struct zero_slice *s) {
+    (void)self;
+    for (int64_t i = 0; i < s->count; i++) {
+        int64_t at = s->parameter->offset + s->first + i;
+        owners[s->parameter->unit][at] += 1;
+        ASSERT_NEAR(s->master[i], start_value(s->parameter->unit, at), 0);
+    }
+}
+
+static void test_each_element_has_one_owner(void) {
+    struct placement place;
+    ASSERT_INT(placement_init(&place, "all"), 0);
+    for (int stage = 0; stage <= 3; stage++) {
+        struct zero_options options = {stage, DTYPE_BF16, true, true};
+        struct zero *z = zero_init(&dev, &place, &model, &options);
+        int64_t n_read = 0;
+        struct parameter_source source = {read_start, &n_read};
+        ASSERT_INT(zero_load(z, &source), 0);
+        zero_publish(z);
+        memset(owners, 0, sizeof owners);
+        zero_each_owned(z, count_owner, NULL);
+        for (int u = 0; u < N_UNITS; u++)
+            for (int64_t i = 0; i < unit[u].count; i++) {
+                double n = owners[u][i];
+                if (i % 97 && unit[u].count - i > 3) continue; /* a sample, and the end */
+                comm_sum(&place.shard, &n, 1);
+                ASSERT_INT(n, 1);
+            }
+        zero_free(z);
+    }
+    placement_free(&place);
+}
+
+/* Evaluation and scoring: weights only, without masters. */
+static void test_without_training(void) {
+    struct placement place;
+    ASSERT_INT(placement_init(&place, "all"), 0);
+    for (int u = 0; u < N_UNITS; u++)
+        for (int64_t i = 0; i < unit[u].count; i++) expected[u][i] = start_value(u, i);
+    for (int stage = 0; stage <= 3; stage++)
+        for (int bf16 = 0; bf16 < 2; bf16++) {
+            struct zero_options options = {stage, bf16 ? DTYPE_BF16 : DTYPE_F32, false, true};
+            struct zero *z = zero_init(&dev, &place, &model, &options);
+            int64_t n_read = 0;
+            struct parameter_source source = {read_start, &n_read};
+            ASSERT_INT(zero_load(z, &source), 0);
+            zero_publish(z);
+            for (int pass = 0; pass < 3; pass++)
+                for (int u = 0; u < N_UNITS; u++) {
+                    check_weights(z, u, zero_weights(z, u, u + 1 < N_UNITS ? u + 1 : 0));
+                    zero_release(z, u);
+                }
+            for (int u = 0; u < N_UNITS; u++) {
+                const float *whole = zero_gather_master(z, u);
+                for (int64_t i = 0; whole && i < unit[u].count; i++) ASSERT_NEAR(whole[i], expected[u][i], 0);
+            }
+            zero_free(z);
+        }
+    placement_free(&place);
+}
+
+static void test_failed_load_is_told(void) {
+    struct placement place;
+    ASSERT_INT(placement_init(&place, "all"), 0);
+    struct zero_options options = {1, DTYPE_F32, true, true};
+    struct zero *z = zero_init(&dev, &place, &model, &options);
+    struct parameter_source source = {read_fails, NULL};
+    ASSERT_INT(comm_agree(&place.data, zero_load(z, &source)), -1);
+    ASSERT_CONTAINS(error_text(), "unit 2 at ");
+    zero_free(z);
+    placement_free(&place);
+    error_clear();
+}
+
+int main(int argc, char **argv) {
+    static const struct test tests[] = {
+        {"stages_train_alike", test_stages_train_alike},
+        {"shard_groups_are_replicas", test_shard_groups_are_replicas},
+        {"bytes_follow_the_formulas", test_bytes_follow_the_formulas},
+        {"memory_follows_the_table", test_memory_follows_the_table},
+        {"each_element_has_one_owner", test_each_element_has_one_owner},
+        {"without_training", test_without_training},
+        {"failed_load_is_told", test_failed_load_is_told},
+    };
+    comm_start(&argc, &argv);
+    make_table();
+    make_model();
+    int code = test_main(tests, N_TESTS(tests), argc, argv);
+    size_t balance = mem_balance();
+    comm_stop();
+    if (balance > 1024) die("%zu bytes are still held", balance);
+    return code;
+}
