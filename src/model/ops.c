@@ -216,7 +216,7 @@ void op_attention_backward(struct device *dev, struct heads dq, struct heads dk,
     check_heads(op, "dout", &dout, &a->q);
     check_heads(op, "dk", &dk, &a->k);
     check_heads(op, "dv", &dv, &a->k);
-    if (a->k.rows > 0) dev->backend->attention_backward(dev, dq, dk, dv, dout, a);
+    if (a->q.rows > 0 || a->k.rows > 0) dev->backend->attention_backward(dev, dq, dk, dv, dout, a);
 }
 
 void op_embed_forward(struct device *dev, struct tensor out, struct tensor weight, const int32_t *token) {

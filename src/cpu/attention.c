@@ -1,0 +1,689 @@
+/* Attention over a forest on the CPU, forward and backward, by blocks, so that no n x n matrix is ever held.
+ *
+ *   forward:   S = scale q k^T where the query sees the key;  P = exp(S - lse);  out = P v
+ *   backward:  D = rowsum(dout out);  dv = P^T dout;  dS = P (dout v^T - D);  dq = scale dS k;  dk = scale dS^T q
+ *
+ *   (1) The keys are cut into trees: runs of keys that no query from a later tree's first index on can see. A query
+ *       belongs to the last tree that starts at or before it. Chunks of CHUNK keys and blocks of queries are counted
+ *       from the tree's start, so no work crosses trees, and a tree's results do not depend on its company.
+ *   (2) The query heads of one kv head go together: row r of a block is query r / group, head r % group of it. A tile
+ *       of rows goes through the panels of keys that it sees at all, and masks only those that it does not see whole.
+ *   (3) Every element of an output is summed in one fixed order: over keys ascending, or over queries ascending
+ *       (attention_tile.h (3)). How the work is cut into tasks, which follows the number of threads, changes no bit.
+ *   (4) A task is a kv head and a part of a tree. Forward: a span of queries against all keys they see, softmax
+ * online (Milakov and Gimelshein, 2018; Dao et al., 2022). Backward: a whole tree, dq, dk and dv in one pass of five
+ *       products, each packed key and row used for all; or, for trees of more than KEY_BLOCK keys and for more
+ * threads than trees can use, key blocks (dk, dv: four products) and query spans (dq: three products). */
+#include <math.h>
+#include <omp.h>
+
+#include "attention_tile.h"
+#include "cpu.h"
+
+enum {
+    SPAN_ROWS = 512, /* rows that share packed keys in the forward pass, and whose dq is held in the backward */
+    BLOCK_ROWS = 64, /* rows that dk and dv of a chunk are summed over at once */
+    KEY_BLOCK = 16 * CHUNK, /* keys packed at once in the backward pass */
+    KEY_PIECE = 4 * CHUNK,  /* keys of a task that makes dk and dv only */
+    N_COST_CLASSES = 64
+};
+#define LOG2_E 1.44269504088896340736f
+
+/* Part of a tree: keys [key_first, key_end) (rows of k) for queries [query_first, query_end) (rows of q). */
+struct task {
+    int32_t key_first, key_end, query_first, query_end;
+    bool want_dq, want_dkv;
+};
+
+/* At most CHUNK keys, packed. */
+struct chunk {
+    int32_t index; /* forest index of the first key */
+    int n, n_panels;
+    int32_t reach[CHUNK];           /* 0 beyond the last key: nobody sees those */
+    int32_t tile_most[CHUNK_TILES]; /* the largest reach of a tile of keys */
+    int32_t panel_least[CHUNK_PANELS], panel_most[CHUNK_PANELS];
+    uint32_t *k_panels, *v_panels, *k_rows, *v_rows;
+    float *dk, *dv; /* (CHUNK, width) */
+};
+
+/* Rows of queries, packed. */
+struct rows {
+    int n, n_tiles;
+    int32_t *at;                           /* forest index; the last one's in what fills up the last tile */
+    uint32_t *q, *dout, *q_sum, *dout_sum; /* q_sum, dout_sum: as right operands; without pairs the same as q, dout */
+    float *most, *sum, *out;               /* forward: running maximum (times log2 e) and sum, (n, width) */
+    float *lse, *delta, *dq;               /* backward: lse times log2 e; D; (n, width) */
+};
+
+/* What a thread works in. */
+struct scratch {
+    struct chunk *chunk; /* KEY_BLOCK / CHUNK of them; forward: 1 */
+    struct rows rows;
+    float *scores, *dscores;      /* (BLOCK_ROWS, CHUNK): P and dS without pairs, one tile of them with */
+    uint32_t *p_words, *ds_words; /* pairs: P and dS (BLOCK_ROWS / 2, CHUNK), two rows in a word */
+    uint32_t *ds_rows;            /* pairs: dS of a tile (TILE_ROWS, CHUNK / 2), two keys in a word */
+};
+
+struct worker {
+    const struct attention *a;
+    const struct heads *dq, *dk, *dv, *dout; /* backward only */
+    struct layout layout;
+    int group, kv_head;
+    struct scratch s;
+};
+
+/* ---- memory ---- */
+
+struct sizes {
+    struct layout layout;
+    int group;
+    int64_t keys; /* packed at once */
+    bool backward;
+};
+
+static int block_queries(int group) {
+    return MAX(BLOCK_ROWS / group, 1);
+}
+
+static int span_queries(int group) {
+    return block_queries(group) * MAX(SPAN_ROWS / BLOCK_ROWS, 1);
+}
+
+static int whole_tiles(int64_t rows) {
+    return (int)ROUND_UP(rows, TILE_ROWS);
+}
+
+static void *carve(char *memory, size_t *used, int64_t n, size_t size) {
+    void *p = memory ? memory + *used : NULL;
+    *used += ROUND_UP((size_t)n * size, 64);
+    return p;
+}
+
+static void carve_chunks(struct scratch *s, const struct sizes *z, char *memory, size_t *used) {
+    int n = (int)(ROUND_UP(z->keys, CHUNK) / CHUNK);
+    int64_t panels = (int64_t)CHUNK * z->layout.depth, rows = (int64_t)CHUNK * z->layout.width;
+    int64_t rows_words = z->layout.pairs ? rows / 2 : rows;
+    s->chunk = carve(memory, used, n, sizeof *s->chunk);
+    for (int i = 0; i < n; i++) {
+        struct chunk c = {.k_panels = carve(memory, used, panels, 4)};
+        if (z->backward) {
+            c.v_panels = carve(memory, used, panels, 4);
+            c.k_rows = carve(memory, used, rows_words, 4);
+            c.dk = carve(memory, used, rows, 4);
+            c.dv = carve(memory, used, rows, 4);
+        } else {
+            c.v_rows = carve(memory, used, rows_words, 4);
+        }
+        if (memory) s->chunk[i] = c;
+    }
+}
+
+static void carve_rows(struct rows *r, const struct sizes *z, char *memory, size_t *used) {
+    const struct layout *l = &z->layout;
+    int64_t span = whole_tiles((int64_t)span_queries(z->group) * z->group);
+    int64_t block = whole_tiles((int64_t)block_queries(z->group) * z->group);
+    int64_t n = z->backward ? block : span;
+    r->at = carve(memory, used, n, sizeof *r->at);
+    r->q = carve(memory, used, n * l->row_words, 4);
+    if (!z->backward) {
+        r->most = carve(memory, used, n, 4);
+        r->sum = carve(memory, used, n, 4);
+        r->out = carve(memory, used, n * l->width, 4);
+        return;
+    }
+    r->dout = carve(memory, used, n * l->row_words, 4);
+    r->q_sum = l->pairs ? carve(memory, used, n / 2 * l->width, 4) : r->q;
+    r->dout_sum = l->pairs ? carve(memory, used, n / 2 * l->width, 4) : r->dout;
+    r->lse = carve(memory, used, n, 4);
+    r->delta = carve(memory, used, n, 4);
+    r->dq = carve(memory, used, span + block, (size_t)l->width * 4);
+}
+
+/* Lays a thread's scratch out in memory; its size if memory is NULL. */
+static size_t scratch_lay_out(struct scratch *s, const struct sizes *z, char *memory) {
+    size_t used = 0;
+    int64_t block = z->backward ? whole_tiles((int64_t)block_queries(z->group) * z->group) : TILE_ROWS;
+    bool pairs = z->layout.pairs;
+    carve_chunks(s, z, memory, &used);
+    carve_rows(&s->rows, z, memory, &used);
+    s->scores = carve(memory, &used, (pairs ? TILE_ROWS : block) * CHUNK, 4);
+    s->dscores = carve(memory, &used, (pairs ? TILE_ROWS : block) * CHUNK, 4);
+    s->p_words = carve(memory, &used, pairs ? block / 2 * CHUNK : 0, 4);
+    s->ds_words = carve(memory, &used, pairs ? block / 2 * CHUNK : 0, 4);
+    s->ds_rows = carve(memory, &used, pairs ? TILE_ROWS * CHUNK / 2 : 0, 4);
+    return used;
+}
+
+/* A task list for that many query and key rows: each tree, and what trees are cut into; and a copy in another order.
+ */
+static size_t task_bytes(int64_t queries, int64_t keys, int group) {
+    int64_t n = keys + 2 * (queries / span_queries(group) + 1) + keys / KEY_PIECE + 1;
+    return 2 * ROUND_UP((size_t)n * sizeof(struct task), 64);
+}
+
+static size_t workspace_bytes(const struct sizes *z, int64_t queries, int64_t keys, int threads) {
+    struct scratch s;
+    return task_bytes(queries, keys, z->group) + (size_t)threads * scratch_lay_out(&s, z, NULL);
+}
+
+static struct sizes sizes_make(int head_dim, int group, int64_t keys, bool pairs, bool backward) {
+    return (struct sizes){layout_make(head_dim, pairs), group, backward ? MIN(KEY_BLOCK, keys) : CHUNK, backward};
+}
+
+size_t cpu_attention_bytes(struct device *dev, const struct op_limits *limits) {
+    size_t most = 0;
+    if (limits->n_heads == 0) return 0;
+    for (int kind = 0; kind < 4; kind++) {
+        struct sizes z =
+            sizes_make(limits->head_dim, limits->n_heads / limits->n_kv_heads, limits->tokens, kind & 1, kind >> 1);
+        size_t bytes = workspace_bytes(&z, limits->tokens, limits->tokens, cpu_of(dev)->threads);
+        most = MAX(most, bytes);
+    }
+    return most;
+}
+
+/* ---- tasks ---- */
+
+struct plan {
+    const struct attention *a;
+    int group, threads;
+    struct task *task, *sorted;
+    int n;
+};
+
+static int32_t query_index(const struct attention *a, int64_t row) {
+    return a->query ? a->query[row] : (int32_t)row;
+}
+
+/* Roughly the (query, key) pairs of a task. */
+static int64_t task_cost(const struct attention *a, const struct task *t) {
+    int64_t n = t->query_end - t->query_first;
+    if (n == 0) return t->key_end - t->key_first;
+    int64_t middle = query_index(a, t->query_first + n / 2) - a->key_offset;
+    return n * (MIN(MAX(middle, t->key_first), t->key_end) - t->key_first + CHUNK / 2);
+}
+
+/* The next tree from the key and query that t ends with; false at the end of both. */
+static bool next_tree(const struct attention *a, struct task *t) {
+    int64_t keys = a->k.rows, queries = a->q.rows;
+    if (t->key_end >= keys && t->query_end >= queries) return false;
+    *t = (struct task){t->key_end, t->key_end, t->query_end, t->query_end, true, true};
+    int64_t most = 0;
+    while (t->key_end < keys && (t->key_end == t->key_first || most > a->key_offset + t->key_end)) {
+        most = MAX(most, a->reach[t->key_end]);
+        t->key_end++;
+    }
+    int64_t next = t->key_end < keys ? a->key_offset + t->key_end : INT64_MAX;
+    while (t->query_end < queries && query_index(a, t->query_end) < next) t->query_end++;
+    return true;
+}
+
+/* Spans of the tree's queries, each with the keys up to its last query. */
+static void add_spans(struct plan *p, struct task tree) {
+    int step = span_queries(p->group);
+    for (int64_t q = tree.query_first; q < tree.query_end; q += step) {
+        struct task t = tree;
+        t.query_first = (int32_t)q;
+        t.query_end = (int32_t)MIN(q + step, tree.query_end);
+        int64_t causal = query_index(p->a, t.query_end - 1) - p->a->key_offset + 1;
+        t.key_end = (int32_t)MAX(MIN(causal, tree.key_end), t.key_first);
+        t.want_dkv = false;
+        p->task[p->n++] = t;
+    }
+}
+
+/* Pieces of the tree's keys, each with the query blocks from the first that can see it. */
+static void add_pieces(struct plan *p, struct task tree) {
+    int step = block_queries(p->group);
+    int64_t q = tree.query_first;
+    for (int64_t k = tree.key_first; k < tree.key_end; k += KEY_PIECE) {
+        struct task t = tree;
+        t.key_first = (int32_t)k;
+        t.key_end = (int32_t)MIN(k + KEY_PIECE, tree.key_end);
+        while (q + step < tree.query_end && query_index(p->a, q + step - 1) < p->a->key_offset + k) q += step;
+        t.query_first = (int32_t)q;
+        t.want_dq = false;
+        p->task[p->n++] = t;
+    }
+}
+
+/* Largest first, by powers of two, so that the last ones to run are short. */
+static void sort_tasks(struct plan *p) {
+    int start[N_COST_CLASSES + 1] = {0};
+    for (int i = 0; i < p->n; i++) start[__builtin_clzll((uint64_t)task_cost(p->a, &p->task[i]) | 1) + 1]++;
+    for (int i = 0; i < N_COST_CLASSES; i++) start[i + 1] += start[i];
+    for (int i = 0; i < p->n; i++)
+        p->sorted[start[__builtin_clzll((uint64_t)task_cost(p->a, &p->task[i]) | 1)]++] = p->task[i];
+}
+
+static void plan_forward(struct plan *p) {
+    struct task tree = {0};
+    while (next_tree(p->a, &tree)) add_spans(p, tree);
+    sort_tasks(p);
+}
+
+/* One pass for each tree, unless it is too long to pack, or takes more than a thread's share: then the two passes, at
+ * 7/5 of the work, are done sooner. */
+static void plan_backward(struct plan *p) {
+    int64_t all = 0;
+    struct task tree = {0};
+    while (next_tree(p->a, &tree)) all += task_cost(p->a, &tree);
+    int64_t share = all * p->a->k.n_heads / p->threads;
+    tree = (struct task){0};
+    while (next_tree(p->a, &tree)) {
+        if (tree.key_end - tree.key_first <= KEY_BLOCK && (p->threads == 1 || task_cost(p->a, &tree) <= share)) {
+            p->task[p->n++] = tree;
+            continue;
+        }
+        add_pieces(p, tree);
+        add_spans(p, tree);
+    }
+    sort_tasks(p);
+}
+
+/* ---- packed operands ---- */
+
+/* The reach of a chunk's keys. False if no query from `query` on sees any. */
+static bool load_reach(const struct worker *w, struct chunk *c, int64_t first, int n, int32_t query) {
+    int32_t most = 0;
+    for (int i = 0; i < n; i++) most = MAX(most, w->a->reach[first + i]);
+    if (most <= query) return false;
+    c->index = (int32_t)(w->a->key_offset + first);
+    c->n = n;
+    c->n_panels = (n + LANES - 1) / LANES;
+    for (int i = 0; i < c->n_panels * LANES; i++) c->reach[i] = i < n ? w->a->reach[first + i] : 0;
+    for (int i = 0; i < c->n_panels * LANES; i++) {
+        int tile = i / TILE_ROWS, panel = i / LANES;
+        int32_t reach = c->reach[i];
+        c->tile_most[tile] = i % TILE_ROWS ? MAX(c->tile_most[tile], reach) : reach;
+        c->panel_most[panel] = i % LANES ? MAX(c->panel_most[panel], reach) : reach;
+        c->panel_least[panel] = i % LANES ? MIN(c->panel_least[panel], reach) : reach;
+    }
+    return true;
+}
+
+/* Indices of the queries [first, end); what fills up the last tile has the last one's. */
+static void load_indices(struct worker *w, int64_t first, int64_t end) {
+    struct rows *r = &w->s.rows;
+    r->n = (int)(end - first) * w->group;
+    r->n_tiles = whole_tiles(r->n) / TILE_ROWS;
+    for (int i = 0; i < r->n_tiles * TILE_ROWS; i++)
+        r->at[i] = query_index(w->a, first + MIN(i, r->n - 1) / w->group);
+}
+
+/* Which panels of the chunk the tile sees, rows being in ascending order. */
+static void list_panels(struct panel_list *list, const struct rows *r, int tile, const struct chunk *c) {
+    int32_t first = r->at[tile * TILE_ROWS], last = r->at[tile * TILE_ROWS + TILE_ROWS - 1];
+    list->n = 0;
+    for (int p = 0; p < c->n_panels; p++) {
+        int32_t key = c->index + p * LANES;
+        if (key > last) break;
+        if (c->panel_most[p] <= first) continue;
+        list->panel[list->n] = p;
+        list->whole[list->n++] = key + LANES - 1 <= first && c->panel_least[p] > last;
+    }
+}
+
+static ivec lane_numbers(void) {
+    ivec lane;
+    for (int i = 0; i < LANES; i++) lane[i] = i;
+    return lane;
+}
+
+/* x where the query sees the panel's keys, minus infinity elsewhere. */
+VEC_INLINE vec mask_panel(vec x, const struct chunk *c, int panel, int32_t query) {
+    ivec reach, key = lane_numbers() + (c->index + panel * LANES);
+    memcpy(&reach, c->reach + panel * LANES, sizeof reach);
+    return vec_choose((key <= query) & (reach > query), x, vec_all(-INFINITY));
+}
+
+/* ---- forward ---- */
+
+VEC_INLINE float vec_most(vec x) {
+    for (int half = LANES / 2; half > 0; half /= 2) {
+        ivec other;
+        for (int i = 0; i < LANES; i++) other[i] = i ^ half;
+        vec y = __builtin_shuffle(x, other);
+        x = vec_max(x, y);
+    }
+    return x[0];
+}
+
+/* Scores of one row (CHUNK) become exp(scale score - maximum), in place, or as bf16 from the row's start with pairs;
+ * most and sum go on from what they were. Returns what the sums so far are to be multiplied by. */
+VEC_INLINE float softmax_row(float *score, float *most, float *sum, const struct panel_list *list,
+                             const struct chunk *c, int32_t query, float scale, const bool pairs) {
+    vec top = vec_all(-INFINITY), total = {0};
+    for (int i = 0; i < list->n; i++) {
+        float *at = score + list->panel[i] * LANES;
+        vec x = vec_load(at) * scale;
+        if (!list->whole[i]) x = mask_panel(x, c, list->panel[i], query);
+        vec_store(at, x);
+        top = vec_max(x, top);
+    }
+    float highest = vec_most(top), before = *most;
+    highest = highest > before ? highest : before;
+    float base = highest == -INFINITY ? 0 : highest;
+    for (int i = 0; i < list->n; i++) {
+        int at = list->panel[i] * LANES;
+        vec p = vec_exp2(vec_load(score + at) - base);
+        total += p;
+        if (pairs)
+            vec_put(score, DTYPE_BF16, at, LANES, p);
+        else
+            vec_store(score + at, p);
+    }
+    float factor = vec_exp2(vec_all(before - base))[0];
+    *most = highest;
+    *sum = *sum * factor + vec_sum(total);
+    return factor;
+}
+
+static void forward_tile(struct worker *w, int tile, const struct chunk *c) {
+    struct rows *r = &w->s.rows;
+    const struct layout *l = &w->layout;
+    struct panel_list list;
+    list_panels(&list, r, tile, c);
+    if (list.n == 0) return;
+    float *score = w->s.scores, factor[TILE_ROWS], scale = w->a->scale * LOG2_E;
+    int row = tile * TILE_ROWS;
+    tile_scores(score, r->q + (int64_t)row * l->row_words, c->k_panels, &list, l);
+    for (int i = 0; i < TILE_ROWS; i++) {
+        if (l->pairs)
+            factor[i] = softmax_row(score + i * CHUNK, &r->most[row + i], &r->sum[row + i], &list, c, r->at[row + i],
+                                    scale, true);
+        else
+            factor[i] = softmax_row(score + i * CHUNK, &r->most[row + i], &r->sum[row + i], &list, c, r->at[row + i],
+                                    scale, false);
+    }
+    tile_accumulate(r->out + (int64_t)row * l->width, factor, (uint32_t *)score, CHUNK, 1, c->v_rows,
+                    l->pairs ? LANES / 2 : LANES, list.panel, list.n, l);
+}
+
+static void forward_task(struct worker *w, const struct task *t) {
+    const struct attention *a = w->a;
+    const struct layout *l = &w->layout;
+    struct rows *r = &w->s.rows;
+    struct chunk *c = w->s.chunk;
+    load_indices(w, t->query_first, t->query_end);
+    for (int i = 0; i < r->n; i++)
+        pack_row(r->q + (int64_t)i * l->row_words, l,
+                 head_at(&a->q, t->query_first + i / w->group, w->kv_head * w->group + i % w->group), a->q.dtype);
+    for (int i = 0; i < r->n_tiles * TILE_ROWS; i++) r->most[i] = -INFINITY;
+    memset(r->sum, 0, (size_t)r->n_tiles * TILE_ROWS * sizeof *r->sum);
+    memset(r->q + (int64_t)r->n * l->row_words, 0, (size_t)(r->n_tiles * TILE_ROWS - r->n) * l->row_words * 4);
+    memset(r->out, 0, (size_t)r->n_tiles * TILE_ROWS * l->width * 4);
+    for (int64_t k = t->key_first; k < t->key_end; k += CHUNK) {
+        int n = (int)MIN(CHUNK, t->key_end - k);
+        if (!load_reach(w, c, k, n, r->at[0])) continue;
+        pack_panels(c->k_panels, l, &a->k, k, n, w->kv_head);
+        pack_rows(c->v_rows, l, &a->v, k, n, w->kv_head);
+        for (int tile = 0; tile < r->n_tiles; tile++) forward_tile(w, tile, c);
+    }
+    for (int i = 0; i < r->n; i++) {
+        int64_t query = t->query_first + i / w->group;
+        int head = w->kv_head * w->group + i % w->group;
+        bool blind = r->sum[i] == 0;
+        unpack_row(&a->out, query, head, r->out + (int64_t)i * l->width, blind ? 0 : 1 / r->sum[i]);
+        a->lse[query * a->q.n_heads + head] = blind ? -INFINITY : (r->most[i] + log2f(r->sum[i])) / LOG2_E;
+    }
+}
+
+/* ---- backward ---- */
+
+static float row_dot(const void *x, enum dtype x_dtype, const void *y, enum dtype y_dtype, int n) {
+    vec sum = {0};
+    for (int i = 0; i < n; i += LANES)
+        sum += vec_get(x, x_dtype, i, vec_room(n, i)) * vec_get(y, y_dtype, i, vec_room(n, i));
+    return vec_sum(sum);
+}
+
+/* Packs queries [first, end): a block. */
+static void load_block(struct worker *w, int64_t first, int64_t end) {
+    const struct attention *a = w->a;
+    const struct layout *l = &w->layout;
+    struct rows *r = &w->s.rows;
+    load_indices(w, first, end);
+    int room = r->n_tiles * TILE_ROWS;
+    const void *q_before = NULL, *dout_before = NULL;
+    for (int i = 0; i < r->n; i++) {
+        int64_t query = first + i / w->group;
+        int head = w->kv_head * w->group + i % w->group;
+        const void *q = head_at(&a->q, query, head), *dout = head_at(w->dout, query, head);
+        pack_row(r->q + (int64_t)i * l->row_words, l, q, a->q.dtype);
+        pack_row(r->dout + (int64_t)i * l->row_words, l, dout, w->dout->dtype);
+        if (l->pairs && (i % 2 || i == r->n - 1)) {
+            bool two = i % 2;
+            pack_row_pair(r->q_sum + (int64_t)(i / 2) * l->width, l, two ? q_before : q, two ? q : NULL);
+            pack_row_pair(r->dout_sum + (int64_t)(i / 2) * l->width, l, two ? dout_before : dout, two ? dout : NULL);
+        }
+        float lse = a->lse[query * a->q.n_heads + head];
+        r->lse[i] = lse == -INFINITY ? 0 : lse * LOG2_E;
+        r->delta[i] = row_dot(dout, w->dout->dtype, head_at(&a->out, query, head), a->out.dtype, l->head_dim);
+        q_before = q, dout_before = dout;
+    }
+    for (int i = r->n; i < room; i++) {
+        memset(r->q + (int64_t)i * l->row_words, 0, (size_t)l->row_words * 4);
+        memset(r->dout + (int64_t)i * l->row_words, 0, (size_t)l->row_words * 4);
+        r->lse[i] = r->delta[i] = 0;
+    }
+    if (!l->pairs) return;
+    for (int i = (r->n + 1) / 2; i < room / 2; i++) {
+        memset(r->q_sum + (int64_t)i * l->width, 0, (size_t)l->width * 4);
+        memset(r->dout_sum + (int64_t)i * l->width, 0, (size_t)l->width * 4);
+    }
+}
+
+/* P and dS of one panel of a row, from the scores and dout v^T. */
+VEC_INLINE void probabilities(vec *p, vec *ds, const float *score, const float *dscore, const struct worker *w,
+                              int row, const struct chunk *c, int panel, bool whole) {
+    const struct rows *r = &w->s.rows;
+    vec x = vec_load(score + panel * LANES) * (w->a->scale * LOG2_E) - r->lse[row];
+    if (!whole) x = mask_panel(x, c, panel, r->at[row]);
+    *p = vec_exp2(x);
+    *ds = *p * (vec_load(dscore + panel * LANES) - r->delta[row]);
+}
+
+/* A tile's scores and dscores (rows of CHUNK) become P and dS. */
+static void differentiate_tile(const struct worker *w, float *score, float *dscore, int row,
+                               const struct panel_list *list, const struct chunk *c) {
+    for (int i = 0; i < TILE_ROWS; i++, score += CHUNK, dscore += CHUNK)
+        for (int j = 0; j < list->n; j++) {
+            vec p, ds;
+            probabilities(&p, &ds, score, dscore, w, row + i, c, list->panel[j], list->whole[j]);
+            vec_store(score + list->panel[j] * LANES, p);
+            vec_store(dscore + list->panel[j] * LANES, ds);
+        }
+}
+
+VEC_INLINE void store_pair(uint32_t *out, hvec low, hvec high) {
+    uvec words = __builtin_convertvector(low, uvec) | __builtin_convertvector(high, uvec) << 16;
+    memcpy(out, &words, sizeof words);
+}
+
+/* The same as bf16: P and dS of the tile with two rows in a word, to p_words and ds_words, and dS with two keys in a
+ * word, to ds_rows. */
+static void differentiate_tile_pairs(const struct worker *w, const float *score, const float *dscore, int row,
+                                     const struct panel_list *list, const struct chunk *c) {
+    uint32_t *p_words = w->s.p_words + row / 2 * CHUNK, *ds_words = w->s.ds_words + row / 2 * CHUNK;
+    uint16_t *ds_rows = (uint16_t *)w->s.ds_rows;
+    for (int i = 0; i < TILE_ROWS; i += 2) {
+        for (int j = 0; j < list->n; j++) {
+            int panel = list->panel[j], at = panel * LANES;
+            vec p[2], ds[2];
+            hvec p_half[2], ds_half[2];
+            for (int k = 0; k < 2; k++) {
+                int64_t first = (int64_t)(i + k) * CHUNK;
+                probabilities(&p[k], &ds[k], score + first, dscore + first, w, row + i + k, c, panel, list->whole[j]);
+                p_half[k] = vec_to_bf16(p[k]);
+                ds_half[k] = vec_to_bf16(ds[k]);
+                memcpy(ds_rows + first + at, &ds_half[k], sizeof ds_half[k]);
+            }
+            store_pair(p_words + i / 2 * CHUNK + at, p_half[0], p_half[1]);
+            store_pair(ds_words + i / 2 * CHUNK + at, ds_half[0], ds_half[1]);
+        }
+    }
+}
+
+/* P and dS of one tile; dq of its rows, unless NULL, += dS k. */
+static void backward_tile(struct worker *w, int tile, const struct chunk *c, float *dq) {
+    const struct layout *l = &w->layout;
+    const struct rows *r = &w->s.rows;
+    struct panel_list list;
+    list_panels(&list, r, tile, c);
+    if (list.n == 0) return;
+    int row = tile * TILE_ROWS;
+    float *score = w->s.scores + (l->pairs ? 0 : row * CHUNK), *dscore = w->s.dscores + (l->pairs ? 0 : row * CHUNK);
+    tile_scores(score, r->q + (int64_t)row * l->row_words, c->k_panels, &list, l);
+    tile_scores(dscore, r->dout + (int64_t)row * l->row_words, c->v_panels, &list, l);
+    if (l->pairs)
+        differentiate_tile_pairs(w, score, dscore, row, &list, c);
+    else
+        differentiate_tile(w, score, dscore, row, &list, c);
+    if (!dq) return;
+    if (l->pairs)
+        tile_accumulate(dq + (int64_t)row * l->width, NULL, w->s.ds_rows, CHUNK / 2, 1, c->k_rows, LANES / 2,
+                        list.panel, list.n, l);
+    else
+        tile_accumulate(dq + (int64_t)row * l->width, NULL, (uint32_t *)dscore, CHUNK, 1, c->k_rows, LANES,
+                        list.panel, list.n, l);
+}
+
+/* dk and dv of a tile of keys += over the row tiles that see it, which are neighbours: a key is seen by the queries
+ * [its index, its reach). */
+static void backward_key_tile(struct worker *w, int key_tile, const struct chunk *c) {
+    const struct layout *l = &w->layout;
+    const struct rows *r = &w->s.rows;
+    int key = key_tile * TILE_ROWS, first = 0, end = r->n_tiles, none = 0;
+    while (first < end && r->at[first * TILE_ROWS + TILE_ROWS - 1] < c->index + key) first++;
+    while (end > first && r->at[(end - 1) * TILE_ROWS] >= c->tile_most[key_tile]) end--;
+    if (first == end) return;
+    int words = l->pairs ? TILE_ROWS / 2 : TILE_ROWS; /* of a tile of rows */
+    const uint32_t *p = l->pairs ? w->s.p_words : (uint32_t *)w->s.scores;
+    const uint32_t *ds = l->pairs ? w->s.ds_words : (uint32_t *)w->s.dscores;
+    int64_t from = (int64_t)first * words;
+    int depth = (end - first) * words;
+    tile_accumulate(c->dv + (int64_t)key * l->width, NULL, p + from * CHUNK + key, 1, CHUNK,
+                    r->dout_sum + from * l->width, depth, &none, 1, l);
+    tile_accumulate(c->dk + (int64_t)key * l->width, NULL, ds + from * CHUNK + key, 1, CHUNK,
+                    r->q_sum + from * l->width, depth, &none, 1, l);
+}
+
+/* One block of rows against one chunk of keys. */
+static void backward_block(struct worker *w, const struct chunk *c, float *dq, bool want_dkv) {
+    const struct rows *r = &w->s.rows;
+    if (c->n == 0 || c->index > r->at[r->n - 1]) return;
+    for (int tile = 0; tile < r->n_tiles; tile++) backward_tile(w, tile, c, dq);
+    if (!want_dkv) return;
+    for (int tile = 0; tile * TILE_ROWS < c->n; tile++) backward_key_tile(w, tile, c);
+}
+
+/* Packs keys [first, end). Returns the number of chunks; those that no query from `query` on sees are left empty. */
+static int load_keys(struct worker *w, int64_t first, int64_t end, int32_t query) {
+    const struct attention *a = w->a;
+    const struct layout *l = &w->layout;
+    int n_chunks = 0;
+    for (int64_t k = first; k < end; k += CHUNK) {
+        struct chunk *c = &w->s.chunk[n_chunks++];
+        int n = (int)MIN(CHUNK, end - k);
+        memset(c->dk, 0, (size_t)CHUNK * l->width * 4);
+        memset(c->dv, 0, (size_t)CHUNK * l->width * 4);
+        c->n = 0;
+        if (!load_reach(w, c, k, n, query)) continue;
+        pack_panels(c->k_panels, l, &a->k, k, n, w->kv_head);
+        pack_panels(c->v_panels, l, &a->v, k, n, w->kv_head);
+        pack_rows(c->k_rows, l, &a->k, k, n, w->kv_head);
+    }
+    return n_chunks;
+}
+
+static void store_dq(const struct worker *w, int64_t first, int64_t end) {
+    for (int64_t q = first, row = 0; q < end; q++)
+        for (int h = 0; h < w->group; h++, row++)
+            unpack_row(w->dq, q, w->kv_head * w->group + h, w->s.rows.dq + row * w->layout.width, w->a->scale);
+}
+
+static void store_dkv(const struct worker *w, int64_t first, int64_t end) {
+    for (int64_t k = first; k < end; k++) {
+        const struct chunk *c = &w->s.chunk[(k - first) / CHUNK];
+        int64_t at = (k - first) % CHUNK * w->layout.width;
+        unpack_row(w->dk, k, w->kv_head, c->dk + at, w->a->scale);
+        unpack_row(w->dv, k, w->kv_head, c->dv + at, 1);
+    }
+}
+
+/* Queries [first, end), a span, against the keys [key_first, key_end), which are packed here unless n_chunks says
+ * they are already. */
+static void backward_span(struct worker *w, const struct task *t, int64_t first, int64_t end, int n_chunks) {
+    int step = block_queries(w->group);
+    float *dq = w->s.rows.dq;
+    memset(dq, 0, (size_t)(whole_tiles((end - first) * w->group)) * w->layout.width * 4);
+    for (int64_t k = t->key_first; k < t->key_end; k += KEY_BLOCK) {
+        if (!t->want_dkv) n_chunks = load_keys(w, k, MIN(k + KEY_BLOCK, t->key_end), query_index(w->a, first));
+        for (int64_t q = first; q < end; q += step) {
+            load_block(w, q, MIN(q + step, end));
+            for (int i = 0; i < n_chunks; i++)
+                backward_block(w, &w->s.chunk[i], t->want_dq ? dq + (q - first) * w->group * w->layout.width : NULL,
+                               t->want_dkv);
+        }
+    }
+    if (t->want_dq) store_dq(w, first, end);
+}
+
+static void backward_task(struct worker *w, const struct task *t) {
+    int n_chunks = 0, step = span_queries(w->group);
+    bool any = t->query_first < t->query_end;
+    if (t->want_dkv)
+        n_chunks = load_keys(w, t->key_first, t->key_end, any ? query_index(w->a, t->query_first) : INT32_MAX);
+    for (int64_t q = t->query_first; q < t->query_end; q += step)
+        backward_span(w, t, q, MIN(q + step, t->query_end), n_chunks);
+    if (t->want_dkv) store_dkv(w, t->key_first, t->key_end);
+}
+
+/* ---- the ops ---- */
+
+/* Runs every task for every kv head, on as many threads as there are tasks for. */
+static void run(struct device *dev, struct worker common, bool backward) {
+    const struct attention *a = common.a;
+    struct plan p = {.a = a, .group = common.group, .threads = cpu_of(dev)->threads};
+    struct sizes z = sizes_make(a->q.head_dim, common.group, a->k.rows, common.layout.pairs, backward);
+    struct scratch none;
+    size_t list_bytes = task_bytes(a->q.rows, a->k.rows, common.group), bytes = scratch_lay_out(&none, &z, NULL);
+    char *memory = cpu_workspace(dev, workspace_bytes(&z, a->q.rows, a->k.rows, p.threads));
+    p.task = (struct task *)memory;
+    p.sorted = (struct task *)(memory + list_bytes / 2);
+    if (backward)
+        plan_backward(&p);
+    else
+        plan_forward(&p);
+    int64_t n = (int64_t)p.n * a->k.n_heads;
+#pragma omp parallel num_threads(n < p.threads ? MAX((int)n, 1) : p.threads)
+    {
+        struct worker w = common;
+        scratch_lay_out(&w.s, &z, memory + list_bytes + (size_t)omp_get_thread_num() * bytes);
+#pragma omp for schedule(dynamic, 1)
+        for (int64_t i = 0; i < n; i++) {
+            w.kv_head = (int)(i % a->k.n_heads);
+            if (backward)
+                backward_task(&w, &p.sorted[i / a->k.n_heads]);
+            else
+                forward_task(&w, &p.sorted[i / a->k.n_heads]);
+        }
+    }
+}
+
+void cpu_attention_forward(struct device *dev, const struct attention *a) {
+    bool pairs = a->q.dtype == DTYPE_BF16 && a->k.dtype == DTYPE_BF16 && a->v.dtype == DTYPE_BF16;
+    run(dev,
+        (struct worker){.a = a, .layout = layout_make(a->q.head_dim, pairs), .group = a->q.n_heads / a->k.n_heads},
+        false);
+}
+
+void cpu_attention_backward(struct device *dev, struct heads dq, struct heads dk, struct heads dv, struct heads dout,
+                            const struct attention *a) {
+    bool pairs = a->q.dtype == DTYPE_BF16 && a->k.dtype == DTYPE_BF16 && a->v.dtype == DTYPE_BF16;
+    struct worker w = {.a = a, .dq = &dq, .dk = &dk, .dv = &dv, .dout = &dout};
+    w.layout = layout_make(a->q.head_dim, pairs && dout.dtype == DTYPE_BF16);
+    w.group = a->q.n_heads / a->k.n_heads;
+    run(dev, w, true);
+}

@@ -1,0 +1,354 @@
+/* attention over a forest: the CPU against the double reference, and what must not change a bit. */
+#include "backend.h"
+#include "forest.h"
+#include "ops.h"
+#include "random.h"
+#include "reference_attention.h"
+#include "test.h"
+
+enum { SEED = 11 };
+
+/* One problem: numbers as doubles for the reference, and views for the op. The heads lie in one fused buffer (q | k |
+ * v of a row, or with `interleaved` q k v of each head), rows beyond the real ones and gaps filled with NaN. */
+struct problem {
+    int64_t n, n_queries; /* keys; query rows */
+    int H, K, d;
+    enum dtype dtype;
+    bool interleaved;
+    int32_t *reach, *query; /* query may be NULL */
+    int64_t key_offset;
+    double *q, *k, *v, *dout;
+    void *data[2]; /* fused q, k, v; and their gradients */
+    void *out, *dout_data;
+    float *lse;
+    struct heads dq, dk, dv, dout_view;
+    struct attention a;
+};
+
+struct results {
+    double *out, *lse, *dq, *dk, *dv;
+};
+
+/* ---- forests ---- */
+
+enum forest_kind { DEEP, SINGLE, PAIRS, TINY, WIDE, N_FORESTS };
+
+/* Adds a tree that is a stem with branches. Returns the next free index. */
+static int32_t add_star(int32_t *reach, int32_t at, int stem, int n_branches, int branch) {
+    int32_t end = at + stem + n_branches * branch;
+    for (int i = 0; i < stem; i++) reach[at + i] = end;
+    for (int b = 0; b < n_branches; b++)
+        for (int i = 0; i < branch; i++) reach[at + stem + b * branch + i] = at + stem + (b + 1) * branch;
+    return end;
+}
+
+/* A random trie in preorder: each token hangs on one of the former token's ancestors, mostly on itself. */
+static void deep_forest(int32_t *reach, int64_t n, uint64_t salt) {
+    int32_t *stack = mem_alloc(n + 1, sizeof *stack);
+    int depth = 0;
+    for (int32_t i = 0; i <= n; i++) {
+        int keep = depth;
+        double u = random_uniform(SEED, random_purpose("forest"), salt + (uint64_t)i);
+        if (u < 0.12) keep = (int)(u / 0.12 * depth);
+        if (i == n) keep = 0;
+        while (depth > keep) reach[stack[--depth]] = i;
+        stack[depth++] = i;
+    }
+    mem_free(stack);
+}
+
+static void make_reach(int32_t *reach, int64_t n, enum forest_kind kind) {
+    int32_t at = 0;
+    switch (kind) {
+    case DEEP:
+        deep_forest(reach, n, 5);
+        return;
+    case SINGLE:
+        add_star(reach, 0, (int)n, 0, 0);
+        return;
+    case PAIRS:
+        while (at + 70 <= n) at = add_star(reach, at, 30, 2, 20);
+        break;
+    case TINY:
+        while (at + 3 <= n) at = add_star(reach, at, 1, 1, 2);
+        break;
+    case WIDE:
+        while (at + 130 <= n) at = add_star(reach, at, 10, 8, 15);
+        break;
+    case N_FORESTS:
+        break;
+    }
+    add_star(reach, at, (int)(n - at), 0, 0);
+}
+
+/* ---- problems ---- */
+
+static double read_number(const struct heads *h, int64_t row, int head, int e) {
+    int64_t at = row * h->row_stride + head * h->head_stride + e;
+    return h->dtype == DTYPE_F32 ? ((float *)h->data)[at] : bf16_to_float(((uint16_t *)h->data)[at]);
+}
+
+static void write_number(const struct heads *h, int64_t row, int head, int e, double x) {
+    int64_t at = row * h->row_stride + head * h->head_stride + e;
+    if (h->dtype == DTYPE_F32)
+        ((float *)h->data)[at] = (float)x;
+    else
+        ((uint16_t *)h->data)[at] = bf16_from_float((float)x);
+}
+
+static void *nan_buffer(int64_t n, enum dtype dtype) {
+    void *p = mem_alloc(n, dtype_bytes(dtype));
+    memset(p, 0xff, (size_t)n * dtype_bytes(dtype));
+    return p;
+}
+
+/* Random numbers into h; what was stored to `to`, unless NULL. */
+static double *fill(const struct heads *h, const char *purpose, double size) {
+    double *to = mem_alloc(h->rows * h->n_heads * h->head_dim, sizeof *to);
+    uint64_t i = 0;
+    for (int64_t r = 0; r < h->rows; r++)
+        for (int n = 0; n < h->n_heads; n++)
+            for (int e = 0; e < h->head_dim; e++, i++) {
+                write_number(h, r, n, e, size * random_normal(SEED, random_purpose(purpose), i));
+                to[i] = read_number(h, r, n, e);
+            }
+    return to;
+}
+
+static struct heads view(void *data, const struct problem *p, int64_t rows, int n_heads, int64_t row_stride,
+                         int64_t first, int64_t head_stride) {
+    char *at = (char *)data + (size_t)first * dtype_bytes(p->dtype);
+    return (struct heads){at, p->dtype, rows, n_heads, p->d, row_stride, head_stride};
+}
+
+/* The three views of a fused buffer; with a query list q has rows of its own and takes a part of the buffer. */
+static void fused(struct heads *q, struct heads *k, struct heads *v, void *data, const struct problem *p) {
+    int64_t d = p->d;
+    if (p->interleaved) { /* NeoX: H == K */
+        int64_t stride = 3 * p->H * d;
+        *q = view(data, p, p->n_queries, p->H, stride, 0, 3 * d);
+        *k = view(data, p, p->n, p->K, stride, d, 3 * d);
+        *v = view(data, p, p->n, p->K, stride, 2 * d, 3 * d);
+    } else {
+        int64_t stride = (p->H + 2 * p->K) * d + 6;
+        *q = view(data, p, p->n_queries, p->H, stride, 0, d);
+        *k = view(data, p, p->n, p->K, stride, p->H * d, d);
+        *v = view(data, p, p->n, p->K, stride, (p->H + p->K) * d, d);
+    }
+}
+
+/* n, n_queries, H, K, d, dtype, interleaved, reach, query and key_offset are set; the rest is made. reach and query
+ * become the problem's. */
+static void problem_make(struct problem *p) {
+    int64_t rows = ROUND_UP(MAX(p->n, p->n_queries), ROW_QUANTUM), stride = (p->H + 2 * p->K) * p->d + 6;
+    for (int i = 0; i < 2; i++) p->data[i] = nan_buffer(rows * stride, p->dtype);
+    p->out = nan_buffer(rows * p->H * p->d, p->dtype);
+    p->dout_data = nan_buffer(rows * p->H * p->d, p->dtype);
+    p->lse = nan_buffer(rows * p->H, DTYPE_F32);
+    struct attention *a = &p->a;
+    fused(&a->q, &a->k, &a->v, p->data[0], p);
+    fused(&p->dq, &p->dk, &p->dv, p->data[1], p);
+    a->out = view(p->out, p, p->n_queries, p->H, p->H * p->d, 0, p->d);
+    p->dout_view = view(p->dout_data, p, p->n_queries, p->H, p->H * p->d, 0, p->d);
+    a->lse = p->lse;
+    a->query = p->query;
+    a->reach = p->reach;
+    a->key_offset = p->key_offset;
+    a->scale = 1.0f / sqrtf((float)p->d);
+    p->q = fill(&a->q, "q", 1.5);
+    p->k = fill(&a->k, "k", 1.5);
+    p->v = fill(&a->v, "v", 1);
+    p->dout = fill(&p->dout_view, "dout", 1);
+}
+
+static void problem_free(struct problem *p) {
+    void *all[] = {p->reach,   p->query,   p->q,   p->k,         p->v,  p->dout,
+                   p->data[0], p->data[1], p->out, p->dout_data, p->lse};
+    for (int i = 0; i < N_TESTS(all); i++) mem_free(all[i]);
+}
+
+static struct results reference(const struct problem *p) {
+    int64_t q = p->n_queries * p->H * p->d, k = p->n * p->K * p->d;
+    struct results r = {mem_alloc(q, 8), mem_alloc(p->n_queries * p->H, 8), mem_alloc(q, 8), mem_alloc(k, 8),
+                        mem_alloc(k, 8)};
+    struct reference_attention a = {p->q, p->k, p->v,     p->n_queries, p->n,          p->H,
+                                    p->K, p->d, p->query, p->reach,     p->key_offset, p->a.scale};
+    reference_attention_forward(r.out, r.lse, &a);
+    reference_attention_backward(r.dq, r.dk, r.dv, p->dout, &a);
+    return r;
+}
+
+static void results_free(struct results *r) {
+    double *all[] = {r->out, r->lse, r->dq, r->dk, r->dv};
+    for (int i = 0; i < N_TESTS(all); i++) mem_free(all[i]);
+}
+
+static struct device *open_device(int threads, int64_t tokens, int H, int K, int d) {
+    struct device *dev = cpu_backend.open(0, threads);
+    struct op_limits limits = {.tokens = tokens,
+                               .rows = tokens,
+                               .width = (H + 2 * K) * d,
+                               .vocabulary = 1,
+                               .n_heads = H,
+                               .n_kv_heads = K,
+                               .head_dim = d};
+    dev->backend->reserve(dev, &limits);
+    return dev;
+}
+
+static void run(struct problem *p, int threads) {
+    struct device *dev = open_device(threads, MAX(p->n, p->n_queries), p->H, p->K, p->d);
+    size_t before = mem_balance(), peak = mem_peak();
+    op_attention_forward(dev, &p->a);
+    op_attention_backward(dev, p->dq, p->dk, p->dv, p->dout_view, &p->a);
+    ASSERT_INT(mem_balance(), before); /* nothing is allocated inside an op */
+    ASSERT_INT(mem_peak(), peak);
+    cpu_backend.close(dev);
+}
+
+/* ---- comparisons ---- */
+
+/* Each number within `most` of the largest reference number, and all of them together within `norm` of their norm;
+ * but no smaller unit than 1: dq and dk of a query with few keys are differences that cancel. */
+static void compare(const char *name, const struct heads *h, const double *expected, double most, double norm) {
+    double largest = 1, square = 0, error_square = 0, error = 0;
+    int64_t i = 0;
+    for (int64_t r = 0; r < h->rows; r++)
+        for (int n = 0; n < h->n_heads; n++)
+            for (int e = 0; e < h->head_dim; e++, i++) {
+                double x = read_number(h, r, n, e), diff = fabs(x - expected[i]);
+                if (!(diff <= 1e30)) TEST_END(TEST_FAILED, "%s: row %lld head %d is %g", name, (long long)r, n, x);
+                largest = fmax(largest, fabs(expected[i]));
+                error = fmax(error, diff);
+                square += expected[i] * expected[i];
+                error_square += diff * diff;
+            }
+    square = fmax(square, (double)i);
+    if (error > most * largest || error_square > norm * norm * square)
+        TEST_END(TEST_FAILED, "%s (%lld, %d, %d): largest error %.3g of %.3g, norm %.3g of %.3g", name,
+                 (long long)h->rows, h->n_heads, h->head_dim, error, largest, sqrt(error_square), sqrt(square));
+}
+
+static void compare_all(struct problem *p, const struct results *r) {
+    bool half = p->dtype == DTYPE_BF16;
+    double most = half ? 1.5e-2 : 1e-5, norm = half ? 6e-3 : 2e-6;
+    compare("out", &p->a.out, r->out, most, norm);
+    compare("dq", &p->dq, r->dq, most, norm);
+    compare("dk", &p->dk, r->dk, most, norm);
+    compare("dv", &p->dv, r->dv, most, norm);
+    for (int64_t i = 0; i < p->n_queries * p->H; i++)
+        if (r->lse[i] == -INFINITY)
+            ASSERT(p->lse[i] == -INFINITY);
+        else
+            ASSERT_NEAR(p->lse[i], r->lse[i], 1e-5 * (1 + fabs(r->lse[i])));
+}
+
+static void check(struct problem *p, int threads) {
+    problem_make(p);
+    struct results r = reference(p);
+    run(p, threads);
+    compare_all(p, &r);
+    results_free(&r);
+    problem_free(p);
+}
+
+static struct problem forest_problem(int64_t n, enum forest_kind kind, int H, int K, int d, enum dtype dtype) {
+    struct problem p = {.n = n, .n_queries = n, .H = H, .K = K, .d = d, .dtype = dtype};
+    p.reach = mem_alloc(MAX(n, 1), sizeof *p.reach);
+    make_reach(p.reach, n, kind);
+    return p;
+}
+
+static const enum dtype both[] = {DTYPE_F32, DTYPE_BF16};
+
+static void test_forests(void) {
+    for (int t = 0; t < 2; t++)
+        for (int kind = 0; kind < N_FORESTS; kind++) {
+            struct problem p = forest_problem(300, (enum forest_kind)kind, 4, 2, 16, both[t]);
+            check(&p, 2);
+        }
+}
+
+static void test_head_dims(void) {
+    static const int dims[] = {6, 8, 10, 16, 20, 64, 72, 80, 128, 256};
+    for (int t = 0; t < 2; t++)
+        for (int i = 0; i < N_TESTS(dims); i++) {
+            struct problem p = forest_problem(150, DEEP, 2, 2, dims[i], both[t]);
+            p.interleaved = i % 2;
+            check(&p, 2);
+        }
+}
+
+static void test_groups_of_heads(void) {
+    static const int heads[][2] = {{1, 1}, {3, 1}, {6, 2}, {12, 4}, {71, 1}};
+    for (int t = 0; t < 2; t++)
+        for (int i = 0; i < N_TESTS(heads); i++) {
+            struct problem p = forest_problem(140, PAIRS, heads[i][0], heads[i][1], 24, both[t]);
+            check(&p, 2);
+        }
+}
+
+/* The last block: few rows ask; keys that nobody sees get zero gradients. */
+static void test_query_lists(void) {
+    for (int t = 0; t < 2; t++)
+        for (int every = 1; every <= 61; every += 20) {
+            struct problem p = forest_problem(333, DEEP, 4, 2, 32, both[t]);
+            p.n_queries = 333 / every;
+            p.query = mem_alloc(p.n_queries, sizeof *p.query);
+            for (int64_t i = 0; i < p.n_queries; i++) p.query[i] = (int32_t)(i * every + every - 1);
+            check(&p, 2);
+        }
+}
+
+/* Part of the keys: some queries come before them and see nothing. */
+static void test_key_offset(void) {
+    for (int t = 0; t < 2; t++)
+        for (int64_t offset = 1; offset < 260; offset += 86) {
+            struct problem p = forest_problem(260, DEEP, 2, 1, 16, both[t]);
+            p.n = (260 - offset) / 2;
+            p.key_offset = offset;
+            p.query = mem_alloc(260, sizeof *p.query);
+            for (int i = 0; i < 260; i++) p.query[i] = i;
+            memmove(p.reach, p.reach + offset, (size_t)p.n * sizeof *p.reach);
+            check(&p, 2);
+        }
+}
+
+/* Beyond KEY_BLOCK keys the backward pass is another one. */
+static void test_long_sequence(void) {
+    for (int t = 0; t < 2; t++) {
+        struct problem p = forest_problem(2100, SINGLE, 1, 1, 8, both[t]);
+        check(&p, 2);
+    }
+}
+
+static void test_sizes_near_blocks(void) {
+    for (int t = 0; t < 2; t++)
+        for (int n = 1; n <= 200; n += n < 20 ? 1 : 13) {
+            struct problem p = forest_problem(n, SINGLE, 2, 1, 8, both[t]);
+            check(&p, 1);
+        }
+}
+
+static void test_no_rows(void) {
+    for (int keys = 0; keys <= 100; keys += 100) {
+        struct problem p = forest_problem(keys, SINGLE, 2, 1, 16, DTYPE_F32);
+        p.n_queries = 0;
+        check(&p, 2);
+    }
+}
+
+static const struct test tests[] = {
+    {"forests", test_forests},
+    {"head_dims", test_head_dims},
+    {"groups_of_heads", test_groups_of_heads},
+    {"query_lists", test_query_lists},
+    {"key_offset", test_key_offset},
+    {"long_sequence", test_long_sequence},
+    {"sizes_near_blocks", test_sizes_near_blocks},
+    {"no_rows", test_no_rows},
+};
+
+int main(int argc, char **argv) {
+    return test_main(tests, N_TESTS(tests), argc, argv);
+}
