@@ -13,6 +13,9 @@ extern "C" {
 int file_read(const char *path, size_t ceiling, struct buffer *out);
 int file_replace(const char *path, const void *data, size_t length);
 
+/* The last part of a replacement, for files that a library has written: fsync, rename, fsync of the directory. */
+int file_publish(const char *temporary, const char *path);
+
 bool file_exists(const char *path);
 bool file_is_directory(const char *path);
 

@@ -9,6 +9,7 @@
 #include "memory.h"
 
 enum { SHARD_FORMAT = 1 };
+#define SHARD_KIND "rankwise token shard" /* the attribute that tells shards from other HDF5 files */
 
 /* --- writing --- */
 struct comparison {
@@ -20,7 +21,8 @@ struct comparison {
 };
 struct shard_writer;
 
-/* Writes "<path>.tmp"; shard_writer_finish makes it whole under its name. vocabulary: the largest token id + 1. */
+/* Nothing stands under `path` before shard_writer_finish, which replaces what was there. vocabulary: the largest token
+ * id + 1. NULL with error_text() when the path cannot be written. */
 struct shard_writer *shard_writer_open(const char *path, int64_t vocabulary);
 /* The number of the sequence; an identical one gets the same number. */
 int64_t shard_writer_sequence(struct shard_writer *w, const int32_t *token, int64_t n);
@@ -39,6 +41,7 @@ struct shard {
     int64_t vocabulary;
     int64_t *first;                        /* (n_sequences + 1) */
     int64_t *chosen, *rejected, *row;      /* (n_comparisons) */
+    uint16_t *source;                      /* (n_comparisons) */
     float *margin, *weight;                /* (n_comparisons) */
     int32_t *forest_tokens;                /* (n_comparisons) */
     int64_t *group_first, *group_member;   /* (n_groups + 1), (n_comparisons) */
@@ -49,8 +52,10 @@ struct shard {
 int shard_open(struct shard *shard, const char *path);
 void shard_close(struct shard *shard);
 int64_t shard_length(const struct shard *shard, int64_t sequence);
-/* out has room for shard_length tokens. */
+/* out has room for shard_length tokens. Messages do not name the file: the caller does. */
 int shard_read(struct shard *shard, int64_t sequence, int32_t *out);
+/* A text attribute of the root ("sources", "dropped", "revision"); mem_free. NULL with error_text(). */
+char *shard_text(struct shard *shard, const char *name);
 /* The carried tokenizer files: visit gets each name and its bytes until it returns non-zero. */
 int shard_each_tokenizer_file(struct shard *shard, int (*visit)(void *self, const char *name, const void *data,
                                                               size_t length), void *self);

@@ -60,6 +60,12 @@ static int sync_parent(const char *path) {
     return status;
 }
 
+int file_publish(const char *temporary, const char *path) {
+    if (file_sync(temporary) != 0) return -1;
+    if (rename(temporary, path) != 0) return fail("%s: rename: %s", path, strerror(errno));
+    return sync_parent(path);
+}
+
 int file_replace(const char *path, const void *data, size_t length) {
     char *temporary = mem_format("%s.tmp", path);
     int status = -1;

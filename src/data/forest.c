@@ -9,10 +9,8 @@
  *
  *   (a) The sort is a three-way radix quicksort (Bentley and Sedgewick, "Fast algorithms for sorting and searching
  *       strings", 1997) that first skips the common prefix of its whole range by comparing blocks: a stem of
- * thousands of tokens with hundreds of branches is read about once per branch. It sorts indices in place.
- *
+ *       thousands of tokens with hundreds of branches is read about once per branch. It sorts indices in place.
  *   (b) path[d] is the row at depth d of the sequence laid out last; leaving a row sets its reach.
- *
  *   (c) order is a least-significant-digit radix sort of the rows by token, stable, hence by (token, row). */
 #include "forest.h"
 
