@@ -1,0 +1,184 @@
+#!/bin/bash
+# The main job by hand: shards, training on several ranks and stages, signals and resume, evaluation, export, scores; and
+# what goes wrong. Every check compares with another run of the program or with what the input says.
+# limit: 900
+set -u
+cd "$(dirname "$0")/../.." || exit 1
+build=$PWD/${BUILD:-build}
+mpirun=${MPIRUN:-mpirun --oversubscribe}
+export OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1 OMP_WAIT_POLICY=passive OMPI_MCA_mpi_yield_when_idle=1
+work=$(mktemp -d)
+trap 'rm -rf "$work"' EXIT
+
+ok() { echo "ok train_$1"; }
+not_ok() { echo "not ok train_$1: $(printf '%s' "$2" | tr '\n' ' ' | tail -c 600)"; }
+# same NAME FOUND EXPECTED: two texts are equal
+same() { if [ "$2" = "$3" ]; then ok "$1"; else not_ok "$1" "found '$2', expected '$3'"; fi; }
+# says NAME CODE TEXT COMMAND...: the command ends with the code and its stderr contains the text
+says() {
+    local name=$1 code=$2 text=$3 found
+    shift 3
+    timeout 120 "$@" > "$work/out" 2> "$work/err"
+    found=$?
+    if [ $found -ne "$code" ]; then
+        not_ok "$name" "exit code $found, expected $code: $(tail -n 5 "$work/err")"
+    elif ! grep -qF -- "$text" "$work/err"; then
+        not_ok "$name" "'$text' not in: $(tail -n 5 "$work/err")"
+    else
+        ok "$name"
+    fi
+}
+
+# --- data: pairs with prompts of several lengths, in which the kind answer wins ---
+make_pairs() { # from to
+    awk -v from="$1" -v to="$2" 'BEGIN {
+        split("bread soup tea rice salt milk corn fish", food, " ")
+        for (i = from; i < to; i++) {
+            what = food[i % 8 + 1]
+            prompt = "\\n\\nHuman: how do I cook " what " for " i " people"
+            for (j = 0; j < i % 7; j++) prompt = prompt " and " food[(i + j) % 8 + 1]
+            prompt = prompt "?\\n\\nAssistant:"
+            printf "{\"chosen\": \"%s Gladly: take %d cups of %s and stir.\", ", prompt, i % 5 + 1, what
+            printf "\"rejected\": \"%s No. Leave me alone with your %s.\"}\n", prompt, what
+        }
+    }'
+}
+make_pairs 0 60 > "$work/train.jsonl"
+make_pairs 60 85 > "$work/eval.jsonl"
+for part in train eval; do
+    "$build/rankwise-data" build --tokenizer tests/golden/tokenizer_small --template text --max-length 256 \
+        --out "$work/$part.h5" "$work/$part.jsonl" > "$work/out" 2>&1 || { not_ok build "$(cat "$work/out")"; exit 1; }
+done
+# model NAME: the tiny Qwen3, with the values that sed -e changes
+model() {
+    mkdir -p "$work/$1"
+    sed -e 's/50304/600/' -e "${2:-}" tests/models/qwen3/config.json > "$work/$1/config.json"
+}
+model model
+model small 's/600/300/'
+model huge 's/"intermediate_size": 128/"intermediate_size": 200000000/'
+cat > "$work/run.cfg" <<EOT
+model: { path = "$work/model"; init = "random"; };
+data: { train = "$work/train.h5"; eval = "$work/eval.h5"; };
+batch: { groups = 8; };
+optim: { lr = 1e-3; epochs = 2.0; };
+EOT
+
+# run NAME RANKS ARGUMENTS...: trains in $work/NAME
+run() {
+    local name=$1 ranks=$2
+    shift 2
+    timeout 300 $mpirun -np "$ranks" "$build/rankwise" train "$work/run.cfg" run.dir="$work/$name" run.threads=1 "$@" \
+        > "$work/$name.log" 2>&1
+}
+# What may not depend on time: the lines of metrics without rates.
+figures() { sed -E 's/, "train\/(pairs_per_second|tokens_per_second|mfu)": [^,}]*//g' "$work/$1/metrics.jsonl"; }
+losses() { grep -o '"train/loss": [^,]*' "$work/$1/metrics.jsonl" | cut -d' ' -f2; }
+# close NAME RUN: its losses are those of the run "one" within 2e-5 relative
+close() {
+    local worst
+    worst=$(paste <(losses one) <(losses "$2") | awk '
+        NF != 2 { worst = 1e9 }
+        { d = ($1 - $2) / $1; if (d < 0) d = -d; if (d > worst) worst = d }
+        END { print NR ? worst : 1e9 }')
+    if awk "BEGIN { exit !($worst <= 2e-5) }"; then ok "$1"
+    else not_ok "$1" "worst relative difference $worst; $(tail -n 3 "$work/$2.log")"; fi
+}
+
+# --- one rank ---
+run one 1 || not_ok one "$(tail -n 5 "$work/one.log")"
+same steps "$(losses one | wc -l)" 16
+same each_step_once "$(figures one | sed 's/,.*//' | sort | uniq -d | wc -l)" 0
+same last_checkpoint "$(ls "$work/one/checkpoints")" step_000016
+run again 1
+same same_bits_twice "$(figures again)" "$(figures one)"
+says finished_run_says_so 0 "already finished" "$build/rankwise" train "$work/run.cfg" run.dir="$work/one"
+
+# --- ranks and stages ---
+for layout in 2:0 2:1 2:2 2:3 3:1 3:2 3:3 4:3; do
+    name=ranks_${layout/:/_stage_}
+    run "$name" "${layout%:*}" parallel.zero_stage="${layout#*:}" batch.tokens_per_microbatch=200
+    close "$name" "$name"
+done
+run shard_group 4 parallel.zero_stage=3 parallel.shard_group=2 batch.tokens_per_microbatch=200
+close shard_groups shard_group
+run recompute 2 parallel.recompute=block batch.tokens_per_microbatch=200
+close recompute recompute
+
+# --- stop and go on ---
+# k steps, then the rest: the same bits as without the stop.
+for k in 1 5 8 13; do
+    run whole 1 checkpoint.every_steps="$k" checkpoint.keep=0
+    cp -r "$work/whole" "$work/cut"
+    find "$work/cut/checkpoints" -mindepth 1 -maxdepth 1 ! -name "$(printf 'step_%06d' "$k")" -exec rm -rf {} +
+    run cut 1 checkpoint.every_steps="$k" checkpoint.keep=0
+    same "resume_after_$k" "$(figures cut)" "$(figures whole)"
+    "$build/rankwise-inspect" diff "$work/cut/checkpoints/step_000016" "$work/whole/checkpoints/step_000016" \
+        > "$work/out" 2>&1
+    same "resume_weights_$k" $? 0
+    rm -rf "$work/cut" "$work/whole"
+done
+
+run stopped 2 optim.steps=100000 parallel.zero_stage=2 &
+waiting=$!
+for _ in $(seq 300); do
+    [ "$(grep -c train/loss "$work/stopped/metrics.jsonl" 2> /dev/null)" -ge 3 ] 2> /dev/null && break
+    sleep 0.2
+done
+pkill -USR1 -f "^mpirun.*run.dir=$work/stopped"
+wait $waiting
+same signal_exit_code $? 3
+same signal_checkpoint "$(ls "$work/stopped/checkpoints" | wc -l)" 1
+
+run elastic 3 checkpoint.every_steps=6 checkpoint.keep=0 parallel.zero_stage=3
+rm -rf "$work/elastic/checkpoints/step_000012" "$work/elastic/checkpoints/step_000016"
+run elastic 2 parallel.zero_stage=1
+close resume_on_other_ranks elastic
+says other_data_is_refused 1 "was trained on other data" "$build/rankwise" train "$work/run.cfg" run.dir="$work/one" \
+    run.seed=2 optim.steps=99
+
+# --- eval, export, score ---
+"$build/rankwise" eval "$work/one" --data "$work/eval.h5" --json --scores "$work/scores" > "$work/eval.1" 2> "$work/err"
+same eval_pairs "$(grep -o '"pairs": [0-9]*' "$work/eval.1")" '"pairs": 25'
+same eval_rows "$(sed 's/.*"row": \([0-9]*\),.*/\1/' "$work/scores" | paste -sd' ')" "$(seq 1 25 | paste -sd' ')"
+nine_digits() { sed -E 's/(\.[0-9]{9})[0-9]*/\1/g' "$@"; }
+for ranks in 2 3; do
+    $mpirun -np $ranks "$build/rankwise" eval "$work/one" --data "$work/eval.h5" --json run.threads=1 \
+        > "$work/eval.$ranks" 2> "$work/err"
+    same "eval_on_$ranks" "$(nine_digits "$work/eval.$ranks")" "$(nine_digits "$work/eval.1")"
+done
+same eval_is_the_trainers "$(grep -o '"eval/eval/loss": [0-9.]\{11\}' "$work/one/metrics.jsonl" | tail -n 1 |
+    cut -d' ' -f2)" "$(grep -o '"loss": [0-9.]\{11\}' "$work/eval.1" | cut -d' ' -f2)"
+
+"$build/rankwise" export "$work/one" "$work/exported" > "$work/out" 2>&1 || not_ok export "$(cat "$work/out")"
+sed 's/"chosen": \(".*"\), "rejected": .*/"text": \1}/' "$work/eval.jsonl" > "$work/texts.jsonl"
+"$build/rankwise" score "$work/one" < "$work/texts.jsonl" > "$work/score.run" 2> "$work/err"
+"$build/rankwise" score "$work/exported" < "$work/texts.jsonl" > "$work/score.exported" 2>> "$work/err"
+# Three ways to the chosen answers' scores: of the run, of the export, and eval's own.
+number() { grep -o "\"$2\": [^,}]*" "$1" | cut -d' ' -f2; }
+same scores_agree "$(paste <(number "$work/score.run" score) <(number "$work/score.exported" score) \
+    <(number "$work/scores" chosen_reward) | awk '
+        { d = $1 - $2; e = $1 - $3; if (d < 0) d = -d; if (e < 0) e = -e; if (NF != 3 || d > 1e-5 || e > 1e-5) n++ }
+        END { print NR, n + 0 }')" "25 0"
+$mpirun -np 2 "$build/rankwise" score "$work/exported" run.threads=1 < "$work/texts.jsonl" > "$work/score.2" 2> "$work/err"
+same score_on_2 "$(number "$work/score.2" score | cut -c1-7 | md5sum)" "$(number "$work/score.run" score | cut -c1-7 | md5sum)"
+says score_bad_line 1 "standard input, line 2" \
+    sh -c "printf '{\"text\": \"a\"}\n{\"text\"\n' | '$build/rankwise' score '$work/one'"
+says score_bad_key 1 'expected an object with "text"' \
+    sh -c "echo '{\"txt\": 1}' | '$build/rankwise' score '$work/one'"
+
+# --- bad input ---
+bad() { # name text overrides...
+    local name=$1 text=$2
+    shift 2
+    says "$name" 1 "$text" "$build/rankwise" train "$work/run.cfg" run.dir="$work/bad" "$@"
+}
+: > "$work/empty.h5"
+bad missing_shard nowhere.h5 data.train=nowhere.h5
+bad empty_shard empty.h5 data.train="$work/empty.h5"
+bad missing_model config.json model.path="$work/nowhere"
+bad missing_weights "hint:" model.init=pretrained
+bad small_embedding "the model's embedding has 300 rows" model.path="$work/small"
+bad too_much_memory "hint: a smaller batch.tokens_per_microbatch" model.path="$work/huge"
+says not_a_model 1 "neither a run directory" "$build/rankwise" eval "$work" --data "$work/eval.h5"
+says no_data 1 "--data is missing" "$build/rankwise" eval "$work/one"
