@@ -178,6 +178,18 @@ int contract_parse(struct contract *contract, const char *text, size_t length) {
     return 0;
 }
 
+int contract_how(const struct contract *contract, struct contract_options *how) {
+    if (!contract->json) return fail("there is no score contract");
+    const json_t *template = json_object_get(contract->json, "template");
+    *how = (struct contract_options){
+        .template_name = json_string_value(json_object_get(template, "name")),
+        .template_text = json_string_value(json_object_get(template, "text")),
+        .truncate = json_string_value(json_object_get(contract->json, "truncate")),
+        .max_length = json_integer_value(json_object_get(contract->json, "max_length")),
+    };
+    return 0;
+}
+
 char *contract_text(const struct contract *contract) {
     return contract->json ? json_text(contract->json) : NULL;
 }
