@@ -39,7 +39,8 @@ int contract_compare(const struct contract *a, const char *a_name, const struct 
 
 /* The golden vectors. */
 enum { CONTRACT_N_GOLDEN = 8 };
-int contract_golden_ids(const struct contract *contract, int k, const int32_t **ids, int64_t *n); /* mem-owned by caller: mem_free((void *)*ids) */
+/* *ids is the caller's: mem_free((void *)*ids). */
+int contract_golden_ids(const struct contract *contract, int k, const int32_t **ids, int64_t *n);
 int contract_set_scores(struct contract *contract, const char *precision, const double score[CONTRACT_N_GOLDEN]);
 /* 0 when scores are there and each differs by at most tolerance of the contract's precision (F32 1e-4, BF16 5e-2). */
 int contract_check_scores(const struct contract *contract, const char *precision,

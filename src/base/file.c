@@ -53,8 +53,10 @@ int file_sync(const char *path) {
 static int sync_parent(const char *path) {
     char *directory = mem_copy_string(path);
     char *slash = strrchr(directory, '/');
-    if (slash == directory) slash[1] = 0;
-    else if (slash) *slash = 0;
+    if (slash == directory)
+        slash[1] = 0;
+    else if (slash)
+        *slash = 0;
     int status = file_sync(slash ? directory : ".");
     mem_free(directory);
     return status;

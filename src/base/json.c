@@ -15,8 +15,10 @@ static bool is_too_deep(const char *text, size_t length) {
     for (size_t i = 0; i < length; i++) {
         char c = text[i];
         if (in_string) {
-            if (c == '\\') i++;
-            else if (c == '"') in_string = false;
+            if (c == '\\')
+                i++;
+            else if (c == '"')
+                in_string = false;
         } else if (c == '"') {
             in_string = true;
         } else if (c == '{' || c == '[') {
@@ -55,8 +57,8 @@ json_t *json_read_file(const char *path) {
 }
 
 static const char *type_name(const json_t *value) {
-    static const char *const name[] = {"an object", "an array", "a string", "an integer", "a number",
-                                       "true", "false", "null"};
+    static const char *const name[] = {"an object", "an array", "a string", "an integer",
+                                       "a number",  "true",     "false",    "null"};
     return name[json_typeof(value)];
 }
 

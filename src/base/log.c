@@ -32,12 +32,12 @@ static void say(const char *kind, bool name_rank, const char *format, va_list ar
     }
 }
 
-#define SAY(kind, name_rank)                                                                                           \
-    do {                                                                                                               \
-        va_list args;                                                                                                  \
-        va_start(args, format);                                                                                        \
-        say(kind, name_rank, format, args);                                                                            \
-        va_end(args);                                                                                                  \
+#define SAY(kind, name_rank)                \
+    do {                                    \
+        va_list args;                       \
+        va_start(args, format);             \
+        say(kind, name_rank, format, args); \
+        va_end(args);                       \
     } while (0)
 
 void log_info(const char *format, ...) {

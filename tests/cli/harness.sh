@@ -1,6 +1,6 @@
 # For the scripts in this folder, which say `. tests/cli/harness.sh` first: a temporary directory $work that goes away at
 # the end, and checks that print "ok <name>" or "not ok <name>: why". They run from the repository's root.
-# shellcheck shell=bash
+# shellcheck shell=bash disable=SC2034
 set -u
 export BUILD=${BUILD:-build} MPIRUN=${MPIRUN:-mpirun --oversubscribe}
 export OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1
@@ -27,7 +27,7 @@ expect() {
     found=$?
     if ((found != code)); then
         not_ok "$name" "exit code $found, expected $code: $(tail -n 3 "$work/err" | tr '\n' ' ')"
-    elif ! cat "$work/out" "$work/err" | grep -qE -e "$pattern"; then
+    elif ! { cat "$work/out" "$work/err"; echo; } | grep -qE -e "$pattern"; then
         not_ok "$name" "expected /$pattern/, found: $(cat "$work/out" "$work/err" | head -c 600 | tr '\n' ' ')"
     else
         ok "$name"

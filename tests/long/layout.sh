@@ -7,7 +7,7 @@
 #
 # RANKS, STAGES and MICRO (tokens per micro-batch) narrow it; EXTRA adds overrides.
 set -u
-cd "$(dirname "$0")/../.."
+cd "$(dirname "$0")/../.." || exit 1
 build=${BUILD:-build}
 shard=${1:?usage: tests/long/layout.sh SHARD.h5 [model ...]}
 shift
