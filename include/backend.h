@@ -58,10 +58,11 @@ struct attention {
     float scale;
 };
 
+/* Rates are doubles, as in PyTorch: 1 - beta2 in float would be off by 1e-5 of itself. */
 struct adamw {
-    float lr, beta1, beta2, eps, decay; /* decay is multiplied by lr: decoupled (Loshchilov and Hutter, 2019) */
-    float correction1, correction2;     /* 1 - beta1^t, 1 - beta2^t */
-    float gradient_scale;               /* clipping: the gradient is multiplied by it first */
+    double lr, beta1, beta2, eps, decay; /* decay is multiplied by lr: decoupled (Loshchilov and Hutter, 2019) */
+    double correction1, correction2;     /* 1 - beta1^t, 1 - beta2^t */
+    double gradient_scale;               /* clipping: the gradient is multiplied by it first */
 };
 
 struct backend {
