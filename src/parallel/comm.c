@@ -11,7 +11,6 @@
 #include <unistd.h>
 
 #include "backend.h"
-#include "log.h"
 #include "memory.h"
 #include "mpi_try.h"
 
@@ -68,6 +67,7 @@ void comm_start(int *argc, char ***argv) {
     world = make_group(all);
     base_rank = world.rank;
     base_size = world.size;
+    comm_install_cpu_collectives(&cpu_backend);
 }
 
 void comm_stop(void) {

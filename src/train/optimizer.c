@@ -63,14 +63,18 @@ static double fall(double p, double low) {
 double schedule_lr(const struct schedule *s, int64_t step) {
     int64_t warmup = warmup_steps(s);
     if (step < warmup) return s->lr * (double)(step + 1) / (double)warmup;
-    double p = (double)(step - warmup) / (double)(s->steps - warmup);
+    double p = (double)(step - warmup) / (double)MAX(s->steps - warmup, 1);
     switch (s->kind) {
-    case SCHEDULE_COSINE: return s->lr * fall(p, s->min_lr_ratio);
-    case SCHEDULE_LINEAR: return s->lr * (1 - p + p * s->min_lr_ratio);
-    case SCHEDULE_CONSTANT: return s->lr;
-    case SCHEDULE_WSD: break;
+    case SCHEDULE_COSINE:
+        return s->lr * fall(p, s->min_lr_ratio);
+    case SCHEDULE_LINEAR:
+        return s->lr * (1 - p + p * s->min_lr_ratio);
+    case SCHEDULE_CONSTANT:
+        return s->lr;
+    case SCHEDULE_WSD:
+        break;
     }
     int64_t first = MAX(warmup, s->steps - (s->steps + 9) / 10); /* of the fall */
     if (step < first) return s->lr;
-    return s->lr * fall((double)(step - first) / (double)(s->steps - first), s->min_lr_ratio);
+    return s->lr * fall((double)(step - first) / (double)MAX(s->steps - first, 1), s->min_lr_ratio);
 }

@@ -1,0 +1,205 @@
+/* optimizer: AdamW against torch, through zero on the CPU backend, and the schedules against transformers.
+ * ranks: 1 2 3 */
+#include "optimizer.h"
+#include "test.h"
+
+#include "golden/optimizer.h"
+
+/* As in golden/make_optimizer.py. */
+enum { N_PARAMETERS = 3, STEPS = 10, TOTAL = 407 + 29 + 900 };
+static const int64_t counts[N_PARAMETERS] = {407, 29, 900};
+
+static struct parameter item[N_PARAMETERS];
+static struct unit unit[1];
+static const struct parameters table = {.item = item, .n = N_PARAMETERS, .unit = unit, .n_units = 1};
+
+static void make_table(void) {
+    for (int p = 0; p < N_PARAMETERS; p++) {
+        item[p] = (struct parameter){.offset = unit[0].count, .count = counts[p], .decay = p != 1};
+        unit[0].count += counts[p];
+    }
+    unit[0].end = N_PARAMETERS;
+}
+
+static int read_start(void *self, const struct parameter *p, int64_t first, int64_t count, float *out) {
+    (void)self;
+    for (int64_t i = 0; i < count; i++) out[i] = (float)(((first + i) * 5 + (p - item)) % 23 - 11) / 32;
+    return 0;
+}
+
+static float gradient(int p, int64_t i, int step) {
+    return (float)((i * 7 + step * 13 + p * 5) % 41 - 20) / 64 * (step % 3 == 0 ? 4 : 1);
+}
+
+struct run {
+    struct placement place;
+    struct device *dev;
+    struct zero *z;
+};
+
+static void start(struct run *r, int stage, enum dtype dtype) {
+    struct zero_options options = {stage, dtype, true, true};
+    struct parameter_source source = {read_start, NULL};
+    ASSERT_INT(placement_init(&r->place, "all"), 0);
+    r->dev = cpu_backend.open(0, 2);
+    ASSERT(r->dev);
+    r->z = zero_init(r->dev, &r->place, &table, &options);
+    ASSERT_INT(zero_load(r->z, &source), 0);
+    zero_publish(r->z);
+}
+
+static void stop(struct run *r) {
+    zero_free(r->z);
+    cpu_backend.close(r->dev);
+    placement_free(&r->place);
+}
+
+/* Each rank has its share of the gradient: rank 0 all of it minus what the others have. */
+static double backward(struct run *r, int step, float scale) {
+    zero_weights(r->z, 0, -1);
+    float *g = zero_gradient(r->z, 0);
+    int others = r->place.data.size - 1;
+    for (int p = 0; p < N_PARAMETERS; p++)
+        for (int64_t i = 0; i < counts[p]; i++)
+            g[item[p].offset + i] += base_rank == 0 ? scale * gradient(p, i, step) - (float)others : 1;
+    zero_release(r->z, 0);
+    zero_reduce(r->z, 0, true);
+    return sqrt(zero_gradient_square_norm(r->z));
+}
+
+static struct optimizer make_optimizer(void) {
+    return (struct optimizer){.options = {0.01, 0.9, 0.999, 1e-8, 0.1, 8.0}};
+}
+
+static void check_master(struct run *r, const float *expected) {
+    const float *master = zero_gather_master(r->z, 0);
+    for (int i = 0; master && i < TOTAL; i++) ASSERT_NEAR(master[i], expected[i], 5e-7);
+}
+
+static void test_ten_steps_equal_torch(void) {
+    for (int stage = 0; stage <= 3; stage++) {
+        struct run r;
+        struct optimizer o = make_optimizer();
+        start(&r, stage, DTYPE_F32);
+        for (int step = 0; step < STEPS; step++) {
+            double norm = backward(&r, step, 1);
+            ASSERT_NEAR(norm, golden_norm[step], 1e-6 * golden_norm[step]);
+            ASSERT(optimizer_step(&o, r.z, 0.01 * (step + 1) / STEPS, norm));
+            zero_publish(r.z);
+        }
+        ASSERT_INT(o.updates, STEPS);
+        check_master(&r, golden_weight);
+        stop(&r);
+    }
+}
+
+static void test_bf16_weights_round_the_master(void) {
+    for (int stage = 0; stage <= 3; stage++) {
+        struct run r;
+        struct optimizer o = make_optimizer();
+        start(&r, stage, DTYPE_BF16);
+        for (int step = 0; step < STEPS; step++) {
+            optimizer_step(&o, r.z, 0.01 * (step + 1) / STEPS, backward(&r, step, 1));
+            zero_publish(r.z);
+        }
+        check_master(&r, golden_weight);
+        float *master = mem_alloc(TOTAL, sizeof *master);
+        const float *gathered = zero_gather_master(r.z, 0);
+        if (gathered) memcpy(master, gathered, TOTAL * sizeof *master);
+        comm_broadcast(&r.place.data, 0, master, TOTAL * sizeof *master);
+        const uint16_t *w = zero_weights(r.z, 0, -1);
+        for (int i = 0; i < TOTAL; i++) ASSERT_INT(w[i], bf16_from_float(master[i]));
+        zero_release(r.z, 0);
+        mem_free(master);
+        stop(&r);
+    }
+}
+
+static void test_non_finite_norm_is_skipped(void) {
+    static const float scales[] = {INFINITY, NAN, -INFINITY};
+    for (int stage = 0; stage <= 3; stage++) {
+        struct run r;
+        struct optimizer o = make_optimizer();
+        start(&r, stage, DTYPE_F32);
+        for (int step = 0; step < STEPS; step++) {
+            if (step == 4)
+                for (int i = 0; i < 3; i++) {
+                    double norm = backward(&r, step, scales[i]);
+                    ASSERT(!isfinite(norm));
+                    ASSERT(!optimizer_step(&o, r.z, 0.01, norm));
+                    ASSERT_INT(o.skipped_in_a_row, i + 1);
+                    zero_publish(r.z);
+                }
+            ASSERT(optimizer_step(&o, r.z, 0.01 * (step + 1) / STEPS, backward(&r, step, 1)));
+            ASSERT_INT(o.skipped_in_a_row, 0);
+            zero_publish(r.z);
+        }
+        ASSERT_INT(o.skipped, 3);
+        ASSERT_INT(o.updates, STEPS);
+        check_master(&r, golden_weight); /* as if they had not been */
+        stop(&r);
+    }
+}
+
+/* ---- schedules ---- */
+
+/* transformers' warm-up goes from 0/w to 1; this one from 1/w, one step ahead. */
+static void test_schedules_equal_transformers(void) {
+    for (int i = 0; i < N_TESTS(golden_schedules); i++) {
+        const struct golden_schedule *g = &golden_schedules[i];
+        struct schedule s = {g->kind, 3e-4, g->min_lr_ratio, g->steps, g->warmup};
+        for (int step = 0; step < g->steps; step++) {
+            double expected = step < g->warmup ? (step + 1.0) / g->warmup : g->rate[step];
+            ASSERT_NEAR(schedule_lr(&s, step), 3e-4 * expected, 3e-14);
+        }
+    }
+}
+
+static void test_warmup_is_a_share_or_a_count(void) {
+    struct schedule s = {SCHEDULE_CONSTANT, 1, 0, 200, 0.03};
+    ASSERT_NEAR(schedule_lr(&s, 0), 1.0 / 6, 1e-15); /* 6 of 200 */
+    ASSERT_NEAR(schedule_lr(&s, 5), 1, 0);
+    s.warmup = 0.031; /* 6.2: rounded up */
+    ASSERT_NEAR(schedule_lr(&s, 0), 1.0 / 7, 1e-15);
+    s.warmup = 1;
+    ASSERT_NEAR(schedule_lr(&s, 0), 1, 0);
+    s.warmup = 4;
+    ASSERT_NEAR(schedule_lr(&s, 0), 0.25, 0);
+    s.warmup = 400; /* longer than the run */
+    ASSERT_NEAR(schedule_lr(&s, 199), 0.5, 1e-15);
+}
+
+static void test_schedules_at_their_ends(void) {
+    for (int kind = SCHEDULE_COSINE; kind <= SCHEDULE_CONSTANT; kind++)
+        for (int steps = 1; steps <= 25; steps++)
+            for (int warmup = 0; warmup <= steps; warmup++) {
+                struct schedule s = {(enum schedule_kind)kind, 2, 0.25, steps, warmup};
+                double former = 0;
+                for (int step = 0; step < steps; step++) {
+                    double lr = schedule_lr(&s, step);
+                    ASSERT(lr > 0 && lr <= 2);
+                    ASSERT(step < warmup ? lr > former : step == warmup || lr <= former);
+                    ASSERT(step < warmup || lr >= 0.5);
+                    if (step == warmup) ASSERT_NEAR(lr, 2, 0);
+                    former = lr;
+                }
+            }
+    struct schedule s = {SCHEDULE_LINEAR, 1, 0.2, 10, 0};
+    ASSERT_NEAR(schedule_lr(&s, 5), 0.6, 1e-15);
+}
+
+int main(int argc, char **argv) {
+    static const struct test tests[] = {
+        {"ten_steps_equal_torch", test_ten_steps_equal_torch},
+        {"bf16_weights_round_the_master", test_bf16_weights_round_the_master},
+        {"non_finite_norm_is_skipped", test_non_finite_norm_is_skipped},
+        {"schedules_equal_transformers", test_schedules_equal_transformers},
+        {"warmup_is_a_share_or_a_count", test_warmup_is_a_share_or_a_count},
+        {"schedules_at_their_ends", test_schedules_at_their_ends},
+    };
+    comm_start(&argc, &argv);
+    make_table();
+    int code = test_main(tests, N_TESTS(tests), argc, argv);
+    comm_stop();
+    return code;
+}
