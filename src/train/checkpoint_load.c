@@ -34,10 +34,11 @@ static void load_moments(void *self, const struct zero_slice *slice) {
 
 int checkpoint_load(struct checkpoint *c, struct zero *z, const struct placement *place, bool moments) {
     struct parameter_source source = {read_master, c};
-    if (zero_load(z, &source) != 0) return -1;
-    if (!moments) return 0;
     struct load l = {.c = c, .dev = zero_device(z), .buffer = mem_alloc(LOAD_PIECE, sizeof(float))};
-    zero_each_slice(z, load_moments, &l);
+    l.status = zero_load(z, &source);
+    if (l.status == 0 && moments) zero_each_slice(z, load_moments, &l);
     mem_free(l.buffer);
-    return comm_agree(&place->data, l.status);
+    if (comm_agree(&place->data, l.status) != 0) return -1;
+    zero_publish(z);
+    return 0;
 }
