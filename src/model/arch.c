@@ -257,9 +257,9 @@ static int parse_rope(struct arch *arch, const json_t *config) {
     double theta, share;
     if (parse_rope_numbers(arch, config, rope, &theta, &share)) return -1;
     int dims = (int)(arch->d * share);
-    if (dims < 2 || dims % 2 != 0)
-        return fail("rotated dimensions of a head: expected an even number from 2 on, found %d of %d", dims, arch->d);
-    arch->rope_pairs = dims / 2;
+    arch->rope_pairs = (dims + 1) / 2; /* an odd number is rounded up, as in transformers 5 */
+    if (dims < 1 || 2 * arch->rope_pairs > arch->d)
+        return fail("rotated dimensions of a head: expected an even number from 2 to %d, found %d", arch->d, dims);
     arch->rope_magnitude = 1;
     arch->inverse_frequency = mem_alloc(arch->rope_pairs, sizeof(float));
     for (int i = 0; i < arch->rope_pairs; i++)
