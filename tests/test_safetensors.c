@@ -62,7 +62,7 @@ static void test_lies_are_refused(void) {
     ASSERT_REFUSED("{\"a\":{\"dtype\":\"F32\",\"shape\":[-2,-3],\"data_offsets\":[0,24]}}", 24, "shape");
     ASSERT_REFUSED("{\"a\":{\"dtype\":\"F32\",\"shape\":[1,1,1,1,6],\"data_offsets\":[0,24]}}", 24, "shape");
     ASSERT_REFUSED("{\"a\":{\"dtype\":\"F32\",\"shape\":[6],\"data_offsets\":[0,99999999999999999999]}}", 24,
-                   "header");
+                   "integers");
     ASSERT_REFUSED(A_GOOD_ONE ",\"b\":{\"dtype\":\"F32\",\"shape\":[1],\"data_offsets\":[20,24]}}", 24, "overlap");
     ASSERT_REFUSED(A_GOOD_ONE ",\"a\":{\"dtype\":\"F32\",\"shape\":[1],\"data_offsets\":[24,28]}}", 28, "duplicate");
     ASSERT_REFUSED(A_GOOD_ONE ",\"b\":7}", 24, "tensor b: expected an object");
