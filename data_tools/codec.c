@@ -1,0 +1,129 @@
+/* rankwise-data encode and decode: a tokenizer as a filter of JSON lines.
+ *
+ *   {"text": "..."}  ->  {"ids": [...]}          {"ids": [...]}  ->  {"text": "..."}
+ *
+ * One line out for each line in, in order; blank lines are skipped. No template, no special tokens added. */
+#include <stdio.h>
+#include <string.h>
+
+#include "command.h"
+#include "data_tools.h"
+#include "json.h"
+#include "lines.h"
+#include "tokenizer.h"
+
+static const char encode_usage[] =
+    "usage: rankwise-data encode --tokenizer DIR [INPUT] < texts.jsonl > ids.jsonl\n"
+    "\n"
+    "{\"text\": \"...\"} lines to {\"ids\": [...]} lines. Special tokens in a text are\n"
+    "recognised; none are added. INPUT may be gzip.\n";
+static const char decode_usage[] =
+    "usage: rankwise-data decode --tokenizer DIR [--skip-special] [INPUT] < ids.jsonl\n"
+    "\n"
+    "{\"ids\": [...]} lines to {\"text\": \"...\"} lines. Bytes that are not UTF-8 become\n"
+    "U+FFFD. --skip-special leaves special tokens out.\n";
+
+/* What both directions need. */
+struct codec {
+    struct tokenizer *tokenizer;
+    struct encoder *encoder;
+    bool skip_special;
+    struct ids ids;
+    struct buffer text;
+};
+
+/* A row to its answer; NULL with error_text(). */
+typedef json_t *convert_row(struct codec *c, const json_t *row);
+
+static json_t *encode_row(struct codec *c, const json_t *row) {
+    const json_t *text = json_object_get(row, "text");
+    if (!json_is_string(text)) {
+        fail("expected {\"text\": \"...\"}");
+        return NULL;
+    }
+    c->ids.n = 0;
+    if (encoder_encode(c->encoder, json_string_value(text), json_string_length(text), &c->ids) != 0) return NULL;
+    json_t *list = json_array();
+    for (int64_t i = 0; i < c->ids.n; i++) json_array_append_new(list, json_integer(c->ids.id[i]));
+    return json_pack("{s:o}", "ids", list);
+}
+
+static json_t *decode_row(struct codec *c, const json_t *row) {
+    const json_t *list = json_object_get(row, "ids"), *item;
+    size_t i;
+    if (!json_is_array(list)) {
+        fail("expected {\"ids\": [...]}");
+        return NULL;
+    }
+    c->ids.n = 0;
+    json_array_foreach(list, i, item) {
+        json_int_t id = json_integer_value(item);
+        if (!json_is_integer(item) || id < 0 || id >= tokenizer_size(c->tokenizer)) {
+            fail("\"ids\"[%zu]: expected an id below %lld", i, (long long)tokenizer_size(c->tokenizer));
+            return NULL;
+        }
+        ARRAY_RESERVE(c->ids.id, c->ids.n, c->ids.room);
+        c->ids.id[c->ids.n++] = (int32_t)id;
+    }
+    buffer_clear(&c->text);
+    buffer_append(&c->text, "", 0);
+    if (tokenizer_decode(c->tokenizer, c->ids.id, c->ids.n, c->skip_special, &c->text) != 0) return NULL;
+    json_t *text = json_stringn(c->text.data, c->text.length);
+    return json_pack("{s:o}", "text", text);
+}
+
+static int convert_line(struct codec *c, const struct lines *l, convert_row *convert) {
+    json_t *row = json_parse(l->line.data, l->line.length);
+    if (!row) return -1;
+    json_t *answer = convert(c, row);
+    json_decref(row);
+    if (!answer) return -1;
+    char *text = json_text(answer);
+    puts(text);
+    mem_free(text);
+    json_decref(answer);
+    return 0;
+}
+
+static int convert_lines(struct codec *c, const char *path, convert_row *convert) {
+    struct lines l;
+    int status = lines_open(&l, path), more = 0;
+    while (status == 0 && (more = lines_next(&l)) > 0)
+        if (!lines_is_blank(&l) && convert_line(c, &l, convert) != 0)
+            status = fail_context("%s:%lld", l.path, (long long)l.number);
+    lines_close(&l);
+    return more < 0 ? -1 : status;
+}
+
+static int codec_command(const char *usage, convert_row *convert, int argc, char **argv) {
+    struct option option[] = {{"tokenizer", true}, {"skip-special", false}, {"special", true}, {"help", false}};
+    struct arguments inputs;
+    int code, status = -1;
+    if (command_arguments(&inputs, option, 4, -1, usage, argc, argv, &code)) return code;
+    struct codec c = {.skip_special = option[1].value != NULL};
+    if (!option[0].value)
+        fail("%s: --tokenizer is missing", argv[0]);
+    else if (inputs.n_positional > 1)
+        fail("%s: expected one input, found %d", argv[0], inputs.n_positional);
+    else if ((c.tokenizer = tokenizer_open_directory(option[0].value, option[2].value)))
+        status = 0;
+    if (status == 0) {
+        c.encoder = encoder_new(c.tokenizer);
+        status = convert_lines(&c, inputs.n_positional ? inputs.positional[0] : "-", convert);
+    }
+    code = command_finish(status);
+    encoder_free(c.encoder);
+    tokenizer_free(c.tokenizer);
+    ids_free(&c.ids);
+    buffer_free(&c.text);
+    arguments_free(&inputs);
+    return code;
+}
+
+int encode_command(int argc, char **argv) {
+    return codec_command(encode_usage, encode_row, argc, argv);
+}
+
+int decode_command(int argc, char **argv) {
+    return codec_command(decode_usage, decode_row, argc, argv);
+}

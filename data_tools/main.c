@@ -1,0 +1,13 @@
+/* rankwise-data: text to token shards, on a machine without MPI. The list of subcommands. */
+#include "command.h"
+#include "data_tools.h"
+
+int main(int argc, char **argv) {
+    static const struct command commands[] = {
+        {"build", "a token shard from preference pairs in JSON lines", build_command},
+        {"encode", "texts to token ids, JSONL in and out", encode_command},
+        {"decode", "token ids to texts, JSONL in and out", decode_command},
+    };
+    return command_main("rankwise-data", "text to token shards", commands, sizeof commands / sizeof *commands, argc,
+                        argv);
+}
