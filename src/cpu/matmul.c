@@ -15,6 +15,8 @@
 #include "memory.h"
 #include "vector.h"
 
+enum { INNER_PIECE = 31 * ROW_QUANTUM };
+
 enum adding { ADD_NOTHING, ADD_TO_OUT, ADD_ANOTHER };
 
 /* What decides about a primitive. Compared as bytes: all members are of one size. */
@@ -330,20 +332,35 @@ static void run_widened(struct device *dev, const struct call *c, char *workspac
     if (c->out.dtype == DTYPE_BF16) cpu_cast(dev, c->out, w.call.out);
 }
 
+static void compute(struct device *dev, const struct call *c) {
+    bool widened = c->a.dtype == DTYPE_BF16 && !cpu_matmul_native_bf16();
+    void *workspace = cpu_workspace(dev, prepare(dev, c, widened));
+    if (widened)
+        run_widened(dev, c, workspace);
+    else
+        run(dev, c, workspace);
+}
+
 void cpu_gemm(struct device *dev, struct tensor out, struct tensor a, bool transpose_a, struct tensor b,
               bool transpose_b, const struct tensor *bias, const struct tensor *add) {
     struct call c = {out, a, b, transpose_a, transpose_b, bias, add};
-    bool widened = a.dtype == DTYPE_BF16 && !cpu_matmul_native_bf16();
     omp_set_num_threads(cpu_of(dev)->threads);
-    void *workspace = cpu_workspace(dev, prepare(dev, &c, widened));
-    if (widened)
-        run_widened(dev, &c, workspace);
-    else
-        run(dev, &c, workspace);
+    if (!transpose_a || transpose_b) {
+        compute(dev, &c);
+        return;
+    }
+    for (int64_t first = 0; first < a.rows; first += INNER_PIECE) { /* by (5) */
+        int64_t rows = MIN(a.rows - first, INNER_PIECE);
+        c.a = tensor_rows(a, first, rows);
+        c.b = tensor_rows(b, first, rows);
+        c.bias = first == 0 ? bias : NULL;
+        c.add = first == 0 ? add : &out;
+        compute(dev, &c);
+    }
 }
 
-/* Prepares one shape with its varying size at `size`. Nothing is read or written: the tensors have no memory; add is
- * told from out by its address. */
+/* Prepares one shape with its varying size at `size`. The tensors have no memory; what is added may be out or another
+ * tensor, but for weight gradients. */
 static size_t prepare_shape(struct device *dev, const struct gemm_shape *s, int64_t size) {
     int64_t m = s->varies == GEMM_M_IS_TOKENS || s->varies == GEMM_M_IS_ROWS ? size : s->m;
     int64_t k = s->varies == GEMM_K_IS_TOKENS || s->varies == GEMM_K_IS_ROWS ? size : s->k;
@@ -356,8 +373,16 @@ static size_t prepare_shape(struct device *dev, const struct gemm_shape *s, int6
         .transpose_b = s->transpose_b,
         .bias = s->bias ? &bias : NULL,
     };
-    if (s->add) c.add = &c.out;
-    return prepare(dev, &c, s->in == DTYPE_BF16 && !cpu_matmul_native_bf16());
+    bool widened = s->in == DTYPE_BF16 && !cpu_matmul_native_bf16();
+    if (!s->add) return prepare(dev, &c, widened);
+    struct tensor other = c.out;
+    char place;
+    other.data = &place;
+    c.add = &c.out;
+    size_t bytes = prepare(dev, &c, widened);
+    if (s->transpose_a) return bytes;
+    c.add = &other;
+    return MAX(bytes, prepare(dev, &c, widened));
 }
 
 size_t cpu_matmul_reserve(struct device *dev, const struct op_limits *limits) {
@@ -367,6 +392,7 @@ size_t cpu_matmul_reserve(struct device *dev, const struct op_limits *limits) {
         const struct gemm_shape *s = &limits->gemm[i];
         bool rows = s->varies == GEMM_M_IS_ROWS || s->varies == GEMM_K_IS_ROWS;
         int64_t most = s->varies == GEMM_FIXED ? 1 : rows ? limits->rows : limits->tokens;
+        if (s->transpose_a) most = MIN(most, INNER_PIECE);
         for (int64_t size = ROW_QUANTUM; size < most + ROW_QUANTUM; size += ROW_QUANTUM) {
             size_t needed = prepare_shape(dev, s, size);
             bytes = MAX(bytes, needed);
