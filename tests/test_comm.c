@@ -2,6 +2,7 @@
  * ranks: 1 2 3 4 */
 #include <omp.h>
 #include <sched.h>
+#include <signal.h>
 #include <unistd.h>
 
 #include "backend.h"
@@ -270,6 +271,23 @@ static void test_queue_outgrows_its_room(void) {
     mem_free(data);
 }
 
+/* `test_comm lost HOW`: the last rank ends in one of the ways there are, the others wait for it for ever;
+ * tests/cli/cli_ranks.sh looks at what becomes of them. */
+static void lose_a_rank(const char *how) {
+    static float data[4096];
+    if (base_rank == base_size - 1) {
+        usleep(300000);
+        if (strcmp(how, "die") == 0) die("this rank has had enough");
+        if (strcmp(how, "check") == 0) CHECK(base_rank < 0, "rank %d", base_rank);
+        if (strcmp(how, "kill") == 0) raise(SIGKILL);
+        if (strcmp(how, "exit") == 0) exit(EXIT_FAILED);
+        if (strcmp(how, "call") == 0) comm_broadcast(comm_world(), -5, data, sizeof data); /* what MPI refuses */
+    }
+    if (base_rank % 2 == 0) table.all_reduce(&dev, comm_world(), data, 4096);
+    table.synchronize(&dev, STREAM_COMM);
+    comm_barrier(comm_world());
+}
+
 int main(int argc, char **argv) {
     static const struct test tests[] = {
         {"broadcast_and_gather_in_pieces", test_broadcast_and_gather_in_pieces},
@@ -287,6 +305,7 @@ int main(int argc, char **argv) {
     };
     comm_start(&argc, &argv);
     comm_install_cpu_collectives(&table);
+    if (argc == 3 && strcmp(argv[1], "lost") == 0) lose_a_rank(argv[2]);
     int code = test_main(tests, N_TESTS(tests), argc, argv);
     size_t balance = mem_balance();
     comm_stop();

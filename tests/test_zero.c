@@ -117,15 +117,16 @@ static void check_weights(const struct zero *z, int u, const void *weights) {
     }
 }
 
-static void compute(struct zero *z, int rank, int step, int micro, int n_micro, bool empty) {
+static void walk(struct zero *z, int rank, int step, int micro, int n_micro, bool empty, bool check) {
     for (int u = 0; u < N_UNITS; u++) {
         const void *w = zero_weights(z, u, u + 1 < N_UNITS ? u + 1 : -1);
-        check_weights(z, u, w);
+        if (check) check_weights(z, u, w);
         table.progress(&dev);
         zero_release(z, u);
     }
     for (int u = N_UNITS - 1; u >= 0; u--) {
-        if (u > 0) check_weights(z, u, zero_weights(z, u, u > 1 ? u - 1 : -1));
+        const void *w = u > 0 ? zero_weights(z, u, u > 1 ? u - 1 : -1) : NULL;
+        if (check && w) check_weights(z, u, w);
         float *g = empty ? NULL : zero_gradient(z, u);
         for (int64_t i = 0; g && i < unit[u].count; i++) g[i] += gradient_value(rank, step, micro, u, i);
         table.progress(&dev);
@@ -199,7 +200,7 @@ static void check_layout(const struct layout *l) {
     for (int step = 0; step < 4; step++) {
         uint64_t before = zero_bytes_sent(z);
         for (int k = 0; k < l->n_micro; k++)
-            compute(z, place.data.rank, step, k, l->n_micro, is_empty(place.data.rank, k));
+            walk(z, place.data.rank, step, k, l->n_micro, is_empty(place.data.rank, k), true);
         double squares = zero_gradient_square_norm(z);
         uint64_t sent = zero_bytes_sent(z) - before;
         ASSERT_NEAR(squares, sum_gradients(place.data.size, step, l->n_micro), 0);
@@ -367,6 +368,29 @@ static void test_failed_load_is_told(void) {
     error_clear();
 }
 
+/* `test_zero bytes STAGE STEPS`: steps of two micro-batches each, and what this rank has counted;
+ * tests/cli/cli_ranks.sh compares that with what Open MPI has. */
+static int report_bytes(char **argv) {
+    struct zero_options options = {(int)strtol(argv[2], NULL, 10), DTYPE_BF16, true, true};
+    struct placement place;
+    int64_t n_read = 0, n_updated = 0;
+    struct parameter_source source = {read_start, &n_read};
+    if (placement_init(&place, "all") != 0) return EXIT_FAILED;
+    struct zero *z = zero_init(&dev, &place, &model, &options);
+    zero_load(z, &source);
+    zero_publish(z);
+    for (long step = 0; step < strtol(argv[3], NULL, 10); step++) {
+        for (int k = 0; k < 2; k++) walk(z, place.data.rank, (int)step, k, 2, false, false);
+        zero_gradient_square_norm(z);
+        zero_each_slice(z, descend, &n_updated);
+        zero_publish(z);
+    }
+    printf("rank %d sent %llu\n", base_rank, (unsigned long long)zero_bytes_sent(z));
+    zero_free(z);
+    placement_free(&place);
+    return EXIT_DONE;
+}
+
 int main(int argc, char **argv) {
     static const struct test tests[] = {
         {"stages_train_alike", test_stages_train_alike},
@@ -380,7 +404,8 @@ int main(int argc, char **argv) {
     comm_start(&argc, &argv);
     make_table();
     make_model();
-    int code = test_main(tests, N_TESTS(tests), argc, argv);
+    int code = argc == 4 && strcmp(argv[1], "bytes") == 0 ? report_bytes(argv)
+                                                          : test_main(tests, N_TESTS(tests), argc, argv);
     size_t balance = mem_balance();
     comm_stop();
     if (balance > 1024) die("%zu bytes are still held", balance);

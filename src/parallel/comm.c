@@ -11,6 +11,7 @@
 #include <unistd.h>
 
 #include "backend.h"
+#include "clock.h"
 #include "memory.h"
 #include "mpi_try.h"
 
@@ -55,6 +56,7 @@ static MPI_Comm calls_of(const struct group *group) {
 }
 
 void comm_start(int *argc, char ***argv) {
+    clock_seconds(); /* starts the clock that die tells */
     int provided;
     int error = MPI_Init_thread(argc, argv, MPI_THREAD_FUNNELED, &provided);
     if (error != MPI_SUCCESS) mpi_die_at(__FILE__, __LINE__, "MPI_Init_thread", error);
