@@ -128,7 +128,17 @@ static int read_run_state(hid_t file, struct run_state *state) {
     return 0;
 }
 
+static int read_data_identity(hid_t file, struct run_state *state) {
+    char *text = read_text(file, "/data_identity");
+    if (!text) return -1;
+    int status = strlen(text) < sizeof state->data ? 0 : fail("/data_identity: expected 64 digits");
+    if (status == 0) memcpy(state->data, text, strlen(text) + 1);
+    mem_free(text);
+    return status;
+}
+
 static int read_texts(hid_t file, struct checkpoint *c) {
+    if (read_data_identity(file, &c->state) != 0) return -1;
     if (!(c->config = read_text(file, "/config")) || !(c->arch_json = read_text(file, "/arch")) ||
         !(c->revision = read_text(file, "/revision")) || !(c->written_at = read_text(file, "/written_at")))
         return -1;

@@ -90,6 +90,7 @@ int checkpoint_write_state(const char *directory, const struct parameters *table
     if (status == 0) {
         status = checkpoint_write_attribute(f.id, "format", 1, &format);
         if (status == 0) status = write_run_state(f.id, state);
+        if (status == 0) status = write_text(f.id, "/data_identity", state->data);
         if (status == 0) status = write_texts(f.id, extra);
         if (status == 0) status = write_tokenizer(f.id, extra);
         if (status == 0) status = write_table(f.id, table);

@@ -56,7 +56,7 @@ model() {
 }
 model model
 model small 's/600/300/'
-model huge 's/"intermediate_size": 128/"intermediate_size": 200000000/'
+model huge 's/"intermediate_size": 128/"intermediate_size": 4000000/; s/"num_hidden_layers": 3/"num_hidden_layers": 100/'
 cat > "$work/run.cfg" <<EOT
 model: { path = "$work/model"; init = "random"; };
 data: { train = "$work/train.h5"; eval = "$work/eval.h5"; };
@@ -64,7 +64,7 @@ batch: { groups = 8; };
 optim: { lr = 1e-3; epochs = 2.0; };
 EOT
 
-# run NAME RANKS ARGUMENTS...: trains in $work/NAME
+# run NAME RANKS ARGUMENTS...: trains in $work/NAME; its exit code
 run() {
     local name=$1 ranks=$2
     shift 2
@@ -112,6 +112,7 @@ for k in 1 5 8 13; do
     cp -r "$work/whole" "$work/cut"
     find "$work/cut/checkpoints" -mindepth 1 -maxdepth 1 ! -name "$(printf 'step_%06d' "$k")" -exec rm -rf {} +
     run cut 1 checkpoint.every_steps="$k" checkpoint.keep=0
+    same "resume_goes_on_$k" "$? $(grep -c 'going on from' "$work/cut.log")" "0 1"
     same "resume_after_$k" "$(figures cut)" "$(figures whole)"
     "$build/rankwise-inspect" diff "$work/cut/checkpoints/step_000016" "$work/whole/checkpoints/step_000016" \
         > "$work/out" 2>&1
@@ -133,6 +134,7 @@ same signal_checkpoint "$(ls "$work/stopped/checkpoints" | wc -l)" 1
 run elastic 3 checkpoint.every_steps=6 checkpoint.keep=0 parallel.zero_stage=3
 rm -rf "$work/elastic/checkpoints/step_000012" "$work/elastic/checkpoints/step_000016"
 run elastic 2 parallel.zero_stage=1
+same elastic_goes_on "$? $(grep -c 'going on from .*step_000006' "$work/elastic.log")" "0 1"
 close resume_on_other_ranks elastic
 says other_data_is_refused 1 "was trained on other data" "$build/rankwise" train "$work/run.cfg" run.dir="$work/one" \
     run.seed=2 optim.steps=99
