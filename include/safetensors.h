@@ -41,4 +41,5 @@ struct safetensors_writer *safetensors_writer_open(const char *directory, const 
 /* The next elements of p; parameters in the table's order, each in order. */
 int safetensors_writer_add(struct safetensors_writer *w, const struct parameter *p, const float *data, int64_t count);
 int safetensors_writer_finish(struct safetensors_writer *w); /* fsync, rename, index; frees w also on error */
+void safetensors_writer_abandon(struct safetensors_writer *w); /* removes what was begun; frees w */
 #endif

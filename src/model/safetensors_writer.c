@@ -208,3 +208,8 @@ int safetensors_writer_finish(struct safetensors_writer *w) {
     mem_free(w);
     return status;
 }
+
+void safetensors_writer_abandon(struct safetensors_writer *w) {
+    w->failed = true;
+    safetensors_writer_finish(w);
+}

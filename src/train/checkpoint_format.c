@@ -50,24 +50,6 @@ void checkpoint_pieces_sort(struct checkpoint_pieces *pieces) {
     if (pieces->n) qsort(pieces->item, (size_t)pieces->n, sizeof *pieces->item, by_place);
 }
 
-void checkpoint_hdf5_quiet(void) {
-    H5Eset_auto2(H5E_DEFAULT, NULL, NULL);
-}
-
-static herr_t take_reason(unsigned n, const H5E_error2_t *error, void *self) {
-    (void)n;
-    char *out = self;
-    if (out[0] == 0 && error->desc) snprintf(out, 256, "%s", error->desc);
-    return 0;
-}
-
-const char *checkpoint_hdf5_text(void) {
-    static char reason[256];
-    reason[0] = 0;
-    H5Ewalk2(H5E_DEFAULT, H5E_WALK_UPWARD, take_reason, reason);
-    return reason[0] ? reason : "no reason given by HDF5";
-}
-
 int checkpoint_file_bytes(const char *path, int64_t *bytes) {
     struct stat s;
     if (stat(path, &s) != 0) return fail("%s: %s", path, strerror(errno));
@@ -77,16 +59,17 @@ int checkpoint_file_bytes(const char *path, int64_t *bytes) {
 
 int checkpoint_file_create(struct checkpoint_file *f, const char *path) {
     *f = (struct checkpoint_file){.path = mem_copy_string(path)};
-    checkpoint_hdf5_quiet();
-    hid_t access = checkpoint_driver_access(&f->error);
+    h5_quiet();
+    hid_t access = h5_new_file_access(&f->error);
     f->id = H5Fcreate(path, H5F_ACC_TRUNC, H5P_DEFAULT, access);
+    int status = f->id < 0 || f->error ? checkpoint_file_failure(f) : 0;
     H5Pclose(access);
-    return f->id < 0 || f->error ? checkpoint_file_failure(f) : 0;
+    return status;
 }
 
 int checkpoint_file_failure(struct checkpoint_file *f) {
     bool full = f->error == ENOSPC || f->error == EDQUOT || f->error == EFBIG;
-    return fail("%s: cannot be written: %s%s", f->path, f->error ? strerror(f->error) : checkpoint_hdf5_text(),
+    return fail("%s: cannot be written: %s%s", f->path, f->error ? strerror(f->error) : h5_reason(),
                 full ? "; hint: free some space or set checkpoint.dir to a place that has more" : "");
 }
 
@@ -112,8 +95,8 @@ static int write_checked(hid_t file, const char *name, hid_t type, int n_dims, c
     hid_t set = H5Dcreate2(file, name, type, space, links, how, H5P_DEFAULT);
     int status = set < 0 ? -1 : 0;
     if (status == 0 && !empty && H5Dwrite(set, type, H5S_ALL, H5S_ALL, H5P_DEFAULT, data) < 0) status = -1;
-    if (status != 0) fail("%s: %s", name, checkpoint_hdf5_text());
-    if (set >= 0 && H5Dclose(set) < 0 && status == 0) status = fail("%s: %s", name, checkpoint_hdf5_text());
+    if (status != 0) fail("%s: %s", name, h5_reason());
+    if (set >= 0 && H5Dclose(set) < 0 && status == 0) status = fail("%s: %s", name, h5_reason());
     H5Pclose(how);
     H5Pclose(links);
     H5Sclose(space);
@@ -135,7 +118,7 @@ int checkpoint_write_attribute(hid_t file, const char *name, int64_t n, const in
     hid_t space = n == 1 ? H5Screate(H5S_SCALAR) : H5Screate_simple(1, dim, NULL);
     hid_t attribute = H5Acreate2(file, name, H5T_NATIVE_INT64, space, H5P_DEFAULT, H5P_DEFAULT);
     int status = attribute < 0 || H5Awrite(attribute, H5T_NATIVE_INT64, value) < 0 ? -1 : 0;
-    if (status != 0) fail("%s: %s", name, checkpoint_hdf5_text());
+    if (status != 0) fail("%s: %s", name, h5_reason());
     if (attribute >= 0) H5Aclose(attribute);
     H5Sclose(space);
     return status;
@@ -143,13 +126,13 @@ int checkpoint_write_attribute(hid_t file, const char *name, int64_t n, const in
 
 int checkpoint_read_attribute(hid_t file, const char *name, int64_t n, int64_t *value) {
     hid_t attribute = H5Aopen(file, name, H5P_DEFAULT);
-    if (attribute < 0) return fail("attribute %s: %s", name, checkpoint_hdf5_text());
+    if (attribute < 0) return fail("attribute %s: %s", name, h5_reason());
     hid_t space = H5Aget_space(attribute), type = H5Aget_type(attribute);
     int status = 0;
     if (space < 0 || H5Sget_simple_extent_npoints(space) != n || type < 0 || H5Tget_class(type) != H5T_INTEGER)
         status = fail("attribute %s: expected %lld integers", name, (long long)n);
     else if (H5Aread(attribute, H5T_NATIVE_INT64, value) < 0)
-        status = fail("attribute %s: %s", name, checkpoint_hdf5_text());
+        status = fail("attribute %s: %s", name, h5_reason());
     if (type >= 0) H5Tclose(type);
     if (space >= 0) H5Sclose(space);
     H5Aclose(attribute);

@@ -6,9 +6,8 @@
  * verifies a few blocks. */
 #ifndef RANKWISE_CHECKPOINT_FORMAT_H
 #define RANKWISE_CHECKPOINT_FORMAT_H
-#include <hdf5.h>
-
 #include "checkpoint.h"
+#include "h5.h"
 #include "memory.h"
 
 enum {
@@ -46,14 +45,6 @@ char *checkpoint_dataset_name(int64_t kind, const char *tensor, int64_t first);
 
 int64_t checkpoint_blocks(int64_t count);
 uint32_t checkpoint_checksum(const float *data, int64_t count);
-
-/* No messages on stderr from HDF5; its words are taken by checkpoint_hdf5_text: the innermost reason of the latest
- * failure. Valid until the next call. */
-void checkpoint_hdf5_quiet(void);
-const char *checkpoint_hdf5_text(void);
-
-/* A file access list whose writes never fail in HDF5's eyes: *error (0 before) gets the first errno. */
-hid_t checkpoint_driver_access(int *error);
 
 /* Small datasets and attributes of state.h5 and the marks of parts. -1 with error_text(). */
 int checkpoint_write_ints(hid_t file, const char *name, int64_t rows, int64_t cols, const int64_t *data);

@@ -43,7 +43,7 @@ static void *read_dataset(hid_t file, const char *name, hid_t type, size_t item_
     void *data = NULL;
     hsize_t file_bytes = 0;
     if (set < 0) {
-        fail("%s: %s", name, checkpoint_hdf5_text());
+        fail("%s: %s", name, h5_reason());
         return NULL;
     }
     space = H5Dget_space(set);
@@ -70,7 +70,7 @@ static void *read_dataset(hid_t file, const char *name, hid_t type, size_t item_
     }
     data = mem_alloc((int64_t)(n * item_bytes) + 1, 1);
     if (n > 0 && H5Dread(set, type, H5S_ALL, H5S_ALL, H5P_DEFAULT, data) < 0) {
-        fail("%s: damaged: %s", name, checkpoint_hdf5_text());
+        fail("%s: damaged: %s", name, h5_reason());
         mem_free(data);
         data = NULL;
     }
@@ -175,10 +175,10 @@ static int read_tokenizer(hid_t file, struct checkpoint *c) {
     struct file_visit v = {c, file, 0};
     if (H5Lexists(file, "/tokenizer", H5P_DEFAULT) <= 0) return 0;
     hid_t group = H5Gopen2(file, "/tokenizer", H5P_DEFAULT);
-    if (group < 0) return fail("/tokenizer: %s", checkpoint_hdf5_text());
+    if (group < 0) return fail("/tokenizer: %s", h5_reason());
     error_clear();
     herr_t status = H5Literate(group, H5_INDEX_NAME, H5_ITER_INC, NULL, read_tokenizer_file, &v);
-    if (status < 0 && !error_text()[0]) fail("/tokenizer: %s", checkpoint_hdf5_text());
+    if (status < 0 && !error_text()[0]) fail("/tokenizer: %s", h5_reason());
     H5Gclose(group);
     return status < 0 ? -1 : 0;
 }
@@ -327,15 +327,15 @@ static int read_state(hid_t file, struct checkpoint *c) {
 
 /* Read only and without a lock: what is under a whole checkpoint's name does not change any more. */
 static hid_t open_hdf5(const char *path) {
-    checkpoint_hdf5_quiet();
+    h5_quiet();
     hid_t access = H5Pcreate(H5P_FILE_ACCESS);
 #if H5_VERSION_GE(1, 10, 7)
     H5Pset_file_locking(access, false, true);
 #endif
     H5Pset_fclose_degree(access, H5F_CLOSE_STRONG);
     hid_t file = H5Fopen(path, H5F_ACC_RDONLY, access);
+    if (file < 0) fail("%s: not a whole HDF5 file: %s", path, h5_reason());
     H5Pclose(access);
-    if (file < 0) fail("%s: not a whole HDF5 file: %s", path, checkpoint_hdf5_text());
     return file;
 }
 
@@ -474,7 +474,7 @@ static int open_piece(struct checkpoint *c, int64_t index) {
     char *name = checkpoint_dataset_name(p->kind, c->tensor[p->tensor].name, p->first);
     parts->set = H5Dopen2(parts->file[p->part], name, H5P_DEFAULT);
     mem_free(name);
-    if (parts->set < 0) return fail_piece(c, p, checkpoint_hdf5_text());
+    if (parts->set < 0) return fail_piece(c, p, h5_reason());
     hid_t space = H5Dget_space(parts->set), type = H5Dget_type(parts->set);
     bool good = space >= 0 && type >= 0 && H5Sget_simple_extent_ndims(space) == 1 &&
                 H5Sget_simple_extent_npoints(space) == p->count && H5Tget_class(type) == H5T_FLOAT &&
@@ -498,9 +498,10 @@ static int load_block(struct checkpoint *c, int64_t index, int64_t first) {
     hid_t in_file = H5Dget_space(parts->set), in_memory = H5Screate_simple(1, count, NULL);
     herr_t status = in_file < 0 ? -1 : H5Sselect_hyperslab(in_file, H5S_SELECT_SET, at, NULL, count, NULL);
     if (status >= 0) status = H5Dread(parts->set, H5T_NATIVE_FLOAT, in_memory, in_file, H5P_DEFAULT, parts->block);
+    int read = status < 0 ? fail_piece(c, p, h5_reason()) : 0;
     if (in_file >= 0) H5Sclose(in_file);
     H5Sclose(in_memory);
-    if (status < 0) return fail_piece(c, p, checkpoint_hdf5_text());
+    if (read != 0) return -1;
     if (checkpoint_checksum(parts->block, (int64_t)count[0]) != parts->sum[p->block + first / CHECKPOINT_BLOCK])
         return fail_piece(c, p, "its checksum is not the one in state.h5");
     parts->cached_piece = index;

@@ -1,0 +1,32 @@
+/* Export: a Hugging Face directory that transformers opens with AutoModelForSequenceClassification and scores alike.
+ *
+ *   (1) Written as <directory>.tmp, renamed when whole; the golden scores in score_contract.json are computed from
+ * what was written, by opening it again, so that a wrong export does not get its name. (2) transformers reads the
+ * score at the last token that is not the pad token. The pad token must therefore be one that no text has: where the
+ * tokenizer has none of its own, one is added, in a spare row of the embedding or a new one. (3) One rank writes;
+ * parameters are read piece by piece, so that no whole model is in memory. */
+#ifndef RANKWISE_EXPORT_H
+#define RANKWISE_EXPORT_H
+#include "opened.h"
+
+struct export_pad {
+    char *token;
+    int id;
+    bool is_added; /* the tokenizer did not have it */
+    int64_t rows;  /* of the exported embedding: the model's, or one more */
+};
+int export_pad_choose(struct export_pad *pad, const struct tokenizer *tokenizer, int64_t embedding_rows);
+void export_pad_free(struct export_pad *pad);
+
+/* The exported config.json, from the model's own. mem_free; NULL with error_text(). */
+char *export_config(const struct arch *arch, const struct export_pad *pad, enum dtype dtype);
+
+/* A tokenizer file of this name, as it is exported: byte for byte where nothing has to change. 1: there is none, and
+ * none is needed. */
+int export_tokenizer_file(struct buffer *out, const char *name, const struct tokenizer *tokenizer,
+                          const struct export_pad *pad);
+
+/* Writes the model that `o` has open (opened_open, not started). force: an existing model directory is replaced.
+ * Collective; agreed. */
+int export_model(struct opened *o, const char *directory, enum dtype dtype, bool force);
+#endif

@@ -1,0 +1,309 @@
+/* `rankwise export`: see export.h for what is written and why. */
+#include "export.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "command.h"
+#include "file.h"
+#include "log.h"
+
+static const char usage[] =
+    "usage: rankwise export MODEL DIRECTORY [--dtype fp32|bf16] [--force] [path=value ...]\n"
+    "\n"
+    "Writes a Hugging Face model directory (config.json, model.safetensors, tokenizer files, score_contract.json,\n"
+    "README.md) that transformers opens with AutoModelForSequenceClassification and that \"rankwise score\" reads.\n"
+    "MODEL is a run directory (its newest whole checkpoint), a checkpoint, or a Hugging Face model directory.\n"
+    "\n"
+    "  --dtype fp32   the master weights as they are (default); bf16 halves the size\n"
+    "  --force        replace an existing model directory\n";
+
+enum { PIECE = 1 << 20 }; /* elements in memory at once */
+static const uint64_t split_bytes = 5000000000u;
+static const char *const tokenizer_name[] = {"tokenizer.json", "tokenizer_config.json", "special_tokens_map.json"};
+
+static int write_text(const char *directory, const char *name, const char *text) {
+    char *path = file_join(directory, name);
+    int status = file_replace(path, text, strlen(text));
+    mem_free(path);
+    return status;
+}
+
+/* --- weights --- */
+
+/* Elements of a parameter of the exported table, whose embedding may have a row more than the model's. */
+static int read_piece(const struct parameter_source *source, const struct parameter *from, int64_t first, int64_t n,
+                      float *out) {
+    int64_t known = MIN(n, MAX(0, from->count - first));
+    memset(out + known, 0, (size_t)(n - known) * sizeof *out);
+    return known ? source->read(source->self, from, first, known, out) : 0;
+}
+
+static int write_weights(struct opened *o, const char *directory, const struct parameters *table, enum dtype dtype) {
+    struct safetensors_writer *w = safetensors_writer_open(directory, table, dtype, split_bytes);
+    struct parameter_source source = opened_source(o);
+    float *buffer = mem_alloc(PIECE, sizeof *buffer);
+    int status = w ? 0 : -1;
+    for (int i = 0; i < table->n && status == 0; i++) {
+        const struct parameter *p = &table->item[i], *from = parameters_find(&o->table, p->name);
+        for (int64_t first = 0; first < p->count && status == 0; first += PIECE) {
+            int64_t n = MIN(PIECE, p->count - first);
+            status = read_piece(&source, from, first, n, buffer);
+            if (status == 0) status = safetensors_writer_add(w, p, buffer, n);
+        }
+    }
+    mem_free(buffer);
+    if (w && status != 0)
+        safetensors_writer_abandon(w);
+    else if (w)
+        status = safetensors_writer_finish(w);
+    return status;
+}
+
+/* --- the files beside them --- */
+
+static void describe_training(struct buffer *out, const struct opened *o) {
+    if (!o->is_checkpoint) return;
+    const struct run_state *s = &o->checkpoint.state;
+    buffer_format(
+        out, "Trained with [Rankwise](https://github.com/rankwise) %s: %lld steps, %lld pairs, checkpoint of %s.\n\n",
+        o->checkpoint.revision, (long long)s->step, (long long)s->episodes, o->checkpoint.written_at);
+}
+
+static char *model_card(const struct opened *o, const struct export_pad *pad, const char *name, enum dtype dtype) {
+    struct buffer out = {0};
+    buffer_format(
+        &out,
+        "---\nlibrary_name: transformers\npipeline_tag: text-classification\ntags:\n- reward-model\n---\n\n"
+        "# %s\n\nA reward model (`%sForSequenceClassification`, one label): the higher the score, the better "
+        "the answer. Weights are %s.\n\n",
+        name, arch_class_prefix(o->arch.family), dtype == DTYPE_BF16 ? "bfloat16" : "float32");
+    describe_training(&out, o);
+    buffer_format(
+        &out,
+        "A text is rendered by the template `%s`, %s, and cut (%s) at %lld tokens; the score is that of its "
+        "last token. `score_contract.json` says this exactly and has eight texts with their tokens and "
+        "scores.\n\n",
+        o->template.name, o->template.eos >= 0 ? "ends with the EOS token" : "gets no token at its end",
+        truncate_name(o->template.truncate), (long long)o->template.max_length);
+    if (pad->is_added)
+        buffer_format(&out,
+                      "The pad token `%s` (id %d) was added on export: transformers reads the score before the first "
+                      "pad token, which must not be a token of the text.\n\n",
+                      pad->token, pad->id);
+    const char *eos = o->template.eos >= 0 ? " + tokenizer.eos_token" : "";
+    buffer_format(
+        &out,
+        "```python\nfrom transformers import AutoModelForSequenceClassification, AutoTokenizer\n"
+        "tokenizer = AutoTokenizer.from_pretrained(\"%s\")\n"
+        "model = AutoModelForSequenceClassification.from_pretrained(\"%s\").eval()\n"
+        "texts = [\"\\n\\nHuman: Hello!\\n\\nAssistant: Hello, how can I help?\"]\n"
+        "batch = tokenizer([t%s for t in texts], return_tensors=\"pt\", padding=True, padding_side=\"right\",\n"
+        "                  add_special_tokens=False)\n"
+        "print(model(**batch).logits[:, 0])\n```\n",
+        name, name, eos);
+    return out.data;
+}
+
+static int write_tokenizer(const struct opened *o, const char *directory, const struct export_pad *pad) {
+    struct buffer text = {0};
+    int status = 0;
+    for (int i = 0; i < 3 && status == 0; i++) {
+        if (export_tokenizer_file(&text, tokenizer_name[i], o->tokenizer, pad) != 0) continue;
+        char *path = file_join(directory, tokenizer_name[i]);
+        status = file_replace(path, text.data, text.length);
+        mem_free(path);
+    }
+    buffer_free(&text);
+    return status;
+}
+
+static int write_contract(const struct contract *contract, const char *directory) {
+    char *text = contract_text(contract);
+    int status = write_text(directory, "score_contract.json", text);
+    mem_free(text);
+    return status;
+}
+
+/* Everything but the golden scores, into the temporary directory. Rank 0. */
+static int write_files(struct opened *o, const char *temporary, const char *name, enum dtype dtype) {
+    struct export_pad pad = {0};
+    struct parameters table = {0};
+    struct arch arch = o->arch; /* the JSON and the tables in it stay o's */
+    char *config = NULL, *card = NULL;
+    int status = export_pad_choose(&pad, o->tokenizer, o->arch.V);
+    if (status == 0 && !(config = export_config(&o->arch, &pad, dtype))) status = -1;
+    if (status == 0) {
+        arch.V = pad.rows;
+        parameters_build(&table, &arch);
+        card = model_card(o, &pad, name, dtype);
+        if (pad.is_added)
+            log_info("the tokenizer has no pad token of its own: \"%s\" is added as id %d, %s", pad.token, pad.id,
+                     pad.rows > o->arch.V ? "in a new row of the embedding" : "in a spare row of the embedding");
+        status = write_text(temporary, "config.json", config);
+    }
+    if (status == 0) status = write_tokenizer(o, temporary, &pad);
+    if (status == 0) status = write_contract(&o->contract, temporary);
+    if (status == 0) status = write_text(temporary, "README.md", card);
+    if (status == 0) status = write_weights(o, temporary, &table, dtype);
+    parameters_free(&table);
+    mem_free(card);
+    mem_free(config);
+    export_pad_free(&pad);
+    return status;
+}
+
+/* --- golden scores: computed in fp32 from what was written --- */
+
+static int golden_scores(struct opened *e, double score[CONTRACT_N_GOLDEN]) {
+    const int32_t *ids[CONTRACT_N_GOLDEN] = {0};
+    int32_t length[CONTRACT_N_GOLDEN];
+    float narrow[CONTRACT_N_GOLDEN];
+    int64_t n = 0, most = 1;
+    int status = 0;
+    for (int k = 0; k < CONTRACT_N_GOLDEN && status == 0; k++) {
+        status = contract_golden_ids(&e->contract, k, &ids[k], &n);
+        length[k] = (int32_t)n;
+        most = MAX(most, n);
+    }
+    if (status == 0) status = opened_start(e, most, CONTRACT_N_GOLDEN);
+    if (status == 0) opened_score(e, CONTRACT_N_GOLDEN, ids, length, narrow);
+    for (int k = 0; k < CONTRACT_N_GOLDEN; k++) {
+        score[k] = narrow[k];
+        mem_free((void *)ids[k]);
+    }
+    return status;
+}
+
+/* Opens what was written as `rankwise score` will, and completes its contract. By (1), the tokenizer's files are
+ * compared with the contract here; scores that came along must be met by weights that were not rounded. Collective.
+ */
+static int complete_contract(const struct opened *o, const char *temporary, enum dtype dtype) {
+    const struct config *c = &o->config;
+    char *own[] = {mem_format("run.device=%s", c->run.device),
+                   mem_format("run.threads=%lld", (long long)c->run.threads),
+                   mem_format("parallel.zero_stage=%lld", (long long)c->parallel.zero_stage),
+                   mem_copy_string("model.precision=fp32")};
+    const char *overrides[] = {own[0], own[1], own[2], own[3]};
+    struct opened e;
+    double score[CONTRACT_N_GOLDEN] = {0};
+    int status = opened_open(&e, temporary, overrides, 4);
+    if (status == 0) {
+        status = golden_scores(&e, score);
+        if (status == 0 && dtype == DTYPE_F32 && contract_has_scores(&o->contract))
+            status = contract_check_scores(&o->contract, "F32", score);
+        if (status == 0) status = contract_set_scores(&e.contract, "F32", score);
+        if (status == 0 && base_rank == 0) status = write_contract(&e.contract, temporary);
+        status = comm_agree(comm_world(), status);
+        opened_close(&e);
+    }
+    for (int i = 0; i < 4; i++) mem_free(own[i]);
+    return status;
+}
+
+/* --- the directory --- */
+
+static int note_entry(void *self, const char *name) {
+    (void)self, (void)name;
+    return 1;
+}
+
+/* Whether a whole export may take this name. */
+static int check_target(const char *directory, bool force) {
+    if (!file_exists(directory)) return 0;
+    if (!file_is_directory(directory)) return fail("%s: expected a directory or nothing, found a file", directory);
+    int status = file_list(directory, note_entry, NULL);
+    if (status <= 0) return status;
+    char *config = file_join(directory, "config.json");
+    bool is_model = file_exists(config);
+    mem_free(config);
+    if (!is_model) return fail("%s: not empty and not a model; hint: export into a new directory", directory);
+    if (!force) return fail("%s: there is a model already; hint: --force replaces it", directory);
+    return 0;
+}
+
+/* Rank 0: the former one steps aside until the new one has its name. */
+static int put_in_place(const char *temporary, const char *directory) {
+    char *former = mem_format("%s.former.tmp", directory);
+    bool replaces = file_exists(directory);
+    int status = file_remove_tree(former);
+    if (status == 0 && replaces && rename(directory, former) != 0)
+        status = fail("%s: cannot be renamed: %s", directory, strerror(errno));
+    if (status == 0 && rename(temporary, directory) != 0) {
+        status = fail("%s: cannot be renamed to %s: %s", temporary, directory, strerror(errno));
+        if (replaces) rename(former, directory);
+    }
+    if (status == 0 && replaces && file_remove_tree(former) != 0) log_warn("%s", error_text());
+    mem_free(former);
+    return status;
+}
+
+static void discard(const char *temporary) {
+    char *said = mem_copy_string(error_text());
+    if (file_remove_tree(temporary) != 0) log_warn("%s", error_text());
+    fail("%s", said);
+    mem_free(said);
+}
+
+int export_model(struct opened *o, const char *directory, enum dtype dtype, bool force) {
+    const struct group *world = comm_world();
+    bool lead = world->rank == 0;
+    char *target = mem_copy_string(directory);
+    for (size_t n = strlen(target); n > 1 && target[n - 1] == '/'; n--) target[n - 1] = 0;
+    const char *slash = strrchr(target, '/'), *name = slash && slash[1] ? slash + 1 : target;
+    char *temporary = mem_format("%s.tmp", target);
+    int status = lead ? check_target(target, force) : 0;
+    if (lead && status == 0) {
+        status = file_remove_tree(temporary);
+        if (status == 0) status = file_make_directory(temporary);
+        if (status == 0) status = write_files(o, temporary, name, dtype);
+        if (status != 0) discard(temporary);
+    }
+    status = comm_agree(world, status);
+    if (status == 0) {
+        status = complete_contract(o, temporary, dtype);
+        if (lead && status == 0) status = put_in_place(temporary, target);
+        if (lead && status != 0) discard(temporary);
+        status = comm_agree(world, status);
+    }
+    mem_free(temporary);
+    mem_free(target);
+    return status;
+}
+
+/* --- the command --- */
+
+static int parse_dtype(const char *text, enum dtype *out) {
+    *out = DTYPE_F32;
+    if (!text || strcmp(text, "fp32") == 0) return 0;
+    *out = DTYPE_BF16;
+    if (strcmp(text, "bf16") == 0) return 0;
+    return fail("--dtype: expected fp32 or bf16, found \"%s\"", text);
+}
+
+int export_command(int argc, char **argv) {
+    struct option option[] = {{"help", false, NULL}, {"dtype", true, NULL}, {"force", false, NULL}};
+    struct arguments a;
+    enum dtype dtype;
+    int code;
+    if (command_arguments(&a, option, 3, 2, usage, argc, argv, &code)) return code;
+    if (parse_dtype(option[1].value, &dtype) != 0) {
+        log_error("export: %s", error_text());
+        arguments_free(&a);
+        return EXIT_MISUSE;
+    }
+    comm_start(&argc, &argv);
+    struct opened o;
+    int status = opened_open(&o, a.positional[0], a.overrides, a.n_overrides);
+    if (status == 0) {
+        status = export_model(&o, a.positional[1], dtype, option[2].value != NULL);
+        if (status == 0) log_info("%s: exported from %s", a.positional[1], o.path);
+        opened_close(&o);
+    }
+    code = command_finish(status);
+    arguments_free(&a);
+    comm_stop();
+    return code;
+}
