@@ -504,7 +504,6 @@ int main(int argc, char **argv) {
         {"damage_is_found", test_damage_is_found},
     };
     comm_start(&argc, &argv);
-    comm_install_cpu_collectives(&cpu_backend);
     int pid = (int)getpid();
     comm_broadcast(comm_world(), 0, &pid, sizeof pid);
     directory = mem_format("/tmp/rankwise_test_checkpoint_%d", pid);
