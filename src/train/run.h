@@ -1,7 +1,7 @@
 /* A training run: everything the step loop needs, made once before step 0. Private to src/train/.
  *
- * Order of making (start.c): ranks, device, data, model's shape, plan, memory plan, then weights. Each phase that reads
- * input ends in an agreement, so that all ranks stop together and one speaks. */
+ * Order of making (start.c): ranks, device, data, model's shape, plan, memory plan, then weights. Each phase that
+ * reads input ends in an agreement, so that all ranks stop together and one speaks. */
 #ifndef RANKWISE_RUN_H
 #define RANKWISE_RUN_H
 #include "batch.h"
@@ -19,13 +19,14 @@ struct run {
     struct device *dev;
 
     /* data */
-    struct shard *train, *eval; /* (config->data.n_train), (config->data.n_eval) */
-    struct plan_source *source; /* (n_train) */
+    struct shard *train, *eval;  /* (config->data.n_train), (config->data.n_eval) */
+    struct shared_memory *index; /* (n_train + n_eval): what share_index made */
+    struct plan_source *source;  /* (n_train) */
     struct plan plan;
-    struct plan_step micro;     /* this rank's part of the step */
+    struct plan_step micro; /* this rank's part of the step */
     struct batch batch;
     struct batch_item *item;
-    int64_t room_pairs;         /* of a micro-batch */
+    int64_t room_pairs; /* of a micro-batch */
 
     /* model */
     struct arch arch;
@@ -35,7 +36,7 @@ struct run {
     struct model *model;
     struct optimizer optimizer;
     struct schedule schedule;
-    double matmul_rate;         /* flops per second of this rank, for train/mfu */
+    double matmul_rate; /* flops per second of this rank, for train/mfu */
     int64_t max_tokens, max_rows;
 
     /* device memory for the loss */
@@ -45,9 +46,9 @@ struct run {
 
     /* what goes on */
     struct run_state state;
-    struct checkpoint resume;   /* open while starting from it */
-    char *checkpoint_path;      /* NULL: starts anew */
-    struct metrics *metrics;    /* rank 0 */
+    struct checkpoint resume; /* open while starting from it */
+    char *checkpoint_path;    /* NULL: starts anew */
+    struct metrics *metrics;  /* rank 0 */
     char *resolved_config;
     struct tokenizer_file *file;
     int n_files;
@@ -63,6 +64,11 @@ int64_t run_steps(const struct run *r);
 /* The comparisons of a group of the plan: count, and the i-th. */
 int64_t run_group_pairs(const struct run *r, const struct plan_group *group);
 struct batch_item run_group_pair(const struct run *r, const struct plan_group *group, int64_t i);
+
+/* Moves the shard's index arrays into memory that the node's ranks share; unshare_index before shard_close.
+ * Collective over the node. */
+void share_index(struct shared_memory *memory, struct shard *shard, const struct group *node);
+void unshare_index(struct shared_memory *memory, struct shard *shard);
 
 /* `rankwise plan`: data, plan and memory only; prints, allocates nothing large. */
 int run_plan_only(struct config *config, int n_ranks);

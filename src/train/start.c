@@ -55,13 +55,18 @@ static int64_t n_groups(const struct run *r, int i) {
     return r->config->batch.group_by_prompt ? r->train[i].n_groups : r->train[i].n_comparisons;
 }
 
+/* Forest tokens of each group of training shard i. */
+static const int32_t *length_index(const struct run *r, int i) {
+    return r->config->batch.group_by_prompt ? r->train[i].group_forest_tokens : r->train[i].forest_tokens;
+}
+
 static int make_plan(struct run *r) {
     const struct config *c = r->config;
     r->source = mem_alloc(c->data.n_train, sizeof *r->source);
     for (int i = 0; i < c->data.n_train; i++) {
         int64_t n = n_groups(r, i), rows = c->data.train[i].rows;
         r->source[i] = (struct plan_source){
-            .forest_tokens = c->batch.group_by_prompt ? r->train[i].group_forest_tokens : r->train[i].forest_tokens,
+            .forest_tokens = length_index(r, i),
             .n_groups = n,
             .take = rows ? rows : (int64_t)llround(c->data.train[i].weight * (double)n),
         };
@@ -225,6 +230,22 @@ static int check_memory(const struct run *r) {
 
 /* --- start --- */
 
+/* Shard i of all: the training shards, then those of evaluation. */
+static struct shard *nth_shard(struct run *r, int i) {
+    return i < r->config->data.n_train ? &r->train[i] : &r->eval[i - r->config->data.n_train];
+}
+
+static int n_shards(const struct run *r) {
+    return r->config->data.n_train + r->config->data.n_eval;
+}
+
+/* One copy of the length index per node; the plan looks at that one from now on. */
+static void share_shards(struct run *r) {
+    r->index = mem_alloc(n_shards(r), sizeof *r->index);
+    for (int i = 0; i < n_shards(r); i++) share_index(&r->index[i], nth_shard(r, i), &r->place.node);
+    for (int i = 0; i < r->config->data.n_train; i++) r->source[i].forest_tokens = length_index(r, i);
+}
+
 /* The newest whole checkpoint, if there is one, and whether its cursor means the same here. */
 static int find_checkpoint(struct run *r) {
     char identity[65];
@@ -326,6 +347,7 @@ int run_start(struct run *r, struct config *config) {
     if (placement_init(&r->place, config->parallel.shard_group) != 0) return -1;
     if (comm_agree(&r->place.data, start_device(r)) != 0) return -1;
     if (comm_agree(&r->place.data, prepare(r)) != 0) return -1;
+    share_shards(r);
     if (r->state.step >= run_steps(r)) return 0;
     if (comm_agree(&r->place.data, check_memory(r)) != 0) return -1;
     if (comm_agree(&r->place.data, open_run_directory(r)) != 0) return -1;
@@ -344,9 +366,14 @@ static void release(struct run *r, void *memory) {
     if (memory) r->dev->backend->release(r->dev, memory);
 }
 
-static void close_shards(struct shard *shard, int n) {
-    for (int i = 0; shard && i < n; i++) shard_close(&shard[i]);
-    mem_free(shard);
+static void close_shards(struct run *r) {
+    for (int i = 0; r->train && r->eval && i < n_shards(r); i++) {
+        if (r->index) unshare_index(&r->index[i], nth_shard(r, i));
+        shard_close(nth_shard(r, i));
+    }
+    mem_free(r->index);
+    mem_free(r->train);
+    mem_free(r->eval);
 }
 
 void run_finish(struct run *r) {
@@ -369,8 +396,7 @@ void run_finish(struct run *r) {
     plan_step_free(&r->micro);
     plan_free(&r->plan);
     mem_free(r->source);
-    close_shards(r->train, r->config->data.n_train);
-    close_shards(r->eval, r->config->data.n_eval);
+    close_shards(r);
     for (int i = 0; i < r->n_files; i++) {
         mem_free((void *)r->file[i].name);
         mem_free((void *)r->file[i].data);
