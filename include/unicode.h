@@ -6,15 +6,24 @@
 #define RANKWISE_UNICODE_H
 #include "memory.h"
 
-/* \p{L}, \p{N} and \s of the pre-tokenizers; \w of added tokens. */
-enum unicode_class { UNICODE_LETTER = 1, UNICODE_NUMBER = 2, UNICODE_SPACE = 4, UNICODE_WORD = 8 };
+/* \p{L}, \p{N} and \s of the pre-tokenizers; \w of added tokens; INNER: composition may change it or join it to what
+ * stands before it. */
+enum unicode_class {
+    UNICODE_LETTER = 1,
+    UNICODE_NUMBER = 2,
+    UNICODE_SPACE = 4,
+    UNICODE_WORD = 8,
+    UNICODE_INNER = 16
+};
 enum { UNICODE_END = 0x110000 };
 
 struct unicode_range {
     uint32_t first, last, value;
 };
-extern const struct unicode_range unicode_classes[], unicode_stand_ins[];
-extern const int unicode_classes_count, unicode_stand_ins_count;
+extern const struct unicode_range unicode_classes[], unicode_stand_ins[], unicode_combining[],
+    unicode_decompositions[];
+extern const int unicode_classes_count, unicode_stand_ins_count, unicode_combining_count,
+    unicode_decompositions_count;
 
 /* Expands the tables; to be called before the functions below. Safe to call again and from any thread. */
 void unicode_start(void);
@@ -39,6 +48,9 @@ static inline unsigned unicode_class(uint32_t point) {
 /* Appends the text with every character that PCRE2 may class otherwise replaced by one of the same general category
  * and the same number of bytes. Returns false, and appends nothing, when there is none to replace. */
 bool unicode_replace_unstable(const char *text, size_t length, struct buffer *out);
+
+/* Appends the text in Normalization Form C. */
+void unicode_nfc(const char *text, size_t length, struct buffer *out);
 
 static inline uint32_t utf8_next(const char *text, size_t *at) {
     const unsigned char *s = (const unsigned char *)text + *at;

@@ -262,6 +262,8 @@ static int check_pattern(const char *pattern, size_t length) {
             i++;
             if (i == length || !strchr("pPsSrntdD\\'\"/.|?*+()[]{}^$-&#~ ", pattern[i]) || pattern[i] == 0)
                 return fail("regular expression \"%.200s\": \"%.2s\" is not implemented", pattern, rest);
+            bool is_property = pattern[i] == 'p' || pattern[i] == 'P';
+            if (is_property && pattern[i + 1] == '{') i += strcspn(pattern + i, "}");
         } else if (in_class) {
             if (c == '[' || strncmp(rest, "&&", 2) == 0)
                 return fail("regular expression \"%.200s\": a class inside a class is not implemented", pattern);

@@ -86,6 +86,41 @@ def stand_ins(category):
     return ranges(stand_in)
 
 
+NFC, NFD = normalizers.NFC().normalize_str, normalizers.NFD().normalize_str
+HANGUL = range(0xAC00, 0xAC00 + 11172)
+
+
+def combining_classes():
+    """{code point: class} of the library's version: the class with whose mark it never changes places."""
+    low, high = chr(0x334), chr(0x345)  # of the lowest class and of the highest
+    moving = [c for c in POINTS if NFD(chr(c)) == chr(c) and
+              (NFD(high + chr(c)) != high + chr(c) or NFD(chr(c) + low) != chr(c) + low)]
+    reference = {}
+    for c in moving:
+        reference.setdefault(unicodedata.combining(chr(c)), chr(c))
+    classes = {}
+    for c in moving:
+        mark = chr(c)
+        equal = [k for k, other in reference.items()
+                 if NFD(other + mark) == other + mark and NFD(mark + other) == mark + other]
+        assert len(equal) == 1, (hex(c), equal)
+        classes[c] = equal[0]
+    return classes
+
+
+def decompositions():
+    """[(code point, first, second or 0)]: applied again and again they give the whole decomposition."""
+    whole = {c: NFD(chr(c)) for c in POINTS if c not in HANGUL}
+    known = {}
+    for c, text in whole.items():
+        known.setdefault(text, c)
+    for c, text in whole.items():  # of several, the one that composition gives
+        if NFC(text) == chr(c):
+            known[text] = c
+    return [(c, known[text[:-1]] if text[1:] else ord(text), ord(text[-1]) if text[1:] else 0)
+            for c, text in whole.items() if text != chr(c)]
+
+
 def write_table(f, name, comment, rows, per_line=5):
     f.write(f"\n/* {comment} */\nconst struct unicode_range {name}[] = {{\n")
     for i in range(0, len(rows), per_line):
@@ -103,8 +138,12 @@ def main():
             category[c] = name
     assert {c for c in POINTS if category[c][0] == "L"} == letters
 
+    combining, pairs = combining_classes(), decompositions()
+    seconds = {pair[2] for pair in pairs} | set(range(0x1161, 0x1176)) | set(range(0x11A8, 0x11C3))
+    inner = {c for c in POINTS if c and (c in combining or c in seconds or NFC(chr(c)) != chr(c))}
+
     def value(c):
-        return (c in letters) | (c in numbers) << 1 | (c in spaces) << 2 | (c in word) << 3
+        return (c in letters) | (c in numbers) << 1 | (c in spaces) << 2 | (c in word) << 3 | (c in inner) << 4
     # Written by hand above: U+180E is a space for PCRE2 alone.
     shims = sorted(stand_ins(category) + [[0x180E, 0x180E, 0x2060]])
     with open(OUT, "w") as f:
@@ -113,6 +152,9 @@ def main():
                 "/* clang-format off */\n#include \"unicode.h\"\n")
         write_table(f, "unicode_classes", "value: enum unicode_class bits; 0 where no range stands.", ranges(value))
         write_table(f, "unicode_stand_ins", "value: the code point to match in its place (unicode.h).", shims)
+        write_table(f, "unicode_combining", "value: the canonical combining class; 0 where no range stands.",
+                    ranges(lambda c: combining.get(c, 0)))
+        write_table(f, "unicode_decompositions", "{code point, first, second or 0}: canonical, without Hangul.", pairs)
 
 
 if __name__ == "__main__":

@@ -1,0 +1,160 @@
+/* Normalization Form C (Unicode Standard Annex 15), with the library's tables.
+ *
+ * Most text is in the form already. A character without the class INNER begins a stretch that is composed on its own;
+ * a stretch of one character is copied. The longest stretch bounds the scratch, and sorting it takes n log n steps,
+ * so that a million combining marks in a row do no harm. */
+#include <pthread.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "unicode.h"
+
+enum { L_BASE = 0x1100, V_BASE = 0x1161, T_BASE = 0x11A7, S_BASE = 0xAC00 };
+enum { L_COUNT = 19, V_COUNT = 21, T_COUNT = 28, S_COUNT = L_COUNT * V_COUNT * T_COUNT };
+enum { MOST_PAIRS = 4096 };
+
+/* Primary composites, sorted by (last, value), which are their two parts. */
+static struct unicode_range pair[MOST_PAIRS];
+static int n_pairs;
+
+static int compare_pairs(const void *a, const void *b) {
+    const struct unicode_range *x = a, *y = b;
+    if (x->last != y->last) return x->last < y->last ? -1 : 1;
+    return (x->value > y->value) - (x->value < y->value);
+}
+
+static void sort_pairs(void) {
+    CHECK(unicode_decompositions_count <= MOST_PAIRS, "%d decompositions", unicode_decompositions_count);
+    for (int i = 0; i < unicode_decompositions_count; i++) {
+        struct unicode_range d = unicode_decompositions[i];
+        /* INNER are those that composition never gives: singletons and the excluded ones. */
+        if (d.value && !(unicode_class(d.first) & UNICODE_INNER)) pair[n_pairs++] = d;
+    }
+    qsort(pair, (size_t)n_pairs, sizeof *pair, compare_pairs);
+}
+
+/* The range that holds the point, or NULL. */
+static const struct unicode_range *find_range(const struct unicode_range *range, int n, bool is_point,
+                                              uint32_t point) {
+    int low = 0, high = n;
+    while (low < high) {
+        int middle = (low + high) / 2;
+        if ((is_point ? range[middle].first : range[middle].last) < point)
+            low = middle + 1;
+        else
+            high = middle;
+    }
+    return low < n && range[low].first <= point ? &range[low] : NULL;
+}
+
+static uint32_t combining_class(uint32_t point) {
+    if (point < 0x300) return 0;
+    const struct unicode_range *r = find_range(unicode_combining, unicode_combining_count, false, point);
+    return r ? r->value : 0;
+}
+
+/* 0 if the two have no composite. */
+static uint32_t composite(uint32_t a, uint32_t b) {
+    if (a - L_BASE < L_COUNT && b - V_BASE < V_COUNT)
+        return S_BASE + ((a - L_BASE) * V_COUNT + (b - V_BASE)) * T_COUNT;
+    if (a - S_BASE < S_COUNT && (a - S_BASE) % T_COUNT == 0 && b - T_BASE - 1 < T_COUNT - 1) return a + (b - T_BASE);
+    struct unicode_range key = {0, a, b};
+    const struct unicode_range *found = bsearch(&key, pair, (size_t)n_pairs, sizeof *pair, compare_pairs);
+    return found ? found->first : 0;
+}
+
+/* A stretch: each element has the combining class in the top byte, then its place, then the code point in the lowest
+ * 24 bits, so that sorting by the whole number within a run of marks is the canonical order. */
+struct stretch {
+    uint64_t *item;
+    int64_t n, room;
+};
+
+static uint32_t point_of(uint64_t item) {
+    return (uint32_t)(item & 0xFFFFFF);
+}
+
+static uint32_t class_of(uint64_t item) {
+    return (uint32_t)(item >> 56);
+}
+
+static void decompose(struct stretch *s, uint32_t point) {
+    if (point - S_BASE < S_COUNT) {
+        uint32_t index = point - S_BASE, t = index % T_COUNT;
+        decompose(s, L_BASE + index / (V_COUNT * T_COUNT));
+        decompose(s, V_BASE + index / T_COUNT % V_COUNT);
+        if (t) decompose(s, T_BASE + t);
+        return;
+    }
+    const struct unicode_range *d = find_range(unicode_decompositions, unicode_decompositions_count, true, point);
+    if (d && d->first == point) {
+        decompose(s, d->last);
+        if (d->value) decompose(s, d->value);
+        return;
+    }
+    ARRAY_RESERVE(s->item, s->n, s->room);
+    s->item[s->n] = (uint64_t)combining_class(point) << 56 | (uint64_t)(uint32_t)s->n << 24 | point;
+    s->n++;
+}
+
+static int compare_items(const void *a, const void *b) {
+    uint64_t x = *(const uint64_t *)a, y = *(const uint64_t *)b;
+    return (x > y) - (x < y);
+}
+
+static void order_marks(struct stretch *s) {
+    for (int64_t from = 0, to; from < s->n; from = to) {
+        for (to = from; to < s->n && class_of(s->item[to]) != 0;) to++;
+        if (to - from > 1) qsort(s->item + from, (size_t)(to - from), sizeof *s->item, compare_items);
+        if (to == from) to++;
+    }
+}
+
+static void append_point(struct buffer *out, uint32_t point) {
+    char utf8[4];
+    buffer_append(out, utf8, (size_t)utf8_write(utf8, point));
+}
+
+/* A mark composes with the last starter unless one of its own class or above, or another starter, stands between. */
+static void compose(struct stretch *s, struct buffer *out) {
+    int64_t kept = 0, starter = -1, former = -1; /* former: class of the last kept since the starter, -1: none */
+    for (int64_t i = 0; i < s->n; i++) {
+        int64_t class = class_of(s->item[i]);
+        uint32_t joined = 0;
+        if (starter >= 0 && former < class) joined = composite(point_of(s->item[starter]), point_of(s->item[i]));
+        if (joined) {
+            s->item[starter] = joined;
+            continue;
+        }
+        if (class == 0) starter = kept;
+        former = class == 0 ? -1 : class;
+        s->item[kept++] = s->item[i];
+    }
+    for (int64_t i = 0; i < kept; i++) append_point(out, point_of(s->item[i]));
+}
+
+void unicode_nfc(const char *text, size_t length, struct buffer *out) {
+    static pthread_once_t once = PTHREAD_ONCE_INIT;
+    pthread_once(&once, sort_pairs);
+    struct stretch s = {0};
+    size_t copied = 0; /* text before it is in out */
+    for (size_t from = 0, to; from < length; from = to) {
+        to = from;
+        uint32_t first = utf8_next(text, &to);
+        bool is_whole = !(unicode_class(first) & UNICODE_INNER);
+        size_t next = to;
+        while (next < length && (unicode_class(utf8_next(text, &next)) & UNICODE_INNER)) {
+            to = next;
+            is_whole = false;
+        }
+        if (is_whole) continue;
+        buffer_append(out, text + copied, from - copied);
+        s.n = 0;
+        for (size_t at = from; at < to;) decompose(&s, utf8_next(text, &at));
+        order_marks(&s);
+        compose(&s, out);
+        copied = to;
+    }
+    buffer_append(out, text + copied, length - copied);
+    mem_free(s.item);
+}
