@@ -355,6 +355,39 @@ static void test_without_training(void) {
     placement_free(&place);
 }
 
+static void add_one(void *self, const struct zero_slice *s) {
+    (void)self;
+    for (int64_t i = 0; i < s->count; i++) {
+        s->master[i] += 1;
+        if (s->weight.dtype == DTYPE_BF16) ((uint16_t *)s->weight.data)[i] = bf16_from_float(s->master[i]);
+    }
+}
+
+/* What stage 3 still has from before an update, gathered ahead or kept for a backward, must not be used after it. */
+static void test_update_makes_gathered_weights_stale(void) {
+    struct placement place;
+    ASSERT_INT(placement_init(&place, "all"), 0);
+    struct zero_options options = {3, DTYPE_BF16, true, true};
+    struct zero *z = zero_init(&dev, &place, &model, &options);
+    int64_t n_read = 0;
+    struct parameter_source source = {read_start, &n_read};
+    ASSERT_INT(zero_load(z, &source), 0);
+    zero_publish(z);
+    zero_weights(z, N_UNITS - 1, 0);
+    zero_release(z, N_UNITS - 1);
+    zero_weights(z, 1, 2);
+    zero_release(z, 1);
+    zero_each_slice(z, add_one, NULL);
+    zero_publish(z);
+    for (int u = 0; u < N_UNITS; u++) {
+        for (int64_t i = 0; i < unit[u].count; i++) expected[u][i] = start_value(u, i) + 1;
+        check_weights(z, u, zero_weights(z, u, -1));
+        zero_release(z, u);
+    }
+    zero_free(z);
+    placement_free(&place);
+}
+
 static void test_failed_load_is_told(void) {
     struct placement place;
     ASSERT_INT(placement_init(&place, "all"), 0);
@@ -399,6 +432,7 @@ int main(int argc, char **argv) {
         {"memory_follows_the_table", test_memory_follows_the_table},
         {"each_element_has_one_owner", test_each_element_has_one_owner},
         {"without_training", test_without_training},
+        {"update_makes_gathered_weights_stale", test_update_makes_gathered_weights_stale},
         {"failed_load_is_told", test_failed_load_is_told},
     };
     comm_start(&argc, &argv);
