@@ -57,6 +57,11 @@ $(BUILD)/rankwise-inspect: $(call object,$(wildcard data_tools/inspect*.c)) $(LI
 $(BUILD)/tests/%: $(BUILD)/tests/%.o $(call object,$(wildcard tests/reference*.c)) $(LIBS)
 	$(call say,LD)$(LINK) $(LDLIBS)
 
+# Written only when it changes, so that a commit costs one object and the links.
+$(BUILD)/revision: force
+	@mkdir -p $(@D); echo '$(REVISION)' | cmp -s - $@ || echo '$(REVISION)' > $@
+$(BUILD)/src/base/base.o: $(BUILD)/revision
+
 $(BUILD)/%.o: %.c
 	@mkdir -p $(@D)
 	$(call say,CC)$(CC) $(CFLAGS) $(if $(findstring base/base.c,$<),-DREVISION='"$(REVISION)"') -MMD -MP -c -o $@ $<
@@ -101,4 +106,4 @@ help: ## this list
 -include $(shell find $(BUILD) -name '*.d' 2>/dev/null)
 .SECONDARY:
 .DELETE_ON_ERROR:
-.PHONY: all deps demo check check-long sanitize tests-run bench bench-run fuzz fuzz-run format clean help
+.PHONY: force all deps demo check check-long sanitize tests-run bench bench-run fuzz fuzz-run format clean help

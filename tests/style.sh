@@ -4,7 +4,7 @@
 cd "$(dirname "$0")/.." || exit 1
 n_bad=0
 sources=() # what is in the tree and is not made by a script
-for file in src/*.c src/*/*.c src/*/*.h include/*.h data_tools/*.[ch] cuda/*.cu tests/*.[ch] tests/*/*.[ch]; do
+for file in src/*.c src/*/*.c src/*/*.h include/*.h data_tools/*.[ch] cuda/*.cu tests/*.[ch] tests/{bench,fuzz,cluster,long}/*.[ch]; do
     [[ ! -e $file ]] || head -n 3 "$file" | grep -qiE 'generated|made by tests' || sources+=("$file")
 done
 
@@ -23,7 +23,7 @@ verdict mpi_stays_in_its_place "$(grep -lE '#include <mpi.h>' "${sources[@]}" |
     grep -vE '^(src/parallel/|src/cpu/collectives|include/mpi_try|cuda/nccl|tests/)')"
 verdict dnnl_stays_in_its_place "$(grep -lE '#include .*dnnl' "${sources[@]}" | grep -vE '^(src/cpu/matmul|tests/)')"
 verdict hdf5_stays_in_its_place "$(grep -lE '#include <hdf5' "${sources[@]}" |
-    grep -vE '^(src/data/shard|src/train/checkpoint|data_tools/inspect|tests/|include/h5)')"
+    grep -vE '^(src/base/h5|src/data/shard|src/train/checkpoint|data_tools/inspect|tests/|include/h5)')"
 
 # A function is a block whose braces stand at column 0.
 long_functions() { # lines
