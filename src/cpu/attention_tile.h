@@ -68,15 +68,6 @@ void tile_scores(float *out, const uint32_t *rows, const uint32_t *panels, const
 void tile_accumulate(float *c, const float *factor, const uint32_t *a, int64_t row_stride, int64_t word_stride,
                      const uint32_t *b, int step, const int *panel, int n, const struct layout *layout);
 
-/* The larger of each lane; b where one is NaN. */
-VEC_INLINE vec vec_max(vec a, vec b) {
-#ifdef __AVX512F__
-    return (vec)_mm512_max_ps((__m512)a, (__m512)b);
-#else
-    return vec_choose(a > b, a, b);
-#endif
-}
-
 /* 2^x for x <= 0 or so, to 2e-7 relative; exactly 0 below -126, also for minus infinity. NaN stays NaN. x = n + f
  * with |f| <= 1/2; 2^f by Cephes' polynomial. */
 VEC_INLINE vec vec_exp2(vec x) {

@@ -117,29 +117,56 @@ VEC_INLINE void vec_put(void *data, enum dtype dtype, int64_t i, int m, vec x) {
 
 /* The sum of the lanes, by halves: a fixed order. */
 VEC_INLINE float vec_sum(vec x) {
+#ifdef __AVX512F__
+    return _mm512_reduce_add_ps((__m512)x);
+#else
     for (int half = LANES / 2; half > 0; half /= 2)
         for (int i = 0; i < half; i++) x[i] += x[i + half];
     return x[0];
+#endif
 }
 
-/* e^x, to 1.2e-7 relative; 0 and infinity where float ends, NaN stays. x = n ln2 + r with |r| <= ln2 / 2; e^r by its
- * Taylor series to r^7, whose rest is below 5e-9; 2^n in two factors, so that neither overflows before the result. */
+/* a if it is less (greater) than b, else b: b where one is NaN. */
+VEC_INLINE vec vec_min(vec a, vec b) {
+#ifdef __AVX512F__
+    return (vec)_mm512_min_ps((__m512)a, (__m512)b);
+#else
+    return vec_choose(a < b, a, b);
+#endif
+}
+
+VEC_INLINE vec vec_max(vec a, vec b) {
+#ifdef __AVX512F__
+    return (vec)_mm512_max_ps((__m512)a, (__m512)b);
+#else
+    return vec_choose(a > b, a, b);
+#endif
+}
+
+/* x * 2^n; n is whole, or NaN as x is. In two factors where there is no instruction: one alone could overflow. */
+VEC_INLINE vec vec_scale(vec x, vec n) {
+#ifdef __AVX512F__
+    return (vec)_mm512_scalef_ps((__m512)x, (__m512)n);
+#else
+    ivec power = (ivec)(n + 0x1.8p23f) - 0x4b400000, low = power >> 1;
+    return x * (vec)((low + 127) << 23) * (vec)((power - low + 127) << 23);
+#endif
+}
+
+/* e^x, to 1.2e-7 relative; 0 and infinity where float ends, NaN stays. x = n ln2 + r with |r| <= ln2 / 2; e^r by the
+ * polynomial of degree 6 with the least relative error, 2e-9. */
 VEC_INLINE vec vec_exp(vec x) {
-    const float shift = 0x1.8p23f; /* adding it rounds to an integer, which then stands in the low bits */
-    x = vec_choose(x > 89.0f, vec_all(89.0f), x);
-    x = vec_choose(x < -104.0f, vec_all(-104.0f), x);
-    vec biased = x * 0x1.715476p0f + shift;
-    vec n = biased - shift;
+    const float shift = 0x1.8p23f; /* adding it rounds to an integer */
+    x = vec_max(vec_all(-104), vec_min(vec_all(89), x));
+    vec n = (x * 0x1.715476p0f + shift) - shift;
     vec r = (x - n * 0x1.62e4p-1f) - n * 0x1.7f7d1cp-20f;
-    vec p = r * (1.0f / 5040) + 1.0f / 720;
-    p = p * r + 1.0f / 120;
-    p = p * r + 1.0f / 24;
-    p = p * r + 1.0f / 6;
-    p = p * r + 0.5f;
+    vec p = r * 0x1.6ae6e0p-10f + 0x1.1267d8p-7f;
+    p = p * r + 0x1.555824p-5f;
+    p = p * r + 0x1.555418p-3f;
+    p = p * r + 0x1.fffffcp-2f;
     p = p * r + 1.0f;
     p = p * r + 1.0f;
-    ivec power = (ivec)biased - 0x4b400000, low = power >> 1;
-    return p * (vec)((low + 127) << 23) * (vec)((power - low + 127) << 23);
+    return vec_scale(p, n);
 }
 
 /* erf, to 1.2e-7 relative: two polynomials found by minimax fitting (N. Juffa), both taken, one chosen. */
