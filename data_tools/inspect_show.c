@@ -59,12 +59,12 @@ static int measure(struct inspected *o, const struct inspect_tensor *t, float *p
 
 /* --- as text --- */
 
-/* A configuration without the comments that explain it. */
-static void print_config(const char *text) {
-    printf("configuration:\n");
+/* A configuration without the comments that explain it; diffable: without where it was run. */
+static void shorten_config(struct buffer *out, const char *text, bool diffable) {
     while (*text) {
         size_t length = strcspn(text, "\n"), blank = strspn(text, " \t");
-        if (blank < length && text[blank] != '#') printf("    %.*s\n", (int)length, text);
+        bool is_place = diffable && strncmp(text + blank, "dir = ", 6) == 0;
+        if (blank < length && text[blank] != '#' && !is_place) buffer_format(out, "    %.*s\n", (int)length, text);
         text += length + (text[length] == '\n');
     }
 }
@@ -92,7 +92,10 @@ static void print_checkpoint(const struct inspected *o, const struct show *how) 
     printf("data: epoch %lld, next group %lld, %lld pairs seen\n", (long long)s->cursor.epoch,
            (long long)s->cursor.next, (long long)s->episodes);
     for (int i = 0; i < c->n_files; i++) printf("carries: %s, %zu bytes\n", c->file[i].name, c->file[i].length);
-    print_config(c->config);
+    struct buffer config = {0};
+    shorten_config(&config, c->config, how->diffable);
+    printf("configuration:\n%s", config.data ? config.data : "");
+    buffer_free(&config);
     printf("architecture: %s\n", c->arch_json);
 }
 
@@ -160,7 +163,10 @@ static void add_checkpoint(json_t *object, const struct inspected *o, const stru
     json_object_set_new(object, "epoch", json_integer(s->cursor.epoch));
     json_object_set_new(object, "next", json_integer(s->cursor.next));
     json_object_set_new(object, "episodes", json_integer(s->episodes));
-    json_object_set_new(object, "config", json_string(c->config));
+    struct buffer config = {0};
+    shorten_config(&config, c->config, how->diffable);
+    json_object_set_new(object, "config", json_string(config.data ? config.data : ""));
+    buffer_free(&config);
     json_object_set_new(object, "architecture", json_loads(c->arch_json, 0, NULL));
 }
 
