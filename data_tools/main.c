@@ -7,6 +7,7 @@ int main(int argc, char **argv) {
         {"build", "a token shard from preference pairs in JSON lines", build_command},
         {"encode", "texts to token ids, JSONL in and out", encode_command},
         {"decode", "token ids to texts, JSONL in and out", decode_command},
+        {"demo", "a small preference task: shards, tokenizer, model configuration", demo_command},
     };
     return command_main("rankwise-data", "text to token shards", commands, sizeof commands / sizeof *commands, argc,
                         argv);
