@@ -489,6 +489,85 @@ static void test_damage_is_found(void) {
     world_close(&w);
 }
 
+/* --- an index that HDF5 finds whole but that lies --- */
+
+/* Sets one int64 of a dataset, or of an attribute when column is -1, and gives what was there. */
+static int64_t set_number(const char *path, const char *name, int64_t row, int column, int64_t value) {
+    hid_t file = H5Fopen(path, H5F_ACC_RDWR, H5P_DEFAULT);
+    int64_t number[8192], former;
+    ASSERT(file >= 0);
+    if (column < 0) {
+        hid_t attribute = H5Aopen(file, name, H5P_DEFAULT);
+        ASSERT(attribute >= 0 && H5Aread(attribute, H5T_NATIVE_INT64, number) >= 0);
+        former = number[row];
+        number[row] = value;
+        ASSERT(H5Awrite(attribute, H5T_NATIVE_INT64, number) >= 0 && H5Aclose(attribute) >= 0);
+    } else {
+        hid_t set = H5Dopen2(file, name, H5P_DEFAULT), space = H5Dget_space(set);
+        hsize_t dim[2] = {0, 1};
+        H5Sget_simple_extent_dims(space, dim, NULL);
+        ASSERT(set >= 0 && dim[0] * dim[1] <= 8192 &&
+               H5Dread(set, H5T_NATIVE_INT64, H5S_ALL, H5S_ALL, 0, number) >= 0);
+        former = number[row * (int64_t)dim[1] + column];
+        number[row * (int64_t)dim[1] + column] = value;
+        ASSERT(H5Dwrite(set, H5T_NATIVE_INT64, H5S_ALL, H5S_ALL, H5P_DEFAULT, number) >= 0);
+        H5Sclose(space);
+        H5Dclose(set);
+    }
+    ASSERT(H5Fclose(file) >= 0);
+    return former;
+}
+
+static void test_a_lying_index_is_found(void) {
+    static const struct {
+        const char *name;
+        int row, column;
+        int64_t value;
+        const char *says;
+    } lie[] = {
+        {"/piece", 3, 0, 7, "entry 3 is out of range"}, /* part */
+        {"/piece", 3, 0, -1, "entry 3 is out of range"},
+        {"/piece", 3, 1, 3, "entry 3 is out of range"}, /* kind */
+        {"/piece", 3, 1, 2, "are covered"},
+        {"/piece", 3, 2, INT64_MAX, "entry 3 is out of range"}, /* tensor */
+        {"/piece", 3, 2, 2, "are covered"},
+        {"/piece", 3, 3, 1, "entry 3 is out of range"}, /* first */
+        {"/piece", 3, 4, 5, "are covered"},             /* count */
+        {"/piece", 3, 4, INT64_MAX, "entry 3 is out of range"},
+        {"/piece", 3, 4, 0, "entry 3 is out of range"},
+        {"/piece", 3, 5, INT64_MAX, "entry 3 is out of range"}, /* block */
+        {"/piece", 3, 5, 0, "checksum"},
+        {"/tensor/shape", 0, 1, 102, "are covered"},
+        {"/tensor/shape", 0, 1, INT64_MAX / 2, "/tensor/shape"},
+        {"/tensor/shape", 0, 0, 3, "/tensor/shape"},
+        {"/tensor/shape", 0, 2, -24, "/tensor/shape"},
+        {"/block_checksum", 5, 0, 1, "its checksum is not the one in state.h5"},
+        {"/part_bytes", 0, 0, 1, "part_0000.h5: expected 1 bytes, found"},
+        {"step", 0, -1, -1, "is negative"},
+        {"finished", 0, -1, 2, "out of range"},
+        {"format", 0, -1, 2, "format 2, this program reads 1"},
+        {"end", 1, -1, 1, "its end mark"},
+    };
+    struct world w;
+    start_clean();
+    world_open(&w, small_model, 2, DTYPE_F32, "all");
+    world_fill(&w);
+    ASSERT_DONE(save(&w, 200, 0, 0));
+    damaged = checkpoint_path(directory, 200);
+    char *state = file_join(damaged, "state.h5");
+    for (int i = 0; i < N_TESTS(lie) && base_rank == 0; i++) {
+        int64_t former = set_number(state, lie[i].name, lie[i].row, lie[i].column, lie[i].value);
+        ASSERT(found_or_harmless());
+        ASSERT_CONTAINS(error_text(), lie[i].says);
+        set_number(state, lie[i].name, lie[i].row, lie[i].column, former);
+        ASSERT(!found_or_harmless());
+    }
+    comm_barrier(comm_world());
+    mem_free(state);
+    mem_free(damaged);
+    world_close(&w);
+}
+
 int main(int argc, char **argv) {
     static const struct test tests[] = {
         {"any_stage_loads_at_any_stage", test_any_stage_loads_at_any_stage},
@@ -502,6 +581,7 @@ int main(int argc, char **argv) {
         {"leftovers_and_the_same_step", test_leftovers_and_the_same_step},
         {"full_disk_leaves_the_former_one", test_full_disk_leaves_the_former_one},
         {"damage_is_found", test_damage_is_found},
+        {"a_lying_index_is_found", test_a_lying_index_is_found},
     };
     comm_start(&argc, &argv);
     int pid = (int)getpid();
