@@ -100,12 +100,20 @@ void export_pad_free(struct export_pad *pad) {
 
 /* --- config.json --- */
 
-/* Indented, as people read these files; mem_free. */
+/* Indented, as people read these files, and with 15 digits where these say it all: 1e-06, not its 17 digits.
+ * mem_free. */
 static char *pretty_text(const json_t *json) {
-    char *made = json_dumps(json, JSON_INDENT(2) | JSON_REAL_PRECISION(17));
+    char *made = json_dumps(json, JSON_INDENT(2) | JSON_REAL_PRECISION(15));
     CHECK(made, "a JSON value that cannot be written");
+    json_t *again = json_loads(made, 0, NULL);
+    if (!json_equal(json, again)) {
+        free(made);
+        made = json_dumps(json, JSON_INDENT(2) | JSON_REAL_PRECISION(17));
+        CHECK(made, "a JSON value that cannot be written");
+    }
     char *text = mem_format("%s\n", made);
     free(made);
+    json_decref(again);
     return text;
 }
 
