@@ -10,6 +10,7 @@
 
 struct added_token {
     char *content;
+    char *written; /* what decoding writes: the content as normalized, where that applies; set by added_build */
     size_t length;
     int id;
     bool is_special, single_word, lstrip, rstrip, normalized;

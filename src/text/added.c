@@ -179,19 +179,23 @@ int added_parse(struct added *added, const json_t *json, const struct bpe *bpe) 
 void added_build(struct added *added, void (*normalize)(const char *text, size_t length, struct buffer *out)) {
     struct buffer content = {0};
     for (int64_t i = 0; i < added->n; i++) {
-        const struct added_token *t = &added->token[i];
+        struct added_token *t = &added->token[i];
         buffer_clear(&content);
         if (normalize && t->normalized)
             normalize(t->content, t->length, &content);
         else
             buffer_append(&content, t->content, t->length);
+        t->written = mem_copy_string(content.data);
         insert(t->normalized ? &added->normalized : &added->raw, content.data, content.length, (int32_t)i);
     }
     buffer_free(&content);
 }
 
 void added_free(struct added *added) {
-    for (int64_t i = 0; i < added->n; i++) mem_free(added->token[i].content);
+    for (int64_t i = 0; i < added->n; i++) {
+        mem_free(added->token[i].content);
+        mem_free(added->token[i].written);
+    }
     mem_free(added->token);
     mem_free(added->raw.node);
     mem_free(added->normalized.node);

@@ -104,6 +104,11 @@ static void append_lossy(const char *text, size_t length, struct buffer *out) {
     }
 }
 
+/* As in the library, a special token that the normalizer changes is not known for special any more. */
+static bool is_skipped(const struct added_token *added) {
+    return added && added->is_special && strcmp(added->written, added->content) == 0;
+}
+
 int tokenizer_decode(const struct tokenizer *t, const int32_t *id, int64_t n, bool skip_special, struct buffer *out) {
     struct buffer bytes = {0};
     int status = 0;
@@ -112,7 +117,7 @@ int tokenizer_decode(const struct tokenizer *t, const int32_t *id, int64_t n, bo
         const char *token = tokenizer_token(t, id[i]);
         if (!token)
             status = fail("token %lld: id %d is not one of this tokenizer", (long long)i, id[i]);
-        else if (!(skip_special && added && added->is_special))
+        else if (!(skip_special && is_skipped(added)))
             bpe_append_bytes(token, strlen(token), &bytes);
     }
     if (status == 0) append_lossy(bytes.data, bytes.length, out);

@@ -134,9 +134,7 @@ static int64_t find_string(const struct pretokenizer_step *step, struct pretoken
                            const char *text, size_t length) {
     int64_t n = 0;
     size_t done = 0;
-    while (step->string.length) {
-        const char *found = memmem(text + done, length - done, step->string.data, step->string.length);
-        if (!found) break;
+    for (const char *found; (found = memmem(text + done, length - done, step->string.data, step->string.length));) {
         size_t at = (size_t)(found - text);
         if (done != at) add_span(scratch, k, &n, done, at, false);
         done = at + step->string.length;
@@ -333,10 +331,11 @@ static int parse_split(struct pretokenizer *p, const json_t *json) {
     step->behavior = (enum behavior)b;
     const json_t *pattern = json_object_get(json, "pattern");
     const json_t *string = json_object_get(pattern, "String"), *regex = json_object_get(pattern, "Regex");
-    if (json_is_string(string)) {
+    if (json_is_string(string) && json_string_length(string) > 0) {
         buffer_append(&step->string, json_string_value(string), json_string_length(string));
         return 0;
     }
+    if (json_is_string(string)) regex = string; /* empty: it matches nothing, everywhere */
     if (!json_is_string(regex)) return fail("\"pattern\": expected {\"Regex\": ...} or {\"String\": ...}");
     bool is_gpt2 = strcmp(json_string_value(regex), gpt2_pattern) == 0;
     step->kind = is_gpt2 && step->behavior == ISOLATED && !step->invert ? STEP_GPT2 : STEP_REGEX;

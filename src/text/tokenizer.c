@@ -269,7 +269,7 @@ int tokenizer_pad(const struct tokenizer *t) {
 const char *tokenizer_token(const struct tokenizer *t, int id) {
     const struct added_token *added = added_by_id(&t->added, id);
     size_t length;
-    return added ? added->content : bpe_token(&t->bpe, id, &length);
+    return added ? added->written : bpe_token(&t->bpe, id, &length);
 }
 
 bool tokenizer_added(const struct tokenizer *t, int index, int *id, const char **content, bool *is_special) {

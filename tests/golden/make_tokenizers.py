@@ -2,13 +2,21 @@
 
     tokenizer_small/      a byte-level BPE of 512 tokens trained here, laid out like GPT-2's (the last id is
                           <|endoftext|>), for every test and demo that needs a tokenizer and must not be skipped
+    tokenizer_resaved/    the same, with a pad token added and saved by transformers
+    tokenizer_cases.json  variants of tokenizer.json, as merge patches on the small one, with strings and their ids and
+                          texts decoded from them
+    tokenizer_hh.json     for the real tokenizers and texts in ../shared/data, where they are there: the number of
+                          strings and ids and the SHA-256 of all ids as little-endian 32-bit numbers
 
 Needs Hugging Face tokenizers (0.23) and transformers; the output depends on nothing else.
 """
+import gzip
+import hashlib
 import json
 import os
 import random
 
+from compare_tokenizers import random_strings
 from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers, processors, trainers
 
 HERE = os.path.dirname(os.path.abspath(__file__))
@@ -60,10 +68,178 @@ def write_small(tokenizer):
         f.write("\n")
 
 
+
+def resave_small():
+    from transformers import AutoTokenizer
+    tokenizer = AutoTokenizer.from_pretrained(SMALL)
+    tokenizer.add_special_tokens({"pad_token": "<pad>"})
+    tokenizer.save_pretrained(os.path.join(HERE, "tokenizer_resaved"))
+
+
+EDGES = [
+    "", " ", "  ", "   ", "\n", "\n\n", " \n", "\n ", "a", " a", "  a", "   a", "a ", "a  ", "a\n", "a \n b", "\t\ta",
+    "it's", "it'S", "they're we've I'm he'll she'd", "'s", " 's", "''s", "'", "''", "'r", "'re", "'l", "'ll", "'x",
+    "12345", " 12345", "a1b2", "1.5e-10", "3,000,000", "x²", "½ cup", "٣٤", "Ⅷ", "①",
+    "!?!", " !?!", "a!b", "...", "<|endoftext|>", "a<|endoftext|>b", " <|endoftext|> ", "<|endoftext|><|endoftext|>",
+    "<|endoftext|", "<|endoftext|>>", "naïve café", "cafe\u0301", "ſt's 'ſ", "İi", "ﬁn", "\u212b\u1e9b\u0323", "\u0344",
+    "\u1112\u1161\u11ab 한글", "\uac00\u11a8", "日本語のテキスト", "слово", "λόγος", "नमस्ते", "שלום", "👨\u200d👩\u200d👧", "🇫🇷", "❤\ufe0f",
+    "\u00a0", "a\u00a0b", "\u2003\u2003a", "\u3000x", "\u200b", "\u180ea", " \u180e a", "\u0085a", "a\u2028b", "\ufeffa",
+    "\u001c\u001da", "\x00", "a\x00b", "\x7f", "\ud7ff\ue000\uffff", "\U0010ffff", "\U00013460x", "\u1c89x", "\U0001e5f1x",
+    "\U00016d40\U00016d70", "\U0002ebf0y", "\u0378z", "a" * 100, "ab" * 200, " " * 70 + "x", "\n" * 50, "é" * 40,
+    "the cat sat on the mat, and the dog, too; it isn't so.", "for (int i = 0; i < n; i++) {\n    x += 1;\n}\n",
+    "\n\nHuman: Hello!\n\nAssistant: Hi, I'll help.\r\n\r\n  Ok?  ",
+]
+
+
+def token(id, content, **flags):
+    made = {"id": id, "content": content, "single_word": False, "lstrip": False, "rstrip": False, "normalized": False,
+            "special": True}
+    made.update(flags)
+    return made
+
+
+def split(pattern, behavior="Isolated", invert=False, kind="Regex"):
+    return {"type": "Split", "pattern": {kind: pattern}, "behavior": behavior, "invert": invert}
+
+
+def byte_level(prefix=False, regex=False):
+    return {"type": "ByteLevel", "add_prefix_space": prefix, "trim_offsets": True, "use_regex": regex}
+
+
+def sequence(*steps):
+    return {"type": "Sequence", "pretokenizers": list(steps)}
+
+
+QWEN = (r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+")
+O200K = (r"[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]*[\p{Ll}\p{Lm}\p{Lo}\p{M}]+(?i:'s|'t|'re|'ve|'m|'ll|'d)?|"
+         r"[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]+[\p{Ll}\p{Lm}\p{Lo}\p{M}]*(?i:'s|'t|'re|'ve|'m|'ll|'d)?|"
+         r"\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n/]*|\s*[\r\n]+|\s+(?!\S)|\s+")
+
+
+def variants(small):
+    """[(name, merge patch on tokenizer.json, more strings)]"""
+    model = small["model"]
+    eos = token(511, EOS)
+    pairs = [m if isinstance(m, list) else m.split(" ") for m in model["merges"]]
+    without = {"a": None, "e": None}  # null removes the key
+    fewer = [m for m in pairs if not any(c in side for side in m for c in "ae")]
+    gone = {t: None for t in model["vocab"] if ("a" in t or "e" in t) and t != EOS}
+    out = [
+        ("small", {}, list(random_strings(150, 3, [EOS]))),
+        ("prefix space", {"pre_tokenizer": byte_level(True, True)}, []),
+        ("no regular expression", {"pre_tokenizer": byte_level(False, False)}, []),
+        ("no pre-tokenizer options", {"pre_tokenizer": {"use_regex": None}}, []),
+        ("merges as strings", {"model": {"merges": [" ".join(m) for m in pairs]}}, []),
+        ("merges as pairs", {"model": {"merges": pairs}}, []),
+        ("merges in another order", {"model": {"merges": pairs[::-1]}}, []),
+        ("a merge twice", {"model": {"merges": pairs + pairs[:40]}}, []),
+        ("ignore_merges", {"model": {"ignore_merges": True, "merges": pairs[40:]}}, ["the", " the", " question Human"]),
+        ("bytes left out", {"model": {"vocab": {**without, **gone}, "merges": fewer}}, ["bab tat"]),
+        ("unk", {"model": {"vocab": {**without, **gone}, "merges": fewer, "unk_token": EOS}}, ["baab taet e"]),
+        ("unk fused", {"model": {"vocab": {**without, **gone}, "merges": fewer, "unk_token": EOS, "fuse_unk": True}},
+         ["baab taet e"]),
+        ("nfc", {"normalizer": {"type": "NFC"}}, list(random_strings(60, 4, ["e\u0301", "\u0344", "\u1112\u1161"]))),
+        ("nfc in a sequence", {"normalizer": {"type": "Sequence", "normalizers": [{"type": "NFC"}]}}, []),
+        ("qwen", {"normalizer": {"type": "NFC"}, "pre_tokenizer": sequence(split(QWEN), byte_level())},
+         list(random_strings(60, 5, [EOS]))),
+        ("llama 3", {"model": {"ignore_merges": True},
+                     "pre_tokenizer": sequence(split(QWEN.replace(r"|\p{N}|", r"|\p{N}{1,3}|")), byte_level())},
+         list(random_strings(40, 6, [EOS]))),
+        ("o200k", {"pre_tokenizer": sequence(split(O200K), byte_level())}, list(random_strings(40, 7, [EOS]))),
+        ("digits", {"pre_tokenizer": sequence({"type": "Digits", "individual_digits": True}, byte_level(False, True))}, []),
+        ("digits together", {"pre_tokenizer": sequence({"type": "Digits", "individual_digits": False},
+                                                       byte_level(True, True))}, []),
+        ("matches of nothing", {"pre_tokenizer": sequence(split(r"x*"), byte_level())}, ["axxb", "xx", "日x本"]),
+        ("split on an empty string", {"pre_tokenizer": sequence(split("", kind="String"), byte_level())}, []),
+    ]
+    for behavior in ("Removed", "Isolated", "MergedWithPrevious", "MergedWithNext", "Contiguous"):
+        for invert in (False, True):
+            out.append((f"split {behavior} {invert}",
+                        {"pre_tokenizer": sequence(split(" ", behavior, invert, "String"), byte_level())},
+                        ["a b  c   d", " a", "a ", "  "]))
+            out.append((f"regex {behavior} {invert}",
+                        {"pre_tokenizer": sequence(split(r"\p{L}+|\d", behavior, invert), byte_level())},
+                        ["ab1c 12", "1", "a1", "--a--11--"]))
+    added = [
+        eos, token(512, "<pad>", lstrip=True), token(513, "<mask>", rstrip=True), token(514, "<both>", lstrip=True, rstrip=True),
+        token(515, "word", single_word=True, special=False), token(516, "  ", special=False),
+        token(517, "    ", special=False), token(518, "<pad>x", special=False),
+        token(519, "caf\u00e9", special=False, normalized=True), token(520, "日本", single_word=True),
+        token(521, "\u0344", special=False, normalized=True), token(522, " lead", special=False),
+    ]
+    texts = ["a <pad> b", "a  <pad><pad>  b", " <mask>  b", "<mask> <pad>", "x <both> y", "<both>  <both>", "word", "words",
+             "a word.", "sword word", "word_", "_word", "word-word", "wordword", "éword", "\u0301word", "word\u0301",
+             "a  b    c     d      e", "<pad>x", "<pad>xy", "cafe\u0301", "café", "cafes", "日本", "日本語", "a日本", "。日本。",
+             "\u0308\u0301", "<mask> lead", "<mask>  lead", " lead", "x\n\t<pad>\u3000<mask>\u2003\u200b", "<pad",
+             "<|endoftext|><pad> word <mask>", "\u200dword", "word\u203f", "\u00aaword", "word\u2167", "\U0001F170word"]
+    out.append(("added tokens", {"added_tokens": added}, texts + list(random_strings(40, 8, texts))))
+    out.append(("added tokens and nfc", {"added_tokens": added, "normalizer": {"type": "NFC"},
+                                         "pre_tokenizer": byte_level(True, True)}, texts))
+    return out
+
+
+def merge_patch(target, patch):
+    """RFC 7386."""
+    if not isinstance(patch, dict):
+        return patch
+    made = dict(target) if isinstance(target, dict) else {}
+    for key, value in patch.items():
+        if value is None:
+            made.pop(key, None)
+        else:
+            made[key] = merge_patch(made.get(key), value)
+    return made
+
+
+def write_cases():
+    with open(os.path.join(SMALL, "tokenizer.json")) as f:
+        small = json.load(f)
+    cases = []
+    for name, patch, more in variants(small):
+        tokenizer = Tokenizer.from_str(json.dumps(merge_patch(small, patch)))
+        few = name.startswith(("split", "regex", "merges", "a merge", "unk", "bytes", "digits"))
+        rows = []
+        for text in (EDGES[::3] if few else EDGES) + more:
+            ids = tokenizer.encode(text, add_special_tokens=False).ids
+            rows.append([text, ids])
+        decoded = []
+        for text, ids in rows[-40:] + rows[:20]:
+            part = ids[1::2] if len(ids) > 2 else ids  # characters cut in two
+            decoded.append([part, tokenizer.decode(part, skip_special_tokens=False),
+                            tokenizer.decode(part, skip_special_tokens=True)])
+        cases.append({"name": name, "patch": patch, "encoded": rows, "decoded": decoded if "added" in name or
+                      name == "small" else []})
+    with open(os.path.join(HERE, "tokenizer_cases.json"), "w") as f:
+        f.write("[\n" + ",\n".join(json.dumps(c, separators=(",", ":")) for c in cases) + "\n]\n")
+
+
+def write_real(data):
+    rows = []
+    for name in ("gpt2", "pythia-neox-20b", "qwen2.5-instruct"):
+        tokenizer = Tokenizer.from_file(os.path.join(data, "tokenizers", name, "tokenizer.json"))
+        for file in ("hh_harmless_eval.jsonl.gz", "hh_harmless_train.jsonl.gz"):
+            digest, n_strings, n_ids = hashlib.sha256(), 0, 0
+            with gzip.open(os.path.join(data, "prefs", file), "rt") as f:
+                for line in f:
+                    row = json.loads(line)
+                    for text in (row["chosen"], row["rejected"]):
+                        ids = tokenizer.encode(text, add_special_tokens=False).ids
+                        n_strings, n_ids = n_strings + 1, n_ids + len(ids)
+                        digest.update(b"".join(i.to_bytes(4, "little") for i in ids))
+            rows.append({"tokenizer": name, "file": file, "strings": n_strings, "ids": n_ids, "sha256": digest.hexdigest()})
+    with open(os.path.join(HERE, "tokenizer_hh.json"), "w") as f:
+        f.write("[\n" + ",\n".join(json.dumps(r) for r in rows) + "\n]\n")
+
+
 def main():
     random.seed(0)
     small = train_small()
     write_small(small)
+    resave_small()
+    write_cases()
+    data = os.path.join(HERE, "../../../shared/data")
+    if os.path.exists(data):
+        write_real(data)
 
 
 if __name__ == "__main__":
