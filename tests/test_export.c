@@ -179,7 +179,7 @@ static void test_config_of_the_exported_model(void) {
     static const char neox[] =
         "{\"architectures\": [\"GPTNeoXForCausalLM\"], \"model_type\": \"gpt_neox\", \"hidden_size\": 32, "
         "\"intermediate_size\": 64, \"vocab_size\": 512, \"num_hidden_layers\": 1, \"num_attention_heads\": 2, "
-        "\"hidden_act\": \"gelu\", \"rotary_pct\": 0.25, \"rotary_emb_base\": 10000, \"layer_norm_eps\": 1e-05, "
+        "\"hidden_act\": \"gelu\", \"rotary_pct\": 0.25, \"rotary_emb_base\": 10000, \"layer_norm_eps\": 1e-5, "
         "\"max_position_embeddings\": 64, \"torch_dtype\": \"float16\", \"problem_type\": "
         "\"single_label_classification\", \"id2label\": {\"0\": \"A\", \"1\": \"B\"}, \"unheard_of\": [1, 2.5]}";
     struct arch arch;
@@ -199,7 +199,7 @@ static void test_config_of_the_exported_model(void) {
     ASSERT_INT(json_object_size(json_object_get(json, "label2id")), 1);
     ASSERT_TEXT(json_string_value(json_object_get(json, "torch_dtype")), "bfloat16");
     ASSERT(!json_object_get(json, "problem_type"));
-    ASSERT_CONTAINS(text, "\"layer_norm_eps\": 1e-05,");
+    ASSERT_CONTAINS(text, "\"layer_norm_eps\": 1e-5,");
     ASSERT_NEAR(json_real_value(json_object_get(json, "rotary_pct")), 0.25, 0);
     ASSERT_INT(json_array_size(json_object_get(json, "unheard_of")), 2);
     json_decref(json);

@@ -100,7 +100,7 @@ void export_pad_free(struct export_pad *pad) {
 
 /* --- config.json --- */
 
-/* Indented, as people read these files, and with 15 digits where these say it all: 1e-06, not its 17 digits.
+/* Indented, as people read these files, and with 15 digits where these say it all: 1e-6, not 9.9999999999999995e-7.
  * mem_free. */
 static char *pretty_text(const json_t *json) {
     char *made = json_dumps(json, JSON_INDENT(2) | JSON_REAL_PRECISION(15));
