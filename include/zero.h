@@ -100,6 +100,7 @@ void zero_clear_gradients(struct zero *z);
  * elsewhere): host memory, valid until the next call. Collective. */
 const float *zero_gather_master(struct zero *z, int unit);
 
+size_t zero_expected_bytes(const struct zero *z, int micro); /* zero_formula_bytes of this one */
 uint64_t zero_bytes_sent(const struct zero *z);         /* over the shard group, since init */
 uint64_t zero_replica_bytes_sent(const struct zero *z); /* over the replica group */
 size_t zero_bytes_held(const struct zero *z);

@@ -179,6 +179,10 @@ size_t zero_formula_bytes(const struct parameters *table, const struct zero_opti
     return sent * (size_t)(size - 1);
 }
 
+size_t zero_expected_bytes(const struct zero *z, int micro) {
+    return zero_formula_bytes(z->table, &z->options, z->size, micro);
+}
+
 /* By (1): later work on STREAM_COMM comes after what was computed so far. */
 static void hold_back(struct zero *z) {
     z->dev->backend->event_record(z->dev, EVENT_COMPUTED, STREAM_COMPUTE);

@@ -132,6 +132,16 @@ static void record_step(struct run *r, const struct step_report *s) {
     metrics_number(r->metrics, epoch, "epoch");
 }
 
+/* Once a run: what a step sends, as zero counted it, beside the formula of docs/parallel.md. */
+static void show_bytes(const struct run *r, uint64_t sent, uint64_t sent_to_replicas) {
+    double mib = 1 << 20;
+    if (r->place.data.size == 1) return;
+    log_info("sent by each rank in a step of %d micro-batches: %.3f MiB (formula %.3f), and %.3f to replicas; held: "
+             "%.1f MiB",
+             r->micro.n_micro, (double)sent / mib, (double)zero_expected_bytes(r->z, r->micro.n_micro) / mib,
+             (double)sent_to_replicas / mib, (double)zero_bytes_held(r->z) / mib);
+}
+
 static void show_step(struct run *r, const struct step_report *s, int64_t steps, double started, int64_t first_step) {
     static double shown = -1;
     bool terminal = isatty(STDERR_FILENO);
@@ -188,6 +198,7 @@ static int save(struct run *r) {
 /* One step; *sums is what all ranks did together. */
 static int step(struct run *r, struct step_sums *sums, struct step_report *report, bool checkpoint_due) {
     double start = clock_seconds();
+    uint64_t sent = zero_bytes_sent(r->z), sent_to_replicas = zero_replica_bytes_sent(r->z);
     struct plan_cursor before = r->state.cursor;
     plan_step(&r->plan, &r->state.cursor, r->place.data.rank, r->place.data.size, &r->micro);
     double weight = step_weight(r, &before, r->micro.n_groups);
@@ -197,6 +208,9 @@ static int step(struct run *r, struct step_sums *sums, struct step_report *repor
     double lr = schedule_lr(&r->schedule, r->state.step);
     bool updated = optimizer_step(&r->optimizer, r->z, lr, norm);
     zero_publish(r->z);
+    if (!r->bytes_shown)
+        show_bytes(r, zero_bytes_sent(r->z) - sent, zero_replica_bytes_sent(r->z) - sent_to_replicas);
+    r->bytes_shown = true;
     read_tally(r, sums);
     comm_sum(&r->place.data, (double *)sums, (int)(sizeof *sums / sizeof(double)));
     r->state.step++;

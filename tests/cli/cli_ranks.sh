@@ -59,4 +59,42 @@ if ompi_info 2>/dev/null | grep -q 'pml: monitoring'; then
 else
     echo "skipped Open MPI counts what zero counts: this Open MPI has no monitoring component"
 fi
+
+# The model's own walk over the units sends what the formulas say: three micro-batches, every stage, and replicas.
+awk 'BEGIN {
+    for (i = 0; i < 24; i++)
+        printf "{\"chosen\": \"Q %d: please? A: gladly, %d times\", \"rejected\": \"Q %d: please? A: never\"}\n", i, i * i, i
+}' >"$work/pairs.jsonl"
+sed 's/50304/600/' tests/models/qwen3/config.json >"$work/config.json"
+"$data" build --tokenizer tests/golden/tokenizer_small --template text --max-length 64 --out "$work/pairs.h5" \
+    "$work/pairs.jsonl" >"$work/out" 2>&1 || not_ok "shards for the count" "$(cat "$work/out")"
+cat >"$work/run.cfg" <<EOT
+model = { path = "$work"; init = "random"; };
+data = { train = "$work/pairs.h5"; };
+batch = { groups = 24; tokens_per_microbatch = 100; };
+optim = { steps = 1; };
+EOT
+walked() { # ranks stage precision shard_group
+    local name="a step of training sends the formula: stage $2, $3, $1 ranks in groups of $4" line
+    # shellcheck disable=SC2086
+    if ! $MPIRUN -np "$1" "$rankwise" train "$work/run.cfg" run.dir="$work/run_$1_$2_$3_$4" parallel.zero_stage="$2" \
+        model.precision="$3" parallel.shard_group="$4" >"$work/out" 2>"$work/err"; then
+        not_ok "$name" "$(tail -n 3 "$work/err" | tr '\n' ' ')"
+        return
+    fi
+    line=$(grep -E 'sent by each rank in a step of [0-9]+ micro-batches: [0-9.]+ MiB \(formula [0-9.]+\)' "$work/err")
+    if [[ -z $line ]]; then
+        not_ok "$name" "no line says it"
+    elif ! awk '{ match($0, /step of [0-9]+/); m = substr($0, RSTART + 8, RLENGTH - 8)
+                  match($0, /: [0-9.]+ MiB/); a = substr($0, RSTART + 2, RLENGTH - 6)
+                  match($0, /formula [0-9.]+/); b = substr($0, RSTART + 8, RLENGTH - 8)
+                  exit !(m > 1 && a > 0 && a == b) }' <<<"$line"; then
+        not_ok "$name" "$line"
+    else
+        ok "$name"
+    fi
+}
+for stage in 0 1 2 3; do walked 3 "$stage" fp32 all; done
+walked 2 3 bf16 all
+walked 4 2 fp32 2
 finish
