@@ -17,23 +17,11 @@
 #include <math.h>
 #include <omp.h>
 
-#include "attention_tile.h"
+#include "attention_plan.h"
 #include "cpu.h"
 
-enum {
-    SPAN_ROWS = 512, /* rows that share packed keys in the forward pass, and whose dq is held in the backward */
-    BLOCK_ROWS = 64, /* rows that dk and dv of a chunk are summed over at once */
-    KEY_BLOCK = 16 * CHUNK, /* keys packed at once in the backward pass */
-    KEY_PIECE = 4 * CHUNK,  /* keys of a task that makes dk and dv only */
-    N_COST_CLASSES = 64
-};
+enum { PREFETCH = 8 }; /* queries */
 #define LOG2_E 1.44269504088896340736f
-
-/* Part of a tree: keys [key_first, key_end) (rows of k) for queries [query_first, query_end) (rows of q). */
-struct task {
-    int32_t key_first, key_end, query_first, query_end;
-    bool want_dq, want_dkv;
-};
 
 /* At most CHUNK keys, packed. */
 struct chunk {
@@ -81,14 +69,6 @@ struct sizes {
     bool backward;
 };
 
-static int block_queries(int group) {
-    return MAX(BLOCK_ROWS / group, 1);
-}
-
-static int span_queries(int group) {
-    return block_queries(group) * MAX(SPAN_ROWS / BLOCK_ROWS, 1);
-}
-
 static int whole_tiles(int64_t rows) {
     return (int)ROUND_UP(rows, TILE_ROWS);
 }
@@ -120,8 +100,8 @@ static void carve_chunks(struct scratch *s, const struct sizes *z, char *memory,
 
 static void carve_rows(struct rows *r, const struct sizes *z, char *memory, size_t *used) {
     const struct layout *l = &z->layout;
-    int64_t span = whole_tiles((int64_t)span_queries(z->group) * z->group);
-    int64_t block = whole_tiles((int64_t)block_queries(z->group) * z->group);
+    int64_t span = whole_tiles((int64_t)attention_span_queries(z->group) * z->group);
+    int64_t block = whole_tiles((int64_t)attention_block_queries(z->group) * z->group);
     int64_t n = z->backward ? block : span;
     r->at = carve(memory, used, n, sizeof *r->at);
     r->q = carve(memory, used, n * l->row_words, 4);
@@ -142,7 +122,7 @@ static void carve_rows(struct rows *r, const struct sizes *z, char *memory, size
 /* Lays a thread's scratch out in memory; its size if memory is NULL. */
 static size_t scratch_lay_out(struct scratch *s, const struct sizes *z, char *memory) {
     size_t used = 0;
-    int64_t block = z->backward ? whole_tiles((int64_t)block_queries(z->group) * z->group) : TILE_ROWS;
+    int64_t block = z->backward ? whole_tiles((int64_t)attention_block_queries(z->group) * z->group) : TILE_ROWS;
     bool pairs = z->layout.pairs;
     carve_chunks(s, z, memory, &used);
     carve_rows(&s->rows, z, memory, &used);
@@ -154,16 +134,9 @@ static size_t scratch_lay_out(struct scratch *s, const struct sizes *z, char *me
     return used;
 }
 
-/* A task list for that many query and key rows: each tree, and what trees are cut into; and a copy in another order.
- */
-static size_t task_bytes(int64_t queries, int64_t keys, int group) {
-    int64_t n = keys + 2 * (queries / span_queries(group) + 1) + keys / KEY_PIECE + 1;
-    return 2 * ROUND_UP((size_t)n * sizeof(struct task), 64);
-}
-
 static size_t workspace_bytes(const struct sizes *z, int64_t queries, int64_t keys, int threads) {
     struct scratch s;
-    return task_bytes(queries, keys, z->group) + (size_t)threads * scratch_lay_out(&s, z, NULL);
+    return attention_plan_bytes(queries, keys, z->group) + (size_t)threads * scratch_lay_out(&s, z, NULL);
 }
 
 static struct sizes sizes_make(int head_dim, int group, int64_t keys, bool pairs, bool backward) {
@@ -180,105 +153,6 @@ size_t cpu_attention_bytes(struct device *dev, const struct op_limits *limits) {
         most = MAX(most, bytes);
     }
     return most;
-}
-
-/* ---- tasks ---- */
-
-struct plan {
-    const struct attention *a;
-    int group, threads;
-    struct task *task, *sorted;
-    int n;
-};
-
-static int32_t query_index(const struct attention *a, int64_t row) {
-    return a->query ? a->query[row] : (int32_t)row;
-}
-
-/* Roughly the (query, key) pairs of a task. */
-static int64_t task_cost(const struct attention *a, const struct task *t) {
-    int64_t n = t->query_end - t->query_first;
-    if (n == 0) return t->key_end - t->key_first;
-    int64_t middle = query_index(a, t->query_first + n / 2) - a->key_offset;
-    return n * (MIN(MAX(middle, t->key_first), t->key_end) - t->key_first + CHUNK / 2);
-}
-
-/* The next tree from the key and query that t ends with; false at the end of both. */
-static bool next_tree(const struct attention *a, struct task *t) {
-    int64_t keys = a->k.rows, queries = a->q.rows;
-    if (t->key_end >= keys && t->query_end >= queries) return false;
-    *t = (struct task){t->key_end, t->key_end, t->query_end, t->query_end, true, true};
-    int64_t most = 0;
-    while (t->key_end < keys && (t->key_end == t->key_first || most > a->key_offset + t->key_end)) {
-        most = MAX(most, a->reach[t->key_end]);
-        t->key_end++;
-    }
-    int64_t next = t->key_end < keys ? a->key_offset + t->key_end : INT64_MAX;
-    while (t->query_end < queries && query_index(a, t->query_end) < next) t->query_end++;
-    return true;
-}
-
-/* Spans of the tree's queries, each with the keys up to its last query. */
-static void add_spans(struct plan *p, struct task tree) {
-    int step = span_queries(p->group);
-    for (int64_t q = tree.query_first; q < tree.query_end; q += step) {
-        struct task t = tree;
-        t.query_first = (int32_t)q;
-        t.query_end = (int32_t)MIN(q + step, tree.query_end);
-        int64_t causal = query_index(p->a, t.query_end - 1) - p->a->key_offset + 1;
-        t.key_end = (int32_t)MAX(MIN(causal, tree.key_end), t.key_first);
-        t.want_dkv = false;
-        p->task[p->n++] = t;
-    }
-}
-
-/* Pieces of the tree's keys, each with the query blocks from the first that can see it. */
-static void add_pieces(struct plan *p, struct task tree) {
-    int step = block_queries(p->group);
-    int64_t q = tree.query_first;
-    for (int64_t k = tree.key_first; k < tree.key_end; k += KEY_PIECE) {
-        struct task t = tree;
-        t.key_first = (int32_t)k;
-        t.key_end = (int32_t)MIN(k + KEY_PIECE, tree.key_end);
-        while (q + step < tree.query_end && query_index(p->a, q + step - 1) < p->a->key_offset + k) q += step;
-        t.query_first = (int32_t)q;
-        t.want_dq = false;
-        p->task[p->n++] = t;
-    }
-}
-
-/* Largest first, by powers of two, so that the last ones to run are short. */
-static void sort_tasks(struct plan *p) {
-    int start[N_COST_CLASSES + 1] = {0};
-    for (int i = 0; i < p->n; i++) start[__builtin_clzll((uint64_t)task_cost(p->a, &p->task[i]) | 1) + 1]++;
-    for (int i = 0; i < N_COST_CLASSES; i++) start[i + 1] += start[i];
-    for (int i = 0; i < p->n; i++)
-        p->sorted[start[__builtin_clzll((uint64_t)task_cost(p->a, &p->task[i]) | 1)]++] = p->task[i];
-}
-
-static void plan_forward(struct plan *p) {
-    struct task tree = {0};
-    while (next_tree(p->a, &tree)) add_spans(p, tree);
-    sort_tasks(p);
-}
-
-/* One pass for each tree, unless it is too long to pack, or takes more than a thread's share: then the two passes, at
- * 7/5 of the work, are done sooner. */
-static void plan_backward(struct plan *p) {
-    int64_t all = 0;
-    struct task tree = {0};
-    while (next_tree(p->a, &tree)) all += task_cost(p->a, &tree);
-    int64_t share = all * p->a->k.n_heads / p->threads;
-    tree = (struct task){0};
-    while (next_tree(p->a, &tree)) {
-        if (tree.key_end - tree.key_first <= KEY_BLOCK && (p->threads == 1 || task_cost(p->a, &tree) <= share)) {
-            p->task[p->n++] = tree;
-            continue;
-        }
-        add_pieces(p, tree);
-        add_spans(p, tree);
-    }
-    sort_tasks(p);
 }
 
 /* ---- packed operands ---- */
@@ -308,7 +182,7 @@ static void load_indices(struct worker *w, int64_t first, int64_t end) {
     r->n = (int)(end - first) * w->group;
     r->n_tiles = whole_tiles(r->n) / TILE_ROWS;
     for (int i = 0; i < r->n_tiles * TILE_ROWS; i++)
-        r->at[i] = query_index(w->a, first + MIN(i, r->n - 1) / w->group);
+        r->at[i] = attention_query(w->a, first + MIN(i, r->n - 1) / w->group);
 }
 
 /* Which panels of the chunk the tile sees, rows being in ascending order. */
@@ -324,15 +198,9 @@ static void list_panels(struct panel_list *list, const struct rows *r, int tile,
     }
 }
 
-static ivec lane_numbers(void) {
-    ivec lane;
-    for (int i = 0; i < LANES; i++) lane[i] = i;
-    return lane;
-}
-
 /* x where the query sees the panel's keys, minus infinity elsewhere. */
 VEC_INLINE vec mask_panel(vec x, const struct chunk *c, int panel, int32_t query) {
-    ivec reach, key = lane_numbers() + (c->index + panel * LANES);
+    ivec reach, key = vec_lanes() + (c->index + panel * LANES);
     memcpy(&reach, c->reach + panel * LANES, sizeof reach);
     return vec_choose((key <= query) & (reach > query), x, vec_all(-INFINITY));
 }
@@ -340,12 +208,7 @@ VEC_INLINE vec mask_panel(vec x, const struct chunk *c, int panel, int32_t query
 /* ---- forward ---- */
 
 VEC_INLINE float vec_most(vec x) {
-    for (int half = LANES / 2; half > 0; half /= 2) {
-        ivec other;
-        for (int i = 0; i < LANES; i++) other[i] = i ^ half;
-        vec y = __builtin_shuffle(x, other);
-        x = vec_max(x, y);
-    }
+    for (int half = LANES / 2; half > 0; half /= 2) x = vec_max(x, vec_swap(x, half));
     return x[0];
 }
 
@@ -406,9 +269,12 @@ static void forward_task(struct worker *w, const struct task *t) {
     struct rows *r = &w->s.rows;
     struct chunk *c = w->s.chunk;
     load_indices(w, t->query_first, t->query_end);
-    for (int i = 0; i < r->n; i++)
-        pack_row(r->q + (int64_t)i * l->row_words, l,
-                 head_at(&a->q, t->query_first + i / w->group, w->kv_head * w->group + i % w->group), a->q.dtype);
+    for (int i = 0; i < r->n; i++) {
+        int64_t query = t->query_first + i / w->group;
+        int head = w->kv_head * w->group + i % w->group;
+        head_prefetch(&a->q, MIN(query + PREFETCH, t->query_end - 1), head);
+        pack_row(r->q + (int64_t)i * l->row_words, l, head_at(&a->q, query, head), a->q.dtype);
+    }
     for (int i = 0; i < r->n_tiles * TILE_ROWS; i++) r->most[i] = -INFINITY;
     memset(r->sum, 0, (size_t)r->n_tiles * TILE_ROWS * sizeof *r->sum);
     memset(r->q + (int64_t)r->n * l->row_words, 0, (size_t)(r->n_tiles * TILE_ROWS - r->n) * l->row_words * 4);
@@ -450,6 +316,9 @@ static void load_block(struct worker *w, int64_t first, int64_t end) {
         int64_t query = first + i / w->group;
         int head = w->kv_head * w->group + i % w->group;
         const void *q = head_at(&a->q, query, head), *dout = head_at(w->dout, query, head);
+        head_prefetch(&a->q, MIN(query + PREFETCH, end - 1), head);
+        head_prefetch(&a->out, MIN(query + PREFETCH, end - 1), head);
+        head_prefetch(w->dout, MIN(query + PREFETCH, end - 1), head);
         pack_row(r->q + (int64_t)i * l->row_words, l, q, a->q.dtype);
         pack_row(r->dout + (int64_t)i * l->row_words, l, dout, w->dout->dtype);
         if (l->pairs && (i % 2 || i == r->n - 1)) {
@@ -615,11 +484,11 @@ static void store_dkv(const struct worker *w, int64_t first, int64_t end) {
 /* Queries [first, end), a span, against the keys [key_first, key_end), which are packed here unless n_chunks says
  * they are already. */
 static void backward_span(struct worker *w, const struct task *t, int64_t first, int64_t end, int n_chunks) {
-    int step = block_queries(w->group);
+    int step = attention_block_queries(w->group);
     float *dq = w->s.rows.dq;
     memset(dq, 0, (size_t)(whole_tiles((end - first) * w->group)) * w->layout.width * 4);
     for (int64_t k = t->key_first; k < t->key_end; k += KEY_BLOCK) {
-        if (!t->want_dkv) n_chunks = load_keys(w, k, MIN(k + KEY_BLOCK, t->key_end), query_index(w->a, first));
+        if (!t->want_dkv) n_chunks = load_keys(w, k, MIN(k + KEY_BLOCK, t->key_end), attention_query(w->a, first));
         for (int64_t q = first; q < end; q += step) {
             load_block(w, q, MIN(q + step, end));
             for (int i = 0; i < n_chunks; i++)
@@ -631,10 +500,10 @@ static void backward_span(struct worker *w, const struct task *t, int64_t first,
 }
 
 static void backward_task(struct worker *w, const struct task *t) {
-    int n_chunks = 0, step = span_queries(w->group);
+    int n_chunks = 0, step = attention_span_queries(w->group);
     bool any = t->query_first < t->query_end;
     if (t->want_dkv)
-        n_chunks = load_keys(w, t->key_first, t->key_end, any ? query_index(w->a, t->query_first) : INT32_MAX);
+        n_chunks = load_keys(w, t->key_first, t->key_end, any ? attention_query(w->a, t->query_first) : INT32_MAX);
     for (int64_t q = t->query_first; q < t->query_end; q += step)
         backward_span(w, t, q, MIN(q + step, t->query_end), n_chunks);
     if (t->want_dkv) store_dkv(w, t->key_first, t->key_end);
@@ -648,14 +517,13 @@ static void run(struct device *dev, struct worker common, bool backward) {
     struct plan p = {.a = a, .group = common.group, .threads = cpu_of(dev)->threads};
     struct sizes z = sizes_make(a->q.head_dim, common.group, a->k.rows, common.layout.pairs, backward);
     struct scratch none;
-    size_t list_bytes = task_bytes(a->q.rows, a->k.rows, common.group), bytes = scratch_lay_out(&none, &z, NULL);
+    size_t list_bytes = attention_plan_bytes(a->q.rows, a->k.rows, common.group),
+           bytes = scratch_lay_out(&none, &z, NULL);
     char *memory = cpu_workspace(dev, workspace_bytes(&z, a->q.rows, a->k.rows, p.threads));
-    p.task = (struct task *)memory;
-    p.sorted = (struct task *)(memory + list_bytes / 2);
     if (backward)
-        plan_backward(&p);
+        attention_plan_backward(&p, memory);
     else
-        plan_forward(&p);
+        attention_plan_forward(&p, memory);
     int64_t n = (int64_t)p.n * a->k.n_heads;
 #pragma omp parallel num_threads(n < p.threads ? MAX((int)n, 1) : p.threads)
     {

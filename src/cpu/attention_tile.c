@@ -11,6 +11,8 @@ enum { NATIVE_PAIRS = 1 };
 enum { NATIVE_PAIRS = 0 };
 #endif
 
+enum { PREFETCH_ROWS = 8 };
+
 bool layout_native_pairs(void) {
     return NATIVE_PAIRS;
 }
@@ -46,17 +48,14 @@ void pack_row_pair(uint32_t *out, const struct layout *layout, const void *first
 /* Swaps the off-diagonal blocks of `step` x `step` words in each block twice as large: with step 1, 2, 4, ... this
  * transposes x (LANES vectors). */
 VEC_INLINE void transpose_step(vec x[LANES], const int step) {
-    ivec low, high;
-    for (int lane = 0; lane < LANES; lane++) {
-        low[lane] = lane & step ? LANES + lane - step : lane;
-        high[lane] = lane & step ? LANES + lane : lane + step;
-    }
+    ivec lane = vec_lanes(), second = (lane & step) != 0;
+    ivec low = lane + (second & (LANES - step)), high = lane + (second & LANES) + (~second & step);
 #pragma GCC unroll 16
     for (int i = 0; i < LANES; i++) {
         if (i & step) continue;
         vec upper = x[i], lower = x[i + step];
-        x[i] = __builtin_shuffle(upper, lower, low);
-        x[i + step] = __builtin_shuffle(upper, lower, high);
+        x[i] = vec_shuffle(upper, lower, low);
+        x[i + step] = vec_shuffle(upper, lower, high);
     }
 }
 
@@ -82,6 +81,7 @@ static void pack_panel(uint32_t *out, const struct layout *layout, const struct 
 
 void pack_panels(uint32_t *out, const struct layout *layout, const struct heads *in, int64_t first, int n, int head) {
     for (int i = 0; i < n; i += LANES) {
+        for (int j = i + LANES; j < MIN(n, i + 2 * LANES); j++) head_prefetch(in, first + j, head);
         pack_panel(out, layout, in, first + i, vec_room(n, i), head);
         out += layout->depth * LANES;
     }
@@ -90,6 +90,7 @@ void pack_panels(uint32_t *out, const struct layout *layout, const struct heads 
 void pack_rows(uint32_t *out, const struct layout *layout, const struct heads *in, int64_t first, int n, int head) {
     int step = layout->pairs ? 2 : 1;
     for (int i = 0; i < ROUND_UP(n, LANES); i += step, out += layout->width) {
+        if (i + PREFETCH_ROWS < n) head_prefetch(in, first + i + PREFETCH_ROWS, head);
         if (i >= n)
             memset(out, 0, (size_t)layout->width * sizeof *out);
         else if (layout->pairs)

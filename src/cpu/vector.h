@@ -115,15 +115,33 @@ VEC_INLINE void vec_put(void *data, enum dtype dtype, int64_t i, int m, vec x) {
         memcpy(p, &bits, (size_t)m * sizeof *p);
 }
 
-/* The sum of the lanes, by halves: a fixed order. */
-VEC_INLINE float vec_sum(vec x) {
-#ifdef __AVX512F__
-    return _mm512_reduce_add_ps((__m512)x);
+/* 0, 1, 2, ... */
+VEC_INLINE ivec vec_lanes(void) {
+    static const int32_t lane[16] = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15};
+    ivec x;
+    memcpy(&x, lane, sizeof x);
+    return x;
+}
+
+/* Lane i = lane from[i] of a followed by b. */
+VEC_INLINE vec vec_shuffle(vec a, vec b, ivec from) {
+#ifdef __clang__
+    vec x;
+    for (int i = 0; i < LANES; i++) x[i] = from[i] < LANES ? a[from[i]] : b[from[i] - LANES];
+    return x;
 #else
-    for (int half = LANES / 2; half > 0; half /= 2)
-        for (int i = 0; i < half; i++) x[i] += x[i + half];
-    return x[0];
+    return __builtin_shuffle(a, b, from);
 #endif
+}
+
+/* Lane i = lane i ^ half: what the sum and the largest of all lanes are found with, in a fixed order. */
+VEC_INLINE vec vec_swap(vec x, int half) {
+    return vec_shuffle(x, x, vec_lanes() ^ half);
+}
+
+VEC_INLINE float vec_sum(vec x) {
+    for (int half = LANES / 2; half > 0; half /= 2) x += vec_swap(x, half);
+    return x[0];
 }
 
 /* a if it is less (greater) than b, else b: b where one is NaN. */
