@@ -215,8 +215,8 @@ static int step(struct run *r, struct step_sums *sums, struct step_report *repor
     comm_sum(&r->place.data, (double *)sums, (int)(sizeof *sums / sizeof(double)));
     r->state.step++;
     r->state.episodes += (int64_t)sums->tally[TALLY_PAIRS];
-    *report = (struct step_report){loss_summarize(sums->tally), lr,     norm, clock_seconds() - start,
-                                   sums->forest_tokens,         updated};
+    *report =
+        (struct step_report){loss_summarize(sums->tally), lr, norm, clock_seconds() - start, sums->forest_tokens};
     if (updated) return 0;
     log_warn("step %lld: the gradient is not finite; the update was skipped (%lld in all, %d in a row)",
              (long long)r->state.step, (long long)r->optimizer.skipped, r->optimizer.skipped_in_a_row);
