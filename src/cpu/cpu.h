@@ -25,11 +25,10 @@ static inline struct cpu_device *cpu_of(struct device *dev) {
     return (struct cpu_device *)dev;
 }
 
-/* Threads for that many elements of simple work: starting a thread costs about as much as 10,000 of them. */
+/* Threads for that many elements of simple work: a parallel loop costs about as much as 10,000 of them. One or all,
+ * since libgomp ends threads that a smaller team leaves over, and starts them again for the next larger one. */
 static inline int cpu_threads(struct device *dev, int64_t elements) {
-    int64_t useful = elements / 8192 + 1;
-    int threads = cpu_of(dev)->threads;
-    return useful < threads ? (int)useful : threads;
+    return elements < 16384 ? 1 : cpu_of(dev)->threads;
 }
 
 /* At least that many bytes of scratch, contents undefined, valid until the next call. */
