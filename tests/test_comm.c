@@ -55,7 +55,7 @@ static void test_sum_and_max(void) {
 }
 
 static void test_send_in_pieces(void) {
-    if (all()->size < 2) TEST_SKIP("one rank");
+    if (all()->size < 2) return;
     size_t bytes = ((size_t)32 << 20) + 7;
     unsigned char *data = mem_alloc((int64_t)bytes, 1);
     if (base_rank == 1) {
@@ -170,9 +170,7 @@ static void test_cores_are_shared_out(void) {
     }
     ASSERT(most <= least + 1);
     ASSERT(total >= size ? most == 1 : threads == 1);
-    /* This machine's processors, unless this test itself was confined. */
-    const char *confined = getenv("SLURM_CPUS_ON_NODE");
-    if (!confined && getenv("OMPI_COMM_WORLD_SIZE")) {
+    if (getenv("OMPI_COMM_WORLD_SIZE")) {
         cpu_set_t launcher;
         if (sched_getaffinity(getppid(), sizeof launcher, &launcher) == 0) ASSERT_INT(total, CPU_COUNT(&launcher));
     }

@@ -7,8 +7,10 @@
  * carries the limits of the shell, the batch system and the cgroup, and no binding. The kernel cuts any request to
  * the cpuset. (2) Started in another way (srun, a shell): what this process has. Slurm bound it, or a user's taskset
  * did. (3) The ranks of the node that may use the same processors split them evenly, in order; others keep their own.
- *   (4) At most as many as the batch system's count (SLURM_CPUS_ON_NODE) and the cgroup's time quota say, which no
- *       mask shows. Two hardware threads of one core count as one: a second one does not help matrix products.
+ *   (4) As many threads as that has cores (two hardware threads of one core count as one: a second one does not help
+ *       matrix products), but together no more than the batch system's count (SLURM_CPUS_ON_NODE) and the cgroup's
+ * time quota, which no mask shows. These say how much and not where: other jobs may be told the same number, so the
+ *       mask stays wide.
  *   (5) With more ranks than cores, ranks share cores in turn, with one thread each.
  *
  * It must run before the first parallel region and before libraries start threads: those inherit the mask. */
@@ -108,7 +110,7 @@ static int find_quota(void) {
     return least;
 }
 
-/* By (4): the number of cores that the node's ranks may use together. 0: no limit. */
+/* By (4): the number of threads that the node's ranks may have together. 0: no limit. */
 static int find_limit(void) {
     int quota = find_quota(), slurm = 0;
     const char *text = getenv("SLURM_CPUS_ON_NODE");
@@ -176,7 +178,6 @@ int placement_claim_cores(const struct placement *place, int threads) {
     find_allowed(&allowed);
     find_sharers(&place->node, &allowed, &rank, &size);
     int n = list_cores(&allowed, core), limit = find_limit();
-    if (limit > 0) n = MIN(n, MAX(1, limit * size / place->node.size));
     int first = (int)((int64_t)n * rank / size), end = (int)((int64_t)n * (rank + 1) / size);
     if (n < size) { /* by (5) */
         first = rank % n;
@@ -191,6 +192,7 @@ int placement_claim_cores(const struct placement *place, int threads) {
     if (sched_setaffinity(0, sizeof mine, &mine) != 0 || sched_getaffinity(0, sizeof mine, &mine) != 0)
         log_warn_rank("the cores cannot be claimed: %s; hint: mpirun --bind-to none", strerror(errno));
     int available = end - first;
+    if (limit > 0) available = MIN(available, MAX(1, limit / place->node.size));
     if (threads <= 0) threads = available;
     omp_set_num_threads(threads);
     char *text = describe_set(&mine);

@@ -8,6 +8,8 @@
 if [[ $MPIRUN == mpirun* ]]; then
     check "one rank of plain mpirun claims every core" mpirun -np 1 "$BUILD/tests/test_comm" cores_are_shared_out
     check "two ranks of plain mpirun share the cores" mpirun --oversubscribe -np 2 "$BUILD/tests/test_comm" cores_are_shared_out
+    expect "Slurm's count of processors limits the threads" 0 'rank 0: cores .*, 1 thread$' \
+        env SLURM_CPUS_ON_NODE=1 mpirun -np 1 "$BUILD/tests/test_comm" cores_are_shared_out
 fi
 
 # name, rank count, way to go, what must be said (and once, whatever the number of ranks).
