@@ -1,6 +1,6 @@
 /* attention over a forest: the CPU against the double reference, and what must not change a bit. */
 #include "backend.h"
-#include "forest.h"
+#include "golden/attention.h"
 #include "ops.h"
 #include "random.h"
 #include "reference_attention.h"
@@ -338,6 +338,226 @@ static void test_no_rows(void) {
     }
 }
 
+/* reference_attention.c itself, in double: against torch (golden/make_attention.py) ... */
+static double *wave(int64_t n, double step) {
+    double *x = mem_alloc(n, sizeof *x);
+    for (int64_t i = 0; i < n; i++) x[i] = sin((double)i * step + step);
+    return x;
+}
+
+static void test_reference_is_torch(void) {
+    struct problem p = {.n = GOLDEN_N, .n_queries = GOLDEN_N, .H = GOLDEN_H, .K = GOLDEN_K, .d = GOLDEN_D};
+    p.reach = mem_alloc(p.n, sizeof *p.reach);
+    memcpy(p.reach, golden_reach, sizeof golden_reach);
+    p.a.scale = 0.5f;
+    p.q = wave(p.n * p.H * p.d, 0.7), p.k = wave(p.n * p.K * p.d, 1.3), p.v = wave(p.n * p.K * p.d, 0.9);
+    p.dout = wave(p.n * p.H * p.d, 0.37);
+    struct results r = reference(&p);
+    for (int64_t i = 0; i < p.n * p.H * p.d; i++) {
+        ASSERT_NEAR(r.out[i], golden_out[i], 1e-10);
+        ASSERT_NEAR(r.dq[i], golden_dq[i], 1e-10);
+    }
+    for (int64_t i = 0; i < p.n * p.K * p.d; i++) {
+        ASSERT_NEAR(r.dk[i], golden_dk[i], 1e-10);
+        ASSERT_NEAR(r.dv[i], golden_dv[i], 1e-10);
+    }
+    results_free(&r);
+    problem_free(&p);
+}
+
+/* ... and its gradient against finite differences of its own forward pass. */
+static double objective(const struct problem *p, double *input, int64_t at, double change) {
+    double before = input[at], sum = 0;
+    input[at] += change;
+    struct results r = reference(p);
+    for (int64_t i = 0; i < p->n_queries * p->H * p->d; i++) sum += r.out[i] * p->dout[i];
+    results_free(&r);
+    input[at] = before;
+    return sum;
+}
+
+static void test_reference_gradient(void) {
+    struct problem p = forest_problem(40, DEEP, 2, 1, 4, DTYPE_F32);
+    problem_make(&p);
+    struct results r = reference(&p);
+    const struct {
+        double *input, *gradient;
+        int64_t n;
+    } what[] = {{p.q, r.dq, 40 * 8}, {p.k, r.dk, 40 * 4}, {p.v, r.dv, 40 * 4}};
+    for (int w = 0; w < 3; w++)
+        for (int64_t i = 0; i < what[w].n; i += 7) {
+            double h = 1e-5, up = objective(&p, what[w].input, i, h), down = objective(&p, what[w].input, i, -h);
+            ASSERT_NEAR(what[w].gradient[i], (up - down) / (2 * h), 1e-8);
+        }
+    results_free(&r);
+    problem_free(&p);
+}
+
+/* What the op wrote, byte for byte. */
+static char *results_bytes(const struct problem *p, size_t *n) {
+    size_t size = dtype_bytes(p->dtype), rows = (size_t)ROUND_UP(MAX(p->n, p->n_queries), ROW_QUANTUM);
+    size_t grad = rows * (size_t)((p->H + 2 * p->K) * p->d + 6) * size, out = rows * (size_t)(p->H * p->d) * size;
+    size_t lse = rows * (size_t)p->H * sizeof(float);
+    char *all = mem_alloc((int64_t)(grad + out + lse), 1);
+    memcpy(all, p->data[1], grad);
+    memcpy(all + grad, p->out, out);
+    memcpy(all + grad + out, p->lse, lse);
+    *n = grad + out + lse;
+    return all;
+}
+
+/* One thread makes all gradients of a tree in one pass; where threads outnumber trees it is two passes. */
+static void test_threads_change_no_bit(void) {
+    static const int threads[] = {1, 2, 3, 16};
+    for (int t = 0; t < 2; t++)
+        for (int kind = 0; kind < N_FORESTS; kind++) {
+            char *first = NULL;
+            for (int i = 0; i < N_TESTS(threads); i++) {
+                struct problem p = forest_problem(700, (enum forest_kind)kind, 3, 1, 24, both[t]);
+                size_t n;
+                problem_make(&p);
+                run(&p, threads[i]);
+                char *now = results_bytes(&p, &n);
+                if (first) ASSERT(memcmp(first, now, n) == 0);
+                if (first) mem_free(now);
+                if (!first) first = now;
+                problem_free(&p);
+            }
+            mem_free(first);
+        }
+}
+
+static void copy_rows(const struct heads *to, int64_t row, const struct heads *from, int64_t from_row) {
+    for (int h = 0; h < to->n_heads; h++)
+        for (int e = 0; e < to->head_dim; e++) write_number(to, row, h, e, read_number(from, from_row, h, e));
+}
+
+/* The problem of some rows of another one, with a reach of its own. */
+static struct problem part_of(const struct problem *p, const int32_t *row, int64_t n, const int32_t *reach) {
+    struct problem part = forest_problem(n, SINGLE, p->H, p->K, p->d, p->dtype);
+    memcpy(part.reach, reach, (size_t)n * sizeof *reach);
+    problem_make(&part);
+    for (int64_t i = 0; i < n; i++) {
+        copy_rows(&part.a.q, i, &p->a.q, row[i]);
+        copy_rows(&part.a.k, i, &p->a.k, row[i]);
+        copy_rows(&part.a.v, i, &p->a.v, row[i]);
+        copy_rows(&part.dout_view, i, &p->dout_view, row[i]);
+    }
+    return part;
+}
+
+/* A tree alone gives the same bits as between others. */
+static void test_company_changes_no_bit(void) {
+    for (int t = 0; t < 2; t++) {
+        struct problem p = forest_problem(350, PAIRS, 4, 2, 16, both[t]);
+        int32_t row[70], reach[70];
+        for (int i = 0; i < 70; i++) row[i] = 140 + i, reach[i] = p.reach[140 + i] - 140;
+        problem_make(&p);
+        struct problem tree = part_of(&p, row, 70, reach);
+        run(&p, 2);
+        run(&tree, 2);
+        struct heads all[] = {p.a.out, p.dq, p.dk, p.dv}, alone[] = {tree.a.out, tree.dq, tree.dk, tree.dv};
+        for (int v = 0; v < 4; v++)
+            for (int64_t i = 0; i < 70; i++)
+                for (int h = 0; h < all[v].n_heads; h++)
+                    for (int e = 0; e < 16; e++)
+                        ASSERT(read_number(&all[v], 140 + i, h, e) == read_number(&alone[v], i, h, e));
+        problem_free(&p);
+        problem_free(&tree);
+    }
+}
+
+/* Each path from a root to a leaf, as a sequence of its own, gives the rows the same outputs. A row's dout goes to
+ * one of its sequences, so that the sequences' gradients add up to the forest's. */
+static void test_forest_equals_separate(void) {
+    enum { N = 200 };
+    struct problem p = forest_problem(N, DEEP, 2, 1, 16, DTYPE_F32);
+    problem_make(&p);
+    run(&p, 2);
+    double *sum = mem_alloc(N * 16, sizeof *sum), error = 0, gradient_error = 0;
+    bool done[N] = {false};
+    int32_t row[N], reach[N];
+    for (int32_t leaf = 0; leaf < N; leaf++) {
+        if (p.reach[leaf] != leaf + 1) continue;
+        int64_t n = 0;
+        for (int32_t j = 0; j <= leaf; j++)
+            if (leaf < p.reach[j]) row[n++] = j;
+        for (int64_t i = 0; i < n; i++) reach[i] = (int32_t)n;
+        struct problem path = part_of(&p, row, n, reach);
+        for (int64_t i = 0; i < n; i++) {
+            for (int j = 0; j < 32 && done[row[i]]; j++) write_number(&path.dout_view, i, j / 16, j % 16, 0);
+            done[row[i]] = true;
+        }
+        run(&path, 2);
+        for (int64_t i = 0; i < n; i++)
+            for (int e = 0; e < 32; e++) {
+                double diff =
+                    read_number(&path.a.out, i, e / 16, e % 16) - read_number(&p.a.out, row[i], e / 16, e % 16);
+                error = fmax(error, fabs(diff));
+                if (e < 16) sum[row[i] * 16 + e] += read_number(&path.dk, i, 0, e);
+            }
+        problem_free(&path);
+    }
+    for (int64_t i = 0; i < N * 16; i++)
+        gradient_error = fmax(gradient_error, fabs(sum[i] - read_number(&p.dk, i / 16, 0, (int)(i % 16))));
+    ASSERT_NEAR(error, 0, 1e-6);
+    ASSERT_NEAR(gradient_error, 0, 5e-6);
+    mem_free(sum);
+    problem_free(&p);
+}
+
+/* Keys in two slices, merged by their log-sum-exp, as a ring over ranks will do it. */
+static void test_slices_merge(void) {
+    enum { N = 150, CUT = 61, H = 2 };
+    struct problem whole = forest_problem(N, DEEP, H, 1, 16, DTYPE_F32), part[2];
+    problem_make(&whole);
+    run(&whole, 1);
+    for (int i = 0; i < 2; i++) {
+        part[i] = forest_problem(N, DEEP, H, 1, 16, DTYPE_F32);
+        part[i].query = mem_alloc(N, sizeof *part[i].query);
+        for (int j = 0; j < N; j++) part[i].query[j] = j;
+        problem_make(&part[i]);
+        struct attention *a = &part[i].a;
+        a->key_offset = part[i].key_offset = i ? CUT : 0;
+        a->k.rows = a->v.rows = i ? N - CUT : CUT;
+        for (int j = 0; j < N; j++) copy_rows(&a->q, j, &whole.a.q, j);
+        for (int j = 0; j < a->k.rows; j++) {
+            copy_rows(&a->k, j, &whole.a.k, j + a->key_offset);
+            copy_rows(&a->v, j, &whole.a.v, j + a->key_offset);
+        }
+        a->reach = whole.reach + a->key_offset;
+        struct device *dev = open_device(2, N, H, 1, 16);
+        op_attention_forward(dev, a);
+        cpu_backend.close(dev);
+    }
+    for (int i = 0; i < N * H; i++) {
+        double lse = whole.lse[i], share[2] = {exp(part[0].lse[i] - lse), exp(part[1].lse[i] - lse)};
+        ASSERT_NEAR(share[0] + share[1], 1, 1e-5);
+        for (int e = 0; e < 16; e++)
+            ASSERT_NEAR(share[0] * read_number(&part[0].a.out, i / H, i % H, e) +
+                            share[1] * read_number(&part[1].a.out, i / H, i % H, e),
+                        read_number(&whole.a.out, i / H, i % H, e), 1e-5);
+    }
+    for (int i = 0; i < CUT; i++)
+        ASSERT(part[1].lse[i * H] == -INFINITY && read_number(&part[1].a.out, i, 0, 0) == 0);
+    problem_free(&whole);
+    for (int i = 0; i < 2; i++) problem_free(&part[i]);
+}
+
+/* A NaN must not be masked away: the trainer counts on seeing it. */
+static void test_nan_shows(void) {
+    for (int t = 0; t < 2; t++) {
+        struct problem p = forest_problem(100, SINGLE, 1, 1, 16, both[t]);
+        problem_make(&p);
+        write_number(&p.a.k, 50, 0, 3, NAN);
+        run(&p, 1);
+        ASSERT(isnan(read_number(&p.a.out, 70, 0, 0)) && isnan(read_number(&p.dq, 70, 0, 0)));
+        ASSERT(isnan(read_number(&p.dv, 20, 0, 0)));
+        ASSERT(!isnan(read_number(&p.a.out, 49, 0, 0)));
+        problem_free(&p);
+    }
+}
+
 static const struct test tests[] = {
     {"forests", test_forests},
     {"head_dims", test_head_dims},
@@ -347,6 +567,13 @@ static const struct test tests[] = {
     {"long_sequence", test_long_sequence},
     {"sizes_near_blocks", test_sizes_near_blocks},
     {"no_rows", test_no_rows},
+    {"reference_is_torch", test_reference_is_torch},
+    {"reference_gradient", test_reference_gradient},
+    {"threads_change_no_bit", test_threads_change_no_bit},
+    {"company_changes_no_bit", test_company_changes_no_bit},
+    {"forest_equals_separate", test_forest_equals_separate},
+    {"slices_merge", test_slices_merge},
+    {"nan_shows", test_nan_shows},
 };
 
 int main(int argc, char **argv) {

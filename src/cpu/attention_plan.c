@@ -6,9 +6,9 @@
 
 enum { N_COST_CLASSES = 64 };
 
-/* Each tree, what trees are cut into, and the same again in another order. */
+/* Each tree, or what it is cut into for both passes; and the same again in another order. */
 size_t attention_plan_bytes(int64_t queries, int64_t keys, int group) {
-    int64_t n = keys + 2 * (queries / attention_span_queries(group) + 1) + keys / KEY_PIECE + 1;
+    int64_t n = 2 * keys + 2 * (queries / attention_span_queries(group) + 1) + keys / KEY_PIECE + 1;
     return 2 * ROUND_UP((size_t)n * sizeof(struct task), 64);
 }
 
