@@ -109,6 +109,7 @@ static void check_gradients(const char *name, enum dtype dtype, double loss_boun
     double expected = *golden_get(&r.golden, "loss", NULL);
     double loss = rig_step(&r, -1);
     float *gradient = rig_gradients(&r);
+    if (getenv("SHOW")) printf("%s dtype %d loss %g grad %g\n", name, (int)dtype, fabs(loss - expected) / expected, gradient_error(&r, gradient));
     ASSERT_BELOW(name, fabs(loss - expected) / expected, loss_bound);
     ASSERT_BELOW(name, gradient_error(&r, gradient), bound);
     mem_free(gradient);
@@ -245,6 +246,11 @@ static void test_twice_gives_the_same_bits(void) {
     check_same("neox", DTYPE_BF16, false, 2);
 }
 
+static void test_threads_do_not_change_a_bit(void) {
+    for (int c = 0; c < N_GOLDEN_CASES; c++) check_same(golden_cases[c], DTYPE_F32, false, 3);
+    for (int c = 0; c < N_GOLDEN_CASES; c++) check_same(golden_cases[c], DTYPE_BF16, false, 1);
+}
+
 static void test_scoring_gives_the_training_scores(void) {
     for (int c = 0; c < N_GOLDEN_CASES; c++) {
         struct rig train, score;
@@ -313,6 +319,7 @@ int main(int argc, char **argv) {
         {"forest_is_separate_sequences", test_forest_is_separate_sequences},
         {"recompute_gives_the_same_bits", test_recompute_gives_the_same_bits},
         {"twice_gives_the_same_bits", test_twice_gives_the_same_bits},
+        {"threads_do_not_change_a_bit", test_threads_do_not_change_a_bit},
         {"scoring_gives_the_training_scores", test_scoring_gives_the_training_scores},
         {"empty_and_unused_forwards", test_empty_and_unused_forwards},
         {"memory_is_planned", test_memory_is_planned},

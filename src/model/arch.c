@@ -110,7 +110,7 @@ static int parse_numbers(struct arch *arch, const json_t *config) {
     const char *eps_key = arch->family == ARCH_NEOX ? "layer_norm_eps" : "rms_norm_eps";
     double eps = families[arch->family].eps, std = 0.02;
     if (json_get_number(config, eps_key, &eps) || json_get_number(config, "initializer_range", &std)) return -1;
-    if (!(eps > 0 && eps < 1)) return fail("\"%s\": expected more than 0 and less than 1, found %g", eps_key, eps);
+    if (!((float)eps > 0 && eps < 1)) return fail("\"%s\": expected more than 0 and less than 1, found %g", eps_key, eps);
     if (!(std >= 0 && std <= 1)) return fail("\"initializer_range\": expected 0 to 1, found %g", std);
     arch->norm_eps = (float)eps;
     arch->init_std = (float)std;
@@ -234,7 +234,7 @@ static int parse_rope_numbers(const struct arch *arch, const json_t *config, con
         json_get_number(rope, "rope_theta", theta) || json_get_number(config, "partial_rotary_factor", share) ||
         json_get_number(config, outside_share, share) || json_get_number(rope, "partial_rotary_factor", share))
         return -1;
-    if (!(*theta > 0 && *theta < 1e30)) return fail("rope_theta: expected a positive number, found %g", *theta);
+    if (!(*theta > 1e-30 && *theta < 1e30)) return fail("rope_theta: expected a positive number, found %g", *theta);
     if (!(*share > 0 && *share <= 1)) return fail("partial_rotary_factor: expected 0 to 1, found %g", *share);
     if (!neox && *share != 1)
         return fail("\"partial_rotary_factor\": expected 1 for %s, found %g, which is not implemented",

@@ -222,7 +222,7 @@ static int compare_entries(const void *a, const void *b) {
 
 /* By (2). A name may stand once, over all files. */
 static int sort_entries(struct safetensors *s) {
-    qsort(s->entry, (size_t)s->n, sizeof *s->entry, compare_entries);
+    if (s->n > 1) qsort(s->entry, (size_t)s->n, sizeof *s->entry, compare_entries);
     for (int i = 1; i < s->n; i++)
         if (strcmp(s->entry[i].name, s->entry[i - 1].name) == 0)
             return fail("tensor %.200s stands twice, in %s and %s", s->entry[i].name, s->path[s->entry[i - 1].file],
