@@ -33,8 +33,8 @@ int contract_how(const struct contract *contract, struct contract_options *how);
 void contract_copy(struct contract *to, const struct contract *from);
 void contract_free(struct contract *contract);
 
-/* 0 when both would give a text the same ids and read the score at the same place; else -1 with error_text() that says
- * which part differs, what was expected (a, named a_name) and what was found (b). */
+/* 0 when both would give a text the same ids and read the score at the same place; else -1 with error_text() that
+ * says which part differs, what was expected (a, named a_name) and what was found (b). */
 int contract_compare(const struct contract *a, const char *a_name, const struct contract *b, const char *b_name);
 
 /* The golden vectors. */

@@ -1,5 +1,5 @@
-/* Templates: a row's two sides to two id sequences, with the truncation rule and the EOS rule in one place, so that the
- * data tools and `score` cannot disagree.
+/* Templates: a row's two sides to two id sequences, with the truncation rule and the EOS rule in one place, so that
+ * the data tools and `score` cannot disagree.
  *
  * `text`: the string as it is, no special tokens added but EOS at the end unless it is there. `simple_chat`: messages
  * as "Role: content" joined by two line feeds, EOS at the end; a string is taken as it is. Truncation leaves room for
@@ -16,7 +16,7 @@ struct template {
     const char *name; /* "text", "simple_chat" */
     enum truncate truncate;
     int64_t max_length;
-    int eos; /* id; -1: the template adds none */
+    int eos;                           /* id; -1: the template adds none */
     const struct tokenizer *tokenizer; /* not owned */
 };
 

@@ -1,9 +1,9 @@
 /* Tokenizers: text to ids and back, as the Hugging Face tokenizers library does it, from tokenizer.json.
  *
- * Built here: byte-level BPE (GPT-2 family: ByteLevel or Split + ByteLevel pre-tokenizers, added and special tokens,
- * ignore_merges, NFC where the text is ASCII or already normal is not assumed: an unimplemented part is an error that
- * names it). Readers take buffers, so that they can be fuzzed. A tokenizer is immutable after opening; encoding needs
- * an encoder per thread, which holds the scratch and the word cache. */
+ * Built here: byte-level BPE (bpe.h) with added and special tokens (added.h), the pre-tokenizers ByteLevel, Split and
+ * Digits (pretokenize.h) and the normalizer NFC: the GPT-2, GPT-NeoX, Llama-3 and Qwen families. What is not built is
+ * an error that names it. Readers take buffers, so that they can be fuzzed. A tokenizer is immutable after opening;
+ * encoding needs an encoder per thread, which holds the scratch and the word cache. */
 #ifndef RANKWISE_TOKENIZER_H
 #define RANKWISE_TOKENIZER_H
 #include "memory.h"
@@ -18,9 +18,10 @@ struct tokenizer_file {
     size_t length;
 };
 
-/* special: "eos=</s>,pad=<pad>" or NULL. BOS, EOS and pad come from tokenizer_config.json (a string or {content}), then
- * special_tokens_map.json, then `special` (which must name an existing token), then config.json's ids. An EOS that is
- * found nowhere is an error when it is asked for, not here. NULL with error_text(). */
+/* special: "eos=</s>,pad=<pad>" or NULL. BOS, EOS and pad come from tokenizer_config.json (a string or {content}),
+ * then special_tokens_map.json, then `special` (an existing token; one that contradicts a file is an error), then,
+ * when none of these has a key for any of the three, config.json's ids. An EOS that is found nowhere is an error when
+ * it is asked for, not here. NULL with error_text(). */
 struct tokenizer *tokenizer_open(const struct tokenizer_file *file, int n_files, const char *special);
 struct tokenizer *tokenizer_open_directory(const char *directory, const char *special);
 void tokenizer_free(struct tokenizer *t);
@@ -28,12 +29,12 @@ void tokenizer_free(struct tokenizer *t);
 /* The files it was opened from (tokenizer.json, tokenizer_config.json, special_tokens_map.json; borrowed). */
 int tokenizer_files(const struct tokenizer *t, const struct tokenizer_file **file);
 
-int64_t tokenizer_size(const struct tokenizer *t); /* the largest id + 1 */
+int64_t tokenizer_size(const struct tokenizer *t);              /* the largest id + 1 */
 int tokenizer_id(const struct tokenizer *t, const char *token); /* -1 if there is none */
-int tokenizer_bos(const struct tokenizer *t);      /* -1 if there is none; so with eos and pad */
+int tokenizer_bos(const struct tokenizer *t);                   /* -1 if there is none; so with eos and pad */
 int tokenizer_eos(const struct tokenizer *t);
 int tokenizer_pad(const struct tokenizer *t);
-/* The token's content, escaped bytes as in the vocabulary; NULL if there is no such id. */
+/* The token's content, bytes in the vocabulary's alphabet; NULL if there is no such id. */
 const char *tokenizer_token(const struct tokenizer *t, int id);
 /* Added tokens: index from 0; false when there is none of that index. */
 bool tokenizer_added(const struct tokenizer *t, int index, int *id, const char **content, bool *is_special);

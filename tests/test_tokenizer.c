@@ -120,8 +120,7 @@ static void test_ids_and_texts_equal_the_library(void) {
     json_decref(cases);
 }
 
-/* --- real data, where it is there ---------------------------------------------------------------------------------
- */
+/* --- real data, where it is there ---------------------------------------------------- */
 
 static void encode_side(struct encoder *e, const json_t *row, const char *side, struct ids *ids,
                         struct sha256 *hash) {
@@ -177,8 +176,7 @@ static void test_all_shared_text_equals_the_library(void) {
     json_decref(goldens);
 }
 
-/* --- identity -----------------------------------------------------------------------------------------------------
- */
+/* --- identity ------------------------------------------------------------------------ */
 
 static void identity_of(struct tokenizer *t, char out[65]) {
     if (!t) TEST_END(TEST_FAILED, "%s", error_text());
@@ -227,6 +225,21 @@ static void test_identity_is_what_it_does(void) {
     json_decref(json);
 }
 
+/* GPT-2's pattern by hand and by PCRE2, over the corpus of the identity. */
+static void test_scanner_equals_its_pattern(void) {
+    static const char pattern[] =
+        "(?:'s|'t|'re|'ve|'m|'ll|'d| ?\\p{L}+| ?\\p{N}+| ?[^\\s\\p{L}\\p{N}]+|\\s+(?!\\S)|\\s+)";
+    char a[65], b[65];
+    identity_of(tokenizer_open_directory(small, NULL), a);
+    json_t *patch = json_pack("{s:{s:s, s:[{s:s, s:s, s:{s:s}}, {s:s, s:b, s:b}]}}", "pre_tokenizer", "type",
+                              "Sequence", "pretokenizers", "type", "Split", "behavior", "Isolated", "pattern",
+                              "Regex", pattern, "type", "ByteLevel", "add_prefix_space", 0, "use_regex", 0);
+    ASSERT(patch);
+    identity_of(open_patched(patch), b);
+    json_decref(patch);
+    ASSERT_TEXT(b, a);
+}
+
 static void test_identity_sees_what_changes_ids(void) {
     static const char *const patches[] = {"{\"pre_tokenizer\":{\"add_prefix_space\":true}}",
                                           "{\"pre_tokenizer\":{\"use_regex\":false}}",
@@ -242,8 +255,7 @@ static void test_identity_sees_what_changes_ids(void) {
     }
 }
 
-/* --- special tokens -----------------------------------------------------------------------------------------------
- */
+/* --- special tokens ------------------------------------------------------------------ */
 
 static void test_special_tokens_and_where_they_come_from(void) {
     static const struct {
@@ -340,8 +352,7 @@ static void test_questions(void) {
     tokenizer_free(t);
 }
 
-/* --- bad files ----------------------------------------------------------------------------------------------------
- */
+/* --- bad files ----------------------------------------------------------------------- */
 
 static void test_what_is_not_built_is_named(void) {
     static const struct {
@@ -447,6 +458,7 @@ int main(int argc, char **argv) {
         {"ids_and_texts_equal_the_library", test_ids_and_texts_equal_the_library},
         {"all_shared_text_equals_the_library", test_all_shared_text_equals_the_library},
         {"identity_is_what_it_does", test_identity_is_what_it_does},
+        {"scanner_equals_its_pattern", test_scanner_equals_its_pattern},
         {"identity_sees_what_changes_ids", test_identity_sees_what_changes_ids},
         {"special_tokens_and_where_they_come_from", test_special_tokens_and_where_they_come_from},
         {"questions", test_questions},

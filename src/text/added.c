@@ -9,8 +9,7 @@
 
 enum { MOST_ADDED = 1 << 20, MOST_CONTENT = 1 << 16 };
 
-/* --- tries --------------------------------------------------------------------------------------------------------
- */
+/* --- tries --------------------------------------------------------------------------- */
 
 static int32_t add_node(struct trie *trie, unsigned char byte) {
     ARRAY_RESERVE(trie->node, trie->n, trie->room);
@@ -53,8 +52,7 @@ static int32_t match(const struct trie *trie, const char *text, size_t length, s
     return found;
 }
 
-/* --- splitting ----------------------------------------------------------------------------------------------------
- */
+/* --- splitting ----------------------------------------------------------------------- */
 
 static bool is_single_word(const char *text, size_t length, size_t from, size_t to) {
     size_t before = from, after = to;
@@ -101,8 +99,7 @@ int added_split(const struct added *added, const struct trie *trie, const char *
     return done < length ? sink(self, NULL, text + done, length - done) : 0;
 }
 
-/* --- reading ------------------------------------------------------------------------------------------------------
- */
+/* --- reading ------------------------------------------------------------------------- */
 
 const struct added_token *added_find(const struct added *added, const char *content, size_t length) {
     for (int64_t i = 0; i < added->n; i++)

@@ -31,8 +31,7 @@ static const char *const golden_texts[CONTRACT_N_GOLDEN] = {
     "repeating the question, without flattery, and without pretending to know more than one does. Where something is "
     "uncertain, one says so. Where the question rests on a mistake, one says that too, kindly."};
 
-/* --- making -------------------------------------------------------------------------------------------------------
- */
+/* --- making -------------------------------------------------------------------------- */
 
 static json_t *special_tokens(const struct tokenizer *t) {
     json_t *special = json_object();
@@ -95,8 +94,7 @@ int contract_make(struct contract *contract, const struct tokenizer *tokenizer, 
     return -1;
 }
 
-/* --- reading ------------------------------------------------------------------------------------------------------
- */
+/* --- reading ------------------------------------------------------------------------- */
 
 static int need_string(const json_t *json, const char *key) {
     const char *text = NULL;
@@ -204,8 +202,7 @@ void contract_free(struct contract *contract) {
     contract->json = NULL;
 }
 
-/* --- comparing ----------------------------------------------------------------------------------------------------
- */
+/* --- comparing ----------------------------------------------------------------------- */
 
 static int differ(const char *part, const json_t *a, const char *a_name, const json_t *b, const char *b_name) {
     char *expected = a ? json_text(a) : mem_copy_string("nothing"),
@@ -256,8 +253,7 @@ int contract_compare(const struct contract *a, const char *a_name, const struct 
     return compare_golden(a->json, a_name, b->json, b_name);
 }
 
-/* --- golden vectors -----------------------------------------------------------------------------------------------
- */
+/* --- golden vectors ------------------------------------------------------------------ */
 
 static json_t *vector_at(const struct contract *contract, int k) {
     CHECK(contract->json && k >= 0 && k < CONTRACT_N_GOLDEN, "golden vector %d", k);

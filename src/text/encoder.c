@@ -71,8 +71,7 @@ int encoder_encode_ordinary(struct encoder *e, const char *text, size_t length, 
     return pretokenizer_run(&e->tokenizer->pretokenizer, &e->pretokenizer, text, length, take_word, e);
 }
 
-/* --- decoding -----------------------------------------------------------------------------------------------------
- */
+/* --- decoding ------------------------------------------------------------------------ */
 
 /* Bytes of the longest prefix of a valid character at `at`, at least 1: what one U+FFFD stands for. */
 static size_t broken_length(const char *text, size_t length, size_t at) {

@@ -43,8 +43,7 @@ int template_init(struct template *t, const char *name, const struct tokenizer *
     return 0;
 }
 
-/* --- rendering ----------------------------------------------------------------------------------------------------
- */
+/* --- rendering ----------------------------------------------------------------------- */
 
 /* "USER" and "user" are "User", as Python's capitalize has it. */
 static void append_role(const char *role, struct buffer *out) {
@@ -129,8 +128,7 @@ size_t template_prompt_end(const char *text, size_t length) {
     return 0;
 }
 
-/* --- encoding -----------------------------------------------------------------------------------------------------
- */
+/* --- encoding ------------------------------------------------------------------------ */
 
 /* Cuts id[0 .. n), whose last is EOS, to `most`; on the right EOS is put back. Returns the new length. */
 static int64_t cut_ids(const struct template *t, int32_t *id, int64_t n) {

@@ -24,8 +24,7 @@ static const struct tokenizer_file *find_file(const struct tokenizer_file *file,
     return NULL;
 }
 
-/* --- tokenizer.json -----------------------------------------------------------------------------------------------
- */
+/* --- tokenizer.json ------------------------------------------------------------------ */
 
 static int parse_normalizer(struct tokenizer *t, const json_t *json) {
     if (!json || json_is_null(json)) return 0;
@@ -67,8 +66,7 @@ static int parse_parts(struct tokenizer *t, const json_t *json) {
     return 0;
 }
 
-/* --- BOS, EOS and pad ---------------------------------------------------------------------------------------------
- */
+/* --- BOS, EOS and pad ---------------------------------------------------------------- */
 
 struct special {
     int id[N_ROLES];
@@ -172,8 +170,7 @@ static int read_special(struct tokenizer *t, const struct tokenizer_file *file, 
     return 0;
 }
 
-/* --- opening and closing ------------------------------------------------------------------------------------------
- */
+/* --- opening and closing ------------------------------------------------------------- */
 
 static void keep_file(struct tokenizer *t, const struct tokenizer_file *file) {
     if (!file) return;
@@ -237,8 +234,7 @@ void tokenizer_free(struct tokenizer *t) {
     mem_free(t);
 }
 
-/* --- questions ----------------------------------------------------------------------------------------------------
- */
+/* --- questions ----------------------------------------------------------------------- */
 
 int tokenizer_files(const struct tokenizer *t, const struct tokenizer_file **file) {
     *file = t->file;

@@ -1,8 +1,7 @@
 """Compares ids and decoded text with Hugging Face tokenizers, on more text than the committed goldens hold, and times
 both. From the repository root:
 
-    make build/librankwise.a build/librankwise_core.a
-    python tests/golden/compare_tokenizers.py ../shared/data/tokenizers/gpt2 [--texts FILE.jsonl.gz ...] [--random 100000]
+    python tests/golden/compare_tokenizers.py ../shared/data/tokenizers/gpt2 [--texts FILE ...] [--random 100000]
 
 Every string of the JSONL files and as many random Unicode strings are encoded by both.
 """
