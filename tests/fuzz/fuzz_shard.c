@@ -1,0 +1,113 @@
+/* A shard with any dataset replaced by any numbers, of any type: an error, or a shard whose every sequence can be
+ * read.
+ *
+ * The bytes decide: which dataset, which type, which chunk, then its contents. HDF5 itself is not fuzzed: wild bytes
+ * end in its own parser, and flipped ones at its checksums (tests/test_shard.c). */
+#include <hdf5.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "file.h"
+#include "h5.h"
+#include "json.h"
+#include "shard.h"
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
+
+static const char *const names[] = {
+    "token",
+    "sequence/first",
+    "comparison/chosen",
+    "comparison/rejected",
+    "comparison/row",
+    "comparison/margin",
+    "comparison/weight",
+    "comparison/forest_tokens",
+    "comparison/source",
+    "group/first",
+    "group/member",
+    "group/forest_tokens",
+    "tokenizer/tokenizer.json",
+};
+enum { N_NAMES = sizeof names / sizeof *names, N_SEQUENCES = 6, VOCABULARY = 300 };
+
+/* The shard that is damaged; made once. */
+static const char *good_path(void) {
+    static char path[64];
+    if (path[0]) return path;
+    snprintf(path, sizeof path, "/dev/shm/fuzz_shard_%d_good.h5", (int)getpid());
+    struct shard_writer *w = shard_writer_open(path, VOCABULARY);
+    CHECK(w, "%s", error_text());
+    int32_t token[] = {1, 2, 3, 4, 5, 6, 7, 299};
+    for (int s = 0; s < N_SEQUENCES; s++)
+        CHECK(shard_writer_sequence(w, token + s / 2, 8 - s) == s, "sequence %d", s);
+    for (int i = 0; i < 5; i++) {
+        struct comparison c = {
+            .chosen = i, .rejected = (i + 1) % N_SEQUENCES, .weight = 1, .prompt = (uint64_t)i / 2};
+        shard_writer_comparison(w, &c);
+    }
+    shard_writer_tokenizer_file(w, "tokenizer.json", "{}", 2);
+    struct contract contract = {0};
+    struct tokenizer *t = tokenizer_open_directory("tests/golden/tokenizer_small", NULL);
+    struct contract_options how = {"text", "", "right", 64};
+    CHECK(t && contract_make(&contract, t, &how) == 0 && shard_writer_finish(w, &contract) == 0, "%s", error_text());
+    contract_free(&contract);
+    tokenizer_free(t);
+    return path;
+}
+
+static void replace(const char *path, const uint8_t *data, size_t size) {
+    const hid_t type[] = {H5T_STD_I64LE, H5T_STD_I32LE, H5T_STD_U16LE, H5T_IEEE_F32LE, H5T_STD_U8LE, H5T_STD_U32LE};
+    hid_t kind = type[data[1] % 6], file = H5Fopen(path, H5F_ACC_RDWR, H5P_DEFAULT);
+    CHECK(file >= 0, "%s", h5_reason());
+    H5Ldelete(file, names[data[0] % N_NAMES], H5P_DEFAULT);
+    hsize_t dim = (size - 3) / H5Tget_size(kind), chunk = MAX(1, MIN(dim, data[2]));
+    hid_t how = H5Pcreate(H5P_DATASET_CREATE), space = H5Screate_simple(1, &dim, NULL);
+    H5Pset_chunk(how, 1, &chunk);
+    hid_t set = H5Dcreate2(file, names[data[0] % N_NAMES], kind, space, H5P_DEFAULT, how, H5P_DEFAULT);
+    CHECK(set >= 0, "%s", h5_reason());
+    if (dim) H5Dwrite(set, kind, H5S_ALL, H5S_ALL, H5P_DEFAULT, data + 3);
+    H5Dclose(set);
+    H5Sclose(space);
+    H5Pclose(how);
+    H5Fclose(file);
+}
+
+static int count_file(void *self, const char *name, const void *data, size_t length) {
+    (void)name, (void)data;
+    *(size_t *)self += length;
+    return 0;
+}
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
+    if (size < 3) return 0;
+    static char path[64];
+    struct buffer image = {0};
+    struct shard shard;
+    CHECK(file_read(good_path(), 1 << 20, &image) == 0, "%s", error_text());
+    snprintf(path, sizeof path, "/dev/shm/fuzz_shard_%d.h5", (int)getpid());
+    FILE *f = fopen(path, "wb");
+    CHECK(f && fwrite(image.data, 1, image.length, f) == image.length, "%s", path);
+    fclose(f);
+    buffer_free(&image);
+    h5_quiet();
+    replace(path, data, size);
+    if (shard_open(&shard, path) == 0) {
+        size_t length = 0;
+        for (int64_t s = 0; s < shard.n_sequences; s++) {
+            int32_t *token = mem_alloc(shard_length(&shard, s), sizeof *token);
+            if (shard_read(&shard, s, token) == 0)
+                for (int64_t i = 0; i < shard_length(&shard, s); i++)
+                    CHECK(token[i] >= 0 && token[i] < shard.vocabulary, "token %d", token[i]);
+            mem_free(token);
+        }
+        shard_each_tokenizer_file(&shard, count_file, &length);
+        shard_close(&shard);
+    } else {
+        CHECK(strstr(error_text(), path), "an error without the file's name: %s", error_text());
+    }
+    CHECK(mem_balance() == 0, "%zu bytes left", mem_balance());
+    unlink(path);
+    return 0;
+}
