@@ -27,7 +27,7 @@ struct shard_writer *shard_writer_open(const char *path, int64_t vocabulary);
 /* The number of the sequence; an identical one gets the same number. */
 int64_t shard_writer_sequence(struct shard_writer *w, const int32_t *token, int64_t n);
 void shard_writer_comparison(struct shard_writer *w, const struct comparison *c);
-/* A named text attribute of the root ("dropped", "sources", "revision": JSON texts). */
+/* A named text attribute of the root ("rows", "sources": JSON; "revision"). */
 void shard_writer_attribute(struct shard_writer *w, const char *name, const char *text);
 /* A tokenizer file, byte for byte. */
 void shard_writer_tokenizer_file(struct shard_writer *w, const char *name, const void *data, size_t length);
@@ -54,7 +54,7 @@ void shard_close(struct shard *shard);
 int64_t shard_length(const struct shard *shard, int64_t sequence);
 /* out has room for shard_length tokens. Messages do not name the file: the caller does. */
 int shard_read(struct shard *shard, int64_t sequence, int32_t *out);
-/* A text attribute of the root ("sources", "dropped", "revision"); mem_free. NULL with error_text(). */
+/* A text attribute of the root ("rows", "sources", "revision"); mem_free. NULL with error_text(). */
 char *shard_text(struct shard *shard, const char *name);
 /* The carried tokenizer files: visit gets each name and its bytes until it returns non-zero. */
 int shard_each_tokenizer_file(struct shard *shard, int (*visit)(void *self, const char *name, const void *data,

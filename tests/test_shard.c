@@ -2,7 +2,8 @@
  * believed. Damage is tried at every kind of place: all data and metadata have checksums, so a flipped byte is an
  * error or has no effect at all. */
 #include <hdf5.h>
-#include <sys/stat.h>
+#include <signal.h>
+#include <sys/resource.h>
 #include <unistd.h>
 
 #include "file.h"
@@ -461,6 +462,56 @@ static void test_other_files_are_refused(void) {
     mem_free(path);
 }
 
+/* A disk that takes no more than n bytes of a file. */
+static void limit_files(rlim_t n) {
+    struct rlimit limit;
+    signal(SIGXFSZ, SIG_IGN);
+    getrlimit(RLIMIT_FSIZE, &limit);
+    limit.rlim_cur = MIN(n, limit.rlim_max);
+    setrlimit(RLIMIT_FSIZE, &limit);
+}
+
+static int finish_small_shard(const char *path) {
+    struct shard_writer *w = shard_writer_open(path, 512);
+    const struct comparison c = {.rejected = 1, .weight = 1};
+    shard_writer_sequence(w, (const int32_t[]){1, 2}, 2);
+    shard_writer_sequence(w, (const int32_t[]){1, 3}, 2);
+    shard_writer_comparison(w, &c);
+    struct tokenizer *t = small_tokenizer();
+    struct contract contract = {0};
+    struct contract_options how = {"text", "", "right", MAX_TOKENS};
+    int status = contract_make(&contract, t, &how);
+    if (status == 0) status = shard_writer_finish(w, &contract);
+    contract_free(&contract);
+    tokenizer_free(t);
+    return status;
+}
+
+static void test_full_disk_leaves_the_former_shard(void) {
+    char *path = temporary_path("full"), *temporary = mem_format("%s.tmp", path);
+    struct shard shard;
+    write_shard(path, 512);
+    for (rlim_t n = 0; n < 6000; n += 1000) {
+        limit_files(n);
+        int status = finish_small_shard(path);
+        limit_files(RLIM_INFINITY);
+        ASSERT_INT(status, -1);
+        ASSERT_CONTAINS(error_text(), path);
+        ASSERT_CONTAINS(error_text(), "File too large");
+        ASSERT(!file_exists(temporary));
+        open_shard(&shard, path);
+        ASSERT(shard_is_whole(&shard));
+        shard_close(&shard);
+    }
+    ASSERT_INT(finish_small_shard(path), 0);
+    open_shard(&shard, path);
+    ASSERT_INT(shard.n_comparisons, 1);
+    shard_close(&shard);
+    unlink(path);
+    mem_free(path);
+    mem_free(temporary);
+}
+
 static void test_writing_fails_cleanly(void) {
     ASSERT(shard_writer_open("/nonexistent/directory/x.h5", 10) == NULL);
     ASSERT_CONTAINS(error_text(), "/nonexistent/directory/x.h5: cannot be written");
@@ -474,6 +525,8 @@ static void test_writing_fails_cleanly(void) {
     ASSERT(!file_exists(path) && !file_exists(temporary));
     struct shard closed = {0};
     shard_close(&closed);
+    /* After all these tests: no handle of HDF5's is left open. */
+    ASSERT_INT(H5Fget_obj_count((hid_t)H5F_OBJ_ALL, H5F_OBJ_ALL), 0);
     mem_free(path);
     mem_free(temporary);
     ASSERT_INT(mem_balance(), 0);
@@ -491,6 +544,7 @@ int main(int argc, char **argv) {
         {"shard_wrong_contents_are_refused", test_wrong_contents_are_refused},
         {"shard_token_beyond_the_vocabulary", test_token_beyond_the_vocabulary},
         {"shard_other_files_are_refused", test_other_files_are_refused},
+        {"shard_full_disk_leaves_the_former_shard", test_full_disk_leaves_the_former_shard},
         {"shard_writing_fails_cleanly", test_writing_fails_cleanly},
     };
     return test_main(tests, N_TESTS(tests), argc, argv);
