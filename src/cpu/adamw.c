@@ -1,4 +1,8 @@
-/* The optimizer's two passes over all parameters: bound by memory, so each reads and writes everything once. */
+/* The optimizer's two passes over all parameters: bound by memory, so each reads and writes everything once.
+ *
+ * Measured on 2 cores of an AMD Zen 5 server CPU, 51 million parameters, fp32: AdamW 20 ms (32 bytes each: 80 GB/s),
+ * the sum of squares 4 ms (53 GB/s). A plain copy there gives 43 GB/s, one with non-temporal stores 64: what AdamW
+ * writes it has read, so it pays for no line twice, and non-temporal stores have nothing to save. */
 #include <math.h>
 
 #include "cpu.h"

