@@ -1,8 +1,8 @@
 /* The optimizer's two passes over all parameters: bound by memory, so each reads and writes everything once.
  *
  * Measured on 2 cores of an AMD Zen 5 server CPU, 51 million parameters, fp32: AdamW 20 ms (32 bytes each: 80 GB/s),
- * the sum of squares 4 ms (53 GB/s). A plain copy there gives 43 GB/s, one with non-temporal stores 64: what AdamW
- * writes it has read, so it pays for no line twice, and non-temporal stores have nothing to save. */
+ * the sum of squares 4 ms (53 GB/s); with bf16 weights AdamW takes 29 ms. A plain copy there gives 43 GB/s, one with
+ * non-temporal stores 64. Such stores were not tried here: all but the bf16 weights is written where it was read. */
 #include <math.h>
 
 #include "cpu.h"
