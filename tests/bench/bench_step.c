@@ -21,7 +21,7 @@
 #include "optimizer.h"
 #include "random.h"
 
-enum { PAIRS = 8, LONGEST = 600, STEPS = 7, TOKENS = 4096 };
+enum { PAIRS = 8, LONGEST = 600, STEPS = 10, TOKENS = 4096 };
 
 struct bench {
     struct arch arch;
@@ -183,6 +183,7 @@ static void step(struct bench *b) {
 struct product {
     struct gemm_shape shape;
     struct tensor out, a, b, bias;
+    double best; /* seconds */
 };
 
 /* The products of a step at this forest's sizes, and their memory. */
@@ -197,10 +198,12 @@ static int make_products(struct bench *b, struct product **out) {
         void *a = mem_alloc(m * k, dtype_bytes(s->in)), *w = mem_alloc(k * s->n, dtype_bytes(s->in));
         void *y = mem_alloc(m * s->n, dtype_bytes(s->out)), *bias = mem_alloc(s->n, dtype_bytes(s->in));
         (*out)[i] =
-            (struct product){*s, tensor_make(y, s->out, s->m, s->n),
+            (struct product){*s,
+                             tensor_make(y, s->out, s->m, s->n),
                              s->transpose_a ? tensor_make(a, s->in, s->k, s->m) : tensor_make(a, s->in, s->m, s->k),
                              s->transpose_b ? tensor_make(w, s->in, s->n, s->k) : tensor_make(w, s->in, s->k, s->n),
-                             tensor_make(bias, s->in, 1, s->n)};
+                             tensor_make(bias, s->in, 1, s->n),
+                             1e9};
     }
     mem_free(shape);
     return n;
@@ -214,37 +217,31 @@ static void free_products(struct product *product, int n) {
     mem_free(product);
 }
 
-/* Seconds of all products of a step, each shape timed by itself: the best of three, as often as a step has it. */
-static double time_products(struct bench *b, const struct product *product, int n, double *flops) {
+/* Times each product three times, and keeps its best. */
+static void time_products(struct bench *b, struct product *product, int n) {
+    for (int i = 0; i < 3 * n; i++) {
+        struct product *p = &product[i / 3];
+        const struct gemm_shape *s = &p->shape;
+        double start = clock_seconds();
+        plain->gemm(b->dev, p->out, p->a, s->transpose_a, p->b, s->transpose_b, s->bias ? &p->bias : NULL,
+                    s->add ? &p->out : NULL);
+        p->best = MIN(p->best, clock_seconds() - start);
+    }
+}
+
+/* Seconds and FLOPs of all products of a step, each as often as a step has it. */
+static double sum_products(const struct product *product, int n, double *flops) {
     double sum = 0;
     *flops = 0;
     for (int i = 0; i < n; i++) {
-        const struct product *p = &product[i];
-        const struct gemm_shape *s = &p->shape;
-        double best = 1e9;
-        for (int repeat = 0; repeat < 3; repeat++) {
-            double start = clock_seconds();
-            plain->gemm(b->dev, p->out, p->a, s->transpose_a, p->b, s->transpose_b, s->bias ? &p->bias : NULL,
-                        s->add ? &p->out : NULL);
-            best = MIN(best, clock_seconds() - start);
-        }
-        sum += s->count * best;
+        const struct gemm_shape *s = &product[i].shape;
+        sum += s->count * product[i].best;
         *flops += 2.0 * s->count * (double)s->m * (double)s->n * (double)s->k;
     }
     return sum;
 }
 
 /* ---- report ---- */
-
-static int compare(const void *a, const void *b) {
-    double x = *(const double *)a, y = *(const double *)b;
-    return (x > y) - (x < y);
-}
-
-static double median(double *x, int n) {
-    qsort(x, (size_t)n, sizeof *x, compare);
-    return x[n / 2];
-}
 
 static int compare_parts(const void *a, const void *b) {
     const struct part *x = a, *y = b;
@@ -271,26 +268,24 @@ static void print_parts(struct bench *b, double step_seconds) {
 }
 
 static void measure(struct bench *b, enum dtype dtype) {
-    double seconds[STEPS], rate[STEPS], product_seconds[STEPS], flops = 0;
     struct product *product;
+    double each = 1e9, flops;
     open_bench(b, dtype);
     for (int i = 0; i < 3; i++) step(b);
     int n = make_products(b, &product);
-    time_products(b, product, n, &flops);
     for (int i = 0; i < STEPS; i++) {
         double start = clock_seconds();
         step(b);
-        seconds[i] = clock_seconds() - start;
-        product_seconds[i] = time_products(b, product, n, &flops);
-        rate[i] = flops / product_seconds[i];
+        each = MIN(each, clock_seconds() - start);
+        time_products(b, product, n);
     }
-    double each = median(seconds, STEPS), at = median(rate, STEPS);
+    double seconds = sum_products(product, n, &flops), rate = flops / seconds;
     double model_flops = 6.0 * (double)arch_block_parameters(&b->arch) * (double)b->forest.n;
     printf("%s: %lld forest tokens, %.1f ms a step, %.2f pairs/s\n", dtype_name(dtype), (long long)b->forest.n,
            1e3 * each, PAIRS / each);
     printf("  products alone %.1f ms for %.1f GFLOP: %.1f GFLOP/s; model FLOPs of the step %.1f GFLOP\n",
-           1e3 * flops / at, 1e-9 * flops, 1e-9 * at, 1e-9 * model_flops);
-    printf("  share of the matmul rate: %.3f\n", model_flops / (each * at));
+           1e3 * seconds, 1e-9 * flops, 1e-9 * rate, 1e-9 * model_flops);
+    printf("  share of the matmul rate: %.3f\n", model_flops / (each * rate));
     print_parts(b, each);
     free_products(product, n);
     model_free(b->model);
