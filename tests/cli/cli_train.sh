@@ -120,13 +120,14 @@ for k in 1 5 8 13; do
     rm -rf "$work/cut" "$work/whole"
 done
 
-run stopped 2 optim.steps=100000 parallel.zero_stage=2 &
+$mpirun -np 2 "$build/rankwise" train "$work/run.cfg" run.dir="$work/stopped" run.threads=1 optim.steps=100000 \
+    parallel.zero_stage=2 > "$work/stopped.log" 2>&1 &
 waiting=$!
 for _ in $(seq 300); do
     [ "$(grep -c train/loss "$work/stopped/metrics.jsonl" 2> /dev/null)" -ge 3 ] 2> /dev/null && break
     sleep 0.2
 done
-pkill -USR1 -f "^mpirun.*run.dir=$work/stopped"
+kill -USR1 $waiting
 wait $waiting
 same signal_exit_code $? 3
 same signal_checkpoint "$(ls "$work/stopped/checkpoints" | wc -l)" 1
