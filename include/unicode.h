@@ -7,13 +7,14 @@
 #include "memory.h"
 
 /* \p{L}, \p{N} and \s of the pre-tokenizers; \w of added tokens; INNER: composition may change it or join it to what
- * stands before it. */
+ * stands before it; DIGIT: what the pre-tokenizer Digits takes for one. */
 enum unicode_class {
     UNICODE_LETTER = 1,
     UNICODE_NUMBER = 2,
     UNICODE_SPACE = 4,
     UNICODE_WORD = 8,
-    UNICODE_INNER = 16
+    UNICODE_INNER = 16,
+    UNICODE_DIGIT = 32
 };
 enum { UNICODE_END = 0x110000 };
 

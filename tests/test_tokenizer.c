@@ -371,6 +371,14 @@ static void test_what_is_not_built_is_named(void) {
          "\"\\b\" is not implemented"},
         {"{\"pre_tokenizer\":{\"type\":\"Split\",\"behavior\":\"Isolated\",\"pattern\":{\"Regex\":\"^x\"}}}",
          "\"^\" is not implemented"},
+        {"{\"pre_tokenizer\":{\"type\":\"Split\",\"behavior\":\"Isolated\",\"pattern\":{\"Regex\":\"(?i:'s|miss)\"}}"
+         "}",
+         "\"ss\" without case is not implemented"},
+        {"{\"pre_tokenizer\":{\"type\":\"Split\",\"behavior\":\"Isolated\",\"pattern\":{\"Regex\":\"[\u4e00-\u9fa5]"
+         "\"}}}",
+         "characters beyond ASCII are not implemented"},
+        {"{\"pre_tokenizer\":{\"type\":\"Split\",\"behavior\":\"Isolated\",\"pattern\":{\"Regex\":\"\\\\p{Han}\"}}}",
+         "\"\\p{Han}\" is not implemented"},
         {"{\"pre_tokenizer\":{\"type\":\"Split\",\"behavior\":\"Isolated\",\"pattern\":{\"Regex\":\"(x\"}}}",
          "missing closing"},
         {"{\"pre_tokenizer\":{\"type\":\"Split\",\"behavior\":\"Between\",\"pattern\":{\"Regex\":\"x\"}}}",

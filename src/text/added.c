@@ -7,7 +7,7 @@
 #include "json.h"
 #include "unicode.h"
 
-enum { MOST_ADDED = 1 << 20, MOST_CONTENT = 1 << 16 };
+enum { MOST_ADDED = 1 << 14, MOST_CONTENT = 1 << 16 };
 
 /* --- tries --------------------------------------------------------------------------- */
 
@@ -161,7 +161,8 @@ static int compare_ids(const void *a, const void *b) {
 int added_parse(struct added *added, const json_t *json, const struct bpe *bpe) {
     *added = (struct added){0};
     if (!json || json_is_null(json)) return 0;
-    if (!json_is_array(json) || json_array_size(json) > MOST_ADDED) return fail("added_tokens: expected a list");
+    if (!json_is_array(json) || json_array_size(json) > MOST_ADDED)
+        return fail("added_tokens: expected a list of at most %d", MOST_ADDED);
     const json_t *token;
     size_t i;
     int64_t most = -1;

@@ -11,6 +11,7 @@
 #include "pretokenize.h"
 
 #include <pcre2.h>
+#include <stdio.h>
 #include <string.h>
 
 #include "json.h"
@@ -149,7 +150,7 @@ static int64_t find_digits(struct pretokenizer_scratch *scratch, int k, const ch
     size_t done = 0;
     for (size_t at = 0; at < length;) {
         size_t from = at;
-        if (!(class_at(text, &at) & UNICODE_NUMBER)) continue;
+        if (!(class_at(text, &at) & UNICODE_DIGIT)) continue;
         if (done != from) add_span(scratch, k, &n, done, from, false);
         add_span(scratch, k, &n, from, at, true);
         done = at;
@@ -247,20 +248,50 @@ int pretokenizer_run(const struct pretokenizer *p, struct pretokenizer_scratch *
 
 /* --- reading ------------------------------------------------------------------------- */
 
-/* Constructs whose meaning in PCRE2 is the one they have in Oniguruma's Ruby syntax; the rest is refused. Inside (?i:
- * ...) only ASCII may stand, because the engines fold other letters differently. */
+/* (?i:...) folds alike in both engines when it holds ASCII only, no class of characters by property, and no letters
+ * that one character folds to (ss, st, ff, fi, fl), which Oniguruma alone knows. */
+static int check_caseless(const char *pattern, const char *group) {
+    size_t length = strcspn(group, ")");
+    for (size_t i = 0; i < length; i++) {
+        int a = group[i] | 0x20, b = group[i + 1] | 0x20;
+        bool folds = (a == 's' && (b == 's' || b == 't')) || (a == 'f' && (b == 'f' || b == 'i' || b == 'l'));
+        if (group[i] == '\\' || folds)
+            return fail("regular expression \"%.200s\": \"%.2s\" without case is not implemented", pattern,
+                        group + i);
+    }
+    return 0;
+}
+
+/* Bytes of "{Lu}" or "{L}", or 0: scripts and other properties change from version to version. */
+static size_t category_length(const char *text) {
+    static const char names[] = "{L}{Lu}{Ll}{Lt}{Lm}{Lo}{M}{Mn}{Mc}{Me}{N}{Nd}{Nl}{No}{P}{Pc}{Pd}{Ps}{Pe}{Pi}{Pf}{Po}"
+                                "{S}{Sm}{Sc}{Sk}{So}{Z}{Zs}{Zl}{Zp}";
+    size_t length = strcspn(text, "}") + 1;
+    char name[8];
+    if (text[0] != '{' || length > 4 || text[length - 1] != '}') return 0;
+    snprintf(name, sizeof name, "%.*s", (int)length, text);
+    return strstr(names, name) ? length : 0;
+}
+
+/* Accepts constructs whose meaning in PCRE2 is the one they have in Oniguruma's Ruby syntax. Only ASCII may stand in
+ * the pattern: a stand-in has the category of the character in whose place it is, not its place in a range. */
 static int check_pattern(const char *pattern, size_t length) {
     bool in_class = false;
     for (size_t i = 0; i < length; i++) {
         char c = pattern[i];
         const char *rest = pattern + i;
-        if (c == 0) return fail("a zero byte in the pattern");
+        if (c == 0 || (c & 0x80))
+            return fail("regular expression \"%.200s\": characters beyond ASCII are not implemented", pattern);
         if (c == '\\') {
             i++;
             if (i == length || !strchr("pPsSrntdD\\'\"/.|?*+()[]{}^$-&#~ ", pattern[i]) || pattern[i] == 0)
                 return fail("regular expression \"%.200s\": \"%.2s\" is not implemented", pattern, rest);
-            bool is_property = pattern[i] == 'p' || pattern[i] == 'P';
-            if (is_property && pattern[i + 1] == '{') i += strcspn(pattern + i, "}");
+            if (pattern[i] != 'p' && pattern[i] != 'P') continue;
+            size_t name = category_length(pattern + i + 1);
+            if (name == 0)
+                return fail("regular expression \"%.200s\": \"%.12s\" is not implemented (general categories are)",
+                            pattern, rest);
+            i += name;
         } else if (in_class) {
             if (c == '[' || strncmp(rest, "&&", 2) == 0)
                 return fail("regular expression \"%.200s\": a class inside a class is not implemented", pattern);
@@ -273,6 +304,8 @@ static int check_pattern(const char *pattern, size_t length) {
             return fail("regular expression \"%.200s\": \"%c\" is not implemented", pattern, c);
         } else if (c == '(' && rest[1] == '?' && !strchr(":=!", rest[2]) && strncmp(rest, "(?i:", 4) != 0) {
             return fail("regular expression \"%.200s\": \"%.4s\" is not implemented", pattern, rest);
+        } else if (strncmp(rest, "(?i:", 4) == 0) {
+            if (check_caseless(pattern, rest + 4) != 0) return -1;
         } else if ((c == '}' && rest[1] == '+') || (c == '(' && rest[1] == '*')) {
             return fail("regular expression \"%.200s\": \"%.2s\" is not implemented", pattern, rest);
         }

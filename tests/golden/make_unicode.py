@@ -2,8 +2,8 @@
 
     python tests/golden/make_unicode.py        (tokenizers 0.23 in the environment; half a minute)
 
-The library matches with two engines (Oniguruma for pre-tokenizers, Rust's regex for added tokens), each with a Unicode
-version of its own. So the classes are not taken from a Unicode file but asked of the library, code point by code point.
+The library matches with three engines (Oniguruma for patterns, Rust's regex for added tokens, Rust itself for digits),
+each with a Unicode version of its own. So the classes are not taken from a Unicode file but asked of the library, code point by code point.
 """
 import os
 import unicodedata
@@ -26,6 +26,16 @@ def matched(pattern):
     for part in chunks():
         for piece, _ in split.pre_tokenize_str("".join(map(chr, part))):
             found.update(map(ord, piece))
+    return found
+
+
+def digits():
+    """The code points that the pre-tokenizer Digits cuts out: numeric for Rust."""
+    split = pre_tokenizers.Digits(individual_digits=True)
+    found = set()
+    for part in chunks():
+        spans = {span for _, span in split.pre_tokenize_str("".join("a" + chr(c) + "a" for c in part))}
+        found.update(c for i, c in enumerate(part) if (3 * i + 1, 3 * i + 2) in spans)
     return found
 
 
@@ -130,7 +140,7 @@ def write_table(f, name, comment, rows, per_line=5):
 
 def main():
     letters, numbers, spaces = matched(r"\p{L}"), matched(r"\p{N}"), matched(r"\s")
-    word = words()
+    word, digit = words(), digits()
     assert stripped() == spaces, "the two engines differ in \\s: give each a bit"
     category = {c: "Cn" for c in POINTS}
     for name in CATEGORIES:
@@ -143,7 +153,8 @@ def main():
     inner = {c for c in POINTS if c and (c in combining or c in seconds or NFC(chr(c)) != chr(c))}
 
     def value(c):
-        return (c in letters) | (c in numbers) << 1 | (c in spaces) << 2 | (c in word) << 3 | (c in inner) << 4
+        bits = (letters, numbers, spaces, word, inner, digit)
+        return sum((c in members) << i for i, members in enumerate(bits))
     # Written by hand above: U+180E is a space for PCRE2 alone.
     shims = sorted(stand_ins(category) + [[0x180E, 0x180E, 0x2060]])
     with open(OUT, "w") as f:
