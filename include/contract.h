@@ -30,6 +30,9 @@ int contract_parse(struct contract *contract, const char *json, size_t length);
 char *contract_text(const struct contract *contract); /* mem_free */
 /* The options it was made with (texts borrowed from it). -1 when it has none of that form. */
 int contract_how(const struct contract *contract, struct contract_options *how);
+/* What to give tokenizer_open with the carried files: "eos=<token>", for folders that do not name it themselves. NULL
+ * without a contract. mem_free. */
+char *contract_special(const struct contract *contract);
 void contract_copy(struct contract *to, const struct contract *from);
 void contract_free(struct contract *contract);
 

@@ -68,26 +68,35 @@ static int open_checkpoint(struct opened *o, const char *const *overrides, int n
         return fail_context("%s", o->path);
     parameters_build(&o->table, &o->arch);
     contract_copy(&o->contract, &c->contract);
-    o->tokenizer = tokenizer_open(c->file, c->n_files, NULL);
+    char *special = contract_special(&o->contract);
+    o->tokenizer = tokenizer_open(c->file, c->n_files, special);
+    mem_free(special);
     return o->tokenizer ? 0 : fail_context("%s: the tokenizer it carries", o->path);
 }
 
-/* The contract beside an exported model, or one for `text`, cut on the right. */
-static int directory_contract(struct opened *o) {
+/* The contract beside an exported model, if there is one. */
+static int read_directory_contract(struct opened *o) {
     char *path = file_join(o->path, "score_contract.json");
     struct buffer text = {0};
-    int status;
-    if (file_exists(path)) {
-        status = file_read(path, 1 << 24, &text);
-        if (status == 0 && contract_parse(&o->contract, text.data, text.length) != 0)
-            status = fail_context("%s", path);
-    } else {
-        struct contract_options how = {"text", "", "right", DEFAULT_MAX_LENGTH};
-        status = contract_make(&o->contract, o->tokenizer, &how);
-    }
+    bool is_there = file_exists(path);
+    int status = is_there ? file_read(path, 1 << 24, &text) : 0;
+    if (status == 0 && is_there && contract_parse(&o->contract, text.data, text.length) != 0)
+        status = fail_context("%s", path);
     buffer_free(&text);
     mem_free(path);
     return status;
+}
+
+/* The tokenizer beside a model, and a contract for `text`, cut on the right, when there is none. */
+static int open_directory_tokenizer(struct opened *o) {
+    if (read_directory_contract(o) != 0) return -1;
+    char *special = contract_special(&o->contract);
+    o->tokenizer = tokenizer_open_directory(o->path, special);
+    mem_free(special);
+    if (!o->tokenizer) return -1;
+    if (o->contract.json) return 0;
+    struct contract_options how = {"text", "", "right", DEFAULT_MAX_LENGTH};
+    return contract_make(&o->contract, o->tokenizer, &how);
 }
 
 static int open_directory(struct opened *o, const char *const *overrides, int n_overrides) {
@@ -98,9 +107,7 @@ static int open_directory(struct opened *o, const char *const *overrides, int n_
     if (safetensors_match(&o->tensors, &o->table) != 0) return fail_context("%s", o->path);
     if (!o->tensors.has_score)
         return fail("%s: the model has no score head; hint: train one with model.path = \"%s\"", o->path, o->path);
-    o->tokenizer = tokenizer_open_directory(o->path, NULL);
-    if (!o->tokenizer) return -1;
-    return directory_contract(o);
+    return open_directory_tokenizer(o);
 }
 
 /* The contract that travelled with the weights must be that of the tokenizer that did. */

@@ -192,6 +192,11 @@ char *contract_text(const struct contract *contract) {
     return contract->json ? json_text(contract->json) : NULL;
 }
 
+char *contract_special(const struct contract *contract) {
+    const char *token = json_string_value(json_object_get(json_object_get(contract->json, "eos"), "token"));
+    return token ? mem_format("eos=%s", token) : NULL;
+}
+
 void contract_copy(struct contract *to, const struct contract *from) {
     to->json = from->json ? json_deep_copy(from->json) : NULL;
     CHECK(to->json || !from->json, "json_deep_copy");

@@ -38,7 +38,9 @@ static int check_model_tokenizer(const struct run *r) {
     char *path = file_join(r->config->model.path, "tokenizer.json");
     int status = 0;
     if (file_exists(path)) {
-        struct tokenizer *own = tokenizer_open_directory(r->config->model.path, NULL);
+        char *special = contract_special(&r->train[0].contract);
+        struct tokenizer *own = tokenizer_open_directory(r->config->model.path, special);
+        mem_free(special);
         struct contract_options how;
         struct contract contract = {0};
         status = own && contract_how(&r->train[0].contract, &how) == 0 ? contract_make(&contract, own, &how) : -1;

@@ -158,6 +158,26 @@ expect data-bad-number 2 '--max-length: expected a size' build --max-length many
 expect data-bad-truncate 2 'expected right, left, drop or error' build --truncate middle "$work/a.jsonl"
 expect data-nearest-option 2 'did you mean --truncate' build --trunkate left "$work/a.jsonl"
 
+# --- a folder that names no EOS: asked for once, the shard's contract carries it on to checkpoint, export and score ---
+mkdir "$work/bare" "$work/model"
+cp "$tokenizer/tokenizer.json" "$work/bare"
+expect special-is-needed 1 'hint: --special eos=' \
+    "$data" build --tokenizer "$work/bare" --out "$work/bare.h5" "$work/a.jsonl"
+expect special-is-taken 0 '3 pairs kept' \
+    "$data" build --tokenizer "$work/bare" --special 'eos=<|endoftext|>' --out "$work/bare.h5" "$work/a.jsonl"
+expect special-must-exist 1 'no-such-token' \
+    "$data" build --tokenizer "$work/bare" --special 'eos=no-such-token' --out "$work/bare.h5" "$work/a.jsonl"
+sed 's/50304/600/' tests/models/qwen3/config.json >"$work/model/config.json"
+: >"$work/empty.cfg"
+expect special-train 0 'done' "$rankwise" train "$work/empty.cfg" model.path="$work/model" model.init=random \
+    data.train="$work/bare.h5" optim.steps=1 run.dir="$work/run"
+expect special-export 0 'exported' "$rankwise" export "$work/run" "$work/exported"
+for model in run exported; do
+    "$rankwise" score "$work/$model" <<<'{"text": "one"}' >"$work/score.$model" 2>"$work/err"
+done
+check special-score cmp "$work/score.run" "$work/score.exported"
+check special-score-is-one grep -q score "$work/score.run"
+
 # --- the demo: twice the same bytes; no held-out prompt is trained on ---
 expect demo 0 'held_out.h5: 500 rows read, 500 pairs kept' "$data" demo --out "$work/demo"
 expect demo-again 0 'train.h5: 12000 rows read, 12000 pairs kept' "$data" demo --out "$work/demo2"
