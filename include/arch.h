@@ -2,8 +2,8 @@
  *
  * Families: Llama (with Llama-3 rope scaling), Qwen2, Qwen3, GPT-NeoX/Pythia. Both spellings of Hugging Face
  * configurations are read (transformers 4: rope_theta, rope_scaling, torch_dtype, rotary_pct, rotary_emb_base;
- * transformers 5: rope_parameters, dtype). A field that would change the arithmetic and is not implemented is an error
- * that names it. */
+ * transformers 5: rope_parameters, dtype). A field that would change the arithmetic and is not implemented is an
+ * error that names it. */
 #ifndef RANKWISE_ARCH_H
 #define RANKWISE_ARCH_H
 #include "base.h"

@@ -1,9 +1,9 @@
 /* The parameter table: the one list that drives initialisation, loading, sharding, decay, checkpoint, export and
  * inspection. A parameter is found by (unit, role) or by name, never by number.
  *
- * Units: 0 the embedding, 1 .. L the blocks, L + 1 the final norm with the head (always fp32). A unit's parameters lie
- * one after another, in the table's order, without gaps, each row-major as in the safetensors file: so q, k and v are
- * one matrix of (H + 2K) d rows, and gate and up one of 2F rows. */
+ * Units: 0 the embedding, 1 .. L the blocks, L + 1 the final norm with the head (always fp32). A unit's parameters
+ * lie one after another, in the table's order, without gaps, each row-major as in the safetensors file: so q, k and v
+ * are one matrix of (H + 2K) d rows, and gate and up one of 2F rows. */
 #ifndef RANKWISE_PARAMETERS_H
 #define RANKWISE_PARAMETERS_H
 #include "arch.h"

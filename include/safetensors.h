@@ -25,7 +25,8 @@ struct safetensors {
     bool has_score; /* a score head is among them */
 };
 
-/* The header of one file: buffer holds the first `length` bytes (8 + header at least), file_bytes is the file's size. */
+/* The header of one file: buffer holds the first `length` bytes (8 + header at least), file_bytes is its
+ * size. */
 int safetensors_parse(struct safetensors *out, int file, const char *buffer, size_t length, uint64_t file_bytes);
 int safetensors_open(struct safetensors *out, const char *directory);
 void safetensors_close(struct safetensors *s);
@@ -34,7 +35,8 @@ void safetensors_close(struct safetensors *s);
 int safetensors_match(struct safetensors *s, const struct parameters *table);
 int safetensors_read(struct safetensors *s, const struct parameter *p, int64_t first, int64_t count, float *out);
 
-/* Writing: one file at a time, tensors in the order of begin. total bytes decide about an index above `split_bytes`. */
+/* Writing: one file at a time, tensors in the order of begin. total bytes decide about an index above
+ * `split_bytes`. */
 struct safetensors_writer;
 struct safetensors_writer *safetensors_writer_open(const char *directory, const struct parameters *table,
                                                    enum dtype dtype, uint64_t split_bytes);

@@ -4,7 +4,7 @@
  *   (2) Every field that changes the arithmetic is either implemented or refused by name, never passed over.
  *   (3) Every size is bounded here, so that no product of sizes overflows an int64_t later.
  *
- * The inverse frequencies are computed in fp32 in transformers' order of operations, for positions of some thousands
+ * The inverse frequencies are computed in fp32 in transformers' order of operations: positions of some thousands
  * multiply their rounding. */
 #include "arch.h"
 
@@ -110,7 +110,8 @@ static int parse_numbers(struct arch *arch, const json_t *config) {
     const char *eps_key = arch->family == ARCH_NEOX ? "layer_norm_eps" : "rms_norm_eps";
     double eps = families[arch->family].eps, std = 0.02;
     if (json_get_number(config, eps_key, &eps) || json_get_number(config, "initializer_range", &std)) return -1;
-    if (!((float)eps > 0 && eps < 1)) return fail("\"%s\": expected more than 0 and less than 1, found %g", eps_key, eps);
+    if (!((float)eps > 0 && eps < 1))
+        return fail("\"%s\": expected more than 0 and less than 1, found %g", eps_key, eps);
     if (!(std >= 0 && std <= 1)) return fail("\"initializer_range\": expected 0 to 1, found %g", std);
     arch->norm_eps = (float)eps;
     arch->init_std = (float)std;

@@ -1,9 +1,9 @@
 /* The walk over a model's units, forward and backward, and the memory of both: see model.h.
  *
  * Memory is laid out by one function that runs twice: without a base, to tell the size (model_plan), and with one, to
- * set the pointers (model_init). What is kept per token and block, in bytes with w of the compute dtype: 16 D
- * (streams and statistics) + w (2 D + n_qkv + (H + K) d with q and k norm + H d + F + up) in training; with recompute
- * 4 D, and one block's worth in all; without training one block's worth in all, with the stream in place. */
+ * set the pointers (model_init). What is kept per token and block, in training, with w bytes of the compute
+ * dtype: 8 D (x and x_mid) + w (2 D + n_qkv + H d + F + up, and (H + K) d with q and k norm), and statistics. With
+ * recompute 4 D, and one block's worth in all; without training one block's worth in all, the stream in one place. */
 #include "model.h"
 
 #include <string.h>
