@@ -317,7 +317,7 @@ static void test_key_offset(void) {
 /* Beyond KEY_BLOCK keys the backward pass is another one. */
 static void test_long_sequence(void) {
     for (int t = 0; t < 2; t++) {
-        struct problem p = forest_problem(2100, SINGLE, 1, 1, 8, both[t]);
+        struct problem p = forest_problem(2500, SINGLE, 1, 1, 8, both[t]);
         check(&p, 2);
     }
 }

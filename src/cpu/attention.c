@@ -11,9 +11,20 @@
  *   (3) Every element of an output is summed in one fixed order: over keys ascending, or over queries ascending
  *       (attention_tile.h (3)). How the work is cut into tasks, which follows the number of threads, changes no bit.
  *   (4) A task is a kv head and a part of a tree. Forward: a span of queries against all keys they see, softmax
- * online (Milakov and Gimelshein, 2018; Dao et al., 2022). Backward: a whole tree, dq, dk and dv in one pass of five
- *       products, each packed key and row used for all; or, for trees of more than KEY_BLOCK keys and for more
- * threads than trees can use, key blocks (dk, dv: four products) and query spans (dq: three products). */
+ *       online (Milakov and Gimelshein, 2018; Dao et al., 2022). Backward: a whole tree, dq, dk and dv in one pass of
+ *       five products; or, for trees of more than KEY_BLOCK keys and for more threads than trees can use, pieces of
+ *       keys (dk, dv: four products) and spans of queries (dq: three).
+ *
+ * Measured with the shapes of tests/bench/bench_attention.c on one core of an EPYC 9005 (peak 265 GFLOP/s in fp32,
+ * 550 in bf16), in CPU time, as the machine was busy with other work; medians of three runs, GFLOP/s of visible
+ * pairs. Eight HH pairs of 1,970 tokens, 8 heads over 4 of 64: forward 3.6 ms (136) and backward 7.5 ms (165) in
+ * fp32, 2.3 ms (218) and 4.9 ms (253) in bf16. One sequence of 4,096, two runs: 177-191 and 143-153 in fp32, 291-301
+ * and 224-231 in bf16. Of the time of the hh shapes 64 % is products, 15 % softmax and loops, 16 % packing in fp32;
+ * 53, 27, 16 in bf16. What was tried (single runs but for the first, so good to some 5 %):
+ *   - bf16 widened to fp32 when packed, without vdpbf16ps: 10.5 ms for forward and backward instead of 7.2
+ *   - rows fetched ahead: packing of rows that lie 4 KB apart falls from 16 % to 9 % of the time without unpacking
+ *   - sums and maxima of a vector by shuffles instead of through memory: 4 % of the whole in fp32, 14 % in bf16
+ *   - chunks of 64, 96, 128, 192 keys: within 5 %; blocks of 64 and 128 rows alike, of 32 rows 6 to 10 % slower */
 #include <math.h>
 #include <omp.h>
 
@@ -176,6 +187,16 @@ static bool load_reach(const struct worker *w, struct chunk *c, int64_t first, i
     return true;
 }
 
+/* The query head of a row. */
+static int row_head(const struct worker *w, int row) {
+    return w->kv_head * w->group + row % w->group;
+}
+
+/* Zeros rows [n, room) of width words. */
+static void clear_rows(uint32_t *rows, int n, int room, int width) {
+    memset(rows + (int64_t)n * width, 0, (size_t)(room - n) * width * 4);
+}
+
 /* Indices of the queries [first, end); what fills up the last tile has the last one's. */
 static void load_indices(struct worker *w, int64_t first, int64_t end) {
     struct rows *r = &w->s.rows;
@@ -263,36 +284,48 @@ static void forward_tile(struct worker *w, int tile, const struct chunk *c) {
                     l->pairs ? LANES / 2 : LANES, list.panel, list.n, l);
 }
 
-static void forward_task(struct worker *w, const struct task *t) {
-    const struct attention *a = w->a;
+/* Packs the queries of a task and empties what they sum up. */
+static void load_span(struct worker *w, const struct task *t) {
+    const struct heads *q = &w->a->q;
     const struct layout *l = &w->layout;
     struct rows *r = &w->s.rows;
-    struct chunk *c = w->s.chunk;
     load_indices(w, t->query_first, t->query_end);
+    int room = r->n_tiles * TILE_ROWS;
     for (int i = 0; i < r->n; i++) {
         int64_t query = t->query_first + i / w->group;
-        int head = w->kv_head * w->group + i % w->group;
-        head_prefetch(&a->q, MIN(query + PREFETCH, t->query_end - 1), head);
-        pack_row(r->q + (int64_t)i * l->row_words, l, head_at(&a->q, query, head), a->q.dtype);
+        head_prefetch(q, MIN(query + PREFETCH, t->query_end - 1), row_head(w, i));
+        pack_row(r->q + (int64_t)i * l->row_words, l, head_at(q, query, row_head(w, i)), q->dtype);
     }
-    for (int i = 0; i < r->n_tiles * TILE_ROWS; i++) r->most[i] = -INFINITY;
-    memset(r->sum, 0, (size_t)r->n_tiles * TILE_ROWS * sizeof *r->sum);
-    memset(r->q + (int64_t)r->n * l->row_words, 0, (size_t)(r->n_tiles * TILE_ROWS - r->n) * l->row_words * 4);
-    memset(r->out, 0, (size_t)r->n_tiles * TILE_ROWS * l->width * 4);
+    clear_rows(r->q, r->n, room, l->row_words);
+    for (int i = 0; i < room; i++) r->most[i] = -INFINITY;
+    memset(r->sum, 0, (size_t)room * sizeof *r->sum);
+    memset(r->out, 0, (size_t)room * l->width * 4);
+}
+
+/* out and lse. The sum of a query that sees a key is at least 1. */
+static void store_span(struct worker *w, const struct task *t) {
+    const struct attention *a = w->a;
+    const struct rows *r = &w->s.rows;
+    for (int i = 0; i < r->n; i++) {
+        int64_t query = t->query_first + i / w->group;
+        bool blind = r->sum[i] == 0;
+        unpack_row(&a->out, query, row_head(w, i), r->out + (int64_t)i * w->layout.width, blind ? 0 : 1 / r->sum[i]);
+        a->lse[query * a->q.n_heads + row_head(w, i)] = blind ? -INFINITY : (r->most[i] + log2f(r->sum[i])) / LOG2_E;
+    }
+}
+
+static void forward_task(struct worker *w, const struct task *t) {
+    const struct attention *a = w->a;
+    struct chunk *c = w->s.chunk;
+    load_span(w, t);
     for (int64_t k = t->key_first; k < t->key_end; k += CHUNK) {
         int n = (int)MIN(CHUNK, t->key_end - k);
-        if (!load_reach(w, c, k, n, r->at[0])) continue;
-        pack_panels(c->k_panels, l, &a->k, k, n, w->kv_head);
-        pack_rows(c->v_rows, l, &a->v, k, n, w->kv_head);
-        for (int tile = 0; tile < r->n_tiles; tile++) forward_tile(w, tile, c);
+        if (!load_reach(w, c, k, n, w->s.rows.at[0])) continue;
+        pack_panels(c->k_panels, &w->layout, &a->k, k, n, w->kv_head);
+        pack_rows(c->v_rows, &w->layout, &a->v, k, n, w->kv_head);
+        for (int tile = 0; tile < w->s.rows.n_tiles; tile++) forward_tile(w, tile, c);
     }
-    for (int i = 0; i < r->n; i++) {
-        int64_t query = t->query_first + i / w->group;
-        int head = w->kv_head * w->group + i % w->group;
-        bool blind = r->sum[i] == 0;
-        unpack_row(&a->out, query, head, r->out + (int64_t)i * l->width, blind ? 0 : 1 / r->sum[i]);
-        a->lse[query * a->q.n_heads + head] = blind ? -INFINITY : (r->most[i] + log2f(r->sum[i])) / LOG2_E;
-    }
+    store_span(w, t);
 }
 
 /* ---- backward ---- */
@@ -304,43 +337,44 @@ static float row_dot(const void *x, enum dtype x_dtype, const void *y, enum dtyp
     return vec_sum(sum);
 }
 
+/* Row i of a block as a right operand of pairs: a word holds rows 2 j and 2 j + 1, of which the last may be missing.
+ */
+static void pack_sum_pair(uint32_t *out, const struct worker *w, const struct heads *in, int64_t first, int i) {
+    const void *low = head_at(in, first + i / w->group, row_head(w, i)), *high = NULL;
+    if (i + 1 < w->s.rows.n) high = head_at(in, first + (i + 1) / w->group, row_head(w, i + 1));
+    pack_row_pair(out + (int64_t)(i / 2) * w->layout.width, &w->layout, low, high);
+}
+
 /* Packs queries [first, end): a block. */
 static void load_block(struct worker *w, int64_t first, int64_t end) {
     const struct attention *a = w->a;
     const struct layout *l = &w->layout;
     struct rows *r = &w->s.rows;
     load_indices(w, first, end);
-    int room = r->n_tiles * TILE_ROWS;
-    const void *q_before = NULL, *dout_before = NULL;
     for (int i = 0; i < r->n; i++) {
-        int64_t query = first + i / w->group;
-        int head = w->kv_head * w->group + i % w->group;
+        int64_t query = first + i / w->group, ahead = MIN(query + PREFETCH, end - 1);
+        int head = row_head(w, i);
         const void *q = head_at(&a->q, query, head), *dout = head_at(w->dout, query, head);
-        head_prefetch(&a->q, MIN(query + PREFETCH, end - 1), head);
-        head_prefetch(&a->out, MIN(query + PREFETCH, end - 1), head);
-        head_prefetch(w->dout, MIN(query + PREFETCH, end - 1), head);
+        head_prefetch(&a->q, ahead, head);
+        head_prefetch(&a->out, ahead, head);
+        head_prefetch(w->dout, ahead, head);
         pack_row(r->q + (int64_t)i * l->row_words, l, q, a->q.dtype);
         pack_row(r->dout + (int64_t)i * l->row_words, l, dout, w->dout->dtype);
-        if (l->pairs && (i % 2 || i == r->n - 1)) {
-            bool two = i % 2;
-            pack_row_pair(r->q_sum + (int64_t)(i / 2) * l->width, l, two ? q_before : q, two ? q : NULL);
-            pack_row_pair(r->dout_sum + (int64_t)(i / 2) * l->width, l, two ? dout_before : dout, two ? dout : NULL);
+        if (l->pairs && i % 2 == 0) {
+            pack_sum_pair(r->q_sum, w, &a->q, first, i);
+            pack_sum_pair(r->dout_sum, w, w->dout, first, i);
         }
         float lse = a->lse[query * a->q.n_heads + head];
         r->lse[i] = lse == -INFINITY ? 0 : lse * LOG2_E;
         r->delta[i] = row_dot(dout, w->dout->dtype, head_at(&a->out, query, head), a->out.dtype, l->head_dim);
-        q_before = q, dout_before = dout;
     }
-    for (int i = r->n; i < room; i++) {
-        memset(r->q + (int64_t)i * l->row_words, 0, (size_t)l->row_words * 4);
-        memset(r->dout + (int64_t)i * l->row_words, 0, (size_t)l->row_words * 4);
-        r->lse[i] = r->delta[i] = 0;
-    }
+    int room = r->n_tiles * TILE_ROWS;
+    for (int i = r->n; i < room; i++) r->lse[i] = r->delta[i] = 0;
+    clear_rows(r->q, r->n, room, l->row_words);
+    clear_rows(r->dout, r->n, room, l->row_words);
     if (!l->pairs) return;
-    for (int i = (r->n + 1) / 2; i < room / 2; i++) {
-        memset(r->q_sum + (int64_t)i * l->width, 0, (size_t)l->width * 4);
-        memset(r->dout_sum + (int64_t)i * l->width, 0, (size_t)l->width * 4);
-    }
+    clear_rows(r->q_sum, (r->n + 1) / 2, room / 2, l->width);
+    clear_rows(r->dout_sum, (r->n + 1) / 2, room / 2, l->width);
 }
 
 /* P and dS of one panel of a row, from the scores and dout v^T. */

@@ -12,7 +12,7 @@
 enum {
     BLOCK_ROWS = 128, /* rows that dk and dv of a chunk are summed over at once */
     SPAN_ROWS = 512,  /* rows that share packed keys in the forward pass, and whose dq is held in the backward */
-    KEY_BLOCK = 16 * CHUNK, /* keys packed at once in the backward pass */
+    KEY_BLOCK = 24 * CHUNK, /* keys packed at once in the backward pass */
     KEY_PIECE = 4 * CHUNK   /* keys of a task that makes dk and dv only */
 };
 

@@ -132,7 +132,9 @@ VEC_INLINE void multiply(vec c[TILE_ROWS][TILE_VECS], const uint32_t *a, int64_t
         for (int j = 0; j < n_vecs; j++) memcpy(&x[j], b[j] + w * width, sizeof x[j]);
 #pragma GCC unroll 8
         for (int i = 0; i < TILE_ROWS; i++) {
-            uvec all = a[i * row_stride + w * word_stride] - (uvec){0};
+            uint32_t word;
+            memcpy(&word, a + i * row_stride + w * word_stride, sizeof word); /* of a buffer of floats, too */
+            uvec all = word - (uvec){0};
 #pragma GCC unroll 2
             for (int j = 0; j < n_vecs; j++) c[i][j] = multiply_add(c[i][j], all, x[j], pairs);
         }
