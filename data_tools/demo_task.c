@@ -93,7 +93,6 @@ static void ask_for_number(struct draws *d, struct question *q) {
 static char *conversation(const char *greeting, const char *request, const char *phrase, const char *word) {
     char answer[TEXT_ROOM];
     snprintf(answer, sizeof answer, phrase, word);
-    /* A phrase that begins with the word begins a sentence with it. */
     return mem_format("\n\nHuman: %s%s\n\nAssistant: %s", greeting, request, answer);
 }
 
