@@ -71,5 +71,6 @@ scontrol update JobId="$job" StartTime=now
 job_is_over() { [[ -z $(squeue -h -j "$job" -o %t) || $(squeue -h -j "$job" -o %t) == CD ]]; }
 until_true 300 job_is_over || not_ok slurm-ends "$(tail -n 5 "$work/job.log" | tr '\n' ' ')"
 steps=$(sed -n 's/.*"step": *\([0-9]*\).*/\1/p' "$work/run/metrics.jsonl" | sort -n | uniq | wc -l)
-check slurm-each-step-once test "$steps" = 400 -a "$(wc -l <"$work/run/metrics.jsonl")" = 400
+# Step 0 is the evaluation before training.
+check slurm-each-step-once test "$steps" = 401 -a "$(wc -l <"$work/run/metrics.jsonl")" = 401
 finish
