@@ -24,7 +24,7 @@ CFLAGS   += -std=gnu11 -D_GNU_SOURCE $(OPT) -march=$(MARCH) $(OPENMP) -Iinclude 
 LDLIBS   := $(shell pkg-config --libs $(PACKAGES) 2>/dev/null) -ldnnl -lm -ldl -lpthread
 DATALIBS := $(shell pkg-config --libs $(filter-out ompi-c libconfig,$(PACKAGES)) 2>/dev/null) -lm -lpthread
 
-# The core needs no MPI, HDF5, libconfig or oneDNN; the rest may use them (docs/architecture.md).
+# The core needs no MPI, HDF5, libconfig or oneDNN, so that a backend can be checked with it alone (tests/style.sh looks).
 CORE := src/base/base.c src/base/log.c src/base/memory.c src/base/clock.c src/base/random.c src/data/forest.c \
         src/data/plan.c src/model/parameters.c src/model/ops.c src/model/tensor.c src/model/block.c src/model/model.c \
         src/parallel/zero.c src/parallel/zero_slices.c src/train/loss.c src/train/optimizer.c

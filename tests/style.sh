@@ -25,6 +25,9 @@ verdict dnnl_stays_in_its_place "$(grep -lE '#include .*dnnl' "${sources[@]}" | 
 verdict hdf5_stays_in_its_place "$(grep -lE '#include <hdf5' "${sources[@]}" |
     grep -vE '^(src/base/h5|src/data/shard|src/train/checkpoint|data_tools/inspect|tests/|include/h5)')"
 
+verdict core_needs_no_libraries "$(nm -u "${BUILD:-build}"/librankwise_core.a 2>/dev/null |
+    grep -E ' (MPI_|ompi_|H5|dnnl_|config_(init|read|lookup)|json_|pcre2_)' | sort -u)"
+
 # A function is a block whose braces stand at column 0.
 long_functions() { # lines
     awk -v limit="$1" 'FNR == 1 { open = 0 }

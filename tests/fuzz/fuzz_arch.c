@@ -1,5 +1,5 @@
-/* Any bytes as config.json: an error with a text, or an architecture whose numbers keep arch.c's promises, so that the
- * sizes of its tensors neither overflow nor are empty. */
+/* Any bytes as config.json: an error with a text, or an architecture whose numbers keep arch.c's promises, so that
+ * the sizes of its tensors neither overflow nor are empty. */
 #include "arch.h"
 #include "memory.h"
 
