@@ -15,8 +15,4 @@ enum dtype device_precision(const struct config *config);
 
 /* Host memory that this rank can count on: what the machine and its cgroup have left, shared by the node's ranks. */
 size_t device_memory_available(const struct placement *place);
-
-/* Measures the rate of the products in flops per second, each shape a few times: the roofline of a step. The device must
- * be reserved for the shapes. Used for the MFU that is reported and by the benchmarks. */
-double device_matmul_rate(struct device *dev, const struct gemm_shape *shape, int n_shapes);
 #endif

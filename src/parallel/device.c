@@ -1,11 +1,8 @@
-/* Choosing and measuring devices: see device.h. */
+/* Choosing devices: see device.h. */
 #include "device.h"
 
 #include <stdio.h>
 #include <string.h>
-
-#include "clock.h"
-#include "log.h"
 
 struct device *device_open(const struct config *config, const struct placement *place) {
     int threads = placement_claim_cores(place, (int)config->run.threads);
@@ -42,38 +39,4 @@ size_t device_memory_available(const struct placement *place) {
     double used = number_in_file("/sys/fs/cgroup/memory.current", "");
     if (limit > 0 && used >= 0 && limit - used < available) available = limit - used;
     return available > 0 ? (size_t)(available / place->node.size) : SIZE_MAX;
-}
-
-/* Runs one product `times` times; the best seconds of a run. */
-static double time_product(struct device *dev, const struct gemm_shape *s, int times) {
-    size_t in_bytes = dtype_bytes(s->in), out_bytes = dtype_bytes(s->out);
-    int64_t m = ROUND_UP(s->m, ROW_QUANTUM), k = ROUND_UP(s->k, ROW_QUANTUM);
-    const struct backend *b = dev->backend;
-    void *a = b->alloc(dev, (size_t)(m * k) * in_bytes), *w = b->alloc(dev, (size_t)(k * s->n) * in_bytes);
-    void *out = b->alloc(dev, (size_t)(m * s->n) * out_bytes), *bias = b->alloc(dev, (size_t)s->n * in_bytes);
-    struct tensor ta = s->transpose_a ? tensor_make(a, s->in, s->k, s->m) : tensor_make(a, s->in, s->m, s->k);
-    struct tensor tb = s->transpose_b ? tensor_make(w, s->in, s->n, s->k) : tensor_make(w, s->in, s->k, s->n);
-    struct tensor tout = tensor_make(out, s->out, s->m, s->n), tbias = tensor_make(bias, s->in, 1, s->n);
-    double best = 1e30;
-    for (int i = 0; i <= times; i++) {
-        double start = clock_seconds();
-        b->gemm(dev, tout, ta, s->transpose_a, tb, s->transpose_b, s->bias ? &tbias : NULL, s->add ? &tout : NULL);
-        b->synchronize(dev, STREAM_COMPUTE);
-        if (i > 0) best = MIN(best, clock_seconds() - start);
-    }
-    b->release(dev, a);
-    b->release(dev, w);
-    b->release(dev, out);
-    b->release(dev, bias);
-    return best;
-}
-
-double device_matmul_rate(struct device *dev, const struct gemm_shape *shape, int n_shapes) {
-    double flops = 0, seconds = 0;
-    for (int i = 0; i < n_shapes; i++) {
-        if (shape[i].varies == GEMM_M_IS_ROWS || shape[i].varies == GEMM_K_IS_ROWS) continue;
-        flops += 2.0 * (double)shape[i].m * (double)shape[i].n * (double)shape[i].k;
-        seconds += time_product(dev, &shape[i], 3);
-    }
-    return seconds > 0 ? flops / seconds : 0;
 }

@@ -3,10 +3,10 @@
  *
  *   share = 6 * non-embedding parameters * forest tokens / (time * rate)
  *   rate  = FLOP/s of the backend's products, one after another, at the model's own shapes, each as often as a step
- *           has it; measured in turns with the steps, so that both see the same machine
+ *           has it; measured in turns with the steps, so that both see the same machine; the best of both counts
  *
  * The batch is 8 pairs whose lengths are like HH's: long-tailed, about 215 forest tokens each, a bit over half of
- * them in the shared prompt. Medians count. */
+ * them in the shared prompt. */
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -18,10 +18,11 @@
 #include "memory.h"
 #include "model.h"
 #include "ops.h"
+#include "products.h"
 #include "optimizer.h"
 #include "random.h"
 
-enum { PAIRS = 8, LONGEST = 600, STEPS = 10, TOKENS = 4096 };
+enum { PAIRS = 8, LONGEST = 600, STEPS = 15, TOKENS = 4096 };
 
 struct bench {
     struct arch arch;
@@ -180,65 +181,13 @@ static void step(struct bench *b) {
 
 /* ---- the matmul rate ---- */
 
-struct product {
-    struct gemm_shape shape;
-    struct tensor out, a, b, bias;
-    double best; /* seconds */
-};
-
-/* The products of a step at this forest's sizes, and their memory. */
-static int make_products(struct bench *b, struct product **out) {
+/* The products of a step at this forest's sizes. */
+static void open_products(struct bench *b, struct products *products) {
     struct gemm_shape *shape;
     struct model_options options = {b->dtype, false, true, b->forest.n, b->forest.n_rows};
     int n = model_gemm_shapes(&b->arch, &options, &shape);
-    *out = mem_alloc(n, sizeof **out);
-    for (int i = 0; i < n; i++) {
-        const struct gemm_shape *s = &shape[i];
-        int64_t m = ROUND_UP(s->m, ROW_QUANTUM), k = ROUND_UP(s->k, ROW_QUANTUM);
-        void *a = mem_alloc(m * k, dtype_bytes(s->in)), *w = mem_alloc(k * s->n, dtype_bytes(s->in));
-        void *y = mem_alloc(m * s->n, dtype_bytes(s->out)), *bias = mem_alloc(s->n, dtype_bytes(s->in));
-        (*out)[i] =
-            (struct product){*s,
-                             tensor_make(y, s->out, s->m, s->n),
-                             s->transpose_a ? tensor_make(a, s->in, s->k, s->m) : tensor_make(a, s->in, s->m, s->k),
-                             s->transpose_b ? tensor_make(w, s->in, s->n, s->k) : tensor_make(w, s->in, s->k, s->n),
-                             tensor_make(bias, s->in, 1, s->n),
-                             1e9};
-    }
+    products_open(products, b->dev, shape, n);
     mem_free(shape);
-    return n;
-}
-
-static void free_products(struct product *product, int n) {
-    for (int i = 0; i < n; i++) {
-        void *memory[] = {product[i].out.data, product[i].a.data, product[i].b.data, product[i].bias.data};
-        for (int j = 0; j < 4; j++) mem_free(memory[j]);
-    }
-    mem_free(product);
-}
-
-/* Times each product three times, and keeps its best. */
-static void time_products(struct bench *b, struct product *product, int n) {
-    for (int i = 0; i < 3 * n; i++) {
-        struct product *p = &product[i / 3];
-        const struct gemm_shape *s = &p->shape;
-        double start = clock_seconds();
-        plain->gemm(b->dev, p->out, p->a, s->transpose_a, p->b, s->transpose_b, s->bias ? &p->bias : NULL,
-                    s->add ? &p->out : NULL);
-        p->best = MIN(p->best, clock_seconds() - start);
-    }
-}
-
-/* Seconds and FLOPs of all products of a step, each as often as a step has it. */
-static double sum_products(const struct product *product, int n, double *flops) {
-    double sum = 0;
-    *flops = 0;
-    for (int i = 0; i < n; i++) {
-        const struct gemm_shape *s = &product[i].shape;
-        sum += s->count * product[i].best;
-        *flops += 2.0 * s->count * (double)s->m * (double)s->n * (double)s->k;
-    }
-    return sum;
 }
 
 /* ---- report ---- */
@@ -268,18 +217,18 @@ static void print_parts(struct bench *b, double step_seconds) {
 }
 
 static void measure(struct bench *b, enum dtype dtype) {
-    struct product *product;
-    double each = 1e9, flops;
+    struct products products;
+    double each = 1e9, seconds = 1e9;
     open_bench(b, dtype);
     for (int i = 0; i < 3; i++) step(b);
-    int n = make_products(b, &product);
+    open_products(b, &products);
     for (int i = 0; i < STEPS; i++) {
         double start = clock_seconds();
         step(b);
         each = MIN(each, clock_seconds() - start);
-        time_products(b, product, n);
+        seconds = MIN(seconds, products_seconds(&products, true));
     }
-    double seconds = sum_products(product, n, &flops), rate = flops / seconds;
+    double flops = products_flops(&products, true), rate = flops / seconds;
     double model_flops = 6.0 * (double)arch_block_parameters(&b->arch) * (double)b->forest.n;
     printf("%s: %lld forest tokens, %.1f ms a step, %.2f pairs/s\n", dtype_name(dtype), (long long)b->forest.n,
            1e3 * each, PAIRS / each);
@@ -287,7 +236,7 @@ static void measure(struct bench *b, enum dtype dtype) {
            1e3 * seconds, 1e-9 * flops, 1e-9 * rate, 1e-9 * model_flops);
     printf("  share of the matmul rate: %.3f\n", model_flops / (each * rate));
     print_parts(b, each);
-    free_products(product, n);
+    products_close(&products);
     model_free(b->model);
     zero_free(b->z);
 }
