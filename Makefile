@@ -87,8 +87,9 @@ tests-run: all $(TESTS)
 	@MPIRUN='$(MPIRUN)' BUILD=$(BUILD) TIER=$(TIER) tests/run.sh
 bench: deps ## measure the figures of README.md
 	$(AGAIN) bench-run
-bench-run: all $(BENCHES)
+bench-run: all $(BENCHES) $(BUILD)/tests/test_model
 	@set -e; for program in $(BENCHES); do echo "== $${program##*/}"; $$program; done
+	@echo '== figures'; MPIRUN='$(MPIRUN)' BUILD=$(BUILD) tests/bench/figures.sh
 fuzz: deps ## each fuzz target for FUZZ_SECONDS, with clang's libFuzzer
 	@mkdir -p $(BUILD)/fuzz/omp # clang's omp.h is a package of its own, and gcc's has an attribute that clang does not know
 	@sed 's/__malloc__ (omp_free)/__malloc__/' $$(gcc -print-file-name=include/omp.h) >$(BUILD)/fuzz/omp/omp.h
