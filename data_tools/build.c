@@ -341,9 +341,7 @@ int build_command(int argc, char **argv) {
     enum truncate truncate = TRUNCATE_RIGHT;
     int64_t max_length;
     if (read_options(&b, o, &inputs, &truncate, &max_length) != 0) {
-        log_error("build: %s", error_text());
-        fputs(usage, stderr);
-        code = EXIT_MISUSE;
+        code = command_misuse(argv[0], usage);
     } else {
         const char *name = o[O_TEMPLATE].value ? o[O_TEMPLATE].value : "text";
         int status = open_tools(&b, name, truncate, max_length);

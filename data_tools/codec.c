@@ -98,15 +98,19 @@ static int convert_lines(struct codec *c, const char *path, convert_row *convert
 static int codec_command(const char *usage, convert_row *convert, int argc, char **argv) {
     struct option option[] = {{"tokenizer", true}, {"skip-special", false}, {"special", true}, {"help", false}};
     struct arguments inputs;
-    int code, status = -1;
+    int code;
     if (command_arguments(&inputs, option, 4, -1, usage, argc, argv, &code)) return code;
+    if (!option[0].value || inputs.n_positional > 1) {
+        if (!option[0].value)
+            fail("--tokenizer is missing");
+        else
+            fail("expected one input, found %d", inputs.n_positional);
+        arguments_free(&inputs);
+        return command_misuse(argv[0], usage);
+    }
     struct codec c = {.skip_special = option[1].value != NULL};
-    if (!option[0].value)
-        fail("%s: --tokenizer is missing", argv[0]);
-    else if (inputs.n_positional > 1)
-        fail("%s: expected one input, found %d", argv[0], inputs.n_positional);
-    else if ((c.tokenizer = tokenizer_open_directory(option[0].value, option[2].value)))
-        status = 0;
+    c.tokenizer = tokenizer_open_directory(option[0].value, option[2].value);
+    int status = c.tokenizer ? 0 : -1;
     if (status == 0) {
         c.encoder = encoder_new(c.tokenizer);
         status = convert_lines(&c, inputs.n_positional ? inputs.positional[0] : "-", convert);

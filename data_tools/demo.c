@@ -125,9 +125,8 @@ int demo_command(int argc, char **argv) {
     if (command_arguments(&arguments, option, 2, 0, usage, argc, argv, &code)) return code;
     arguments_free(&arguments);
     if (!option[0].value) {
-        log_error("demo: --out is missing");
-        fputs(usage, stderr);
-        return EXIT_MISUSE;
+        fail("--out is missing");
+        return command_misuse(argv[0], usage);
     }
     const char *directory = option[0].value;
     struct demo_pair *pair = make_pairs();

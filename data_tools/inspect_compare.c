@@ -172,9 +172,8 @@ int verify_command(int argc, char **argv) {
     int code, n_bad = 0;
     if (command_arguments(&a, option, 1, -1, verify_usage, argc, argv, &code)) return code;
     if (a.n_positional == 0) {
-        log_error("verify: expected at least one path");
-        fputs(verify_usage, stderr);
-        code = EXIT_MISUSE;
+        fail("expected at least one path");
+        code = command_misuse(argv[0], verify_usage);
     } else {
         for (int i = 0; i < a.n_positional; i++) n_bad += verify_path(a.positional[i]) != 0;
         code = n_bad ? EXIT_FAILED : EXIT_DONE;

@@ -11,15 +11,20 @@ static bool wants_help(const struct option *option, int n_options) {
     return false;
 }
 
+int command_misuse(const char *name, const char *usage) {
+    log_error("%s: %s", name, error_text());
+    fputs(usage, stderr);
+    return EXIT_MISUSE;
+}
+
 bool command_arguments(struct arguments *out, struct option *option, int n_options, int n_positional,
                        const char *usage, int argc, char **argv, int *code) {
     int status = arguments_parse(out, option, n_options, argc, argv);
     bool help = status == 0 && wants_help(option, n_options);
     if (status == 0 && !help && (n_positional < 0 || out->n_positional == n_positional)) return false;
-    *code = help ? EXIT_DONE : EXIT_MISUSE;
     if (status == 0 && !help) fail("expected %d arguments, found %d", n_positional, out->n_positional);
-    if (!help) log_error("%s: %s", argv[0], error_text());
-    fputs(usage, help ? stdout : stderr);
+    *code = help ? EXIT_DONE : command_misuse(argv[0], usage);
+    if (help) fputs(usage, stdout);
     if (status == 0) arguments_free(out);
     return true;
 }

@@ -49,7 +49,6 @@ static int write_scores(const char *path, const struct shard *shard, const float
 
 /* Opens the shard and checks that it and the model mean the same. */
 static int open_data(struct shard *shard, const struct opened *o, const char *path) {
-    if (!path) return fail("--data is missing; hint: rankwise eval MODEL --data eval.h5");
     if (shard_open(shard, path) != 0) return -1;
     int status = contract_compare(&o->contract, o->path, &shard->contract, path);
     if (status == 0 && shard->vocabulary > o->arch.V)
@@ -88,6 +87,11 @@ int eval_command(int argc, char **argv) {
     struct arguments a;
     int code;
     if (command_arguments(&a, option, 4, 1, usage, argc, argv, &code)) return code;
+    if (!option[0].value) {
+        fail("--data is missing; hint: rankwise eval MODEL --data eval.h5");
+        arguments_free(&a);
+        return command_misuse(argv[0], usage);
+    }
     comm_start(&argc, &argv);
     struct opened o;
     int status = opened_open(&o, a.positional[0], a.overrides, a.n_overrides);

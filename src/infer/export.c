@@ -290,9 +290,8 @@ int export_command(int argc, char **argv) {
     int code;
     if (command_arguments(&a, option, 3, 2, usage, argc, argv, &code)) return code;
     if (parse_dtype(option[1].value, &dtype) != 0) {
-        log_error("export: %s", error_text());
         arguments_free(&a);
-        return EXIT_MISUSE;
+        return command_misuse(argv[0], usage);
     }
     comm_start(&argc, &argv);
     struct opened o;

@@ -29,19 +29,36 @@ static const char plan_usage[] = "usage: rankwise plan CONFIG.cfg [MORE.cfg ...]
                                  "\n"
                                  "  --ranks N   plan for N ranks (default: those it was started with)\n";
 
+/* What both commands begin with: command_arguments, and at least one file. */
+static bool read_arguments(struct arguments *out, struct option option[2], const char *usage, int argc, char **argv,
+                           int *code) {
+    if (command_arguments(out, option, 2, -1, usage, argc, argv, code)) return true;
+    if (out->n_positional > 0) return false;
+    fail("no configuration file was given; hint: rankwise %s configs/hh_small.cfg", argv[0]);
+    *code = command_misuse(argv[0], usage);
+    arguments_free(out);
+    return true;
+}
+
 /* Loads the configuration on every rank; agreed. */
 static int load(struct config *config, const struct arguments *a) {
-    int status = a->n_positional > 0
-                     ? config_load(config, a->positional, a->n_positional, a->overrides, a->n_overrides)
-                     : fail("no configuration file was given; hint: rankwise train configs/hh_small.cfg");
+    int status = config_load(config, a->positional, a->n_positional, a->overrides, a->n_overrides);
     return comm_agree(comm_world(), status);
+}
+
+/* The value of --ranks; 0 when it was not given. */
+static int parse_ranks(const char *text, int64_t *out) {
+    *out = 0;
+    if (!text) return 0;
+    if (config_parse_size(text, out) != 0) return fail_context("--ranks");
+    return *out >= 1 && *out <= 1 << 20 ? 0 : fail("--ranks: expected 1 to 1048576, found %s", text);
 }
 
 int train_command(int argc, char **argv) {
     struct option option[] = {{"help", false, NULL}, {"quiet", false, NULL}};
     struct arguments a;
     int code;
-    if (command_arguments(&a, option, 2, -1, train_usage, argc, argv, &code)) return code;
+    if (read_arguments(&a, option, train_usage, argc, argv, &code)) return code;
     log_quiet(option[1].value != NULL);
     comm_start(&argc, &argv);
     struct config config;
@@ -60,13 +77,16 @@ int plan_command(int argc, char **argv) {
     struct option option[] = {{"help", false, NULL}, {"ranks", true, NULL}};
     struct arguments a;
     int code;
-    if (command_arguments(&a, option, 2, -1, plan_usage, argc, argv, &code)) return code;
+    int64_t ranks;
+    if (read_arguments(&a, option, plan_usage, argc, argv, &code)) return code;
+    if (parse_ranks(option[1].value, &ranks) != 0) {
+        arguments_free(&a);
+        return command_misuse(argv[0], plan_usage);
+    }
     comm_start(&argc, &argv);
     struct config config;
-    int64_t ranks = comm_world()->size;
-    int status = option[1].value ? config_parse_size(option[1].value, &ranks) : 0;
-    if (status == 0 && (ranks < 1 || ranks > 1 << 20)) status = fail("--ranks: expected 1 to 1048576");
-    if (status == 0) status = load(&config, &a);
+    if (ranks == 0) ranks = comm_world()->size;
+    int status = load(&config, &a);
     if (status == 0) {
         status = comm_agree(comm_world(), run_plan_only(&config, (int)ranks));
         config_free(&config);

@@ -184,4 +184,4 @@ bad missing_weights "hint:" model.init=pretrained
 bad small_embedding "the model's embedding has 300 rows" model.path="$work/small"
 bad too_much_memory "hint: a smaller batch.tokens_per_microbatch" model.path="$work/huge"
 says not_a_model 1 "neither a run directory" "$build/rankwise" eval "$work" --data "$work/eval.h5"
-says no_data 1 "--data is missing" "$build/rankwise" eval "$work/one"
+says no_data 2 "--data is missing" "$build/rankwise" eval "$work/one"

@@ -33,7 +33,12 @@ printf 'run = {\n};\n' >"$cfg"
 expect unknown-override 1 'unknown option optim.lrr; hint: did you mean optim.lr' "$rankwise" train "$cfg" optim.lrr=1
 expect value-out-of-bounds 1 'optim.lr: expected a number, above 0' "$rankwise" train "$cfg" optim.lr=-1
 expect missing-file 1 'nowhere.cfg: cannot be opened' "$rankwise" train "$work/nowhere.cfg"
-expect no-file 1 'no configuration file' "$rankwise" train
+expect no-file 2 'no configuration file.*hint: rankwise train' "$rankwise" train optim.lr=1e-5
+expect plan-no-file 2 'no configuration file.*hint: rankwise plan' "$rankwise" plan
+expect plan-bad-ranks 2 'ranks: expected 1 to 1048576, found 0' "$rankwise" plan "$cfg" --ranks 0
+expect eval-no-data 2 'eval: --data is missing' "$rankwise" eval "$work"
+expect encode-no-tokenizer 2 'encode: --tokenizer is missing' "$data" encode
+expect build-no-tokenizer 2 'build: --tokenizer is missing' "$data" build x.jsonl --out x.h5
 
 # docs/configuration.md holds what `help train` prints.
 "$rankwise" help train | sed -n '/^Options, in/,$p' >"$work/options"
