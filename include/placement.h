@@ -19,6 +19,10 @@ struct placement {
 int placement_init(struct placement *place, const char *shard_group);
 void placement_free(struct placement *place);
 
+/* Ranks in a shard group, of `size` ranks in all; 0 for "node", which only the ranks themselves can tell. -1 with
+ * error_text() when shard_group does not fit. */
+int placement_shard_size(const char *shard_group, int size);
+
 /* Widens this rank's affinity from what mpirun bound it to, to its share of the node's allowed cores (cgroup and Slurm
  * limits kept: what the node's ranks together, and the cpuset of the job, allow), and returns the number of threads:
  * `threads` unless 0. Tells the OpenMP run time. Collective over place->node. Logs what it did. */

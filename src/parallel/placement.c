@@ -4,8 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* Ranks in a group of consecutive ones, by the text of shard_group; 0 for "node". -1 with error_text(). */
-static int parse_size(const char *shard_group, int size) {
+int placement_shard_size(const char *shard_group, int size) {
     if (strcmp(shard_group, "all") == 0) return size;
     if (strcmp(shard_group, "node") == 0) return 0;
     char *end;
@@ -33,7 +32,7 @@ static int check_nodes(const struct group *world, const struct group *node) {
 int placement_init(struct placement *place, const char *shard_group) {
     const struct group *world = comm_world();
     *place = (struct placement){0};
-    int n = parse_size(shard_group, world->size);
+    int n = placement_shard_size(shard_group, world->size);
     if (n < 0) return -1;
     struct group node = comm_split_node(world);
     if (n == 0 && check_nodes(world, &node) != 0) {

@@ -71,6 +71,7 @@ struct batch_item run_group_pair(const struct run *r, const struct plan_group *g
 void share_index(struct shared_memory *memory, struct shard *shard, const struct group *node);
 void unshare_index(struct shared_memory *memory, struct shard *shard);
 
-/* `rankwise plan`: data, plan and memory only; prints, allocates nothing large. */
+/* `rankwise plan`: data, plan and memory only; prints to stdout, allocates nothing large. -1 also when a rank would need
+ * more memory than it has here. */
 int run_plan_only(struct config *config, int n_ranks);
 #endif

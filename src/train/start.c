@@ -2,6 +2,7 @@
 #include "run.h"
 
 #include <math.h>
+#include <stdio.h>
 #include <string.h>
 
 #include "clock.h"
@@ -213,19 +214,18 @@ static double mib(size_t bytes) {
     return (double)bytes / (1 << 20);
 }
 
-static void print_memory(const struct run *r, const struct memory_plan *p, int size, size_t available) {
-    log_info("memory per rank (ZeRO stage %lld over %d, micro-batches of up to %lld tokens):",
-             (long long)r->config->parallel.zero_stage, size, (long long)r->max_tokens);
-    log_info("  weights %.1f MiB, gradients %.1f, optimizer %.1f, gathered %.1f, activations %.1f, scratch %.1f; "
-             "in all %.1f of %.0f MiB",
-             mib(p->zero.weights), mib(p->zero.gradients), mib(p->zero.optimizer), mib(p->zero.gathered),
-             mib(p->model.activations), mib(p->model.scratch), mib(p->total), mib(available));
-}
-
-static int check_memory(const struct run *r) {
+/* What a rank of a group of `size` needs, in two lines of text; 0 when it is there. */
+static int check_memory(const struct run *r, int size, struct buffer *text) {
     size_t available = device_memory_available(&r->place);
-    struct memory_plan p = plan_memory(r, r->place.shard.size);
-    print_memory(r, &p, r->place.shard.size, available);
+    struct memory_plan p = plan_memory(r, size);
+    buffer_format(text, "memory per rank (ZeRO stage %lld over %d, micro-batches of up to %lld tokens):\n",
+                  (long long)r->config->parallel.zero_stage, size, (long long)r->max_tokens);
+    buffer_format(
+        text,
+        "  weights %.1f MiB, gradients %.1f, optimizer %.1f, gathered %.1f, activations %.1f, scratch %.1f; "
+        "in all %.1f of %.0f MiB",
+        mib(p.zero.weights), mib(p.zero.gradients), mib(p.zero.optimizer), mib(p.zero.gathered),
+        mib(p.model.activations), mib(p.model.scratch), mib(p.total), mib(available));
     if (p.total <= available) return 0;
     return fail(
         "the run needs %.1f MiB on this rank, %.1f MiB are there; hint: a smaller batch.tokens_per_microbatch, "
@@ -363,7 +363,11 @@ int run_start(struct run *r, struct config *config) {
     if (comm_agree(&r->place.data, prepare(r)) != 0) return -1;
     share_shards(r);
     if (r->state.step >= run_steps(r)) return 0;
-    if (comm_agree(&r->place.data, check_memory(r)) != 0) return -1;
+    struct buffer memory = {0};
+    int fits = check_memory(r, r->place.shard.size, &memory);
+    log_info("%s", memory.data);
+    buffer_free(&memory);
+    if (comm_agree(&r->place.data, fits) != 0) return -1;
     if (comm_agree(&r->place.data, open_run_directory(r)) != 0) return -1;
     struct zero_options zero = zero_options(config);
     struct model_options model = model_options(r);
@@ -421,18 +425,31 @@ void run_finish(struct run *r) {
     placement_free(&r->place);
 }
 
+/* Ranks in a shard group of a run on n_ranks; -1 with error_text(). */
+static int planned_group(const struct run *r, int n_ranks) {
+    int size = placement_shard_size(r->config->parallel.shard_group, n_ranks);
+    if (size != 0) return size;
+    if (n_ranks == comm_world()->size) return r->place.node.size;
+    return fail("parallel.shard_group = \"node\": expected the ranks of a node, which --ranks does not say; hint: "
+                "parallel.shard_group=8 for 8 ranks on each node");
+}
+
+static int print_plan(const struct run *r, int size) {
+    struct buffer memory = {0};
+    int status = check_memory(r, size, &memory);
+    if (base_rank == 0)
+        printf("%s\ndata: %lld groups an epoch, %lld steps an epoch, %lld steps in all\n", memory.data,
+               (long long)r->plan.epoch_groups, (long long)plan_steps_per_epoch(&r->plan), (long long)run_steps(r));
+    buffer_free(&memory);
+    return status;
+}
+
 int run_plan_only(struct config *config, int n_ranks) {
     struct run r = {.config = config};
     if (placement_init(&r.place, "all") != 0) return -1;
-    int status = start_device(&r);
+    int size = planned_group(&r, n_ranks), status = size > 0 ? start_device(&r) : -1;
     if (status == 0) status = prepare(&r);
-    if (status == 0) {
-        struct memory_plan p = plan_memory(&r, n_ranks);
-        size_t available = device_memory_available(&r.place);
-        print_memory(&r, &p, n_ranks, available);
-        log_info("data: %lld groups an epoch, %lld steps an epoch, %lld steps in all", (long long)r.plan.epoch_groups,
-                 (long long)plan_steps_per_epoch(&r.plan), (long long)run_steps(&r));
-    }
+    if (status == 0) status = print_plan(&r, size);
     run_finish(&r);
     return status;
 }

@@ -25,7 +25,7 @@ static const char plan_usage[] = "usage: rankwise plan CONFIG.cfg [MORE.cfg ...]
                                  "\n"
                                  "Reads the data and the model's shape, and prints what a run would need: memory per "
                                  "rank by kind, steps per epoch.\n"
-                                 "Allocates and trains nothing.\n"
+                                 "Allocates and trains nothing; fails when a rank of that many would not fit here.\n"
                                  "\n"
                                  "  --ranks N   plan for N ranks (default: those it was started with)\n";
 
