@@ -1,4 +1,4 @@
-/* The forest batch: sequences merged into a trie of shared prefixes, in preorder, without padding (DESIGN: the forest).
+/* The forest batch: sequences merged into a trie of shared prefixes, in preorder, without padding (docs/architecture.md).
  *
  *   token[n], position[n], reach[n];   query i may look at key j   <=>   j <= i && i < reach[j]
  *

@@ -1,7 +1,7 @@
 /* Metrics: metrics.jsonl, one object a step, each step once.
  *
- * Names are DESIGN section 7's: train/loss ... and eval/<set>/... . On resume the file is cut back to the checkpoint's
- * step. Rank 0 writes; every line is flushed. */
+ * docs/configuration.md lists the names: train/loss ... and eval/<set>/... . On resume the file is cut back to the
+ * checkpoint's step. Rank 0 writes; every line is flushed. */
 #ifndef RANKWISE_METRICS_H
 #define RANKWISE_METRICS_H
 #include "base.h"

@@ -1,5 +1,5 @@
-/* Token shards: HDF5 files of tokenised comparisons, written once, read many times. The layout is DESIGN section 6's;
- * docs/shard.md lists every dataset and attribute.
+/* Token shards: HDF5 files of tokenised comparisons, written once, read many times; docs/shard.md lists
+ * every dataset and attribute.
  *
  * Reading checks everything that is read before it is used: offsets ascend and stay inside, sequence numbers exist,
  * tokens are below the tokenizer's size. A shard that was cut or is not one is an error with a hint, never a crash. */

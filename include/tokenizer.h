@@ -39,8 +39,8 @@ const char *tokenizer_token(const struct tokenizer *t, int id);
 /* Added tokens: index from 0; false when there is none of that index. */
 bool tokenizer_added(const struct tokenizer *t, int index, int *id, const char **content, bool *is_special);
 
-/* Identity (DESIGN section 6): SHA-256 over the ordinary (token, id) list and the ids of a fixed built-in corpus. The
- * same for a re-saved file and for one with more added tokens. out: 65 bytes. */
+/* Identity, what a tokenizer does and not how its file is written: SHA-256 over the ordinary (token, id) list and the
+ * ids of a fixed built-in corpus. The same for a re-saved file and for one with more added tokens. out: 65 bytes. */
 void tokenizer_identity(const struct tokenizer *t, char out[65]);
 
 struct encoder *encoder_new(const struct tokenizer *t);

@@ -250,7 +250,7 @@ static void test_shard_groups_are_replicas(void) {
         }
 }
 
-/* The table of DESIGN section 2, within what padding can add. */
+/* The table of docs/parallel.md, within what padding can add. */
 static void test_bytes_follow_the_formulas(void) {
     for (int size = 1; size <= 5; size++)
         for (int stage = 0; stage <= 3; stage++)
@@ -269,7 +269,7 @@ static void test_bytes_follow_the_formulas(void) {
                 }
 }
 
-/* Whole or a size-th of the padded sizes, as the table of DESIGN section 2 says. */
+/* Whole or a size-th of the padded sizes, as the table of docs/parallel.md says. */
 static void test_memory_follows_the_table(void) {
     enum { SIZE = 3 };
     int64_t padded = 0, last = ROUND_UP(unit[N_UNITS - 1].count, ZERO_ALIGN * SIZE);
