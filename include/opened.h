@@ -10,7 +10,7 @@
 struct opened {
     char *path;                 /* what was opened in the end */
     bool is_checkpoint;
-    struct config config;       /* the run's, or defaults, with the overrides */
+    struct config config;       /* the run's but for threads and shard group, or defaults; then the overrides */
     struct arch arch;
     struct parameters table;
     struct checkpoint checkpoint;

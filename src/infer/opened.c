@@ -60,11 +60,21 @@ static int resolve(struct opened *o, const char *path) {
 
 /* --- reading --- */
 
+/* The run's configuration, without what suits only the machine that it ran on: threads and groups of ranks. */
+static int read_config(struct opened *o, const char *const *overrides, int n_overrides) {
+    const char **all = mem_alloc(n_overrides + 2, sizeof *all);
+    all[0] = "run.threads=0";
+    all[1] = "parallel.shard_group=all";
+    for (int i = 0; i < n_overrides; i++) all[i + 2] = overrides[i];
+    int status = config_parse(&o->config, o->checkpoint.config, all, n_overrides + 2);
+    mem_free(all);
+    return status;
+}
+
 static int open_checkpoint(struct opened *o, const char *const *overrides, int n_overrides) {
     struct checkpoint *c = &o->checkpoint;
     if (checkpoint_open(c, o->path) != 0) return -1;
-    if (config_parse(&o->config, c->config, overrides, n_overrides) != 0 ||
-        arch_parse(&o->arch, c->arch_json, strlen(c->arch_json)) != 0)
+    if (read_config(o, overrides, n_overrides) != 0 || arch_parse(&o->arch, c->arch_json, strlen(c->arch_json)) != 0)
         return fail_context("%s", o->path);
     parameters_build(&o->table, &o->arch);
     contract_copy(&o->contract, &c->contract);

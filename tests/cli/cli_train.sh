@@ -94,6 +94,16 @@ run again 1
 same same_bits_twice "$(figures again)" "$(figures one)"
 says finished_run_says_so 0 "already finished" "$build/rankwise" train "$work/run.cfg" run.dir="$work/one"
 
+# --- plan: on stdout, and of the ranks that are asked for ---
+plan() { "$build/rankwise" plan "$work/run.cfg" run.dir="$work/planned" "$@" 2> "$work/err"; }
+optimizer() { grep -o 'optimizer [0-9.]*' | cut -d' ' -f2; }
+same plan_data "$(plan | grep '^data:')" "data: 60 groups an epoch, 8 steps an epoch, 16 steps in all"
+same plan_leaves_nothing "$(ls "$work/planned" 2>&1 | grep -c 'No such')" 1
+same plan_divides "$(awk "BEGIN { r = $(plan | optimizer) / $(plan --ranks 4 | optimizer); print (r > 3.5 && r < 4.5) }")" 1
+same plan_shard_group "$(plan --ranks 4 parallel.shard_group=2 | optimizer)" "$(plan --ranks 2 | optimizer)"
+says plan_too_much_memory 1 "hint: a smaller batch.tokens_per_microbatch" "$build/rankwise" plan "$work/run.cfg" \
+    model.path="$work/huge"
+
 # --- ranks and stages ---
 for layout in 2:0 2:1 2:2 2:3 3:1 3:2 3:3 4:3; do
     name=ranks_${layout/:/_stage_}
@@ -152,6 +162,9 @@ for ranks in 2 3; do
 done
 same eval_is_the_trainers "$(grep -o '"eval/eval/loss": [0-9.]\{11\}' "$work/one/metrics.jsonl" | tail -n 1 |
     cut -d' ' -f2)" "$(grep -o '"loss": [0-9.]\{11\}' "$work/eval.1" | cut -d' ' -f2)"
+
+# What the run had for its own machine, groups of two ranks and a thread each, does not bind who evaluates it.
+says eval_of_sharded_run 0 "rank 0: cores" "$build/rankwise" eval "$work/shard_group" --data "$work/eval.h5"
 
 "$build/rankwise" export "$work/one" "$work/exported" > "$work/out" 2>&1 || not_ok export "$(cat "$work/out")"
 sed 's/"chosen": \(".*"\), "rejected": .*/"text": \1}/' "$work/eval.jsonl" > "$work/texts.jsonl"
