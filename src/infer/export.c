@@ -67,9 +67,8 @@ static int write_weights(struct opened *o, const char *directory, const struct p
 static void describe_training(struct buffer *out, const struct opened *o) {
     if (!o->is_checkpoint) return;
     const struct run_state *s = &o->checkpoint.state;
-    buffer_format(
-        out, "Trained with [Rankwise](https://github.com/rankwise) %s: %lld steps, %lld pairs, checkpoint of %s.\n\n",
-        o->checkpoint.revision, (long long)s->step, (long long)s->episodes, o->checkpoint.written_at);
+    buffer_format(out, "Trained with Rankwise %s: %lld steps, %lld pairs, checkpoint of %s.\n\n",
+                  o->checkpoint.revision, (long long)s->step, (long long)s->episodes, o->checkpoint.written_at);
 }
 
 static char *model_card(const struct opened *o, const struct export_pad *pad, const char *name, enum dtype dtype) {
