@@ -4,8 +4,8 @@
  *       without .tmp is whole. A failure (a full disk) leaves former checkpoints untouched and is an agreed -1.
  *   (2) part_0000.h5 .. by writer ranks (checkpoint.writers per run; 0: one per node); the other ranks send them their
  *       slices in bounded pieces. state.h5 by rank 0: resolved configuration, config.json, cursor, optimizer counters,
- *       tallies, contract, tokenizer files, parameter table, where each slice lies, a checksum of every dataset, code
- *       revision. docs/checkpoint.md lists the datasets.
+ *       contract, tokenizer files, parameter table, where each slice lies, a checksum of every dataset, code revision.
+ *       docs/checkpoint.md lists the datasets.
  *   (3) Slices carry their element ranges and are found by tensor name, so any number of ranks at any stage loads it.
  *   (4) What is loaded is checked against its checksum before it is used. */
 #ifndef RANKWISE_CHECKPOINT_H
