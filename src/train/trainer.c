@@ -79,7 +79,7 @@ static int compute_gradients(struct run *r, double weight, struct step_sums *sum
         const float *score = model_forward(r->model, &r->batch.forest);
         copy_pairs(r);
         op_bradley_terry(r->dev, model_dscore(r->model), r->tally, score, r->chosen, r->rejected, r->margin,
-                         r->weight, r->batch.n_pairs, (float)(1 / weight));
+                         r->weight, r->batch.n_pairs, (float)(weight > 0 ? 1 / weight : 0));
         model_backward(r->model, m == r->micro.n_micro - 1);
         sums->forest_tokens += (double)r->batch.forest.n;
     }
@@ -246,9 +246,9 @@ static int after_step(struct run *r, const struct step_sums *sums, int64_t steps
 static int loop(struct run *r, bool *stopped) {
     const struct config *c = r->config;
     int64_t steps = run_steps(r), first_step = r->state.step;
-    double started = clock_seconds(), last_save = started;
     if (first_step == 0 && c->eval.before_training && c->data.n_eval > 0 && (evaluate(r) != 0 || end_line(r) != 0))
         return -1;
+    double started = clock_seconds(), last_save = started;
     while (r->state.step < steps && !*stopped) {
         struct step_sums sums;
         struct step_report report;
