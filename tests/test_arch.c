@@ -87,6 +87,7 @@ static void test_neox_spellings(void) {
 }
 
 static void test_what_changes_the_arithmetic_is_refused(void) {
+    ASSERT_REFUSED("{\"model_type\":\"llama\",\"is_causal\":false}", "\"is_causal\": expected true, found false");
     ASSERT_REFUSED("{\"model_type\":\"llama\",\"hidden_act\":\"gelu\"}",
                    "\"hidden_act\": expected silu, found \"gelu\"");
     ASSERT_REFUSED("{\"model_type\":\"gpt_neox\",\"hidden_act\":\"gelu_new\"}", "expected gelu, found \"gelu_new\"");

@@ -112,9 +112,9 @@ static void test_a_taken_name_is_not_taken_again(void) {
 }
 
 static void test_a_pad_of_its_own_stays(void) {
-    const char *config =
-        "{\"pad_token\": {\"content\": \"<pad>\"},\n  \"eos_token\": \"<|endoftext|>\", \"bos_token\": "
-        "\"<|endoftext|>\"}";
+    const char *config = "{\"tokenizer_class\": \"A\", \"pad_token\": {\"content\": \"<pad>\"},\n  \"eos_token\": "
+                         "\"<|endoftext|>\", \"bos_token\": "
+                         "\"<|endoftext|>\"}";
     struct tokenizer *t = open_tokenizer("<pad>", config, "{\"pad_token\": \"<pad>\"}", NULL);
     struct export_pad pad;
     ASSERT_INT(export_pad_choose(&pad, t, 600), 0);
@@ -126,6 +126,29 @@ static void test_a_pad_of_its_own_stays(void) {
     ASSERT(is_unchanged(t, &pad, "special_tokens_map.json"));
     export_pad_free(&pad);
     tokenizer_free(t);
+}
+
+static const char *class_of_export(const char *config, struct buffer *out) {
+    struct tokenizer *t = open_tokenizer("<pad>", config, NULL, NULL);
+    struct export_pad pad;
+    ASSERT_INT(export_pad_choose(&pad, t, 600), 0);
+    ASSERT_INT(export_tokenizer_file(out, "tokenizer_config.json", t, &pad), 0);
+    export_pad_free(&pad);
+    tokenizer_free(t);
+    return out->data;
+}
+
+/* transformers picks a class by the model type where none is named, and that one may not read tokenizer.json. */
+static void test_a_class_is_named(void) {
+    struct buffer out = {0};
+    const char *made = class_of_export("{\"eos_token\": \"<|endoftext|>\", \"pad_token\": \"<pad>\"}", &out);
+    ASSERT_CONTAINS(made, "\"tokenizer_class\": \"PreTrainedTokenizerFast\"");
+    ASSERT_CONTAINS(made, "\"model_input_names\"");
+    const char *named = class_of_export(
+        "{\"tokenizer_class\": \"GPT2TokenizerFast\", \"eos_token\": \"<|endoftext|>\", \"pad_token\": null}", &out);
+    ASSERT_CONTAINS(named, "\"tokenizer_class\": \"GPT2TokenizerFast\"");
+    ASSERT(!strstr(named, "model_input_names"));
+    buffer_free(&out);
 }
 
 /* What the user named on the command line when the shard was built is named by the exported files. */
@@ -218,6 +241,7 @@ int main(int argc, char **argv) {
         {"a_pad_that_texts_have_is_not_one", test_a_pad_that_texts_have_is_not_one},
         {"a_taken_name_is_not_taken_again", test_a_taken_name_is_not_taken_again},
         {"a_pad_of_its_own_stays", test_a_pad_of_its_own_stays},
+        {"a_class_is_named", test_a_class_is_named},
         {"named_tokens_are_written_down", test_named_tokens_are_written_down},
         {"added_tokens_decoder_gets_the_pad", test_added_tokens_decoder_gets_the_pad},
         {"no_free_id_is_an_error", test_no_free_id_is_an_error},

@@ -95,12 +95,12 @@ static char *model_card(const struct opened *o, const struct export_pad *pad, co
     const char *eos = o->template.eos >= 0 ? " + tokenizer.eos_token" : "";
     buffer_format(
         &out,
-        "```python\nfrom transformers import AutoModelForSequenceClassification, AutoTokenizer\n"
-        "tokenizer = AutoTokenizer.from_pretrained(\"%s\")\n"
+        "```python\nfrom transformers import AutoModelForSequenceClassification, PreTrainedTokenizerFast\n"
+        "tokenizer = PreTrainedTokenizerFast.from_pretrained(\"%s\")\n"
         "model = AutoModelForSequenceClassification.from_pretrained(\"%s\").eval()\n"
         "texts = [\"\\n\\nHuman: Hello!\\n\\nAssistant: Hello, how can I help?\"]\n"
         "batch = tokenizer([t%s for t in texts], return_tensors=\"pt\", padding=True, padding_side=\"right\",\n"
-        "                  add_special_tokens=False)\n"
+        "                  add_special_tokens=False, return_token_type_ids=False)\n"
         "print(model(**batch).logits[:, 0])\n```\n",
         name, name, eos);
     return out.data;

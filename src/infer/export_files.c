@@ -166,7 +166,15 @@ static bool set_token(json_t *json, const char *key, const char *token) {
     return true;
 }
 
-/* tokenizer_config.json: the pad token, and BOS and EOS where only config.json or the user named them. */
+/* The class that reads tokenizer.json as it stands. Without one transformers takes that of the model type, some of
+ * which bring a pre-tokenizer of their own. In transformers 4 this class also makes token_type_ids unless told. */
+static bool set_class(json_t *json) {
+    json_object_set_new(json, "tokenizer_class", json_string("PreTrainedTokenizerFast"));
+    json_object_set_new(json, "model_input_names", json_pack("[s, s]", "input_ids", "attention_mask"));
+    return true;
+}
+
+/* tokenizer_config.json: the pad token, BOS and EOS where only config.json or the user named them, and a class. */
 static bool edit_config(json_t *json, const struct tokenizer *t, const struct export_pad *pad) {
     bool changed = set_token(json, "pad_token", pad->token);
     json_t *map = read_json(t, map_file);
@@ -175,6 +183,7 @@ static bool edit_config(json_t *json, const struct tokenizer *t, const struct ex
     if (!token_text(json, "bos_token") && !token_text(map, "bos_token")) changed |= set_token(json, "bos_token", bos);
     if (!token_text(json, "eos_token") && !token_text(map, "eos_token")) changed |= set_token(json, "eos_token", eos);
     json_decref(map);
+    if (!json_is_string(json_object_get(json, "tokenizer_class"))) changed |= set_class(json);
     json_t *decoder = json_object_get(json, "added_tokens_decoder");
     if (pad->is_added && json_is_object(decoder)) {
         char *id = mem_format("%d", pad->id);
@@ -184,17 +193,12 @@ static bool edit_config(json_t *json, const struct tokenizer *t, const struct ex
     return changed;
 }
 
-/* Without tokenizer_config.json transformers must still know which class reads tokenizer.json as it stands. */
-static json_t *make_config(void) {
-    return json_pack("{s:s}", "tokenizer_class", "PreTrainedTokenizerFast");
-}
-
 int export_tokenizer_file(struct buffer *out, const char *name, const struct tokenizer *tokenizer,
                           const struct export_pad *pad) {
     const struct tokenizer_file *file = find_file(tokenizer, name);
     bool is_config = strcmp(name, config_file) == 0, changed = false;
     if (!file && !is_config) return 1;
-    json_t *json = file ? read_json(tokenizer, name) : make_config();
+    json_t *json = file ? read_json(tokenizer, name) : json_object();
     if (strcmp(name, main_file) == 0) changed = edit_main(json, pad);
     if (is_config) changed = edit_config(json, tokenizer, pad);
     if (strcmp(name, map_file) == 0) changed = set_token(json, "pad_token", pad->token);

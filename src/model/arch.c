@@ -143,6 +143,9 @@ static int check_implemented(const struct arch *arch, const json_t *config) {
     bool use_mrope = false;
     if (json_get_bool(config, "use_mrope", &use_mrope)) return -1;
     if (use_mrope) return refuse("use_mrope", json_object_get(config, "use_mrope"), "false");
+    bool is_causal = true; /* transformers 5 attends in both directions where it is false */
+    if (json_get_bool(config, "is_causal", &is_causal)) return -1;
+    if (!is_causal) return refuse("is_causal", json_object_get(config, "is_causal"), "true");
 
     int64_t labels = 1;
     value = json_object_get(config, "architectures");
