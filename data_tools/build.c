@@ -148,7 +148,8 @@ static int take_row(struct build *b, const struct lines *l, int source) {
     }
     if (status != PAIR_OK) {
         if (b->skip_bad_rows) return bad;
-        return fail_context("%s:%lld", l->path, (long long)l->number);
+        fail_context("%s:%lld", l->path, (long long)l->number);
+        return fail_hint("--skip-bad-rows counts such rows and goes on");
     }
     b->has_unread_prompt |= pair.has_unread_prompt;
     bool is_equal =
@@ -251,9 +252,9 @@ static int run(struct build *b, const struct arguments *inputs) {
     for (int i = 0; i < inputs->n_positional && status == 0; i++) status = read_source(b, inputs->positional[i], i);
     if (status == 0 && b->count[KEPT] == 0) {
         print_summary(b, clock_seconds() - start);
-        status = fail("%s: no pair is left to write", b->out);
+        status = fail("%s: no pair is left to write; hint: the lines above count what was read and dropped", b->out);
     }
-    if (status == 0) status = finish(b);
+    if (status == 0 && finish(b) != 0) status = fail_hint("is the disk full?");
     if (status == 0) print_summary(b, clock_seconds() - start);
     return status;
 }

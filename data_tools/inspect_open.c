@@ -77,8 +77,9 @@ static int by_name(const void *a, const void *b) {
 int inspect_open(struct inspected *o, const char *path, bool moments, bool sorted) {
     *o = (struct inspected){0};
     if (!file_is_directory(path))
-        return fail("%s: expected a run directory, a checkpoint or a Hugging Face directory, found %s", path,
-                    file_exists(path) ? "a file" : "nothing there");
+        return fail("%s: expected a run directory, a checkpoint or a Hugging Face directory, found %s; hint: is the "
+                    "path right?",
+                    path, file_exists(path) ? "a file" : "nothing there");
     char *config = file_join(path, "config.json");
     o->path = checkpoint_find(path);
     int status = 0;

@@ -15,7 +15,9 @@ int lines_open(struct lines *l, const char *path) {
     if (is_stdin) l->path = "standard input";
     errno = 0;
     l->file = is_stdin ? gzdopen(dup(STDIN_FILENO), "rb") : gzopen(path, "rb");
-    if (!l->file) return fail("%s: cannot be opened: %s", l->path, errno ? strerror(errno) : "out of memory");
+    if (!l->file)
+        return fail("%s: cannot be opened: %s; hint: inputs are files of JSON lines, plain or .gz", l->path,
+                    errno ? strerror(errno) : "out of memory");
     gzbuffer(l->file, PIECE);
     l->piece = mem_alloc(PIECE, 1);
     sha256_start(&l->hash);

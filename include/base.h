@@ -35,6 +35,9 @@ int fail(const char *format, ...) PRINTF_LIKE(1, 2);
 /* Puts "<context>: " before the present error text. Always returns -1. */
 int fail_context(const char *format, ...) PRINTF_LIKE(1, 2);
 
+/* Puts "; hint: <hint>" behind the present error text, unless it has a hint. Always returns -1. */
+int fail_hint(const char *hint);
+
 /* This thread's error text; "" if there was none. Valid until the next fail on this thread. */
 const char *error_text(void);
 void error_clear(void);

@@ -119,6 +119,16 @@ static void test_json_is_strict(void) {
     json_decref(object);
 }
 
+/* A hint is added once, behind what was said. */
+static void test_hint_stands_once(void) {
+    fail("x.h5: not there");
+    ASSERT(fail_hint("make it") == -1);
+    ASSERT_TEXT(error_text(), "x.h5: not there; hint: make it");
+    fail_context("a");
+    fail_hint("another");
+    ASSERT_TEXT(error_text(), "a: x.h5: not there; hint: make it");
+}
+
 int main(int argc, char **argv) {
     static const struct test tests[] = {
         {"memory_counts_what_it_gives", test_memory_counts_what_it_gives},
@@ -128,6 +138,7 @@ int main(int argc, char **argv) {
         {"sha256_known_answers", test_sha256_known_answers},
         {"file_replace_and_tree", test_file_replace_and_tree},
         {"json_is_strict", test_json_is_strict},
+        {"hint_stands_once", test_hint_stands_once},
     };
     return test_main(tests, N_TESTS(tests), argc, argv);
 }

@@ -37,6 +37,12 @@ int fail_context(const char *format, ...) {
     return -1;
 }
 
+int fail_hint(const char *hint) {
+    size_t length = strlen(message);
+    if (!strstr(message, "hint: ")) snprintf(message + length, sizeof message - length, "; hint: %s", hint);
+    return -1;
+}
+
 const char *error_text(void) {
     return message;
 }

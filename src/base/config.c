@@ -423,7 +423,7 @@ static int read_file(struct config *config, const char *path) {
     struct config_source source;
     if (config_source_file(&source, path) != 0) {
         if (strchr(path, '=')) fail_context("an override is group.key=value, and this names no group");
-        return -1;
+        return fail_hint("configs/ has examples; paths are relative to the working directory");
     }
     int status = read_source(config, &source);
     config_source_free(&source);

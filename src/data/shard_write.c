@@ -57,7 +57,7 @@ struct groups {
 static int try_path(const char *path) {
     char *temporary = mem_format("%s.tmp", path);
     FILE *f = fopen(temporary, "ab");
-    int status = f ? 0 : fail("%s: cannot be written: %s", path, strerror(errno));
+    int status = f ? 0 : fail("%s: cannot be written: %s; hint: is there such a folder?", path, strerror(errno));
     if (f) fclose(f);
     mem_free(temporary);
     return status;

@@ -38,7 +38,7 @@ static void print_json(const struct loss_summary *s) {
 
 static int write_scores(const char *path, const struct shard *shard, const float *scores) {
     FILE *f = fopen(path, "w");
-    if (!f) return fail("%s: cannot be opened: %s", path, strerror(errno));
+    if (!f) return fail("%s: cannot be opened: %s; hint: --scores names a file to write", path, strerror(errno));
     for (int64_t i = 0; i < shard->n_comparisons; i++)
         fprintf(f, "{\"row\": %lld, \"chosen_reward\": %.9g, \"rejected_reward\": %.9g}\n", (long long)shard->row[i],
                 scores[2 * i], scores[2 * i + 1]);
@@ -52,8 +52,10 @@ static int open_data(struct shard *shard, const struct opened *o, const char *pa
     if (shard_open(shard, path) != 0) return -1;
     int status = contract_compare(&o->contract, o->path, &shard->contract, path);
     if (status == 0 && shard->vocabulary > o->arch.V)
-        status = fail("%s: has token ids up to %lld, the model's embedding has %lld rows", path,
-                      (long long)shard->vocabulary - 1, (long long)o->arch.V);
+        status =
+            fail("%s: has token ids up to %lld, the model's embedding has %lld rows; hint: build the shard with the "
+                 "tokenizer of the model",
+                 path, (long long)shard->vocabulary - 1, (long long)o->arch.V);
     if (status != 0) shard_close(shard);
     return status;
 }

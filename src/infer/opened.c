@@ -40,8 +40,9 @@ static char *newest_of_run(const char *run) {
 
 static int resolve(struct opened *o, const char *path) {
     if (!file_is_directory(path))
-        return fail("%s: expected a run directory, a checkpoint or a Hugging Face model directory, found %s", path,
-                    file_exists(path) ? "a file" : "nothing there");
+        return fail("%s: expected a run directory, a checkpoint or a Hugging Face model directory, found %s; hint: "
+                    "`rankwise train` makes the first",
+                    path, file_exists(path) ? "a file" : "nothing there");
     if (has_file(path, "state.h5")) {
         o->path = mem_copy_string(path);
         o->is_checkpoint = true;
@@ -52,7 +53,7 @@ static int resolve(struct opened *o, const char *path) {
         o->path = mem_copy_string(path);
     } else {
         return fail("%s: neither a run directory (config.cfg), nor a checkpoint (state.h5), nor a Hugging Face model "
-                    "directory (config.json)",
+                    "directory (config.json); hint: `rankwise train` makes the first",
                     path);
     }
     return o->path ? 0 : -1;

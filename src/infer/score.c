@@ -98,7 +98,10 @@ static int encode_window(struct scorer *s, const struct window *w) {
         json_t *row = json_parse(at, (size_t)(end - at));
         int status = row ? encode_row(s, row, &s->ids[i]) : -1;
         json_decref(row);
-        if (status != 0) return fail_context("standard input, line %lld", (long long)(w->first_line + i));
+        if (status != 0) {
+            fail_context("standard input, line %lld", (long long)(w->first_line + i));
+            return fail_hint("a line is {\"text\": \"...\"}");
+        }
         at = end + 1;
     }
     return 0;

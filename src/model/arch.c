@@ -156,7 +156,7 @@ static int check_implemented(const struct arch *arch, const json_t *config) {
     if (json_get_int(config, "num_labels", 0, INT32_MAX, &labels)) return -1;
     if (labels != 1)
         return fail(
-            "\"num_labels\": expected 1 (a reward model), found %lld labels\nhint: a classifier's head cannot "
+            "\"num_labels\": expected 1 (a reward model), found %lld labels; hint: a classifier's head cannot "
             "be taken over; start from the causal language model",
             (long long)labels);
     return 0;
@@ -305,6 +305,7 @@ int arch_read(struct arch *arch, const char *directory) {
     *arch = (struct arch){0};
     int status = file_read(path, CONFIG_CEILING, &text);
     if (status == 0 && arch_parse(arch, text.data, text.length)) status = fail_context("%s", path);
+    if (status) fail_hint("expected the Hugging Face directory of a Llama, Qwen2, Qwen3 or GPT-NeoX model");
     buffer_free(&text);
     mem_free(path);
     return status;

@@ -54,7 +54,7 @@ static int parse_dtype(const char *text, enum dtype *out) {
         *out = known[i];
         return 0;
     }
-    return fail("dtype: expected F32, F16 or BF16, found %.20s\nhint: quantised weights are not read", text);
+    return fail("dtype: expected F32, F16 or BF16, found %.20s; hint: quantised weights are not read", text);
 }
 
 static int parse_offsets(const json_t *value, int64_t data_bytes, struct range *out) {
@@ -65,7 +65,7 @@ static int parse_offsets(const json_t *value, int64_t data_bytes, struct range *
     out->first = json_integer_value(first);
     out->end = json_integer_value(end);
     if (out->first < 0 || out->end < out->first || out->end > data_bytes)
-        return fail("\"data_offsets\": expected 0 to %lld, the bytes after the header, found %lld to %lld\nhint: the "
+        return fail("\"data_offsets\": expected 0 to %lld, the bytes after the header, found %lld to %lld; hint: the "
                     "file may be cut off; get it again",
                     (long long)data_bytes, (long long)out->first, (long long)out->end);
     return 0;
@@ -140,10 +140,10 @@ static void free_entries(struct safetensors *s, int from) {
 
 static int check_header_length(uint64_t header_bytes, uint64_t file_bytes) {
     if (header_bytes > HEADER_CEILING)
-        return fail("expected a header of at most %d bytes, found %llu\nhint: this is not a safetensors file",
+        return fail("expected a header of at most %d bytes, found %llu; hint: this is not a safetensors file",
                     (int)HEADER_CEILING, (unsigned long long)header_bytes);
     if (header_bytes > file_bytes - PREFIX_BYTES)
-        return fail("the header is cut off: expected %llu bytes, found %llu\nhint: get the file again",
+        return fail("the header is cut off: expected %llu bytes, found %llu; hint: get the file again",
                     (unsigned long long)header_bytes, (unsigned long long)(file_bytes - PREFIX_BYTES));
     return 0;
 }
@@ -282,14 +282,14 @@ int safetensors_open(struct safetensors *out, const char *directory) {
     } else if (file_exists(index)) {
         status = open_index(out, directory, index);
     } else {
-        status = fail("%s: expected model.safetensors or model.safetensors.index.json, found neither\nhint: other "
+        status = fail("%s: expected model.safetensors or model.safetensors.index.json, found neither; hint: other "
                       "formats (pytorch_model.bin) are not read; save the model with safe_serialization=True",
                       directory);
     }
     mem_free(single);
     mem_free(index);
     if (status) safetensors_close(out);
-    return status;
+    return status ? fail_hint("a file that is damaged or cut must be fetched again") : 0;
 }
 
 void safetensors_close(struct safetensors *s) {
@@ -332,14 +332,17 @@ static int check_shape(const struct safetensors_entry *entry, const struct param
 }
 
 int safetensors_match(struct safetensors *s, const struct parameters *table) {
+    static const char other_model[] = "config.json and the weights may belong to different models";
     for (int i = 0; i < s->n; i++) {
         struct safetensors_entry *entry = &s->entry[i];
         const struct parameter *p = parameter_of(table, entry->name);
         if (!p)
-            return fail("%s: tensor %.200s is unknown to this architecture\nhint: config.json and the weights may "
-                        "belong to different models",
-                        s->path[entry->file], entry->name);
-        if (check_shape(entry, p)) return fail_context("%s", s->path[entry->file]);
+            return fail("%s: tensor %.200s is unknown to this architecture; hint: %s", s->path[entry->file],
+                        entry->name, other_model);
+        if (check_shape(entry, p)) {
+            fail_context("%s", s->path[entry->file]);
+            return fail_hint(other_model);
+        }
         mem_free(entry->name);
         entry->name = mem_copy_string(p->name);
     }
@@ -350,7 +353,7 @@ int safetensors_match(struct safetensors *s, const struct parameters *table) {
         if (table->item[i].role == ROLE_SCORE)
             s->has_score = found;
         else if (!found)
-            return fail("%s: tensor %s is missing", s->path[0], table->item[i].name);
+            return fail("%s: tensor %s is missing; hint: %s", s->path[0], table->item[i].name, other_model);
     }
     return 0;
 }

@@ -31,7 +31,10 @@ int template_init(struct template *t, const char *name, const struct tokenizer *
                   int64_t max_length) {
     int i = 0;
     while (i < N_TEMPLATES && strcmp(name, template_names[i]) != 0) i++;
-    if (i == N_TEMPLATES) return fail("template: expected text or simple_chat, found \"%.100s\"", name);
+    if (i == N_TEMPLATES)
+        return fail(
+            "template: expected text or simple_chat, found \"%.100s\"; hint: text takes the strings as they are",
+            name);
     if (max_length < LEAST_LENGTH)
         return fail("maximum length: expected at least %d tokens, found %lld", LEAST_LENGTH, (long long)max_length);
     int eos = tokenizer_eos(tokenizer);

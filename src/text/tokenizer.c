@@ -221,6 +221,7 @@ struct tokenizer *tokenizer_open_directory(const char *directory, const char *sp
     }
     struct tokenizer *t = status == 0 ? tokenizer_open(file, n, special) : NULL;
     if (status == 0 && !t) fail_context("%s", directory);
+    if (!t) fail_hint("byte-level BPE as in GPT-2, Llama 3, Qwen and GPT-NeoX is read");
     for (int i = 0; i < 4; i++) buffer_free(&data[i]);
     return t;
 }

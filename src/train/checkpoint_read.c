@@ -339,13 +339,6 @@ static hid_t open_hdf5(const char *path) {
     return file;
 }
 
-static void add_hint(void) {
-    if (strstr(error_text(), "hint:")) return;
-    char *said = mem_copy_string(error_text());
-    fail("%s; hint: the checkpoint is damaged, use an older one", said);
-    mem_free(said);
-}
-
 int checkpoint_open_files(struct checkpoint *c, const char *path) {
     *c = (struct checkpoint){.path = mem_copy_string(path)};
     struct parts *parts = c->handle = mem_alloc(1, sizeof *parts);
@@ -365,7 +358,7 @@ int checkpoint_open_files(struct checkpoint *c, const char *path) {
             if (status != 0) fail_context("%s", state);
         }
         if (status == 0) status = check_parts(c);
-        if (status != 0) add_hint();
+        if (status != 0) fail_hint("the checkpoint is damaged, use an older one");
     }
     mem_free(state);
     if (status != 0) checkpoint_close(c);

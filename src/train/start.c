@@ -171,7 +171,7 @@ static int read_model_shape(struct run *r) {
     parameters_build(&r->table, &r->arch);
     if (is_random(r)) return 0;
     if (safetensors_open(&r->tensors, r->config->model.path) != 0)
-        return fail_context("%s (hint: model.init = \"random\" starts without weights)", error_text());
+        return fail_hint("model.init = \"random\" starts without weights");
     return safetensors_match(&r->tensors, &r->table);
 }
 

@@ -32,7 +32,32 @@ expect integer-that-wraps 1 'bad.cfg:2: .*found 3000000000; hint: write 30000000
 printf 'run = {\n};\n' >"$cfg"
 expect unknown-override 1 'unknown option optim.lrr; hint: did you mean optim.lr' "$rankwise" train "$cfg" optim.lrr=1
 expect value-out-of-bounds 1 'optim.lr: expected a number, above 0' "$rankwise" train "$cfg" optim.lr=-1
-expect missing-file 1 'nowhere.cfg: cannot be opened' "$rankwise" train "$work/nowhere.cfg"
+expect missing-file 1 'nowhere.cfg: cannot be opened.*hint: ' "$rankwise" train "$work/nowhere.cfg"
+
+# Whatever is given wrong, one line says what was expected and found, and a hint what to do.
+one_line() { # name, command
+    local name=$1
+    shift
+    expect "$name" 1 '^rankwise: error: .*; hint: ' "$@"
+    check "$name-says-one-line" test "$(grep -cvE '^rank 0: cores' "$work/err")" -eq 1
+}
+tokenizer=tests/golden/tokenizer_small
+echo '{"chosen": 3}' >"$work/rows.jsonl"
+mkdir "$work/bare"
+cp tests/models/qwen3/config.json "$work/bare"
+one_line no-model "$rankwise" train "$cfg" model.path="$work/nowhere"
+one_line no-weights "$rankwise" train "$cfg" model.path="$work/bare"
+one_line no-model-set "$rankwise" train "$cfg"
+one_line no-data-set "$rankwise" train "$cfg" model.path="$work/bare" model.init=random
+one_line eval-nothing-there "$rankwise" eval "$work/nowhere" --data x.h5
+one_line eval-no-model "$rankwise" eval "$work" --data x.h5
+one_line score-no-weights "$rankwise" score "$work/bare"
+one_line build-no-tokenizer-there "$data" build --tokenizer "$work" --out "$work/x.h5" "$work/rows.jsonl"
+one_line build-bad-row "$data" build --tokenizer $tokenizer --out "$work/x.h5" "$work/rows.jsonl"
+one_line build-bad-template "$data" build --tokenizer $tokenizer --template chat --out "$work/x.h5" "$work/rows.jsonl"
+one_line build-no-input "$data" build --tokenizer $tokenizer --out "$work/x.h5" "$work/nowhere.jsonl"
+one_line build-no-folder "$data" build --tokenizer $tokenizer --out "$work/nowhere/x.h5" "$work/rows.jsonl"
+one_line show-nothing-there "$inspect" show "$work/nowhere"
 expect no-file 2 'no configuration file.*hint: rankwise train' "$rankwise" train optim.lr=1e-5
 expect plan-no-file 2 'no configuration file.*hint: rankwise plan' "$rankwise" plan
 expect plan-bad-ranks 2 'ranks: expected 1 to 1048576, found 0' "$rankwise" plan "$cfg" --ranks 0
