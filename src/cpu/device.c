@@ -14,11 +14,27 @@
 /* Below this a copy is not worth a second thread. */
 enum { COPY_PIECE = 1 << 18 };
 
+/* A team smaller than asked for is an error: oneDNN takes its share of a product from the number asked for, and then
+ * leaves the absent threads' shares out. (oneDNN 2.6, OMP_THREAD_LIMIT=2 with 6 threads: scores that are wrong.) */
+static int check_team(int threads) {
+    int found = 1;
+    omp_set_dynamic(0);
+    if (omp_get_max_active_levels() < 1) omp_set_max_active_levels(1);
+#pragma omp parallel num_threads(threads)
+#pragma omp single
+    found = omp_get_num_threads();
+    if (found == threads) return 0;
+    return fail("expected %d threads, found %d; hint: a smaller run.threads, or without OMP_THREAD_LIMIT", threads,
+                found);
+}
+
 static struct device *cpu_open(int local_rank, int threads) {
     (void)local_rank;
+    if (threads <= 0) threads = omp_get_max_threads();
+    if (check_team(threads) != 0) return NULL;
     struct cpu_device *d = mem_alloc(1, sizeof *d);
     d->base.backend = &cpu_backend;
-    d->threads = threads > 0 ? threads : omp_get_max_threads();
+    d->threads = threads;
     d->matmul = cpu_matmul_open();
     return &d->base;
 }

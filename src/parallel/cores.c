@@ -193,7 +193,7 @@ int placement_claim_cores(const struct placement *place, int threads) {
         log_warn_rank("the cores cannot be claimed: %s; hint: mpirun --bind-to none", strerror(errno));
     int available = end - first;
     if (limit > 0) available = MIN(available, MAX(1, limit / place->node.size));
-    if (threads <= 0) threads = available;
+    if (threads <= 0) threads = MIN(available, omp_get_thread_limit());
     omp_set_num_threads(threads);
     char *text = describe_set(&mine);
     log_info_rank("cores %s, %d thread%s", text, threads, threads == 1 ? "" : "s");
