@@ -2,6 +2,7 @@
 #include "command.h"
 
 #include <ctype.h>
+#include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -70,8 +71,17 @@ static int run_command(const char *program, const char *about, const struct comm
     return misuse_unknown(program, commands, n_commands, name);
 }
 
+/* A file opened later must not get the number of a stream that the caller has closed: what is printed would go into
+ * it. What stands there instead fails as the closed one does: stdin cannot be read, stdout not be written. */
+static void keep_streams_apart(void) {
+    static const int mode[] = {O_WRONLY, O_RDONLY, O_WRONLY};
+    for (int fd = 0; fd < 3; fd++)
+        if (fcntl(fd, F_GETFD) < 0 && open("/dev/null", mode[fd]) != fd) die("/dev/null cannot be opened");
+}
+
 int command_main(const char *program, const char *about, const struct command *commands, int n_commands, int argc,
                  char **argv) {
+    keep_streams_apart();
     if (argc < 2) {
         print_usage(stderr, program, about, commands, n_commands);
         return EXIT_MISUSE;
