@@ -6,4 +6,7 @@
 /* Trains as configured, or goes on from the newest whole checkpoint of the run directory. Returns the exit code:
  * EXIT_DONE, EXIT_FAILED, EXIT_STOPPED (a signal, after a checkpoint). Collective over the world. */
 int trainer_run(struct config *config);
+
+/* From now on a signal to stop (SIGUSR1, SIGTERM, SIGINT) is a wish that the step loop looks at. */
+void trainer_catch_signals(void);
 #endif

@@ -60,6 +60,7 @@ int train_command(int argc, char **argv) {
     int code;
     if (read_arguments(&a, option, train_usage, argc, argv, &code)) return code;
     log_quiet(option[1].value != NULL);
+    trainer_catch_signals(); /* before MPI: a start on many nodes takes long enough to be stopped in */
     comm_start(&argc, &argv);
     struct config config;
     if (load(&config, &a) != 0) {

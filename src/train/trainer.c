@@ -23,7 +23,7 @@ static void on_signal(int number) {
     stop_signal = number;
 }
 
-static void catch_signals(void) {
+void trainer_catch_signals(void) {
     struct sigaction action = {.sa_handler = on_signal, .sa_flags = SA_RESTART};
     sigaction(SIGUSR1, &action, NULL);
     sigaction(SIGTERM, &action, NULL);
@@ -285,7 +285,6 @@ static int train(struct run *r) {
 
 int trainer_run(struct config *config) {
     struct run r;
-    catch_signals();
     int code = run_start(&r, config) == 0 ? train(&r) : EXIT_FAILED;
     if (code == EXIT_FAILED && base_rank == 0) log_error("%s", error_text());
     run_finish(&r);
