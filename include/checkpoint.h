@@ -47,6 +47,8 @@ char *checkpoint_newest(const char *directory);
 /* The steps of a directory's whole checkpoints, ascending (mem_free); returns how many. */
 int checkpoint_list(const char *directory, int64_t **steps);
 char *checkpoint_path(const char *directory, int64_t step); /* mem_free */
+/* Removes what a killed run left of checkpoints that it was writing or removing; nobody else may be writing there. */
+void checkpoint_remove_begun(char *directory);
 /* What a user may mean by a path: a checkpoint, a directory of checkpoints, a run directory with checkpoints/ in it.
  * The newest whole checkpoint (mem_free), or NULL: it is none of these. */
 char *checkpoint_find(const char *path);

@@ -25,6 +25,11 @@ int file_make_directory(const char *path);
 /* Removes a directory tree, or a file; a missing one is fine. */
 int file_remove_tree(const char *path);
 
+/* Takes the exclusive lock of a file, which it makes, and waits up to `seconds` for another process to let go of it. The
+ * descriptor, whose close frees the lock as the process's end does; -1: another one holds it. A file system without
+ * locks is warned of, once. */
+int file_lock(const char *path, double seconds);
+
 /* fsync of a file or directory by its path. */
 int file_sync(const char *path);
 

@@ -8,8 +8,12 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/file.h>
 #include <sys/stat.h>
 #include <unistd.h>
+
+#include "clock.h"
+#include "log.h"
 
 int file_read(const char *path, size_t ceiling, struct buffer *out) {
     FILE *f = fopen(path, "rb");
@@ -48,6 +52,27 @@ int file_sync(const char *path) {
     int error = errno;
     close(fd);
     return status ? fail("%s: fsync: %s", path, strerror(error)) : 0;
+}
+
+int file_lock(const char *path, double seconds) {
+    int fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0666);
+    if (fd < 0) return fail("%s: cannot be opened for the lock: %s", path, strerror(errno));
+    double end = clock_seconds() + seconds;
+    while (flock(fd, LOCK_EX | LOCK_NB) != 0) {
+        if (errno == EINTR) continue;
+        if (errno != EWOULDBLOCK) {
+            log_warn("%s: cannot be locked here (%s); two runs at once would not see each other", path,
+                     strerror(errno));
+            break;
+        }
+        if (clock_seconds() > end) {
+            close(fd);
+            return fail("%s: held by another process that writes there; hint: wait for it, or use another directory",
+                        path);
+        }
+        usleep(50000);
+    }
+    return fd;
 }
 
 static int sync_parent(const char *path) {

@@ -6,6 +6,7 @@
 
 #include "checkpoint.h"
 #include "file.h"
+#include "log.h"
 
 struct found {
     const char *directory;
@@ -62,6 +63,25 @@ char *checkpoint_newest(const char *directory) {
     char *path = n ? checkpoint_path(directory, step[n - 1]) : NULL;
     mem_free(step);
     return path;
+}
+
+/* "step_000200.tmp" and "step_000200.removed.tmp" are what a killed run leaves of a checkpoint that it was writing or
+ * removing. */
+static int remove_begun(void *self, const char *name) {
+    static const char *const ending[] = {".tmp", ".removed.tmp"};
+    for (int i = 0; i < 2; i++) {
+        size_t n = strlen(name), end = strlen(ending[i]);
+        if (n <= end || strcmp(name + n - end, ending[i]) != 0) continue;
+        char *step = mem_format("%.*s", (int)(n - end), name), *path = file_join(self, name);
+        if (step_of(step) >= 0 && file_remove_tree(path) != 0) log_warn("%s", error_text());
+        mem_free(step);
+        mem_free(path);
+    }
+    return 0;
+}
+
+void checkpoint_remove_begun(char *directory) {
+    file_list(directory, remove_begun, directory);
 }
 
 char *checkpoint_find(const char *path) {

@@ -49,6 +49,7 @@ struct run {
     struct checkpoint resume; /* open while starting from it */
     char *checkpoint_path;    /* NULL: starts anew */
     struct metrics *metrics;  /* rank 0 */
+    int lock;                 /* rank 0: descriptor of the run directory's lock; else -1 */
     bool bytes_shown;         /* what a step sends, beside the formula */
     char *resolved_config;
     struct tokenizer_file *file;

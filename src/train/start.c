@@ -4,6 +4,7 @@
 #include <math.h>
 #include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "clock.h"
 #include "device.h"
@@ -12,7 +13,7 @@
 #include "log.h"
 #include "products.h"
 
-enum { ROOFLINE_TOKENS = 1024 };
+enum { ROOFLINE_TOKENS = 1024, LOCK_WAIT = 5 /* seconds that ranks of a killed mpirun may need to notice and end */ };
 
 /* --- data --- */
 
@@ -325,12 +326,23 @@ static void measure_roofline(struct run *r) {
     mem_free(shape);
 }
 
+/* One run at a time in a directory. After this nobody else writes there, so what a killed run began can go. */
+static int lock_run_directory(struct run *r) {
+    char *path = file_join(r->config->run.dir, "lock");
+    r->lock = file_lock(path, LOCK_WAIT);
+    mem_free(path);
+    if (r->lock < 0) return -1;
+    checkpoint_remove_begun(r->config->checkpoint.dir);
+    return 0;
+}
+
 /* Rank 0 makes the run directory, its resolved configuration, the log and the metrics file. */
 static int open_run_directory(struct run *r) {
     const struct config *c = r->config;
     r->resolved_config = config_text(c);
     if (base_rank != 0) return 0;
     if (file_make_directory(c->run.dir) != 0 || file_make_directory(c->checkpoint.dir) != 0) return -1;
+    if (lock_run_directory(r) != 0) return -1;
     char *config_path = file_join(c->run.dir, "config.cfg"), *log_path = file_join(c->run.dir, "log.txt");
     char *metrics_path = file_join(c->run.dir, "metrics.jsonl");
     int status = file_replace(config_path, r->resolved_config, strlen(r->resolved_config));
@@ -357,7 +369,7 @@ static int start_device(struct run *r) {
 }
 
 int run_start(struct run *r, struct config *config) {
-    *r = (struct run){.config = config};
+    *r = (struct run){.config = config, .lock = -1};
     if (placement_init(&r->place, config->parallel.shard_group) != 0) return -1;
     if (comm_agree(&r->place.data, start_device(r)) != 0) return -1;
     if (comm_agree(&r->place.data, prepare(r)) != 0) return -1;
@@ -422,6 +434,7 @@ void run_finish(struct run *r) {
     mem_free(r->file);
     mem_free(r->resolved_config);
     log_close();
+    if (r->lock >= 0) close(r->lock);
     placement_free(&r->place);
 }
 
@@ -445,7 +458,7 @@ static int print_plan(const struct run *r, int size) {
 }
 
 int run_plan_only(struct config *config, int n_ranks) {
-    struct run r = {.config = config};
+    struct run r = {.config = config, .lock = -1};
     if (placement_init(&r.place, "all") != 0) return -1;
     int size = planned_group(&r, n_ranks), status = size > 0 ? start_device(&r) : -1;
     if (status == 0) status = prepare(&r);
