@@ -6,10 +6,13 @@
 Needs torch, transformers 5, trl (1.16) and datasets, and build/rankwise and build/rankwise-data. It prints what it
 measured and judges nothing. The model is configs/hh_small at random, the data Anthropic's HH harmless pairs (--data).
 
-Both train all of the model with AdamW at one learning rate with clipping, on one process with --threads threads. They
+Both train all of the model with AdamW at one learning rate with clipping, in one process with --threads threads. They
 take turns: every round starts a fresh process for Rankwise and for each of TRL's settings, so that both see the same
-machine, and no state is carried over. Before each, it waits for a quiet machine, --patience seconds at most; "others" is
-the share of the cores that other programs took meanwhile: above a few percent, do not trust the figures. TRL runs without gradient checkpointing (which it has on by default), logging, saving, workers, evaluation or
+machine and no state is carried over. Before each, it waits for a quiet machine, --patience seconds at most; "others"
+is the share of the cores that other programs took meanwhile: above a few percent, do not trust pairs/s. The processor
+time of a pair suffers less, though threads that wait for one that others displaced count as busy.
+
+TRL runs without gradient checkpointing (which it has on by default), logging, saving, workers, evaluation and
 torch.compile, on text that is tokenised beforehand. Its settings are written as
 
     8      batch of 8 pairs, in random order
@@ -20,11 +23,11 @@ torch.compile, on text that is tokenised beforehand. Its settings are written as
 
 Rankwise takes configs/hh_small.cfg with batch.groups=8.
 
-Pairs differ much in length, so a few steps from anywhere would mislead. Each segment takes a sample that looks like an
-epoch: for TRL, batches spread evenly over an epoch's batches by padded size; for Rankwise, pairs spread evenly over all
-by length; both then in random order. Pairs above the length limit, which TRL drops and Rankwise cuts, go to neither. A
-segment's rate is its pairs over its steps' time, without its first step; the table has the median over the rounds, and
-the ratio of Rankwise's to TRL's.
+Pairs differ much in length, so a few steps from anywhere would mislead. Each segment takes a sample that looks like
+an epoch: for TRL, batches spread evenly over an epoch's batches by padded size; for Rankwise, pairs spread evenly
+over all by length; both then in random order. Pairs above the length limit, which TRL drops and Rankwise cuts, go to
+neither. A segment's rate is its pairs over its steps' time, without its first step; the table has the median over the
+rounds, and how many times better Rankwise's is.
 """
 import argparse
 import gzip
@@ -108,7 +111,7 @@ def sample_for_rankwise(pairs, steps, rng):
 
 
 def train_trl(job):
-    """Runs in a process of its own. Returns the seconds of every step, fetching the batch included."""
+    """Runs in a process of its own; writes each step's seconds, fetching the batch included, to job["steps"]."""
     import torch
     from datasets import Dataset, disable_progress_bars
     from transformers import AutoConfig, AutoModelForSequenceClassification, AutoTokenizer, TrainerCallback
@@ -119,16 +122,18 @@ def train_trl(job):
     disable_progress_bars()
     bf16 = job["precision"] == "bf16"
     weights = torch.bfloat16 if bf16 and job["bf16_weights"] else torch.float32
-    model = AutoModelForSequenceClassification.from_config(AutoConfig.from_pretrained(MODEL, num_labels=1), dtype=weights)
-    ends = []
+    shape = AutoConfig.from_pretrained(MODEL, num_labels=1)
+    model = AutoModelForSequenceClassification.from_config(shape, dtype=weights)
+    steps = open(job["steps"], "w", encoding="ascii", buffering=1)
 
     class Clock(TrainerCallback):
-        def on_step_begin(self, args, state, control, **_):
-            if not ends:
-                ends.append(time.perf_counter())
+        def on_train_begin(self, args, state, control, **_):
+            self.start = time.perf_counter()
 
         def on_step_end(self, args, state, control, **_):
-            ends.append(time.perf_counter())
+            end = time.perf_counter()
+            steps.write(f"{end - self.start}\n")
+            self.start = end
 
     settings = RewardConfig(
         output_dir=job["folder"], per_device_train_batch_size=job["batch"], num_train_epochs=1, learning_rate=RATE,
@@ -138,9 +143,7 @@ def train_trl(job):
     trainer = RewardTrainer(model=model, args=settings, train_dataset=Dataset.from_list(job["rows"]),
                             processing_class=AutoTokenizer.from_pretrained(job["tokenizer"]), callbacks=[Clock()])
     trainer.train()
-    if len(ends) * job["batch"] != len(job["rows"]) + job["batch"]:
-        sys.exit(f"TRL took {len(ends) - 1} steps for {len(job['rows'])} rows")
-    return [after - before for before, after in zip(ends, ends[1:])]
+    steps.close()
 
 
 def busy_seconds():
@@ -160,49 +163,80 @@ def wait_for_quiet(patience):
             return
 
 
-def watched(command, **options):
-    """Runs the command; returns its peak memory in MiB and the share of the machine that others used meanwhile."""
-    before, start = busy_seconds(), time.monotonic()
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, **options)
-    text = process.stderr.read()
-    _, status, usage = os.wait4(process.pid, 0)
-    process.returncode = os.waitstatus_to_exitcode(status)
-    if process.returncode:
-        sys.exit(f"{' '.join(command)}: ended with {process.returncode}\n{text}")
+def core_seconds(pid):
+    """Processor time of a process so far, or None when it has just ended."""
+    try:
+        with open(f"/proc/{pid}/stat", encoding="ascii") as stat:
+            fields = stat.read().rpartition(")")[2].split()
+    except OSError:
+        return None
+    return None if fields[0] == "Z" else (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+def watched(command, steps=None, **options):
+    """Runs the command, which writes a line into the file steps at the end of each step. Returns the processor time
+    after each step, the peak memory in MiB, and the share of the machine that others used meanwhile."""
+    before, start, cores = busy_seconds(), time.monotonic(), []
+    with tempfile.TemporaryFile("w+") as log:
+        process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=log, **options)
+        while True:
+            pid, status, usage = os.wait4(process.pid, os.WNOHANG)
+            if pid:
+                break
+            if steps and os.path.exists(steps):
+                with open(steps, "rb") as lines:
+                    ended = lines.read().count(b"\n")
+                cores += [core_seconds(process.pid)] * (ended - len(cores))
+            time.sleep(0.02)
+        process.returncode = os.waitstatus_to_exitcode(status)
+        log.seek(0)
+        if process.returncode:
+            sys.exit(f"{' '.join(command)}: ended with {process.returncode}\n{log.read()}")
     wall = time.monotonic() - start
     others = busy_seconds() - before - usage.ru_utime - usage.ru_stime
-    return usage.ru_maxrss / 1024, max(0.0, others / (wall * os.cpu_count()))
+    return cores, usage.ru_maxrss / 1024, max(0.0, others / (wall * os.cpu_count()))
+
+
+def segment(batch, seconds, cores, memory, others):
+    """What a segment gave. The first step is not in seconds; cores is the processor time after each step."""
+    known = [c for c in cores if c is not None]
+    spent = (known[-1] - known[0]) / ((len(known) - 1) * batch) if len(known) > 1 else float("nan")
+    return dict(rate=batch * len(seconds) / sum(seconds), spent=spent, memory=memory, others=others)
 
 
 def segment_trl(arguments, pairs, setting, precision, rng, folder):
+    path, steps = os.path.join(folder, "job.json"), os.path.join(folder, "steps")
     job = dict(precision=precision, batch=setting.batch, bf16_weights=setting.bf16_weights, threads=arguments.threads,
-               tokenizer=os.path.abspath(arguments.tokenizer), folder=folder,
+               tokenizer=os.path.abspath(arguments.tokenizer), folder=folder, steps=steps,
                rows=sample_for_trl(pairs, setting, max(1, arguments.steps * 8 // setting.batch), rng))
-    path = os.path.join(folder, "job.json")
     with open(path, "w", encoding="utf-8") as out:
         json.dump(job, out)
     environment = dict(os.environ, OMP_NUM_THREADS=str(arguments.threads), HF_HUB_OFFLINE="1")
     if setting.keep_blocks:
         environment.update(MALLOC_MMAP_THRESHOLD_=str(1 << 32), MALLOC_TRIM_THRESHOLD_=str(1 << 36))
-    memory, others = watched([sys.executable, os.path.abspath(__file__), "--job", path], env=environment)
-    with open(path, encoding="utf-8") as done:
-        seconds = json.load(done)[1:]
-    return len(seconds) * setting.batch / sum(seconds), memory, others
+    command = [sys.executable, os.path.abspath(__file__), "--job", path]
+    cores, memory, others = watched(command, steps, env=environment)
+    with open(steps, encoding="ascii") as lines:
+        seconds = [float(line) for line in lines]
+    if len(seconds) * setting.batch != len(job["rows"]):
+        sys.exit(f"TRL took {len(seconds)} steps for {len(job['rows'])} rows")
+    return segment(setting.batch, seconds[1:], cores, memory, others)
 
 
 def segment_rankwise(arguments, pairs, precision, rng, folder):
     rows, shard, run = (os.path.join(folder, name) for name in ("rows.jsonl", "rows.h5", "run"))
     with open(rows, "w", encoding="utf-8") as out:
         out.writelines(json.dumps(row) + "\n" for row in sample_for_rankwise(pairs, 2 * arguments.steps, rng))
-    watched([os.path.join(arguments.build, "rankwise-data"), "build", "--tokenizer", arguments.tokenizer, "--template",
-             "text", "--max-length", str(LIMIT), "--out", shard, rows])
-    memory, others = watched(
+    watched([os.path.join(arguments.build, "rankwise-data"), "build", "--tokenizer", arguments.tokenizer,
+             "--template", "text", "--max-length", str(LIMIT), "--out", shard, rows])
+    metrics = os.path.join(run, "metrics.jsonl")
+    cores, memory, others = watched(
         [os.path.join(arguments.build, "rankwise"), "train", CONFIG, f"model.path={MODEL}", f"data.train={shard}",
-         "data.eval=", "data.shuffle=false", f"batch.groups={GROUPS}", f"model.precision={precision}", f"run.dir={run}",
-         f"run.threads={arguments.threads}", f"optim.lr={RATE}"])
-    with open(os.path.join(run, "metrics.jsonl"), encoding="utf-8") as lines:
-        rates = [json.loads(line)["train/pairs_per_second"] for line in lines][1:]
-    return statistics.harmonic_mean(rates), memory, others
+         "data.eval=", "data.shuffle=false", f"batch.groups={GROUPS}", f"model.precision={precision}",
+         f"run.dir={run}", f"run.threads={arguments.threads}", f"optim.lr={RATE}"], metrics)
+    with open(metrics, encoding="utf-8") as lines:
+        seconds = [GROUPS / json.loads(line)["train/pairs_per_second"] for line in lines]
+    return segment(GROUPS, seconds[1:], cores, memory, others)
 
 
 def measure(arguments, pairs, precision):
@@ -218,16 +252,18 @@ def measure(arguments, pairs, precision):
                 else:
                     found = segment_trl(arguments, pairs, Setting(name), precision, rng, folder)
             segments[name].append(found)
-            print(f"  {precision} round {turn + 1} {name:9} {found[0]:6.2f} pairs/s {found[1]:6.0f} MiB  "
-                  f"others {found[2]:4.0%}", file=sys.stderr, flush=True)
-    ours = statistics.median(rate for rate, _, _ in segments["Rankwise"])
+            print(f"  {precision} round {turn + 1} {name:9} {found['rate']:6.2f} pairs/s {found['spent']:6.3f} "
+                  f"core-s/pair {found['memory']:6.0f} MiB  others {found['others']:4.0%}", file=sys.stderr, flush=True)
+
+    def median(name, what):
+        return statistics.median(found[what] for found in segments[name])
+
     for name, found in segments.items():
-        rates = [rate for rate, _, _ in found]
-        median = statistics.median(rates)
-        spread = f"{min(rates):.2f}-{max(rates):.2f}"
-        program = "Rankwise" if name == "Rankwise" else f"TRL {name}"
-        print(f"{precision:9} {program:10} {median:8.2f} {spread:>13} {ours / median:9.2f} "
-              f"{max(memory for _, memory, _ in found):9.0f} {max(others for _, _, others in found):7.0%}", flush=True)
+        rates, program = [f["rate"] for f in found], name if name == "Rankwise" else f"TRL {name}"
+        print(f"{precision:9} {program:9} {median(name, 'rate'):8.2f} {min(rates):8.2f} {max(rates):8.2f} "
+              f"{median('Rankwise', 'rate') / median(name, 'rate'):7.2f} {median(name, 'spent'):12.3f} "
+              f"{median(name, 'spent') / median('Rankwise', 'spent'):7.2f} {max(f['memory'] for f in found):9.0f} "
+              f"{max(f['others'] for f in found):7.0%}", flush=True)
 
 
 def read_arguments():
@@ -236,7 +272,8 @@ def read_arguments():
     parser.add_argument("--data", default=os.path.join(ROOT, "../shared/data/prefs/hh_harmless_train.jsonl.gz"))
     parser.add_argument("--tokenizer", default=os.path.join(ROOT, "../shared/data/tokenizers/gpt2"))
     parser.add_argument("--precision", nargs="+", choices=["fp32", "bf16"], default=["fp32", "bf16"])
-    parser.add_argument("--trl", nargs="+", type=Setting, default=[Setting("8"), Setting("8s")], help="TRL's settings")
+    parser.add_argument("--trl", nargs="+", type=Setting, default=[Setting("8"), Setting("8s")],
+                        help="TRL's settings")
     parser.add_argument("--steps", type=int, default=8, help="of 8 pairs, in a segment of TRL; Rankwise: twice that")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--threads", type=int, default=os.cpu_count())
@@ -250,10 +287,7 @@ def main():
     arguments = read_arguments()
     if arguments.job:
         with open(arguments.job, encoding="utf-8") as job:
-            seconds = train_trl(json.load(job))
-        with open(arguments.job, "w", encoding="utf-8") as out:
-            json.dump(seconds, out)
-        return
+            return train_trl(json.load(job))
     import datasets
     import torch
     import transformers
@@ -262,7 +296,7 @@ def main():
           f"{platform.python_version()}, torch {torch.__version__}, transformers {transformers.__version__}, trl "
           f"{trl.__version__}, datasets {datasets.__version__}; load before {os.getloadavg()[0]:.2f}")
     pairs = read_pairs(arguments)
-    print("precision program     pairs/s  rounds from-to  x TRL  peak MiB  others", flush=True)
+    print("precision program    pairs/s    least     most   ratio  core-s/pair   ratio  peak MiB  others", flush=True)
     for precision in arguments.precision:
         measure(arguments, pairs, precision)
 
