@@ -253,7 +253,7 @@ def measure(arguments, pairs, precision):
                     found = segment_trl(arguments, pairs, Setting(name), precision, rng, folder)
             segments[name].append(found)
             print(f"  {precision} round {turn + 1} {name:9} {found['rate']:6.2f} pairs/s {found['spent']:6.3f} "
-                  f"core-s/pair {found['memory']:6.0f} MiB  others {found['others']:4.0%}", file=sys.stderr, flush=True)
+                  f"core-s/pair {found['memory']:6.0f} MiB  others {found['others']:4.0%}", file=sys.stderr)
 
     def median(name, what):
         return statistics.median(found[what] for found in segments[name])
