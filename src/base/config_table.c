@@ -37,9 +37,8 @@ const struct config_option config_options[] = {
      .hint = "sharing the prompt between answers is exact only without dropout"},
 
     {"data.train", OPTION_TRAIN, AT(data.train), "", "none, must be given to train",
-     .help =
-         "Shards to train on: a path, or a list of { path; weight | rows; }: the share of the shard's groups "
-         "(comparisons, unless batch.group_by_prompt) that an epoch takes (above 1 repeats), or their number."},
+     .help = "Shards to train on: a path, or a list of { path; weight | rows; }: the share of the shard's groups "
+             "(comparisons, unless batch.group_by_prompt) that an epoch takes (above 1 repeats), or their number."},
     {"data.eval", OPTION_EVAL, AT(data.eval), "", "none",
      .help = "Shards to evaluate on: a path, or a list of { path; name; }. Metrics are named eval/<name>/..."},
     {"data.shuffle", OPTION_BOOL, AT(data.shuffle), "true",
