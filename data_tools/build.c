@@ -62,8 +62,7 @@ struct build {
     double spoke_at;
 };
 
-/* --- a row -------------------------------------------------------------------------------------------------------
- */
+/* --- a row --- */
 
 static uint64_t hash_bytes(const void *data, size_t length) {
     const uint8_t *byte = data;
@@ -160,8 +159,7 @@ static int take_row(struct build *b, const struct lines *l, int source) {
     return reason < 0 ? fail_context("%s:%lld", l->path, (long long)l->number) : reason;
 }
 
-/* --- files -------------------------------------------------------------------------------------------------------
- */
+/* --- files --- */
 
 static void show_progress(struct build *b) {
     double now = clock_seconds();
@@ -259,8 +257,7 @@ static int run(struct build *b, const struct arguments *inputs) {
     return status;
 }
 
-/* --- the command line --------------------------------------------------------------------------------------------
- */
+/* --- the command line --- */
 
 enum {
     O_TOKENIZER,

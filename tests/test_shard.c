@@ -296,8 +296,7 @@ static void test_flipped_bytes_are_found(void) {
     mem_free(path);
 }
 
-/* --- files that are good HDF5, but wrong --------------------------------------------------------------------------
- */
+/* --- files that are good HDF5, but wrong --- */
 
 /* Replaces a dataset (or removes it, with n < 0) by chunks of int64, or of another type. */
 static void replace_dataset(const char *path, const char *name, hid_t type, int64_t n, const int64_t *data) {

@@ -89,8 +89,7 @@ int command_main(const char *program, const char *about, const struct command *c
     return check_stdout(run_command(program, about, commands, n_commands, argc, argv));
 }
 
-/* ---- arguments
- * ----------------------------------------------------------------------------------------------------- */
+/* ---- arguments ---- */
 
 /* group.key=: letters, digits and _ with a dot before the "=", so that a file name with "=" in it is no override. */
 static bool is_override(const char *text) {

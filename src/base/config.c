@@ -15,8 +15,7 @@
 
 #include "config_table.h"
 
-/* ---- values ------------------------------------------------------------------------------------------------------
- */
+/* ---- values ---- */
 
 enum found { FOUND_INT, FOUND_NUMBER, FOUND_BOOL, FOUND_STRING, FOUND_TREE };
 
@@ -92,8 +91,7 @@ static int fail_expected(const char *path, const char *expected, const struct va
     return fail("%s: expected %s, found %s%s%s", path, expected, found, hint ? "; hint: " : "", hint ? hint : "");
 }
 
-/* ---- storing: one function per kind of option
- * ---------------------------------------------------------------------- */
+/* ---- storing: one function per kind of option ---- */
 
 static int fail_bounds(const struct config_option *o, const struct value *v) {
     char bounds[96], expected[160];
@@ -208,8 +206,7 @@ static int store_betas(double *field, const struct config_option *o, const struc
     return 0;
 }
 
-/* ---- data: lists of shards
- * ----------------------------------------------------------------------------------------- */
+/* ---- data: lists of shards ---- */
 
 static void free_data(struct config_data *data, int n) {
     for (int i = 0; i < n; i++) {
@@ -279,8 +276,7 @@ static int store_data(struct config_data **list, int *n_list, const struct confi
     return 0;
 }
 
-/* ---- options by path
- * ----------------------------------------------------------------------------------------------- */
+/* ---- options by path ---- */
 
 static int store(struct config *config, const struct config_option *o, const struct value *v) {
     void *field = (char *)config + o->offset;
@@ -359,8 +355,7 @@ static int fail_unknown_group(const config_setting_t *setting, const char *name)
                 near ? "?" : "\"rankwise help train\" lists them all");
 }
 
-/* ---- files
- * --------------------------------------------------------------------------------------------------------- */
+/* ---- files ---- */
 
 static int read_group(struct config *config, const config_setting_t *group, const char *name, unsigned *line) {
     if (!config_setting_is_group(group)) {
@@ -430,8 +425,7 @@ static int read_file(struct config *config, const char *path) {
     return status;
 }
 
-/* ---- overrides
- * ----------------------------------------------------------------------------------------------------- */
+/* ---- overrides ---- */
 
 /* A list, array or group in libconfig's writing. */
 static int read_tree(struct config *config, const struct config_option *option, const char *text) {
@@ -482,8 +476,7 @@ static int read_override(struct config *config, const char *override) {
     return status;
 }
 
-/* ---- the whole
- * ------------------------------------------------------------------------------------------------------ */
+/* ---- the whole ---- */
 
 static void set_defaults(struct config *config) {
     *config = (struct config){0};

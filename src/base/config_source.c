@@ -3,10 +3,11 @@
  * libconfig can include by itself, but then nobody sees the text, and its integers wrap in silence beyond 2^31
  * (libconfig 1.5, which is Debian 12's). So includes are put in here, and every integer is looked at on the way.
  *
- *   (1) Strings and comments are followed as libconfig's lexer follows them: what looks like a number or an @include
- * in one is neither. They must end in the file in which they begin. (2) Line i of the text came from place[i - 1]; an
- * include's lines stand between two pieces of the including line. (3) Nesting and the sum of all text are limited, so
- * that a file that includes itself is an error. */
+ *   (1) Strings and comments are followed as libconfig's lexer follows them: what looks like a number or an
+ *       @include in one is neither. They must end in the file in which they begin.
+ *   (2) Line i of the text came from place[i - 1]; an include's lines stand between two pieces of the including
+ *       line.
+ *   (3) Nesting and the sum of all text are limited, so that a file that includes itself is an error. */
 #include <ctype.h>
 #include <errno.h>
 #include <stdio.h>

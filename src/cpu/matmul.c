@@ -1,11 +1,12 @@
 /* Matrix products by oneDNN: the only file that knows it. Compiles with oneDNN 2.6 (Debian 12) and 3.x.
  *
- *   (1) A primitive is made once for each shape, its strides and what is added, and kept with its memory objects; a
- *       call only sets their pointers. reserve() makes those that will be asked for.
- *   (2) Rows that follow the number of tokens are rounded up to ROW_QUANTUM, so that there are few shapes: as rows of
- *       the output (what lies beyond is overwritten), or as the inner size (the inputs' rows beyond are zeroed
- * first). (3) Scratch memory is ours: the workspace. (4) A CPU without bf16 instructions converts to fp32 here, and
- * says so once. */
+ *   (1) A primitive is made once for each shape, its strides and what is added, and kept with its memory
+ *       objects; a call only sets their pointers. reserve() makes those that will be asked for.
+ *   (2) Rows that follow the number of tokens are rounded up to ROW_QUANTUM, so that there are few shapes: as
+ *       rows of the output (what lies beyond is overwritten), or as the inner size (the inputs' rows beyond are
+ *       zeroed first).
+ *   (3) Scratch memory is ours: the workspace.
+ *   (4) A CPU without bf16 instructions converts to fp32 here, and says so once. */
 #include <dnnl.h>
 #include <omp.h>
 #include <string.h>

@@ -27,8 +27,7 @@ struct shard_handle {
     int64_t file_bytes;
 };
 
-/* --- the file ----------------------------------------------------------------------------------------------------
- */
+/* --- the file --- */
 
 static hid_t open_file(const char *path, int64_t *bytes) {
     struct stat s;
@@ -185,8 +184,7 @@ static char *read_text(hid_t file, const char *name) {
     return text;
 }
 
-/* --- the contents ------------------------------------------------------------------------------------------------
- */
+/* --- the contents --- */
 
 static int read_attributes(struct shard *shard, hid_t file) {
     char *kind = read_text(file, "kind");
@@ -373,8 +371,7 @@ char *shard_text(struct shard *shard, const char *name) {
     return text;
 }
 
-/* --- the tokenizer's files ---------------------------------------------------------------------------------------
- */
+/* --- the tokenizer's files --- */
 
 /* One file of /tokenizer to the visitor. */
 struct visitor {

@@ -50,8 +50,7 @@ struct groups {
     int32_t *forest_tokens;  /* (n) */
 };
 
-/* --- collecting --------------------------------------------------------------------------------------------------
- */
+/* --- collecting --- */
 
 /* A path that cannot be written is told before hours of work, not after. */
 static int try_path(const char *path) {
@@ -177,8 +176,7 @@ void shard_writer_tokenizer_file(struct shard_writer *w, const char *name, const
     add_named(&w->files, name, data, length);
 }
 
-/* --- the length index --------------------------------------------------------------------------------------------
- */
+/* --- the length index --- */
 
 static int64_t count_tokens(const struct shard_writer *w, int64_t n, const int64_t *comparison) {
     const int32_t **sequence = mem_alloc(2 * n, sizeof *sequence);
@@ -244,8 +242,7 @@ static void groups_free(struct groups *g) {
     mem_free(g->forest_tokens);
 }
 
-/* --- the file ----------------------------------------------------------------------------------------------------
- */
+/* --- the file --- */
 
 /* A one-dimensional dataset, chunked, shuffled, deflated, checksummed. A negative `at` (a former failure) is passed
  * on, so that a run of calls needs one check: returns -1 on failure, with error_text() of the first. */

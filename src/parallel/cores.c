@@ -4,13 +4,15 @@
  * leaves the rest idle. So a rank asks for more, within what was allowed before that binding:
  *
  *   (1) Started by mpirun: what the launcher on this node (mpirun, orted, ...) may itself run on. The launcher
- * carries the limits of the shell, the batch system and the cgroup, and no binding. The kernel cuts any request to
- * the cpuset. (2) Started in another way (srun, a shell): what this process has. Slurm bound it, or a user's taskset
- * did. (3) The ranks of the node that may use the same processors split them evenly, in order; others keep their own.
- *   (4) As many threads as that has cores (two hardware threads of one core count as one: a second one does not help
- *       matrix products), but together no more than the batch system's count (SLURM_CPUS_ON_NODE) and the cgroup's
- * time quota, which no mask shows. These say how much and not where: other jobs may be told the same number, so the
- *       mask stays wide.
+ *       has the limits of the shell, the batch system and the cgroup, and no binding. The kernel cuts any
+ *       request to the cpuset.
+ *   (2) Started in another way (srun, a shell): what this process has. Slurm bound it, or a user's taskset did.
+ *   (3) The ranks of the node that may use the same processors split them evenly, in order; others keep their
+ *       own.
+ *   (4) As many threads as that has cores (two hardware threads of one core count as one: a second one does not
+ *       help matrix products), but together no more than the batch system's count (SLURM_CPUS_ON_NODE) and the
+ *       cgroup's time quota, which no mask shows. These say how much and not where: other jobs may be told the
+ *       same number, so the mask stays wide.
  *   (5) With more ranks than cores, ranks share cores in turn, with one thread each.
  *
  * It must run before the first parallel region and before libraries start threads: those inherit the mask. */

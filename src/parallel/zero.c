@@ -1,12 +1,14 @@
 /* ZeRO: memory, and when weights and gradients move. See zero.h for the stages; docs/parallel.md for the bytes.
  *
- *   (1) Compute and communication are two streams. A collective is put on STREAM_COMM after an event that holds it
- * back until what was computed so far is there; who needs its result makes STREAM_COMPUTE wait for the unit's event.
- *       Nothing else is put on STREAM_COMM but the copy that brings the own slice to where the gather wants it.
- *   (2) Units share events, 64 apart: a wait may then be for a later unit of the same kind, which is longer, not
- * wrong. (3) Gradients of stages 2 and 3 need no addition: a slot begins with zeros and, as the own slice, with what
- * earlier micro-batches left there; the reduce-scatter's result replaces that. (4) A group of one is stage 0 with no
- * one to send to: no copies, no slots, and no MPI. */
+ *   (1) Compute and communication are two streams. A collective is put on STREAM_COMM after an event that holds
+ *       it back until what was computed so far is there; who needs its result makes STREAM_COMPUTE wait for the
+ *       unit's event. Nothing else is put on STREAM_COMM but the copy that brings the own slice to where the
+ *       gather wants it.
+ *   (2) Units share events, 64 apart: a wait may then be for a later unit of the same kind, which is longer,
+ *       not wrong.
+ *   (3) Gradients of stages 2 and 3 need no addition: a slot begins with zeros and, as the own slice, with what
+ *       earlier micro-batches left there; the reduce-scatter's result replaces that.
+ *   (4) A group of one is stage 0 with no one to send to: no copies, no slots, and no MPI. */
 #include "zero.h"
 
 #include <string.h>
