@@ -40,6 +40,13 @@ static int fill(struct lines *l) {
     return n > 0;
 }
 
+/* The byte order mark with which some editors begin a UTF-8 file. */
+static void drop_mark(struct buffer *line) {
+    if (line->length < 3 || memcmp(line->data, "\xEF\xBB\xBF", 3) != 0) return;
+    line->length -= 3;
+    memmove(line->data, line->data + 3, line->length + 1);
+}
+
 int lines_next(struct lines *l) {
     bool is_any = false;
     buffer_clear(&l->line);
@@ -60,6 +67,7 @@ int lines_next(struct lines *l) {
     }
     if (!is_any) return 0;
     l->number++;
+    if (l->number == 1) drop_mark(&l->line);
     if (l->line.length && l->line.data[l->line.length - 1] == '\r') l->line.data[--l->line.length] = 0;
     return 1;
 }

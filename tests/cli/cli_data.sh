@@ -49,6 +49,11 @@ expect data-decode-bad-id 1 'bad:1: "ids"\[1\]: expected an id below 512' \
     bash -c "echo '{\"ids\": [1, 512]}' >'$work/bad'; '$data' decode --tokenizer '$tokenizer' '$work/bad'"
 expect data-encode-bad-row 1 'bad:1: expected {"text": "..."}' "$data" encode --tokenizer "$tokenizer" "$work/bad"
 
+# --- a byte order mark and carriage returns, as some editors write them ---
+{ printf '\xef\xbb\xbf' && sed 's/$/\r/' "$work/a.jsonl"; } >"$work/marked.jsonl"
+expect data-build-byte-order-mark 0 '3 rows read, 3 pairs kept' build "$work/marked.jsonl"
+same data-byte-order-mark-rows "$(numbers /comparison/row)" "1 3 4"
+
 # --- gzip, standard input, several files ---
 gzip -c "$work/a.jsonl" >"$work/a.jsonl.gz"
 for source in "$work/a.jsonl.gz" -; do
