@@ -142,7 +142,7 @@ void config_bounds(const struct config_option *option, char out[96]) {
         snprintf(out, 96, "only %g", option->low);
     else if (option->kind != OPTION_NUMBER && option->high < 10000)
         snprintf(out, 96, option->open ? "from %g to below %g" : "%g to %g", option->low, option->high);
-    else if (option->high > 1000)
+    else if (option->high > 1e12)
         snprintf(out, 96, "%s %g", low, option->low);
     else
         snprintf(out, 96, "%s %g and %s %g", low, option->low, high, option->high);
