@@ -114,3 +114,11 @@ char *json_text(const json_t *value) {
     free(made);
     return text;
 }
+
+const char *json_number(char out[32], double value, int digits) {
+    if (isfinite(value))
+        snprintf(out, 32, "%.*g", digits, value);
+    else
+        snprintf(out, 32, "null");
+    return out;
+}

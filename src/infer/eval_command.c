@@ -1,10 +1,12 @@
 /* `rankwise eval`: a model and a shard in, a table (or one JSON object) out. */
 #include <errno.h>
+#include <math.h>
 #include <stdio.h>
 #include <string.h>
 
 #include "command.h"
 #include "eval.h"
+#include "json.h"
 #include "log.h"
 #include "opened.h"
 
@@ -31,17 +33,21 @@ static void print_table(const struct loss_summary *s) {
 }
 
 static void print_json(const struct loss_summary *s) {
-    printf("{\"pairs\": %.0f, \"accuracy\": %.17g, \"ties\": %.17g, \"loss\": %.17g, \"chosen_reward\": %.17g, "
-           "\"rejected_reward\": %.17g, \"reward_margin\": %.17g}\n",
-           s->pairs, s->accuracy, s->ties, s->loss, s->chosen_reward, s->rejected_reward, s->reward_margin);
+    const char *const name[] = {"accuracy", "ties", "loss", "chosen_reward", "rejected_reward", "reward_margin"};
+    double value[] = {s->accuracy, s->ties, s->loss, s->chosen_reward, s->rejected_reward, s->reward_margin};
+    char text[32];
+    printf("{\"pairs\": %.0f", s->pairs);
+    for (int i = 0; i < 6; i++) printf(", \"%s\": %s", name[i], json_number(text, value[i], 17));
+    printf("}\n");
 }
 
 static int write_scores(const char *path, const struct shard *shard, const float *scores) {
     FILE *f = fopen(path, "w");
     if (!f) return fail("%s: cannot be opened: %s; hint: --scores names a file to write", path, strerror(errno));
+    char chosen[32], rejected[32];
     for (int64_t i = 0; i < shard->n_comparisons; i++)
-        fprintf(f, "{\"row\": %lld, \"chosen_reward\": %.9g, \"rejected_reward\": %.9g}\n", (long long)shard->row[i],
-                scores[2 * i], scores[2 * i + 1]);
+        fprintf(f, "{\"row\": %lld, \"chosen_reward\": %s, \"rejected_reward\": %s}\n", (long long)shard->row[i],
+                json_number(chosen, scores[2 * i], 9), json_number(rejected, scores[2 * i + 1], 9));
     bool bad = ferror(f) != 0;
     if (fclose(f) != 0 || bad) return fail("%s: cannot be written: %s", path, strerror(errno));
     return 0;
@@ -70,6 +76,8 @@ static int evaluate(struct opened *o, const struct option *option) {
     int status = opened_start(o, eval_max_tokens(&shard, limit), eval_max_rows(&shard, limit));
     if (status == 0) status = eval_shard(o->model, o->dev, &o->place.data, &shard, &options, &summary, scores);
     if (status == 0 && base_rank == 0) {
+        if (!isfinite(summary.loss))
+            log_warn("%s gives scores that are not finite: a pair with one counts as wrong", o->path);
         if (option[2].value)
             print_json(&summary);
         else

@@ -116,7 +116,9 @@ static void score_window(struct scorer *s, const struct window *w) {
         length[i] = (int32_t)s->ids[i].n;
     }
     opened_score(s->o, w->n_lines, sequence, length, score);
-    for (int64_t i = 0; i < w->n_lines && base_rank == 0; i++) printf("{\"score\": %.9g}\n", score[i]);
+    char text[32];
+    for (int64_t i = 0; i < w->n_lines && base_rank == 0; i++)
+        printf("{\"score\": %s}\n", json_number(text, score[i], 9));
 }
 
 static int score_stdin(struct scorer *s) {

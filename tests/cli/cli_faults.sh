@@ -69,6 +69,16 @@ for set in OMP_DYNAMIC=true OMP_MAX_ACTIVE_LEVELS=0; do
     check "$set changes no figure" diff "$work/one" "$work/found"
 done
 
+# --- weights that are not numbers: what is printed is still JSON, and said ---
+"$rankwise" export "$work/whole" "$work/nan" >"$work/out" 2>"$work/err"
+header=$((8 + $(od -An -t u8 -N 8 "$work/nan/model.safetensors")))
+{ head -c $header "$work/nan/model.safetensors"; tail -c +$((header + 1)) "$work/nan/model.safetensors" | LC_ALL=C tr '\000-\377' '\377'; } \
+    >"$work/weights"
+mv "$work/weights" "$work/nan/model.safetensors"
+expect "eval of weights that are not numbers prints null" 0 '"loss": null, ' \
+    "$rankwise" eval "$work/nan" --data "$work/pairs.h5" --json
+expect "and warns" 0 'not finite' "$rankwise" eval "$work/nan" --data "$work/pairs.h5"
+
 # --- closed streams ---
 "${build[@]}" --out "$work/closed.h5" "$work/pairs.jsonl" <&- >&- 2>&-
 check "with closed streams nothing is printed into the files" h5diff "$work/pairs.h5" "$work/closed.h5"
