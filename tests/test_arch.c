@@ -86,6 +86,19 @@ static void test_neox_spellings(void) {
     }
 }
 
+static void test_llama3_original_length_outside_wins(void) {
+    struct arch a, b;
+    const char *rope = "\"rope_parameters\":{\"rope_type\":\"llama3\",\"factor\":8,\"low_freq_factor\":1,"
+                       "\"high_freq_factor\":4,\"original_max_position_embeddings\":";
+    char *inside = mem_format("{\"model_type\":\"llama\",%s16}}", rope);
+    char *both = mem_format("{\"model_type\":\"llama\",\"original_max_position_embeddings\":16,%s2048}}", rope);
+    ASSERT_INT(parse(&a, inside), 0);
+    ASSERT_INT(parse(&b, both), 0);
+    ASSERT(memcmp(a.inverse_frequency, b.inverse_frequency, (size_t)a.rope_pairs * sizeof(float)) == 0);
+    arch_free(&a), arch_free(&b);
+    mem_free(inside), mem_free(both);
+}
+
 static void test_what_changes_the_arithmetic_is_refused(void) {
     ASSERT_REFUSED("{\"model_type\":\"llama\",\"is_causal\":false}", "\"is_causal\": expected true, found false");
     ASSERT_REFUSED("{\"model_type\":\"llama\",\"hidden_act\":\"gelu\"}",
@@ -260,6 +273,7 @@ int main(int argc, char **argv) {
         {"missing_fields_have_the_class_defaults", test_missing_fields_have_the_class_defaults},
         {"llama3_frequencies_are_those_of_transformers", test_llama3_frequencies_are_those_of_transformers},
         {"neox_spellings", test_neox_spellings},
+        {"llama3_original_length_outside_wins", test_llama3_original_length_outside_wins},
         {"what_changes_the_arithmetic_is_refused", test_what_changes_the_arithmetic_is_refused},
         {"what_does_not_change_it_is_accepted", test_what_does_not_change_it_is_accepted},
         {"sizes_are_checked", test_sizes_are_checked},

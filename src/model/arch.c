@@ -186,12 +186,13 @@ static int check_windows(const struct arch *arch, const json_t *config) {
 }
 
 /* Llama 3's frequencies: long wavelengths divided by factor, short ones kept, a linear blend between. */
-static int scale_llama3(struct arch *arch, const json_t *rope) {
+static int scale_llama3(struct arch *arch, const json_t *config, const json_t *rope) {
     double factor = NAN, low = NAN, high = NAN;
     int64_t original = arch->max_positions;
     if (json_get_number(rope, "factor", &factor) || json_get_number(rope, "low_freq_factor", &low) ||
         json_get_number(rope, "high_freq_factor", &high) ||
-        json_get_int(rope, "original_max_position_embeddings", 1, MAX_POSITIONS, &original))
+        json_get_int(rope, "original_max_position_embeddings", 1, MAX_POSITIONS, &original) ||
+        json_get_int(config, "original_max_position_embeddings", 1, MAX_POSITIONS, &original)) /* outside wins */
         return -1;
     if (!(factor > 0 && low > 0 && high > low && factor < 1e9 && high < 1e9))
         return fail("rope type llama3: expected factor > 0 and high_freq_factor > low_freq_factor > 0, found %g, %g, "
@@ -268,7 +269,7 @@ static int parse_rope(struct arch *arch, const json_t *config) {
     arch->inverse_frequency = mem_alloc(arch->rope_pairs, sizeof(float));
     for (int i = 0; i < arch->rope_pairs; i++)
         arch->inverse_frequency[i] = 1 / (float)pow((float)theta, (float)(2 * i) / (float)dims);
-    return llama3 ? scale_llama3(arch, rope) : 0;
+    return llama3 ? scale_llama3(arch, config, rope) : 0;
 }
 
 static int parse_config(struct arch *arch, const json_t *config) {
