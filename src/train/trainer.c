@@ -115,7 +115,6 @@ static double utilisation(const struct run *r, double tokens, double seconds) {
 struct step_report {
     struct loss_summary summary;
     double lr, norm, seconds, tokens;
-    bool updated;
 };
 
 static void record_step(struct run *r, const struct step_report *s) {
@@ -196,7 +195,7 @@ static int save(struct run *r) {
 /* --- the loop --- */
 
 /* One step; *sums is what all ranks did together. */
-static int step(struct run *r, struct step_sums *sums, struct step_report *report, bool checkpoint_due) {
+static void step(struct run *r, struct step_sums *sums, struct step_report *report, bool checkpoint_due) {
     double start = clock_seconds();
     uint64_t sent = zero_bytes_sent(r->z), sent_to_replicas = zero_replica_bytes_sent(r->z);
     struct plan_cursor before = r->state.cursor;
@@ -217,13 +216,9 @@ static int step(struct run *r, struct step_sums *sums, struct step_report *repor
     r->state.episodes += (int64_t)sums->tally[TALLY_PAIRS];
     *report =
         (struct step_report){loss_summarize(sums->tally), lr, norm, clock_seconds() - start, sums->forest_tokens};
-    if (updated) return 0;
-    log_warn("step %lld: the gradient is not finite; the update was skipped (%lld in all, %d in a row)",
-             (long long)r->state.step, (long long)r->optimizer.skipped, r->optimizer.skipped_in_a_row);
-    if (r->optimizer.skipped_in_a_row < MOST_SKIPPED_IN_A_ROW) return 0;
-    return fail("the gradient was not finite in %d steps in a row; hint: a smaller optim.lr, or model.precision = "
-                "\"fp32\"",
-                MOST_SKIPPED_IN_A_ROW);
+    if (!updated)
+        log_warn("step %lld: the gradient is not finite; the update was skipped (%lld in all, %d in a row)",
+                 (long long)r->state.step, (long long)r->optimizer.skipped, r->optimizer.skipped_in_a_row);
 }
 
 static bool is_due(int64_t every, int64_t step_number) {
@@ -238,6 +233,11 @@ static int after_step(struct run *r, const struct step_sums *sums, int64_t steps
     r->state.finished = ends;
     if ((ends || (is_due(c->eval.every_steps, r->state.step) && !*stop)) && evaluate(r) != 0) return -1;
     if (end_line(r) != 0) return -1;
+    if (r->optimizer.skipped_in_a_row >= MOST_SKIPPED_IN_A_ROW)
+        return fail(
+            "the gradient was not finite in %d steps in a row; hint: a smaller optim.lr, or model.precision = "
+            "\"fp32\"",
+            MOST_SKIPPED_IN_A_ROW);
     if (!ends && !*stop && !is_due(c->checkpoint.every_steps, r->state.step) && sums->checkpoint_due == 0) return 0;
     *last_save = clock_seconds();
     return save(r);
@@ -254,7 +254,7 @@ static int loop(struct run *r, bool *stopped) {
         struct step_report report;
         bool due = base_rank == 0 && c->checkpoint.every_minutes > 0 &&
                    clock_seconds() - last_save > 60 * c->checkpoint.every_minutes;
-        if (step(r, &sums, &report, due) != 0) return -1;
+        step(r, &sums, &report, due);
         record_step(r, &report);
         show_step(r, &report, steps, started, first_step);
         if (after_step(r, &sums, steps, &last_save, stopped) != 0) return -1;

@@ -142,6 +142,19 @@ wait $waiting
 same signal_exit_code $? 3
 same signal_checkpoint "$(ls "$work/stopped/checkpoints" | wc -l)" 1
 
+# Without mpirun SIGTERM and SIGINT do the same.
+for signal in TERM INT; do
+    "$build/rankwise" train "$work/run.cfg" run.dir="$work/stop_$signal" optim.steps=100000 > "$work/out" 2>&1 &
+    waiting=$!
+    for _ in $(seq 300); do
+        [ "$(grep -c train/loss "$work/stop_$signal/metrics.jsonl" 2> /dev/null)" -ge 3 ] 2> /dev/null && break
+        sleep 0.2
+    done
+    kill -$signal $waiting
+    wait $waiting
+    same "signal_$signal" "$? $(ls "$work/stop_$signal/checkpoints" | wc -l)" "3 1"
+done
+
 run elastic 3 checkpoint.every_steps=6 checkpoint.keep=0 parallel.zero_stage=3
 rm -rf "$work/elastic/checkpoints/step_000012" "$work/elastic/checkpoints/step_000016"
 run elastic 2 parallel.zero_stage=1
@@ -182,6 +195,25 @@ says score_bad_line 1 "standard input, line 2" \
     sh -c "printf '{\"text\": \"a\"}\n{\"text\"\n' | '$build/rankwise' score '$work/one'"
 says score_bad_key 1 'expected an object with "text"' \
     sh -c "echo '{\"txt\": 1}' | '$build/rankwise' score '$work/one'"
+
+# --- numbers that are not finite ---
+# A score head with one NaN makes every gradient NaN: updates are skipped, and ten in a row stop the run.
+cp -r "$work/exported" "$work/nan"
+weights=$work/nan/model.safetensors
+printf '\000\000\300\177' | dd of="$weights" bs=1 seek=$(($(stat -c %s "$weights") - 4)) conv=notrunc 2> /dev/null
+says not_finite 1 "was not finite in 10 steps in a row" "$build/rankwise" train "$work/run.cfg" run.dir="$work/nan_run" \
+    model.path="$work/nan" model.init=pretrained optim.steps=50 eval.before_training=false
+same skipped_updates "$(grep -o '"train/skipped_updates": [0-9]*' "$work/nan_run/metrics.jsonl" | tail -n 1)" \
+    '"train/skipped_updates": 10'
+# An exported model trains on, and its score head is kept: the first losses are those of the trained model.
+run onward 1 model.path="$work/exported" model.init=pretrained optim.steps=2 || not_ok onward "$(tail -n 3 "$work/onward.log")"
+same head_is_kept "$(grep -o '"eval/eval/loss": [0-9.]\{9\}' "$work/onward/metrics.jsonl" | head -n 1)" \
+    "$(grep -o '"eval/eval/loss": [0-9.]\{9\}' "$work/one/metrics.jsonl" | tail -n 1)"
+
+# --- bf16 ---
+run bf16 1 model.precision=bf16
+same bf16_is_close "$(paste <(losses one) <(losses bf16) | awk '{ d = $1 - $2; if (d * d > 4e-4) n++ }
+    END { print NR, n + 0 }')" "16 0"
 
 # --- bad input ---
 bad() { # name text overrides...
