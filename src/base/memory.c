@@ -63,19 +63,6 @@ char *mem_copy_string(const char *text) {
     return memcpy(take((int64_t)length, 1, false), text, length);
 }
 
-char *mem_format(const char *format, ...) {
-    va_list args, again;
-    va_start(args, format);
-    va_copy(again, args);
-    int length = vsnprintf(NULL, 0, format, args);
-    va_end(args);
-    CHECK(length >= 0, "format \"%s\"", format);
-    char *text = take(length + 1, 1, false);
-    vsnprintf(text, (size_t)length + 1, format, again);
-    va_end(again);
-    return text;
-}
-
 /* Room for `more` bytes and the terminating zero. */
 static void reserve(struct buffer *b, size_t more) {
     size_t wanted;
@@ -96,17 +83,31 @@ void buffer_append_text(struct buffer *b, const char *text) {
     buffer_append(b, text, strlen(text));
 }
 
-void buffer_format(struct buffer *b, const char *format, ...) {
-    va_list args, again;
-    va_start(args, format);
+static void append_format(struct buffer *b, const char *format, va_list args) {
+    va_list again;
     va_copy(again, args);
     int length = vsnprintf(NULL, 0, format, args);
-    va_end(args);
     CHECK(length >= 0, "format \"%s\"", format);
     reserve(b, (size_t)length);
     vsnprintf(b->data + b->length, (size_t)length + 1, format, again);
     va_end(again);
     b->length += (size_t)length;
+}
+
+void buffer_format(struct buffer *b, const char *format, ...) {
+    va_list args;
+    va_start(args, format);
+    append_format(b, format, args);
+    va_end(args);
+}
+
+char *mem_format(const char *format, ...) {
+    struct buffer text = {0};
+    va_list args;
+    va_start(args, format);
+    append_format(&text, format, args);
+    va_end(args);
+    return text.data;
 }
 
 void buffer_clear(struct buffer *b) {
