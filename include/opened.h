@@ -3,6 +3,7 @@
 #ifndef RANKWISE_OPENED_H
 #define RANKWISE_OPENED_H
 #include "checkpoint.h"
+#include "command.h"
 #include "model.h"
 #include "safetensors.h"
 #include "template.h"
@@ -41,6 +42,10 @@ void opened_score(struct opened *o, int64_t n, const int32_t *const *sequence, c
 /* The golden vectors of the contract: scored and compared when it has scores, else scored and set. -1 with error_text().
  * Collective over data. */
 int opened_check_golden(struct opened *o);
+
+/* A whole subcommand on a model: starts the ranks, opens a->positional[0] with a's overrides, calls work (collective; an
+ * agreed status), closes, tells a failure once, frees a and stops the ranks. The exit code. */
+int opened_command(int argc, char **argv, struct arguments *a, int (*work)(struct opened *o, void *self), void *self);
 
 /* The parameter source of what was opened. */
 struct parameter_source opened_source(struct opened *o);

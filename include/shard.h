@@ -51,6 +51,10 @@ struct shard {
 };
 int shard_open(struct shard *shard, const char *path);
 void shard_close(struct shard *shard);
+/* Whether the shard's ids and scores mean what `contract` (named contract_name) says, and its ids lie within the rows of
+ * the model's embedding. -1 with error_text(). */
+int shard_suits(const struct shard *shard, const struct contract *contract, const char *contract_name,
+                int64_t embedding_rows);
 int64_t shard_length(const struct shard *shard, int64_t sequence);
 /* out has room for shard_length tokens. Messages do not name the file: the caller does. */
 int shard_read(struct shard *shard, int64_t sequence, int32_t *out);

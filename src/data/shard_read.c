@@ -343,6 +343,15 @@ void shard_close(struct shard *shard) {
     *shard = (struct shard){0};
 }
 
+int shard_suits(const struct shard *shard, const struct contract *contract, const char *contract_name,
+                int64_t embedding_rows) {
+    if (contract_compare(contract, contract_name, &shard->contract, shard->path) != 0) return -1;
+    if (shard->vocabulary <= embedding_rows) return 0;
+    return fail("%s: has token ids up to %lld, the model's embedding has %lld rows; hint: build the shard with the "
+                "tokenizer of the model",
+                shard->path, (long long)shard->vocabulary - 1, (long long)embedding_rows);
+}
+
 int64_t shard_length(const struct shard *shard, int64_t sequence) {
     CHECK(sequence >= 0 && sequence < shard->n_sequences, "sequence %lld of %lld", (long long)sequence,
           (long long)shard->n_sequences);

@@ -56,17 +56,13 @@ static int write_scores(const char *path, const struct shard *shard, const float
 /* Opens the shard and checks that it and the model mean the same. */
 static int open_data(struct shard *shard, const struct opened *o, const char *path) {
     if (shard_open(shard, path) != 0) return -1;
-    int status = contract_compare(&o->contract, o->path, &shard->contract, path);
-    if (status == 0 && shard->vocabulary > o->arch.V)
-        status =
-            fail("%s: has token ids up to %lld, the model's embedding has %lld rows; hint: build the shard with the "
-                 "tokenizer of the model",
-                 path, (long long)shard->vocabulary - 1, (long long)o->arch.V);
+    int status = shard_suits(shard, &o->contract, o->path, o->arch.V);
     if (status != 0) shard_close(shard);
     return status;
 }
 
-static int evaluate(struct opened *o, const struct option *option) {
+static int evaluate(struct opened *o, void *self) {
+    const struct option *option = self;
     struct shard shard;
     if (comm_agree(comm_world(), open_data(&shard, o, option[0].value)) != 0) return -1;
     int64_t limit = o->config.batch.tokens_per_microbatch;
@@ -102,15 +98,5 @@ int eval_command(int argc, char **argv) {
         arguments_free(&a);
         return command_misuse(argv[0], usage);
     }
-    comm_start(&argc, &argv);
-    struct opened o;
-    int status = opened_open(&o, a.positional[0], a.overrides, a.n_overrides);
-    if (status == 0) {
-        status = evaluate(&o, option);
-        opened_close(&o);
-    }
-    code = command_finish(status);
-    arguments_free(&a);
-    comm_stop();
-    return code;
+    return opened_command(argc, argv, &a, evaluate, option);
 }

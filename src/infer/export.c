@@ -282,26 +282,30 @@ static int parse_dtype(const char *text, enum dtype *out) {
     return fail("--dtype: expected fp32 or bf16, found \"%s\"", text);
 }
 
+struct wish {
+    const char *directory;
+    enum dtype dtype;
+    bool force;
+};
+
+static int export_opened(struct opened *o, void *self) {
+    const struct wish *wish = self;
+    if (export_model(o, wish->directory, wish->dtype, wish->force) != 0) return -1;
+    log_info("%s: exported from %s", wish->directory, o->path);
+    return 0;
+}
+
 int export_command(int argc, char **argv) {
     struct option option[] = {{"help", false, NULL}, {"dtype", true, NULL}, {"force", false, NULL}};
     struct arguments a;
-    enum dtype dtype;
+    struct wish wish;
     int code;
     if (command_arguments(&a, option, 3, 2, usage, argc, argv, &code)) return code;
-    if (parse_dtype(option[1].value, &dtype) != 0) {
+    if (parse_dtype(option[1].value, &wish.dtype) != 0) {
         arguments_free(&a);
         return command_misuse(argv[0], usage);
     }
-    comm_start(&argc, &argv);
-    struct opened o;
-    int status = opened_open(&o, a.positional[0], a.overrides, a.n_overrides);
-    if (status == 0) {
-        status = export_model(&o, a.positional[1], dtype, option[2].value != NULL);
-        if (status == 0) log_info("%s: exported from %s", a.positional[1], o.path);
-        opened_close(&o);
-    }
-    code = command_finish(status);
-    arguments_free(&a);
-    comm_stop();
-    return code;
+    wish.directory = a.positional[1];
+    wish.force = option[2].value != NULL;
+    return opened_command(argc, argv, &a, export_opened, &wish);
 }

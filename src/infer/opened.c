@@ -260,3 +260,18 @@ int opened_check_golden(struct opened *o) {
     for (int k = 0; k < CONTRACT_N_GOLDEN; k++) mem_free((void *)ids[k]);
     return status == 0 ? 0 : fail_context("%s: score contract", o->path);
 }
+
+int opened_command(int argc, char **argv, struct arguments *a, int (*work)(struct opened *o, void *self),
+                   void *self) {
+    comm_start(&argc, &argv);
+    struct opened o;
+    int status = opened_open(&o, a->positional[0], a->overrides, a->n_overrides);
+    if (status == 0) {
+        status = work(&o, self);
+        opened_close(&o);
+    }
+    int code = command_finish(status);
+    arguments_free(a);
+    comm_stop();
+    return code;
+}

@@ -134,7 +134,8 @@ static int score_stdin(struct scorer *s) {
     return status;
 }
 
-static int score(struct opened *o) {
+static int score(struct opened *o, void *self) {
+    (void)self;
     if (opened_start(o, MAX(o->template.max_length, LEAST_TOKENS), MOST_ROWS) != 0) return -1;
     if (comm_agree(comm_world(), opened_check_golden(o)) != 0) return -1;
     struct scorer *s = mem_alloc(1, sizeof *s);
@@ -153,16 +154,6 @@ int score_command(int argc, char **argv) {
     struct arguments a;
     int code;
     if (command_arguments(&a, option, 1, 1, usage, argc, argv, &code)) return code;
-    comm_start(&argc, &argv);
     log_quiet(true);
-    struct opened o;
-    int status = opened_open(&o, a.positional[0], a.overrides, a.n_overrides);
-    if (status == 0) {
-        status = score(&o);
-        opened_close(&o);
-    }
-    code = command_finish(status);
-    arguments_free(&a);
-    comm_stop();
-    return code;
+    return opened_command(argc, argv, &a, score, NULL);
 }

@@ -23,18 +23,19 @@ static int open_shards(struct shard *shard, const struct config_data *data, int 
     return 0;
 }
 
+/* Shard i of all: the training shards, then those of evaluation. */
+static struct shard *nth_shard(struct run *r, int i) {
+    return i < r->config->data.n_train ? &r->train[i] : &r->eval[i - r->config->data.n_train];
+}
+
+static int n_shards(const struct run *r) {
+    return r->config->data.n_train + r->config->data.n_eval;
+}
+
 /* All shards of a run must give a text the same ids and read the score at the same place. */
-static int check_contracts(const struct run *r) {
-    const struct config *c = r->config;
-    for (int i = 0; i < c->data.n_train + c->data.n_eval; i++) {
-        const struct shard *s = i < c->data.n_train ? &r->train[i] : &r->eval[i - c->data.n_train];
-        if (contract_compare(&r->train[0].contract, r->train[0].path, &s->contract, s->path) != 0) return -1;
-        if (s->vocabulary > r->arch.V)
-            return fail(
-                "%s: has token ids up to %lld, the model's embedding has %lld rows; hint: build the shard with "
-                "the tokenizer of the model",
-                s->path, (long long)s->vocabulary - 1, (long long)r->arch.V);
-    }
+static int check_contracts(struct run *r) {
+    for (int i = 0; i < n_shards(r); i++)
+        if (shard_suits(nth_shard(r, i), &r->train[0].contract, r->train[0].path, r->arch.V) != 0) return -1;
     return 0;
 }
 
@@ -235,15 +236,6 @@ static int check_memory(const struct run *r, int size, struct buffer *text) {
 }
 
 /* --- start --- */
-
-/* Shard i of all: the training shards, then those of evaluation. */
-static struct shard *nth_shard(struct run *r, int i) {
-    return i < r->config->data.n_train ? &r->train[i] : &r->eval[i - r->config->data.n_train];
-}
-
-static int n_shards(const struct run *r) {
-    return r->config->data.n_train + r->config->data.n_eval;
-}
 
 /* One copy of the length index per node; the plan looks at that one from now on. */
 static void share_shards(struct run *r) {
