@@ -1,0 +1,50 @@
+/* Sources: what a row of one of the known preference formats means. One file each, source_<name>.c; source.c has the
+ * registry, which `rankwise-data help build` prints.
+ *
+ *   (1) A row becomes one prompt with the answers to it, and zero or more comparisons of two answers. Answers that were
+ *       judged equal are counted (n_ties) and never become a preference. A label that cannot be read is a bad row.
+ *   (2) Values are strings or lists of {role, content} messages, new references owned by the row; content may carry
+ *       whatever a chat template knows. What a source makes of it (roles, splitting at markers) is done when it returns.
+ *   (3) source_read is called from several threads at once; a source is immutable after source_open. */
+#ifndef RANKWISE_DATA_TOOLS_SOURCE_H
+#define RANKWISE_DATA_TOOLS_SOURCE_H
+#include <jansson.h>
+#include "memory.h"
+
+struct row_pair {
+    int chosen, rejected; /* answers */
+    float margin, weight;
+};
+struct row {
+    json_t *prompt;  /* a string, a list of messages, or NULL: each answer is a whole conversation */
+    json_t **answer; /* (n_answers): a string, or a list of messages */
+    int n_answers, room_answers;
+    struct row_pair *pair; /* (n_pairs) */
+    int n_pairs, room_pairs;
+    int n_ties;
+    char *origin; /* the row's own source column, or NULL */
+};
+void row_add_answer(struct row *row, json_t *answer); /* takes the reference */
+void row_add_pair(struct row *row, int chosen, int rejected, float margin, float weight);
+void row_clear(struct row *row); /* keeps the memory */
+void row_free(struct row *row);
+
+/* Every option of every source; NULL and 0 where the user said nothing. */
+struct source_options {
+    const char *chosen_key, *rejected_key, *prompt_key, *margin_key, *weight_key, *source_key;
+    const char *min_strength; /* helpsteer2 */
+    const char *mapping;      /* the path of mapping's libconfig file */
+};
+
+struct source; /* source.c */
+/* name NULL: found out from the first row (which may be NULL then only if name is not); an unknown or ambiguous one is
+ * an error that lists the names. */
+struct source *source_open(const char *name, const struct source_options *options, const json_t *first_row);
+const char *source_name(const struct source *s);
+/* 0, or -1 with error_text(). Clears the row first. */
+int source_read(const struct source *s, const json_t *json, struct row *row);
+void source_close(struct source *s); /* accepts NULL */
+
+/* The registry, for help: index from 0; NULL at the end. *keys: what its rows have. */
+const char *source_known(int index, const char **summary, const char **keys);
+#endif
