@@ -5,5 +5,8 @@
 int build_command(int argc, char **argv);
 int encode_command(int argc, char **argv);
 int decode_command(int argc, char **argv);
+int peek_command(int argc, char **argv);
+int stats_command(int argc, char **argv);
+int audit_command(int argc, char **argv);
 int demo_command(int argc, char **argv);
 #endif

@@ -5,6 +5,9 @@
 int main(int argc, char **argv) {
     static const struct command commands[] = {
         {"build", "a token shard from preference pairs in JSON lines", build_command},
+        {"peek", "comparisons of a shard, token by token", peek_command},
+        {"stats", "counts, lengths, sharing and padding of shards, and their picture", stats_command},
+        {"audit", "what is wrong with shards, before it costs GPU time", audit_command},
         {"encode", "texts to token ids, JSONL in and out", encode_command},
         {"decode", "token ids to texts, JSONL in and out", decode_command},
         {"demo", "a small preference task: shards, tokenizer, model configuration", demo_command},

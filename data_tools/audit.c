@@ -1,0 +1,314 @@
+/* rankwise-data audit: what is wrong with shards, found before it costs GPU time.
+ *
+ *   of one shard    equal sides, duplicate and contradictory comparisons, double BOS, missing EOS, sequences that
+ * begin otherwise than the others, golden vectors that the carried tokenizer no longer gives, and how far "the longer
+ * answer wins" predicts the labels of several      prompts and sequences that two of them share (leakage), contracts
+ * that differ (template drift)
+ *
+ * Prompts and sequences are compared by 64-bit hashes of their tokens: among ten million, two that differ look alike
+ * with a probability of 3e-6. */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "command.h"
+#include "data_tools.h"
+#include "look.h"
+
+static const char usage[] =
+    "usage: rankwise-data audit SHARD... [--strict]\n"
+    "\n"
+    "Finds what would spoil a training: comparisons that are equal, duplicate or contradict each other, prompts that "
+    "two\n"
+    "of the shards share, a double BOS, a missing EOS, templates that differ, and how often the longer answer wins.\n"
+    "\n"
+    "  --strict   exit code 1 if there is a problem (without it 0: the report is the result)\n";
+
+enum { EXAMPLES = 3, BEGINNING = 2 };
+
+/* A shard's share of the report. */
+struct audited {
+    struct look look;
+    uint64_t *prompt;   /* (n_groups), sorted */
+    uint64_t *sequence; /* (n_sequences), sorted */
+};
+
+/* ---- the report ---- */
+
+struct finding {
+    int64_t n;
+    struct buffer examples;
+};
+
+static void add_example(struct finding *f, const struct look *look, int64_t comparison) {
+    char place[512];
+    if (f->n++ >= EXAMPLES) return;
+    look_place(look, comparison, place);
+    buffer_format(&f->examples, "%s%s", f->examples.length ? ", " : "", place);
+}
+
+/* One line; returns whether it is a problem. */
+static bool report(struct finding *f, bool is_problem, const char *what, int64_t all) {
+    bool is_found = f->n > 0;
+    printf("  %-8s %s: %lld", is_found ? is_problem ? "problem" : "note" : "ok", what, (long long)f->n);
+    if (is_found) printf(" of %lld", (long long)all);
+    if (f->examples.length) printf(" (%s%s)", f->examples.data, f->n > EXAMPLES ? ", ..." : "");
+    printf("\n");
+    buffer_free(&f->examples);
+    return is_found && is_problem;
+}
+
+/* ---- comparisons ---- */
+
+struct edge {
+    int64_t low, high, comparison;
+    bool low_wins;
+};
+
+static int compare_edges(const void *a, const void *b) {
+    const struct edge *x = a, *y = b;
+    if (x->low != y->low) return x->low < y->low ? -1 : 1;
+    if (x->high != y->high) return x->high < y->high ? -1 : 1;
+    return (x->comparison > y->comparison) - (x->comparison < y->comparison);
+}
+
+/* Equal sequences have one number, so comparisons of the same two texts stand side by side when sorted. */
+static int audit_comparisons(const struct look *look) {
+    const struct shard *s = &look->shard;
+    struct finding equal = {0}, duplicate = {0}, contradictory = {0};
+    struct edge *edge = mem_alloc(s->n_comparisons, sizeof *edge);
+    for (int64_t i = 0; i < s->n_comparisons; i++) {
+        int64_t c = s->chosen[i], r = s->rejected[i];
+        edge[i] = (struct edge){MIN(c, r), MAX(c, r), i, c < r};
+        if (c == r) add_example(&equal, look, i);
+    }
+    qsort(edge, (size_t)s->n_comparisons, sizeof *edge, compare_edges);
+    for (int64_t first = 0, end; first < s->n_comparisons; first = end) {
+        int64_t wins[2] = {0, 0};
+        for (end = first;
+             end < s->n_comparisons && edge[end].low == edge[first].low && edge[end].high == edge[first].high; end++)
+            if (wins[edge[end].low_wins]++ > 0) add_example(&duplicate, look, edge[end].comparison);
+        if (wins[0] > 0 && wins[1] > 0)
+            for (int64_t i = first; i < end; i++) add_example(&contradictory, look, edge[i].comparison);
+    }
+    mem_free(edge);
+    int n = report(&equal, true, "comparisons of equal sides", s->n_comparisons);
+    n += report(&contradictory, true, "comparisons that others contradict", s->n_comparisons);
+    report(&duplicate, false, "comparisons that repeat another", s->n_comparisons);
+    return n;
+}
+
+static void audit_lengths(const struct look *look) {
+    const struct shard *s = &look->shard;
+    int64_t longer = 0, equal = 0, n = s->n_comparisons;
+    for (int64_t i = 0; i < n; i++) {
+        int64_t c = shard_length(s, s->chosen[i]), r = shard_length(s, s->rejected[i]);
+        longer += c > r;
+        equal += c == r;
+    }
+    printf("  %-8s the longer answer wins: %.2f %%, equally long: %.2f %%; picking the longer is right in %.2f %%\n",
+           "note", 100 * (double)longer / (double)MAX(n, 1), 100 * (double)equal / (double)MAX(n, 1),
+           100 * ((double)longer + 0.5 * (double)equal) / (double)MAX(n, 1));
+}
+
+/* ---- sequences ---- */
+
+static uint64_t hash_tokens(const int32_t *token, int64_t n) {
+    uint64_t hash = 0x9E3779B97F4A7C15u ^ (uint64_t)n;
+    for (int64_t i = 0; i < n; i++) {
+        hash = (hash ^ (uint32_t)token[i]) * 0xff51afd7ed558ccdu;
+        hash ^= hash >> 32;
+    }
+    return hash;
+}
+
+/* What the first tokens of the sequences are, as one number; the most frequent is what the template begins with. */
+struct beginnings {
+    uint64_t *key; /* (n): of each comparison's chosen side */
+    uint64_t most_common;
+    int64_t n_most;
+};
+
+static int compare_uint64(const void *a, const void *b) {
+    uint64_t x = *(const uint64_t *)a, y = *(const uint64_t *)b;
+    return (x > y) - (x < y);
+}
+
+static void find_most_common(struct beginnings *b, int64_t n) {
+    uint64_t *sorted = mem_alloc(n, sizeof *sorted);
+    memcpy(sorted, b->key, (size_t)n * sizeof *sorted);
+    qsort(sorted, (size_t)n, sizeof *sorted, compare_uint64);
+    for (int64_t first = 0, end; first < n; first = end) {
+        for (end = first; end < n && sorted[end] == sorted[first];) end++;
+        if (end - first <= b->n_most) continue;
+        b->n_most = end - first;
+        b->most_common = sorted[first];
+    }
+    mem_free(sorted);
+}
+
+/* Where nearly all begin alike, a template stands behind it, and the others are drift. Texts without a template begin
+ * in many ways, which is no finding. */
+static bool audit_beginnings(const struct look *look, struct beginnings *b) {
+    int64_t n = look->shard.n_comparisons;
+    struct finding drift = {0};
+    find_most_common(b, n);
+    bool has_frame = 20 * b->n_most >= 19 * n;
+    for (int64_t i = 0; i < n && has_frame; i++)
+        if (b->key[i] != b->most_common) add_example(&drift, look, i);
+    return report(&drift, true, "comparisons that begin otherwise than the others (template drift)", n);
+}
+
+/* Whether the contract promises EOS at the end of each sequence. */
+static bool promises_eos(const struct contract *contract) {
+    const json_t *eos = json_object_get(contract->json, "eos");
+    const char *rule = json_string_value(json_object_get(eos, "rule"));
+    return rule && strcmp(rule, "append_unless_there") == 0;
+}
+
+/* Reads every comparison once. */
+static int audit_tokens(struct audited *a, int *n_problems) {
+    struct look *look = &a->look;
+    int64_t n = look->shard.n_comparisons, n_ends = 0;
+    int bos = tokenizer_bos(look->tokenizer), eos = tokenizer_eos(look->tokenizer);
+    struct finding twice = {0}, without = {0};
+    struct beginnings begin = {.key = mem_alloc(n, sizeof *begin.key)};
+    int status = 0;
+    for (int64_t i = 0; i < n && status == 0; i++) {
+        look_progress(look->shard.path, i, n);
+        status = look_read(look, i);
+        if (status != 0) break;
+        const struct ids *side = look->side;
+        bool has_eos = true, has_two = false;
+        for (int k = 0; k < 2; k++) {
+            has_eos &= side[k].id[side[k].n - 1] == eos;
+            has_two |= bos >= 0 && side[k].n > 1 && side[k].id[0] == bos && side[k].id[1] == bos;
+            a->sequence[k ? look->shard.rejected[i] : look->shard.chosen[i]] = hash_tokens(side[k].id, side[k].n);
+        }
+        n_ends += has_eos;
+        if (has_two) add_example(&twice, look, i);
+        if (!has_eos) add_example(&without, look, i);
+        begin.key[i] = hash_tokens(side[0].id, MIN(BEGINNING, side[0].n));
+    }
+    if (status == 0) {
+        bool is_promised = promises_eos(&look->shard.contract);
+        *n_problems += report(&twice, true, "comparisons with a double BOS", n);
+        *n_problems +=
+            report(&without, is_promised || n_ends > 0, "comparisons with a side that does not end in EOS", n);
+        *n_problems += audit_beginnings(look, &begin);
+    } else {
+        buffer_free(&twice.examples);
+        buffer_free(&without.examples);
+    }
+    mem_free(begin.key);
+    return status;
+}
+
+/* ---- the contract ---- */
+
+/* The ids of the golden texts, made anew by the tokenizer that the shard carries. */
+static int audit_golden(const struct look *look) {
+    struct contract_options how;
+    struct contract again = {0};
+    int status = contract_how(&look->shard.contract, &how);
+    if (status == 0) status = contract_make(&again, look->tokenizer, &how);
+    if (status == 0)
+        status = contract_compare(&look->shard.contract, "the contract", &again, "the carried tokenizer");
+    printf("  %-8s golden vectors of the contract%s%s\n", status == 0 ? "ok" : "problem", status == 0 ? "" : ": ",
+           status == 0 ? "" : error_text());
+    contract_free(&again);
+    error_clear();
+    return status != 0;
+}
+
+/* ---- one shard ---- */
+
+/* Of each group the hash of its prompt: by its first comparison. */
+static int hash_prompts(struct audited *a) {
+    const struct shard *s = &a->look.shard;
+    for (int64_t g = 0; g < s->n_groups; g++) {
+        int64_t comparison = s->group_member[s->group_first[g]], n = look_prompt(&a->look, comparison);
+        for (int64_t i = s->group_first[g] + 1; i < s->group_first[g + 1]; i++)
+            n = MIN(n, look_prompt(&a->look, s->group_member[i]));
+        if (look_read(&a->look, comparison) != 0) return -1;
+        /* Without any shared token there is no prompt to compare: the whole text stands for it. */
+        a->prompt[g] = hash_tokens(a->look.side[0].id, n ? n : a->look.side[0].n);
+    }
+    return 0;
+}
+
+static int audit_shard(struct audited *a, const char *path, int *n_problems) {
+    if (look_open(&a->look, path) != 0) return -1;
+    const struct shard *s = &a->look.shard;
+    a->prompt = mem_alloc(s->n_groups, sizeof *a->prompt);
+    a->sequence = mem_alloc(s->n_sequences, sizeof *a->sequence);
+    printf("%s: %lld comparisons under %lld prompts\n", path, (long long)s->n_comparisons, (long long)s->n_groups);
+    *n_problems += audit_comparisons(&a->look);
+    if (audit_tokens(a, n_problems) != 0 || hash_prompts(a) != 0) return -1;
+    *n_problems += audit_golden(&a->look);
+    audit_lengths(&a->look);
+    qsort(a->prompt, (size_t)s->n_groups, sizeof *a->prompt, compare_uint64);
+    qsort(a->sequence, (size_t)s->n_sequences, sizeof *a->sequence, compare_uint64);
+    return 0;
+}
+
+/* ---- two shards ---- */
+
+/* How many of a are in b. */
+static int64_t count_shared(const uint64_t *a, int64_t n_a, const uint64_t *b, int64_t n_b) {
+    int64_t n = 0;
+    for (int64_t i = 0, j = 0; i < n_a; i++) {
+        while (j < n_b && b[j] < a[i]) j++;
+        n += j < n_b && b[j] == a[i];
+    }
+    return n;
+}
+
+static int audit_two(const struct audited *a, const struct audited *b) {
+    const struct shard *s = &a->look.shard, *t = &b->look.shard;
+    struct finding prompts = {.n = count_shared(a->prompt, s->n_groups, b->prompt, t->n_groups)};
+    struct finding sequences = {.n = count_shared(a->sequence, s->n_sequences, b->sequence, t->n_sequences)};
+    printf("%s and %s\n", s->path, t->path);
+    int n = report(&prompts, true, "prompts of the first that the second has too (leakage)", s->n_groups);
+    n += report(&sequences, true, "sequences of the first that the second has too (leakage)", s->n_sequences);
+    if (contract_compare(&s->contract, s->path, &t->contract, t->path) != 0) {
+        printf("  problem  contracts: %s\n", error_text());
+        error_clear();
+        return n + 1;
+    }
+    printf("  ok       contracts\n");
+    return n;
+}
+
+static int run(const struct arguments *inputs, bool is_strict) {
+    int n = inputs->n_positional, n_problems = 0, status = 0;
+    struct audited *a = mem_alloc(n, sizeof *a);
+    for (int i = 0; i < n && status == 0; i++) status = audit_shard(&a[i], inputs->positional[i], &n_problems);
+    for (int i = 0; i < n && status == 0; i++)
+        for (int j = i + 1; j < n; j++) n_problems += audit_two(&a[i], &a[j]);
+    for (int i = 0; i < n; i++) {
+        look_close(&a[i].look);
+        mem_free(a[i].prompt);
+        mem_free(a[i].sequence);
+    }
+    mem_free(a);
+    if (status == 0) printf("%d problem%s\n", n_problems, n_problems == 1 ? "" : "s");
+    if (status == 0 && is_strict && n_problems > 0) return fail("the audit found %d problems", n_problems);
+    return status;
+}
+
+int audit_command(int argc, char **argv) {
+    enum { O_STRICT, O_HELP, N_OPTIONS };
+    struct option o[N_OPTIONS] = {{"strict", false}, {"help", false}};
+    struct arguments inputs;
+    int code;
+    if (command_arguments(&inputs, o, N_OPTIONS, -1, usage, argc, argv, &code)) return code;
+    if (inputs.n_positional == 0) {
+        fail("expected a shard");
+        code = command_misuse(argv[0], usage);
+    } else {
+        code = command_finish(run(&inputs, o[O_STRICT].value != NULL));
+    }
+    arguments_free(&inputs);
+    return code;
+}
