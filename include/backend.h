@@ -6,11 +6,14 @@
  *   (1) Work is put on streams and runs in order on each: ops on STREAM_COMPUTE, collectives on STREAM_COMM, copies to
  *       and from the host on the stream named. The CPU computes and copies at once and sends in the background.
  *   (2) An event recorded on a stream is complete when everything put there before is; stream_wait makes later work
- *       of a stream (for the CPU: the caller) wait for it.
+ *       of a stream (for the CPU: the caller) wait for it, event_synchronize the caller. Numbers are given out in
+ *       enum event; one that was never recorded is complete.
  *   (3) After reserve() no op allocates. reserve() gets the largest shapes that will ever be asked for.
  *   (4) Every op gives the same bits for the same inputs, whatever the number of threads: sums over tokens run in
  *       fixed blocks, and there are no atomics.
- *   (5) Collectives are elementwise sums or copies in place; counts are elements. Groups are comm.h's. */
+ *   (5) Collectives are elementwise sums or copies in place; counts are elements. Groups are comm.h's.
+ *   (6) Nothing in a step reads device memory on the host but one copy of what is reported: whoever decides by a
+ *       number that is on the device decides there (clip, adamw). */
 #ifndef RANKWISE_BACKEND_H
 #define RANKWISE_BACKEND_H
 #include "tensor.h"
@@ -18,10 +21,17 @@
 extern "C" {
 #endif
 
-enum { BACKEND_VERSION = 1 };
+enum { BACKEND_VERSION = 2 };
 enum stream { STREAM_COMPUTE, STREAM_COMM, STREAM_COPY, N_STREAMS };
 enum norm_kind { NORM_RMS, NORM_LAYER };
-enum { N_EVENTS = 256 };
+enum event {
+    EVENT_FEED_MODEL = 0,     /* four: feed.h, of the micro-batch */
+    EVENT_FEED_PAIRS = 4,     /* four: of its pairs */
+    EVENT_REPORT = 8,         /* tallies and step[] are on the host */
+    EVENT_OFFLOAD = 9,        /* zero's, up to 119: the optimizer on the host */
+    ZERO_FIRST_EVENT = 120,   /* zero's: gathers and reductions */
+    N_EVENTS = 256
+};
 
 struct group; /* comm.h */
 struct device;
@@ -62,26 +72,32 @@ struct attention {
 struct adamw {
     double lr, beta1, beta2, eps, decay; /* decay is multiplied by lr: decoupled (Loshchilov and Hutter, 2019) */
     double correction1, correction2;     /* 1 - beta1^t, 1 - beta2^t */
-    double gradient_scale;               /* clipping: the gradient is multiplied by it first */
 };
 
 struct backend {
     int version;      /* BACKEND_VERSION */
     const char *name; /* "cpu", "cuda" */
 
-    /* NULL with error_text() if the device cannot be had. `threads` 0: all that are allowed. */
-    struct device *(*open)(int local_rank, int threads);
+    /* local_rank of n_local ranks on this host. `threads` 0: all that are allowed. NULL with error_text() if the device
+     * cannot be had. */
+    struct device *(*open)(int local_rank, int n_local, int threads);
     void (*close)(struct device *dev);
     void (*describe)(struct device *dev, char *out, size_t room);
 
+    size_t (*memory_free)(struct device *dev); /* bytes that alloc can still give; SIZE_MAX: the host's are it */
     void *(*alloc)(struct device *dev, size_t bytes); /* zeroed; dies when there is none */
     void (*release)(struct device *dev, void *memory);
+    /* Host memory, zeroed. copy_in from it and copy_out to it return at once; of other host memory they are done with
+     * it when they return (copy_out: when the stream is synchronized). */
+    void *(*alloc_host)(struct device *dev, size_t bytes);
+    void (*release_host)(struct device *dev, void *memory);
     void (*copy_in)(struct device *dev, void *to, const void *from, size_t bytes, enum stream stream);
     void (*copy_out)(struct device *dev, void *to, const void *from, size_t bytes, enum stream stream);
     void (*copy)(struct device *dev, void *to, const void *from, size_t bytes, enum stream stream);
     void (*zero)(struct device *dev, void *memory, size_t bytes, enum stream stream);
     void (*event_record)(struct device *dev, int event, enum stream stream); /* event < N_EVENTS */
     void (*stream_wait)(struct device *dev, enum stream stream, int event);
+    void (*event_synchronize)(struct device *dev, int event);
     void (*synchronize)(struct device *dev, enum stream stream);
     void (*progress)(struct device *dev); /* lets communication go on; cheap, called between ops */
 
@@ -121,11 +137,19 @@ struct backend {
     void (*head_backward)(struct device *dev, struct tensor din, float *dweight, const float *dscore,
                           struct tensor in, const float *weight);
     void (*square_norm)(struct device *dev, double *out, const float *in, int64_t n);
+    void (*clip)(struct device *dev, double *step, const double *square_norm, int n, double clip);
     void (*adamw)(struct device *dev, struct tensor weight, float *master, float *moment1, float *moment2,
-                  float *gradient, int64_t n, const struct adamw *how);
+                  float *gradient, int64_t n, const struct adamw *how, const double *step);
     void (*bradley_terry)(struct device *dev, float *dscore, double *tally, const float *score,
                           const int32_t *chosen, const int32_t *rejected, const float *margin, const float *weight,
                           int64_t n, float scale);
+
+    /* A group of more than one rank needs a channel for its collectives. group_id: the bytes of an id, 0 where none is
+     * needed; with id not NULL, on the group's rank 0, a new one is made in it. group_join: on every rank of the group,
+     * with that id; the channel, for group->channel. */
+    size_t (*group_id)(struct device *dev, void *id);
+    void *(*group_join)(struct device *dev, const struct group *group, const void *id);
+    void (*group_leave)(struct device *dev, void *channel); /* accepts NULL */
 
     /* Collectives, put on STREAM_COMM. Group of size 1: nothing to do. count: of one rank's slice; rank r's slice of a
      * buffer of size * count starts at r * count. all_gather: in place, from each rank's own slice. reduce_scatter:

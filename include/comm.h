@@ -8,7 +8,8 @@
 
 struct group {
     int rank, size;
-    void *handle; /* MPI_Comm *; NULL for a group of one that needs no MPI */
+    void *handle;  /* of MPI; NULL for a group of one, which needs none */
+    void *channel; /* the backend's, for its collectives: device_open joins, device_close leaves */
 };
 
 /* Initialises MPI (funneled; serialized is not needed: the I/O thread makes no MPI call), sets base_rank, base_size

@@ -1,6 +1,7 @@
 /* AdamW on the owned slices, with clipping by the global norm; and the learning-rate schedules.
  *
- * A step whose gradient norm is not finite is skipped: weights, moments and the update count stay as they are. */
+ * A step whose gradient norm is not finite is skipped: weights, moments and the update count stay as they are. The norm is
+ * on the device, which decides; the host hears of it afterwards. */
 #ifndef RANKWISE_OPTIMIZER_H
 #define RANKWISE_OPTIMIZER_H
 #include "zero.h"
@@ -17,8 +18,11 @@ struct optimizer {
     int skipped_in_a_row;  /* ten stop the run */
 };
 
-/* norm: the global norm of the gradient (before clipping). Returns whether the update was made. */
-bool optimizer_step(struct optimizer *o, struct zero *z, double lr, double norm);
+/* The update of the gradient that zero_clip has measured: step is its. Starts it only. */
+void optimizer_step(const struct optimizer *o, struct zero *z, double lr, const double *step);
+
+/* After each optimizer_step, with step copied to the host: whether the update was made; counts it. */
+bool optimizer_settle(struct optimizer *o, const double step[2]);
 
 enum schedule_kind { SCHEDULE_COSINE, SCHEDULE_WSD, SCHEDULE_LINEAR, SCHEDULE_CONSTANT };
 struct schedule {

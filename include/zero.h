@@ -30,9 +30,6 @@ struct zero_options {
     bool prefetch;    /* stage 3: gather the next unit while this one computes */
 };
 
-/* Of the backend's events those from here on are zero's. */
-enum { ZERO_FIRST_EVENT = 120 };
-
 struct zero; /* parallel/zero_state.h */
 
 /* Bytes per rank by kind, before anything is allocated. size: of the shard group. gathered: room for whole units:
@@ -70,9 +67,9 @@ enum dtype zero_dtype(const struct zero *z, int unit);
 float *zero_gradient(struct zero *z, int unit);
 void zero_reduce(struct zero *z, int unit, bool last);
 
-/* After the last backward: waits for all reductions; the global sum of squares of the gradient, the same bits on every
- * rank. Collective. */
-double zero_gradient_square_norm(struct zero *z);
+/* After the last backward and all reductions: op_clip of the global sum of squares of the gradient, the same bits on
+ * every rank. step: two doubles of device memory. Collective. */
+void zero_clip(struct zero *z, double clip, double *step);
 
 /* Calls update for the part of each parameter of each unit that this rank's optimizer has to do: the owned one, at stage
  * 0 all. Pointers are device memory; without training moments and gradient are NULL, and so is the master of units
@@ -93,9 +90,6 @@ void zero_each_owned(struct zero *z, void (*visit)(void *self, const struct zero
  * units; zero_weights waits for its own. Collective. */
 void zero_publish(struct zero *z);
 
-/* Drops the gradient (a skipped update). */
-void zero_clear_gradients(struct zero *z);
-
 /* The master weights of one unit (without training: the weights), whole and in fp32, on rank 0 of the shard group (NULL
  * elsewhere): host memory, valid until the next call. Collective. */
 const float *zero_gather_master(struct zero *z, int unit);
@@ -108,4 +102,6 @@ size_t zero_bytes_held(const struct zero *z);
 /* For tests: the gradient of a unit as stage 0 would hold it after the step's reductions, on every rank (host memory,
  * the unit's count of floats). Collective. */
 void zero_copy_gradient(struct zero *z, int unit, float *out);
+/* For tests: drops the gradient. */
+void zero_clear_gradients(struct zero *z);
 #endif

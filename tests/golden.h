@@ -105,7 +105,7 @@ static inline void rig_open(struct rig *r, const char *golden_case, enum dtype d
     GOLDEN_TRY(safetensors_open(&r->weights, path));
     GOLDEN_TRY(safetensors_match(&r->weights, &r->table));
     mem_free(path);
-    r->dev = cpu_backend.open(0, threads);
+    r->dev = cpu_backend.open(0, 1, threads);
     struct zero_options how = {.stage = 0, .dtype = dtype, .train = train};
     r->z = zero_init(r->dev, &r->place, &r->table, &how);
     GOLDEN_TRY(zero_load(r->z, &(struct parameter_source){rig_read, r}));

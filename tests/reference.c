@@ -149,14 +149,22 @@ void reference_head_backward(double *din, double *dweight, const double *dscore,
 }
 
 void reference_adamw(double *master, double *moment1, double *moment2, const double *gradient, int64_t n,
-                     const struct adamw *how) {
-    for (int64_t i = 0; i < n; i++) {
-        double g = gradient[i] * how->gradient_scale;
+                     const struct adamw *how, const double *step) {
+    for (int64_t i = 0; i < n && step[1] >= 0; i++) {
+        double g = gradient[i] * step[1];
         moment1[i] = how->beta1 * (double)moment1[i] + (1 - (double)how->beta1) * g;
         moment2[i] = how->beta2 * (double)moment2[i] + (1 - (double)how->beta2) * g * g;
         master[i] -= (double)how->lr * how->decay * master[i];
         master[i] -= how->lr * (moment1[i] / how->correction1) / (sqrt(moment2[i] / how->correction2) + how->eps);
     }
+}
+
+void reference_clip(double *step, const double *square_norm, int n, double clip) {
+    step[0] = 0;
+    for (int i = 0; i < n; i++) step[0] += square_norm[i];
+    double scale = clip / (sqrt(step[0]) + 1e-6);
+    step[1] = clip > 0 && scale < 1 ? scale : 1;
+    if (isnan(step[0]) || isinf(step[0])) step[1] = -1;
 }
 
 void reference_bradley_terry(double *dscore, double *tally, const double *score, const int32_t *chosen,

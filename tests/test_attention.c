@@ -184,7 +184,7 @@ static void results_free(struct results *r) {
 }
 
 static struct device *open_device(int threads, int64_t tokens, int H, int K, int d) {
-    struct device *dev = cpu_backend.open(0, threads);
+    struct device *dev = cpu_backend.open(0, 1, threads);
     struct op_limits limits = {.tokens = tokens,
                                .rows = tokens,
                                .width = (H + 2 * K) * d,

@@ -64,7 +64,7 @@ static void fill_moments(void *self, const struct zero_slice *s) {
 static void world_open(struct world *w, const char *model, int stage, enum dtype dtype, const char *shard_group) {
     *w = (struct world){0};
     ASSERT_INT(placement_init(&w->place, shard_group), 0);
-    w->dev = cpu_backend.open(w->place.node.rank, 1);
+    w->dev = cpu_backend.open(w->place.node.rank, w->place.node.size, 1);
     ASSERT(w->dev);
     ASSERT_INT(arch_parse(&w->arch, model, strlen(model)), 0);
     parameters_build(&w->table, &w->arch);

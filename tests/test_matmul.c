@@ -119,7 +119,7 @@ static void test_threads_do_not_change_a_bit(void) {
         int64_t count = ROUND_UP(T, ROW_QUANTUM) * (n + k) + n * k;
         float *out[N_TESTS(threads)];
         for (int t = 0; t < N_TESTS(threads); t++) {
-            struct device *on = cpu_backend.open(0, threads[t]);
+            struct device *on = cpu_backend.open(0, 1, threads[t]);
             out[t] = mem_alloc(count, sizeof **out);
             layer_products(on, i % 2 ? DTYPE_BF16 : DTYPE_F32, out[t], T, n, k);
             cpu_backend.close(on);
@@ -146,7 +146,7 @@ static void test_reserve_covers_what_comes(void) {
                                .head_dim = 16,
                                .gemm = gemm,
                                .n_gemm = 3};
-    struct device *on = cpu_backend.open(0, 2);
+    struct device *on = cpu_backend.open(0, 1, 2);
     ASSERT(cpu_backend.reserve_bytes(on, &limits) > 0);
     cpu_backend.reserve(on, &limits);
     struct sample x = sample_make(1, DTYPE_BF16, 200, 32, 0, 1), w = sample_make(2, DTYPE_BF16, 48, 32, 0, 1);
@@ -195,7 +195,7 @@ int main(int argc, char **argv) {
         {"without_bf16_instructions", test_without_bf16_instructions},
     };
     log_quiet(true);
-    dev = cpu_backend.open(0, 2);
+    dev = cpu_backend.open(0, 1, 2);
     int status = test_main(tests, N_TESTS(tests), argc, argv);
     cpu_backend.close(dev);
     return status;

@@ -401,13 +401,14 @@ static void check_adamw(enum dtype dtype, int64_t n, bool same_memory) {
     struct sample m = sample_make(3, DTYPE_F32, 1, n, 0, 0), v = sample_make(4, DTYPE_F32, 1, n, 0, 0);
     double *none = zeros(n);
     struct tensor weight = same_memory ? master.t : w.t;
-    for (int t = 1; t <= 5; t++) {
+    for (int t = 1; t <= 6; t++) { /* the fourth is skipped */
+        const double step[] = {9, t == 3 ? 0.25 : t == 4 ? -1 : 1};
         struct sample g = sample_make(10 + (uint64_t)t, DTYPE_F32, 1, n, 0, 3);
         how.correction1 = 1 - powf(how.beta1, (float)t);
         how.correction2 = 1 - powf(how.beta2, (float)t);
-        how.gradient_scale = t == 3 ? 0.25f : 1;
-        reference_adamw(master.value, m.value, v.value, g.value, n, &how);
-        op_adamw(dev, weight, master.t.data, m.t.data, v.t.data, g.t.data, n, &how);
+        if (t == 4) sample_set(g.t, 0, n / 2, NAN);
+        reference_adamw(master.value, m.value, v.value, g.value, n, &how, step);
+        op_adamw(dev, weight, master.t.data, m.t.data, v.t.data, g.t.data, n, &how, step);
         sample_compare("adamw gradient", g.t, none, 0);
         sample_free(&g);
     }
@@ -424,6 +425,21 @@ static void test_adamw(void) {
     check_adamw(DTYPE_F32, 1, false);
     check_adamw(DTYPE_F32, 20000, true);
     check_adamw(DTYPE_BF16, 1237, false);
+}
+
+static void test_clip(void) {
+    static const double norms[][3] = {{9, 16, 0},       {1e-40, 0, 0}, {0, 0, 0},
+                                      {4, INFINITY, 0}, {NAN, 1, 2},   {1e308, 1e308, 0}};
+    static const double clips[] = {0, 1, 2.5, 1e9};
+    for (int i = 0; i < N_TESTS(norms); i++)
+        for (int c = 0; c < N_TESTS(clips); c++)
+            for (int n = 1; n <= 3; n++) {
+                double step[2], expected[2];
+                op_clip(dev, step, norms[i], n, clips[c]);
+                reference_clip(expected, norms[i], n, clips[c]);
+                ASSERT(step[0] == expected[0] || (isnan(step[0]) && isnan(expected[0])));
+                ASSERT_NEAR(step[1], expected[1], 1e-15);
+            }
 }
 
 static void test_square_norm(void) {
@@ -497,7 +513,7 @@ static void test_threads_do_not_change_a_bit(void) {
     for (int d = 0; d < 2; d++) {
         struct sample one[N_OUT], more[N_OUT];
         for (int threads = 1; threads <= 3; threads++) {
-            struct device *on = cpu_backend.open(0, threads);
+            struct device *on = cpu_backend.open(0, 1, threads);
             run_all(on, dtypes[d], threads == 1 ? one : more);
             cpu_backend.close(on);
             for (int i = 0; threads > 1 && i < N_OUT; i++) {
@@ -572,6 +588,7 @@ int main(int argc, char **argv) {
         {"embedding", test_embedding},
         {"head", test_head},
         {"adamw", test_adamw},
+        {"clip", test_clip},
         {"square_norm", test_square_norm},
         {"bradley_terry", test_bradley_terry},
         {"threads_do_not_change_a_bit", test_threads_do_not_change_a_bit},
@@ -579,7 +596,7 @@ int main(int argc, char **argv) {
         {"memory_and_description", test_memory_and_description},
     };
     log_quiet(true);
-    dev = cpu_backend.open(0, 2);
+    dev = cpu_backend.open(0, 1, 2);
     int status = test_main(tests, N_TESTS(tests), argc, argv);
     cpu_backend.close(dev);
     return status;

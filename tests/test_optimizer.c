@@ -41,7 +41,7 @@ static void start(struct run *r, int stage, enum dtype dtype) {
     struct zero_options options = {stage, dtype, true, true};
     struct parameter_source source = {read_start, NULL};
     ASSERT_INT(placement_init(&r->place, "all"), 0);
-    r->dev = cpu_backend.open(0, 2);
+    r->dev = cpu_backend.open(0, 1, 2);
     ASSERT(r->dev);
     r->z = zero_init(r->dev, &r->place, &table, &options);
     ASSERT_INT(zero_load(r->z, &source), 0);
@@ -55,7 +55,7 @@ static void stop(struct run *r) {
 }
 
 /* Each rank has its share of the gradient: rank 0 all of it minus what the others have. */
-static double backward(struct run *r, int step, float scale) {
+static void backward(struct run *r, int step, float scale) {
     zero_weights(r->z, 0, -1);
     float *g = zero_gradient(r->z, 0);
     int others = r->place.data.size - 1;
@@ -64,7 +64,17 @@ static double backward(struct run *r, int step, float scale) {
             g[item[p].offset + i] += base_rank == 0 ? scale * gradient(p, i, step) - (float)others : 1;
     zero_release(r->z, 0);
     zero_reduce(r->z, 0, true);
-    return sqrt(zero_gradient_square_norm(r->z));
+}
+
+/* A step of that gradient, as the trainer makes it; *norm, unless NULL: the gradient's. Whether it was made. */
+static bool step_once(struct run *r, struct optimizer *o, int step, float scale, double *norm) {
+    double clipped[2];
+    backward(r, step, scale);
+    zero_clip(r->z, o->options.clip, clipped);
+    optimizer_step(o, r->z, 0.01 * (step + 1) / STEPS, clipped);
+    zero_publish(r->z);
+    if (norm) *norm = sqrt(clipped[0]);
+    return optimizer_settle(o, clipped);
 }
 
 static struct optimizer make_optimizer(void) {
@@ -82,10 +92,9 @@ static void test_ten_steps_equal_torch(void) {
         struct optimizer o = make_optimizer();
         start(&r, stage, DTYPE_F32);
         for (int step = 0; step < STEPS; step++) {
-            double norm = backward(&r, step, 1);
+            double norm;
+            ASSERT(step_once(&r, &o, step, 1, &norm));
             ASSERT_NEAR(norm, golden_norm[step], 1e-6 * golden_norm[step]);
-            ASSERT(optimizer_step(&o, r.z, 0.01 * (step + 1) / STEPS, norm));
-            zero_publish(r.z);
         }
         ASSERT_INT(o.updates, STEPS);
         check_master(&r, golden_weight);
@@ -98,10 +107,7 @@ static void test_bf16_weights_round_the_master(void) {
         struct run r;
         struct optimizer o = make_optimizer();
         start(&r, stage, DTYPE_BF16);
-        for (int step = 0; step < STEPS; step++) {
-            optimizer_step(&o, r.z, 0.01 * (step + 1) / STEPS, backward(&r, step, 1));
-            zero_publish(r.z);
-        }
+        for (int step = 0; step < STEPS; step++) ASSERT(step_once(&r, &o, step, 1, NULL));
         check_master(&r, golden_weight);
         float *master = mem_alloc(TOTAL, sizeof *master);
         const float *gathered = zero_gather_master(r.z, 0);
@@ -124,15 +130,13 @@ static void test_non_finite_norm_is_skipped(void) {
         for (int step = 0; step < STEPS; step++) {
             if (step == 4)
                 for (int i = 0; i < 3; i++) {
-                    double norm = backward(&r, step, scales[i]);
+                    double norm;
+                    ASSERT(!step_once(&r, &o, step, scales[i], &norm));
                     ASSERT(!isfinite(norm));
-                    ASSERT(!optimizer_step(&o, r.z, 0.01, norm));
                     ASSERT_INT(o.skipped_in_a_row, i + 1);
-                    zero_publish(r.z);
                 }
-            ASSERT(optimizer_step(&o, r.z, 0.01 * (step + 1) / STEPS, backward(&r, step, 1)));
+            ASSERT(step_once(&r, &o, step, 1, NULL));
             ASSERT_INT(o.skipped_in_a_row, 0);
-            zero_publish(r.z);
         }
         ASSERT_INT(o.skipped, 3);
         ASSERT_INT(o.updates, STEPS);

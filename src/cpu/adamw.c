@@ -1,9 +1,11 @@
-/* The optimizer's two passes over all parameters: bound by memory, so each reads and writes everything once.
+/* The optimizer's two passes over all parameters: bound by memory, so each reads and writes everything once; and the
+ * clipping between them.
  *
  * Measured on 2 cores of an AMD Zen 5 server CPU, 51 million parameters, fp32: AdamW 20 ms (32 bytes each: 80 GB/s),
  * the sum of squares 4 ms (53 GB/s); with bf16 weights AdamW takes 29 ms. A plain copy there gives 43 GB/s, one with
  * non-temporal stores 64. Such stores were not tried here: all but the bf16 weights is written where it was read. */
 #include <math.h>
+#include <string.h>
 
 #include "cpu.h"
 #include "vector.h"
@@ -36,6 +38,14 @@ void cpu_square_norm(struct device *dev, double *out, const float *in, int64_t n
     for (int i = 0; i < N_PARTS; i++) *out += part[i];
 }
 
+void cpu_clip(struct device *dev, double *step, const double *square_norm, int n, double clip) {
+    (void)dev;
+    double sum = 0;
+    for (int i = 0; i < n; i++) sum += square_norm[i];
+    step[0] = sum;
+    step[1] = !isfinite(sum) ? -1 : clip > 0 ? MIN(1.0, clip / (sqrt(sum) + 1e-6)) : 1;
+}
+
 VEC_INLINE vec vec_sqrt(vec x) {
 #ifdef __AVX512F__
     return (vec)_mm512_sqrt_ps((__m512)x);
@@ -64,7 +74,11 @@ VEC_INLINE void update(const struct rates *r, struct tensor weight, enum dtype d
 }
 
 void cpu_adamw(struct device *dev, struct tensor weight, float *master, float *moment1, float *moment2,
-               float *gradient, int64_t n, const struct adamw *how) {
+               float *gradient, int64_t n, const struct adamw *how, const double *step) {
+    if (step[1] < 0) {
+        memset(gradient, 0, (size_t)n * sizeof *gradient);
+        return;
+    }
     struct rates r = {
         .keep = 1 - how->lr * how->decay,
         .step = how->lr / how->correction1,
@@ -73,7 +87,7 @@ void cpu_adamw(struct device *dev, struct tensor weight, float *master, float *m
         .keep2 = how->beta2,
         .grow2 = 1 - how->beta2,
         .eps = how->eps,
-        .scale = how->gradient_scale,
+        .scale = step[1],
     };
 #pragma omp parallel for num_threads(cpu_threads(dev, n)) schedule(static)
     for (int64_t i = 0; i < n; i += LANES)

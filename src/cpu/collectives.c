@@ -211,6 +211,11 @@ static void stream_wait(struct device *dev, enum stream stream, int event) {
     if (stream != STREAM_COMM) finish_before(queue.event[event]); /* the queue itself is in order, by (1) */
 }
 
+static void event_synchronize(struct device *dev, int event) {
+    (void)dev;
+    finish_before(queue.event[event]);
+}
+
 static void synchronize(struct device *dev, enum stream stream) {
     (void)dev;
     if (stream == STREAM_COMM) finish_before(queue.next);
@@ -222,6 +227,7 @@ void comm_install_cpu_collectives(struct backend *table) {
     table->all_reduce = all_reduce;
     table->event_record = event_record;
     table->stream_wait = stream_wait;
+    table->event_synchronize = event_synchronize;
     table->synchronize = synchronize;
     table->progress = progress;
 }

@@ -1,6 +1,6 @@
 /* The CPU as a device: memory of the host, ops that are done when they return, and the table.
  *
- * Streams have nothing to wait for here but collectives: comm_install_cpu_collectives puts in the seven entries that
+ * Streams have nothing to wait for here but collectives: comm_install_cpu_collectives puts in the eight entries that
  * know of them. Those below serve a program without MPI: groups of one, and nothing under way. */
 #include <omp.h>
 #include <stdio.h>
@@ -28,8 +28,8 @@ static int check_team(int threads) {
                 found);
 }
 
-static struct device *cpu_open(int local_rank, int threads) {
-    (void)local_rank;
+static struct device *cpu_open(int local_rank, int n_local, int threads) {
+    (void)local_rank, (void)n_local;
     if (threads <= 0) threads = omp_get_max_threads();
     if (check_team(threads) != 0) return NULL;
     struct cpu_device *d = mem_alloc(1, sizeof *d);
@@ -66,6 +66,11 @@ static void cpu_describe(struct device *dev, char *out, size_t room) {
     processor_name(name, sizeof name);
     snprintf(out, room, "%s, %d threads, %d floats a vector, bf16 products %s", name, cpu_of(dev)->threads, LANES,
              cpu_matmul_native_bf16() ? "native" : "through fp32");
+}
+
+static size_t cpu_memory_free(struct device *dev) {
+    (void)dev;
+    return SIZE_MAX;
 }
 
 static void *cpu_alloc(struct device *dev, size_t bytes) {
@@ -108,6 +113,10 @@ static void alone_stream_wait(struct device *dev, enum stream stream, int event)
     CHECK(event >= 0 && event < N_EVENTS, "event %d of %d", event, N_EVENTS);
 }
 
+static void alone_event_synchronize(struct device *dev, int event) {
+    alone_stream_wait(dev, STREAM_COMPUTE, event);
+}
+
 static void alone_synchronize(struct device *dev, enum stream stream) {
     (void)dev, (void)stream;
 }
@@ -118,6 +127,21 @@ static void alone_progress(struct device *dev) {
 
 static void check_alone(const struct group *group) {
     CHECK(group->size == 1, "a group of %d ranks without MPI", group->size);
+}
+
+/* The channels of the CPU's groups are made with them: comm.h. */
+static size_t cpu_group_id(struct device *dev, void *id) {
+    (void)dev, (void)id;
+    return 0;
+}
+
+static void *cpu_group_join(struct device *dev, const struct group *group, const void *id) {
+    (void)dev, (void)group, (void)id;
+    return NULL;
+}
+
+static void cpu_group_leave(struct device *dev, void *channel) {
+    (void)dev, (void)channel;
 }
 
 static void alone_all_gather(struct device *dev, const struct group *group, void *data, int64_t count,
@@ -164,14 +188,18 @@ struct backend cpu_backend = {
     .open = cpu_open,
     .close = cpu_close,
     .describe = cpu_describe,
+    .memory_free = cpu_memory_free,
     .alloc = cpu_alloc,
     .release = cpu_release,
+    .alloc_host = cpu_alloc,
+    .release_host = cpu_release,
     .copy_in = cpu_copy,
     .copy_out = cpu_copy,
     .copy = cpu_copy,
     .zero = cpu_zero,
     .event_record = alone_event_record,
     .stream_wait = alone_stream_wait,
+    .event_synchronize = alone_event_synchronize,
     .synchronize = alone_synchronize,
     .progress = alone_progress,
     .reserve_bytes = cpu_reserve_bytes,
@@ -198,8 +226,12 @@ struct backend cpu_backend = {
     .head_forward = cpu_head_forward,
     .head_backward = cpu_head_backward,
     .square_norm = cpu_square_norm,
+    .clip = cpu_clip,
     .adamw = cpu_adamw,
     .bradley_terry = cpu_bradley_terry,
+    .group_id = cpu_group_id,
+    .group_join = cpu_group_join,
+    .group_leave = cpu_group_leave,
     .all_gather = alone_all_gather,
     .reduce_scatter = alone_reduce_scatter,
     .all_reduce = alone_all_reduce,

@@ -169,7 +169,7 @@ struct parameter_source opened_source(struct opened *o) {
 int opened_start(struct opened *o, int64_t max_tokens, int64_t max_rows) {
     if (placement_init(&o->place, o->config.parallel.shard_group) != 0) return -1;
     o->dev = device_open(&o->config, &o->place);
-    if (comm_agree(comm_world(), o->dev ? 0 : -1) != 0) return -1;
+    if (!o->dev) return -1;
     struct zero_options options = {(int)o->config.parallel.zero_stage, device_precision(&o->config), false,
                                    o->config.parallel.prefetch};
     o->z = zero_init(o->dev, &o->place, &o->table, &options);
@@ -187,7 +187,7 @@ void opened_close(struct opened *o) {
     forest_free(&o->forest);
     model_free(o->model);
     zero_free(o->z);
-    device_close(o->dev);
+    device_close(o->dev, &o->place);
     placement_free(&o->place);
     contract_free(&o->contract);
     tokenizer_free(o->tokenizer);

@@ -17,7 +17,7 @@
 
 enum { PIECE = 16 << 20, ERROR_ROOM = 4096, TAG_PIECE = 1 };
 
-static struct group world = {0, 1, NULL};
+static struct group world = {0, 1, NULL, NULL};
 
 _Noreturn void mpi_die_at(const char *file, int line, const char *call, int error) {
     char text[MPI_MAX_ERROR_STRING] = "";
@@ -36,7 +36,7 @@ static void abort_all(void) {
 
 /* Takes over `calls`. */
 static struct group make_group(MPI_Comm calls) {
-    struct group group = {0, 1, NULL};
+    struct group group = {0, 1, NULL, NULL};
     MPI_TRY(MPI_Comm_set_errhandler(calls, MPI_ERRORS_RETURN));
     MPI_TRY(MPI_Comm_rank(calls, &group.rank));
     MPI_TRY(MPI_Comm_size(calls, &group.size));
@@ -104,7 +104,7 @@ void comm_free(struct group *group) {
         MPI_TRY(MPI_Comm_free(&comm->calls));
         mem_free(comm);
     }
-    *group = (struct group){0, 1, NULL};
+    *group = (struct group){0, 1, NULL, NULL};
 }
 
 void comm_barrier(const struct group *group) {

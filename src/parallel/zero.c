@@ -118,7 +118,6 @@ struct zero *zero_init(struct device *dev, const struct placement *place, const 
     z->rank = place->shard.rank;
     set_sizes(z, table, options, place->shard.size);
     z->bytes = lay_out(z);
-    z->host_norm = mem_alloc(z->size, sizeof *z->host_norm);
     z->weights_memory = dev->backend->alloc(dev, z->bytes.weights);
     z->gradients_memory = dev->backend->alloc(dev, z->bytes.gradients);
     z->optimizer_memory = dev->backend->alloc(dev, z->bytes.optimizer);
@@ -137,7 +136,6 @@ void zero_free(struct zero *z) {
     b->release(z->dev, z->optimizer_memory);
     b->release(z->dev, z->gathered_memory);
     mem_free(z->host);
-    mem_free(z->host_norm);
     mem_free(z->unit);
     mem_free(z);
 }
@@ -376,9 +374,8 @@ void zero_reduce(struct zero *z, int unit, bool last) {
     u->spent = z->stage == 1;
 }
 
-double zero_gradient_square_norm(struct zero *z) {
+void zero_clip(struct zero *z, double clip, double *step) {
     const struct backend *b = z->dev->backend;
-    double sum = 0;
     b->zero(z->dev, z->norm, (size_t)z->size * sizeof *z->norm, STREAM_COMPUTE);
     for (int i = 0; i < z->n_units; i++) {
         zero_wait_gradient(z, i);
@@ -387,10 +384,7 @@ double zero_gradient_square_norm(struct zero *z) {
     zero_all_gather(z, z->norm, 2, DTYPE_I32); /* a double as two of them: it is only moved */
     b->event_record(z->dev, EVENT_NORM, STREAM_COMM);
     b->stream_wait(z->dev, STREAM_COMPUTE, EVENT_NORM);
-    b->copy_out(z->dev, z->host_norm, z->norm, (size_t)z->size * sizeof *z->norm, STREAM_COMPUTE);
-    b->synchronize(z->dev, STREAM_COMPUTE);
-    for (int r = 0; r < z->size; r++) sum += z->host_norm[r];
-    return sum;
+    op_clip(z->dev, step, z->norm, z->size, clip);
 }
 
 void zero_clear_gradients(struct zero *z) {

@@ -39,7 +39,7 @@ struct zero {
     int n_units;
     struct zero_slot weights[N_SLOTS], gradients[N_SLOTS];
     uint64_t n_taken;
-    double *norm, *host_norm; /* (size): each rank's part of the sum of squares */
+    double *norm; /* (size): each rank's part of the sum of squares */
     char *weights_memory, *gradients_memory, *optimizer_memory, *gathered_memory;
     struct zero_bytes bytes;
     bool loaded; /* by zero_load, and not published yet */

@@ -45,7 +45,7 @@ static void examine(struct device *dev, const struct placement *place, char *out
     snprintf(out, REPORT,
              "rank %d on %s: %s; %.1f GiB of memory free for it; products at %.0f GFLOP/s in fp32, %.0f in "
              "bf16",
-             base_rank, host, device, (double)device_memory_available(place) / (1 << 30),
+             base_rank, host, device, (double)device_memory_available(dev, place) / (1 << 30),
              1e-9 * product_rate(dev, DTYPE_F32), 1e-9 * product_rate(dev, DTYPE_BF16));
 }
 
@@ -56,7 +56,7 @@ static int doctor(const struct arguments *a) {
     if (comm_agree(world, config_load(&config, NULL, 0, a->overrides, a->n_overrides)) != 0) return -1;
     int status = placement_init(&place, "all");
     struct device *dev = status == 0 ? device_open(&config, &place) : NULL;
-    status = comm_agree(world, dev ? 0 : -1);
+    if (!dev) status = -1;
     char mine[REPORT] = "", *all = mem_alloc(world->size, REPORT);
     if (status == 0) {
         examine(dev, &place, mine);
@@ -66,7 +66,7 @@ static int doctor(const struct arguments *a) {
         for (int r = 0; r < world->size && world->rank == 0; r++) printf("%s\n", all + (size_t)r * REPORT);
     }
     mem_free(all);
-    device_close(dev);
+    device_close(dev, &place);
     placement_free(&place);
     config_free(&config);
     return status;

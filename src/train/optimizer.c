@@ -9,42 +9,41 @@ struct update {
     struct device *dev;
     struct adamw how;
     double decay;
+    const double *step;
 };
 
 static void update_slice(void *self, const struct zero_slice *slice) {
     struct update *u = self;
     u->how.decay = slice->parameter->decay ? u->decay : 0;
     op_adamw(u->dev, slice->weight, slice->master, slice->moment1, slice->moment2, slice->gradient, slice->count,
-             &u->how);
+             &u->how, u->step);
 }
 
-/* torch.nn.utils.clip_grad_norm_. */
-static double clip_scale(double clip, double norm) {
-    return clip > 0 ? MIN(1.0, clip / (norm + 1e-6)) : 1;
-}
-
-bool optimizer_step(struct optimizer *o, struct zero *z, double lr, double norm) {
-    if (!isfinite(norm)) {
-        zero_clear_gradients(z);
-        o->skipped++;
-        o->skipped_in_a_row++;
-        return false;
-    }
-    o->skipped_in_a_row = 0;
-    o->updates++;
+void optimizer_step(const struct optimizer *o, struct zero *z, double lr, const double *step) {
     const struct optimizer_options *s = &o->options;
+    double t = (double)(o->updates + 1);
     struct update update = {
         .dev = zero_device(z),
         .how = {.lr = lr,
                 .beta1 = s->beta1,
                 .beta2 = s->beta2,
                 .eps = s->eps,
-                .correction1 = 1 - pow(s->beta1, (double)o->updates),
-                .correction2 = 1 - pow(s->beta2, (double)o->updates),
-                .gradient_scale = clip_scale(s->clip, norm)},
+                .correction1 = 1 - pow(s->beta1, t),
+                .correction2 = 1 - pow(s->beta2, t)},
         .decay = s->weight_decay,
+        .step = step,
     };
     zero_each_slice(z, update_slice, &update);
+}
+
+bool optimizer_settle(struct optimizer *o, const double step[2]) {
+    if (step[1] < 0) {
+        o->skipped++;
+        o->skipped_in_a_row++;
+        return false;
+    }
+    o->skipped_in_a_row = 0;
+    o->updates++;
     return true;
 }
 

@@ -13,6 +13,8 @@
 #include "optimizer.h"
 #include "safetensors.h"
 
+enum { N_REPORTED = LOSS_N_TALLIES + 2 };
+
 struct run {
     struct config *config; /* not owned */
     struct placement place;
@@ -42,7 +44,8 @@ struct run {
     /* device memory for the loss */
     int32_t *chosen, *rejected; /* (room_pairs) */
     float *margin, *weight;     /* (room_pairs) */
-    double *tally;              /* (LOSS_N_TALLIES) */
+    double *report;             /* (N_REPORTED): the tallies, then the optimizer's step */
+    double *reported;           /* the same in the device's host memory */
 
     /* what goes on */
     struct run_state state;

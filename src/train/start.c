@@ -218,7 +218,7 @@ static double mib(size_t bytes) {
 
 /* What a rank of a group of `size` needs, in two lines of text; 0 when it is there. */
 static int check_memory(const struct run *r, int size, struct buffer *text) {
-    size_t available = device_memory_available(&r->place);
+    size_t available = device_memory_available(r->dev, &r->place);
     struct memory_plan p = plan_memory(r, size);
     buffer_format(text, "memory per rank (ZeRO stage %lld over %d, micro-batches of up to %lld tokens):\n",
                   (long long)r->config->parallel.zero_stage, size, (long long)r->max_tokens);
@@ -296,7 +296,8 @@ static void allocate_loss(struct run *r) {
     r->rejected = b->alloc(r->dev, n * sizeof *r->rejected);
     r->margin = b->alloc(r->dev, n * sizeof *r->margin);
     r->weight = b->alloc(r->dev, n * sizeof *r->weight);
-    r->tally = b->alloc(r->dev, LOSS_N_TALLIES * sizeof *r->tally);
+    r->report = b->alloc(r->dev, N_REPORTED * sizeof *r->report);
+    r->reported = b->alloc_host(r->dev, N_REPORTED * sizeof *r->reported);
     batch_init(&r->batch, plan_max_tokens(&r->plan), r->room_pairs);
     r->item = mem_alloc(r->room_pairs, sizeof *r->item);
 }
@@ -363,7 +364,7 @@ static int start_device(struct run *r) {
 int run_start(struct run *r, struct config *config) {
     *r = (struct run){.config = config, .lock = -1};
     if (placement_init(&r->place, config->parallel.shard_group) != 0) return -1;
-    if (comm_agree(&r->place.data, start_device(r)) != 0) return -1;
+    if (start_device(r) != 0) return -1;
     if (comm_agree(&r->place.data, prepare(r)) != 0) return -1;
     share_shards(r);
     if (r->state.step >= run_steps(r)) return 0;
@@ -403,13 +404,14 @@ void run_finish(struct run *r) {
     release(r, r->rejected);
     release(r, r->margin);
     release(r, r->weight);
-    release(r, r->tally);
+    release(r, r->report);
+    if (r->reported) r->dev->backend->release_host(r->dev, r->reported);
     mem_free(r->item);
     batch_free(&r->batch);
     metrics_close(r->metrics);
     model_free(r->model);
     zero_free(r->z);
-    device_close(r->dev);
+    device_close(r->dev, &r->place);
     checkpoint_close(&r->resume);
     mem_free(r->checkpoint_path);
     safetensors_close(&r->tensors);

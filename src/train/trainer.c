@@ -78,7 +78,7 @@ static int compute_gradients(struct run *r, double weight, struct step_sums *sum
         if (build_micro(r, m) != 0) return -1;
         const float *score = model_forward(r->model, &r->batch.forest);
         copy_pairs(r);
-        op_bradley_terry(r->dev, model_dscore(r->model), r->tally, score, r->chosen, r->rejected, r->margin,
+        op_bradley_terry(r->dev, model_dscore(r->model), r->report, score, r->chosen, r->rejected, r->margin,
                          r->weight, r->batch.n_pairs, (float)(weight > 0 ? 1 / weight : 0));
         model_backward(r->model, m == r->micro.n_micro - 1);
         sums->forest_tokens += (double)r->batch.forest.n;
@@ -86,11 +86,22 @@ static int compute_gradients(struct run *r, double weight, struct step_sums *sum
     return 0;
 }
 
-static void read_tally(struct run *r, struct step_sums *sums) {
+/* Clipping, AdamW and publishing of what compute_gradients has left. The one read of a step, tallies and the
+ * clipping's step together, stands before the update: the host goes on while the device updates. Whether it did. */
+static bool update(struct run *r, double lr, struct step_sums *sums, double *norm) {
     const struct backend *b = r->dev->backend;
-    b->copy_out(r->dev, sums->tally, r->tally, sizeof sums->tally, STREAM_COMPUTE);
-    b->synchronize(r->dev, STREAM_COMPUTE);
-    b->zero(r->dev, r->tally, sizeof sums->tally, STREAM_COMPUTE);
+    double *step = r->report + LOSS_N_TALLIES;
+    const double *stepped = r->reported + LOSS_N_TALLIES;
+    zero_clip(r->z, r->optimizer.options.clip, step);
+    b->copy_out(r->dev, r->reported, r->report, N_REPORTED * sizeof *r->report, STREAM_COMPUTE);
+    b->event_record(r->dev, EVENT_REPORT, STREAM_COMPUTE);
+    b->zero(r->dev, r->report, sizeof sums->tally, STREAM_COMPUTE);
+    optimizer_step(&r->optimizer, r->z, lr, step);
+    zero_publish(r->z);
+    b->event_synchronize(r->dev, EVENT_REPORT);
+    memcpy(sums->tally, r->reported, sizeof sums->tally);
+    *norm = sqrt(stepped[0]);
+    return optimizer_settle(&r->optimizer, stepped);
 }
 
 /* --- what is said --- */
@@ -203,14 +214,11 @@ static void step(struct run *r, struct step_sums *sums, struct step_report *repo
     double weight = step_weight(r, &before, r->micro.n_groups);
     *sums = (struct step_sums){.signalled = stop_signal != 0, .checkpoint_due = checkpoint_due};
     if (compute_gradients(r, weight, sums) != 0) die("rank %d: %s", base_rank, error_text());
-    double norm = sqrt(zero_gradient_square_norm(r->z));
-    double lr = schedule_lr(&r->schedule, r->state.step);
-    bool updated = optimizer_step(&r->optimizer, r->z, lr, norm);
-    zero_publish(r->z);
+    double lr = schedule_lr(&r->schedule, r->state.step), norm;
+    bool updated = update(r, lr, sums, &norm);
     if (!r->bytes_shown)
         show_bytes(r, zero_bytes_sent(r->z) - sent, zero_replica_bytes_sent(r->z) - sent_to_replicas);
     r->bytes_shown = true;
-    read_tally(r, sums);
     comm_sum(&r->place.data, (double *)sums, (int)(sizeof *sums / sizeof(double)));
     r->state.step++;
     r->state.episodes += (int64_t)sums->tally[TALLY_PAIRS];

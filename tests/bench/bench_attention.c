@@ -110,7 +110,7 @@ static void bench(const struct shape *s, enum dtype dtype, int threads) {
                           0.125f};
     struct heads grad = a.out;
     grad.data = dout;
-    struct device *dev = cpu_backend.open(0, threads);
+    struct device *dev = cpu_backend.open(0, 1, threads);
     struct op_limits limits = {.tokens = n,
                                .rows = n,
                                .width = width,

@@ -122,9 +122,10 @@ static void square_norm(void) {
     op_square_norm(dev, &sum, gradient, n_parameters);
 }
 static void adamw(void) {
-    static const struct adamw how = {1e-4f, 0.9f, 0.999f, 1e-8f, 0.01f, 0.1f, 0.001f, 1};
+    static const struct adamw how = {1e-4f, 0.9f, 0.999f, 1e-8f, 0.01f, 0.1f, 0.001f};
+    static const double step[] = {1, 1};
     op_adamw(dev, tensor_make(dtype == DTYPE_F32 ? master : weight, dtype, 1, n_parameters), master, moment1, moment2,
-             gradient, n_parameters, &how);
+             gradient, n_parameters, &how, step);
 }
 
 static double best_time(void (*run)(void), int n_sets) {
@@ -247,7 +248,7 @@ int main(int argc, char **argv) {
     if (argc > 1) T = strtoll(argv[1], NULL, 10);
     if (T < 1 || T > 1 << 20) return EXIT_MISUSE;
     char text[200];
-    dev = cpu_backend.open(0, 0);
+    dev = cpu_backend.open(0, 1, 0);
     cpu_backend.describe(dev, text, sizeof text);
     printf("%s\n%lld tokens; best times with warm and with cold caches, x how often a step needs it\n", text,
            (long long)T);
