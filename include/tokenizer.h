@@ -34,6 +34,13 @@ int tokenizer_id(const struct tokenizer *t, const char *token); /* -1 if there i
 int tokenizer_bos(const struct tokenizer *t);                   /* -1 if there is none; so with eos and pad */
 int tokenizer_eos(const struct tokenizer *t);
 int tokenizer_pad(const struct tokenizer *t);
+/* What the tokenizer puts before and after one text when special tokens are asked for (borrowed): tokenizer_config.json's
+ * add_bos_token and add_eos_token where either is there, as in transformers, else tokenizer.json's post-processor. */
+struct frame {
+    const int32_t *before, *after;
+    int64_t n_before, n_after;
+};
+struct frame tokenizer_frame(const struct tokenizer *t);
 /* The token's content, bytes in the vocabulary's alphabet; NULL if there is no such id. */
 const char *tokenizer_token(const struct tokenizer *t, int id);
 /* Added tokens: index from 0; false when there is none of that index. */

@@ -4,6 +4,7 @@
 #define RANKWISE_TOKENIZER_STATE_H
 #include "added.h"
 #include "bpe.h"
+#include "frame.h"
 #include "pretokenize.h"
 #include "tokenizer.h"
 
@@ -15,6 +16,7 @@ struct tokenizer {
     void (*normalize)(const char *text, size_t length, struct buffer *out); /* NULL: none */
     int64_t size;                                                           /* the largest id + 1 */
     int bos, eos, pad;
+    struct frame frame;
     struct tokenizer_file file[TOKENIZER_FILES]; /* data is owned */
     int n_files;
 };

@@ -311,6 +311,44 @@ static void test_special_tokens_and_where_they_come_from(void) {
     buffer_free(&json);
 }
 
+/* What stands around one text: from the post-processor, or from tokenizer_config.json where that says. */
+static void test_frame(void) {
+    static const char template[] =
+        "{\"type\":\"TemplateProcessing\",\"single\":[{\"SpecialToken\":{\"id\":\"a\","
+        "\"type_id\":0}},{\"Sequence\":{\"id\":\"A\",\"type_id\":0}},{\"SpecialToken\":"
+        "{\"id\":\"b\",\"type_id\":0}}],\"special_tokens\":{\"a\":{\"id\":\"a\",\"ids\":[64],"
+        "\"tokens\":[\"a\"]},\"b\":{\"id\":\"b\",\"ids\":[65,66],\"tokens\":[\"b\",\"c\"]}}}";
+    static const struct {
+        const char *processor, *config;
+        int n_before, n_after, before, after;
+    } cases[] = {
+        {"null", NULL, 0, 0, 0, 0},
+        {"{\"type\":\"ByteLevel\"}", NULL, 0, 0, 0, 0},
+        {template, NULL, 1, 2, 64, 65},
+        {"{\"type\":\"RobertaProcessing\",\"sep\":[\"b\",65],\"cls\":[\"a\",64]}", NULL, 1, 1, 64, 65},
+        {template, "{\"add_bos_token\":false}", 0, 0, 0, 0},
+        {template, "{\"add_bos_token\":true,\"add_eos_token\":true}", 0, 0, 0, 0},
+        {"null", "{\"add_bos_token\":true,\"bos_token\":\"c\",\"eos_token\":\"d\"}", 1, 0, 66, 0},
+        {template, "{\"add_eos_token\":true,\"bos_token\":\"c\",\"eos_token\":\"d\"}", 0, 1, 0, 67},
+    };
+    for (int i = 0; i < N_TESTS(cases); i++) {
+        json_t *json = read_json(small, "tokenizer.json");
+        json_object_set_new(json, "post_processor",
+                            json_loads(cases[i].processor, JSON_DECODE_ANY, &(json_error_t){0}));
+        char *text = json_text(json);
+        struct tokenizer *t = open_text(text, cases[i].config);
+        if (!t) TEST_END(TEST_FAILED, "case %d: %s", i, error_text());
+        struct frame frame = tokenizer_frame(t);
+        ASSERT_INT(frame.n_before, cases[i].n_before);
+        ASSERT_INT(frame.n_after, cases[i].n_after);
+        if (frame.n_before) ASSERT_INT(frame.before[0], cases[i].before);
+        if (frame.n_after) ASSERT_INT(frame.after[0], cases[i].after);
+        tokenizer_free(t);
+        mem_free(text);
+        json_decref(json);
+    }
+}
+
 static void test_questions(void) {
     struct tokenizer *t = tokenizer_open_directory(small, NULL);
     ASSERT(t);
@@ -404,6 +442,8 @@ static void test_what_is_not_built_is_named(void) {
         {"{\"model\":{\"unk_token\":\"<u>\",\"vocab\":{\"!\":null},\"merges\":[]}}", "unk_token \"<u>\" is not in"},
         {"{\"added_tokens\":[{\"id\":9,\"content\":\"<p>\"}]}", "\"<p>\": has id 9, expected 512"},
         {"{\"added_tokens\":[{\"id\":512,\"content\":3}]}", "added_tokens[0]: \"content\": expected a string"},
+        {"{\"post_processor\":{\"type\":\"Nothing\"}}", "post_processor: Nothing is not implemented"},
+        {"{\"post_processor\":{\"type\":\"TemplateProcessing\",\"single\":[]}}", "sequence A is missing"},
         {"{\"added_tokens\":3}", "added_tokens: expected a list"},
     };
     for (int i = 0; i < N_TESTS(cases); i++) {
@@ -469,6 +509,7 @@ int main(int argc, char **argv) {
         {"scanner_equals_its_pattern", test_scanner_equals_its_pattern},
         {"identity_sees_what_changes_ids", test_identity_sees_what_changes_ids},
         {"special_tokens_and_where_they_come_from", test_special_tokens_and_where_they_come_from},
+        {"frame", test_frame},
         {"questions", test_questions},
         {"what_is_not_built_is_named", test_what_is_not_built_is_named},
         {"cut_files_are_errors", test_cut_files_are_errors},

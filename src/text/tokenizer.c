@@ -1,7 +1,7 @@
 /* Tokenizers: opening one from its files, and asking about its tokens. See tokenizer.h; encoding is in encoder.c.
  *
- * Truncation, padding and the post-processor of tokenizer.json are not read: they only matter to callers that ask the
- * library to cut, pad or add special tokens, and templates do that here. */
+ * Truncation and padding of tokenizer.json are not read: they only matter to callers that ask the library to cut or
+ * pad, and templates do that here. */
 #include "tokenizer.h"
 
 #include <stdio.h>
@@ -57,7 +57,8 @@ static int parse_parts(struct tokenizer *t, const json_t *json) {
     if (bpe_parse(&t->bpe, json_object_get(json, "model")) != 0 ||
         pretokenizer_parse(&t->pretokenizer, json_object_get(json, "pre_tokenizer")) != 0 ||
         added_parse(&t->added, json_object_get(json, "added_tokens"), &t->bpe) != 0 ||
-        check_decoder(json_object_get(json, "decoder")) != 0)
+        check_decoder(json_object_get(json, "decoder")) != 0 ||
+        frame_parse(&t->frame, json_object_get(json, "post_processor")) != 0)
         return -1;
     if (parse_normalizer(t, json_object_get(json, "normalizer")) != 0) return fail_context("normalizer");
     added_build(&t->added, t->normalize);
@@ -158,6 +159,34 @@ static int read_model_config(const struct tokenizer *t, struct special *s, const
     return status;
 }
 
+static void set_frame_side(const int32_t **side, int64_t *n, int id) {
+    if (id < 0) return;
+    int32_t *made = mem_alloc(1, sizeof *made);
+    *made = id;
+    *side = made;
+    *n = 1;
+}
+
+/* add_bos_token and add_eos_token: where tokenizer_config.json has one of them, they replace the frame. A role
+ * without a token adds none. */
+static int read_frame(struct tokenizer *t, const struct tokenizer_file *file) {
+    if (!file) return 0;
+    json_t *json = json_parse(file->data, file->length);
+    if (!json) return fail_context("%s", file->name);
+    bool add_bos = false, add_eos = false;
+    bool is_there = json_object_get(json, "add_bos_token") || json_object_get(json, "add_eos_token");
+    int status =
+        json_get_bool(json, "add_bos_token", &add_bos) != 0 || json_get_bool(json, "add_eos_token", &add_eos) != 0
+            ? fail_context("%s", file->name)
+            : 0;
+    json_decref(json);
+    if (status != 0 || !is_there) return status;
+    frame_free(&t->frame);
+    set_frame_side(&t->frame.before, &t->frame.n_before, add_bos ? t->bos : -1);
+    set_frame_side(&t->frame.after, &t->frame.n_after, add_eos ? t->eos : -1);
+    return 0;
+}
+
 static int read_special(struct tokenizer *t, const struct tokenizer_file *file, int n, const char *option) {
     struct special s = {.id = {-1, -1, -1}};
     if (read_special_file(t, &s, find_file(file, n, config_file)) != 0 ||
@@ -167,7 +196,7 @@ static int read_special(struct tokenizer *t, const struct tokenizer_file *file, 
     t->bos = s.id[BOS];
     t->eos = s.id[EOS];
     t->pad = s.id[PAD];
-    return 0;
+    return read_frame(t, find_file(file, n, config_file));
 }
 
 /* --- opening and closing ------------------------------------------------------------- */
@@ -230,6 +259,7 @@ void tokenizer_free(struct tokenizer *t) {
     if (!t) return;
     bpe_free(&t->bpe);
     added_free(&t->added);
+    frame_free(&t->frame);
     pretokenizer_free(&t->pretokenizer);
     for (int i = 0; i < t->n_files; i++) mem_free((void *)t->file[i].data);
     mem_free(t);
@@ -261,6 +291,10 @@ int tokenizer_eos(const struct tokenizer *t) {
 
 int tokenizer_pad(const struct tokenizer *t) {
     return t->pad;
+}
+
+struct frame tokenizer_frame(const struct tokenizer *t) {
+    return t->frame;
 }
 
 const char *tokenizer_token(const struct tokenizer *t, int id) {
