@@ -1,4 +1,4 @@
-/* SHA-256 (FIPS 180-4), for identities and content names. */
+/* SHA-256 (FIPS 180-4), for identities and content names; hash128 for tables, where speed counts and nobody attacks. */
 #ifndef RANKWISE_HASH_H
 #define RANKWISE_HASH_H
 #include "base.h"
@@ -16,6 +16,13 @@ void sha256_add(struct sha256 *hash, const void *data, size_t length);
 
 /* 64 lower-case hexadecimal digits and a zero. */
 void sha256_finish(struct sha256 *hash, char out[65]);
+
+/* MurmurHash3 x64 128 (Appleby 2011, public domain; little-endian machines). Two of n different inputs are equal with a
+ * probability of about n^2 / 2^129. */
+struct hash128 {
+    uint64_t low, high;
+};
+struct hash128 hash128(const void *data, size_t length, uint32_t seed);
 
 #ifdef __cplusplus
 }

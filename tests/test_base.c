@@ -66,6 +66,42 @@ static void test_sha256_known_answers(void) {
     ASSERT_TEXT(out, "cdc76e5c9914fb9281a1c7e284d73e67f1809a48a497200e046d39ccc7112cd0");
 }
 
+/* In pieces of every length: the same as at once. */
+static void test_sha256_in_pieces(void) {
+    unsigned char data[1000];
+    for (int i = 0; i < 1000; i++) data[i] = (unsigned char)random_bits(1, 2, (uint64_t)i);
+    char whole[65], pieces[65];
+    struct sha256 hash;
+    sha256_start(&hash);
+    sha256_add(&hash, data, sizeof data);
+    sha256_finish(&hash, whole);
+    for (size_t piece = 1; piece < 200; piece++) {
+        sha256_start(&hash);
+        for (size_t at = 0; at < sizeof data; at += piece) sha256_add(&hash, data + at, MIN(piece, sizeof data - at));
+        sha256_finish(&hash, pieces);
+        ASSERT_TEXT(pieces, whole);
+    }
+}
+
+/* Answers of the Python package mmh3 (hash64, x64). */
+static void test_hash128_known_answers(void) {
+    static const struct {
+        const char *text;
+        uint32_t seed;
+        uint64_t low, high;
+    } known[] = {
+        {"", 0, 0, 0},
+        {"", 7, 0xf402c55ac5dec98f, 0x2de586f681711c02},
+        {"a", 0, 0x85555565f6597889, 0xe6b53a48510e895a},
+        {"0123456789abcdef", 7, 0x500ca03648b1f185, 0xd5c2a273849b13ab},
+        {"The quick brown fox jumps over the lazy dog", 0, 0xe34bbc7bbc071b6c, 0x7a433ca9c49a9347},
+    };
+    for (int i = 0; i < N_TESTS(known); i++) {
+        struct hash128 found = hash128(known[i].text, strlen(known[i].text), known[i].seed);
+        ASSERT(found.low == known[i].low && found.high == known[i].high);
+    }
+}
+
 static void test_file_replace_and_tree(void) {
     char *root = mem_format("/tmp/rankwise_test_base_%d", (int)getpid());
     char *deep = file_join(root, "a/b"), *name = file_join(deep, "x");
@@ -136,6 +172,8 @@ int main(int argc, char **argv) {
         {"normal_has_its_moments", test_normal_has_its_moments},
         {"permutation_is_one", test_permutation_is_one},
         {"sha256_known_answers", test_sha256_known_answers},
+        {"sha256_in_pieces", test_sha256_in_pieces},
+        {"hash128_known_answers", test_hash128_known_answers},
         {"file_replace_and_tree", test_file_replace_and_tree},
         {"json_is_strict", test_json_is_strict},
         {"hint_stands_once", test_hint_stands_once},
