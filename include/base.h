@@ -14,7 +14,6 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
-#include <stdnoreturn.h>
 
 #ifdef __cplusplus
 extern "C" {
@@ -42,8 +41,14 @@ int fail_hint(const char *hint);
 const char *error_text(void);
 void error_clear(void);
 
+#ifdef __cplusplus
+#define NO_RETURN [[noreturn]]
+#else
+#define NO_RETURN _Noreturn
+#endif
+
 /* Ends the program, on all ranks if MPI is up. `text` may be NULL: a library's own words. */
-_Noreturn void die_at(const char *file, int line, const char *text, const char *format, ...) PRINTF_LIKE(4, 5);
+NO_RETURN void die_at(const char *file, int line, const char *text, const char *format, ...) PRINTF_LIKE(4, 5);
 
 /* What die_at calls after printing; comm_start sets it to MPI_Abort. Must not return. */
 extern void (*die_hook)(void);

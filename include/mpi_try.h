@@ -16,7 +16,7 @@ static inline const struct communicator *group_communicator(const struct group *
     return group->handle;
 }
 
-_Noreturn void mpi_die_at(const char *file, int line, const char *call, int error);
+NO_RETURN void mpi_die_at(const char *file, int line, const char *call, int error);
 
 /* Ends the program, on all ranks, if the call fails; the message has the call and MPI's words. */
 #define MPI_TRY(call)                                                           \

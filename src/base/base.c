@@ -51,7 +51,7 @@ void error_clear(void) {
     message[0] = 0;
 }
 
-_Noreturn void die_at(const char *file, int line, const char *text, const char *format, ...) {
+NO_RETURN void die_at(const char *file, int line, const char *text, const char *format, ...) {
     char said[2048], host[64] = "?";
     va_list args;
     va_start(args, format);

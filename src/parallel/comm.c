@@ -19,7 +19,7 @@ enum { PIECE = 16 << 20, ERROR_ROOM = 4096, TAG_PIECE = 1 };
 
 static struct group world = {0, 1, NULL, NULL};
 
-_Noreturn void mpi_die_at(const char *file, int line, const char *call, int error) {
+NO_RETURN void mpi_die_at(const char *file, int line, const char *call, int error) {
     char text[MPI_MAX_ERROR_STRING] = "";
     int length;
     if (MPI_Error_string(error, text, &length) != MPI_SUCCESS) text[0] = 0;
