@@ -54,7 +54,7 @@ $(BUILD)/rankwise-data: $(call object,$(filter-out data_tools/inspect%.c,$(wildc
 	$(call say,LD)$(LINK) $(DATALIBS)
 $(BUILD)/rankwise-inspect: $(call object,$(wildcard data_tools/inspect*.c)) $(LIBS)
 	$(call say,LD)$(LINK) $(DATALIBS)
-$(BUILD)/tests/%: $(BUILD)/tests/%.o $(call object,$(wildcard tests/reference*.c)) $(LIBS)
+$(BUILD)/tests/%: $(BUILD)/tests/%.o $(call object,$(wildcard tests/reference*.c) tests/gpu/session.c) $(LIBS)
 	$(call say,LD)$(LINK) $(LDLIBS)
 
 # Written only when it changes, so that a commit costs one object and the links.

@@ -4,7 +4,7 @@
 cd "$(dirname "$0")/.." || exit 1
 n_bad=0
 sources=() # what is in the tree and is not made by a script
-for file in src/*.c src/*/*.c src/*/*.h include/*.h data_tools/*.[ch] cuda/*.cu cuda/*.h tests/*.[ch] tests/{bench,fuzz,cluster,long}/*.[ch]; do
+for file in src/*.c src/*/*.c src/*/*.h include/*.h data_tools/*.[ch] cuda/*.cu cuda/*.h tests/*.[ch] tests/{bench,fuzz,cluster,gpu,long}/*.[ch]; do
     [[ ! -e $file ]] || head -n 3 "$file" | grep -qiE 'generated|made by tests' || sources+=("$file")
 done
 
