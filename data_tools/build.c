@@ -51,12 +51,11 @@ struct build {
     bool skip_bad_rows;
     int64_t limit;
     struct tokenizer *tokenizer;
-    struct template template;
-    struct encoder *encoder;
+    struct template *template;
+    struct template_worker *worker;
     struct shard_writer *writer;
-    struct buffer prompt, text[2]; /* of the present row: chosen, rejected */
-    struct ids ids[2];
-    json_t *sources; /* the attribute */
+    struct template_side side[2]; /* of the present row: chosen, rejected */
+    json_t *sources;              /* the attribute */
     int64_t rows, count[N_REASONS], n_cut_sides, n_cut_tokens, n_tokens, n_forest;
     bool has_unread_prompt;
     double spoke_at;
@@ -72,52 +71,35 @@ static uint64_t hash_bytes(const void *data, size_t length) {
 }
 
 static int64_t common_tokens(const struct build *b) {
-    int64_t n = 0, most = MIN(b->ids[0].n, b->ids[1].n);
-    while (n < most && b->ids[0].id[n] == b->ids[1].id[n]) n++;
+    const struct ids *x = &b->side[0].ids, *y = &b->side[1].ids;
+    int64_t n = 0, most = MIN(x->n, y->n);
+    while (n < most && x->id[n] == y->id[n]) n++;
     return n;
 }
 
-/* What tells the prompt: the prompt column; else the text up to the last "\n\nAssistant:" that both sides have; else
- * the tokens that both sides begin with; else nothing but this row itself. */
+/* What tells the prompt: the prompt, as the template finds it; else the tokens that both sides begin with; else
+ * nothing but this row itself. */
 static uint64_t prompt_hash(const struct build *b) {
-    if (b->keys.prompt) return hash_bytes(b->prompt.data, b->prompt.length);
-    size_t end = template_prompt_end(b->text[0].data, b->text[0].length);
-    if (end && end == template_prompt_end(b->text[1].data, b->text[1].length) &&
-        memcmp(b->text[0].data, b->text[1].data, end) == 0)
-        return hash_bytes(b->text[0].data, end);
+    size_t length;
+    const char *text = template_prompt_text(b->worker, &length);
+    if (length) return hash_bytes(text, length);
     int64_t n = common_tokens(b);
-    return n ? hash_bytes(b->ids[0].id, (size_t)n * sizeof(int32_t)) : hash_bytes(&b->rows, sizeof b->rows);
-}
-
-static int render(struct build *b, const struct pair *pair) {
-    const json_t *side[2] = {pair->chosen, pair->rejected};
-    const char *key[2] = {b->keys.chosen, b->keys.rejected};
-    for (int i = 0; i < 2; i++) {
-        buffer_clear(&b->text[i]);
-        if (template_render(&b->template, pair->prompt, side[i], &b->text[i]) != 0)
-            return fail_context("\"%s\"", key[i]);
-    }
-    buffer_clear(&b->prompt);
-    if (pair->prompt && template_render(&b->template, NULL, pair->prompt, &b->prompt) != 0)
-        return fail_context("\"%s\"", b->keys.prompt);
-    return 0;
+    return n ? hash_bytes(b->side[0].ids.id, (size_t)n * sizeof(int32_t)) : hash_bytes(&b->rows, sizeof b->rows);
 }
 
 /* Tokens of both sides. KEPT, or why the row is dropped, or -1. */
-static int encode(struct build *b) {
-    int64_t cut[2];
-    for (int i = 0; i < 2; i++) {
-        b->ids[i].n = 0;
-        switch (template_encode(&b->template, b->encoder, b->text[i].data, b->text[i].length, &b->ids[i], &cut[i])) {
-        case TEMPLATE_BAD:
-            return fail_context("\"%s\"", i ? b->keys.rejected : b->keys.chosen);
-        case TEMPLATE_TOO_LONG:
-            return TOO_LONG;
-        case TEMPLATE_OK:
-            break;
-        }
+static int encode(struct build *b, const struct pair *pair) {
+    json_t *answer[2] = {pair->chosen, pair->rejected};
+    switch (template_encode(b->worker, pair->prompt, answer, 2, b->side)) {
+    case TEMPLATE_BAD:
+        return BAD_FIELDS;
+    case TEMPLATE_TOO_LONG:
+        return template_how(b->template)->truncate == TRUNCATE_ERROR ? -1 : TOO_LONG;
+    case TEMPLATE_OK:
+        break;
     }
-    if (b->ids[0].n == b->ids[1].n && common_tokens(b) == b->ids[0].n)
+    int64_t cut[2] = {b->side[0].n_cut, b->side[1].n_cut};
+    if (b->side[0].ids.n == b->side[1].ids.n && common_tokens(b) == b->side[0].ids.n)
         return cut[0] || cut[1] ? EQUAL_CUT : EQUAL_TOKENS;
     b->n_cut_sides += (cut[0] > 0) + (cut[1] > 0);
     b->n_cut_tokens += cut[0] + cut[1];
@@ -125,8 +107,8 @@ static int encode(struct build *b) {
 }
 
 static void add_comparison(struct build *b, const struct pair *pair, int source, int64_t row) {
-    const int32_t *sequence[2] = {b->ids[0].id, b->ids[1].id};
-    const int32_t length[2] = {(int32_t)b->ids[0].n, (int32_t)b->ids[1].n};
+    const int32_t *sequence[2] = {b->side[0].ids.id, b->side[1].ids.id};
+    const int32_t length[2] = {(int32_t)b->side[0].ids.n, (int32_t)b->side[1].ids.n};
     struct comparison c = {.margin = pair->margin, .weight = pair->weight, .row = row, .source = (uint16_t)source};
     c.chosen = shard_writer_sequence(b->writer, sequence[0], length[0]);
     c.rejected = shard_writer_sequence(b->writer, sequence[1], length[1]);
@@ -141,7 +123,9 @@ static int take_row(struct build *b, const struct lines *l, int source) {
     struct pair pair;
     enum pair_status status = pair_parse(&pair, &b->keys, l->line.data, l->line.length);
     enum reason bad = status == PAIR_BAD_JSON ? BAD_JSON : BAD_FIELDS;
-    if (status == PAIR_OK && render(b, &pair) != 0) {
+    int reason = EQUAL;
+    if (status == PAIR_OK && !json_equal(pair.chosen, pair.rejected)) reason = encode(b, &pair);
+    if (status == PAIR_OK && reason == BAD_FIELDS) {
         status = PAIR_BAD_FIELDS;
         pair_free(&pair);
     }
@@ -151,9 +135,6 @@ static int take_row(struct build *b, const struct lines *l, int source) {
         return fail_hint("--skip-bad-rows counts such rows and goes on");
     }
     b->has_unread_prompt |= pair.has_unread_prompt;
-    bool is_equal =
-        b->text[0].length == b->text[1].length && memcmp(b->text[0].data, b->text[1].data, b->text[0].length) == 0;
-    int reason = is_equal ? EQUAL : encode(b);
     if (reason == KEPT) add_comparison(b, &pair, source, l->number);
     pair_free(&pair);
     return reason < 0 ? fail_context("%s:%lld", l->path, (long long)l->number) : reason;
@@ -220,9 +201,8 @@ static int finish(struct build *b) {
     int n_files = tokenizer_files(b->tokenizer, &file);
     for (int i = 0; i < n_files; i++)
         shard_writer_tokenizer_file(b->writer, file[i].name, file[i].data, file[i].length);
-    struct contract_options how = {b->template.name, "", truncate_name(b->template.truncate), b->template.max_length};
     struct contract contract = {0};
-    if (contract_make(&contract, b->tokenizer, &how) != 0) return -1;
+    if (contract_make(&contract, b->tokenizer, template_how(b->template)) != 0) return -1;
     int status = shard_writer_finish(b->writer, &contract);
     b->writer = NULL;
     contract_free(&contract);
@@ -235,8 +215,9 @@ static void print_summary(const struct build *b, double seconds) {
     for (int k = KEPT + 1; k < N_REASONS; k++)
         if (b->count[k]) log_info("  dropped, %s: %lld", reason_name[k], (long long)b->count[k]);
     if (b->n_cut_sides)
-        log_info("  cut to %lld tokens: %lld sides, %lld tokens lost", (long long)b->template.max_length,
-                 (long long)b->n_cut_sides, (long long)b->n_cut_tokens);
+        log_info("  cut to %lld tokens: %lld sides, %lld tokens lost",
+                 (long long)template_how(b->template)->max_length, (long long)b->n_cut_sides,
+                 (long long)b->n_cut_tokens);
     log_info("  tokens: %lld, as forests of shared prefixes: %lld (%.2f times less)", (long long)b->n_tokens,
              (long long)b->n_forest, (double)b->n_tokens / (double)MAX(b->n_forest, 1));
     if (b->has_unread_prompt)
@@ -303,8 +284,11 @@ static int read_options(struct build *b, const struct option *o, const struct ar
 static int open_tools(struct build *b, const char *template_name, enum truncate truncate, int64_t max_length) {
     b->tokenizer = tokenizer_open_directory(b->tokenizer_path, b->special);
     if (!b->tokenizer) return -1;
-    if (template_init(&b->template, template_name, b->tokenizer, truncate, max_length) != 0) return -1;
-    b->encoder = encoder_new(b->tokenizer);
+    if (max_length == 0) return fail("--max-length: expected at least 2");
+    struct template_options how = {template_name, "", truncate, max_length};
+    b->template = template_open(&how, b->tokenizer);
+    if (!b->template) return -1;
+    b->worker = template_worker_new(b->template);
     b->sources = json_array();
     b->writer = shard_writer_open(b->out, tokenizer_size(b->tokenizer));
     return b->writer ? 0 : -1;
@@ -312,13 +296,10 @@ static int open_tools(struct build *b, const char *template_name, enum truncate 
 
 static void close_tools(struct build *b) {
     shard_writer_abandon(b->writer);
-    encoder_free(b->encoder);
+    template_worker_free(b->worker);
+    template_free(b->template);
     tokenizer_free(b->tokenizer);
-    buffer_free(&b->prompt);
-    for (int i = 0; i < 2; i++) {
-        buffer_free(&b->text[i]);
-        ids_free(&b->ids[i]);
-    }
+    for (int i = 0; i < 2; i++) template_side_free(&b->side[i]);
     json_decref(b->sources);
 }
 

@@ -70,13 +70,14 @@ static void shorten_config(struct buffer *out, const char *text, bool diffable) 
 }
 
 static void print_contract(const struct contract *contract) {
-    struct contract_options how;
-    if (!contract->json || contract_how(contract, &how) != 0 || !how.template_name || !how.truncate) {
+    struct template_options how;
+    if (!contract->json || contract_how(contract, &how) != 0) {
         printf("score contract: none\n");
         return;
     }
-    printf("score contract: template %s, cut on the %s at %lld tokens, %s golden scores\n", how.template_name,
-           how.truncate, (long long)how.max_length, contract_has_scores(contract) ? "with" : "without");
+    printf("score contract: template %s, cut on the %s at %lld tokens, %s golden scores\n", how.name,
+           truncate_name(how.truncate), (long long)how.max_length,
+           contract_has_scores(contract) ? "with" : "without");
 }
 
 static void print_checkpoint(const struct inspected *o, const struct show *how) {

@@ -3,33 +3,27 @@
  *
  *   tokenizer   identity: what it does, not how its file is written (tokenizer_identity)
  *   special     special and added tokens, content -> id: compared one by one; one side may have more
- *   template    its name and text
- *   bos, eos    the rule ("none", "append_unless_there") and the token
+ *   template    its name and text ("" for a built-in one); "now": what strftime_now returns, where that was given
+ *   bos, eos    the rule ("none"; BOS: "prepend_unless_there"; EOS: "append_unless_there") and the token
  *   position    where the score is read: "last_token"
- *   max_length, truncate
+ *   max_length, truncate; max_prompt_length where there is one
  *   precision   of the golden scores; another precision is no reason to refuse
  *   golden      eight (text, ids, score) vectors; score null until a model is there */
 #ifndef RANKWISE_CONTRACT_H
 #define RANKWISE_CONTRACT_H
 #include <jansson.h>
-#include "tokenizer.h"
+#include "template.h"
 
 struct contract {
     json_t *json; /* owned; a zeroed struct is "no contract" */
 };
 
-struct contract_options {
-    const char *template_name, *template_text; /* text: the Jinja source, or "" for built-in ones */
-    const char *truncate;                      /* "right", "left", "drop", "error" */
-    int64_t max_length;
-};
-
 /* Encodes the golden texts. */
-int contract_make(struct contract *contract, const struct tokenizer *tokenizer, const struct contract_options *how);
+int contract_make(struct contract *contract, const struct tokenizer *tokenizer, const struct template_options *how);
 int contract_parse(struct contract *contract, const char *json, size_t length);
 char *contract_text(const struct contract *contract); /* mem_free */
-/* The options it was made with (texts borrowed from it). -1 when it has none of that form. */
-int contract_how(const struct contract *contract, struct contract_options *how);
+/* What its template is opened with (texts borrowed from it). -1 when it states what cannot be done here. */
+int contract_how(const struct contract *contract, struct template_options *how);
 /* What to give tokenizer_open with the carried files: "eos=<token>", for folders that do not name it themselves. NULL
  * without a contract. mem_free. */
 char *contract_special(const struct contract *contract);

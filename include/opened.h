@@ -18,7 +18,7 @@ struct opened {
     struct safetensors tensors;
     struct tokenizer *tokenizer;
     struct contract contract;   /* an HF directory without one: made for `text`, cut on the right at 1024 tokens */
-    struct template template;
+    struct template *template;
     /* device side, after opened_start */
     struct placement place;
     struct device *dev;

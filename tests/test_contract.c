@@ -6,17 +6,17 @@
 static const char small[] = "tests/golden/tokenizer_small";
 static struct tokenizer *tokenizer;
 
-static struct contract make(const char *truncate, int64_t max_length) {
+static struct contract make(enum truncate truncate, int64_t max_length) {
     if (!tokenizer) tokenizer = tokenizer_open_directory(small, NULL);
     if (!tokenizer) TEST_END(TEST_FAILED, "%s", error_text());
     struct contract c;
-    struct contract_options how = {"text", "", truncate, max_length};
+    struct template_options how = {"text", "", truncate, max_length};
     if (contract_make(&c, tokenizer, &how) != 0) TEST_END(TEST_FAILED, "%s", error_text());
     return c;
 }
 
 static void test_survives_its_text(void) {
-    struct contract a = make("right", 1024), b, c;
+    struct contract a = make(TRUNCATE_RIGHT, 1024), b, c;
     char *text = contract_text(&a);
     ASSERT_INT(contract_parse(&b, text, strlen(text)), 0);
     char *again = contract_text(&b);
@@ -34,7 +34,7 @@ static void test_survives_its_text(void) {
 
 /* The golden ids are those of the text, cut as the contract says. */
 static void test_golden_vectors(void) {
-    struct contract whole = make("right", 1024), cut = make("error", 8), left = make("left", 8);
+    struct contract whole = make(TRUNCATE_RIGHT, 1024), cut = make(TRUNCATE_ERROR, 8), left = make(TRUNCATE_LEFT, 8);
     struct buffer text = {0};
     for (int k = 0; k < CONTRACT_N_GOLDEN; k++) {
         const int32_t *ids, *cut_ids, *left_ids;
@@ -78,7 +78,7 @@ static void test_says_which_part_differs(void) {
         {{"special", "<pad>"}, "600", NULL}, /* one side may have more */
         {{"precision"}, "\"BF16\"", NULL},   /* another precision is no reason */
     };
-    struct contract a = make("right", 1024), b, none = {0};
+    struct contract a = make(TRUNCATE_RIGHT, 1024), b, none = {0};
     for (int i = 0; i < N_TESTS(cases); i++) {
         contract_copy(&b, &a);
         json_t *inner = cases[i].path[1] ? json_object_get(b.json, cases[i].path[0]) : b.json;
@@ -105,7 +105,7 @@ static void test_says_which_part_differs(void) {
 }
 
 static void test_scores(void) {
-    struct contract c = make("right", 1024);
+    struct contract c = make(TRUNCATE_RIGHT, 1024);
     double score[CONTRACT_N_GOLDEN] = {0.5, -1.25, 3, 0, 1e-3, -7, 20, 0.1};
     ASSERT(!contract_has_scores(&c));
     ASSERT_INT(contract_check_scores(&c, "F32", score), -1);
@@ -137,7 +137,7 @@ static void test_bad_contracts_are_refused(void) {
         {"max_length", "0", "expected 1 to"},     {"max_length", "null", "\"max_length\" is missing"},
         {"golden", "[]", "expected a list of 8"}, {"golden", "[1,2,3,4,5,6,7,8]", "expected an object"},
     };
-    struct contract a = make("right", 1024), b;
+    struct contract a = make(TRUNCATE_RIGHT, 1024), b;
     for (int i = 0; i < N_TESTS(cases); i++) {
         contract_copy(&b, &a);
         json_object_set_new(b.json, cases[i].key, json_parse(cases[i].value, strlen(cases[i].value)));

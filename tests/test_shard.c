@@ -63,7 +63,7 @@ static void write_shard(const char *path, int64_t vocabulary) {
     for (int i = 0; i < n; i++) shard_writer_tokenizer_file(w, file[i].name, file[i].data, file[i].length);
     shard_writer_tokenizer_file(w, "nothing.json", "", 0);
     struct contract contract = {0};
-    struct contract_options how = {"text", "", "right", MAX_TOKENS};
+    struct template_options how = {"text", "", TRUNCATE_RIGHT, MAX_TOKENS};
     ASSERT_INT(contract_make(&contract, t, &how), 0);
     if (shard_writer_finish(w, &contract) != 0) TEST_END(TEST_FAILED, "%s", error_text());
     contract_free(&contract);
@@ -212,7 +212,7 @@ static void test_large(void) {
     shard_writer_attribute(w, "long", text);
     struct contract contract = {0};
     struct tokenizer *t = small_tokenizer();
-    struct contract_options how = {"text", "", "right", MAX_TOKENS};
+    struct template_options how = {"text", "", TRUNCATE_RIGHT, MAX_TOKENS};
     ASSERT_INT(contract_make(&contract, t, &how), 0);
     ASSERT_INT(shard_writer_finish(w, &contract), 0);
     contract_free(&contract);
@@ -478,7 +478,7 @@ static int finish_small_shard(const char *path) {
     shard_writer_comparison(w, &c);
     struct tokenizer *t = small_tokenizer();
     struct contract contract = {0};
-    struct contract_options how = {"text", "", "right", MAX_TOKENS};
+    struct template_options how = {"text", "", TRUNCATE_RIGHT, MAX_TOKENS};
     int status = contract_make(&contract, t, &how);
     if (status == 0) status = shard_writer_finish(w, &contract);
     contract_free(&contract);

@@ -6,30 +6,36 @@
 
 static const char small[] = "tests/golden/tokenizer_small";
 static struct tokenizer *tokenizer;
-static struct encoder *encoder;
 
-static struct template make(const char *name, enum truncate truncate, int64_t max_length) {
+static struct template *make(const char *name, enum truncate truncate, int64_t max_length) {
     if (!tokenizer) tokenizer = tokenizer_open_directory(small, NULL);
     if (!tokenizer) TEST_END(TEST_FAILED, "%s", error_text());
-    if (!encoder) encoder = encoder_new(tokenizer);
-    struct template t;
-    if (template_init(&t, name, tokenizer, truncate, max_length) != 0) TEST_END(TEST_FAILED, "%s", error_text());
+    struct template_options how = {name, "", truncate, max_length};
+    struct template *t = template_open(&how, tokenizer);
+    if (!t) TEST_END(TEST_FAILED, "%s", error_text());
     return t;
+}
+
+static json_t *parse(const char *json) {
+    json_t *value = json ? json_parse(json, strlen(json)) : NULL;
+    if (json && !value) TEST_END(TEST_FAILED, "%s", error_text());
+    return value;
 }
 
 /* Renders JSON texts; "" with error_text() on failure. The result is static. */
 static const char *render(const char *name, const char *prompt_json, const char *value_json) {
     static char result[1000];
-    struct template t = make(name, TRUNCATE_RIGHT, 100);
-    json_t *prompt = prompt_json ? json_parse(prompt_json, strlen(prompt_json)) : NULL;
-    json_t *value = json_parse(value_json, strlen(value_json));
-    ASSERT(value);
+    struct template *t = make(name, TRUNCATE_RIGHT, 100);
+    struct template_worker *w = template_worker_new(t);
+    json_t *prompt = parse(prompt_json), *value = parse(value_json);
     struct buffer out = {0};
     error_clear();
-    snprintf(result, sizeof result, "%s", template_render(&t, prompt, value, &out) == 0 ? out.data : "");
+    snprintf(result, sizeof result, "%s", template_render(w, prompt, value, false, &out) == 0 ? out.data : "");
     buffer_free(&out);
     json_decref(prompt);
     json_decref(value);
+    template_worker_free(w);
+    template_free(t);
     return result;
 }
 
@@ -68,16 +74,15 @@ static void test_what_cannot_be_rendered_is_named(void) {
         {"simple_chat", NULL, "[{\"role\":\"user\",\"content\":[{\"type\":\"image\"}]}]", "found type image"},
         {"simple_chat", NULL, "[{\"role\":\"user\",\"content\":[{\"type\":\"text\"}]}]",
          "\"text\": expected a string"},
-        {"simple_chat", "\"Hi\"", "[{\"role\":\"user\",\"content\":\"Hi\"}]", "of one kind"},
     };
     for (int i = 0; i < N_TESTS(bad); i++) {
         ASSERT_TEXT(render(bad[i].template, bad[i].prompt, bad[i].value), "");
         ASSERT_CONTAINS(error_text(), bad[i].message);
     }
-    struct template t = make("text", TRUNCATE_RIGHT, 100);
-    ASSERT_INT(template_init(&t, "txt", tokenizer, TRUNCATE_RIGHT, 100), -1);
+    struct template_options unknown = {"txt", "", TRUNCATE_RIGHT, 100}, short_one = {"text", "", TRUNCATE_RIGHT, 1};
+    ASSERT(!template_open(&unknown, tokenizer));
     ASSERT_CONTAINS(error_text(), "expected text or simple_chat, found \"txt\"");
-    ASSERT_INT(template_init(&t, "text", tokenizer, TRUNCATE_RIGHT, 1), -1);
+    ASSERT(!template_open(&short_one, tokenizer));
     ASSERT_CONTAINS(error_text(), "at least 2 tokens, found 1");
     enum truncate truncate;
     ASSERT_INT(truncate_parse("rigth", &truncate), -1);
@@ -96,32 +101,39 @@ static void test_no_eos_is_an_error_with_a_hint(void) {
     file = files[0];
     struct tokenizer *bare = tokenizer_open(&file, 1, NULL);
     ASSERT(bare);
-    struct template t;
-    ASSERT_INT(template_init(&t, "text", bare, TRUNCATE_RIGHT, 10), -1);
+    struct template_options how = {"text", "", TRUNCATE_RIGHT, 10};
+    ASSERT(!template_open(&how, bare));
     ASSERT_CONTAINS(error_text(), "hint: --special eos=<token>");
     tokenizer_free(bare);
     tokenizer_free(whole);
 }
 
-/* The ids as text, "1 2 3"; the status first when it is not OK. */
+static const char *ids_text(const struct ids *ids) {
+    static char result[4][1000];
+    static int turn;
+    char *out = result[turn++ & 3];
+    out[0] = 0;
+    for (int64_t i = 0, at = 0; i < ids->n; i++)
+        at += snprintf(out + at, sizeof result[0] - (size_t)at, "%s%d", i > 0 ? " " : "", ids->id[i]);
+    return out;
+}
+
+/* The ids of a text without a prompt as text, "1 2 3"; the status when it is not OK. */
 static const char *encode(enum truncate truncate, int64_t max_length, const char *text, int64_t *n_cut) {
-    static char result[1000];
-    struct template t = make("text", truncate, max_length);
-    struct ids ids = {0};
-    int32_t sentinel = 77; /* ids are appended to what is there */
-    ARRAY_RESERVE(ids.id, ids.n, ids.room);
-    ids.id[ids.n++] = sentinel;
-    enum template_status status = template_encode(&t, encoder, text, strlen(text), &ids, n_cut);
-    ASSERT(ids.id[0] == sentinel);
-    int at = 0;
-    result[0] = 0;
-    if (status != TEMPLATE_OK) {
-        ASSERT_INT(ids.n, 1);
-        at = snprintf(result, sizeof result, "%s", status == TEMPLATE_TOO_LONG ? "too long" : "bad");
-    }
-    for (int64_t i = 1; i < ids.n; i++)
-        at += snprintf(result + at, sizeof result - (size_t)at, "%s%d", i > 1 ? " " : "", ids.id[i]);
-    ids_free(&ids);
+    struct template *t = make("text", truncate, max_length);
+    struct template_worker *w = template_worker_new(t);
+    struct template_side side = {0};
+    json_t *value = json_string_nocheck(text);
+    enum template_status status = template_encode(w, NULL, &value, 1, &side);
+    if (n_cut) *n_cut = side.n_cut;
+    const char *result = status == TEMPLATE_TOO_LONG ? "too long"
+                         : status == TEMPLATE_BAD    ? "bad"
+                                                     : ids_text(&side.ids);
+    ASSERT(status == TEMPLATE_OK || side.ids.n == 0);
+    template_side_free(&side);
+    json_decref(value);
+    template_worker_free(w);
+    template_free(t);
     return result;
 }
 
@@ -142,7 +154,7 @@ static void test_eos_and_truncation(void) {
     ASSERT_TEXT(encode(TRUNCATE_LEFT, 3, "1z2z<|endoftext|>", &n_cut), "17 89 511");
     ASSERT_TEXT(encode(TRUNCATE_DROP, 4, "1z2z", NULL), "too long");
     ASSERT_TEXT(encode(TRUNCATE_DROP, 5, "1z2z", NULL), "16 89 17 89 511");
-    ASSERT_TEXT(encode(TRUNCATE_ERROR, 4, "1z2z", NULL), "bad");
+    ASSERT_TEXT(encode(TRUNCATE_ERROR, 4, "1z2z", NULL), "too long");
     ASSERT_CONTAINS(error_text(), "at most 4 tokens, found 5");
     ASSERT_TEXT(encode(TRUNCATE_RIGHT, 4, "1\xff", NULL), "bad");
     ASSERT_CONTAINS(error_text(), "invalid UTF-8 at byte 1");
@@ -162,9 +174,7 @@ static void test_prompt_end(void) {
 }
 
 static void test_nothing_is_left(void) {
-    encoder_free(encoder);
     tokenizer_free(tokenizer);
-    encoder = NULL;
     tokenizer = NULL;
     ASSERT_INT(mem_balance(), 0);
 }

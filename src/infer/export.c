@@ -72,6 +72,7 @@ static void describe_training(struct buffer *out, const struct opened *o) {
 }
 
 static char *model_card(const struct opened *o, const struct export_pad *pad, const char *name, enum dtype dtype) {
+    const struct template_options *how = template_how(o->template);
     struct buffer out = {0};
     buffer_format(
         &out,
@@ -85,14 +86,14 @@ static char *model_card(const struct opened *o, const struct export_pad *pad, co
         "A text is rendered by the template `%s`, %s, and cut (%s) at %lld tokens; the score is that of its "
         "last token. `score_contract.json` says this exactly and has eight texts with their tokens and "
         "scores.\n\n",
-        o->template.name, o->template.eos >= 0 ? "ends with the EOS token" : "gets no token at its end",
-        truncate_name(o->template.truncate), (long long)o->template.max_length);
+        how->name, template_eos(o->template) >= 0 ? "ends with the EOS token" : "gets no token at its end",
+        truncate_name(how->truncate), (long long)how->max_length);
     if (pad->is_added)
         buffer_format(&out,
                       "The pad token `%s` (id %d) was added on export: transformers reads the score before the first "
                       "pad token, which must not be a token of the text.\n\n",
                       pad->token, pad->id);
-    const char *eos = o->template.eos >= 0 ? " + tokenizer.eos_token" : "";
+    const char *eos = template_eos(o->template) >= 0 ? " + tokenizer.eos_token" : "";
     buffer_format(
         &out,
         "```python\nfrom transformers import AutoModelForSequenceClassification, PreTrainedTokenizerFast\n"

@@ -106,7 +106,7 @@ static int open_directory_tokenizer(struct opened *o) {
     mem_free(special);
     if (!o->tokenizer) return -1;
     if (o->contract.json) return 0;
-    struct contract_options how = {"text", "", "right", DEFAULT_MAX_LENGTH};
+    struct template_options how = {"text", "", TRUNCATE_RIGHT, DEFAULT_MAX_LENGTH};
     return contract_make(&o->contract, o->tokenizer, &how);
 }
 
@@ -123,15 +123,16 @@ static int open_directory(struct opened *o, const char *const *overrides, int n_
 
 /* The contract that travelled with the weights must be that of the tokenizer that did. */
 static int check_contract(struct opened *o) {
-    struct contract_options how;
+    struct template_options how;
     struct contract own = {0};
     if (contract_how(&o->contract, &how) != 0) return -1;
-    enum truncate truncate;
-    if (truncate_parse(how.truncate, &truncate) != 0) return -1;
     int status = contract_make(&own, o->tokenizer, &how);
     if (status == 0) status = contract_compare(&o->contract, "the score contract", &own, "the tokenizer beside it");
     contract_free(&own);
-    if (status == 0) status = template_init(&o->template, how.template_name, o->tokenizer, truncate, how.max_length);
+    if (status == 0) {
+        o->template = template_open(&how, o->tokenizer);
+        if (!o->template) status = -1;
+    }
     if (status == 0 && tokenizer_size(o->tokenizer) > o->arch.V)
         status = fail("the tokenizer has ids up to %lld, the model's embedding %lld rows; hint: they do not belong "
                       "together",
@@ -190,6 +191,7 @@ void opened_close(struct opened *o) {
     device_close(o->dev, &o->place);
     placement_free(&o->place);
     contract_free(&o->contract);
+    template_free(o->template);
     tokenizer_free(o->tokenizer);
     safetensors_close(&o->tensors);
     checkpoint_close(&o->checkpoint);

@@ -34,9 +34,8 @@ struct window {
 
 struct scorer {
     struct opened *o;
-    struct encoder *encoder;
-    struct buffer rendered;
-    struct ids ids[WINDOW_LINES];
+    struct template_worker *worker;
+    struct template_side side[WINDOW_LINES];
 };
 
 /* On rank 0: the next lines of stdin. */
@@ -75,18 +74,15 @@ static int share_window(struct window *w) {
     return 0;
 }
 
-static int encode_row(struct scorer *s, const json_t *row, struct ids *out) {
-    const json_t *value = json_object_get(row, "text");
+static int encode_row(struct scorer *s, const json_t *row, struct template_side *out) {
+    json_t *value = json_object_get(row, "text");
     if (!value) value = json_object_get(row, "messages");
     if (!value) return fail("expected an object with \"text\" or \"messages\"");
-    buffer_clear(&s->rendered);
-    if (template_render(&s->o->template, NULL, value, &s->rendered) != 0) return -1;
-    out->n = 0;
-    enum template_status status = template_encode(
-        &s->o->template, s->encoder, s->rendered.data ? s->rendered.data : "", s->rendered.length, out, NULL);
+    enum template_status status = template_encode(s->worker, NULL, &value, 1, out);
     if (status == TEMPLATE_TOO_LONG)
-        return fail("longer than %lld tokens, which the score contract drops", (long long)s->o->template.max_length);
-    if (status == TEMPLATE_OK && out->n == 0) return fail("a text without tokens has no score");
+        return fail("longer than %lld tokens, which the score contract drops",
+                    (long long)template_how(s->o->template)->max_length);
+    if (status == TEMPLATE_OK && out->ids.n == 0) return fail("a text without tokens has no score");
     return status == TEMPLATE_OK ? 0 : -1;
 }
 
@@ -96,7 +92,7 @@ static int encode_window(struct scorer *s, const struct window *w) {
         const char *end = strchr(at, '\n');
         if (!end) return fail("line %lld: has a zero byte", (long long)(w->first_line + i));
         json_t *row = json_parse(at, (size_t)(end - at));
-        int status = row ? encode_row(s, row, &s->ids[i]) : -1;
+        int status = row ? encode_row(s, row, &s->side[i]) : -1;
         json_decref(row);
         if (status != 0) {
             fail_context("standard input, line %lld", (long long)(w->first_line + i));
@@ -112,8 +108,8 @@ static void score_window(struct scorer *s, const struct window *w) {
     int32_t length[WINDOW_LINES];
     float score[WINDOW_LINES];
     for (int64_t i = 0; i < w->n_lines; i++) {
-        sequence[i] = s->ids[i].id;
-        length[i] = (int32_t)s->ids[i].n;
+        sequence[i] = s->side[i].ids.id;
+        length[i] = (int32_t)s->side[i].ids.n;
     }
     opened_score(s->o, w->n_lines, sequence, length, score);
     char text[32];
@@ -136,15 +132,14 @@ static int score_stdin(struct scorer *s) {
 
 static int score(struct opened *o, void *self) {
     (void)self;
-    if (opened_start(o, MAX(o->template.max_length, LEAST_TOKENS), MOST_ROWS) != 0) return -1;
+    if (opened_start(o, MAX(template_how(o->template)->max_length, LEAST_TOKENS), MOST_ROWS) != 0) return -1;
     if (comm_agree(comm_world(), opened_check_golden(o)) != 0) return -1;
     struct scorer *s = mem_alloc(1, sizeof *s);
     s->o = o;
-    s->encoder = encoder_new(o->tokenizer);
+    s->worker = template_worker_new(o->template);
     int status = score_stdin(s);
-    encoder_free(s->encoder);
-    buffer_free(&s->rendered);
-    for (int i = 0; i < WINDOW_LINES; i++) ids_free(&s->ids[i]);
+    template_worker_free(s->worker);
+    for (int i = 0; i < WINDOW_LINES; i++) template_side_free(&s->side[i]);
     mem_free(s);
     return status;
 }

@@ -46,9 +46,9 @@ static json_t *special_tokens(const struct tokenizer *t) {
     return special;
 }
 
-static json_t *golden_vector(const struct template *t, struct encoder *e, const char *text) {
+static json_t *golden_vector(struct template_worker *w, const char *text) {
     struct ids ids = {0};
-    if (template_encode(t, e, text, strlen(text), &ids, NULL) != TEMPLATE_OK) {
+    if (template_encode_text(w, text, strlen(text), &ids) != 0) {
         ids_free(&ids);
         return NULL;
     }
@@ -59,39 +59,51 @@ static json_t *golden_vector(const struct template *t, struct encoder *e, const 
 }
 
 static int add_golden(json_t *json, const struct template *t) {
-    struct encoder *e = encoder_new(t->tokenizer);
+    struct template_worker *w = template_worker_new(t);
     json_t *golden = json_array();
     int status = 0;
     for (int i = 0; i < CONTRACT_N_GOLDEN && status == 0; i++) {
-        json_t *vector = golden_vector(t, e, golden_texts[i]);
+        json_t *vector = golden_vector(w, golden_texts[i]);
         status = vector ? json_array_append_new(golden, vector) : fail_context("golden text %d", i);
     }
-    encoder_free(e);
+    template_worker_free(w);
     json_object_set_new(json, "golden", golden);
     return status;
 }
 
-int contract_make(struct contract *contract, const struct tokenizer *tokenizer, const struct contract_options *how) {
-    *contract = (struct contract){0};
-    enum truncate truncate;
-    struct template template;
-    if (truncate_parse(how->truncate, &truncate) != 0 ||
-        template_init(&template, how->template_name, tokenizer,
-                      truncate == TRUNCATE_LEFT ? TRUNCATE_LEFT : TRUNCATE_RIGHT, how->max_length) != 0)
-        return -1;
+static json_t *rule(const struct tokenizer *tokenizer, const char *name, int token) {
+    if (token < 0) return json_pack("{s:s, s:n}", "rule", "none", "token");
+    return json_pack("{s:s, s:s}", "rule", name, "token", tokenizer_token(tokenizer, token));
+}
+
+static json_t *describe(const struct template *t) {
+    const struct template_options *how = template_how(t);
+    const struct tokenizer *tokenizer = template_tokenizer(t);
+    json_t *template = json_pack("{s:s, s:s}", "name", how->name, "text", how->source);
+    if (how->now) json_object_set_new(template, "now", json_string(how->now));
     char identity[65];
     tokenizer_identity(tokenizer, identity);
-    json_t *json = json_pack(
-        "{s:i, s:s, s:o, s:{s:s, s:s}, s:{s:s, s:n}, s:{s:s, s:s}, s:s, s:I, s:s, s:n}", "format", CONTRACT_FORMAT,
-        "tokenizer", identity, "special", special_tokens(tokenizer), "template", "name", how->template_name, "text",
-        how->template_text ? how->template_text : "", "bos", "rule", "none", "token", "eos", "rule",
-        "append_unless_there", "token", tokenizer_token(tokenizer, template.eos), "position", "last_token",
-        "max_length", (json_int_t)how->max_length, "truncate", how->truncate, "precision");
+    json_t *json =
+        json_pack("{s:i, s:s, s:o, s:o, s:o, s:o, s:s, s:I, s:s, s:n}", "format", CONTRACT_FORMAT, "tokenizer",
+                  identity, "special", special_tokens(tokenizer), "template", template, "bos",
+                  rule(tokenizer, "prepend_unless_there", template_bos(t)), "eos",
+                  rule(tokenizer, "append_unless_there", template_eos(t)), "position", "last_token", "max_length",
+                  (json_int_t)how->max_length, "truncate", truncate_name(how->truncate), "precision");
     CHECK(json, "json_pack of a contract");
-    contract->json = json;
-    if (add_golden(json, &template) == 0) return 0;
-    contract_free(contract);
-    return -1;
+    if (how->max_prompt_length) json_object_set_new(json, "max_prompt_length", json_integer(how->max_prompt_length));
+    return json;
+}
+
+int contract_make(struct contract *contract, const struct tokenizer *tokenizer, const struct template_options *how) {
+    *contract = (struct contract){0};
+    if (how->max_length == 0) return fail("a score contract needs a maximum length");
+    struct template *template = template_open(how, tokenizer);
+    if (!template) return -1;
+    contract->json = describe(template);
+    int status = add_golden(contract->json, template);
+    template_free(template);
+    if (status != 0) contract_free(contract);
+    return status;
 }
 
 /* --- reading ------------------------------------------------------------------------- */
@@ -144,8 +156,8 @@ static int check_golden(const json_t *json) {
 }
 
 static int check_contract(const json_t *json) {
-    int64_t format = 0, max_length = 0;
-    const char *precision;
+    int64_t format = 0, max_length = 0, max_prompt_length = 0;
+    const char *precision, *now;
     if (!json_is_object(json)) return fail("expected an object");
     if (json_get_int(json, "format", 1, INT32_MAX, &format) != 0) return -1;
     if (format != CONTRACT_FORMAT)
@@ -156,9 +168,12 @@ static int check_contract(const json_t *json) {
         if (need_string(json, texts[i]) != 0) return -1;
     const json_t *template = json_object_get(json, "template");
     if (!json_is_object(template)) return fail("\"template\": expected an object");
-    if (need_string(template, "name") != 0 || need_string(template, "text") != 0) return fail_context("\"template\"");
+    if (need_string(template, "name") != 0 || need_string(template, "text") != 0 ||
+        json_get_string(template, "now", &now) != 0)
+        return fail_context("\"template\"");
     if (json_get_int(json, "max_length", 1, INT64_MAX, &max_length) != 0) return -1;
     if (max_length == 0) return fail("\"max_length\" is missing");
+    if (json_get_int(json, "max_prompt_length", 0, INT64_MAX, &max_prompt_length) != 0) return -1;
     if (json_get_string(json, "precision", &precision) != 0 || check_rule(json, "bos") != 0 ||
         check_rule(json, "eos") != 0 || check_special(json) != 0)
         return -1;
@@ -176,16 +191,19 @@ int contract_parse(struct contract *contract, const char *text, size_t length) {
     return 0;
 }
 
-int contract_how(const struct contract *contract, struct contract_options *how) {
+int contract_how(const struct contract *contract, struct template_options *how) {
     if (!contract->json) return fail("there is no score contract");
-    const json_t *template = json_object_get(contract->json, "template");
-    *how = (struct contract_options){
-        .template_name = json_string_value(json_object_get(template, "name")),
-        .template_text = json_string_value(json_object_get(template, "text")),
-        .truncate = json_string_value(json_object_get(contract->json, "truncate")),
-        .max_length = json_integer_value(json_object_get(contract->json, "max_length")),
+    const json_t *json = contract->json, *template = json_object_get(json, "template");
+    const char *rule = json_string_value(json_object_get(json_object_get(json, "bos"), "rule"));
+    *how = (struct template_options){
+        .name = json_string_value(json_object_get(template, "name")),
+        .source = json_string_value(json_object_get(template, "text")),
+        .max_length = json_integer_value(json_object_get(json, "max_length")),
+        .max_prompt_length = json_integer_value(json_object_get(json, "max_prompt_length")),
+        .now = json_string_value(json_object_get(template, "now")),
+        .no_bos = strcmp(rule, "none") == 0,
     };
-    return 0;
+    return truncate_parse(json_string_value(json_object_get(json, "truncate")), &how->truncate);
 }
 
 char *contract_text(const struct contract *contract) {
@@ -249,10 +267,11 @@ static int compare_golden(const json_t *a, const char *a_name, const json_t *b, 
 
 int contract_compare(const struct contract *a, const char *a_name, const struct contract *b, const char *b_name) {
     if (!a->json || !b->json) return fail("%s has no score contract", a->json ? b_name : a_name);
-    static const char *const parts[] = {"tokenizer", "template", "bos", "eos", "position", "max_length", "truncate"};
+    static const char *const parts[] = {"tokenizer",  "template",          "bos",     "eos", "position",
+                                        "max_length", "max_prompt_length", "truncate"};
     for (size_t i = 0; i < sizeof parts / sizeof *parts; i++) {
         const json_t *x = json_object_get(a->json, parts[i]), *y = json_object_get(b->json, parts[i]);
-        if (!json_equal(x, y)) return differ(parts[i], x, a_name, y, b_name);
+        if ((x || y) && !json_equal(x, y)) return differ(parts[i], x, a_name, y, b_name);
     }
     if (compare_special(a->json, a_name, b->json, b_name) != 0) return -1;
     return compare_golden(a->json, a_name, b->json, b_name);

@@ -47,7 +47,7 @@ static int check_model_tokenizer(const struct run *r) {
         char *special = contract_special(&r->train[0].contract);
         struct tokenizer *own = tokenizer_open_directory(r->config->model.path, special);
         mem_free(special);
-        struct contract_options how;
+        struct template_options how;
         struct contract contract = {0};
         status = own && contract_how(&r->train[0].contract, &how) == 0 ? contract_make(&contract, own, &how) : -1;
         if (status == 0)

@@ -80,7 +80,7 @@ EOT
 expect data-chat 0 '3 pairs kept' build --template simple_chat "$work/chat.jsonl"
 same data-chat-forms-agree "$(numbers /comparison/chosen);$(numbers /comparison/rejected)" "0 0 0;1 1 1"
 same data-one-prompt-one-group "$(numbers /group/first)" "0 3"
-expect data-chat-needs-its-template 1 'chat.jsonl:1: "chosen": .*hint: --template simple_chat' build "$work/chat.jsonl"
+expect data-chat-needs-its-template 1 'chat.jsonl:1: .*hint: --template simple_chat' build "$work/chat.jsonl"
 cat >"$work/prompt.jsonl" <<'EOT'
 {"prompt": "Say ", "chosen": "yes", "rejected": "no"}
 {"prompt": "Say ", "chosen": "yes!", "rejected": "no"}
@@ -114,7 +114,7 @@ check data-counts-are-in-the-shard grep -q '"read":5,"kept":2,"dropped":{"equal"
     <(rows_attribute)
 same data-cut-sides-end-with-eos "$(numbers /token | cut -d' ' -f1-50 | tr ' ' '\n' | grep -c '^511$')" 4
 expect data-truncate-drop 0 'dropped, too_long: 2' build --max-length 20 --truncate drop "$work/drop.jsonl"
-expect data-truncate-error 1 'drop.jsonl:2: "chosen": expected at most 20 tokens' build --max-length 20 --truncate error "$work/drop.jsonl"
+expect data-truncate-error 1 'drop.jsonl:2: expected at most 20 tokens' build --max-length 20 --truncate error "$work/drop.jsonl"
 expect data-truncate-left 0 '2 sides|3 sides' build --max-length 20 --truncate left "$work/drop.jsonl"
 expect data-nothing-left 1 'no pair is left' build --limit 1 "$work/drop.jsonl"
 check data-failure-leaves-the-former-shard cmp <(build --max-length 20 --truncate left "$work/drop.jsonl" 2>/dev/null && cat "$work/out.h5") \
@@ -138,7 +138,7 @@ expected a JSON object|["a", "b"]
 "rejected" is missing|{"chosen": "a"}
 "chosen": expected a string|{"chosen": 3, "rejected": "b"}
 "chosen": expected a string|{"chosen": null, "rejected": "b"}
-"rejected": expected a string, found a list|{"chosen": "a", "rejected": [{"role": "user", "content": "b"}]}
+expected a string, found a list|{"chosen": "a", "rejected": [{"role": "user", "content": "b"}]}
 EOT
 
 # --- bad files and misuse ---

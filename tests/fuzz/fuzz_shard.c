@@ -49,7 +49,7 @@ static const struct buffer *good_shard(const char *path) {
     shard_writer_tokenizer_file(w, "tokenizer.json", "{}", 2);
     struct contract contract = {0};
     struct tokenizer *t = tokenizer_open_directory("tests/golden/tokenizer_small", NULL);
-    struct contract_options how = {"text", "", "right", 64};
+    struct template_options how = {"text", "", TRUNCATE_RIGHT, 64};
     CHECK(t && contract_make(&contract, t, &how) == 0 && shard_writer_finish(w, &contract) == 0, "%s", error_text());
     contract_free(&contract);
     tokenizer_free(t);
