@@ -208,7 +208,7 @@ static int audit_tokens(struct audited *a, int *n_problems) {
 
 /* The ids of the golden texts, made anew by the tokenizer that the shard carries. */
 static int audit_golden(const struct look *look) {
-    struct contract_options how;
+    struct template_options how;
     struct contract again = {0};
     int status = contract_how(&look->shard.contract, &how);
     if (status == 0) status = contract_make(&again, look->tokenizer, &how);

@@ -54,7 +54,7 @@ static void count_lengths(struct shard_stats *s, const struct look *look) {
 }
 
 static void count(struct shard_stats *s, const char *path, const struct look *look) {
-    struct contract_options how;
+    struct template_options how;
     *s = (struct shard_stats){.path = path,
                               .n_comparisons = look->shard.n_comparisons,
                               .n_sequences = look->shard.n_sequences,
