@@ -14,7 +14,7 @@ V        ?= 0
 # ----------------------------------------------------------------------------------------------------------------------
 -include config.mak
 
-PACKAGES := ompi-c hdf5 libconfig jansson libpcre2-8 zlib
+PACKAGES := ompi-c hdf5 libconfig jansson libpcre2-8 zlib libzstd
 WARNINGS := -Wall -Wextra -Werror -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Wpointer-arith -Wvla \
             -Wno-missing-field-initializers -Wno-unknown-pragmas
 REVISION := $(shell git describe --always --dirty --tags 2>/dev/null || echo unknown)
@@ -22,7 +22,7 @@ CFLAGS   += -std=gnu11 -D_GNU_SOURCE $(OPT) -march=$(MARCH) $(OPENMP) -Iinclude 
             $(if $(SANITIZE),-Wno-format-truncation -Wno-maybe-uninitialized) \
             $(shell pkg-config --cflags $(PACKAGES) 2>/dev/null)
 LDLIBS   := $(shell pkg-config --libs $(PACKAGES) 2>/dev/null) -ldnnl -lm -ldl -lpthread
-DATALIBS := $(shell pkg-config --libs $(filter-out ompi-c libconfig,$(PACKAGES)) 2>/dev/null) -lm -lpthread
+DATALIBS := $(shell pkg-config --libs $(filter-out ompi-c,$(PACKAGES)) 2>/dev/null) -lm -lpthread
 
 # The core needs no MPI, HDF5, libconfig or oneDNN, so that a backend can be checked with it alone (tests/style.sh looks).
 CORE := src/base/base.c src/base/log.c src/base/memory.c src/base/clock.c src/base/random.c src/data/forest.c \
@@ -41,12 +41,15 @@ all: $(BUILD)/rankwise $(BUILD)/rankwise-data $(BUILD)/rankwise-inspect ## the t
 
 $(BUILD)/librankwise_core.a: $(call object,$(wildcard $(CORE)))
 $(BUILD)/librankwise.a: $(call object,$(SRC))
+# What the tests link of data_tools: the readers and sources of rows.
+$(BUILD)/librankwise_rows.a: $(call object,$(wildcard data_tools/reader*.c data_tools/source*.c))
 $(BUILD)/%.a:
 	@rm -f $@
 	$(call say,AR)ar rcs $@ $^
 
 LIBS := $(BUILD)/librankwise.a $(BUILD)/librankwise_core.a
-LINK  = $(CC) $(CFLAGS) -o $@ $(filter %.o,$^) -Wl,--start-group $(LIBS) -Wl,--end-group
+ROWS := $(BUILD)/librankwise_rows.a
+LINK  = $(CC) $(CFLAGS) -o $@ $(filter %.o,$^) -Wl,--start-group $(filter %.a,$^) -Wl,--end-group
 
 $(BUILD)/rankwise: $(call object,src/main.c) $(LIBS)
 	$(call say,LD)$(LINK) $(LDLIBS)
@@ -54,7 +57,7 @@ $(BUILD)/rankwise-data: $(call object,$(filter-out data_tools/inspect%.c,$(wildc
 	$(call say,LD)$(LINK) $(DATALIBS)
 $(BUILD)/rankwise-inspect: $(call object,$(wildcard data_tools/inspect*.c)) $(LIBS)
 	$(call say,LD)$(LINK) $(DATALIBS)
-$(BUILD)/tests/%: $(BUILD)/tests/%.o $(call object,$(wildcard tests/reference*.c) tests/gpu/session.c) $(LIBS)
+$(BUILD)/tests/%: $(BUILD)/tests/%.o $(call object,$(wildcard tests/reference*.c) tests/gpu/session.c) $(ROWS) $(LIBS)
 	$(call say,LD)$(LINK) $(LDLIBS)
 
 # Written only when it changes, so that a commit costs one object and the links.

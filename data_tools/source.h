@@ -15,13 +15,18 @@ struct row_pair {
     int chosen, rejected; /* answers */
     float margin, weight;
 };
+/* Why a row that is in order gives no comparison. */
+enum row_drop { ROW_KEPT, ROW_TIE, ROW_WEAK, ROW_DELETED, ROW_FILTERED, N_ROW_DROPS };
+extern const char *const row_drop_name[N_ROW_DROPS]; /* "kept", "tie", "weak_preference", "deleted", "filtered" */
+
 struct row {
     json_t *prompt;  /* a string, a list of messages, or NULL: each answer is a whole conversation */
     json_t **answer; /* (n_answers): a string, or a list of messages */
     int n_answers, room_answers;
     struct row_pair *pair; /* (n_pairs) */
     int n_pairs, room_pairs;
-    int n_ties;
+    int n_ties;         /* pairs of answers judged equal, in rows that are kept too */
+    enum row_drop drop; /* ROW_KEPT if and only if there is a pair */
     char *origin; /* the row's own source column, or NULL */
 };
 void row_add_answer(struct row *row, json_t *answer); /* takes the reference */
@@ -31,7 +36,7 @@ void row_free(struct row *row);
 
 /* Every option of every source; NULL and 0 where the user said nothing. */
 struct source_options {
-    const char *chosen_key, *rejected_key, *prompt_key, *margin_key, *weight_key, *source_key;
+    const char *chosen_key, *rejected_key, *prompt_key, *system_key, *margin_key, *weight_key, *source_key; /* paths */
     const char *min_strength; /* helpsteer2 */
     const char *mapping;      /* the path of mapping's libconfig file */
 };
@@ -41,10 +46,14 @@ struct source; /* source.c */
  * an error that lists the names. */
 struct source *source_open(const char *name, const struct source_options *options, const json_t *first_row);
 const char *source_name(const struct source *s);
+/* What it reads, for the log: "pairs: prompt, chosen, rejected". Valid as long as the source. */
+const char *source_about(const struct source *s);
 /* 0, or -1 with error_text(). Clears the row first. */
 int source_read(const struct source *s, const json_t *json, struct row *row);
 void source_close(struct source *s); /* accepts NULL */
 
 /* The registry, for help: index from 0; NULL at the end. *keys: what its rows have. */
 const char *source_known(int index, const char **summary, const char **keys);
+/* The registry and the options of sources and readers as text, for `rankwise-data help build`. */
+void source_help(struct buffer *out);
 #endif
