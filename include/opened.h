@@ -39,6 +39,9 @@ void opened_close(struct opened *o);
  * all scores (n, host memory). Collective over data. */
 void opened_score(struct opened *o, int64_t n, const int32_t *const *sequence, const int32_t *length, float *score);
 
+/* Tokens of the longest golden text: what opened_check_golden needs room for, besides CONTRACT_N_GOLDEN rows. */
+int64_t opened_golden_tokens(const struct opened *o);
+
 /* The golden vectors of the contract: scored and compared when it has scores, else scored and set. -1 with error_text().
  * Collective over data. */
 int opened_check_golden(struct opened *o);

@@ -69,7 +69,9 @@ static int evaluate(struct opened *o, void *self) {
     float *scores = option[1].value ? mem_alloc(2 * shard.n_comparisons, sizeof *scores) : NULL;
     struct loss_summary summary;
     struct eval_options options = {limit, true};
-    int status = opened_start(o, eval_max_tokens(&shard, limit), eval_max_rows(&shard, limit));
+    int status = opened_start(o, MAX(eval_max_tokens(&shard, limit), opened_golden_tokens(o)),
+                              MAX(eval_max_rows(&shard, limit), CONTRACT_N_GOLDEN));
+    if (status == 0 && contract_has_scores(&o->contract)) status = comm_agree(comm_world(), opened_check_golden(o));
     if (status == 0) status = eval_shard(o->model, o->dev, &o->place.data, &shard, &options, &summary, scores);
     if (status == 0 && base_rank == 0) {
         if (!isfinite(summary.loss))

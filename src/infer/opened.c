@@ -237,6 +237,17 @@ void opened_score(struct opened *o, int64_t n, const int32_t *const *sequence, c
     mem_free(sum);
 }
 
+int64_t opened_golden_tokens(const struct opened *o) {
+    int64_t most = 1;
+    for (int k = 0; k < CONTRACT_N_GOLDEN; k++) {
+        const int32_t *ids = NULL;
+        int64_t n = 0;
+        if (contract_golden_ids(&o->contract, k, &ids, &n) == 0) most = MAX(most, n);
+        mem_free((void *)ids);
+    }
+    return most;
+}
+
 int opened_check_golden(struct opened *o) {
     const int32_t *ids[CONTRACT_N_GOLDEN] = {0};
     int32_t length[CONTRACT_N_GOLDEN];

@@ -75,6 +75,9 @@ header=$((8 + $(od -An -t u8 -N 8 "$work/nan/model.safetensors")))
 { head -c $header "$work/nan/model.safetensors"; tail -c +$((header + 1)) "$work/nan/model.safetensors" | LC_ALL=C tr '\000-\377' '\377'; } \
     >"$work/weights"
 mv "$work/weights" "$work/nan/model.safetensors"
+expect "eval of weights that the golden scores do not fit is refused" 1 'score contract: ' \
+    "$rankwise" eval "$work/nan" --data "$work/pairs.h5" --json
+sed -i 's/"score":[0-9.e-]*/"score":null/' "$work/nan/score_contract.json"
 expect "eval of weights that are not numbers prints null" 0 '"loss": null, ' \
     "$rankwise" eval "$work/nan" --data "$work/pairs.h5" --json
 expect "and warns" 0 'not finite' "$rankwise" eval "$work/nan" --data "$work/pairs.h5"

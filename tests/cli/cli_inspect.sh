@@ -102,6 +102,7 @@ for model in exported half; do
 done
 sed 's/"score":[0-9.-]*/"score":77.5/' "$work/exported/score_contract.json" >"$work/twice/score_contract.json"
 expect golden_scores_are_checked 1 "score contract" over_mpi sh -c "'$rankwise' score '$work/twice' run.threads=1 < '$work/text'"
+expect golden_scores_are_checked_by_eval 1 "score contract" over_mpi "$rankwise" eval "$work/twice" --data "$work/pairs.h5" run.threads=1
 
 # --- verify ---
 expect verify 0 "^ok .*/step_000002: 108 tensors" "$inspect" verify "$run" "$work/exported" "$work/pairs.h5"
