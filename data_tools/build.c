@@ -109,11 +109,17 @@ static int encode(struct build *b, const struct pair *pair) {
 static void add_comparison(struct build *b, const struct pair *pair, int source, int64_t row) {
     const int32_t *sequence[2] = {b->side[0].ids.id, b->side[1].ids.id};
     const int32_t length[2] = {(int32_t)b->side[0].ids.n, (int32_t)b->side[1].ids.n};
-    struct comparison c = {.margin = pair->margin, .weight = pair->weight, .row = row, .source = (uint16_t)source};
-    c.chosen = shard_writer_sequence(b->writer, sequence[0], length[0]);
-    c.rejected = shard_writer_sequence(b->writer, sequence[1], length[1]);
-    c.prompt = prompt_hash(b);
-    shard_writer_comparison(b->writer, &c);
+    const struct shard_pair sides = {0, 1, pair->margin, pair->weight};
+    const struct shard_row r = {sequence,
+                                length,
+                                2,
+                                1,
+                                &sides,
+                                prompt_hash(b),
+                                (int32_t)MIN(b->side[0].n_prompt, b->side[1].n_prompt),
+                                (uint16_t)source,
+                                row};
+    shard_writer_row(b->writer, &r);
     b->n_tokens += length[0] + length[1];
     b->n_forest += forest_count(2, sequence, length);
 }

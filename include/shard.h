@@ -11,28 +11,42 @@
 enum { SHARD_FORMAT = 1 };
 #define SHARD_KIND "rankwise token shard" /* the attribute that tells shards from other HDF5 files */
 
-/* --- writing --- */
-struct comparison {
-    int64_t chosen, rejected; /* sequence numbers of shard_writer_sequence */
+/* --- writing ---
+ *
+ * A row at a time; sequences and columns go to the file as they come. What is kept in memory until the end, in bytes: at
+ * most 27 for each different sequence (its hash, and its slot in a table of them) and 24 for each run of comparisons that
+ * have the same prompt; beside that a few MiB, whatever the size of the shard.
+ *
+ * Two sequences are one if they have the same hash of 128 bits: for two different ones among 2^32, which is the most that
+ * a shard takes, that happens with a probability of 2^-65. */
+struct shard_pair {
+    int32_t chosen, rejected; /* answers of the row */
     float margin, weight;
-    int64_t row;              /* line (from 1) or index in the source */
-    uint16_t source;          /* index of the source */
-    uint64_t prompt;          /* hash of the prompt: comparisons of equal prompt are one group */
+};
+struct shard_row {
+    const int32_t *const *token; /* (n_answers): the tokens of each answer behind its prompt */
+    const int32_t *length;       /* (n_answers), at least 1 */
+    int32_t n_answers, n_pairs;
+    const struct shard_pair *pair; /* (n_pairs), each becomes a comparison; answers that are in none are not stored */
+    uint64_t prompt;               /* its hash: comparisons of equal prompt are one group */
+    int32_t prompt_tokens;         /* at the start of every answer */
+    uint16_t source;               /* index of the source */
+    int64_t row;                   /* line (from 1) or index in the source */
 };
 struct shard_writer;
 
-/* Nothing stands under `path` before shard_writer_finish, which replaces what was there. vocabulary: the largest token
- * id + 1. NULL with error_text() when the path cannot be written. */
+/* Writes "<path>.tmp-<host>-<process>"; nothing stands under `path` before shard_writer_finish, which replaces what was
+ * there. vocabulary: the largest token id + 1. NULL with error_text() when the path cannot be written. */
 struct shard_writer *shard_writer_open(const char *path, int64_t vocabulary);
-/* The number of the sequence; an identical one gets the same number. */
-int64_t shard_writer_sequence(struct shard_writer *w, const int32_t *token, int64_t n);
-void shard_writer_comparison(struct shard_writer *w, const struct comparison *c);
+/* All return 0, or -1 with error_text(); after a failure every later call, shard_writer_finish too, fails in that way. */
+int shard_writer_row(struct shard_writer *w, const struct shard_row *row);
 /* A named text attribute of the root ("rows", "sources": JSON; "revision"). */
-void shard_writer_attribute(struct shard_writer *w, const char *name, const char *text);
+int shard_writer_attribute(struct shard_writer *w, const char *name, const char *text);
 /* A tokenizer file, byte for byte. */
-void shard_writer_tokenizer_file(struct shard_writer *w, const char *name, const void *data, size_t length);
+int shard_writer_tokenizer_file(struct shard_writer *w, const char *name, const void *data, size_t length);
+int64_t shard_writer_comparisons(const struct shard_writer *w); /* so far */
 int shard_writer_finish(struct shard_writer *w, const struct contract *contract); /* frees w, also on error */
-void shard_writer_abandon(struct shard_writer *w);
+void shard_writer_abandon(struct shard_writer *w);                                /* accepts NULL */
 
 /* --- reading --- */
 struct shard {
@@ -44,6 +58,7 @@ struct shard {
     uint16_t *source;                      /* (n_comparisons) */
     float *margin, *weight;                /* (n_comparisons) */
     int32_t *forest_tokens;                /* (n_comparisons) */
+    int32_t *prompt_tokens;                /* (n_comparisons), or NULL: the shard does not say */
     int64_t *group_first, *group_member;   /* (n_groups + 1), (n_comparisons) */
     int32_t *group_forest_tokens;          /* (n_groups) */
     struct contract contract;

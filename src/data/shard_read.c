@@ -243,6 +243,9 @@ static int check_comparisons(const struct shard *shard) {
             return fail("comparison %lld: margin %g, weight %g; " BUILD_AGAIN, (long long)i, (double)shard->margin[i],
                         (double)shard->weight[i]);
         int64_t of_a = shard_length(shard, a), of_b = shard_length(shard, b), both = a == b ? of_a : of_a + of_b;
+        if (shard->prompt_tokens && (shard->prompt_tokens[i] < 0 || shard->prompt_tokens[i] > MIN(of_a, of_b)))
+            return fail("comparison %lld: %d prompt tokens in %lld and %lld; " BUILD_AGAIN, (long long)i,
+                        shard->prompt_tokens[i], (long long)of_a, (long long)of_b);
         if (shard->forest_tokens[i] < MAX(of_a, of_b) || shard->forest_tokens[i] > both)
             return fail("comparison %lld: %d forest tokens of %lld and %lld; " BUILD_AGAIN, (long long)i,
                         shard->forest_tokens[i], (long long)of_a, (long long)of_b);
@@ -262,6 +265,10 @@ static int read_comparisons(struct shard *shard, const struct shard_handle *at) 
         !(shard->weight = read_dataset(at, "comparison/weight", &float_kind, n, NULL, H5T_NATIVE_FLOAT)) ||
         !(shard->forest_tokens =
               read_dataset(at, "comparison/forest_tokens", &int32_kind, n, NULL, H5T_NATIVE_INT32)))
+        return -1;
+    if (H5Lexists(at->file, "comparison/prompt_tokens", H5P_DEFAULT) > 0 &&
+        !(shard->prompt_tokens =
+              read_dataset(at, "comparison/prompt_tokens", &int32_kind, n, NULL, H5T_NATIVE_INT32)))
         return -1;
     return check_comparisons(shard);
 }
@@ -336,6 +343,7 @@ void shard_close(struct shard *shard) {
     mem_free(shard->margin);
     mem_free(shard->weight);
     mem_free(shard->forest_tokens);
+    mem_free(shard->prompt_tokens);
     mem_free(shard->group_first);
     mem_free(shard->group_member);
     mem_free(shard->group_forest_tokens);

@@ -1,269 +1,323 @@
 /* Writing token shards: see shard.h; docs/shard.md describes the file.
  *
- *   (1) Everything is collected in memory (four bytes a token) and written at the end: the lengths, the groups and
- *       the numbers of forest tokens are known only then.
- *   (2) "<path>.tmp" becomes <path> when all of it is on the disk; a full disk leaves the former file.
- *   (3) The same content gives the same bytes: HDF5's time stamps are off, orders are those of the input.
- *   (4) Metadata has checksums (h5_new_file_access), data has Fletcher-32: a flipped bit is found. */
+ *   (1) Rows go to the file as they come (shard_column.h). Memory holds what shard.h says: the hashes of the
+ * sequences, to find identical ones; the runs of comparisons of one prompt, to make groups of them (shard_groups.h);
+ * and the tokens of the present run. (2) The temporary file becomes <path> when all of it is on the disk; a full disk
+ * leaves the former file. (3) The same content gives the same bytes: HDF5's time stamps are off, orders are those of
+ * the input. (4) Metadata has checksums (h5_new_file_access), data has Fletcher-32: a flipped bit is found. (5) The
+ * first failure stays: nothing is written after it, and every later call tells it again. */
 #include <errno.h>
 #include <hdf5.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "file.h"
 #include "forest.h"
 #include "h5.h"
+#include "hash.h"
 #include "shard.h"
+#include "shard_groups.h"
 
-enum { TOKEN_CHUNK = 8192, INDEX_CHUNK = 65536, FILE_CHUNK = 1 << 18, DEFLATE_LEVEL = 4 };
+enum { TOKEN_CHUNK = 8192, INDEX_CHUNK = 65536, FILE_CHUNK = 1 << 18 };
+/* A run of one prompt ends here, so that its tokens fit memory; its group goes on in the next run. */
+enum { RUN_TOKENS = 1 << 21, RUN_COMPARISONS = 1 << 30 };
+enum { LEAST_SLOTS = 1024 };
 
-/* A named run of bytes: a text attribute or a tokenizer file. */
-struct named {
-    char *name;
-    void *data;
-    size_t length;
-};
-
-struct named_list {
-    struct named *item;
-    int64_t n, room;
+/* The present run: the sides of its comparisons, end to end. */
+struct open_run {
+    struct shard_run run;
+    int32_t *token; /* (n_tokens) */
+    int64_t n_tokens, room_tokens;
+    int32_t *length; /* (n_sides) */
+    int64_t n_sides, room_sides;
 };
 
 struct shard_writer {
-    char *path;
-    int64_t vocabulary;
-    int32_t *token; /* (n_tokens) */
-    int64_t *first; /* (n_sequences + 1) */
-    int64_t n_tokens, room_tokens, n_sequences, room_first;
-    int64_t *slot; /* open addressing by the tokens' hash: sequence + 1, or 0; n_slots is a power of two */
+    char *path, *temporary;
+    char *trouble; /* the text of the first failure: (5) */
+    int error;     /* errno of the first write that failed */
+    int64_t vocabulary, n_tokens, n_sequences, n_comparisons;
+    hid_t file, sequence_group, comparison_group, group_group, tokenizer_group;
+    struct shard_column token, first, chosen, rejected, margin, weight, source, row, forest_tokens, prompt_tokens;
+    struct hash128 *hash; /* (n_sequences) */
+    int64_t room_hash;
+    uint32_t *slot; /* open addressing by the hash: sequence + 1, or 0; n_slots is a power of two */
     int64_t n_slots;
-    struct comparison *comparison;
-    int64_t n_comparisons, room_comparisons;
-    struct named_list attributes, files;
+    struct shard_run *run; /* (n_runs) that are over */
+    int64_t n_runs, room_runs;
+    struct open_run open;
+    uint16_t *narrow; /* tokens of a sequence as the file has them */
+    int64_t room_narrow;
+    int64_t *number; /* of the row's answers; -1: not stored yet */
+    int64_t room_numbers;
 };
 
-/* The groups of comparisons of equal prompt, as they lie in /group. */
-struct groups {
-    int64_t n;
-    int64_t *first, *member; /* (n + 1), (n_comparisons) */
-    int32_t *forest_tokens;  /* (n) */
-};
+/* --- opening and closing --- */
 
-/* --- collecting --- */
+static char *temporary_name(const char *path) {
+    char host[256] = "";
+    if (gethostname(host, sizeof host - 1) != 0 || strchr(host, '/')) host[0] = 0;
+    return mem_format("%s.tmp-%s-%d", path, host, (int)getpid());
+}
 
-/* A path that cannot be written is told before hours of work, not after. */
-static int try_path(const char *path) {
-    char *temporary = mem_format("%s.tmp", path);
-    FILE *f = fopen(temporary, "ab");
-    int status = f ? 0 : fail("%s: cannot be written: %s; hint: is there such a folder?", path, strerror(errno));
-    if (f) fclose(f);
-    mem_free(temporary);
+static struct shard_column *column_of(struct shard_writer *w, int i) {
+    struct shard_column *column[] = {&w->token,  &w->first,  &w->chosen, &w->rejected,      &w->margin,
+                                     &w->weight, &w->source, &w->row,    &w->forest_tokens, &w->prompt_tokens};
+    return i < (int)(sizeof column / sizeof *column) ? column[i] : NULL;
+}
+
+static hid_t make_group(hid_t file, const char *name) {
+    hid_t how = H5Pcreate(H5P_GROUP_CREATE);
+    H5Pset_obj_track_times(how, false);
+    hid_t group = H5Gcreate2(file, name, H5P_DEFAULT, how, H5P_DEFAULT);
+    H5Pclose(how);
+    return group;
+}
+
+static int close_file(struct shard_writer *w) {
+    struct shard_column *c;
+    int status = 0;
+    for (int i = 0; (c = column_of(w, i)); i++)
+        if (column_close(c) != 0) status = -1;
+    hid_t *group[] = {&w->sequence_group, &w->comparison_group, &w->group_group, &w->tokenizer_group};
+    for (int i = 0; i < 4; i++) {
+        if (*group[i] > 0) H5Gclose(*group[i]);
+        *group[i] = 0;
+    }
+    if (w->file > 0 && H5Fclose(w->file) < 0 && status == 0) status = fail("%s", h5_reason());
+    w->file = 0;
     return status;
 }
 
-struct shard_writer *shard_writer_open(const char *path, int64_t vocabulary) {
-    CHECK(vocabulary >= 1 && vocabulary <= INT32_MAX, "a vocabulary of %lld", (long long)vocabulary);
-    if (try_path(path) != 0) return NULL;
-    struct shard_writer *w = mem_alloc(1, sizeof *w);
-    w->path = mem_copy_string(path);
-    w->vocabulary = vocabulary;
-    w->n_slots = 1024;
-    w->slot = mem_alloc(w->n_slots, sizeof *w->slot);
-    ARRAY_RESERVE(w->first, 0, w->room_first);
-    w->first[0] = 0;
-    return w;
-}
-
-static void named_free(struct named_list *list) {
-    for (int64_t i = 0; i < list->n; i++) {
-        mem_free(list->item[i].name);
-        mem_free(list->item[i].data);
-    }
-    mem_free(list->item);
-}
-
 static void writer_free(struct shard_writer *w) {
-    named_free(&w->attributes);
-    named_free(&w->files);
     mem_free(w->path);
-    mem_free(w->token);
-    mem_free(w->first);
+    mem_free(w->temporary);
+    mem_free(w->trouble);
+    mem_free(w->hash);
     mem_free(w->slot);
-    mem_free(w->comparison);
+    mem_free(w->run);
+    mem_free(w->open.token);
+    mem_free(w->open.length);
+    mem_free(w->narrow);
+    mem_free(w->number);
     mem_free(w);
 }
 
 void shard_writer_abandon(struct shard_writer *w) {
     if (!w) return;
-    char *temporary = mem_format("%s.tmp", w->path);
-    remove(temporary);
-    mem_free(temporary);
+    char *trouble = mem_copy_string(error_text()); /* which closing may write over */
+    close_file(w);
+    remove(w->temporary);
     writer_free(w);
+    fail("%s", trouble);
+    mem_free(trouble);
 }
 
-/* FNV-1a over tokens with a final mix, so that low bits depend on every token. */
-static uint64_t hash_tokens(const int32_t *token, int64_t n) {
-    uint64_t hash = 0xcbf29ce484222325u;
-    for (int64_t i = 0; i < n; i++) hash = (hash ^ (uint32_t)token[i]) * 0x100000001b3u;
-    return (hash ^ hash >> 29) * 0x9e3779b97f4a7c15u >> 8;
+static void open_columns(struct shard_writer *w) {
+    bool is_narrow = w->vocabulary <= 65536;
+    column_open(&w->token, w->file, "token", is_narrow ? H5T_STD_U16LE : H5T_STD_U32LE,
+                is_narrow ? H5T_NATIVE_UINT16 : H5T_NATIVE_UINT32, TOKEN_CHUNK);
+    column_open(&w->first, w->sequence_group, "first", H5T_STD_I64LE, H5T_NATIVE_INT64, INDEX_CHUNK);
+    hid_t at = w->comparison_group;
+    column_open(&w->chosen, at, "chosen", H5T_STD_I64LE, H5T_NATIVE_INT64, INDEX_CHUNK);
+    column_open(&w->rejected, at, "rejected", H5T_STD_I64LE, H5T_NATIVE_INT64, INDEX_CHUNK);
+    column_open(&w->margin, at, "margin", H5T_IEEE_F32LE, H5T_NATIVE_FLOAT, INDEX_CHUNK);
+    column_open(&w->weight, at, "weight", H5T_IEEE_F32LE, H5T_NATIVE_FLOAT, INDEX_CHUNK);
+    column_open(&w->source, at, "source", H5T_STD_U16LE, H5T_NATIVE_UINT16, INDEX_CHUNK);
+    column_open(&w->row, at, "row", H5T_STD_I64LE, H5T_NATIVE_INT64, INDEX_CHUNK);
+    column_open(&w->forest_tokens, at, "forest_tokens", H5T_STD_I32LE, H5T_NATIVE_INT32, INDEX_CHUNK);
+    column_open(&w->prompt_tokens, at, "prompt_tokens", H5T_STD_I32LE, H5T_NATIVE_INT32, INDEX_CHUNK);
 }
 
-static int64_t sequence_length(const struct shard_writer *w, int64_t s) {
-    return w->first[s + 1] - w->first[s];
+/* A path that cannot be written is told before hours of work, not after. */
+static int open_file(struct shard_writer *w) {
+    hid_t access = h5_new_file_access(&w->error), how = H5Pcreate(H5P_FILE_CREATE);
+    H5Pset_obj_track_times(how, false);
+    w->file = H5Fcreate(w->temporary, H5F_ACC_TRUNC, how, access);
+    int status = w->file < 0 ? fail("%s", h5_reason()) : 0;
+    H5Pclose(how);
+    H5Pclose(access);
+    if (status != 0) {
+        if (w->error) fail("cannot be written: %s; hint: is there such a folder?", strerror(w->error));
+        return -1;
+    }
+    w->sequence_group = make_group(w->file, "sequence");
+    w->comparison_group = make_group(w->file, "comparison");
+    w->group_group = make_group(w->file, "group");
+    w->tokenizer_group = make_group(w->file, "tokenizer");
+    if (w->sequence_group < 0 || w->comparison_group < 0 || w->group_group < 0 || w->tokenizer_group < 0)
+        return fail("%s", h5_reason());
+    open_columns(w);
+    return 0;
+}
+
+static int start(struct shard_writer *w);
+
+struct shard_writer *shard_writer_open(const char *path, int64_t vocabulary) {
+    CHECK(vocabulary >= 1 && vocabulary <= INT32_MAX, "a vocabulary of %lld", (long long)vocabulary);
+    h5_quiet();
+    struct shard_writer *w = mem_alloc(1, sizeof *w);
+    w->path = mem_copy_string(path);
+    w->temporary = temporary_name(path);
+    w->vocabulary = vocabulary;
+    if (open_file(w) != 0) {
+        fail_context("%s", path);
+        shard_writer_abandon(w);
+        return NULL;
+    }
+    w->n_slots = LEAST_SLOTS;
+    w->slot = mem_alloc(w->n_slots, sizeof *w->slot);
+    start(w);
+    return w;
+}
+
+/* Keeps the first failure: (5). */
+static int settle(struct shard_writer *w, int status) {
+    if (w->trouble) return fail("%s", w->trouble);
+    if (w->error)
+        status = fail("%s: cannot be written: %s", w->path, strerror(w->error));
+    else if (status != 0)
+        fail_context("%s", w->path);
+    if (status != 0) w->trouble = mem_copy_string(error_text());
+    return status;
+}
+
+/* --- sequences --- */
+
+static bool same_hash(struct hash128 a, struct hash128 b) {
+    return a.low == b.low && a.high == b.high;
 }
 
 /* The slot of the sequence, or the empty one where it belongs. */
-static int64_t find_slot(const struct shard_writer *w, const int32_t *token, int64_t n) {
-    int64_t at = (int64_t)(hash_tokens(token, n) & (uint64_t)(w->n_slots - 1));
-    for (;; at = (at + 1) & (w->n_slots - 1)) {
-        int64_t s = w->slot[at] - 1;
-        if (s < 0) return at;
-        if (sequence_length(w, s) == n && memcmp(w->token + w->first[s], token, (size_t)n * sizeof *token) == 0)
-            return at;
-    }
+static int64_t find_slot(const struct shard_writer *w, struct hash128 hash) {
+    int64_t at = (int64_t)(hash.low & (uint64_t)(w->n_slots - 1));
+    while (w->slot[at] && !same_hash(w->hash[w->slot[at] - 1], hash)) at = (at + 1) & (w->n_slots - 1);
+    return at;
 }
 
 static void double_slots(struct shard_writer *w) {
     mem_free(w->slot);
     w->n_slots *= 2;
     w->slot = mem_alloc(w->n_slots, sizeof *w->slot);
-    for (int64_t s = 0; s < w->n_sequences; s++)
-        w->slot[find_slot(w, w->token + w->first[s], sequence_length(w, s))] = s + 1;
+    for (int64_t s = 0; s < w->n_sequences; s++) w->slot[find_slot(w, w->hash[s])] = (uint32_t)s + 1;
 }
 
-int64_t shard_writer_sequence(struct shard_writer *w, const int32_t *token, int64_t n) {
-    CHECK(n >= 1 && n < INT32_MAX, "a sequence of %lld tokens", (long long)n);
-    for (int64_t i = 0; i < n; i++)
-        CHECK(token[i] >= 0 && token[i] < w->vocabulary, "token %d in a vocabulary of %lld", token[i],
-              (long long)w->vocabulary);
-    if (2 * w->n_sequences >= w->n_slots) double_slots(w);
-    int64_t at = find_slot(w, token, n);
-    if (w->slot[at]) return w->slot[at] - 1;
-    if (w->n_tokens + n > w->room_tokens) {
-        w->room_tokens = 2 * (w->n_tokens + n);
-        w->token = mem_resize(w->token, w->room_tokens, sizeof *w->token);
+static int append_tokens(struct shard_writer *w, const int32_t *token, int64_t n) {
+    bool is_bad = false;
+    for (int64_t i = 0; i < n; i++) is_bad |= token[i] < 0 || token[i] >= w->vocabulary;
+    CHECK(!is_bad, "a token that is not in the vocabulary of %lld", (long long)w->vocabulary);
+    if (w->vocabulary > 65536) return column_append(&w->token, token, n);
+    if (n > w->room_narrow) {
+        mem_free(w->narrow);
+        w->narrow = mem_alloc(2 * n, sizeof *w->narrow);
+        w->room_narrow = 2 * n;
     }
-    memcpy(w->token + w->n_tokens, token, (size_t)n * sizeof *token);
+    for (int64_t i = 0; i < n; i++) w->narrow[i] = (uint16_t)token[i];
+    return column_append(&w->token, w->narrow, n);
+}
+
+/* The number of the sequence; an identical one gets the same number. -1 on an error. */
+static int64_t take_sequence(struct shard_writer *w, const int32_t *token, int64_t n) {
+    CHECK(n >= 1 && n < INT32_MAX, "a sequence of %lld tokens", (long long)n);
+    struct hash128 hash = hash128(token, (size_t)n * sizeof *token, 0);
+    int64_t at = find_slot(w, hash);
+    if (w->slot[at]) return (int64_t)w->slot[at] - 1;
+    if (w->n_sequences == UINT32_MAX) return fail("more than %u different sequences", UINT32_MAX);
+    if (append_tokens(w, token, n) != 0 || column_append(&w->first, &w->n_tokens, 1) != 0) return -1;
+    ARRAY_RESERVE(w->hash, w->n_sequences, w->room_hash);
+    w->hash[w->n_sequences] = hash;
+    w->slot[at] = (uint32_t)++w->n_sequences;
     w->n_tokens += n;
-    w->n_sequences++;
-    ARRAY_RESERVE(w->first, w->n_sequences, w->room_first);
-    w->first[w->n_sequences] = w->n_tokens;
-    w->slot[at] = w->n_sequences;
+    if (4 * w->n_sequences > 3 * w->n_slots) double_slots(w);
     return w->n_sequences - 1;
 }
 
-void shard_writer_comparison(struct shard_writer *w, const struct comparison *c) {
-    CHECK(c->chosen >= 0 && c->chosen < w->n_sequences && c->rejected >= 0 && c->rejected < w->n_sequences,
-          "comparison of sequences %lld and %lld", (long long)c->chosen, (long long)c->rejected);
-    ARRAY_RESERVE(w->comparison, w->n_comparisons, w->room_comparisons);
-    w->comparison[w->n_comparisons++] = *c;
-}
+/* --- rows --- */
 
-static void add_named(struct named_list *list, const char *name, const void *data, size_t length) {
-    ARRAY_RESERVE(list->item, list->n, list->room);
-    struct named *item = &list->item[list->n++];
-    *item = (struct named){mem_copy_string(name), mem_alloc((int64_t)length, 1), length};
-    if (length) memcpy(item->data, data, length);
-}
-
-void shard_writer_attribute(struct shard_writer *w, const char *name, const char *text) {
-    add_named(&w->attributes, name, text, strlen(text));
-}
-
-void shard_writer_tokenizer_file(struct shard_writer *w, const char *name, const void *data, size_t length) {
-    CHECK(name[0] && name[0] != '.' && !strchr(name, '/'), "a tokenizer file named \"%s\"", name);
-    add_named(&w->files, name, data, length);
-}
-
-/* --- the length index --- */
-
-static int64_t count_tokens(const struct shard_writer *w, int64_t n, const int64_t *comparison) {
-    const int32_t **sequence = mem_alloc(2 * n, sizeof *sequence);
-    int32_t *length = mem_alloc(2 * n, sizeof *length);
-    for (int64_t i = 0; i < 2 * n; i++) {
-        const struct comparison *c = &w->comparison[comparison[i / 2]];
-        int64_t s = i % 2 ? c->rejected : c->chosen;
-        sequence[i] = w->token + w->first[s];
-        length[i] = (int32_t)sequence_length(w, s);
-    }
-    int64_t count = forest_count(2 * n, sequence, length);
-    mem_free(sequence);
-    mem_free(length);
-    return count;
-}
-
-struct prompt {
-    uint64_t hash;
-    int64_t first, comparison; /* first: the earliest comparison of the prompt */
-};
-
-static int by_hash(const void *a, const void *b) {
-    const struct prompt *x = a, *y = b;
-    if (x->hash != y->hash) return x->hash < y->hash ? -1 : 1;
-    return x->comparison < y->comparison ? -1 : 1;
-}
-
-static int by_first(const void *a, const void *b) {
-    const struct prompt *x = a, *y = b;
-    if (x->first != y->first) return x->first < y->first ? -1 : 1;
-    return x->comparison < y->comparison ? -1 : 1;
-}
-
-/* Groups in the order of their first comparison, members ascending. -1 when a group's forest is beyond an int32. */
-static int make_groups(const struct shard_writer *w, struct groups *out) {
-    int64_t n = w->n_comparisons;
-    struct prompt *prompt = mem_alloc(n, sizeof *prompt);
-    for (int64_t i = 0; i < n; i++) prompt[i] = (struct prompt){w->comparison[i].prompt, i, i};
-    qsort(prompt, (size_t)n, sizeof *prompt, by_hash);
-    for (int64_t i = 1; i < n; i++)
-        if (prompt[i].hash == prompt[i - 1].hash) prompt[i].first = prompt[i - 1].first;
-    qsort(prompt, (size_t)n, sizeof *prompt, by_first);
-    *out =
-        (struct groups){.first = mem_alloc(n + 1, sizeof *out->first), .member = mem_alloc(n, sizeof *out->member)};
-    out->forest_tokens = mem_alloc(n, sizeof *out->forest_tokens);
-    for (int64_t i = 0; i < n; i++) {
-        out->member[i] = prompt[i].comparison;
-        if (i == 0 || prompt[i].first != prompt[i - 1].first) out->first[out->n++] = i;
-    }
-    out->first[out->n] = n;
-    mem_free(prompt);
-    for (int64_t g = 0; g < out->n; g++) {
-        int64_t count = count_tokens(w, out->first[g + 1] - out->first[g], out->member + out->first[g]);
+/* Tokens of the forest of the present run, whose sides lie end to end. */
+static int close_run(struct shard_writer *w) {
+    struct open_run *open = &w->open;
+    if (open->run.n == 0) return 0;
+    if (open->run.n > 1) {
+        const int32_t **sequence = mem_alloc(open->n_sides, sizeof *sequence), *next = open->token;
+        for (int64_t i = 0; i < open->n_sides; next += open->length[i++]) sequence[i] = next;
+        int64_t count = forest_count(open->n_sides, sequence, open->length);
+        mem_free(sequence);
         if (count > INT32_MAX) return fail("a prompt with %lld tokens of answers", (long long)count);
-        out->forest_tokens[g] = (int32_t)count;
+        open->run.forest_tokens = (int32_t)count;
     }
+    ARRAY_RESERVE(w->run, w->n_runs, w->room_runs);
+    w->run[w->n_runs++] = open->run;
+    open->run.n = 0;
+    open->n_tokens = open->n_sides = 0;
     return 0;
 }
 
-static void groups_free(struct groups *g) {
-    mem_free(g->first);
-    mem_free(g->member);
-    mem_free(g->forest_tokens);
+static void add_side(struct open_run *open, const int32_t *token, int32_t length) {
+    if (open->n_tokens + length > open->room_tokens) {
+        open->room_tokens = 2 * (open->n_tokens + length);
+        open->token = mem_resize(open->token, open->room_tokens, sizeof *open->token);
+    }
+    memcpy(open->token + open->n_tokens, token, (size_t)length * sizeof *token);
+    open->n_tokens += length;
+    ARRAY_RESERVE(open->length, open->n_sides, open->room_sides);
+    open->length[open->n_sides++] = length;
 }
 
-/* --- the file --- */
-
-/* A one-dimensional dataset, chunked, shuffled, deflated, checksummed. A negative `at` (a former failure) is passed
- * on, so that a run of calls needs one check: returns -1 on failure, with error_text() of the first. */
-static int write_dataset(int status, hid_t at, const char *name, hid_t file_type, hid_t memory_type, int64_t n,
-                         int64_t chunk, const void *data) {
-    if (status != 0) return status;
-    hsize_t dim = (hsize_t)n, chunk_dim = (hsize_t)MAX(1, MIN(n, chunk));
-    hid_t how = H5Pcreate(H5P_DATASET_CREATE), space = H5Screate_simple(1, &dim, NULL);
-    H5Pset_obj_track_times(how, false);
-    H5Pset_chunk(how, 1, &chunk_dim);
-    H5Pset_shuffle(how);
-    H5Pset_deflate(how, DEFLATE_LEVEL);
-    H5Pset_fletcher32(how);
-    hid_t set = H5Dcreate2(at, name, file_type, space, H5P_DEFAULT, how, H5P_DEFAULT);
-    if (set < 0 || H5Dwrite(set, memory_type, H5S_ALL, H5S_ALL, H5P_DEFAULT, data) < 0)
-        status = fail("dataset %s: %s", name, h5_reason());
-    if (set >= 0 && H5Dclose(set) < 0 && status == 0) status = fail("dataset %s: %s", name, h5_reason());
-    H5Sclose(space);
-    H5Pclose(how);
-    return status;
+/* The number of an answer of the row, which is stored when it is met first. */
+static int64_t take_answer(struct shard_writer *w, const struct shard_row *row, int32_t answer) {
+    CHECK(answer >= 0 && answer < row->n_answers, "answer %d of %d", answer, row->n_answers);
+    if (w->number[answer] >= 0) return w->number[answer];
+    int64_t number = take_sequence(w, row->token[answer], row->length[answer]);
+    if (number < 0) return -1;
+    add_side(&w->open, row->token[answer], row->length[answer]);
+    return w->number[answer] = number;
 }
+
+static int take_pair(struct shard_writer *w, const struct shard_row *row, const struct shard_pair *pair) {
+    int64_t chosen = take_answer(w, row, pair->chosen);
+    int64_t rejected = chosen < 0 ? -1 : take_answer(w, row, pair->rejected);
+    if (rejected < 0) return -1;
+    const int32_t *sequence[] = {row->token[pair->chosen], row->token[pair->rejected]};
+    const int32_t length[] = {row->length[pair->chosen], row->length[pair->rejected]};
+    int32_t count = (int32_t)MIN(forest_count(2, sequence, length), INT32_MAX);
+    struct shard_run *run = &w->open.run;
+    if (run->n == 0) *run = (struct shard_run){row->prompt, w->n_comparisons, 0, count};
+    run->n++;
+    w->n_comparisons++;
+    int status = column_append(&w->chosen, &chosen, 1);
+    if (status == 0) status = column_append(&w->rejected, &rejected, 1);
+    if (status == 0) status = column_append(&w->margin, &pair->margin, 1);
+    if (status == 0) status = column_append(&w->weight, &pair->weight, 1);
+    if (status == 0) status = column_append(&w->source, &row->source, 1);
+    if (status == 0) status = column_append(&w->row, &row->row, 1);
+    if (status == 0) status = column_append(&w->forest_tokens, &count, 1);
+    return status == 0 ? column_append(&w->prompt_tokens, &row->prompt_tokens, 1) : -1;
+}
+
+int shard_writer_row(struct shard_writer *w, const struct shard_row *row) {
+    if (w->trouble) return settle(w, -1);
+    if (row->n_pairs == 0) return 0;
+    const struct open_run *open = &w->open;
+    int status = 0;
+    if (open->run.prompt != row->prompt || open->n_tokens > RUN_TOKENS || open->run.n > RUN_COMPARISONS)
+        status = close_run(w);
+    if (row->n_answers > w->room_numbers) {
+        mem_free(w->number);
+        w->room_numbers = 2 * (int64_t)row->n_answers;
+        w->number = mem_alloc(w->room_numbers, sizeof *w->number);
+    }
+    for (int32_t i = 0; i < row->n_answers; i++) w->number[i] = -1;
+    for (int32_t i = 0; i < row->n_pairs && status == 0; i++) status = take_pair(w, row, &row->pair[i]);
+    return settle(w, status);
+}
+
+int64_t shard_writer_comparisons(const struct shard_writer *w) {
+    return w->n_comparisons;
+}
+
+/* --- attributes and files --- */
 
 static int write_attribute(int status, hid_t file, const char *name, hid_t type, const void *data) {
     if (status != 0) return status;
@@ -274,122 +328,70 @@ static int write_attribute(int status, hid_t file, const char *name, hid_t type,
     return status;
 }
 
-static int write_text(int status, hid_t file, const char *name, const char *text, size_t length) {
+static int write_text(int status, hid_t file, const char *name, const char *text) {
+    size_t length = strlen(text);
     hid_t type = H5Tcopy(H5T_C_S1);
     H5Tset_size(type, MAX(length, 1));
     H5Tset_strpad(type, H5T_STR_NULLPAD);
     H5Tset_cset(type, H5T_CSET_UTF8);
-    status = write_attribute(status, file, name, type, length ? text : "");
+    status = write_attribute(status, file, name, type, text);
     H5Tclose(type);
     return status;
 }
 
-/* One column of the comparisons, taken out of the structs. */
-#define WRITE_COLUMN(field, c_type, file_type, memory_type)                                                        \
-    do {                                                                                                           \
-        c_type *column = mem_alloc(w->n_comparisons, sizeof *column);                                              \
-        for (int64_t i = 0; i < w->n_comparisons; i++) column[i] = w->comparison[i].field;                         \
-        status = write_dataset(status, at, #field, file_type, memory_type, w->n_comparisons, INDEX_CHUNK, column); \
-        mem_free(column);                                                                                          \
-    } while (0)
-
-static int write_comparisons(const struct shard_writer *w, hid_t at) {
-    int status = 0;
-    WRITE_COLUMN(chosen, int64_t, H5T_STD_I64LE, H5T_NATIVE_INT64);
-    WRITE_COLUMN(rejected, int64_t, H5T_STD_I64LE, H5T_NATIVE_INT64);
-    WRITE_COLUMN(margin, float, H5T_IEEE_F32LE, H5T_NATIVE_FLOAT);
-    WRITE_COLUMN(weight, float, H5T_IEEE_F32LE, H5T_NATIVE_FLOAT);
-    WRITE_COLUMN(source, uint16_t, H5T_STD_U16LE, H5T_NATIVE_UINT16);
-    WRITE_COLUMN(row, int64_t, H5T_STD_I64LE, H5T_NATIVE_INT64);
-    int32_t *count = mem_alloc(w->n_comparisons, sizeof *count);
-    for (int64_t i = 0; i < w->n_comparisons; i++) count[i] = (int32_t)MIN(count_tokens(w, 1, &i), INT32_MAX);
-    status = write_dataset(status, at, "forest_tokens", H5T_STD_I32LE, H5T_NATIVE_INT32, w->n_comparisons,
-                           INDEX_CHUNK, count);
-    mem_free(count);
-    return status;
-}
-
-static int write_groups(const struct shard_writer *w, hid_t at) {
-    struct groups g;
-    int status = make_groups(w, &g);
-    status = write_dataset(status, at, "first", H5T_STD_I64LE, H5T_NATIVE_INT64, g.n + 1, INDEX_CHUNK, g.first);
-    status =
-        write_dataset(status, at, "member", H5T_STD_I64LE, H5T_NATIVE_INT64, w->n_comparisons, INDEX_CHUNK, g.member);
-    status = write_dataset(status, at, "forest_tokens", H5T_STD_I32LE, H5T_NATIVE_INT32, g.n, INDEX_CHUNK,
-                           g.forest_tokens);
-    groups_free(&g);
-    return status;
-}
-
-static int write_sequences(const struct shard_writer *w, hid_t at) {
-    return write_dataset(0, at, "first", H5T_STD_I64LE, H5T_NATIVE_INT64, w->n_sequences + 1, INDEX_CHUNK, w->first);
-}
-
-static int write_files(const struct shard_writer *w, hid_t at) {
-    int status = 0;
-    for (int64_t i = 0; i < w->files.n; i++)
-        status = write_dataset(status, at, w->files.item[i].name, H5T_STD_U8LE, H5T_NATIVE_UINT8,
-                               (int64_t)w->files.item[i].length, FILE_CHUNK, w->files.item[i].data);
-    return status;
-}
-
-static int write_group(int status, hid_t file, const char *name, const struct shard_writer *w,
-                       int (*write)(const struct shard_writer *w, hid_t at)) {
-    if (status != 0) return status;
-    hid_t how = H5Pcreate(H5P_GROUP_CREATE);
-    H5Pset_obj_track_times(how, false);
-    hid_t at = H5Gcreate2(file, name, H5P_DEFAULT, how, H5P_DEFAULT);
-    H5Pclose(how);
-    if (at < 0) return fail("group %s: %s", name, h5_reason());
-    status = write(w, at);
-    H5Gclose(at);
-    return status;
-}
-
-static int write_all(const struct shard_writer *w, hid_t file, const struct contract *contract) {
+static int start(struct shard_writer *w) {
     int64_t format = SHARD_FORMAT;
-    int status = write_text(0, file, "kind", SHARD_KIND, strlen(SHARD_KIND));
-    status = write_attribute(status, file, "format", H5T_STD_I64LE, &format);
-    status = write_attribute(status, file, "vocabulary", H5T_STD_I64LE, &w->vocabulary);
-    char *text = contract_text(contract);
-    status = write_text(status, file, "contract", text, strlen(text));
-    mem_free(text);
-    for (int64_t i = 0; i < w->attributes.n; i++) {
-        const struct named *a = &w->attributes.item[i];
-        status = write_text(status, file, a->name, a->data, a->length);
-    }
-    hid_t token_type = w->vocabulary <= 65536 ? H5T_STD_U16LE : H5T_STD_U32LE;
-    status = write_dataset(status, file, "token", token_type, H5T_NATIVE_INT32, w->n_tokens, TOKEN_CHUNK, w->token);
-    status = write_group(status, file, "sequence", w, write_sequences);
-    status = write_group(status, file, "comparison", w, write_comparisons);
-    status = write_group(status, file, "group", w, write_groups);
-    return write_group(status, file, "tokenizer", w, write_files);
+    int status = write_text(0, w->file, "kind", SHARD_KIND);
+    status = write_attribute(status, w->file, "format", H5T_STD_I64LE, &format);
+    return settle(w, write_attribute(status, w->file, "vocabulary", H5T_STD_I64LE, &w->vocabulary));
 }
 
-/* Writes and closes the whole file, by (2). */
-static int write_file(const struct shard_writer *w, const char *temporary, const struct contract *contract) {
-    int error = 0;
-    hid_t access = h5_new_file_access(&error), how = H5Pcreate(H5P_FILE_CREATE);
-    H5Pset_obj_track_times(how, false);
-    hid_t file = H5Fcreate(temporary, H5F_ACC_TRUNC, how, access);
-    int status = file < 0 ? fail("%s", h5_reason()) : write_all(w, file, contract);
-    if (file >= 0 && H5Fclose(file) < 0 && status == 0) status = fail("%s", h5_reason());
-    H5Pclose(how);
-    H5Pclose(access);
-    if (error) status = fail("cannot be written: %s", strerror(error));
-    return status == 0 ? 0 : fail_context("%s", w->path);
+int shard_writer_attribute(struct shard_writer *w, const char *name, const char *text) {
+    return w->trouble ? settle(w, -1) : settle(w, write_text(0, w->file, name, text));
+}
+
+int shard_writer_tokenizer_file(struct shard_writer *w, const char *name, const void *data, size_t length) {
+    CHECK(name[0] && name[0] != '.' && !strchr(name, '/'), "a tokenizer file named \"%s\"", name);
+    if (w->trouble) return settle(w, -1);
+    struct shard_column c;
+    column_open(&c, w->tokenizer_group, name, H5T_STD_U8LE, H5T_NATIVE_UINT8, FILE_CHUNK);
+    int status = column_append(&c, data, (int64_t)length);
+    if (status == 0) status = column_finish(&c);
+    if (column_close(&c) != 0) status = -1;
+    return settle(w, status);
+}
+
+/* --- the end --- */
+
+/* What is only known now. The index of sequences is not needed any more, and gives its memory to the groups'. */
+static int write_rest(struct shard_writer *w, const struct contract *contract) {
+    struct shard_column *c;
+    int status = close_run(w);
+    mem_free(w->hash);
+    mem_free(w->slot);
+    w->hash = NULL;
+    w->slot = NULL;
+    if (status == 0) status = column_append(&w->first, &w->n_tokens, 1);
+    for (int i = 0; status == 0 && (c = column_of(w, i)); i++) status = column_finish(c);
+    const struct shard_stored stored = {&w->token, &w->first, &w->chosen, &w->rejected, w->vocabulary <= 65536};
+    if (status == 0 && w->error == 0) status = groups_write(w->group_group, INDEX_CHUNK, w->run, w->n_runs, &stored);
+    char *text = contract_text(contract);
+    status = write_text(status, w->file, "contract", text);
+    mem_free(text);
+    return status;
 }
 
 int shard_writer_finish(struct shard_writer *w, const struct contract *contract) {
-    h5_quiet();
-    char *temporary = mem_format("%s.tmp", w->path);
-    int status =
-        w->n_comparisons ? write_file(w, temporary, contract) : fail("%s: no comparison is left to write", w->path);
-    if (status == 0) status = file_publish(temporary, w->path);
+    int status = w->trouble ? settle(w, -1) : 0;
+    if (status == 0 && w->n_comparisons == 0)
+        status = fail("%s: no comparison is left to write", w->path);
+    else if (status == 0)
+        status = settle(w, write_rest(w, contract));
+    if (status == 0) status = settle(w, close_file(w));
+    if (status == 0) status = file_publish(w->temporary, w->path);
     if (status == 0)
         writer_free(w);
     else
         shard_writer_abandon(w);
-    mem_free(temporary);
     return status;
 }

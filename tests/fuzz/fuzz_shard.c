@@ -25,6 +25,7 @@ static const char *const names[] = {
     "comparison/weight",
     "comparison/forest_tokens",
     "comparison/source",
+    "comparison/prompt_tokens",
     "group/first",
     "group/member",
     "group/forest_tokens",
@@ -39,12 +40,16 @@ static const struct buffer *good_shard(const char *path) {
     struct shard_writer *w = shard_writer_open(path, VOCABULARY);
     CHECK(w, "%s", error_text());
     int32_t token[] = {1, 2, 3, 4, 5, 6, 7, 299};
-    for (int s = 0; s < N_SEQUENCES; s++)
-        CHECK(shard_writer_sequence(w, token + s / 2, 8 - s) == s, "sequence %d", s);
+    const int32_t *side[N_SEQUENCES];
+    int32_t length[N_SEQUENCES];
+    for (int s = 0; s < N_SEQUENCES; s++) {
+        side[s] = token + s / 2;
+        length[s] = 8 - s;
+    }
     for (int i = 0; i < 5; i++) {
-        struct comparison c = {
-            .chosen = i, .rejected = (i + 1) % N_SEQUENCES, .weight = 1, .prompt = (uint64_t)i / 2};
-        shard_writer_comparison(w, &c);
+        struct shard_pair pair = {i, (i + 1) % N_SEQUENCES, 0, 1};
+        struct shard_row row = {side, length, N_SEQUENCES, 1, &pair, (uint64_t)i / 2, 1, 0, 0};
+        CHECK(shard_writer_row(w, &row) == 0, "%s", error_text());
     }
     shard_writer_tokenizer_file(w, "tokenizer.json", "{}", 2);
     struct contract contract = {0};
