@@ -1,0 +1,25 @@
+# build/emulated/librankwise_cuda.so: cuda/*.cu compiled for the host. The same with AddressSanitizer and UBSan
+# (emulated-address) and with the thread sanitizer as race checker (emulated-races). README.md here says how to use them.
+EMULATED_CXX   ?= g++
+EMULATED_FLAGS := -std=c++17 -O2 -g -fno-strict-aliasing -ffp-contract=off -fPIC -fvisibility=hidden -Wall -Wextra \
+                  -Werror -Wshadow -Wno-missing-field-initializers -Wno-unknown-pragmas -Wno-unused-parameter \
+                  -DRANKWISE_EMULATED -Itests/emulated_cuda/include -Iinclude
+EMULATED_ADDRESS := -fsanitize=address,undefined -fno-sanitize-recover=undefined -fno-omit-frame-pointer
+EMULATED_CC    := $(wildcard tests/emulated_cuda/*.cc)
+MPI_FLAGS      := -DOMPI_SKIP_MPICXX $(shell pkg-config --cflags ompi-c 2>/dev/null)
+EMULATED       := $(BUILD)/emulated $(BUILD)/emulated-address $(BUILD)/emulated-races
+
+# $(1): the folder; $(2): options for kernels; $(3): for the emulation's own files, which race checkers leave alone
+define emulated_variant
+$(1)/%.cu.o: %.cu
+	@mkdir -p $$(@D)
+	$$(call say,CXX)$$(EMULATED_CXX) $$(EMULATED_FLAGS) $(2) -MMD -MP -x c++ -c -o $$@ $$<
+$(1)/%.cc.o: %.cc
+	@mkdir -p $$(@D)
+	$$(call say,CXX)$$(EMULATED_CXX) $$(EMULATED_FLAGS) $(3) $$(MPI_FLAGS) -MMD -MP -c -o $$@ $$<
+$(1)/librankwise_cuda.so: $(patsubst %,$(1)/%.o,$(wildcard cuda/*.cu) $(EMULATED_CC))
+	$$(call say,LD)$$(EMULATED_CXX) $(2) -shared -Wl,--version-script=tests/emulated_cuda/exports.map -o $$@ $$^ $$(shell pkg-config --libs ompi-c) -lm
+endef
+$(eval $(call emulated_variant,$(BUILD)/emulated,$(SANITIZE),$(SANITIZE)))
+$(eval $(call emulated_variant,$(BUILD)/emulated-address,$(EMULATED_ADDRESS),$(EMULATED_ADDRESS)))
+$(eval $(call emulated_variant,$(BUILD)/emulated-races,-fsanitize=thread,-DEMULATED_TSAN))
