@@ -10,6 +10,8 @@ SANITIZE ?=
 MPIRUN   ?= mpirun --oversubscribe
 JOBS     ?= $(shell nproc)
 FUZZ_SECONDS ?= 60
+NVCC     ?= $(firstword $(shell command -v nvcc) $(wildcard /usr/local/cuda/bin/nvcc))
+CUDA_ARCH ?= -gencode arch=compute_80,code=sm_80 -gencode arch=compute_90,code=[sm_90,compute_90]
 V        ?= 0
 # ----------------------------------------------------------------------------------------------------------------------
 -include config.mak
@@ -27,7 +29,7 @@ DATALIBS := $(shell pkg-config --libs $(filter-out ompi-c,$(PACKAGES)) 2>/dev/nu
 # The core needs no MPI, HDF5, libconfig or oneDNN, so that a backend can be checked with it alone (tests/style.sh looks).
 CORE := src/base/base.c src/base/log.c src/base/memory.c src/base/clock.c src/base/random.c src/data/forest.c \
         src/data/plan.c src/model/parameters.c src/model/ops.c src/model/tensor.c src/model/block.c src/model/model.c \
-        src/parallel/zero.c src/parallel/zero_slices.c src/train/loss.c src/train/optimizer.c
+        src/parallel/zero.c src/parallel/zero_slices.c src/parallel/loader.c src/train/loss.c src/train/optimizer.c
 SRC  := $(filter-out src/main.c $(CORE),$(wildcard src/*/*.c))
 programs = $(patsubst tests/%.c,$(BUILD)/tests/%,$(wildcard $(1)))
 TESTS   := $(call programs,tests/test_*.c)
@@ -49,7 +51,7 @@ $(BUILD)/%.a:
 
 LIBS := $(BUILD)/librankwise.a $(BUILD)/librankwise_core.a
 ROWS := $(BUILD)/librankwise_rows.a
-LINK  = $(CC) $(CFLAGS) -o $@ $(filter %.o,$^) -Wl,--start-group $(filter %.a,$^) -Wl,--end-group
+LINK  = $(CC) $(CFLAGS) -rdynamic -o $@ $(filter %.o,$^) -Wl,--start-group $(filter %.a,$^) -Wl,--end-group
 
 $(BUILD)/rankwise: $(call object,src/main.c) $(LIBS)
 	$(call say,LD)$(LINK) $(LDLIBS)
@@ -60,14 +62,29 @@ $(BUILD)/rankwise-inspect: $(call object,$(wildcard data_tools/inspect*.c)) $(LI
 $(BUILD)/tests/%: $(BUILD)/tests/%.o $(call object,$(wildcard tests/reference*.c) tests/gpu/session.c) $(ROWS) $(LIBS)
 	$(call say,LD)$(LINK) $(LDLIBS)
 
-# Written only when it changes, so that a commit costs one object and the links.
-$(BUILD)/revision: force
-	@mkdir -p $(@D); echo '$(REVISION)' | cmp -s - $@ || echo '$(REVISION)' > $@
+# The CUDA backend, a plug-in: the program itself links none of this.
+CUDA_FLAGS := -std=c++17 -O3 -lineinfo -Iinclude -Icuda $(CUDA_ARCH) -Xcompiler -fPIC,-fvisibility=hidden,-Wall,-Wextra
+$(BUILD)/librankwise_cuda.so: $(patsubst cuda/%.cu,$(BUILD)/cuda/%.o,$(wildcard cuda/*.cu))
+	$(call say,LD)$(NVCC) -shared $(CUDA_ARCH) -o $@ $^ -lcublas -lcublasLt -lnccl
+$(BUILD)/cuda/%.o: cuda/%.cu
+	@mkdir -p $(@D)
+	$(call say,CU)$(NVCC) $(CUDA_FLAGS) $(DEFINE) -MMD -MP -c -o $@ $<
+
+# Written only when they change, so that a commit costs one object and the links. A plug-in is of the same build when
+# what stands between it and the program has the same digest.
+SEAM := $(shell cat $(foreach noun,backend base comm log loss memory tensor,include/$(noun).h) | sha256sum | cut -c 1-16)
+$(BUILD)/revision: STAMP = $(REVISION)
+$(BUILD)/seam: STAMP = $(SEAM)
+$(BUILD)/revision $(BUILD)/seam: force
+	@mkdir -p $(@D); echo '$(STAMP)' | cmp -s - $@ || echo '$(STAMP)' > $@
 $(BUILD)/src/base/base.o: $(BUILD)/revision
+$(BUILD)/src/base/base.o: DEFINE = -DREVISION='"$(REVISION)"'
+$(BUILD)/src/parallel/loader.o $(BUILD)/cuda/device.o: $(BUILD)/seam
+$(BUILD)/src/parallel/loader.o $(BUILD)/cuda/device.o: DEFINE = -DSEAM_DIGEST='"$(SEAM)"'
 
 $(BUILD)/%.o: %.c
 	@mkdir -p $(@D)
-	$(call say,CC)$(CC) $(CFLAGS) $(if $(findstring base/base.c,$<),-DREVISION='"$(REVISION)"') -MMD -MP -c -o $@ $<
+	$(call say,CC)$(CC) $(CFLAGS) $(DEFINE) -MMD -MP -c -o $@ $<
 
 # What needs packages goes through a second make, which sees what `deps` has installed.
 AGAIN = +@$(MAKE) --no-print-directory $(if $(filter -j%,$(MAKEFLAGS)),,-j$(JOBS))

@@ -9,11 +9,14 @@
 #ifndef RANKWISE_CUDA_PLUGIN_H
 #define RANKWISE_CUDA_PLUGIN_H
 #include <cublas_v2.h>
+#include <nccl.h>
 
 #include "backend.h"
 #include "gpu.h"
 
 struct cuda_matmul; /* matmul.cu */
+
+enum { MOST_CHANNELS = 8 };
 
 struct cuda_device {
     struct device base;
@@ -23,6 +26,9 @@ struct cuda_device {
     void *workspace;
     size_t workspace_bytes;
     struct cuda_matmul *matmul;
+    ncclComm_t channel[MOST_CHANNELS]; /* of the groups that this rank is in */
+    int n_channels;
+    size_t taken_bytes; /* of the GPU: context, libraries, channels */
 };
 
 /* Ends the program by (3). cuda_doing: what was put on the device last, since errors come late. */
@@ -45,6 +51,11 @@ static inline cudaStream_t compute_stream(struct device *dev, const char *op = _
     } while (0)
 /* After a launch: what the launch itself did wrong. */
 #define CUDA_LAUNCHED() CUDA_TRY(cudaGetLastError())
+
+extern const struct backend cuda_backend;
+
+/* Bytes of the GPU that anybody has. */
+size_t cuda_used_bytes(void);
 
 /* At least that many bytes of device memory, contents undefined, valid until the next call. */
 void *cuda_workspace(struct device *dev, size_t bytes);

@@ -28,7 +28,8 @@ enum event {
     EVENT_FEED_MODEL = 0,     /* four: feed.h, of the micro-batch */
     EVENT_FEED_PAIRS = 4,     /* four: of its pairs */
     EVENT_REPORT = 8,         /* tallies and step[] are on the host */
-    EVENT_OFFLOAD = 9,        /* zero's, up to 119: the optimizer on the host */
+    EVENT_SYNCHRONIZE = 9,    /* a backend's own */
+    EVENT_OFFLOAD = 10,       /* zero's, up to 119: the optimizer on the host */
     ZERO_FIRST_EVENT = 120,   /* zero's: gathers and reductions */
     N_EVENTS = 256
 };
@@ -83,8 +84,13 @@ struct backend {
     struct device *(*open)(int local_rank, int n_local, int threads);
     void (*close)(struct device *dev);
     void (*describe)(struct device *dev, char *out, size_t room);
+    /* What no two ranks of a host may have both; "" for a device that they share. */
+    void (*identity)(struct device *dev, char out[64]);
 
     size_t (*memory_free)(struct device *dev); /* bytes that alloc can still give; SIZE_MAX: the host's are it */
+    /* Bytes of the device that were taken, when it was opened and since, and not by alloc: its context, libraries,
+     * channels. As measured. */
+    size_t (*memory_taken)(struct device *dev);
     void *(*alloc)(struct device *dev, size_t bytes); /* zeroed; dies when there is none */
     void (*release)(struct device *dev, void *memory);
     /* Host memory, zeroed. copy_in from it and copy_out to it return at once; of other host memory they are done with
@@ -162,6 +168,17 @@ struct backend {
 /* Every backend's device begins with this. */
 struct device {
     const struct backend *backend;
+};
+
+/* What a plug-in exports, as `rankwise_plugin`. Version and digest stand first in every build, so that another build's
+ * can be told and refused. */
+struct plugin {
+    int version;     /* BACKEND_VERSION */
+    char digest[20]; /* of the headers that both sides read: SEAM_DIGEST, by make */
+    const struct backend *backend;
+    /* Devices that this host has for it. 0: none, or no driver; -1: there is something that cannot be used. Both with
+     * error_text(). */
+    int (*count)(void);
 };
 
 extern struct backend cpu_backend; /* comm_install_cpu_collectives fills in what needs MPI */

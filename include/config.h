@@ -17,7 +17,7 @@ struct config_data {   /* one entry of data.train or data.eval */
 };
 
 struct config {
-    struct { char *name; int64_t seed; char *device; int64_t threads; char *dir; int64_t log_every; } run;
+    struct { char *name; int64_t seed; char *device, *plugin; int64_t threads; char *dir; int64_t log_every; } run;
     struct { char *path, *init, *precision, *head_init; double dropout; } model; /* init: "pretrained", "random" */
     struct {
         struct config_data *train, *eval;

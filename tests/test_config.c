@@ -152,7 +152,7 @@ static void test_wrong_types_and_bounds(void) {
     refuse("", "optim.betas=[0.9,0.9,0.9]", "expected two numbers");
     refuse("", "model.precision=fp16", "expected \"fp32\" or \"bf16\", found the string \"fp16\"");
     refuse("", "optim.schedule=cosin", "did you mean \"cosine\"?");
-    refuse("", "run.device=cuda", "expected \"cpu\" or \"auto\"|no plug-in");
+    refuse("", "run.device=gpu", "expected \"cpu\", \"cuda\" or \"auto\"");
     refuse("", "model.dropout=0.1", "only 0|exact only without dropout");
     refuse("", "parallel.shard_group=0", "at least 1");
     refuse("", "parallel.shard_group=al", "or a number of ranks|did you mean \"all\"?");
@@ -218,6 +218,7 @@ static void test_text_gives_the_same_again(void) {
         "run.dir=/tmp/x\ty",
         "run.seed=9000000000000000",
         "run.device=cpu",
+        "run.plugin=../p.so",
         "run.threads=3",
         "run.log_every=2",
         "model.path=\xc3\xa9/m",

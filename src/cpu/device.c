@@ -68,6 +68,16 @@ static void cpu_describe(struct device *dev, char *out, size_t room) {
              cpu_matmul_native_bf16() ? "native" : "through fp32");
 }
 
+static void cpu_identity(struct device *dev, char out[64]) {
+    (void)dev;
+    out[0] = 0;
+}
+
+static size_t cpu_memory_taken(struct device *dev) {
+    (void)dev;
+    return 0;
+}
+
 static size_t cpu_memory_free(struct device *dev) {
     (void)dev;
     return SIZE_MAX;
@@ -188,7 +198,9 @@ struct backend cpu_backend = {
     .open = cpu_open,
     .close = cpu_close,
     .describe = cpu_describe,
+    .identity = cpu_identity,
     .memory_free = cpu_memory_free,
+    .memory_taken = cpu_memory_taken,
     .alloc = cpu_alloc,
     .release = cpu_release,
     .alloc_host = cpu_alloc,

@@ -182,14 +182,14 @@ static int golden_scores(struct opened *e, double score[CONTRACT_N_GOLDEN]) {
  */
 static int complete_contract(const struct opened *o, const char *temporary, enum dtype dtype) {
     const struct config *c = &o->config;
-    char *own[] = {mem_format("run.device=%s", c->run.device),
+    char *own[] = {mem_format("run.device=%s", c->run.device), mem_format("run.plugin=%s", c->run.plugin),
                    mem_format("run.threads=%lld", (long long)c->run.threads),
                    mem_format("parallel.zero_stage=%lld", (long long)c->parallel.zero_stage),
                    mem_copy_string("model.precision=fp32")};
-    const char *overrides[] = {own[0], own[1], own[2], own[3]};
+    const char *overrides[] = {own[0], own[1], own[2], own[3], own[4]};
     struct opened e;
     double score[CONTRACT_N_GOLDEN] = {0};
-    int status = opened_open(&e, temporary, overrides, 4);
+    int status = opened_open(&e, temporary, overrides, 5);
     if (status == 0) {
         status = golden_scores(&e, score);
         if (status == 0 && dtype == DTYPE_F32 && contract_has_scores(&o->contract))
@@ -199,7 +199,7 @@ static int complete_contract(const struct opened *o, const char *temporary, enum
         status = comm_agree(comm_world(), status);
         opened_close(&e);
     }
-    for (int i = 0; i < 4; i++) mem_free(own[i]);
+    for (int i = 0; i < 5; i++) mem_free(own[i]);
     return status;
 }
 

@@ -4,6 +4,8 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "loader.h"
+#include "log.h"
 #include "memory.h"
 
 /* Collective over the group. */
@@ -33,15 +35,87 @@ void device_leave(struct device *dev, struct placement *place) {
     leave(dev, &place->shard);
 }
 
-/* The option table knows "cpu" and "auto" only, and both are this one. */
+/* ---- choosing ---- */
+
+/* The plug-in's backend, or the CPU's where "auto" finds no plug-in that works here, or one that sees no device. A
+ * plug-in that was named or is of another build, and a GPU that is there and cannot be used, are failures then too.
+ * *why: what stands against a GPU where a plug-in is, else as it was; mem_free. */
+static int choose(const struct config *config, const struct backend **out, char **why) {
+    const struct plugin *plugin;
+    bool is_auto = strcmp(config->run.device, "auto") == 0;
+    *out = &cpu_backend;
+    if (strcmp(config->run.device, "cpu") == 0) return 0;
+    enum loader_status status = loader_open(config->run.plugin, &plugin);
+    int n = status == LOADER_DONE ? plugin->count() : 0;
+    if (n > 0) *out = plugin->backend;
+    if (n > 0) return 0;
+    if (is_auto && n == 0 && status != LOADER_FOREIGN && (status == LOADER_DONE || !config->run.plugin[0])) {
+        if (status != LOADER_ABSENT) *why = mem_copy_string(error_text());
+        return 0;
+    }
+    fail_context("run.device = \"%s\"", config->run.device);
+    return fail_hint("run.device = \"cpu\" computes without a GPU");
+}
+
+/* Ranks whose devices are of different kinds could not send to each other. */
+static int check_same(const struct backend *backend, const struct placement *place) {
+    double n = backend != &cpu_backend;
+    comm_sum(&place->data, &n, 1);
+    if (n == 0 || n == place->data.size) return 0;
+    return fail("run.device = \"auto\": %.0f of %d ranks see a GPU; hint: run.device = \"cpu\", or start ranks only "
+                "where GPUs are",
+                n, place->data.size);
+}
+
+/* No two ranks of a host on one GPU. */
+static int check_alone(struct device *dev, const struct placement *place) {
+    enum { ROOM = 64 };
+    const struct group *node = &place->node;
+    char mine[ROOM] = "", *all = mem_alloc(node->size, ROOM);
+    dev->backend->identity(dev, mine);
+    comm_gather(node, 0, all, mine, ROOM);
+    comm_broadcast(node, 0, all, (size_t)node->size * ROOM);
+    int n_same = 0, n_devices = 0;
+    for (int i = 0; i < node->size; i++) {
+        bool is_new = true;
+        for (int j = 0; j < i; j++) is_new = is_new && memcmp(all + i * ROOM, all + j * ROOM, ROOM) != 0;
+        n_devices += is_new;
+        n_same += memcmp(all + i * ROOM, mine, ROOM) == 0;
+    }
+    mem_free(all);
+    if (!mine[0] || n_same == 1) return 0;
+    return fail("%d ranks on this host, %d GPU%s that they see; hint: start one rank for each GPU", node->size,
+                n_devices, n_devices == 1 ? "" : "s");
+}
+
+static void tell(struct device *dev, const char *why) {
+    char text[256];
+    dev->backend->describe(dev, text, sizeof text);
+    log_info("computing on %s%s%s", text, why ? "; not on a GPU: " : "", why ? why : "");
+}
+
+/* Opens what choose has chosen; agreed. */
+static struct device *open_alone(const struct backend *backend, const struct placement *place, int threads) {
+    struct device *dev = backend->open(place->node.rank, place->node.size, threads);
+    int status = comm_agree(&place->data, dev ? 0 : -1);
+    if (status == 0) status = comm_agree(&place->data, check_alone(dev, place));
+    if (status == 0) return dev;
+    if (dev) backend->close(dev);
+    return NULL;
+}
+
 struct device *device_open(const struct config *config, struct placement *place) {
     int threads = placement_claim_cores(place, (int)config->run.threads);
-    struct device *dev = cpu_backend.open(place->node.rank, place->node.size, threads);
-    if (comm_agree(&place->data, dev ? 0 : -1) != 0) {
-        if (dev) dev->backend->close(dev);
-        return NULL;
+    const struct backend *backend;
+    char *why = NULL;
+    struct device *dev = NULL;
+    if (comm_agree(&place->data, choose(config, &backend, &why)) == 0 && check_same(backend, place) == 0)
+        dev = open_alone(backend, place, threads);
+    if (dev) {
+        tell(dev, why);
+        device_join(dev, place);
     }
-    device_join(dev, place);
+    mem_free(why);
     return dev;
 }
 
