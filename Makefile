@@ -70,6 +70,8 @@ $(BUILD)/cuda/%.o: cuda/%.cu
 	@mkdir -p $(@D)
 	$(call say,CU)$(NVCC) $(CUDA_FLAGS) $(DEFINE) -MMD -MP -c -o $@ $<
 
+include tests/emulated_cuda/emulated.mk
+
 # Written only when they change, so that a commit costs one object and the links. A plug-in is of the same build when
 # what stands between it and the program has the same digest.
 SEAM := $(shell cat $(foreach noun,backend base comm log loss memory tensor,include/$(noun).h) | sha256sum | cut -c 1-16)
@@ -79,8 +81,9 @@ $(BUILD)/revision $(BUILD)/seam: force
 	@mkdir -p $(@D); echo '$(STAMP)' | cmp -s - $@ || echo '$(STAMP)' > $@
 $(BUILD)/src/base/base.o: $(BUILD)/revision
 $(BUILD)/src/base/base.o: DEFINE = -DREVISION='"$(REVISION)"'
-$(BUILD)/src/parallel/loader.o $(BUILD)/cuda/device.o: $(BUILD)/seam
-$(BUILD)/src/parallel/loader.o $(BUILD)/cuda/device.o: DEFINE = -DSEAM_DIGEST='"$(SEAM)"'
+SEAM_OBJECTS := $(BUILD)/src/parallel/loader.o $(BUILD)/cuda/device.o $(EMULATED:%=%/cuda/device.cu.o)
+$(SEAM_OBJECTS): $(BUILD)/seam
+$(SEAM_OBJECTS): DEFINE = -DSEAM_DIGEST='"$(SEAM)"'
 
 $(BUILD)/%.o: %.c
 	@mkdir -p $(@D)
@@ -125,7 +128,6 @@ clean: ## remove build/
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
 
-include tests/emulated_cuda/emulated.mk
 -include $(shell find $(BUILD) -name '*.d' 2>/dev/null)
 .SECONDARY:
 .DELETE_ON_ERROR:

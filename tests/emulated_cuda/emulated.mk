@@ -13,7 +13,7 @@ EMULATED       := $(BUILD)/emulated $(BUILD)/emulated-address $(BUILD)/emulated-
 define emulated_variant
 $(1)/%.cu.o: %.cu
 	@mkdir -p $$(@D)
-	$$(call say,CXX)$$(EMULATED_CXX) $$(EMULATED_FLAGS) $(2) -MMD -MP -x c++ -c -o $$@ $$<
+	$$(call say,CXX)$$(EMULATED_CXX) $$(EMULATED_FLAGS) $(2) $$(DEFINE) -MMD -MP -x c++ -c -o $$@ $$<
 $(1)/%.cc.o: %.cc
 	@mkdir -p $$(@D)
 	$$(call say,CXX)$$(EMULATED_CXX) $$(EMULATED_FLAGS) $(3) $$(MPI_FLAGS) -MMD -MP -c -o $$@ $$<
