@@ -29,7 +29,8 @@ DATALIBS := $(shell pkg-config --libs $(filter-out ompi-c,$(PACKAGES)) 2>/dev/nu
 # The core needs no MPI, HDF5, libconfig or oneDNN, so that a backend can be checked with it alone (tests/style.sh looks).
 CORE := src/base/base.c src/base/log.c src/base/memory.c src/base/clock.c src/base/random.c src/data/forest.c \
         src/data/plan.c src/model/parameters.c src/model/ops.c src/model/tensor.c src/model/block.c src/model/model.c \
-        src/parallel/zero.c src/parallel/zero_slices.c src/parallel/loader.c src/train/loss.c src/train/optimizer.c
+        src/parallel/zero.c src/parallel/zero_slices.c src/parallel/loader.c src/parallel/products.c \
+        src/train/loss.c src/train/optimizer.c
 SRC  := $(filter-out src/main.c $(CORE),$(wildcard src/*/*.c))
 programs = $(patsubst tests/%.c,$(BUILD)/tests/%,$(wildcard $(1)))
 TESTS   := $(call programs,tests/test_*.c)
@@ -51,6 +52,13 @@ $(BUILD)/%.a:
 
 LIBS := $(BUILD)/librankwise.a $(BUILD)/librankwise_core.a
 ROWS := $(BUILD)/librankwise_rows.a
+# The GPU's checks and benchmark are for machines that have CUDA alone: they link the core library and nothing else.
+ifdef CORE_ONLY
+LIBS   := $(BUILD)/librankwise_core.a
+ROWS   :=
+LDLIBS := -lm -ldl -lpthread
+CFLAGS += -DRANKWISE_CORE_ONLY
+endif
 LINK  = $(CC) $(CFLAGS) -rdynamic -o $@ $(filter %.o,$^) -Wl,--start-group $(filter %.a,$^) -Wl,--end-group
 
 $(BUILD)/rankwise: $(call object,src/main.c) $(LIBS)
@@ -113,6 +121,21 @@ bench: deps ## measure the figures of README.md
 bench-run: all $(BENCHES) $(BUILD)/tests/test_model
 	@set -e; for program in $(BENCHES); do echo "== $${program##*/}"; $$program; done
 	@echo '== figures'; MPIRUN='$(MPIRUN)' BUILD=$(BUILD) tests/bench/figures.sh
+PLUGIN ?= $(BUILD)/librankwise_cuda.so
+GPU_TESTS := $(patsubst %,$(BUILD)/tests/test_%,matmul ops attention optimizer losses)
+CUPTI := $(patsubst %/cupti.h,%,$(firstword $(wildcard $(NVCC:/bin/nvcc=/include/cupti.h) /usr/local/cuda/include/cupti.h)))
+check-gpu: $(PLUGIN) ## on a GPU, with CUDA alone: every op, losses, compute-sanitizer
+	$(AGAIN) check-gpu-run BUILD=$(BUILD)/gpu CORE_ONLY=1 PLUGIN=$(PLUGIN)
+check-gpu-run: $(GPU_TESTS)
+	@BUILD=$(BUILD) RANKWISE_PLUGIN=$(PLUGIN) tests/gpu/check.sh $(notdir $(GPU_TESTS))
+bench-gpu: $(PLUGIN) ## on a GPU: its figures, beside torch's where python3 (PYTHON=) has it
+	$(AGAIN) bench-gpu-run BUILD=$(BUILD)/gpu CORE_ONLY=1 PLUGIN=$(PLUGIN)
+bench-gpu-run: $(BUILD)/tests/gpu/bench_gpu
+	@BUILD=$(BUILD) RANKWISE_PLUGIN=$(PLUGIN) tests/gpu/bench.sh $(BENCH_GPU)
+$(BUILD)/tests/gpu/bench_gpu: $(call object,tests/gpu/bench_gpu.c tests/gpu/session.c tests/gpu/kernel_time.c) $(LIBS)
+	$(call say,LD)$(LINK) $(LDLIBS) $(if $(CUPTI),-L$(CUPTI)/../lib64 -L$(CUPTI)/../lib -lcupti)
+$(BUILD)/tests/gpu/kernel_time.o: DEFINE = $(if $(CUPTI),-DRANKWISE_CUPTI -I$(CUPTI))
+
 fuzz: deps ## each fuzz target for FUZZ_SECONDS, with clang's libFuzzer
 	@mkdir -p $(BUILD)/fuzz/omp # clang's omp.h is a package of its own, and gcc's has an attribute that clang does not know
 	@sed 's/__malloc__ (omp_free)/__malloc__/' $$(gcc -print-file-name=include/omp.h) >$(BUILD)/fuzz/omp/omp.h
@@ -131,4 +154,4 @@ help: ## this list
 -include $(shell find $(BUILD) -name '*.d' 2>/dev/null)
 .SECONDARY:
 .DELETE_ON_ERROR:
-.PHONY: force all deps demo check check-long sanitize tests-run bench bench-run fuzz fuzz-run format clean help
+.PHONY: force all deps demo check check-long sanitize tests-run bench bench-run check-gpu check-gpu-run bench-gpu bench-gpu-run fuzz fuzz-run format clean help

@@ -67,7 +67,8 @@ int64_t look_stem(const struct look *look, int64_t comparison) {
 }
 
 int64_t look_prompt(const struct look *look, int64_t comparison) {
-    return look_stem(look, comparison);
+    const int32_t *prompt = look->shard.prompt_tokens;
+    return prompt ? prompt[comparison] : look_stem(look, comparison);
 }
 
 int look_read(struct look *look, int64_t comparison) {

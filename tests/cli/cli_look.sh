@@ -80,7 +80,7 @@ expect peek-full-disk 1 'could not be written' "$data" peek "$work/good.h5" --ht
 expect audit-good 0 '^0 problems' "$data" audit --strict "$work/good.h5"
 says audit-longer 'longer answer wins: 33\.33 %, equally long: 0\.00 %; picking the longer is right in 33\.33 %'
 make_shard bad <<'EOT'
-{"chosen": "\n\nHuman: Why?\n\nAssistant: Because", "rejected": "\n\nHuman: Why?\n\nAssistant: Never"}
+{"chosen": "\n\nHuman: Why?\n\nAssistant: Because", "rejected": "\n\nHuman: Why?\n\nAssistant: Being"}
 {"chosen": "\n\nHuman: A\n\nAssistant: B", "rejected": "\n\nHuman: A\n\nAssistant: C"}
 {"chosen": "\n\nHuman: A\n\nAssistant: C", "rejected": "\n\nHuman: A\n\nAssistant: B"}
 {"chosen": "\n\nHuman: A\n\nAssistant: D", "rejected": "\n\nHuman: A\n\nAssistant: B"}

@@ -6,7 +6,7 @@ cd "$(dirname "$0")/../.." || exit 1
 python=${PYTHON:-python3}
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
-"${BUILD:-build}"/gpu/tests/gpu/bench_gpu "$@" | tee "$work/ours" || exit 1
+"${BUILD:-build/gpu}"/tests/gpu/bench_gpu "$@" | tee "$work/ours" || exit 1
 if "$python" -c 'import torch, transformers' 2>/dev/null; then
     "$python" tests/gpu/peer_gpu.py "$@" | tee "$work/theirs" || exit 1
 else
