@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # make bench-gpu: our figures and torch's, in turns on one GPU, as a table. python3 with torch and transformers is PYTHON;
 # without it only our own figures. Arguments (--tiny) go to both.
-set -u
+set -u -o pipefail
 cd "$(dirname "$0")/../.." || exit 1
 python=${PYTHON:-python3}
 work=$(mktemp -d)
