@@ -37,7 +37,8 @@ void row_free(struct row *row);
 /* Every option of every source; NULL and 0 where the user said nothing. */
 struct source_options {
     const char *chosen_key, *rejected_key, *prompt_key, *system_key, *margin_key, *weight_key, *source_key; /* paths */
-    const char *min_strength; /* helpsteer2 */
+    const char *min_strength; /* helpsteer2 and helpsteer3 */
+    const char *score_key;    /* ultrafeedback and ranked: a name within an answer */
     const char *mapping;      /* the path of mapping's libconfig file */
 };
 

@@ -1,0 +1,287 @@
+/* The registry of sources, finding one out, and rows: see source.h. */
+#include "source.h"
+
+#include <math.h>
+#include <string.h>
+
+#include "source_parts.h"
+
+const char *const row_drop_name[N_ROW_DROPS] = {"kept", "tie", "weak_preference", "deleted", "filtered"};
+
+/* In the order in which they are looked for: the special ones first. */
+static const struct source_kind *const kinds[] = {
+    &source_pairs,        &source_hh,        &source_helpsteer2,    &source_helpsteer3,
+    &source_sharegpt,     &source_summarize, &source_ultrafeedback, &source_litbench,
+    &source_reward_bench, &source_ranked,    &source_mapping,
+};
+enum { N_KINDS = sizeof kinds / sizeof *kinds };
+
+/* --- rows --- */
+
+void row_add_answer(struct row *row, json_t *answer) {
+    ARRAY_RESERVE(row->answer, row->n_answers, row->room_answers);
+    row->answer[row->n_answers++] = answer;
+}
+
+void row_add_pair(struct row *row, int chosen, int rejected, float margin, float weight) {
+    ARRAY_RESERVE(row->pair, row->n_pairs, row->room_pairs);
+    row->pair[row->n_pairs++] = (struct row_pair){chosen, rejected, margin, weight};
+}
+
+void row_clear(struct row *row) {
+    for (int i = 0; i < row->n_answers; i++) json_decref(row->answer[i]);
+    json_decref(row->prompt);
+    mem_free(row->origin);
+    row->prompt = NULL;
+    row->origin = NULL;
+    row->n_answers = row->n_pairs = row->n_ties = 0;
+    row->drop = ROW_KEPT;
+}
+
+void row_free(struct row *row) {
+    row_clear(row);
+    mem_free(row->answer);
+    mem_free(row->pair);
+    *row = (struct row){0};
+}
+
+json_t *row_field(const json_t *row, const char *key) {
+    json_t *value = json_object_get(row, key);
+    if (value && !json_is_null(value)) return value;
+    fail("\"%s\" is %s", key, value ? "null" : "missing");
+    return NULL;
+}
+
+json_t *row_value(const json_t *row, const struct path *path) {
+    json_t *value = path_get(path, row);
+    if (value && !json_is_null(value)) return value;
+    fail("\"%s\" is %s", path->text, value ? "null" : "missing");
+    return NULL;
+}
+
+int row_take_answer(struct row *row, json_t *value, const char *name) {
+    json_t *side;
+    if (!value) return -1;
+    if (side_read(value, &side) != 0) return fail_context("\"%s\"", name);
+    row_add_answer(row, side);
+    return 0;
+}
+
+int row_take_prompt(struct row *row, json_t *value, const char *name) {
+    if (!value) return -1;
+    return side_read(value, &row->prompt) == 0 ? 0 : fail_context("\"%s\"", name);
+}
+
+void row_settle(struct row *row) {
+    bool is_any = json_is_array(row->prompt);
+    for (int i = 0; i < row->n_answers; i++) is_any |= json_is_array(row->answer[i]);
+    if (!is_any) return;
+    if (row->prompt) side_as_messages(&row->prompt, "user");
+    for (int i = 0; i < row->n_answers; i++) side_as_messages(&row->answer[i], "assistant");
+}
+
+void row_add_scored(struct row *row, const double *score, int n) {
+    for (int i = 0; i < n; i++)
+        for (int k = i + 1; k < n; k++) {
+            if (score[i] == score[k])
+                row->n_ties++;
+            else
+                row_add_pair(row, score[i] > score[k] ? i : k, score[i] > score[k] ? k : i, 0, 1);
+        }
+}
+
+/* --- opening --- */
+
+static void list_names(struct buffer *out) {
+    for (int i = 0; i < N_KINDS; i++) buffer_format(out, "%s%s", i ? ", " : "", kinds[i]->name);
+}
+
+static int unknown(const char *name) {
+    struct buffer names = {0};
+    list_names(&names);
+    fail("--source: expected one of %s, found \"%s\"", names.data, name);
+    buffer_free(&names);
+    return -1;
+}
+
+/* The first row's names, as many as a message can take. */
+static void list_keys(struct buffer *out, const json_t *row) {
+    const char *key;
+    json_t *value;
+    int n = 0;
+    json_object_foreach((json_t *)row, key, value) {
+        if (n++ == 16) {
+            buffer_append_text(out, ", ...");
+            break;
+        }
+        buffer_format(out, "%s%.40s", n > 1 ? ", " : "", key);
+    }
+}
+
+static int not_found(const json_t *row, const char *found) {
+    struct buffer keys = {0}, names = {0};
+    list_names(&names);
+    list_keys(&keys, row);
+    if (!json_is_object(row))
+        fail("expected a row that is a JSON object, found %s", value_shown(row));
+    else
+        fail("%s of a row with %s; hint: --source says which it is: %s; or --chosen-key and --rejected-key, or a "
+             "mapping "
+             "(rankwise-data help build)",
+             *found ? found : "no source is known for the names", keys.length ? keys.data : "no names", names.data);
+    buffer_free(&keys);
+    buffer_free(&names);
+    return -1;
+}
+
+static const struct source_kind *find_kind(const char *name, const struct source_options *o, const json_t *row) {
+    const struct source_kind *found = NULL;
+    if (name) {
+        for (int i = 0; i < N_KINDS; i++)
+            if (strcmp(kinds[i]->name, name) == 0) return kinds[i];
+        unknown(name);
+        return NULL;
+    }
+    if (o->mapping) return &source_mapping;
+    if (o->chosen_key || o->rejected_key) return &source_pairs;
+    struct buffer several = {0};
+    int n = 0;
+    for (int i = 0; i < N_KINDS; i++) {
+        if (!kinds[i]->matches || !kinds[i]->matches(row)) continue;
+        buffer_format(&several, "%s%s", n++ ? " or " : "", kinds[i]->name);
+        found = kinds[i];
+    }
+    if (n != 1) not_found(row, n ? several.data : "");
+    buffer_free(&several);
+    return n == 1 ? found : NULL;
+}
+
+static int parse_key(struct path *path, const char *option, const char *key) {
+    if (!key) return 0;
+    if (path_parse(path, key) != 0) return fail_context("%s", option);
+    return path->is_many ? fail("%s: [*] means several values, one is wanted", option) : 0;
+}
+
+static int open_kind(struct source *s, const json_t *first_row) {
+    const struct source_options *o = &s->options;
+    if (parse_key(&s->margin, "--margin-key", o->margin_key) != 0 ||
+        parse_key(&s->weight, "--weight-key", o->weight_key) != 0 ||
+        parse_key(&s->origin, "--source-key", o->source_key) != 0 ||
+        parse_key(&s->chosen, "--chosen-key", o->chosen_key) != 0 ||
+        parse_key(&s->rejected, "--rejected-key", o->rejected_key) != 0 ||
+        parse_key(&s->prompt, "--prompt-key", o->prompt_key) != 0 ||
+        parse_key(&s->system, "--system-key", o->system_key) != 0)
+        return -1;
+    return s->kind->open ? s->kind->open(s, first_row) : 0;
+}
+
+struct source *source_open(const char *name, const struct source_options *options, const json_t *first_row) {
+    const struct source_options none = {0};
+    if (!options) options = &none;
+    const struct source_kind *kind = find_kind(name, options, first_row);
+    if (!kind) return NULL;
+    struct source *s = mem_alloc(1, sizeof *s);
+    s->kind = kind;
+    s->options = *options;
+    if (open_kind(s, first_row) != 0) {
+        source_close(s);
+        return NULL;
+    }
+    if (s->about.length == 0) buffer_append_text(&s->about, kind->name);
+    return s;
+}
+
+const char *source_name(const struct source *s) {
+    return s->kind->name;
+}
+
+const char *source_about(const struct source *s) {
+    return s->about.data;
+}
+
+void source_close(struct source *s) {
+    if (!s) return;
+    if (s->kind->close) s->kind->close(s);
+    struct path *paths[] = {&s->margin, &s->weight, &s->origin, &s->chosen, &s->rejected, &s->prompt, &s->system};
+    for (size_t i = 0; i < sizeof paths / sizeof *paths; i++) path_free(paths[i]);
+    buffer_free(&s->about);
+    mem_free(s);
+}
+
+/* --- reading --- */
+
+static int take_number(const struct path *path, const json_t *json, double least, float *out) {
+    double number = 0;
+    const json_t *value = row_value(json, path);
+    if (!value) return -1;
+    if (label_number(value, &number) != 0) return fail_context("\"%s\"", path->text);
+    if (!isfinite((float)number) || number < least)
+        return fail("\"%s\": expected a number of at least %g, found %g", path->text, least, number);
+    *out = (float)number;
+    return 0;
+}
+
+/* The columns that any source may have beside its own. */
+static int take_columns(const struct source *s, const json_t *json, struct row *row) {
+    float margin = 0, weight = 1;
+    if (s->margin.text && take_number(&s->margin, json, -INFINITY, &margin) != 0) return -1;
+    if (s->weight.text && take_number(&s->weight, json, 0, &weight) != 0) return -1;
+    for (int i = 0; i < row->n_pairs; i++) {
+        if (s->margin.text) row->pair[i].margin = margin;
+        if (s->weight.text) row->pair[i].weight = weight;
+    }
+    if (!s->origin.text) return 0;
+    const json_t *origin = row_value(json, &s->origin);
+    const char *text = json_string_value(origin);
+    if (!origin) return -1;
+    if (!text || strlen(text) != json_string_length(origin))
+        return fail("\"%s\": expected a string, found %s", s->origin.text, value_shown(origin));
+    row->origin = mem_copy_string(text);
+    return 0;
+}
+
+int source_read(const struct source *s, const json_t *json, struct row *row) {
+    row_clear(row);
+    if (!json_is_object(json)) return fail("expected a row that is a JSON object, found %s", value_shown(json));
+    if (s->kind->read(s, json, row) != 0 || take_columns(s, json, row) != 0) {
+        row_clear(row);
+        return -1;
+    }
+    row_settle(row);
+    if (row->n_pairs == 0 && row->drop == ROW_KEPT) row->drop = ROW_TIE;
+    return 0;
+}
+
+/* --- help --- */
+
+const char *source_known(int index, const char **summary, const char **keys) {
+    if (index < 0 || index >= N_KINDS) return NULL;
+    *summary = kinds[index]->summary;
+    *keys = kinds[index]->keys;
+    return kinds[index]->name;
+}
+
+void source_help(struct buffer *out) {
+    buffer_append_text(out, "sources (--source NAME; without it the first row's names tell, or an error):\n");
+    for (int i = 0; i < N_KINDS; i++)
+        buffer_format(out, "  %-23s %s\n%*s%s\n", kinds[i]->name, kinds[i]->summary, 26, "", kinds[i]->keys);
+    buffer_append_text(
+        out, "\n"
+             "  --chosen-key K, --rejected-key K   pairs: the two answers; K is a name or a path as a.b[0].c\n"
+             "  --prompt-key K       what stands before the answers; none: nothing does\n"
+             "  --system-key K       pairs: a system message before the prompt\n"
+             "  --margin-key K, --weight-key K     a margin and a weight per row (0 and 1)\n"
+             "  --source-key K       a column that says where a row is from\n"
+             "  --min-strength X     helpsteer2, helpsteer3: weaker preferences are dropped (1)\n"
+             "  --score-key K        ultrafeedback, ranked: the score within an answer\n"
+             "  --mapping FILE       the file of the source mapping\n"
+             "\n"
+             "inputs are JSON lines, a JSON array, CSV with a header, each also .gz or .zst or - for standard input, "
+             "or parquet:\n"
+             "  --rows NAME          the member of a JSON object that holds the rows\n"
+             "  --delimiter C        of CSV, when it is not to be found out\n"
+             "  --max-row N          bytes of the longest row (1G)\n"
+             "  --max-ratio N        of unpacked to packed bytes, beyond 256 MiB (250)\n"
+             "\n"
+             "docs/sources.md has an example row of each and the language of mappings.\n");
+}

@@ -1,0 +1,79 @@
+/* What the sources share: paths into rows, values made into text and messages, and the registry's entries. */
+#ifndef RANKWISE_DATA_TOOLS_SOURCE_PARTS_H
+#define RANKWISE_DATA_TOOLS_SOURCE_PARTS_H
+#include "source.h"
+
+/* --- paths: source_path.c ---
+ * a.b[0].c   members and elements (from 0; -1: the last); a member with other characters: ["x.y"]; [*]: every element.
+ * A path without [*] means one value. A row that has the whole text as a name is taken at its word. */
+struct path_step {
+    char *key; /* NULL: an element */
+    int64_t index;
+    bool is_all;
+};
+struct path {
+    char *text;
+    struct path_step *step;
+    int n_steps, room_steps;
+    bool is_many; /* has [*] */
+};
+int path_parse(struct path *path, const char *text);
+void path_free(struct path *path); /* accepts a zeroed one */
+/* Borrowed; NULL: there is no such value (null is a value). Not for a path with [*]. */
+json_t *path_get(const struct path *path, const json_t *row);
+/* All values of a path with [*], in order; visit returns non-zero to stop, which is then returned. A missing member is
+ * visited as NULL. -1 with error_text() if a [*] stands on no array. */
+int path_each(const struct path *path, const json_t *row, int (*visit)(void *self, json_t *value), void *self);
+
+/* --- values: source_value.c ---
+ * A side (prompt or answer) is a string or a non-empty list of {role, content} messages. Read from: a string; a string
+ * that holds messages as JSON; a list of messages in any of the known spellings (role or from, content or value or
+ * text); one such message; a list of one string. Failures do not name the place: the caller adds it. */
+int side_read(json_t *value, json_t **out); /* a new reference */
+bool side_is_whole(const json_t *side);     /* a list whose first message is not the assistant's */
+json_t *message_new(const char *role, json_t *content); /* takes content */
+/* Both a string, or both lists: a string next to a list becomes a message of the role. Replaces *side. */
+void side_as_messages(json_t **side, const char *role);
+/* The value itself, or what it holds when it is a string of JSON that begins with [ or {. A new reference; NULL with
+ * error_text() for such a string that cannot be read. */
+json_t *value_unpacked(json_t *value);
+/* A number, or a string that is one and nothing else; -1 with error_text(). */
+int label_number(const json_t *value, double *out);
+int label_integer(const json_t *value, int64_t low, int64_t high, int64_t *out);
+/* The value as messages show it: at most 40 bytes of its JSON. Valid until the next call on this thread. */
+const char *value_shown(const json_t *value);
+
+/* --- the registry: source.c --- */
+struct source_kind {
+    const char *name, *summary, *keys;
+    bool (*matches)(const json_t *row); /* NULL: never found out */
+    /* NULL: nothing to do. first_row may be NULL. What about is left empty is the name. */
+    int (*open)(struct source *s, const json_t *first_row);
+    int (*read)(const struct source *s, const json_t *json, struct row *row);
+    void (*close)(struct source *s); /* NULL: nothing to do; also after a failed open */
+};
+extern const struct source_kind source_pairs, source_hh, source_helpsteer2, source_helpsteer3, source_sharegpt,
+    source_summarize, source_ultrafeedback, source_litbench, source_reward_bench, source_ranked, source_mapping;
+
+struct source {
+    const struct source_kind *kind;
+    struct source_options options;
+    struct path margin, weight, origin, chosen, rejected, prompt, system; /* without text: not read */
+    bool prompt_inside;                                                   /* pairs: the texts begin with the prompt */
+    double min_strength;
+    struct mapping *mapping;
+    struct buffer about;
+};
+
+/* The member, which must be there and not null; NULL with error_text(). */
+json_t *row_field(const json_t *row, const char *key);
+json_t *row_value(const json_t *row, const struct path *path);
+/* Reads a side and adds it as an answer; the name is for messages. */
+int row_take_answer(struct row *row, json_t *value, const char *name);
+int row_take_prompt(struct row *row, json_t *value, const char *name);
+/* After prompt and answers: all strings, or all lists. */
+void row_settle(struct row *row);
+/* Of answers with a score each: a pair for each two with different scores (higher wins), a tie for each two alike. */
+void row_add_scored(struct row *row, const double *score, int n);
+enum { ROW_MAX_ANSWERS = 256 };
+#endif

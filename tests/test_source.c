@@ -1,0 +1,329 @@
+/* Sources: what each format's rows become, and which rows are refused with what words. */
+#include "../data_tools/source.h"
+#include "json.h"
+#include "test.h"
+
+static struct buffer out;
+
+static void show_value(const json_t *value) {
+    if (json_is_string(value)) {
+        buffer_append(&out, json_string_value(value), json_string_length(value));
+        return;
+    }
+    const json_t *message;
+    size_t i;
+    json_array_foreach(value, i, message) {
+        const char *role = json_string_value(json_object_get(message, "role"));
+        buffer_format(&out, "%s<%c>%s", i ? " " : "", role[0],
+                      json_string_value(json_object_get(message, "content")));
+    }
+}
+
+/* "prompt / answer / answer; 0>1; ties 1; tie", messages as <u>text; or "error". */
+static const char *show_row(const struct row *row) {
+    if (row->prompt) show_value(row->prompt);
+    for (int i = 0; i < row->n_answers; i++) {
+        buffer_append_text(&out, " / ");
+        show_value(row->answer[i]);
+    }
+    buffer_append_text(&out, ";");
+    for (int i = 0; i < row->n_pairs; i++) {
+        const struct row_pair *pair = &row->pair[i];
+        buffer_format(&out, " %d>%d", pair->chosen, pair->rejected);
+        if (pair->margin != 0) buffer_format(&out, " m%g", (double)pair->margin);
+        if (pair->weight != 1) buffer_format(&out, " w%g", (double)pair->weight);
+    }
+    if (row->n_ties) buffer_format(&out, " ties %d", row->n_ties);
+    if (row->drop != ROW_KEPT) buffer_format(&out, " %s", row_drop_name[row->drop]);
+    if (row->origin) buffer_format(&out, " from %s", row->origin);
+    return out.data;
+}
+
+/* The second row if there is one, with the source that the first one opens. */
+static const char *read_rows(const char *name, const struct source_options *how, const char *first,
+                             const char *second) {
+    struct row row = {0};
+    json_t *json = json_parse(first, strlen(first));
+    if (!json) die("%s: %s", first, error_text());
+    buffer_clear(&out);
+    struct source *s = source_open(name, how, json);
+    if (s && second) {
+        json_decref(json);
+        json = json_parse(second, strlen(second));
+    }
+    if (s && source_read(s, json, &row) == 0)
+        show_row(&row);
+    else
+        buffer_format(&out, "error: %s", error_text());
+    row_free(&row);
+    source_close(s);
+    json_decref(json);
+    return out.data;
+}
+
+struct example {
+    const char *source, *row, *expected; /* expected: all of it; "~...": a part */
+};
+
+static void run(const struct example *example, int n) {
+    for (int i = 0; i < n; i++) {
+        const char *found = read_rows(example[i].source, NULL, example[i].row, NULL), *expected = example[i].expected;
+        bool is_right = *expected == '~' ? strstr(found, expected + 1) != NULL : strcmp(found, expected) == 0;
+        if (!is_right) TEST_END(TEST_FAILED, "%.200s: %.300s, expected %.300s", example[i].row, found, expected);
+    }
+}
+#define RUN(table) run(table, (int)(sizeof(table) / sizeof *(table)))
+
+static void pairs(void) {
+    static const struct example table[] = {
+        {NULL, "{\"chosen\": \"a\", \"rejected\": \"b\"}", " / a / b; 0>1"},
+        {NULL, "{\"prompt\": \"p\", \"chosen\": \"a\", \"rejected\": \"b\", \"id\": 3}", "p / a / b; 0>1"},
+        /* The prompt is in the texts already. */
+        {NULL, "{\"prompt\": \"p \", \"chosen\": \"p a\", \"rejected\": \"p b\"}", " / p a / p b; 0>1"},
+        {NULL,
+         "{\"prompt\": \"x\", \"chosen\": \"\\n\\nHuman: q\\n\\nAssistant: a\", \"rejected\": \"\\n\\nHuman: q\"}",
+         " / \n\nHuman: q\n\nAssistant: a / \n\nHuman: q; 0>1"},
+        {NULL, "{\"question\": \"q\", \"chosen\": \"a\", \"rejected\": \"b\"}", "q / a / b; 0>1"},
+        {NULL, "{\"question\": \"q\", \"context\": \"c\", \"chosen\": \"a\", \"rejected\": \"b\"}", "~--prompt-key"},
+        {NULL, "{\"system\": \"s\", \"question\": \"q\", \"chosen\": \"a\", \"rejected\": \"b\"}",
+         "<s>s <u>q / <a>a / <a>b; 0>1"},
+        {NULL, "{\"system\": \"\", \"question\": \"q\", \"chosen\": \"a\", \"rejected\": \"b\"}", "q / a / b; 0>1"},
+        /* TRL: whole conversations, or an explicit prompt of messages. */
+        {NULL,
+         "{\"prompt\": \"q\", \"chosen\": [{\"role\": \"user\", \"content\": \"q\"}, {\"role\": \"assistant\", "
+         "\"content\": "
+         "\"a\"}], \"rejected\": [{\"role\": \"user\", \"content\": \"q\"}, {\"role\": \"assistant\", \"content\": "
+         "\"b\"}]}",
+         " / <u>q <a>a / <u>q <a>b; 0>1"},
+        {NULL,
+         "{\"prompt\": [{\"role\": \"user\", \"content\": \"q\"}], \"chosen\": [{\"role\": \"assistant\", "
+         "\"content\": "
+         "\"a\"}], \"rejected\": [{\"role\": \"assistant\", \"content\": \"b\"}]}",
+         "<u>q / <a>a / <a>b; 0>1"},
+        {NULL, "{\"prompt\": [{\"role\": \"user\", \"content\": \"q\"}], \"chosen\": \"a\", \"rejected\": \"b\"}",
+         "<u>q / <a>a / <a>b; 0>1"},
+        /* OpenJudge: a string of JSON; other spellings; a message alone; a list of one string. */
+        {NULL,
+         "{\"chosen\": \"[{\\\"role\\\": \\\"user\\\", \\\"content\\\": \\\"q\\\"}, {\\\"from\\\": \\\"gpt\\\", "
+         "\\\"value\\\": \\\"a\\\"}]\", \"rejected\": [{\"from\": \"human\", \"value\": \"q\"}, {\"from\": \"GPT\", "
+         "\"value\": \"b\"}]}",
+         " / <u>q <a>a / <u>q <a>b; 0>1"},
+        {NULL,
+         "{\"prompt\": \"q\", \"chosen\": {\"role\": \"assistant\", \"content\": \"a\"}, \"rejected\": [\"b\"]}",
+         "<u>q / <a>a / <a>b; 0>1"},
+        {NULL,
+         "{\"prompt\": \"q\", \"chosen\": {\"role\": \"assistant\", \"content\": [{\"type\": \"text\", \"text\": "
+         "\"a\"}, "
+         "{\"type\": \"text\", \"text\": \"z\"}], \"tool_calls\": null}, \"rejected\": \"b\"}",
+         "<u>q / <a>az / <a>b; 0>1"},
+        {NULL, "{\"chosen\": \"[not json\", \"rejected\": \"{\"}", " / [not json / {; 0>1"},
+        /* Refused. */
+        {NULL, "{\"chosen\": \"a\", \"rejected\": null}", "~\"rejected\" is null"},
+        {NULL, "{\"chosen\": [], \"rejected\": \"b\"}", "~\"chosen\": an empty list"},
+        {NULL, "{\"chosen\": 3, \"rejected\": \"b\"}", "~expected a string or a list of messages, found 3"},
+        {NULL, "{\"chosen\": {\"text\": \"a\"}, \"rejected\": {\"text\": \"b\"}}", "~a path names what is deeper"},
+        {NULL, "{\"chosen\": [{\"role\": \"user\", \"content\": \"a\"}], \"rejected\": \"b\"}",
+         "~a whole conversation"},
+        {NULL, "{\"chosen\": [{\"role\": \"user\", \"content\": null}], \"rejected\": \"b\"}", "~message 1: "},
+        {NULL, "{\"chosen\": [{\"role\": \"user\", \"content\": [{\"type\": \"image\"}]}], \"rejected\": \"b\"}",
+         "~expected text, found image"},
+        {NULL,
+         "{\"chosen\": [{\"role\": \"assistant\", \"content\": \"\", \"tool_calls\": [{}]}], \"rejected\": \"b\"}",
+         "~tool_calls"},
+        {NULL, "{\"chosen\": [{\"from\": \"martian\", \"value\": \"x\"}], \"rejected\": \"b\"}", "~martian"},
+        {NULL, "{\"winner\": \"a\", \"loser\": \"b\"}", "~hint: --source says which"},
+        {NULL, "[1]", "~expected a row that is a JSON object, found [1]"},
+        {"nonsense", "{}", "~--source: expected one of pairs, hh,"},
+        {"pairs", "{\"chosen\": \"a\"}", "~\"rejected\" is missing"},
+    };
+    RUN(table);
+    /* What the first row settled holds for the others. */
+    const char *inside = "{\"prompt\": \"p \", \"chosen\": \"p a\", \"rejected\": \"p b\"}";
+    ASSERT_CONTAINS(read_rows(NULL, NULL, inside, "{\"prompt\": \"q\", \"chosen\": \"p a\", \"rejected\": \"p b\"}"),
+                    "expected it to begin with \"prompt\", as in the first row");
+    ASSERT_TEXT(read_rows(NULL, NULL, "{\"prompt\": \"p\", \"chosen\": \"a\", \"rejected\": \"b\"}",
+                          "{\"prompt\": \"p\", \"chosen\": \"p a\", \"rejected\": \"p b\"}"),
+                "p / p a / p b; 0>1");
+}
+
+static void options(void) {
+    struct source_options o = {.chosen_key = "winner.text",
+                               .rejected_key = "a[-1]",
+                               .prompt_key = "x.y",
+                               .margin_key = "m",
+                               .weight_key = "w",
+                               .source_key = "from.set"};
+    ASSERT_TEXT(
+        read_rows(NULL, &o,
+                  "{\"winner\": {\"text\": \"c\"}, \"a\": [\"z\", \"r\"], \"x.y\": \"p\", \"m\": \"1.5\", \"w\": 2, "
+                  "\"from\": {\"set\": \"here\"}}",
+                  NULL),
+        "p / c / r; 0>1 m1.5 w2 from here");
+    o = (struct source_options){.margin_key = "m"};
+    ASSERT_CONTAINS(read_rows(NULL, &o, "{\"chosen\": \"a\", \"rejected\": \"b\", \"m\": \"high\"}", NULL),
+                    "\"m\": expected a number, found \"high\"");
+    o = (struct source_options){.weight_key = "w"};
+    ASSERT_CONTAINS(read_rows(NULL, &o, "{\"chosen\": \"a\", \"rejected\": \"b\", \"w\": -1}", NULL),
+                    "at least 0, found -1");
+    o = (struct source_options){.prompt_key = "none"};
+    ASSERT_TEXT(read_rows(NULL, &o, "{\"prompt\": \"p\", \"chosen\": \"a\", \"rejected\": \"b\"}", NULL),
+                " / a / b; 0>1");
+    o = (struct source_options){.prompt_key = "p"};
+    ASSERT_CONTAINS(read_rows(NULL, &o, "{\"chosen\": \"a\", \"rejected\": \"b\"}", NULL), "\"p\" is missing");
+    o = (struct source_options){.chosen_key = "a[*]"};
+    ASSERT_CONTAINS(read_rows(NULL, &o, "{\"chosen\": \"a\"}", NULL), "--chosen-key: [*]");
+    o = (struct source_options){.chosen_key = "a[x"};
+    ASSERT_CONTAINS(read_rows(NULL, &o, "{\"chosen\": \"a\"}", NULL), "expected [number]");
+}
+
+static void hh(void) {
+    static const struct example table[] = {
+        {"hh",
+         "{\"chosen\": \"\\n\\nHuman: hi there \\n\\nAssistant: yes?\\n\\nmore\\n\\nHum: q\\n\\nAssistant: a\", "
+         "\"rejected\": \"Human: hi\\n\\nAssistant:\"}",
+         " / <u>hi there <a>yes?\n\nmore <u>q <a>a / <u>hi <a>; 0>1"},
+        {"hh", "{\"chosen\": \"hello\", \"rejected\": \"Human: hi\\n\\nAssistant:\"}", "~expected it to begin with"},
+        {"hh", "{\"chosen\": \"Human: hi\\n\\nAssistant: x\\n\\nHuman: y\", \"rejected\": \"\"}",
+         "~end with the assistant's"},
+        {"hh", "{\"chosen\": [\"x\"], \"rejected\": \"\"}", "~expected a dialogue as text"},
+    };
+    RUN(table);
+}
+
+static void helpsteer(void) {
+#define TWO(strength) \
+    "{\"prompt\": \"p\", \"response_1\": \"a\", \"response_2\": \"b\", \"preference_strength\": " strength "}"
+#define THREE(strength)                                                                                      \
+    "{\"context\": [{\"role\": \"user\", \"content\": \"q\"}], \"response1\": \"a\", \"response2\": \"b\", " \
+    "\"overall_preference\": " strength "}"
+#define GALLERY(a, b) \
+    "{\"input\": \"[{\\\"role\\\": \\\"user\\\", \\\"content\\\": \\\"q\\\"}]\", \"output\": [" a ", " b "]}"
+    static const struct example table[] = {
+        {NULL, TWO("3"), "p / a / b; 1>0"},
+        {NULL, TWO("-1"), "p / a / b; 0>1"},
+        {NULL, TWO("\"2\""), "p / a / b; 1>0"},
+        {NULL, TWO("0"), "p / a / b; ties 1 tie"},
+        {NULL, TWO("-100"), "~\"preference_strength\": expected an integer from -3 to 3, found -100"},
+        {NULL, TWO("null"), "~\"preference_strength\" is null"},
+        {NULL, TWO("1.5"), "~expected an integer"},
+        {"helpsteer2",
+         "{\"prompt\": \"one<extra_id_1>Assistant\\ntwo\\n<extra_id_1>User\\nthree\", \"response_1\": \"a\", "
+         "\"response_2\": \"b\", \"preference_strength\": 1}",
+         "<u>one <a>two <u>three / <a>a / <a>b; 1>0"},
+        {NULL, THREE("-2"), "<u>q / <a>a / <a>b; 0>1"},
+        {NULL, THREE("1"), "<u>q / <a>a / <a>b; 1>0"},
+        {NULL, THREE("0"), "<u>q / <a>a / <a>b; ties 1 tie"},
+        {NULL,
+         GALLERY("{\"answer\": {\"role\": \"assistant\", \"content\": \"a\", \"label\": {\"is_preferred\": false}}}",
+                 "{\"answer\": {\"content\": \"b\", \"label\": {\"is_preferred\": true}}}"),
+         "<u>q / <a>a / <a>b; 1>0"},
+        {NULL,
+         GALLERY("{\"answer\": {\"content\": \"a\"}, \"label\": {\"preference_score\": \"2\"}}",
+                 "{\"answer\": {\"content\": \"b\"}, \"label\": {\"preference_score\": 1}}"),
+         "<u>q / <a>a / <a>b; 0>1"},
+        {NULL,
+         GALLERY("{\"answer\": {\"content\": \"a\"}, \"label\": {\"is_preferred\": true, \"preference_score\": 1}}",
+                 "{\"answer\": {\"content\": \"b\"}, \"label\": {\"is_preferred\": true, \"preference_score\": 1}}"),
+         "<u>q / <a>a / <a>b; ties 1 tie"},
+        {NULL,
+         GALLERY("{\"answer\": {\"content\": \"a\"}, \"label\": {\"is_preferred\": true}}",
+                 "{\"answer\": {\"content\": \"b\"}}"),
+         "~\"output\": [1]: expected a label"},
+        {NULL,
+         GALLERY("{\"answer\": {\"content\": \"a\"}, \"label\": {\"is_preferred\": \"yes\"}}",
+                 "{\"answer\": {\"content\": \"b\"}}"),
+         "~is_preferred: expected an integer"},
+    };
+    RUN(table);
+    struct source_options o = {.min_strength = "2"};
+    ASSERT_TEXT(read_rows(NULL, &o, TWO("1"), NULL), "p / a / b; weak_preference");
+    ASSERT_TEXT(read_rows(NULL, &o, TWO("-2"), NULL), "p / a / b; 0>1");
+    o.min_strength = "x";
+    ASSERT_CONTAINS(read_rows(NULL, &o, TWO("1"), NULL), "--min-strength: expected a number from 0 to 3, found x");
+}
+
+static void others(void) {
+    static const struct example table[] = {
+        {NULL,
+         "{\"conversations\": [{\"from\": \"system\", \"value\": \"s\"}, {\"from\": \"human\", \"value\": \"q\"}], "
+         "\"chosen\": "
+         "{\"from\": \"gpt\", \"value\": \"a\"}, \"rejected\": {\"from\": \"gpt\", \"value\": \"b\"}}",
+         "<s>s <u>q / <a>a / <a>b; 0>1"},
+        {NULL,
+         "{\"system\": \"s\", \"conversations\": [{\"role\": \"user\", \"content\": \"q\"}], \"chosen\": \"a\", "
+         "\"rejected\": "
+         "\"b\", \"tools\": \"\"}",
+         "<s>s <u>q / <a>a / <a>b; 0>1"},
+        {"sharegpt",
+         "{\"conversations\": [{\"from\": \"human\", \"value\": \"q\"}, {\"from\": \"function_call\", \"value\": "
+         "\"f\"}], "
+         "\"chosen\": \"a\", \"rejected\": \"b\"}",
+         "~message 2: a message from \"function_call\": tool calls are not read"},
+        {"sharegpt",
+         "{\"conversations\": [{\"from\": \"human\", \"value\": \"q\"}, {\"from\": \"gpt\", \"value\": \"f\"}], "
+         "\"chosen\": \"a\", \"rejected\": \"b\"}",
+         "~expected the last message to be the user's"},
+        {NULL,
+         "{\"info\": {\"post\": \"long\", \"title\": \"t\", \"subreddit\": \"s\", \"article\": null}, \"summaries\": "
+         "[{\"text\": \" a\"}, {\"text\": \" b\"}], \"choice\": 1}",
+         "SUBREDDIT: r/s\n\nTITLE: t\n\nPOST: long\n\nTL;DR: /  a /  b; 1>0"},
+        {NULL,
+         "{\"info\": {\"post\": \"long\"}, \"summaries\": [{\"text\": \"a\"}, {\"text\": \"b\"}], \"choice\": 2}",
+         "~\"choice\": expected an integer from 0 to 1, found 2"},
+        {NULL, "{\"prompt\": \"p\", \"chosen_story\": \"a\", \"rejected_story\": \"b\"}", "p / a / b; 0>1"},
+        {NULL, "{\"prompt\": \"p\", \"chosen_story\": \" [removed]\\n\", \"rejected_story\": \"b\"}", "; deleted"},
+        {"litbench", "{\"prompt\": \"p\", \"chosen_story\": \"\", \"rejected_story\": null}", "; deleted"},
+        {NULL, "{\"prompt\": \"p\", \"chosen\": [\"a\", \"b\"], \"rejected\": [\"c\"], \"id\": \"x\"}",
+         "p / a / b / c; 0>2 1>2"},
+        {NULL, "{\"prompt\": \"p\", \"chosen\": [\"a\"], \"rejected\": [\"c\", \"d\", \"e\"], \"subset\": \"Math\"}",
+         "p / a / c / d / e; 0>1 0>2 0>3"},
+        {NULL,
+         "{\"prompt\": \"p\", \"chosen\": \"a\", \"rejected\": \"b\", \"chosen_model\": \"m\", \"subset\": \"x\"}",
+         "p / a / b; 0>1"},
+        {NULL, "{\"prompt\": \"p\", \"responses\": [\"a\", \"b\", \"c\"], \"scores\": [1, 3, \"1\"]}",
+         "p / a / b / c; 1>0 1>2 ties 1"},
+        {NULL, "{\"prompt\": \"p\", \"responses\": [\"a\", \"b\"], \"ranks\": [1, 2]}", "p / a / b; 0>1"},
+        {NULL,
+         "{\"prompt\": \"p\", \"answers\": [{\"answer\": \"a\", \"rank\": 2}, {\"answer\": \"b\", \"rank\": 1.0}]}",
+         "p / a / b; 1>0"},
+        {NULL, "{\"prompt\": \"p\", \"responses\": [\"a\", \"b\"], \"scores\": [1]}", "~expected 2 values"},
+        {NULL, "{\"prompt\": \"p\", \"responses\": [\"a\", \"b\"], \"scores\": [1, null]}",
+         "~\"scores\"[1]: expected a number, found null"},
+        {NULL, "{\"prompt\": \"p\", \"responses\": [\"a\", \"b\"], \"scores\": [1, 2], \"ranks\": [1, 2]}",
+         "~found scores and ranks"},
+        {NULL, "{\"prompt\": \"p\", \"responses\": [\"a\"], \"scores\": [1]}", "~expected 2 to 256 answers, found 1"},
+        {NULL,
+         "{\"instruction\": \"q\", \"completions\": [{\"response\": \"a\", \"overall_score\": 7.5}, {\"response\": "
+         "\"b\", "
+         "\"overall_score\": \"8\"}, {\"response\": \"c\", \"overall_score\": 8}]}",
+         "q / a / b / c; 1>0 2>0 ties 1"},
+        {NULL,
+         "{\"instruction\": \"q\", \"completions\": [{\"response\": \"a\", \"annotations\": {\"x\": {\"Rating\": "
+         "\"5\"}, "
+         "\"y\": {\"Rating\": \"2\"}}}, {\"response\": \"b\", \"annotations\": {\"x\": {\"Rating\": \"3\"}, \"y\": "
+         "{\"Rating\": \"3\"}}}]}",
+         "q / a / b; 0>1"},
+        {NULL,
+         "{\"instruction\": \"q\", \"completions\": [{\"response\": \"a\", \"annotations\": {\"x\": {\"Rating\": "
+         "\"N/A\"}}}, "
+         "{\"response\": \"b\", \"annotations\": {\"x\": {\"Rating\": \"3\"}}}]}",
+         "~completions[0]: annotations.x.Rating: expected a number, found \"N/A\""},
+    };
+    RUN(table);
+    struct source_options o = {.score_key = "s"};
+    ASSERT_TEXT(
+        read_rows("ranked", &o,
+                  "{\"prompt\": \"p\", \"responses\": [{\"text\": \"a\", \"s\": 1}, {\"text\": \"b\", \"s\": 2}]}",
+                  NULL),
+        "p / a / b; 1>0");
+}
+
+int main(int argc, char **argv) {
+    static const struct test tests[] = {
+        {"pairs", pairs}, {"options", options}, {"hh", hh}, {"helpsteer", helpsteer}, {"others", others},
+    };
+    int code = test_main(tests, N_TESTS(tests), argc, argv);
+    buffer_free(&out);
+    if (code == 0 && mem_balance()) die("%zu bytes were not freed", mem_balance());
+    return code;
+}
