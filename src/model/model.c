@@ -9,6 +9,7 @@
 #include <string.h>
 
 #include "block.h"
+#include "feed.h"
 #include "memory.h"
 
 enum { ALIGN = 256 };
@@ -28,14 +29,15 @@ struct model {
 
     struct block *block; /* (L) */
     struct block_scratch scratch;
-    int32_t *token, *position, *reach, *order; /* (T), of the micro-batch, like row (R) */
-    int32_t *row;
-    float *inverse_frequency;      /* (rope_pairs) */
-    float *rope, *rope_q;          /* (T, 2 rope_pairs), (R, 2 rope_pairs) */
-    float *x, *x_rows;             /* (T, D) the input of block 0; (R, D) the output of the last */
-    float *normed, *stats;         /* of the final norm: (R, D), (R, 2) */
-    float *score, *dscore;         /* (R) */
-    float *dx, *dx_rows, *dnormed; /* (T, D), (R, D), (R, D) */
+    struct feed feed;                                /* of the micro-batch's numbers, to where these point: */
+    const int32_t *token, *position, *reach, *order; /* (T) */
+    const int32_t *row;                              /* (R) */
+    float *inverse_frequency;                        /* (rope_pairs) */
+    float *rope, *rope_q;                            /* (T, 2 rope_pairs), (R, 2 rope_pairs) */
+    float *x, *x_rows;                               /* (T, D) the input of block 0; (R, D) the output of the last */
+    float *normed, *stats;                           /* of the final norm: (R, D), (R, 2) */
+    float *score, *dscore;                           /* (R) */
+    float *dx, *dx_rows, *dnormed;                   /* (T, D), (R, D), (R, D) */
 
     int64_t T, R;
     const float *head; /* the last unit's weights while they are held between forward and backward */
@@ -99,11 +101,6 @@ static float *lay_out_block(struct arena *arena, struct model *m, int l, float *
 
 static void lay_out_activations(struct arena *arena, struct model *m, int64_t T, int64_t R) {
     const struct arch *a = m->arch;
-    m->token = take(arena, T, sizeof(int32_t));
-    m->position = take(arena, T, sizeof(int32_t));
-    m->reach = take(arena, T, sizeof(int32_t));
-    m->order = take(arena, T, sizeof(int32_t));
-    m->row = take(arena, R, sizeof(int32_t));
     m->inverse_frequency = take_floats(arena, 1, a->rope_pairs);
     m->rope = take_floats(arena, T, 2 * a->rope_pairs);
     m->rope_q = take_floats(arena, R, 2 * a->rope_pairs);
@@ -147,6 +144,16 @@ static size_t lay_out(struct model *m, void *base, size_t *scratch_bytes) {
     lay_out_scratch(&arena, m, T, R);
     *scratch_bytes = arena.used - activations;
     return arena.used;
+}
+
+/* One array of a micro-batch in a block of the feed. */
+static size_t fed_bytes(int64_t rows) {
+    return ROUND_UP((size_t)rows * sizeof(int32_t), (size_t)ALIGN);
+}
+
+/* Token, position, reach, order, row. */
+static size_t feed_room(const struct model_options *o) {
+    return 4 * fed_bytes(o->max_tokens) + fed_bytes(o->max_rows);
 }
 
 /* ---- the products of a step ---- */
@@ -220,7 +227,8 @@ struct model_bytes model_plan(struct device *dev, const struct arch *arch, const
     size_t scratch;
     m.block = mem_alloc(arch->L, sizeof *m.block);
     size_t total = lay_out(&m, NULL, &scratch);
-    struct model_bytes bytes = {total - scratch, scratch + dev->backend->reserve_bytes(dev, &limits)};
+    struct model_bytes bytes = {total - scratch + feed_bytes(feed_room(options)),
+                                scratch + dev->backend->reserve_bytes(dev, &limits)};
     mem_free(m.block);
     mem_free(gemm);
     return bytes;
@@ -247,6 +255,7 @@ struct model *model_init(struct device *dev, const struct arch *arch, const stru
     size_t scratch;
     m->memory = dev->backend->alloc(dev, lay_out(m, NULL, &scratch));
     lay_out(m, m->memory, &scratch);
+    feed_init(&m->feed, dev, feed_room(options), EVENT_FEED_MODEL);
     for (int l = 0; l < arch->L; l++) {
         struct block *b = &m->block[l];
         b->dev = dev;
@@ -267,6 +276,7 @@ struct model *model_init(struct device *dev, const struct arch *arch, const stru
 void model_free(struct model *m) {
     if (!m) return;
     if (m->head) zero_release(m->z, m->arch->L + 1);
+    feed_free(&m->feed);
     m->dev->backend->release(m->dev, m->memory);
     mem_free(m->block);
     mem_free(m);
@@ -274,8 +284,19 @@ void model_free(struct model *m) {
 
 /* ---- forward ---- */
 
-static void copy_rows_in(struct model *m, int32_t *to, const int32_t *from, int64_t rows) {
-    m->dev->backend->copy_in(m->dev, to, from, (size_t)rows * sizeof *to, STREAM_COMPUTE);
+/* The five arrays of a micro-batch in one copy. */
+static void send_batch(struct model *m, const struct forest *batch) {
+    const int32_t *from[] = {batch->token, batch->position, batch->reach, batch->order, batch->row},
+                  **to[] = {&m->token, &m->position, &m->reach, &m->order, &m->row};
+    int64_t rows[] = {m->T, m->T, m->T, m->T, m->R};
+    size_t at[6] = {0};
+    char *block = feed_begin(&m->feed);
+    for (int i = 0; i < 5; i++) {
+        memcpy(block + at[i], from[i], (size_t)rows[i] * sizeof(int32_t));
+        at[i + 1] = at[i] + fed_bytes(rows[i]);
+    }
+    block = feed_send(&m->feed, at[5]);
+    for (int i = 0; i < 5; i++) *to[i] = (const int32_t *)(const void *)(block + at[i]);
 }
 
 static void take_batch(struct model *m, const struct forest *batch) {
@@ -285,11 +306,7 @@ static void take_batch(struct model *m, const struct forest *batch) {
     m->T = batch->n;
     m->R = batch->n_rows;
     if (m->T == 0) return;
-    copy_rows_in(m, m->token, batch->token, m->T);
-    copy_rows_in(m, m->position, batch->position, m->T);
-    copy_rows_in(m, m->reach, batch->reach, m->T);
-    copy_rows_in(m, m->order, batch->order, m->T);
-    copy_rows_in(m, m->row, batch->row, m->R);
+    send_batch(m, batch);
     int pairs = m->arch->rope_pairs;
     op_rope_table(m->dev, m->rope, m->position, m->T, m->inverse_frequency, pairs, m->arch->rope_magnitude);
     op_gather_rows(m->dev, tensor_make(m->rope_q, DTYPE_F32, m->R, 2 * pairs),

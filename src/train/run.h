@@ -7,13 +7,17 @@
 #include "batch.h"
 #include "checkpoint.h"
 #include "eval.h"
+#include "feed.h"
 #include "loss.h"
 #include "metrics.h"
 #include "model.h"
 #include "optimizer.h"
 #include "safetensors.h"
 
-enum { N_REPORTED = LOSS_N_TALLIES + 2 };
+enum {
+    N_REPORTED = LOSS_N_TALLIES + 2,
+    RUN_PAIR_BYTES = 2 * sizeof(int32_t) + 2 * sizeof(float) /* of a pair on the device: reads, margin, weight */
+};
 
 struct run {
     struct config *config; /* not owned */
@@ -41,9 +45,8 @@ struct run {
     double matmul_rate; /* flops per second of this rank, for train/mfu */
     int64_t max_tokens, max_rows;
 
-    /* device memory for the loss */
-    int32_t *chosen, *rejected; /* (room_pairs) */
-    float *margin, *weight;     /* (room_pairs) */
+    /* for the loss */
+    struct feed pairs;
     double *report;             /* (N_REPORTED): the tallies, then the optimizer's step */
     double *reported;           /* the same in the device's host memory */
 

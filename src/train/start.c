@@ -291,11 +291,7 @@ static void make_optimizer(struct run *r) {
 
 static void allocate_loss(struct run *r) {
     const struct backend *b = r->dev->backend;
-    size_t n = (size_t)r->room_pairs;
-    r->chosen = b->alloc(r->dev, n * sizeof *r->chosen);
-    r->rejected = b->alloc(r->dev, n * sizeof *r->rejected);
-    r->margin = b->alloc(r->dev, n * sizeof *r->margin);
-    r->weight = b->alloc(r->dev, n * sizeof *r->weight);
+    feed_init(&r->pairs, r->dev, RUN_PAIR_BYTES * (size_t)r->room_pairs, EVENT_FEED_PAIRS);
     r->report = b->alloc(r->dev, N_REPORTED * sizeof *r->report);
     r->reported = b->alloc_host(r->dev, N_REPORTED * sizeof *r->reported);
     batch_init(&r->batch, plan_max_tokens(&r->plan), r->room_pairs);
@@ -385,10 +381,6 @@ int run_start(struct run *r, struct config *config) {
     return 0;
 }
 
-static void release(struct run *r, void *memory) {
-    if (memory) r->dev->backend->release(r->dev, memory);
-}
-
 static void close_shards(struct run *r) {
     for (int i = 0; r->train && r->eval && i < n_shards(r); i++) {
         if (r->index) unshare_index(&r->index[i], nth_shard(r, i));
@@ -400,11 +392,8 @@ static void close_shards(struct run *r) {
 }
 
 void run_finish(struct run *r) {
-    release(r, r->chosen);
-    release(r, r->rejected);
-    release(r, r->margin);
-    release(r, r->weight);
-    release(r, r->report);
+    feed_free(&r->pairs);
+    if (r->report) r->dev->backend->release(r->dev, r->report);
     if (r->reported) r->dev->backend->release_host(r->dev, r->reported);
     mem_free(r->item);
     batch_free(&r->batch);

@@ -63,13 +63,18 @@ static int build_micro(struct run *r, int m) {
     return batch_build(&r->batch, r->item, n);
 }
 
-static void copy_pairs(struct run *r) {
-    const struct backend *b = r->dev->backend;
+/* The loss of the micro-batch whose scores are at `score`, and its gradient. scale: of each pair's. */
+static void compute_loss(struct run *r, const float *score, float scale) {
     size_t n = (size_t)r->batch.n_pairs;
-    b->copy_in(r->dev, r->chosen, r->batch.chosen, n * sizeof *r->chosen, STREAM_COMPUTE);
-    b->copy_in(r->dev, r->rejected, r->batch.rejected, n * sizeof *r->rejected, STREAM_COMPUTE);
-    b->copy_in(r->dev, r->margin, r->batch.margin, n * sizeof *r->margin, STREAM_COMPUTE);
-    b->copy_in(r->dev, r->weight, r->batch.weight, n * sizeof *r->weight, STREAM_COMPUTE);
+    int32_t *pairs = feed_begin(&r->pairs); /* chosen (n), rejected (n), then margin and weight as floats */
+    memcpy(pairs, r->batch.chosen, n * sizeof *pairs);
+    memcpy(pairs + n, r->batch.rejected, n * sizeof *pairs);
+    memcpy(pairs + 2 * n, r->batch.margin, n * sizeof(float));
+    memcpy(pairs + 3 * n, r->batch.weight, n * sizeof(float));
+    pairs = feed_send(&r->pairs, RUN_PAIR_BYTES * n);
+    const float *margin = (const float *)(const void *)(pairs + 2 * n);
+    op_bradley_terry(r->dev, model_dscore(r->model), r->report, score, pairs, pairs + n, margin, margin + n,
+                     (int64_t)n, scale);
 }
 
 /* Forward, loss and backward of this rank's micro-batches; gradients and tallies are left on the device. */
@@ -77,9 +82,7 @@ static int compute_gradients(struct run *r, double weight, struct step_sums *sum
     for (int m = 0; m < r->micro.n_micro; m++) {
         if (build_micro(r, m) != 0) return -1;
         const float *score = model_forward(r->model, &r->batch.forest);
-        copy_pairs(r);
-        op_bradley_terry(r->dev, model_dscore(r->model), r->report, score, r->chosen, r->rejected, r->margin,
-                         r->weight, r->batch.n_pairs, (float)(weight > 0 ? 1 / weight : 0));
+        compute_loss(r, score, (float)(weight > 0 ? 1 / weight : 0));
         model_backward(r->model, m == r->micro.n_micro - 1);
         sums->forest_tokens += (double)r->batch.forest.n;
     }

@@ -1,0 +1,50 @@
+/* Sending ahead: see feed.h. */
+#include "feed.h"
+
+enum { ALIGN = 256, N_TURNS = 2, EVENT_COPIED = 0, EVENT_USED = 2 }; /* + turn */
+
+static size_t block_bytes(size_t room) {
+    return ROUND_UP(room, (size_t)ALIGN);
+}
+
+size_t feed_bytes(size_t room) {
+    return N_TURNS * block_bytes(room);
+}
+
+void feed_init(struct feed *f, struct device *dev, size_t room, int first_event) {
+    *f = (struct feed){.dev = dev, .room = block_bytes(room), .first_event = first_event};
+    f->host = dev->backend->alloc_host(dev, feed_bytes(room));
+    f->device = dev->backend->alloc(dev, feed_bytes(room));
+}
+
+void feed_free(struct feed *f) {
+    if (f->dev) {
+        const struct backend *b = f->dev->backend;
+        b->synchronize(f->dev, STREAM_COPY);
+        b->synchronize(f->dev, STREAM_COMPUTE);
+        b->release_host(f->dev, f->host);
+        b->release(f->dev, f->device);
+    }
+    *f = (struct feed){0};
+}
+
+/* All that computes with the former piece is on STREAM_COMPUTE by now. */
+void *feed_begin(struct feed *f) {
+    const struct backend *b = f->dev->backend;
+    b->event_record(f->dev, f->first_event + EVENT_USED + f->turn, STREAM_COMPUTE);
+    f->turn = (f->turn + 1) % N_TURNS;
+    b->event_synchronize(f->dev, f->first_event + EVENT_COPIED + f->turn);
+    return f->host + (size_t)f->turn * f->room;
+}
+
+void *feed_send(struct feed *f, size_t bytes) {
+    const struct backend *b = f->dev->backend;
+    int copied = f->first_event + EVENT_COPIED + f->turn;
+    char *to = f->device + (size_t)f->turn * f->room;
+    CHECK(bytes <= f->room, "%zu bytes in a feed with room for %zu", bytes, f->room);
+    b->stream_wait(f->dev, STREAM_COPY, f->first_event + EVENT_USED + f->turn);
+    b->copy_in(f->dev, to, f->host + (size_t)f->turn * f->room, bytes, STREAM_COPY);
+    b->event_record(f->dev, copied, STREAM_COPY);
+    b->stream_wait(f->dev, STREAM_COMPUTE, copied);
+    return to;
+}
