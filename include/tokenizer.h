@@ -1,9 +1,10 @@
 /* Tokenizers: text to ids and back, as the Hugging Face tokenizers library does it, from tokenizer.json.
  *
- * Built here: byte-level BPE (bpe.h) with added and special tokens (added.h), the pre-tokenizers ByteLevel, Split and
- * Digits (pretokenize.h) and the normalizer NFC: the GPT-2, GPT-NeoX, Llama-3 and Qwen families. What is not built is
- * an error that names it. Readers take buffers, so that they can be fuzzed. A tokenizer is immutable after opening;
- * encoding needs an encoder per thread, which holds the scratch and the word cache. */
+ * Built here: BPE (bpe.h), byte-level as in GPT-2, GPT-NeoX, Llama 3 and Qwen, and of characters with byte fallback as
+ * in Llama 2, Mistral and Gemma, with added tokens (added.h), normalizers (normalizer.h), pre-tokenizers
+ * (pretokenize.h), post-processors (frame.h) and decoders (decoder.h). What is not built is an error that names it.
+ * Readers take buffers, so that they can be fuzzed. A tokenizer is immutable after opening; encoding needs an encoder
+ * per thread, which holds the scratch and the word cache. */
 #ifndef RANKWISE_TOKENIZER_H
 #define RANKWISE_TOKENIZER_H
 #include "memory.h"

@@ -1,10 +1,12 @@
 /* The insides of a tokenizer, for the files of src/text alone: text -> added tokens -> normalizer -> added tokens ->
- * pre-tokenizer -> BPE. */
+ * pre-tokenizer -> BPE; and back through the decoder. */
 #ifndef RANKWISE_TOKENIZER_STATE_H
 #define RANKWISE_TOKENIZER_STATE_H
 #include "added.h"
 #include "bpe.h"
+#include "decoder.h"
 #include "frame.h"
+#include "normalizer.h"
 #include "pretokenize.h"
 #include "tokenizer.h"
 
@@ -13,8 +15,9 @@ struct tokenizer {
     struct bpe bpe;
     struct added added;
     struct pretokenizer pretokenizer;
-    void (*normalize)(const char *text, size_t length, struct buffer *out); /* NULL: none */
-    int64_t size;                                                           /* the largest id + 1 */
+    struct normalizer normalizer;
+    struct decoder decoder;
+    int64_t size; /* the largest id + 1 */
     int bos, eos, pad;
     struct frame frame;
     struct tokenizer_file file[TOKENIZER_FILES]; /* data is owned */
@@ -24,9 +27,18 @@ struct encoder {
     const struct tokenizer *tokenizer; /* not owned */
     struct bpe_scratch *bpe;
     struct pretokenizer_scratch pretokenizer;
-    struct buffer normalized;
-    struct ids *out; /* of the call under way */
+    struct normalizer_scratch normalizer;
+    struct ids *out; /* of the call under way, */
+    const char *text; /* its text, */
+    const char *normal; /* the part of it under way, normalized, */
+    int64_t lead;       /* and pretokenizer_run's lead there */
 };
+
+/* The file of that name, or NULL. */
+const struct tokenizer_file *tokenizer_find_file(const struct tokenizer_file *file, int n, const char *name);
+/* tokenizer_config.c. What the other files say of added tokens, before added_build; then BOS, EOS, pad and the frame. */
+int tokenizer_config_added(struct tokenizer *t, const struct tokenizer_file *file, int n);
+int tokenizer_config_special(struct tokenizer *t, const struct tokenizer_file *file, int n, const char *option);
 
 /* Encodes checked text as if there were no added tokens. */
 int encoder_encode_ordinary(struct encoder *e, const char *text, size_t length, struct ids *out);

@@ -281,7 +281,7 @@ static void test_special_tokens_and_where_they_come_from(void) {
         {"{\"eos_token\":\"</s>\"}", NULL, NULL, NULL, 0, 0, 0,
          "tokenizer_config.json: the eos token \"</s>\" is not in"},
         {NULL, NULL, NULL, "pad=<pad>", 0, 0, 0, "the pad token \"<pad>\" is not in"},
-        {NULL, NULL, NULL, "end=a", 0, 0, 0, "expected bos=..., eos=... or pad=..., found \"end=a\""},
+        {NULL, NULL, NULL, "end=a", 0, 0, 0, "expected bos=..., eos=..., pad=... or unk=..., found \"end=a\""},
         {"{\"eos_token\":3}", NULL, NULL, NULL, 0, 0, 0, "\"eos_token\": expected a string"},
         {"[]", NULL, NULL, NULL, 0, 0, 0, "tokenizer_config.json: expected an object"},
         {"{", NULL, NULL, NULL, 0, 0, 0, "tokenizer_config.json: not valid JSON"},
@@ -396,39 +396,20 @@ static void test_what_is_not_built_is_named(void) {
     static const struct {
         const char *patch, *message;
     } cases[] = {
-        {"{\"normalizer\":{\"type\":\"NFKC\"}}", "tokenizer.json: normalizer: NFKC is not implemented"},
-        {"{\"normalizer\":{\"type\":\"Sequence\",\"normalizers\":[{\"type\":\"Lowercase\"}]}}",
-         "Lowercase is not implemented"},
-        {"{\"pre_tokenizer\":{\"type\":\"Metaspace\"}}", "pre_tokenizer: Metaspace is not implemented"},
-        {"{\"pre_tokenizer\":null}", "pre_tokenizer: expected an object"},
-        {"{\"pre_tokenizer\":{\"type\":\"Digits\"}}", "one without ByteLevel is not implemented"},
-        {"{\"pre_tokenizer\":{\"type\":\"Sequence\",\"pretokenizers\":[{\"type\":\"ByteLevel\"},{\"type\":\"Digits\"}"
-         "]}}",
-         "Digits after ByteLevel is not implemented"},
-        {"{\"pre_tokenizer\":{\"type\":\"Split\",\"behavior\":\"Isolated\",\"pattern\":{\"Regex\":\"\\\\bx\"}}}",
-         "\"\\b\" is not implemented"},
-        {"{\"pre_tokenizer\":{\"type\":\"Split\",\"behavior\":\"Isolated\",\"pattern\":{\"Regex\":\"^x\"}}}",
-         "\"^\" is not implemented"},
-        {"{\"pre_tokenizer\":{\"type\":\"Split\",\"behavior\":\"Isolated\",\"pattern\":{\"Regex\":\"(?i:'s|miss)\"}}"
-         "}",
-         "\"ss\" without case is not implemented"},
-        {"{\"pre_tokenizer\":{\"type\":\"Split\",\"behavior\":\"Isolated\",\"pattern\":{\"Regex\":\"[\u4e00-\u9fa5]"
-         "\"}}}",
-         "characters beyond ASCII are not implemented"},
-        {"{\"pre_tokenizer\":{\"type\":\"Split\",\"behavior\":\"Isolated\",\"pattern\":{\"Regex\":\"\\\\p{Han}\"}}}",
-         "\"\\p{Han}\" is not implemented"},
-        {"{\"pre_tokenizer\":{\"type\":\"Split\",\"behavior\":\"Isolated\",\"pattern\":{\"Regex\":\"(x\"}}}",
-         "missing closing"},
+        {"{\"normalizer\":{\"type\":\"Precompiled\"}}", "tokenizer.json: normalizer: Precompiled is not implemented"},
+        {"{\"normalizer\":{\"type\":\"Sequence\",\"normalizers\":[{\"type\":\"BertNormalizer\"}]}}",
+         "normalizer: [0]: BertNormalizer is not implemented"},
+        {"{\"normalizer\":{\"type\":\"Prepend\"}}", "Prepend: \"prepend\": expected a string"},
+        {"{\"pre_tokenizer\":{\"type\":\"UnicodeScripts\"}}", "pre_tokenizer: UnicodeScripts is not implemented"},
+        {"{\"pre_tokenizer\":{\"type\":\"Metaspace\",\"replacement\":\"ab\"}}", "expected one character"},
+        {"{\"pre_tokenizer\":{\"type\":\"Metaspace\",\"replacement\":\"_\",\"add_prefix_space\":false}}",
+         "contradicts"},
         {"{\"pre_tokenizer\":{\"type\":\"Split\",\"behavior\":\"Between\",\"pattern\":{\"Regex\":\"x\"}}}",
          "found \"Between\""},
         {"{\"pre_tokenizer\":{\"type\":\"Split\",\"behavior\":\"Removed\"}}", "\"pattern\": expected"},
-        {"{\"decoder\":{\"type\":\"WordPiece\"}}", "decoder: WordPiece is not implemented"},
-        {"{\"decoder\":null}", "decoder: none is not implemented"},
+        {"{\"decoder\":{\"type\":\"CTC\"}}", "decoder: CTC is not implemented"},
         {"{\"model\":{\"type\":\"Unigram\"}}", "model: \"type\": Unigram is not implemented"},
-        {"{\"model\":{\"byte_fallback\":true}}", "model: byte_fallback is not implemented"},
         {"{\"model\":{\"dropout\":0.1}}", "model: dropout 0.1 is not implemented"},
-        {"{\"model\":{\"continuing_subword_prefix\":\"##\"}}", "continuing_subword_prefix \"##\" is not implemented"},
-        {"{\"model\":{\"end_of_word_suffix\":\"</w>\"}}", "end_of_word_suffix \"</w>\" is not implemented"},
         {"{\"model\":{\"vocab\":{\"x\":4}}}", "have the same id 4"},
         {"{\"model\":{\"vocab\":{\"x\":-1}}}", "vocab[\"x\"]: expected an id from 0"},
         {"{\"model\":{\"vocab\":{\"x\":99999999}}}", "vocab[\"x\"]: expected an id from 0"},
@@ -440,8 +421,7 @@ static void test_what_is_not_built_is_named(void) {
         {"{\"model\":{\"merges\":[[\"q\",\"q\"]]}}", "its result \"qq\" is not in the vocabulary"},
         {"{\"model\":{\"merges\":{}}}", "merges: expected a list"},
         {"{\"model\":{\"unk_token\":\"<u>\",\"vocab\":{\"!\":null},\"merges\":[]}}", "unk_token \"<u>\" is not in"},
-        {"{\"added_tokens\":[{\"id\":9,\"content\":\"<p>\"}]}", "\"<p>\": has id 9, expected 512"},
-        {"{\"added_tokens\":[{\"id\":512,\"content\":3}]}", "added_tokens[0]: \"content\": expected a string"},
+        {"{\"added_tokens\":[{\"id\":512,\"content\":3}]}", "added_tokens: [0]: \"content\": expected a string"},
         {"{\"post_processor\":{\"type\":\"Nothing\"}}", "post_processor: Nothing is not implemented"},
         {"{\"post_processor\":{\"type\":\"TemplateProcessing\",\"single\":[]}}", "sequence A is missing"},
         {"{\"added_tokens\":3}", "added_tokens: expected a list"},
@@ -453,6 +433,38 @@ static void test_what_is_not_built_is_named(void) {
     }
     ASSERT(tokenizer_open_directory("tests", NULL) == NULL);
     ASSERT_CONTAINS(error_text(), "tokenizer.json is missing; hint:");
+}
+
+static void test_what_patterns_lack_is_named(void) {
+    static const char *const cases[][2] = {
+        {"(x", "\"(x\" has no end"},
+        {"x)", "\")\" has no beginning"},
+        {"[x", "has no end"},
+        {"[]x]", "is an empty class"},
+        {"+x", "has nothing to repeat"},
+        {"x{3,2}", "\"{3,2}\" is not implemented"},
+        {"(x)\\1", "\"\\1\" is not implemented"},
+        {"(?<name>x)", "\"(?<name>x)\" is not implemented"},
+        {"a(?i)b", "\"(?i)b\" is not implemented"},
+        {"(?i:'s|miss)", "\"s)\" without case is not implemented"},
+        {"(?i:\u00df)", "without case is not implemented"},
+        {"(?i:[\\p{L}])", "without case is not implemented"},
+        {"\\X", "\"\\X\" is not implemented"},
+        {"\\p{Klingon}", "\"\\p{Klingon}\" is not implemented (general categories and scripts are)"},
+        {"[z-a]", "is no range"},
+        {"[[:alien:]]", "\"[:alien:]]\" is not implemented"},
+        {"x\\", "\"\\\" ends the pattern"},
+        {"(?<=x+)y", "lookbehind assertion is not fixed length"},
+    };
+    for (int i = 0; i < N_TESTS(cases); i++) {
+        json_t *patch = json_pack("{s:{s:s, s:s, s:{s:s}}}", "pre_tokenizer", "type", "Split", "behavior", "Isolated",
+                                  "pattern", "Regex", cases[i][0]);
+        ASSERT(patch);
+        if (open_patched(patch)) TEST_END(TEST_FAILED, "%s was accepted", cases[i][0]);
+        ASSERT_CONTAINS(error_text(), "pre_tokenizer: Split: regular expression \"");
+        ASSERT_CONTAINS(error_text(), cases[i][1]);
+        json_decref(patch);
+    }
 }
 
 static void test_cut_files_are_errors(void) {
@@ -512,6 +524,7 @@ int main(int argc, char **argv) {
         {"frame", test_frame},
         {"questions", test_questions},
         {"what_is_not_built_is_named", test_what_is_not_built_is_named},
+        {"what_patterns_lack_is_named", test_what_patterns_lack_is_named},
         {"cut_files_are_errors", test_cut_files_are_errors},
         {"long_words_are_fast", test_long_words_are_fast},
         {"nothing_is_left", test_nothing_is_left},

@@ -120,37 +120,107 @@ const struct added_token *added_by_id(const struct added *added, int64_t id) {
     return low < added->n && added->token[low].id == id ? &added->token[low] : NULL;
 }
 
-static int read_token(struct added *added, const json_t *json, const struct bpe *bpe, int64_t *most) {
+static const struct added_token *find_id(const struct added *added, int64_t id) {
+    for (int64_t i = 0; i < added->n; i++)
+        if (added->token[i].id == id) return &added->token[i];
+    return NULL;
+}
+
+/* Where a list starts to count: behind the ids given so far, or behind the vocabulary. */
+static int64_t first_free(const struct added *added, const struct bpe *bpe) {
+    int64_t most = -1;
+    for (int64_t i = 0; i < added->n; i++) most = MAX(most, added->token[i].id);
+    return MAX(most + 1, bpe->n_tokens);
+}
+
+/* Takes the token over; the content is copied. */
+static void put_token(struct added *added, struct added_token t, const struct bpe *bpe, int64_t *next) {
+    const struct added_token *known = added_find(added, t.content, t.length);
+    int id = known ? known->id : bpe_id(bpe, t.content, t.length);
+    t.id = id >= 0 ? id : (int)(*next)++;
+    t.content = mem_copy_string(t.content);
+    const struct added_token *former = find_id(added, t.id);
+    if (former) {
+        struct added_token *place = &added->token[former - added->token];
+        t.is_skipped |= known && former->is_skipped;
+        mem_free(place->content);
+        *place = t;
+        return;
+    }
+    ARRAY_RESERVE(added->token, added->n, added->room);
+    added->token[added->n++] = t;
+}
+
+static int read_token(struct added *added, const json_t *json, const struct bpe *bpe, int64_t *next) {
     const json_t *content = json_object_get(json, "content");
     struct added_token t = {0};
-    int64_t id = -1;
     if (!json_is_string(content)) return fail("\"content\": expected a string");
     t.length = json_string_length(content);
-    const char *text = json_string_value(content);
-    if (strlen(text) != t.length || t.length > MOST_CONTENT) return fail("\"content\": a zero byte, or too long");
-    if (json_get_int(json, "id", 0, INT32_MAX - 1, &id) != 0 || json_get_bool(json, "special", &t.is_special) != 0 ||
+    t.content = (char *)json_string_value(content);
+    if (strlen(t.content) != t.length || t.length > MOST_CONTENT)
+        return fail("\"content\": a zero byte, or too long");
+    if (json_get_bool(json, "special", &t.is_special) != 0 ||
         json_get_bool(json, "single_word", &t.single_word) != 0 || json_get_bool(json, "lstrip", &t.lstrip) != 0 ||
         json_get_bool(json, "rstrip", &t.rstrip) != 0)
         return -1;
     t.normalized = !t.is_special;
+    t.is_skipped = t.is_special;
     if (json_get_bool(json, "normalized", &t.normalized) != 0) return -1;
-    if (t.length == 0 || added_find(added, text, t.length)) return 0; /* the library passes over these */
-    /* The library does not take the file's id but gives one itself; nearly always it is the same. */
-    int known = bpe_id(bpe, text, t.length);
-    int64_t given = known >= 0 ? known : *most >= bpe->n_tokens ? *most + 1 : bpe->n_tokens;
-    if (id != given)
-        return fail("\"%.100s\": has id %lld, expected %lld, which the tokenizers library gives it; hint: number the "
-                    "added tokens from the vocabulary's size on, without gaps",
-                    text, (long long)id, (long long)given);
-    size_t taken;
-    if (known < 0 && bpe_token(bpe, given, &taken))
-        return fail("\"%.100s\": id %lld is taken by the vocabulary", text, (long long)given);
-    t.id = (int)given;
-    *most = MAX(*most, given);
-    t.content = mem_copy_string(text);
-    ARRAY_RESERVE(added->token, added->n, added->room);
-    added->token[added->n++] = t;
+    if (added->n == MOST_ADDED) return fail("more than %d", MOST_ADDED);
+    if (t.length > 0) put_token(added, t, bpe, next); /* the library passes over empty ones */
     return 0;
+}
+
+struct numbered {
+    int64_t id;
+    const json_t *json;
+};
+
+static int compare_numbers(const void *a, const void *b) {
+    int64_t x = ((const struct numbered *)a)->id, y = ((const struct numbered *)b)->id;
+    return (x > y) - (x < y);
+}
+
+/* {"7": {...}, "8": {...}} in the order of the numbers. */
+static int parse_numbered(struct added *added, const json_t *json, const struct bpe *bpe) {
+    int64_t n = 0, next = first_free(added, bpe);
+    struct numbered *list = mem_alloc((int64_t)json_object_size(json), sizeof *list);
+    const char *key;
+    json_t *token;
+    int status = 0;
+    json_object_foreach((json_t *)json, key, token) {
+        char *end;
+        list[n].id = strtoll(key, &end, 10);
+        list[n++].json = token;
+        if (*end || end == key) status = fail("\"%.100s\": expected an id", key);
+    }
+    if (n) qsort(list, (size_t)n, sizeof *list, compare_numbers);
+    for (int64_t i = 0; i < n && status == 0; i++)
+        if (read_token(added, list[i].json, bpe, &next) != 0)
+            status = fail_context("\"%lld\"", (long long)list[i].id);
+    mem_free(list);
+    return status;
+}
+
+int added_parse(struct added *added, const json_t *json, const struct bpe *bpe) {
+    if (!json || json_is_null(json)) return 0;
+    if (json_is_object(json)) return parse_numbered(added, json, bpe);
+    if (!json_is_array(json)) return fail("expected a list");
+    const json_t *token;
+    size_t i;
+    int64_t next = first_free(added, bpe);
+    json_array_foreach(json, i, token) if (read_token(added, token, bpe, &next) != 0) return fail_context("[%zu]", i);
+    return 0;
+}
+
+void added_make_special(struct added *added, const char *content, const struct bpe *bpe) {
+    struct added_token t = {.content = (char *)content, .length = strlen(content), .is_special = true};
+    const struct added_token *known = added_find(added, content, t.length);
+    if (known) t = *known;
+    t.content = (char *)content;
+    t.is_special = t.is_skipped = true;
+    int64_t next = first_free(added, bpe);
+    if (t.length > 0 && (known || bpe_id(bpe, content, t.length) >= 0)) put_token(added, t, bpe, &next);
 }
 
 static int compare_ids(const void *a, const void *b) {
@@ -158,35 +228,42 @@ static int compare_ids(const void *a, const void *b) {
     return (x > y) - (x < y);
 }
 
-int added_parse(struct added *added, const json_t *json, const struct bpe *bpe) {
-    *added = (struct added){0};
-    if (!json || json_is_null(json)) return 0;
-    if (!json_is_array(json) || json_array_size(json) > MOST_ADDED)
-        return fail("added_tokens: expected a list of at most %d", MOST_ADDED);
-    const json_t *token;
-    size_t i;
-    int64_t most = -1;
-    json_array_foreach(json, i, token) if (read_token(added, token, bpe, &most) != 0) {
-        added_free(added);
-        return fail_context("added_tokens[%zu]", i);
-    }
-    if (added->n) qsort(added->token, (size_t)added->n, sizeof *added->token, compare_ids);
+/* The content as the text will show it. */
+static int normal_content(const struct added_token *t, const struct normalizer *normalizer,
+                          struct normalizer_scratch *scratch, struct buffer *out) {
+    const char *text = t->content;
+    size_t length = t->length;
+    int64_t lead;
+    if (t->normalized && normalizer_run(normalizer, scratch, &text, &length, &lead) != 0) return -1;
+    buffer_clear(out);
+    buffer_append(out, text, length);
+    buffer_append(out, "", 0);
     return 0;
 }
 
-void added_build(struct added *added, void (*normalize)(const char *text, size_t length, struct buffer *out)) {
+int added_build(struct added *added, const struct normalizer *normalizer) {
     struct buffer content = {0};
-    for (int64_t i = 0; i < added->n; i++) {
+    struct normalizer_scratch scratch = {0};
+    int status = 0;
+    if (added->n) qsort(added->token, (size_t)added->n, sizeof *added->token, compare_ids);
+    for (int64_t i = 0; i < added->n && status == 0; i++) {
         struct added_token *t = &added->token[i];
-        buffer_clear(&content);
-        if (normalize && t->normalized)
-            normalize(t->content, t->length, &content);
-        else
-            buffer_append(&content, t->content, t->length);
+        status = normal_content(t, normalizer, &scratch, &content);
+        if (status != 0) break;
         t->written = mem_copy_string(content.data);
-        insert(t->normalized ? &added->normalized : &added->raw, content.data, content.length, (int32_t)i);
+        if (content.length > 0)
+            insert(t->normalized ? &added->normalized : &added->raw, content.data, content.length, (int32_t)i);
+    }
+    /* A token is skipped if what it writes is known for special. */
+    for (int64_t i = 0; i < added->n && status == 0; i++) {
+        struct added_token *t = &added->token[i];
+        if (strcmp(t->written, t->content) == 0) continue;
+        const struct added_token *same = added_find(added, t->written, strlen(t->written));
+        t->is_skipped = same && same->is_special;
     }
     buffer_free(&content);
+    normalizer_scratch_free(&scratch);
+    return status;
 }
 
 void added_free(struct added *added) {

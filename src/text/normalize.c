@@ -1,8 +1,9 @@
-/* Normalization Form C (Unicode Standard Annex 15), with the library's tables.
+/* The normalization forms (Unicode Standard Annex 15), with the library's tables, and lower case.
  *
- * Most text is in the form already. A character without the class INNER begins a stretch that is composed on its own;
- * a stretch of one character is copied. The longest stretch bounds the scratch, and sorting it takes n log n steps,
- * so that a million combining marks in a row do no harm. */
+ * Most text is in Form C already. A character without the class INNER begins a stretch that is composed on its own; a
+ * stretch of one character is copied. For the other forms, a stretch is an ASCII character, if any, and what is not
+ * ASCII behind it. The longest stretch bounds the scratch, and sorting it takes n log n steps, so that a million
+ * combining marks in a row do no harm. */
 #include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
@@ -78,23 +79,33 @@ static uint32_t class_of(uint64_t item) {
     return (uint32_t)(item >> 56);
 }
 
-static void decompose(struct stretch *s, uint32_t point) {
+static void add_point(struct stretch *s, uint32_t point) {
+    ARRAY_RESERVE(s->item, s->n, s->room);
+    s->item[s->n] = (uint64_t)combining_class(point) << 56 | (uint64_t)(uint32_t)s->n << 24 | point;
+    s->n++;
+}
+
+static void decompose(struct stretch *s, uint32_t point, bool is_compatible) {
+    const struct unicode_range *k =
+        is_compatible ? find_range(unicode_compatible, unicode_compatible_count, true, point) : NULL;
+    if (k && k->first == point) {
+        for (uint32_t i = 0; i < k->value; i++) add_point(s, unicode_compatible_points[k->last + i]);
+        return;
+    }
     if (point - S_BASE < S_COUNT) {
         uint32_t index = point - S_BASE, t = index % T_COUNT;
-        decompose(s, L_BASE + index / (V_COUNT * T_COUNT));
-        decompose(s, V_BASE + index / T_COUNT % V_COUNT);
-        if (t) decompose(s, T_BASE + t);
+        add_point(s, L_BASE + index / (V_COUNT * T_COUNT));
+        add_point(s, V_BASE + index / T_COUNT % V_COUNT);
+        if (t) add_point(s, T_BASE + t);
         return;
     }
     const struct unicode_range *d = find_range(unicode_decompositions, unicode_decompositions_count, true, point);
     if (d && d->first == point) {
-        decompose(s, d->last);
-        if (d->value) decompose(s, d->value);
+        decompose(s, d->last, false);
+        if (d->value) decompose(s, d->value, false);
         return;
     }
-    ARRAY_RESERVE(s->item, s->n, s->room);
-    s->item[s->n] = (uint64_t)combining_class(point) << 56 | (uint64_t)(uint32_t)s->n << 24 | point;
-    s->n++;
+    add_point(s, point);
 }
 
 static int compare_items(const void *a, const void *b) {
@@ -115,6 +126,10 @@ static void append_point(struct buffer *out, uint32_t point) {
     buffer_append(out, utf8, (size_t)utf8_write(utf8, point));
 }
 
+static void append_stretch(const struct stretch *s, int64_t n, struct buffer *out) {
+    for (int64_t i = 0; i < n; i++) append_point(out, point_of(s->item[i]));
+}
+
 /* A mark composes with the last starter unless one of its own class or above, or another starter, stands between. */
 static void compose(struct stretch *s, struct buffer *out) {
     int64_t kept = 0, starter = -1, former = -1; /* former: class of the last kept since the starter, -1: none */
@@ -130,31 +145,62 @@ static void compose(struct stretch *s, struct buffer *out) {
         former = class == 0 ? -1 : class;
         s->item[kept++] = s->item[i];
     }
-    for (int64_t i = 0; i < kept; i++) append_point(out, point_of(s->item[i]));
+    append_stretch(s, kept, out);
 }
 
-void unicode_nfc(const char *text, size_t length, struct buffer *out) {
+/* The end of the stretch that starts at `from`; *is_whole says that it is in the form. */
+static size_t stretch_end(enum unicode_form form, const char *text, size_t length, size_t from, bool *is_whole) {
+    size_t to = from, next;
+    uint32_t first = utf8_next(text, &to);
+    if (form == UNICODE_NFC) {
+        *is_whole = !(unicode_class(first) & UNICODE_INNER);
+        for (next = to; next < length && (unicode_class(utf8_next(text, &next)) & UNICODE_INNER); to = next)
+            *is_whole = false;
+        return to;
+    }
+    while (to < length && first < 0x80 && (unsigned char)text[to] < 0x80) to++;
+    *is_whole = first < 0x80;
+    if (to == length || (*is_whole && to > from + 1)) return to < length ? to - 1 : to;
+    *is_whole = false;
+    while (to < length && ((unsigned char)text[to] & 0x80)) to++;
+    return to;
+}
+
+void unicode_normalize(enum unicode_form form, const char *text, size_t length, struct buffer *out) {
     static pthread_once_t once = PTHREAD_ONCE_INIT;
     pthread_once(&once, sort_pairs);
     struct stretch s = {0};
     size_t copied = 0; /* text before it is in out */
     for (size_t from = 0, to; from < length; from = to) {
-        to = from;
-        uint32_t first = utf8_next(text, &to);
-        bool is_whole = !(unicode_class(first) & UNICODE_INNER);
-        size_t next = to;
-        while (next < length && (unicode_class(utf8_next(text, &next)) & UNICODE_INNER)) {
-            to = next;
-            is_whole = false;
-        }
+        bool is_whole;
+        to = stretch_end(form, text, length, from, &is_whole);
         if (is_whole) continue;
         buffer_append(out, text + copied, from - copied);
         s.n = 0;
-        for (size_t at = from; at < to;) decompose(&s, utf8_next(text, &at));
+        for (size_t at = from; at < to;)
+            decompose(&s, utf8_next(text, &at), form == UNICODE_NFKC || form == UNICODE_NFKD);
         order_marks(&s);
-        compose(&s, out);
+        if (form == UNICODE_NFC || form == UNICODE_NFKC)
+            compose(&s, out);
+        else
+            append_stretch(&s, s.n, out);
         copied = to;
     }
     buffer_append(out, text + copied, length - copied);
     mem_free(s.item);
+}
+
+void unicode_lowercase(const char *text, size_t length, struct buffer *out) {
+    for (size_t at = 0; at < length;) {
+        uint32_t point = utf8_next(text, &at);
+        if (point < 0x80) {
+            char c = (char)(point >= 'A' && point <= 'Z' ? point | 0x20 : point);
+            buffer_append(out, &c, 1);
+            continue;
+        }
+        const struct unicode_range *r = find_range(unicode_lower, unicode_lower_count, true, point);
+        bool is_changed = r && r->first == point;
+        append_point(out, is_changed ? r->last : point);
+        if (is_changed && r->value) append_point(out, r->value);
+    }
 }

@@ -5,29 +5,32 @@
  *     's|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+
  *
  * is matched by hand (gpt2_end): the whole encoder does 136 MB/s with it and 60 through PCRE2 with JIT, which every
- * other pattern goes to, over stand-ins for the characters that PCRE2 may class otherwise than the library. Patterns
- * with constructs that mean something else to Oniguruma, the library's engine, are refused by name. */
-#define PCRE2_CODE_UNIT_WIDTH 8
+ * other pattern goes to. */
 #include "pretokenize.h"
 
-#include <pcre2.h>
-#include <stdio.h>
 #include <string.h>
 
+#include "bpe.h"
 #include "json.h"
 #include "unicode.h"
 
-enum kind { STEP_GPT2, STEP_REGEX, STEP_STRING, STEP_DIGITS, STEP_PREFIX_SPACE };
+/* PREFIX_SPACE and METASPACE change their piece, BYTE_LETTERS all of it; the others cut. */
+enum kind { GPT2, PATTERN, CLASS, CHARACTER, WORDS, FIXED_LENGTH, PREFIX_SPACE, METASPACE, BYTE_LETTERS };
 enum behavior { REMOVED, ISOLATED, MERGED_WITH_PREVIOUS, MERGED_WITH_NEXT, CONTIGUOUS, N_BEHAVIORS };
 static const char *const behavior_names[] = {"Removed", "Isolated", "MergedWithPrevious", "MergedWithNext",
                                              "Contiguous"};
+enum scheme { PREPEND_ALWAYS, PREPEND_FIRST, PREPEND_NEVER, N_SCHEMES };
+static const char *const scheme_names[] = {"always", "first", "never"};
 
 struct pretokenizer_step {
     enum kind kind;
     enum behavior behavior;
     bool invert;
-    pcre2_code *code;     /* STEP_REGEX */
-    struct buffer string; /* STEP_STRING */
+    enum scheme scheme;      /* METASPACE */
+    struct pattern *pattern; /* PATTERN */
+    unsigned class;          /* CLASS */
+    uint32_t character;      /* CHARACTER, METASPACE */
+    int64_t n_characters;    /* FIXED_LENGTH */
 };
 
 static const char gpt2_pattern[] =
@@ -91,71 +94,43 @@ static size_t gpt2_end(const char *text, size_t length, size_t from) {
 
 /* --- finding the matches of a step --------------------------------------------------- */
 
-static void add_span(struct pretokenizer_scratch *scratch, int k, int64_t *n, size_t from, size_t to, bool is_match) {
-    ARRAY_RESERVE(scratch->step[k].span, *n, scratch->step[k].room);
-    scratch->step[k].span[(*n)++] = (struct span){from, to, is_match};
-}
-
-/* The matches of step k and what lies between them, alternating; -1 if PCRE2 gives up. A match of nothing right after
- * a match is passed over, as Oniguruma's iterator does. */
-static int64_t find_regex(const struct pretokenizer_step *step, struct pretokenizer_scratch *scratch, int k,
-                          const char *text, size_t length) {
-    struct buffer *replaced = &scratch->step[k].text;
-    buffer_clear(replaced);
-    if (unicode_replace_unstable(text, length, replaced)) text = replaced->data;
-    if (!scratch->step[k].match) scratch->step[k].match = pcre2_match_data_create(1, NULL);
-    pcre2_match_data *match = scratch->step[k].match;
-    CHECK(match, "pcre2_match_data_create");
-    int64_t n = 0;
-    size_t done = 0, start = 0, last_end = SIZE_MAX;
-    while (start <= length) {
-        int status = pcre2_match(step->code, (PCRE2_SPTR)text, length, start, PCRE2_NO_UTF_CHECK, match, NULL);
-        if (status == PCRE2_ERROR_NOMATCH) break;
-        if (status < 0) {
-            PCRE2_UCHAR why[128];
-            pcre2_get_error_message(status, why, sizeof why);
-            return fail("pre_tokenizer: its pattern cannot be matched in a text of %zu bytes: %s", length,
-                        (char *)why);
-        }
-        const size_t *at = pcre2_get_ovector_pointer(match);
-        if (at[0] == at[1] && at[1] == last_end) {
-            if (start == length) break;
-            utf8_next(text, &start);
-            continue;
-        }
-        if (done != at[0]) add_span(scratch, k, &n, done, at[0], false);
-        add_span(scratch, k, &n, at[0], at[1], true);
-        done = start = last_end = at[1];
-    }
-    if (done != length) add_span(scratch, k, &n, done, length, false);
-    return n;
-}
-
-static int64_t find_string(const struct pretokenizer_step *step, struct pretokenizer_scratch *scratch, int k,
-                           const char *text, size_t length) {
-    int64_t n = 0;
-    size_t done = 0;
-    for (const char *found; (found = memmem(text + done, length - done, step->string.data, step->string.length));) {
-        size_t at = (size_t)(found - text);
-        if (done != at) add_span(scratch, k, &n, done, at, false);
-        done = at + step->string.length;
-        add_span(scratch, k, &n, at, done, true);
-    }
-    if (done != length) add_span(scratch, k, &n, done, length, false);
-    return n;
-}
-
-static int64_t find_digits(struct pretokenizer_scratch *scratch, int k, const char *text, size_t length) {
+/* Each character that the step looks for is a match. */
+static int64_t find_characters(const struct pretokenizer_step *step, struct pattern_scratch *found, const char *text,
+                               size_t length) {
     int64_t n = 0;
     size_t done = 0;
     for (size_t at = 0; at < length;) {
         size_t from = at;
-        if (!(class_at(text, &at) & UNICODE_DIGIT)) continue;
-        if (done != from) add_span(scratch, k, &n, done, from, false);
-        add_span(scratch, k, &n, from, at, true);
+        uint32_t point = utf8_next(text, &at);
+        if (step->kind == CLASS ? !(unicode_class(point) & step->class) : point != step->character) continue;
+        if (done != from) pattern_add_span(found, &n, done, from, false);
+        pattern_add_span(found, &n, from, at, true);
         done = at;
     }
-    if (done != length) add_span(scratch, k, &n, done, length, false);
+    if (done != length) pattern_add_span(found, &n, done, length, false);
+    return n;
+}
+
+/* Runs of word characters, and of what is neither these nor space: the matches are the spaces between. */
+static int64_t find_words(struct pattern_scratch *found, const char *text, size_t length) {
+    const unsigned mask = UNICODE_WORD | UNICODE_SPACE;
+    int64_t n = 0;
+    for (size_t from = 0, at; from < length; from = at) {
+        at = from;
+        unsigned class = class_at(text, &at) & mask;
+        for (size_t next = at; next < length && (class_at(text, &next) & mask) == class;) at = next;
+        pattern_add_span(found, &n, from, at, class & UNICODE_SPACE);
+    }
+    return n;
+}
+
+static int64_t find_fixed(const struct pretokenizer_step *step, struct pattern_scratch *found, const char *text,
+                          size_t length) {
+    int64_t n = 0;
+    for (size_t from = 0, at = 0; from < length; from = at) {
+        for (int64_t i = 0; i < step->n_characters && at < length; i++) utf8_next(text, &at);
+        pattern_add_span(found, &n, from, at, true);
+    }
     return n;
 }
 
@@ -193,14 +168,15 @@ static int64_t join_backward(struct span *span, int64_t n) {
     return n - first_kept;
 }
 
-/* The pieces of step k, as spans of text that are not empty; -1 with the reason. */
-static int64_t cut(const struct pretokenizer_step *step, struct pretokenizer_scratch *scratch, int k,
-                   const char *text, size_t length) {
-    int64_t n = step->kind == STEP_REGEX    ? find_regex(step, scratch, k, text, length)
-                : step->kind == STEP_STRING ? find_string(step, scratch, k, text, length)
-                                            : find_digits(scratch, k, text, length);
-    if (n < 0) return -1;
-    struct span *span = scratch->step[k].span;
+/* The pieces of a step, as spans of text that are not empty; -1 with the reason. */
+static int64_t cut(const struct pretokenizer_step *step, struct pattern_scratch *found, const char *text,
+                   size_t length) {
+    int64_t n = step->kind == PATTERN        ? pattern_find(step->pattern, found, text, length)
+                : step->kind == WORDS        ? find_words(found, text, length)
+                : step->kind == FIXED_LENGTH ? find_fixed(step, found, text, length)
+                                             : find_characters(step, found, text, length);
+    if (n < 0) return fail_context("pre_tokenizer");
+    struct span *span = found->span;
     if (step->invert)
         for (int64_t i = 0; i < n; i++) span[i].is_match = !span[i].is_match;
     if (step->behavior == MERGED_WITH_PREVIOUS || step->behavior == CONTIGUOUS)
@@ -212,126 +188,88 @@ static int64_t cut(const struct pretokenizer_step *step, struct pretokenizer_scr
     return kept;
 }
 
-static int run(const struct pretokenizer *p, struct pretokenizer_scratch *scratch, int k, const char *text,
-               size_t length, pretokenizer_sink sink, void *self) {
-    if (length == 0) return 0;
-    if (k == p->n_steps) return sink(self, text, length);
-    const struct pretokenizer_step *step = p->step[k];
-    if (step->kind == STEP_PREFIX_SPACE) {
-        if (text[0] == ' ') return run(p, scratch, k + 1, text, length, sink, self);
-        struct buffer *longer = &scratch->step[k].text;
-        buffer_clear(longer);
-        buffer_append(longer, " ", 1);
-        buffer_append(longer, text, length);
-        return run(p, scratch, k + 1, longer->data, longer->length, sink, self);
+/* A run of the steps over one text. */
+struct run {
+    const struct pretokenizer *p;
+    struct pretokenizer_scratch *scratch;
+    pretokenizer_sink sink;
+    void *self;
+};
+
+static int run_from(const struct run *r, int k, const char *text, size_t length, int64_t lead);
+
+/* Spaces become the character, which is also put first, by the scheme; returns its bytes then, else 0. */
+static int64_t append_metaspace(const struct pretokenizer_step *step, const char *text, size_t length, int64_t lead,
+                                struct buffer *out) {
+    char utf8[4];
+    size_t n = (size_t)utf8_write(utf8, step->character), at = 0;
+    uint32_t first = utf8_next(text, &at);
+    bool is_there = first == ' ' || first == step->character;
+    bool is_wanted = step->scheme == PREPEND_ALWAYS || (step->scheme == PREPEND_FIRST && lead >= 0);
+    size_t put = is_wanted && !is_there ? n : 0;
+    buffer_append(out, utf8, put);
+    for (const char *space; (space = memchr(text, ' ', length));) {
+        buffer_append(out, text, (size_t)(space - text));
+        buffer_append(out, utf8, n);
+        length -= (size_t)(space - text) + 1;
+        text = space + 1;
     }
-    if (step->kind == STEP_GPT2) {
+    buffer_append(out, text, length);
+    return (int64_t)put;
+}
+
+/* Steps that make another text of their piece. */
+static int run_change(const struct run *r, int k, const char *text, size_t length, int64_t lead) {
+    const struct pretokenizer_step *step = r->p->step[k];
+    struct buffer *out = &r->scratch->step[k].text;
+    if (step->kind == PREFIX_SPACE && text[0] == ' ') return run_from(r, k + 1, text, length, lead);
+    buffer_clear(out);
+    if (step->kind == PREFIX_SPACE) {
+        buffer_append(out, " ", 1);
+        buffer_append(out, text, length);
+        if (lead >= 0) lead++;
+    } else if (step->kind == METASPACE) {
+        int64_t put = append_metaspace(step, text, length, lead, out);
+        if (lead >= 0) lead += put;
+    } else {
+        bpe_append_letters(text, length, out);
+    }
+    return run_from(r, k + 1, out->data, out->length, lead);
+}
+
+static int run_from(const struct run *r, int k, const char *text, size_t length, int64_t lead) {
+    if (length == 0) return 0;
+    if (k == r->p->n_steps) return r->sink(r->self, text, length);
+    const struct pretokenizer_step *step = r->p->step[k];
+    if (step->kind >= PREFIX_SPACE) return run_change(r, k, text, length, lead);
+    if (step->kind == GPT2) {
         for (size_t at = 0, end; at < length; at = end) {
             end = gpt2_end(text, length, at);
-            if (run(p, scratch, k + 1, text + at, end - at, sink, self) != 0) return -1;
+            int64_t rest = (int64_t)at <= lead ? lead - (int64_t)at : -1;
+            if (run_from(r, k + 1, text + at, end - at, rest) != 0) return -1;
         }
         return 0;
     }
-    int64_t n = cut(step, scratch, k, text, length);
+    int64_t n = cut(step, &r->scratch->step[k].found, text, length);
     if (n < 0) return -1;
     for (int64_t i = 0; i < n; i++) {
-        struct span s = scratch->step[k].span[i];
-        if (run(p, scratch, k + 1, text + s.from, s.to - s.from, sink, self) != 0) return -1;
+        struct span s = r->scratch->step[k].found.span[i];
+        int64_t rest = (int64_t)s.from <= lead ? lead - (int64_t)s.from : -1;
+        if (run_from(r, k + 1, text + s.from, s.to - s.from, rest) != 0) return -1;
     }
     return 0;
 }
 
 int pretokenizer_run(const struct pretokenizer *p, struct pretokenizer_scratch *scratch, const char *text,
-                     size_t length, pretokenizer_sink sink, void *self) {
-    return run(p, scratch, 0, text, length, sink, self);
+                     size_t length, int64_t lead, pretokenizer_sink sink, void *self) {
+    struct run r = {p, scratch, sink, self};
+    return run_from(&r, 0, text, length, lead);
 }
 
 /* --- reading ------------------------------------------------------------------------- */
 
-/* (?i:...) folds alike in both engines when it holds ASCII only, no class of characters by property, and no letters
- * that one character folds to (ss, st, ff, fi, fl), which Oniguruma alone knows. */
-static int check_caseless(const char *pattern, const char *group) {
-    size_t length = strcspn(group, ")");
-    for (size_t i = 0; i < length; i++) {
-        int a = group[i] | 0x20, b = group[i + 1] | 0x20;
-        bool folds = (a == 's' && (b == 's' || b == 't')) || (a == 'f' && (b == 'f' || b == 'i' || b == 'l'));
-        if (group[i] == '\\' || folds)
-            return fail("regular expression \"%.200s\": \"%.2s\" without case is not implemented", pattern,
-                        group + i);
-    }
-    return 0;
-}
-
-/* Bytes of "{Lu}" or "{L}", or 0: scripts and other properties change from version to version. */
-static size_t category_length(const char *text) {
-    static const char names[] = "{L}{Lu}{Ll}{Lt}{Lm}{Lo}{M}{Mn}{Mc}{Me}{N}{Nd}{Nl}{No}{P}{Pc}{Pd}{Ps}{Pe}{Pi}{Pf}{Po}"
-                                "{S}{Sm}{Sc}{Sk}{So}{Z}{Zs}{Zl}{Zp}";
-    size_t length = strcspn(text, "}") + 1;
-    char name[8];
-    if (text[0] != '{' || length > 4 || text[length - 1] != '}') return 0;
-    snprintf(name, sizeof name, "%.*s", (int)length, text);
-    return strstr(names, name) ? length : 0;
-}
-
-/* Accepts constructs whose meaning in PCRE2 is the one they have in Oniguruma's Ruby syntax. Only ASCII may stand in
- * the pattern: a stand-in has the category of the character in whose place it is, not its place in a range. */
-static int check_pattern(const char *pattern, size_t length) {
-    bool in_class = false;
-    for (size_t i = 0; i < length; i++) {
-        char c = pattern[i];
-        const char *rest = pattern + i;
-        if (c == 0 || (c & 0x80))
-            return fail("regular expression \"%.200s\": characters beyond ASCII are not implemented", pattern);
-        if (c == '\\') {
-            i++;
-            if (i == length || !strchr("pPsSrntdD\\'\"/.|?*+()[]{}^$-&#~ ", pattern[i]) || pattern[i] == 0)
-                return fail("regular expression \"%.200s\": \"%.2s\" is not implemented", pattern, rest);
-            if (pattern[i] != 'p' && pattern[i] != 'P') continue;
-            size_t name = category_length(pattern + i + 1);
-            if (name == 0)
-                return fail("regular expression \"%.200s\": \"%.12s\" is not implemented (general categories are)",
-                            pattern, rest);
-            i += name;
-        } else if (in_class) {
-            if (c == '[' || strncmp(rest, "&&", 2) == 0)
-                return fail("regular expression \"%.200s\": a class inside a class is not implemented", pattern);
-            if (c == ']') in_class = false;
-        } else if (c == '[') {
-            in_class = true;
-            if (pattern[i + 1] == '^') i++;
-            if (pattern[i + 1] == ']') return fail("regular expression \"%.200s\": an empty class", pattern);
-        } else if (c == '^' || c == '$' || c == '.') {
-            return fail("regular expression \"%.200s\": \"%c\" is not implemented", pattern, c);
-        } else if (c == '(' && rest[1] == '?' && !strchr(":=!", rest[2]) && strncmp(rest, "(?i:", 4) != 0) {
-            return fail("regular expression \"%.200s\": \"%.4s\" is not implemented", pattern, rest);
-        } else if (strncmp(rest, "(?i:", 4) == 0) {
-            if (check_caseless(pattern, rest + 4) != 0) return -1;
-        } else if ((c == '}' && rest[1] == '+') || (c == '(' && rest[1] == '*')) {
-            return fail("regular expression \"%.200s\": \"%.2s\" is not implemented", pattern, rest);
-        }
-    }
-    return 0;
-}
-
-static int compile(struct pretokenizer_step *step, const char *pattern, size_t length) {
-    if (check_pattern(pattern, length) != 0) return -1;
-    int error;
-    size_t place;
-    step->code = pcre2_compile((PCRE2_SPTR)pattern, length, PCRE2_UTF | PCRE2_UCP | PCRE2_NEVER_BACKSLASH_C, &error,
-                               &place, NULL);
-    if (!step->code) {
-        PCRE2_UCHAR why[128];
-        pcre2_get_error_message(error, why, sizeof why);
-        return fail("regular expression \"%.200s\": %s, at byte %zu", pattern, (char *)why, place);
-    }
-    /* Without JIT on this machine pcre2_match interprets: slower, the same matches. */
-    pcre2_jit_compile(step->code, PCRE2_JIT_COMPLETE);
-    return 0;
-}
-
 static void free_step(struct pretokenizer_step *step) {
-    pcre2_code_free(step->code);
-    buffer_free(&step->string);
+    pattern_free(step->pattern);
     mem_free(step);
 }
 
@@ -347,81 +285,162 @@ static struct pretokenizer_step *add_step(struct pretokenizer *p, enum kind kind
     return p->step[p->n_steps++] = step;
 }
 
-static int parse_split(struct pretokenizer *p, const json_t *json) {
-    const char *behavior = NULL;
-    struct pretokenizer_step *step = add_step(p, STEP_STRING);
-    if (!step || json_get_bool(json, "invert", &step->invert) != 0 ||
-        json_get_string(json, "behavior", &behavior) != 0)
-        return -1;
+static int add_class(struct pretokenizer *p, unsigned class, enum behavior behavior) {
+    struct pretokenizer_step *step = add_step(p, CLASS);
+    if (!step) return -1;
+    step->class = class;
+    step->behavior = behavior;
+    return 0;
+}
+
+static int parse_behavior(const json_t *json, const char *fallback, enum behavior *behavior) {
+    const char *name = fallback;
+    if (json_get_string(json, "behavior", &name) != 0) return -1;
     int b = 0;
-    while (b < N_BEHAVIORS && behavior && strcmp(behavior, behavior_names[b]) != 0) b++;
-    if (!behavior || b == N_BEHAVIORS)
+    while (b < N_BEHAVIORS && name && strcmp(name, behavior_names[b]) != 0) b++;
+    if (!name || b == N_BEHAVIORS)
         return fail(
             "\"behavior\": expected Removed, Isolated, MergedWithPrevious, MergedWithNext or Contiguous, found "
             "\"%s\"",
-            behavior ? behavior : "nothing");
-    step->behavior = (enum behavior)b;
-    const json_t *pattern = json_object_get(json, "pattern");
-    const json_t *string = json_object_get(pattern, "String"), *regex = json_object_get(pattern, "Regex");
-    if (json_is_string(string) && json_string_length(string) > 0) {
-        buffer_append(&step->string, json_string_value(string), json_string_length(string));
-        return 0;
-    }
-    if (json_is_string(string)) regex = string; /* empty: it matches nothing, everywhere */
-    if (!json_is_string(regex)) return fail("\"pattern\": expected {\"Regex\": ...} or {\"String\": ...}");
-    bool is_gpt2 = strcmp(json_string_value(regex), gpt2_pattern) == 0;
-    step->kind = is_gpt2 && step->behavior == ISOLATED && !step->invert ? STEP_GPT2 : STEP_REGEX;
-    if (step->kind == STEP_GPT2) return 0;
-    return compile(step, json_string_value(regex), json_string_length(regex));
+            name ? name : "nothing");
+    *behavior = (enum behavior)b;
+    return 0;
+}
+
+static int parse_split(struct pretokenizer *p, const json_t *json) {
+    struct pretokenizer_step *step = add_step(p, PATTERN);
+    if (!step || json_get_bool(json, "invert", &step->invert) != 0 ||
+        parse_behavior(json, NULL, &step->behavior) != 0)
+        return -1;
+    step->pattern = pattern_parse(json_object_get(json, "pattern"));
+    if (!step->pattern) return -1;
+    if (pattern_is(step->pattern, gpt2_pattern) && step->behavior == ISOLATED && !step->invert) step->kind = GPT2;
+    return 0;
 }
 
 static int parse_byte_level(struct pretokenizer *p, const json_t *json) {
     bool prefix = true, use_regex = true;
     if (json_get_bool(json, "add_prefix_space", &prefix) != 0 || json_get_bool(json, "use_regex", &use_regex) != 0)
         return -1;
-    if (prefix && !add_step(p, STEP_PREFIX_SPACE)) return -1;
-    return use_regex && !add_step(p, STEP_GPT2) ? -1 : 0;
+    if (prefix && !add_step(p, PREFIX_SPACE)) return -1;
+    if (use_regex && !add_step(p, GPT2)) return -1;
+    return add_step(p, BYTE_LETTERS) ? 0 : -1;
 }
 
-/* Appends the steps of one pre-tokenizer; *is_last says that ByteLevel was among them. */
-static int parse_any(struct pretokenizer *p, const json_t *json, bool *is_last) {
+static int parse_digits(struct pretokenizer *p, const json_t *json) {
+    bool individual = false;
+    if (json_get_bool(json, "individual_digits", &individual) != 0) return -1;
+    return add_class(p, UNICODE_DIGIT, individual ? ISOLATED : CONTIGUOUS);
+}
+
+static int parse_punctuation(struct pretokenizer *p, const json_t *json) {
+    enum behavior behavior = ISOLATED;
+    if (parse_behavior(json, "Isolated", &behavior) != 0) return -1;
+    return add_class(p, UNICODE_PUNCTUATION, behavior);
+}
+
+static int parse_character(const json_t *json, const char *key, uint32_t *point) {
+    const char *text = NULL;
+    size_t at = 0;
+    if (json_get_string(json, key, &text) != 0) return -1;
+    if (text && *text) *point = utf8_next(text, &at);
+    return text && *text && !text[at] ? 0 : fail("\"%s\": expected one character", key);
+}
+
+static int parse_delimiter(struct pretokenizer *p, const json_t *json) {
+    struct pretokenizer_step *step = add_step(p, CHARACTER);
+    if (!step) return -1;
+    step->behavior = REMOVED;
+    return parse_character(json, "delimiter", &step->character);
+}
+
+/* add_prefix_space is the older way to say never, and contradicts the other schemes. */
+static int parse_metaspace(struct pretokenizer *p, const json_t *json) {
+    const char *name = "always";
+    bool prefix = true, split = true;
+    struct pretokenizer_step *step = add_step(p, METASPACE);
+    if (!step || parse_character(json, "replacement", &step->character) != 0 ||
+        json_get_string(json, "prepend_scheme", &name) != 0 ||
+        json_get_bool(json, "add_prefix_space", &prefix) != 0 || json_get_bool(json, "split", &split) != 0)
+        return -1;
+    int scheme = 0;
+    while (scheme < N_SCHEMES && strcmp(name, scheme_names[scheme]) != 0) scheme++;
+    if (scheme == N_SCHEMES)
+        return fail("\"prepend_scheme\": expected always, first or never, found \"%.100s\"", name);
+    if (!prefix && scheme != PREPEND_NEVER)
+        return fail("\"add_prefix_space\" is false, which contradicts \"prepend_scheme\": \"%s\"", name);
+    step->scheme = (enum scheme)scheme;
+    if (!split) return 0;
+    struct pretokenizer_step *cutter = add_step(p, CHARACTER);
+    if (!cutter) return -1;
+    cutter->behavior = MERGED_WITH_NEXT;
+    cutter->character = step->character;
+    return 0;
+}
+
+static int parse_fixed_length(struct pretokenizer *p, const json_t *json) {
+    struct pretokenizer_step *step = add_step(p, FIXED_LENGTH);
+    if (!step) return -1;
+    step->n_characters = 5;
+    return json_get_int(json, "length", 1, INT32_MAX, &step->n_characters);
+}
+
+static int parse_whitespace(struct pretokenizer *p, const json_t *json) {
+    (void)json;
+    struct pretokenizer_step *step = add_step(p, WORDS);
+    if (step) step->behavior = REMOVED;
+    return step ? 0 : -1;
+}
+
+static int parse_whitespace_split(struct pretokenizer *p, const json_t *json) {
+    (void)json;
+    return add_class(p, UNICODE_SPACE, REMOVED);
+}
+
+static int parse_bert(struct pretokenizer *p, const json_t *json) {
+    return parse_whitespace_split(p, json) != 0 ? -1 : add_class(p, UNICODE_PUNCTUATION, ISOLATED);
+}
+
+/* Appends the steps of one pre-tokenizer. */
+static int parse_any(struct pretokenizer *p, const json_t *json) {
+    static const struct {
+        const char *type;
+        int (*parse)(struct pretokenizer *p, const json_t *json);
+    } known[] = {{"BertPreTokenizer", parse_bert},        {"ByteLevel", parse_byte_level},
+                 {"CharDelimiterSplit", parse_delimiter}, {"Digits", parse_digits},
+                 {"FixedLength", parse_fixed_length},     {"Metaspace", parse_metaspace},
+                 {"Punctuation", parse_punctuation},      {"Split", parse_split},
+                 {"Whitespace", parse_whitespace},        {"WhitespaceSplit", parse_whitespace_split}};
     const char *type = NULL;
-    if (!json_is_object(json)) return fail("expected an object");
+    if (!json_is_object(json)) return fail("expected an object or null");
     if (json_get_string(json, "type", &type) != 0) return -1;
     if (!type) return fail("\"type\" is missing");
-    if (*is_last) return fail("%s after ByteLevel is not implemented", type);
     if (strcmp(type, "Sequence") == 0) {
         const json_t *part, *list = json_object_get(json, "pretokenizers");
         size_t i;
         if (!json_is_array(list)) return fail("Sequence: \"pretokenizers\": expected a list");
-        json_array_foreach(list, i, part) if (parse_any(p, part, is_last) != 0) return fail_context("[%zu]", i);
+        json_array_foreach(list, i, part) if (parse_any(p, part) != 0) return fail_context("[%zu]", i);
         return 0;
     }
-    if (strcmp(type, "Split") == 0) return parse_split(p, json) != 0 ? fail_context("Split") : 0;
-    if (strcmp(type, "Digits") == 0) {
-        bool individual = false;
-        if (json_get_bool(json, "individual_digits", &individual) != 0) return fail_context("Digits");
-        struct pretokenizer_step *step = add_step(p, STEP_DIGITS);
-        if (step) step->behavior = individual ? ISOLATED : CONTIGUOUS;
-        return step ? 0 : -1;
-    }
-    if (strcmp(type, "ByteLevel") != 0) return fail("%s is not implemented", type);
-    *is_last = true;
-    return parse_byte_level(p, json) != 0 ? fail_context("ByteLevel") : 0;
+    for (size_t i = 0; i < sizeof known / sizeof *known; i++)
+        if (strcmp(known[i].type, type) == 0) return known[i].parse(p, json) != 0 ? fail_context("%s", type) : 0;
+    return fail("%s is not implemented", type);
 }
 
 int pretokenizer_parse(struct pretokenizer *p, const json_t *json) {
     *p = (struct pretokenizer){0};
     unicode_start();
-    bool is_last = false;
-    int status = json_is_object(json) ? parse_any(p, json, &is_last)
-                                      : fail("expected an object (only byte-level tokenizers are implemented)");
-    if (status == 0 && !is_last) status = fail("one without ByteLevel is not implemented");
-    if (status != 0) {
-        pretokenizer_free(p);
-        return fail_context("pre_tokenizer");
-    }
-    return 0;
+    if (!json || json_is_null(json) || parse_any(p, json) == 0) return 0;
+    pretokenizer_free(p);
+    return fail_context("pre_tokenizer");
+}
+
+bool pretokenizer_ends_in_letters(const struct pretokenizer *p) {
+    return p->n_steps > 0 && p->step[p->n_steps - 1]->kind == BYTE_LETTERS;
+}
+
+void pretokenizer_drop_letters(struct pretokenizer *p) {
+    free_step(p->step[--p->n_steps]);
 }
 
 void pretokenizer_free(struct pretokenizer *p) {
@@ -431,9 +450,8 @@ void pretokenizer_free(struct pretokenizer *p) {
 
 void pretokenizer_scratch_free(struct pretokenizer_scratch *scratch) {
     for (int i = 0; i < PRETOKENIZER_STEPS; i++) {
-        mem_free(scratch->step[i].span);
+        pattern_scratch_free(&scratch->step[i].found);
         buffer_free(&scratch->step[i].text);
-        pcre2_match_data_free(scratch->step[i].match);
     }
     *scratch = (struct pretokenizer_scratch){0};
 }

@@ -59,33 +59,3 @@ int utf8_write(char *out, uint32_t point) {
     out[0] = (char)((0xF00 >> n & 0xFF) | point);
     return n;
 }
-
-/* The code point to match in the place of this one; itself if it is stable. */
-static uint32_t stand_in(uint32_t point) {
-    int low = 0, high = unicode_stand_ins_count;
-    while (low < high) {
-        int middle = (low + high) / 2;
-        if (unicode_stand_ins[middle].last < point)
-            low = middle + 1;
-        else
-            high = middle;
-    }
-    bool found = low < unicode_stand_ins_count && unicode_stand_ins[low].first <= point;
-    return found ? unicode_stand_ins[low].value : point;
-}
-
-bool unicode_replace_unstable(const char *text, size_t length, struct buffer *out) {
-    size_t start = out->length;
-    bool any = false;
-    for (size_t at = 0; at < length;) {
-        size_t from = at;
-        uint32_t point = utf8_next(text, &at);
-        if (point < unicode_stand_ins[0].first) continue;
-        uint32_t other = stand_in(point);
-        if (other == point) continue;
-        if (!any) buffer_append(out, text, length);
-        any = true;
-        utf8_write(out->data + start + from, other);
-    }
-    return any;
-}

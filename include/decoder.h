@@ -1,0 +1,31 @@
+/* Decoders of tokenizer.json: the tokens of a text to the text.
+ *
+ * Built: ByteLevel, Replace, ByteFallback, Fuse, Strip, Metaspace, BPEDecoder, WordPiece, Sequence; none at all puts a
+ * space between tokens. Each works on a list of texts, whose parts are joined in the end. */
+#ifndef RANKWISE_DECODER_H
+#define RANKWISE_DECODER_H
+#include "pattern.h"
+
+struct decoder_step; /* decoder.c */
+struct decoder {
+    struct decoder_step *step;
+    int64_t n_steps, room;
+    bool is_none;
+};
+/* A list of texts: part i ends at end[i]. */
+struct parts_list {
+    struct buffer text;
+    size_t *end;
+    int64_t n, room;
+};
+void parts_list_add(struct parts_list *list, const char *text, size_t length);
+void parts_list_free(struct parts_list *list);
+
+/* json: the value of "decoder"; NULL and null are none. On failure nothing is left to free. */
+int decoder_parse(struct decoder *d, const json_t *json);
+void decoder_free(struct decoder *d);
+
+/* Appends the text; invalid UTF-8 becomes U+FFFD, as the library does. list is used up, not freed. -1 if a regular
+ * expression gives up. */
+int decoder_run(const struct decoder *d, struct parts_list *list, struct buffer *out);
+#endif
