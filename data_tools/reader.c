@@ -70,15 +70,15 @@ static int refuse_others(const char *text, size_t length) {
     return 0;
 }
 
+/* again: the file once more, from its beginning, or -1 for a pipe. */
 static int start_parquet(struct reader *r, int again) {
     if (r->bytes.packing != PACKING_NONE) return fail("parquet inside gzip or zstd; hint: unpack it");
-    int out, file = again;
-    if (file < 0) return fail("parquet from a pipe; hint: give the file's name, parquet is not read in order");
-    int64_t max_row = r->bytes.max_row, max_ratio = r->bytes.max_ratio;
+    int out, file = again >= 0 ? fcntl(again, F_DUPFD_CLOEXEC, 3) : helper_spool(&r->bytes);
+    if (file < 0) return again >= 0 ? fail("%s", strerror(errno)) : -1;
     bytes_close(&r->bytes);
     if (helper_start(&r->helper, file, &out) != 0) return -1;
     r->next = reader_next_line;
-    return bytes_open(&r->bytes, out, max_row, max_ratio);
+    return bytes_open(&r->bytes, out, r->how.max_row, r->how.max_ratio) < 0 ? -1 : 0;
 }
 
 /* Whether a line after the first begins as a JSON row does; the first one may be a broken row. */
@@ -109,7 +109,7 @@ static int find_container(struct reader *r, int again) {
     int status = reader_open_csv(r);
     if (status == 0)
         return not_rows("neither \"{\" nor \"[\" nor a CSV header with columns", "is this the right file?");
-    return status;
+    return MIN(status, 0);
 }
 
 /* --- opening --- */
@@ -144,7 +144,7 @@ static int open_rows(struct reader *r, const char *path) {
     if (r->how.max_ratio <= 0) r->how.max_ratio = READER_MAX_RATIO;
     int status = bytes_open(&r->bytes, file, r->how.max_row, r->how.max_ratio);
     if (status == 0) status = find_container(r, again);
-    if (again >= 0 && !r->helper) close(again);
+    if (again >= 0) close(again);
     return status;
 }
 
@@ -164,6 +164,7 @@ int reader_next(struct reader *r, struct record *record) {
     if (r->is_over) return 0;
     int status = r->next(r, record);
     if (status == 0) r->is_over = true;
+    /* What it wrote is whole only when it says so. */
     if (status == 0 && r->helper) status = helper_finish(r->helper);
     return status < 0 ? fail_context("%s:%lld", r->name, (long long)r->line) : status;
 }

@@ -50,6 +50,8 @@ int reader_open_csv(struct reader *r);
 int reader_next_csv(struct reader *r, struct record *record);
 void reader_close_csv(struct reader *r);
 
+/* The unread bytes and all that follow, in a file without a name, which can be read in any order; -1: error_text(). */
+int helper_spool(struct bytes *b);
 /* Starts the helper on the file, which it takes, and gives its output in its place. */
 int helper_start(struct helper **helper, int file, int *out);
 /* After the end of its output: -1 with what it said if it failed. */

@@ -208,6 +208,63 @@ static void many_rows(void) {
     buffer_free(&text);
 }
 
+static void csv(void) {
+    ASSERT_TEXT(rows("a,b\n1,2\n\n3,\n"), "2:{\"a\":\"1\",\"b\":\"2\"}|4:{\"a\":\"3\",\"b\":\"\"}|");
+    ASSERT_TEXT(rows("\xEF\xBB\xBF\"a\",b\r\n\"x\r\n\"\"y\"\"\",\"\"\r\nlast,\t\\"),
+                "2:{\"a\":\"x\\u000d\\n\\\"y\\\"\",\"b\":\"\"}|4:{\"a\":\"last\",\"b\":\"\\u0009\\\\\"}|");
+    ASSERT_TEXT(rows("a;b,c;d\n1;2,3;4\n"), "2:{\"a\":\"1\",\"b,c\":\"2,3\",\"d\":\"4\"}|");
+    ASSERT_TEXT(rows("a\tb\n1 \"x\"\t,\n"), "2:{\"a\":\"1 \\\"x\\\"\",\"b\":\",\"}|");
+    ASSERT_TEXT(rows(",a,b\n0,1,2\n"), "2:{\"a\":\"1\",\"b\":\"2\"}|");
+    /* (2) of reader_csv.c. */
+    ASSERT_TEXT(rows("a,b\n1\n1,2,3\n\"1\"x,2\n3,4\n"),
+                "2!expected 2 fields, as the header has, found 1|3!expected 2 fields, as the header has, found 3|"
+                "4!field 1: text behind its closing quote; expected a delimiter or the line's "
+                "end|5:{\"a\":\"3\",\"b\":\"4\"}|");
+    ASSERT_TEXT(rows("a,b\n1,2\n3,\"4\n5,6\n"), "2:{\"a\":\"1\",\"b\":\"2\"}|error");
+    ASSERT_CONTAINS(error_text(), "opened in line 3 never closes");
+    ASSERT_TEXT(rows("a,a\n1,2\n"), "error");
+    ASSERT_CONTAINS(error_text(), "has \"a\" twice");
+    struct reader_options how = {.delimiter = "tab"};
+    ASSERT_TEXT(rows_with(write_text("a,b\tc\n1,2\t3\n"), &how), "2:{\"a,b\":\"1,2\",\"c\":\"3\"}|");
+    how = (struct reader_options){.max_row = 1 << 20};
+    char *text = mem_alloc(3 << 20, 1);
+    memset(text, 'x', 3 << 20);
+    memcpy(text, "a,b\n1,2\n", 8);
+    ASSERT_TEXT(rows_with(write_bytes(text, 3 << 20), &how), "2:{\"a\":\"1\",\"b\":\"2\"}|error");
+    ASSERT_CONTAINS(error_text(), ":3: a row of more than 1048576 bytes");
+    mem_free(text);
+}
+
+/* The same fields however they lie about the window's edges. */
+static void csv_edges(void) {
+    struct buffer text = {0};
+    char filler[5000];
+    memset(filler, 'x', sizeof filler);
+    buffer_append_text(&text, "n,t\r\n");
+    for (int i = 0; i < 2000; i++) {
+        size_t length = (size_t)(i * 7919 % 5000);
+        buffer_format(&text, "%d,\"", i);
+        buffer_append(&text, filler, length);
+        buffer_append_text(&text, "\"\"\r\n\"\r\n");
+    }
+    struct reader *r = reader_open(write_bytes(text.data, text.length), NULL);
+    ASSERT(r);
+    struct record record;
+    for (int i = 0; i < 2000; i++) {
+        char start[40];
+        ASSERT_INT(reader_next(r, &record), 1);
+        ASSERT(!record.bad);
+        ASSERT_INT(record.line, 2 + 2 * i);
+        int n = snprintf(start, sizeof start, "{\"n\":\"%d\",\"t\":\"", i);
+        ASSERT(memcmp(record.text, start, (size_t)n) == 0);
+        ASSERT_INT(record.length, n + i * 7919 % 5000 + 12);
+    }
+    ASSERT_INT(reader_next(r, &record), 0);
+    reader_close(r);
+    unlink(path);
+    buffer_free(&text);
+}
+
 static void refused_files(void) {
     ASSERT_TEXT(rows_with("/tmp", NULL), "error");
     ASSERT_CONTAINS(error_text(), "/tmp: is a directory");
@@ -228,7 +285,8 @@ int main(int argc, char **argv) {
         {"lines", lines},           {"values_after_each_other", values_after_each_other},
         {"array", array},           {"object_around", object_around},
         {"packed", packed_streams}, {"limits", limits},
-        {"many_rows", many_rows},   {"refused_files", refused_files},
+        {"many_rows", many_rows},   {"csv", csv},
+        {"csv_edges", csv_edges},   {"refused_files", refused_files},
     };
     int code = test_main(tests, N_TESTS(tests), argc, argv);
     buffer_free(&out);
