@@ -44,7 +44,11 @@ int shard_writer_row(struct shard_writer *w, const struct shard_row *row);
 int shard_writer_attribute(struct shard_writer *w, const char *name, const char *text);
 /* A tokenizer file, byte for byte. */
 int shard_writer_tokenizer_file(struct shard_writer *w, const char *name, const void *data, size_t length);
-int64_t shard_writer_comparisons(const struct shard_writer *w); /* so far */
+/* So far, over all comparisons: their number, the tokens of both sides, and those as forests. */
+struct shard_sums {
+    int64_t comparisons, tokens, forest_tokens;
+};
+struct shard_sums shard_writer_sums(const struct shard_writer *w);
 int shard_writer_finish(struct shard_writer *w, const struct contract *contract); /* frees w, also on error */
 void shard_writer_abandon(struct shard_writer *w);                                /* accepts NULL */
 
@@ -75,6 +79,8 @@ int64_t shard_length(const struct shard *shard, int64_t sequence);
 int shard_read(struct shard *shard, int64_t sequence, int32_t *out);
 /* A text attribute of the root ("rows", "sources", "revision"); mem_free. NULL with error_text(). */
 char *shard_text(struct shard *shard, const char *name);
+/* The same of a file that need not be a shard, without reading its index. NULL with error_text(). */
+char *shard_text_of(const char *path, const char *name);
 /* The carried tokenizer files: visit gets each name and its bytes until it returns non-zero. */
 int shard_each_tokenizer_file(struct shard *shard, int (*visit)(void *self, const char *name, const void *data,
                                                               size_t length), void *self);

@@ -388,6 +388,15 @@ char *shard_text(struct shard *shard, const char *name) {
     return text;
 }
 
+char *shard_text_of(const char *path, const char *name) {
+    int64_t bytes;
+    hid_t file = open_file(path, &bytes);
+    char *text = file < 0 ? NULL : read_text(file, name);
+    if (file >= 0) H5Fclose(file);
+    if (!text) fail_context("%s", path);
+    return text;
+}
+
 /* --- the tokenizer's files --- */
 
 /* One file of /tokenizer to the visitor. */

@@ -38,6 +38,7 @@ struct shard_writer {
     char *trouble; /* the text of the first failure: (5) */
     int error;     /* errno of the first write that failed */
     int64_t vocabulary, n_tokens, n_sequences, n_comparisons;
+    int64_t n_side_tokens, n_forest_tokens; /* over the comparisons */
     hid_t file, sequence_group, comparison_group, group_group, tokenizer_group;
     struct shard_column token, first, chosen, rejected, margin, weight, source, row, forest_tokens, prompt_tokens;
     struct hash128 *hash; /* (n_sequences) */
@@ -286,6 +287,8 @@ static int take_pair(struct shard_writer *w, const struct shard_row *row, const 
     if (run->n == 0) *run = (struct shard_run){row->prompt, w->n_comparisons, 0, count};
     run->n++;
     w->n_comparisons++;
+    w->n_side_tokens += (int64_t)length[0] + length[1];
+    w->n_forest_tokens += count;
     int status = column_append(&w->chosen, &chosen, 1);
     if (status == 0) status = column_append(&w->rejected, &rejected, 1);
     if (status == 0) status = column_append(&w->margin, &pair->margin, 1);
@@ -313,8 +316,8 @@ int shard_writer_row(struct shard_writer *w, const struct shard_row *row) {
     return settle(w, status);
 }
 
-int64_t shard_writer_comparisons(const struct shard_writer *w) {
-    return w->n_comparisons;
+struct shard_sums shard_writer_sums(const struct shard_writer *w) {
+    return (struct shard_sums){w->n_comparisons, w->n_side_tokens, w->n_forest_tokens};
 }
 
 /* --- attributes and files --- */

@@ -86,8 +86,10 @@ cat >"$work/prompt.jsonl" <<'EOT'
 {"prompt": "Say ", "chosen": "yes!", "rejected": "no"}
 {"prompt": "Sing ", "chosen": "la", "rejected": "lo"}
 EOT
-expect data-unread-prompt-is-told 0 '"prompt" that was not read; --prompt-key' build "$work/prompt.jsonl"
+expect data-prompt-is-found 0 'prompt.jsonl: pairs: prompt, chosen, rejected' build "$work/prompt.jsonl"
+cp "$work/out.h5" "$work/found.h5"
 expect data-prompt 0 '3 pairs kept' build --prompt-key prompt "$work/prompt.jsonl"
+check data-prompt-is-found-alike h5diff "$work/found.h5" "$work/out.h5" /token /token
 same data-groups-by-prompt "$(numbers /group/first)" "0 2 3"
 "$data" encode --tokenizer "$tokenizer" <<<'{"text": "Say yes<|endoftext|>"}' | sed 's/.*\[\(.*\)\].*/\1/' >"$work/ids"
 same data-prompt-is-in-front "$(numbers /token | cut -d' ' -f1-"$(tr ',' '\n' <"$work/ids" | wc -l)")" "$(tr ',' ' ' <"$work/ids")"
@@ -134,25 +136,25 @@ not valid JSON|{"chosen": "\xff", "rejected": "b"}
 not valid JSON|{"chosen": "a", "rejected": "b"} x
 not valid JSON|{"chosen": "\\ud800", "rejected": "b"}
 not valid JSON|nonsense
-expected a JSON object|["a", "b"]
+expected a row that is a JSON object|["a", "b"]
 "rejected" is missing|{"chosen": "a"}
 "chosen": expected a string|{"chosen": 3, "rejected": "b"}
-"chosen": expected a string|{"chosen": null, "rejected": "b"}
-expected a string, found a list|{"chosen": "a", "rejected": [{"role": "user", "content": "b"}]}
+"chosen" is null|{"chosen": null, "rejected": "b"}
+one of "chosen" and "rejected" is a whole conversation|{"chosen": "a", "rejected": [{"role": "user", "content": "b"}]}
 EOT
 
 # --- bad files and misuse ---
 : >"$work/empty.jsonl"
 expect data-empty-file 1 'no pair is left' build "$work/empty.jsonl"
 expect data-missing-file 1 'nowhere.jsonl: cannot be opened' build "$work/nowhere.jsonl"
-expect data-directory 1 'cannot be' build "$work"
+expect data-directory 1 'is a directory' build "$work"
 size=$(stat -c %s "$work/a.jsonl.gz")
 for cut in 1 5 12 30 $((size / 2)) $((size - 9)) $((size - 1)); do
     head -c "$cut" "$work/a.jsonl.gz" >"$work/cut.jsonl.gz"
     expect "data-gzip-cut-at-$cut" 1 'cut.jsonl.gz' build "$work/cut.jsonl.gz"
 done
 { head -c 40 "$work/a.jsonl.gz"; printf 'XXXX'; tail -c +45 "$work/a.jsonl.gz"; } >"$work/damaged.jsonl.gz"
-expect data-gzip-damaged 1 'damaged.jsonl.gz: a cut or damaged gzip file' build "$work/damaged.jsonl.gz"
+expect data-gzip-damaged 1 'damaged.jsonl.gz: a (cut or )?damaged gzip file' build "$work/damaged.jsonl.gz"
 expect data-no-tokenizer 1 'nowhere' "$data" build --tokenizer "$work/nowhere" --out "$work/out.h5" "$work/a.jsonl"
 expect data-no-such-template 1 'expected text or simple_chat' build --template jinja "$work/a.jsonl"
 expect data-out-cannot-be-written 1 'nowhere/x.h5: cannot be written' \

@@ -1,0 +1,173 @@
+/* rankwise-data build: rows of preference data to token shards.
+ *
+ *   inputs      build_input.c     what each argument means, which of its rows are taken, how often
+ *   feed        build_feed.c      readers -> batches of records, in the order of the inputs
+ *   work        build_work.c      a record -> JSON -> source -> template -> a packed row
+ *   pipeline    build_pipeline.c  one feed, N workers, one sink; batches reach the sink in their order
+ *   sink        build_sink.c      packed rows -> shards, counts, attributes
+ *   log         build_log.c       packed rows on disk, from which a killed build goes on
+ *   name        build_name.c      the digest that names a build, its lock, what others left behind
+ *
+ *   (1) What is built is a function of the inputs' bytes, the tokenizer, the template, the options and the program's
+ *       revision, and of nothing else: not of threads, of other processes, of kills and repetitions. The digest is a
+ *       hash of just these.
+ *   (2) Memory does not grow with the inputs, but for the index that shard.h states.
+ *   (3) Rows keep their order. Every comparison that is not kept is counted under one reason.
+ *   (4) The first bad row in that order stops the build with its file and line, or is counted (--skip-bad-rows).
+ *   (5) A shard appears under its name when it is whole. */
+#ifndef RANKWISE_DATA_TOOLS_BUILD_H
+#define RANKWISE_DATA_TOOLS_BUILD_H
+#include <jansson.h>
+
+#include "reader.h"
+#include "shard.h"
+#include "source.h"
+#include "template.h"
+
+/* --- what was asked --- */
+
+enum build_take { TAKE_ALL, TAKE_FRACTION, TAKE_COUNT };
+struct build_input {
+    const char *argument; /* not owned */
+    char *path;           /* as given, without the parts around it */
+    char *format;         /* source's name, or NULL: found out */
+    enum build_take take;
+    double fraction;
+    int64_t count;
+    bool is_file;                 /* a regular file: can be read twice, is hashed before */
+    int64_t n_bytes, changed;     /* size and time of change in ns; a file that changes meanwhile is an error */
+    char sha256[65];              /* of the file as it lies there */
+    int64_t n_rows;               /* counted, where `take` needs it; else -1 */
+    int64_t n_passes, n_last;     /* whole passes, and rows of one more that takes a part; TAKE_ALL: 1, 0 */
+    struct source *source;        /* found by the feed */
+    char *found;                  /* its name, by the log of a former run */
+    char *trouble;                /* why it is not found yet, from the latest bad row that was skipped */
+    char text_sha256[65];         /* of the unpacked text, once it was read to its end */
+    int64_t rows;                 /* taken, over all passes */
+};
+
+enum { BUILD_MOST_THREADS = 256 };
+struct build_options {
+    const char *tokenizer, *special;
+    const char *out, *eval_out, *cache; /* out or cache */
+    double eval_fraction;               /* 0: no held-out shard */
+    struct template_options template;
+    const char *source;
+    struct source_options source_options;
+    struct reader_options reader_options;
+    bool skip_bad_rows, is_quiet;
+    int64_t limit; /* rows; -1: none */
+    uint64_t seed;
+    int n_threads;
+};
+
+/* --- packed rows ---
+ * What becomes of a record, as workers hand it to the sink and the log keeps it: the struct, then pair[n_pairs],
+ * length[n_answers], the answers' tokens end to end, the origin's bytes, and zeros up to a multiple of 8. */
+enum build_reason { DROPPED_EQUAL, DROPPED_EQUAL_TOKENS, DROPPED_EQUAL_CUT, DROPPED_TOO_LONG, DROPPED_TIE, DROPPED_WEAK,
+                    DROPPED_DELETED, DROPPED_FILTERED, DROPPED_BAD_JSON, DROPPED_BAD_FIELDS, N_REASONS };
+extern const char *const build_reason_name[N_REASONS];
+
+enum packed_kind { PACKED_ROW, PACKED_END }; /* END: of an input's first pass; the origin is the hash of its text (64
+                                              * digits) and the name of its source */
+struct packed_row {
+    int64_t n_bytes; /* of all of it */
+    int64_t line, n_cut_tokens;
+    uint64_t prompt;
+    int32_t kind, input;
+    int32_t n_answers, n_pairs, n_origin, prompt_tokens;
+    int32_t n_cut_sides, dropped[N_REASONS];
+    int32_t has_prompt; /* 1: the split can be made; else the row is the training side's */
+};
+
+/* --- where a build is --- */
+
+struct build_place {
+    int64_t input, pass, record; /* the next record, from 0 */
+};
+
+/* --- the parts --- */
+
+struct build {
+    struct build_options options;
+    struct build_input *input;
+    int n_inputs;
+    struct tokenizer *tokenizer;
+    struct template *template;
+    char digest[65]; /* "" while it is not known: an input that can be read once only */
+    char *out[2];    /* the shards' paths: training, held-out; the second is NULL without a split */
+};
+
+/* build_input.c */
+int input_parse(struct build_input *input, const char *argument, const char *format);
+int input_look(struct build *b, struct build_input *input); /* size, hash, number of rows, passes */
+int input_check(const struct build_input *input);           /* that the file is still the one that was looked at */
+/* Whether record `index` of a pass is taken. */
+bool input_takes(const struct build *b, int input, int64_t pass, int64_t index);
+int64_t input_passes(const struct build_input *input);
+void input_free(struct build_input *input);
+
+/* build_feed.c: batches of one input and pass. */
+struct build_item {
+    size_t at, length;
+    int64_t line;
+    int bad; /* 0, or the reason why it is a bad row; then the text is the complaint */
+};
+struct batch {
+    struct buffer text; /* the records, end to end */
+    struct build_item *item;
+    int64_t n_items, room_items;
+    int input;
+    const struct source *source; /* not owned; NULL: only bad rows so far */
+    struct build_place next;     /* behind this batch */
+    int64_t n_bytes;         /* of the inputs, read so far, for progress */
+    char *trouble;           /* an error behind its items; owned */
+    bool ends_input, is_last;
+    char text_sha256[65];
+    struct buffer packed; /* what the worker makes of it */
+};
+void batch_clear(struct batch *batch);
+void batch_free(struct batch *batch);
+struct feed;
+struct feed *feed_new(struct build *b, struct build_place start, int64_t n_taken);
+void feed_fill(struct feed *f, struct batch *batch);
+void feed_free(struct feed *f); /* accepts NULL */
+
+/* build_work.c: one per thread. */
+struct build_worker;
+struct build_worker *worker_new(const struct build *b);
+void worker_run(struct build_worker *w, struct batch *batch); /* fills packed; an error goes into trouble */
+void worker_free(struct build_worker *w);                     /* accepts NULL */
+
+/* build_sink.c */
+struct sink;
+struct sink *sink_open(struct build *b); /* NULL with error_text() */
+int sink_take(struct sink *s, const struct buffer *packed);
+int64_t sink_rows(const struct sink *s); /* read so far, over both shards */
+int sink_finish(struct sink *s); /* publishes, frees the shards, keeps the numbers */
+void sink_summary(const struct sink *s, double seconds);
+bool sink_failed(const struct sink *s); /* a shard cannot be written, as against bad input */
+void sink_close(struct sink *s);        /* accepts NULL */
+
+/* build_log.c */
+struct build_log;
+/* What is left of a killed build of the same digest goes to the sink, and *start behind it. Never fails: without a log
+ * everything is built from the start. NULL: there is none. */
+struct build_log *log_start(struct build *b, struct sink *s, struct build_place *start);
+void log_append(struct build_log *log, const struct batch *batch);
+void log_end(struct build_log *log, bool keep); /* accepts NULL */
+
+/* build_pipeline.c */
+int pipeline_run(struct build *b, struct sink *s, struct build_log *log, struct build_place start);
+int pipeline_cores(void); /* that this process may use */
+
+/* build_name.c */
+int name_digest(struct build *b); /* of all but what can be read once only */
+/* The build's lock, held until name_unlock; waits for another process that has it. -1: this file system has no locks,
+ * or the folder cannot be written, which is told later. */
+int name_lock(const struct build *b);
+void name_unlock(const struct build *b, int lock);
+bool name_is_up_to_date(const struct build *b);
+void name_clean(const struct build *b); /* temporary files of killed builds; with the lock held */
+json_t *name_options(const struct build *b);
+#endif

@@ -1,0 +1,171 @@
+/* The feed: inputs to batches of records, each of one input and pass, a row never split. Finds out what an input's
+ * rows are from the first one that can be told. */
+#include <string.h>
+
+#include "build.h"
+#include "json.h"
+
+enum { BATCH_BYTES = 1 << 17, BATCH_ITEMS = 1024, KEPT_BYTES = 1 << 20 };
+
+struct feed {
+    struct build *b;
+    struct reader *reader;
+    struct build_place at;
+    int64_t n_taken;      /* over all inputs */
+    int64_t n_bytes;      /* of the passes that are over */
+    struct record record; /* the reader's latest, while it waits for a batch with room */
+    int bad_reason;
+    bool is_waiting, is_over;
+};
+
+/* --- batches --- */
+
+void batch_clear(struct batch *batch) {
+    struct buffer *kept[] = {&batch->text, &batch->packed};
+    for (int i = 0; i < 2; i++) {
+        buffer_clear(kept[i]);
+        if (kept[i]->capacity > KEPT_BYTES) buffer_free(kept[i]);
+    }
+    mem_free(batch->trouble);
+    *batch = (struct batch){
+        .text = batch->text, .packed = batch->packed, .item = batch->item, .room_items = batch->room_items};
+}
+
+void batch_free(struct batch *batch) {
+    buffer_free(&batch->text);
+    buffer_free(&batch->packed);
+    mem_free(batch->item);
+    mem_free(batch->trouble);
+    *batch = (struct batch){0};
+}
+
+static void add_item(struct batch *batch, const struct record *record, int bad_reason) {
+    ARRAY_RESERVE(batch->item, batch->n_items, batch->room_items);
+    const char *text = record->bad ? record->bad : record->text;
+    size_t length = record->bad ? strlen(record->bad) : record->length;
+    batch->item[batch->n_items++] =
+        (struct build_item){batch->text.length, length, record->line, record->bad ? bad_reason : 0};
+    buffer_append(&batch->text, text, length);
+}
+
+/* --- the feed --- */
+
+struct feed *feed_new(struct build *b, struct build_place start, int64_t n_taken) {
+    struct feed *f = mem_alloc(1, sizeof *f);
+    f->b = b;
+    f->at = start;
+    f->n_taken = n_taken;
+    f->is_over = start.input >= b->n_inputs;
+    for (int64_t i = 0; i < start.input && i < b->n_inputs; i++)
+        f->n_bytes += MAX(0, b->input[i].n_bytes) * input_passes(&b->input[i]);
+    if (!f->is_over) f->n_bytes += MAX(0, b->input[start.input].n_bytes) * start.pass;
+    return f;
+}
+
+void feed_free(struct feed *f) {
+    if (!f) return;
+    reader_close(f->reader);
+    mem_free(f);
+}
+
+/* What the rows are, from this one, which becomes a bad row when it cannot tell; with --skip-bad-rows a later one
+ * may. It is asked of every row of the file until it is known, taken or not, so that a run that goes on finds the
+ * same. */
+static int find_source(struct feed *f, struct build_input *input, struct record *record) {
+    if (input->source || record->bad) return 0;
+    json_t *row = json_parse(record->text, record->length);
+    if (!row) return 0; /* the worker says why */
+    input->source = source_open(input->format, &f->b->options.source_options, row);
+    json_decref(row);
+    if (input->source) return 0;
+    if (!f->b->options.skip_bad_rows) return fail_context("%s:%lld", reader_name(f->reader), (long long)record->line);
+    mem_free(input->trouble);
+    input->trouble = mem_copy_string(error_text());
+    record->bad = input->trouble;
+    f->bad_reason = DROPPED_BAD_FIELDS;
+    return 0;
+}
+
+/* Passes over what a former run has done; a named source needs no row to be found. */
+static int open_reader(struct feed *f) {
+    struct build_input *input = &f->b->input[f->at.input];
+    f->reader = reader_open(input->path, &f->b->options.reader_options);
+    if (!f->reader) return -1;
+    for (int64_t i = 0; i < f->at.record; i++) {
+        int status = reader_next(f->reader, &f->record);
+        if (status <= 0) return status < 0 ? -1 : fail("%s: changed while it was read", input->path);
+        if (find_source(f, input, &f->record) != 0) return -1;
+    }
+    return 0;
+}
+
+static int64_t bytes_so_far(const struct feed *f) {
+    int64_t at = 0, size;
+    if (f->reader) reader_progress(f->reader, &at, &size);
+    return f->n_bytes + at;
+}
+
+static int end_pass(struct feed *f, struct batch *batch) {
+    struct build_input *input = &f->b->input[f->at.input];
+    if (f->at.pass == 0) {
+        batch->ends_input = true;
+        reader_hash(f->reader, batch->text_sha256);
+    }
+    f->n_bytes += MAX(0, input->n_bytes);
+    reader_close(f->reader);
+    f->reader = NULL;
+    f->at.pass++;
+    f->at.record = 0;
+    if (f->at.pass == input_passes(input)) {
+        if (!input->source && input->trouble) return fail("%s: %s", input->path, input->trouble);
+        f->at.input++;
+        f->at.pass = 0;
+        if (f->at.input == f->b->n_inputs) f->is_over = true;
+    }
+    return input_check(input);
+}
+
+static bool is_full(const struct batch *batch, size_t more) {
+    return batch->n_items > 0 && (batch->text.length + more > BATCH_BYTES || batch->n_items == BATCH_ITEMS);
+}
+
+static int fill(struct feed *f, struct batch *batch) {
+    int64_t limit = f->b->options.limit;
+    struct build_input *input = &f->b->input[f->at.input];
+    if (!f->reader && open_reader(f) != 0) return -1;
+    batch->input = (int)f->at.input;
+    for (;;) {
+        if (limit >= 0 && f->n_taken >= limit) {
+            f->is_over = true;
+            return 0;
+        }
+        if (!f->is_waiting) {
+            int status = reader_next(f->reader, &f->record);
+            if (status < 0) return -1;
+            if (status == 0) return end_pass(f, batch);
+            f->bad_reason = DROPPED_BAD_JSON;
+            if (find_source(f, input, &f->record) != 0) return -1;
+            if (!input_takes(f->b, batch->input, f->at.pass, f->at.record)) {
+                f->at.record++;
+                continue;
+            }
+        }
+        f->is_waiting = is_full(batch, f->record.length);
+        if (f->is_waiting) return 0;
+        add_item(batch, &f->record, f->bad_reason);
+        f->at.record++;
+        f->n_taken++;
+    }
+}
+
+void feed_fill(struct feed *f, struct batch *batch) {
+    batch_clear(batch);
+    if (!f->is_over && fill(f, batch) != 0) {
+        batch->trouble = mem_copy_string(error_text());
+        f->is_over = true;
+    }
+    batch->source = f->b->input[batch->input].source;
+    batch->next = f->at;
+    batch->n_bytes = bytes_so_far(f);
+    batch->is_last = f->is_over;
+}

@@ -1,0 +1,199 @@
+/* What names a build: the digest of all that decides on its bytes; the lock of the shard it makes; and what others
+ * left behind.
+ *
+ * Of two processes that make the same shard one waits for the other and then finds it done. On a file system without
+ * locks both build, each in files of its own, and the later rename wins: the bytes are the same. */
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/file.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "build.h"
+#include "clock.h"
+#include "file.h"
+#include "hash.h"
+#include "json.h"
+#include "log.h"
+
+/* --- the digest --- */
+
+static void set_text(json_t *object, const char *key, const char *value) {
+    if (value && value[0]) json_object_set_new(object, key, json_string(value));
+}
+
+/* Everything that decides on the bytes but files' contents, in a fixed order; also an attribute of the shard. */
+json_t *name_options(const struct build *b) {
+    const struct build_options *o = &b->options;
+    const struct template_options *t = template_how(b->template);
+    const struct source_options *s = &o->source_options;
+    json_t *out =
+        json_pack("{s:s, s:s, s:I, s:I, s:I, s:b}", "template", t->name, "truncate", truncate_name(t->truncate),
+                  "max_length", (json_int_t)t->max_length, "max_prompt_length", (json_int_t)t->max_prompt_length,
+                  "seed", (json_int_t)o->seed, "skip_bad_rows", (int)o->skip_bad_rows);
+    set_text(out, "now", t->now);
+    set_text(out, "special", o->special);
+    set_text(out, "chosen_key", s->chosen_key);
+    set_text(out, "rejected_key", s->rejected_key);
+    set_text(out, "prompt_key", s->prompt_key);
+    set_text(out, "margin_key", s->margin_key);
+    set_text(out, "weight_key", s->weight_key);
+    set_text(out, "source_key", s->source_key);
+    set_text(out, "system_key", s->system_key);
+    set_text(out, "score_key", s->score_key);
+    set_text(out, "min_strength", s->min_strength);
+    set_text(out, "delimiter", o->reader_options.delimiter);
+    set_text(out, "rows", o->reader_options.rows);
+    if (o->reader_options.max_row) json_object_set_new(out, "max_row", json_integer(o->reader_options.max_row));
+    if (o->reader_options.max_ratio) json_object_set_new(out, "max_ratio", json_integer(o->reader_options.max_ratio));
+    if (o->limit >= 0) json_object_set_new(out, "limit", json_integer(o->limit));
+    if (b->out[1]) json_object_set_new(out, "eval_fraction", json_real(o->eval_fraction));
+    return out;
+}
+
+static void add_text(struct sha256 *hash, const char *text) {
+    sha256_add(hash, text ? text : "", strlen(text ? text : "") + 1);
+}
+
+static void add_json(struct sha256 *hash, json_t *value) {
+    char *text = json_text(value);
+    add_text(hash, text);
+    mem_free(text);
+    json_decref(value);
+}
+
+static void add_tokenizer(struct sha256 *hash, const struct tokenizer *t) {
+    const struct tokenizer_file *file;
+    int n = tokenizer_files(t, &file);
+    for (int i = 0; i < n; i++) {
+        add_text(hash, file[i].name);
+        sha256_add(hash, &(int64_t){(int64_t)file[i].length}, sizeof(int64_t));
+        sha256_add(hash, file[i].data, file[i].length);
+    }
+}
+
+static int add_file(struct sha256 *hash, const char *path) {
+    enum { CEILING = 1 << 26 };
+    struct buffer text = {0};
+    int status = path ? file_read(path, CEILING, &text) : 0;
+    sha256_add(hash, &(int64_t){(int64_t)text.length}, sizeof(int64_t));
+    sha256_add(hash, text.data, text.length);
+    buffer_free(&text);
+    return status;
+}
+
+/* An input that can be read once only is named by its text, when that was read. */
+static bool add_input(struct sha256 *hash, const struct build_input *in) {
+    add_text(hash, in->is_file ? in->sha256 : in->text_sha256);
+    add_text(hash, in->format);
+    char weight[64];
+    snprintf(weight, sizeof weight, "%d %.17g %lld", (int)in->take, in->fraction, (long long)in->count);
+    add_text(hash, weight);
+    return in->is_file || in->text_sha256[0];
+}
+
+int name_digest(struct build *b) {
+    struct sha256 hash;
+    bool is_known = true;
+    sha256_start(&hash);
+    add_text(&hash, "rankwise-data build");
+    add_text(&hash, base_revision());
+    add_json(&hash, name_options(b));
+    add_text(&hash, template_how(b->template)->source);
+    add_tokenizer(&hash, b->tokenizer);
+    if (add_file(&hash, b->options.source_options.mapping) != 0) return fail_context("--mapping");
+    for (int i = 0; i < b->n_inputs; i++) is_known &= add_input(&hash, &b->input[i]);
+    sha256_finish(&hash, b->digest);
+    if (!is_known) b->digest[0] = 0;
+    return 0;
+}
+
+bool name_is_up_to_date(const struct build *b) {
+    bool is_whole = b->digest[0] != 0;
+    for (int i = 0; i < 2 && is_whole && b->out[i]; i++) {
+        char *digest = file_exists(b->out[i]) ? shard_text_of(b->out[i], "digest") : NULL;
+        struct shard shard;
+        is_whole = digest && strcmp(digest, b->digest) == 0 && shard_open(&shard, b->out[i]) == 0;
+        if (is_whole) shard_close(&shard);
+        mem_free(digest);
+    }
+    return is_whole;
+}
+
+/* --- the lock --- */
+
+static char *lock_path(const struct build *b) {
+    return mem_format("%s.lock", b->out[0]);
+}
+
+/* Whether the file behind the descriptor is still the one of that name: its last owner may have removed it. */
+static bool is_current(int file, const char *path) {
+    struct stat a, b;
+    return fstat(file, &a) == 0 && stat(path, &b) == 0 && a.st_ino == b.st_ino && a.st_dev == b.st_dev;
+}
+
+int name_lock(const struct build *b) {
+    char *path = lock_path(b);
+    int file = -1;
+    bool has_spoken = false;
+    for (;;) {
+        if (file < 0) file = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0666);
+        if (file < 0) break;
+        if (flock(file, LOCK_EX | LOCK_NB) == 0) {
+            if (is_current(file, path)) break;
+            close(file);
+            file = -1;
+            continue;
+        }
+        if (errno == EINTR) continue;
+        if (errno != EWOULDBLOCK) {
+            close(file);
+            file = -1;
+            break;
+        }
+        if (!has_spoken) log_info("%s: another process builds it; waiting", b->out[0]);
+        has_spoken = true;
+        usleep(20000);
+    }
+    mem_free(path);
+    return file;
+}
+
+void name_unlock(const struct build *b, int lock) {
+    if (lock < 0) return;
+    char *path = lock_path(b);
+    unlink(path);
+    close(lock);
+    mem_free(path);
+}
+
+/* --- what killed builds left --- */
+
+struct leftover {
+    const char *directory;
+    char *prefix;
+};
+
+static int remove_leftover(void *self, const char *name) {
+    const struct leftover *l = self;
+    if (strncmp(name, l->prefix, strlen(l->prefix)) != 0) return 0;
+    char *path = file_join(l->directory, name);
+    unlink(path);
+    mem_free(path);
+    return 0;
+}
+
+void name_clean(const struct build *b) {
+    for (int i = 0; i < 2 && b->out[i]; i++) {
+        char *directory = mem_copy_string(b->out[i]), *slash = strrchr(directory, '/');
+        const char *base = slash ? slash + 1 : directory;
+        struct leftover l = {slash ? directory : ".", mem_format("%s.tmp-", base)};
+        if (slash) *slash = 0;
+        if (slash == directory) l.directory = "/";
+        file_list(l.directory, remove_leftover, &l);
+        mem_free(l.prefix);
+        mem_free(directory);
+    }
+}

@@ -1,0 +1,267 @@
+/* The sink: packed rows, in the order of the inputs, to the shard or, with a split, the two shards; and what is
+ * counted on the way.
+ *
+ *   (1) A prompt's side of the split is a function of its hash and the seed: the same in every build.
+ *   (2) `sources` begins with the inputs, in their order; a row with a source column of its own (--source-key) points
+ * to an entry behind them, one for each input and name, in the order of appearance. (3) The held-out shard is
+ * published first: an up-to-date training shard means that both are. */
+#include <stdio.h>
+#include <string.h>
+
+#include "build.h"
+#include "clock.h"
+#include "hash.h"
+#include "json.h"
+#include "log.h"
+#include "random.h"
+
+enum { TRAIN, HELD_OUT, N_SIDES };
+
+struct counts {
+    int64_t rows, dropped[N_REASONS], n_cut_sides, n_cut_tokens;
+    struct shard_sums sums; /* once the shard is closed */
+};
+
+/* A source column's value in an input. */
+struct origin {
+    int32_t input;
+    char *name;
+    int64_t rows;
+    int64_t next; /* of those with the same hash; -1: none */
+};
+
+struct sink {
+    struct build *b;
+    struct shard_writer *shard[N_SIDES];
+    struct counts counts[N_SIDES];
+    struct origin *origin;
+    int64_t n_origins, room_origins;
+    int64_t first_origin[1024]; /* by hash; -1: none */
+    const int32_t **token;      /* (room_answers) of the row */
+    int64_t room_answers;
+    bool has_failed;
+};
+
+struct sink *sink_open(struct build *b) {
+    struct sink *s = mem_alloc(1, sizeof *s);
+    s->b = b;
+    memset(s->first_origin, -1, sizeof s->first_origin);
+    for (int i = 0; i < N_SIDES; i++) {
+        if (b->out[i] && !(s->shard[i] = shard_writer_open(b->out[i], tokenizer_size(b->tokenizer)))) {
+            sink_close(s);
+            return NULL;
+        }
+    }
+    return s;
+}
+
+void sink_close(struct sink *s) {
+    if (!s) return;
+    for (int i = 0; i < N_SIDES; i++) shard_writer_abandon(s->shard[i]);
+    for (int64_t i = 0; i < s->n_origins; i++) mem_free(s->origin[i].name);
+    mem_free(s->origin);
+    mem_free(s->token);
+    mem_free(s);
+}
+
+int64_t sink_rows(const struct sink *s) {
+    return s->counts[TRAIN].rows + s->counts[HELD_OUT].rows;
+}
+
+bool sink_failed(const struct sink *s) {
+    return s->has_failed;
+}
+
+/* --- rows --- */
+
+static int find_side(const struct sink *s, const struct packed_row *row) {
+    if (!s->shard[HELD_OUT] || !row->has_prompt) return TRAIN;
+    return random_uniform(s->b->options.seed, random_purpose("build: held out"), row->prompt) <
+                   s->b->options.eval_fraction
+               ? HELD_OUT
+               : TRAIN;
+}
+
+/* The index in `sources`, by (2); -1 when there are too many. */
+static int find_source(struct sink *s, const struct packed_row *row, const char *name) {
+    if (row->n_origin == 0) return row->input;
+    uint64_t hash = hash128(name, (size_t)row->n_origin, (uint32_t)row->input).low;
+    int64_t *first = &s->first_origin[hash % (sizeof s->first_origin / sizeof *s->first_origin)];
+    for (int64_t i = *first; i >= 0; i = s->origin[i].next) {
+        struct origin *o = &s->origin[i];
+        if (o->input != row->input || strncmp(o->name, name, (size_t)row->n_origin) != 0 || o->name[row->n_origin])
+            continue;
+        o->rows++;
+        return s->b->n_inputs + (int)i;
+    }
+    if (s->b->n_inputs + s->n_origins > UINT16_MAX)
+        return fail("--source-key: more than %d different values with the inputs; hint: is it the right column?",
+                    UINT16_MAX);
+    ARRAY_RESERVE(s->origin, s->n_origins, s->room_origins);
+    s->origin[s->n_origins] = (struct origin){row->input, mem_format("%.*s", (int)row->n_origin, name), 1, *first};
+    *first = s->n_origins;
+    return s->b->n_inputs + (int)s->n_origins++;
+}
+
+static int write_row(struct sink *s, int side, const struct packed_row *row) {
+    const struct shard_pair *pair = (const struct shard_pair *)(row + 1);
+    const int32_t *length = (const int32_t *)(pair + row->n_pairs), *token = length + row->n_answers;
+    if (row->n_answers > s->room_answers) {
+        mem_free(s->token);
+        s->room_answers = 2 * (int64_t)row->n_answers;
+        s->token = mem_alloc(s->room_answers, sizeof *s->token);
+    }
+    for (int32_t i = 0; i < row->n_answers; token += length[i++]) s->token[i] = token;
+    int source = find_source(s, row, (const char *)token);
+    if (source < 0) return -1;
+    const struct shard_row out = {.token = s->token,
+                                  .length = length,
+                                  .n_answers = row->n_answers,
+                                  .n_pairs = row->n_pairs,
+                                  .pair = pair,
+                                  .prompt = row->prompt,
+                                  .prompt_tokens = row->prompt_tokens,
+                                  .source = (uint16_t)source,
+                                  .row = row->line};
+    if (shard_writer_row(s->shard[side], &out) == 0) return 0;
+    s->has_failed = true;
+    return -1;
+}
+
+static int take(struct sink *s, const struct packed_row *row) {
+    struct build_input *input = &s->b->input[row->input];
+    if (row->kind == PACKED_END) {
+        memcpy(input->text_sha256, row + 1, 64);
+        mem_free(input->found);
+        input->found = mem_format("%.*s", row->n_origin - 64, (const char *)(row + 1) + 64);
+        return 0;
+    }
+    int side = find_side(s, row);
+    struct counts *c = &s->counts[side];
+    input->rows++;
+    c->rows++;
+    for (int i = 0; i < N_REASONS; i++) c->dropped[i] += row->dropped[i];
+    c->n_cut_sides += row->n_cut_sides;
+    c->n_cut_tokens += row->n_cut_tokens;
+    return row->n_pairs ? write_row(s, side, row) : 0;
+}
+
+int sink_take(struct sink *s, const struct buffer *packed) {
+    for (size_t at = 0; at < packed->length;) {
+        const struct packed_row *row = (const struct packed_row *)(packed->data + at);
+        if (take(s, row) != 0) return -1;
+        at += (size_t)row->n_bytes;
+    }
+    return 0;
+}
+
+/* --- the end --- */
+
+static json_t *describe_counts(const struct counts *c) {
+    json_t *dropped = json_object();
+    for (int i = 0; i < N_REASONS; i++)
+        json_object_set_new(dropped, build_reason_name[i], json_integer(c->dropped[i]));
+    return json_pack("{s:I, s:I, s:o, s:I, s:I, s:I, s:I}", "read", (json_int_t)c->rows, "kept",
+                     (json_int_t)c->sums.comparisons, "dropped", dropped, "cut_sides", (json_int_t)c->n_cut_sides,
+                     "cut_tokens", (json_int_t)c->n_cut_tokens, "tokens", (json_int_t)c->sums.tokens, "forest_tokens",
+                     (json_int_t)c->sums.forest_tokens);
+}
+
+static json_t *describe_input(const struct build_input *in) {
+    json_t *about = json_pack("{s:s, s:I}", "path", in->path, "rows", (json_int_t)in->rows);
+    if (in->text_sha256[0]) json_object_set_new(about, "text_sha256", json_string(in->text_sha256));
+    if (in->sha256[0]) json_object_set_new(about, "file_sha256", json_string(in->sha256));
+    const char *format = in->source ? source_name(in->source) : in->found;
+    if (format && format[0]) json_object_set_new(about, "format", json_string(format));
+    if (in->take == TAKE_FRACTION) json_object_set_new(about, "fraction", json_real(in->fraction));
+    if (in->take == TAKE_COUNT) json_object_set_new(about, "count", json_integer(in->count));
+    return about;
+}
+
+static json_t *describe_sources(const struct sink *s) {
+    json_t *list = json_array();
+    for (int i = 0; i < s->b->n_inputs; i++) json_array_append_new(list, describe_input(&s->b->input[i]));
+    for (int64_t i = 0; i < s->n_origins; i++) {
+        const struct origin *o = &s->origin[i];
+        json_array_append_new(list, json_pack("{s:s, s:s, s:I}", "path", s->b->input[o->input].path, "origin",
+                                              o->name, "rows", (json_int_t)o->rows));
+    }
+    return list;
+}
+
+static int write_json(struct shard_writer *w, const char *name, json_t *value) {
+    char *text = json_text(value);
+    int status = shard_writer_attribute(w, name, text);
+    mem_free(text);
+    json_decref(value);
+    return status;
+}
+
+static int write_attributes(struct sink *s, int side) {
+    struct shard_writer *w = s->shard[side];
+    json_t *options = name_options(s->b);
+    if (s->shard[HELD_OUT]) json_object_set_new(options, "side", json_string(side == TRAIN ? "train" : "held_out"));
+    int status = write_json(w, "sources", describe_sources(s));
+    if (status == 0) status = write_json(w, "rows", describe_counts(&s->counts[side]));
+    if (write_json(w, "options", options) != 0) status = -1;
+    if (status == 0) status = shard_writer_attribute(w, "digest", s->b->digest);
+    if (status == 0) status = shard_writer_attribute(w, "revision", base_revision());
+    const struct tokenizer_file *file;
+    int n_files = tokenizer_files(s->b->tokenizer, &file);
+    for (int i = 0; i < n_files && status == 0; i++)
+        status = shard_writer_tokenizer_file(w, file[i].name, file[i].data, file[i].length);
+    return status;
+}
+
+static int finish_side(struct sink *s, int side, const struct contract *contract) {
+    int status = write_attributes(s, side);
+    struct shard_writer *w = s->shard[side];
+    s->shard[side] = NULL;
+    if (status == 0) return shard_writer_finish(w, contract);
+    shard_writer_abandon(w);
+    return status;
+}
+
+static int check_pairs(struct sink *s) {
+    for (int i = 0; i < N_SIDES; i++) {
+        if (!s->shard[i]) continue;
+        s->counts[i].sums = shard_writer_sums(s->shard[i]);
+        if (s->counts[i].sums.comparisons) continue;
+        return fail("%s: no pair is left to write; hint: the lines above count what was read and dropped%s",
+                    s->b->out[i], s->shard[HELD_OUT] ? "; --eval-fraction and --seed decide on the split" : "");
+    }
+    return 0;
+}
+
+int sink_finish(struct sink *s) {
+    struct contract contract = {0};
+    if (check_pairs(s) != 0) return -1;
+    if (contract_make(&contract, s->b->tokenizer, template_how(s->b->template)) != 0) return -1;
+    bool is_split = s->shard[HELD_OUT] != NULL;
+    int status = is_split ? finish_side(s, HELD_OUT, &contract) : 0;
+    if (status == 0) status = finish_side(s, TRAIN, &contract);
+    contract_free(&contract);
+    s->has_failed = status != 0;
+    return status;
+}
+
+static void print_side(const struct sink *s, int side, double seconds) {
+    const struct counts *c = &s->counts[side];
+    log_info("%s: %lld rows read, %lld pairs kept, %.2f s", s->b->out[side], (long long)c->rows,
+             (long long)c->sums.comparisons, seconds);
+    for (int i = 0; i < N_REASONS; i++)
+        if (c->dropped[i]) log_info("  dropped, %s: %lld", build_reason_name[i], (long long)c->dropped[i]);
+    if (c->n_cut_sides)
+        log_info("  cut to %lld tokens: %lld sides, %lld tokens lost",
+                 (long long)template_how(s->b->template)->max_length, (long long)c->n_cut_sides,
+                 (long long)c->n_cut_tokens);
+    log_info("  tokens: %lld, as forests of shared prefixes: %lld (%.2f times less)", (long long)c->sums.tokens,
+             (long long)c->sums.forest_tokens, (double)c->sums.tokens / (double)MAX(c->sums.forest_tokens, 1));
+}
+
+void sink_summary(const struct sink *s, double seconds) {
+    for (int i = 0; i < s->b->n_inputs; i++)
+        if (s->b->input[i].source) log_info("%s: %s", s->b->input[i].path, source_about(s->b->input[i].source));
+    for (int i = 0; i < N_SIDES; i++)
+        if (s->b->out[i]) print_side(s, i, seconds);
+}

@@ -1,0 +1,260 @@
+/* What a worker does: a record to a packed row. Nothing here is shared between threads but what is immutable. */
+#include <string.h>
+
+#include "build.h"
+#include "hash.h"
+#include "json.h"
+
+const char *const build_reason_name[N_REASONS] = {
+    "equal",   "equal_tokens", "equal_after_truncation", "too_long",       "tie", "weak_preference",
+    "deleted", "filtered",     "invalid_json",           "invalid_fields",
+};
+
+struct build_worker {
+    const struct build *b;
+    struct template_worker *template;
+    struct row row;
+    struct template_side *side; /* (room_sides): of the answers */
+    json_t **answer;            /* (room_sides): those that are encoded together */
+    int32_t *place;             /* (room_sides): of an answer in the packed row; -1: it is not there */
+    int64_t room_sides;
+    struct shard_pair *pair; /* kept */
+    int64_t n_pairs, room_pairs;
+};
+
+struct build_worker *worker_new(const struct build *b) {
+    struct build_worker *w = mem_alloc(1, sizeof *w);
+    w->b = b;
+    w->template = template_worker_new(b->template);
+    return w;
+}
+
+void worker_free(struct build_worker *w) {
+    if (!w) return;
+    for (int64_t i = 0; i < w->room_sides; i++) template_side_free(&w->side[i]);
+    mem_free(w->side);
+    mem_free(w->answer);
+    mem_free(w->place);
+    mem_free(w->pair);
+    row_free(&w->row);
+    template_worker_free(w->template);
+    mem_free(w);
+}
+
+static void reserve_sides(struct build_worker *w, int64_t n) {
+    if (n <= w->room_sides) return;
+    int64_t room = MAX(n, 2 * w->room_sides);
+    w->side = mem_resize(w->side, room, sizeof *w->side);
+    memset(w->side + w->room_sides, 0, (size_t)(room - w->room_sides) * sizeof *w->side);
+    w->answer = mem_resize(w->answer, room, sizeof *w->answer);
+    w->place = mem_resize(w->place, room, sizeof *w->place);
+    w->room_sides = room;
+}
+
+/* --- encoding --- */
+
+/* The answers of the row with place 0; their sides lie in that order. */
+static enum template_status encode_placed(struct build_worker *w) {
+    int n = 0;
+    for (int i = 0; i < w->row.n_answers; i++)
+        if (w->place[i] == 0) w->answer[n++] = w->row.answer[i];
+    return n < 2 ? TEMPLATE_TOO_LONG : template_encode(w->template, w->row.prompt, w->answer, n, w->side);
+}
+
+/* Of several answers to one prompt those that are too long by themselves are left out; the others are kept. */
+static enum template_status encode_row(struct build_worker *w) {
+    reserve_sides(w, w->row.n_answers);
+    for (int i = 0; i < w->row.n_answers; i++) w->place[i] = 0;
+    enum template_status status = encode_placed(w);
+    if (status != TEMPLATE_TOO_LONG || w->row.n_answers < 3) return status;
+    if (template_how(w->b->template)->truncate == TRUNCATE_ERROR) return status;
+    for (int i = 0; i < w->row.n_answers; i++)
+        if (template_encode(w->template, w->row.prompt, &w->row.answer[i], 1, w->side) == TEMPLATE_TOO_LONG)
+            w->place[i] = -1;
+    return encode_placed(w);
+}
+
+static bool same_ids(const struct template_side *a, const struct template_side *b) {
+    return a->ids.n == b->ids.n && memcmp(a->ids.id, b->ids.id, (size_t)a->ids.n * sizeof *a->ids.id) == 0;
+}
+
+/* What tells the prompt: its text; else the tokens that all sides begin with; else nothing but this row itself. */
+static uint64_t hash_prompt(struct build_worker *w, int n_sides, struct packed_row *out) {
+    size_t length;
+    const char *text = template_prompt_text(w->template, &length);
+    out->has_prompt = 1;
+    if (length) return hash128(text, length, 0).low;
+    const struct ids *first = &w->side[0].ids;
+    int64_t n = first->n;
+    for (int s = 1; s < n_sides; s++) {
+        const struct ids *other = &w->side[s].ids;
+        int64_t k = 0;
+        while (k < MIN(n, other->n) && first->id[k] == other->id[k]) k++;
+        n = k;
+    }
+    const int64_t self[] = {out->input, out->line};
+    return n ? hash128(first->id, (size_t)n * sizeof *first->id, 1).low : hash128(self, sizeof self, 2).low;
+}
+
+/* Why two sides of the row are no comparison, or -1. Sides are places here. */
+static int why_not(const struct build_worker *w, const struct row_pair *pair) {
+    int a = w->place[pair->chosen], b = w->place[pair->rejected];
+    if (a < 0 || b < 0) return DROPPED_TOO_LONG;
+    if (!same_ids(&w->side[a], &w->side[b])) return -1;
+    return w->side[a].n_cut || w->side[b].n_cut ? DROPPED_EQUAL_CUT : DROPPED_EQUAL_TOKENS;
+}
+
+/* The pairs that are kept, the others counted. */
+static void keep_pairs(struct build_worker *w, struct packed_row *out) {
+    w->n_pairs = 0;
+    for (int i = 0; i < w->row.n_pairs; i++) {
+        const struct row_pair *pair = &w->row.pair[i];
+        bool is_equal = json_equal(w->row.answer[pair->chosen], w->row.answer[pair->rejected]);
+        int reason = is_equal ? DROPPED_EQUAL : why_not(w, pair);
+        if (reason >= 0) {
+            out->dropped[reason]++;
+            continue;
+        }
+        ARRAY_RESERVE(w->pair, w->n_pairs, w->room_pairs);
+        w->pair[w->n_pairs++] =
+            (struct shard_pair){w->place[pair->chosen], w->place[pair->rejected], pair->margin, pair->weight};
+    }
+}
+
+/* --- packing --- */
+
+static void append_packed(struct build_worker *w, struct packed_row *row, int n_sides, struct buffer *out) {
+    static const char zeros[8];
+    const char *origin = w->row.origin ? w->row.origin : "";
+    int64_t n_tokens = 0;
+    for (int s = 0; s < n_sides; s++) n_tokens += w->side[s].ids.n;
+    row->n_answers = n_sides;
+    row->n_pairs = (int32_t)w->n_pairs;
+    row->n_origin = (int32_t)strlen(origin);
+    size_t bytes = sizeof *row + (size_t)w->n_pairs * sizeof *w->pair + (size_t)n_sides * sizeof(int32_t) +
+                   (size_t)n_tokens * sizeof(int32_t) + (size_t)row->n_origin;
+    row->n_bytes = (int64_t)ROUND_UP(bytes, 8);
+    buffer_append(out, row, sizeof *row);
+    buffer_append(out, w->pair, (size_t)w->n_pairs * sizeof *w->pair);
+    for (int s = 0; s < n_sides; s++) buffer_append(out, &(int32_t){(int32_t)w->side[s].ids.n}, sizeof(int32_t));
+    for (int s = 0; s < n_sides; s++)
+        buffer_append(out, w->side[s].ids.id, (size_t)w->side[s].ids.n * sizeof(int32_t));
+    buffer_append(out, origin, (size_t)row->n_origin);
+    buffer_append(out, zeros, (size_t)row->n_bytes - bytes);
+}
+
+/* A row that was encoded. */
+static void pack_encoded(struct build_worker *w, struct packed_row *row, struct buffer *out) {
+    int n_sides = 0;
+    for (int i = 0; i < w->row.n_answers; i++)
+        if (w->place[i] >= 0) w->place[i] = n_sides++;
+    keep_pairs(w, row);
+    row->prompt = hash_prompt(w, n_sides, row);
+    int64_t prompt = INT32_MAX;
+    for (int s = 0; s < n_sides; s++) prompt = MIN(prompt, w->side[s].n_prompt);
+    row->prompt_tokens = (int32_t)prompt;
+    for (int s = 0; s < n_sides && w->n_pairs; s++) {
+        row->n_cut_sides += w->side[s].n_cut > 0;
+        row->n_cut_tokens += w->side[s].n_cut;
+    }
+    append_packed(w, row, w->n_pairs ? n_sides : 0, out);
+}
+
+/* --- records --- */
+
+static int find_drop(const struct row *row) {
+    switch (row->drop) {
+    case ROW_WEAK:
+        return DROPPED_WEAK;
+    case ROW_DELETED:
+        return DROPPED_DELETED;
+    case ROW_FILTERED:
+        return DROPPED_FILTERED;
+    default:
+        return DROPPED_TIE;
+    }
+}
+
+/* A row without any comparison that could be told apart from the start needs no tokens. */
+static bool is_all_equal(const struct row *row) {
+    for (int i = 0; i < row->n_pairs; i++)
+        if (!json_equal(row->answer[row->pair[i].chosen], row->answer[row->pair[i].rejected])) return false;
+    return true;
+}
+
+/* Fills the row's counts and packs it; the reason why it is a bad row with error_text(), 0, or -1: it stops the
+ * build. */
+static int take_row(struct build_worker *w, const struct source *source, const json_t *json,
+                    struct packed_row *packed, struct buffer *out) {
+    const struct row *row = &w->row;
+    if (source_read(source, json, &w->row) != 0) return DROPPED_BAD_FIELDS;
+    w->n_pairs = 0;
+    packed->dropped[DROPPED_TIE] = row->n_ties;
+    if (row->n_pairs == 0) {
+        int reason = find_drop(row);
+        if (reason != DROPPED_TIE || row->n_ties == 0) packed->dropped[reason]++;
+        append_packed(w, packed, 0, out);
+        return 0;
+    }
+    if (is_all_equal(row)) {
+        packed->dropped[DROPPED_EQUAL] += row->n_pairs;
+        append_packed(w, packed, 0, out);
+        return 0;
+    }
+    switch (encode_row(w)) {
+    case TEMPLATE_BAD:
+        return DROPPED_BAD_FIELDS;
+    case TEMPLATE_TOO_LONG:
+        if (template_how(w->b->template)->truncate == TRUNCATE_ERROR) return -1;
+        packed->dropped[DROPPED_TOO_LONG] += row->n_pairs;
+        append_packed(w, packed, 0, out);
+        return 0;
+    default:
+        pack_encoded(w, packed, out);
+        return 0;
+    }
+}
+
+static int take_item(struct build_worker *w, struct batch *batch, const struct build_item *item) {
+    struct packed_row packed = {.line = item->line, .kind = PACKED_ROW, .input = batch->input};
+    const char *text = batch->text.data + item->at;
+    int reason = item->bad;
+    w->n_pairs = 0;
+    if (item->bad) {
+        fail("%.*s", (int)MIN(item->length, 2000), text);
+    } else {
+        json_t *json = json_parse(text, item->length);
+        reason = json ? take_row(w, batch->source, json, &packed, &batch->packed) : DROPPED_BAD_JSON;
+        json_decref(json);
+    }
+    if (reason == 0) return 0;
+    bool is_skipped = reason > 0 && w->b->options.skip_bad_rows;
+    if (is_skipped) {
+        memset(packed.dropped, 0, sizeof packed.dropped);
+        packed.dropped[reason] = 1;
+        w->n_pairs = 0;
+        row_clear(&w->row);
+        append_packed(w, &packed, 0, &batch->packed);
+        return 0;
+    }
+    const char *path = w->b->input[batch->input].path;
+    fail_context("%s:%lld", strcmp(path, "-") == 0 ? "standard input" : path, (long long)item->line);
+    return reason > 0 ? fail_hint("--skip-bad-rows counts such rows and goes on") : -1;
+}
+
+void worker_run(struct build_worker *w, struct batch *batch) {
+    for (int64_t i = 0; i < batch->n_items; i++) {
+        if (take_item(w, batch, &batch->item[i]) == 0) continue;
+        mem_free(batch->trouble);
+        batch->trouble = mem_copy_string(error_text());
+        return;
+    }
+    if (!batch->ends_input) return;
+    char *about = mem_format("%s%s", batch->text_sha256, batch->source ? source_name(batch->source) : "");
+    struct packed_row end = {.kind = PACKED_END, .input = batch->input};
+    row_clear(&w->row);
+    w->n_pairs = 0;
+    w->row.origin = about;
+    append_packed(w, &end, 0, &batch->packed);
+    row_clear(&w->row);
+}
