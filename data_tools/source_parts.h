@@ -4,24 +4,25 @@
 #include "source.h"
 
 /* --- paths: source_path.c ---
- * a.b[0].c   members and elements (from 0; -1: the last); a member with other characters: ["x.y"]; [*]: every element.
- * A path without [*] means one value. A row that has the whole text as a name is taken at its word. */
+ * a.b[0].c   members and elements (from 0; -1: the last); a member with other characters: ["x.y"]; [*]: every element,
+ * [2:]: every one from 2 on. A path without these two means one value. A row that has the whole text as a name is taken
+ * at its word. */
 struct path_step {
     char *key; /* NULL: an element */
     int64_t index;
-    bool is_all;
+    bool is_all; /* from index on */
 };
 struct path {
     char *text;
     struct path_step *step;
     int n_steps, room_steps;
-    bool is_many; /* has [*] */
+    bool is_many; /* has [*] or [n:] */
 };
 int path_parse(struct path *path, const char *text);
 void path_free(struct path *path); /* accepts a zeroed one */
 /* Borrowed; NULL: there is no such value (null is a value). Not for a path with [*]. */
 json_t *path_get(const struct path *path, const json_t *row);
-/* All values of a path with [*], in order; visit returns non-zero to stop, which is then returned. A missing member is
+/* All values of a path, in order; visit returns non-zero to stop, which is then returned. A missing member is
  * visited as NULL. -1 with error_text() if a [*] stands on no array. */
 int path_each(const struct path *path, const json_t *row, int (*visit)(void *self, json_t *value), void *self);
 

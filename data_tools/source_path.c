@@ -31,12 +31,13 @@ static const char *parse_bracket(struct path *path, const char *at) {
     }
     char *end;
     long index = strtol(at, &end, 10);
-    if (end == at || *end != ']' || index < -1000000000 || index > 1000000000) {
-        fail("expected [number], [*] or [\"name\"], found [%s", at);
+    bool is_all = end > at && *end == ':' && index >= 0;
+    if (end == at || end[is_all] != ']' || index < -1000000000 || index > 1000000000) {
+        fail("expected [number], [*], [number:] or [\"name\"], found [%s", at);
         return NULL;
     }
-    add_step(path, NULL, index, false);
-    return end + 1;
+    add_step(path, NULL, index, is_all);
+    return end + is_all + 1;
 }
 
 static int parse_steps(struct path *path) {
@@ -96,10 +97,11 @@ static int each_from(const struct path *path, int first, json_t *value, int (*vi
             value = take_step(&path->step[i], value);
             continue;
         }
-        if (!json_is_array(value)) return fail("%s: [*] expected an array, found %s", path->text, value_shown(value));
+        if (!json_is_array(value))
+            return fail("\"%s\": expected an array for [*], found %s", path->text, value_shown(value));
         size_t n = json_array_size(value);
         int status = 0;
-        for (size_t k = 0; k < n && status == 0; k++)
+        for (size_t k = (size_t)path->step[i].index; k < n && status == 0; k++)
             status = each_from(path, i + 1, json_array_get(value, k), visit, self);
         return status;
     }
@@ -107,5 +109,6 @@ static int each_from(const struct path *path, int first, json_t *value, int (*vi
 }
 
 int path_each(const struct path *path, const json_t *row, int (*visit)(void *self, json_t *value), void *self) {
+    if (!path->is_many) return visit(self, path_get(path, row));
     return each_from(path, 0, (json_t *)row, visit, self);
 }
