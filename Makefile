@@ -113,7 +113,7 @@ check-long: deps ## also the tests that take minutes
 	$(AGAIN) tests-run TIER=long
 sanitize: deps ## the same tests with AddressSanitizer and UBSan
 	$(AGAIN) tests-run BUILD=$(BUILD)/sanitize OPT='-O1 -g' SANITIZE='-fsanitize=address,undefined -fno-omit-frame-pointer'
-tests-run: all $(TESTS)
+tests-run: all $(TESTS) $(PLANTED)
 	@MPIRUN='$(MPIRUN)' BUILD=$(BUILD) TIER=$(TIER) tests/run.sh
 bench: deps ## measure the figures of README.md
 	$(AGAIN) bench-run

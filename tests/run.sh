@@ -58,7 +58,7 @@ wanted() { # name source
 only=("$@")
 cores=$(nproc)
 alone=() together=()
-for source in tests/test_*.c tests/cli/cli_*.sh tests/cluster/*.sh tests/style.sh; do
+for source in tests/test_*.c tests/cli/cli_*.sh tests/cluster/*.sh tests/emulated_cuda/*.sh tests/style.sh; do
     [[ -e $source ]] || continue
     name=$(basename "${source%.*}")
     wanted "$name" "$source" || continue

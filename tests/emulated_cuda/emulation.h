@@ -52,6 +52,14 @@ static inline void race_read(const void *, size_t) {}
 static inline void race_write(void *, size_t) {}
 #endif
 
+/* Work of the emulation itself, which the race checker does not see: it runs on the host's stack in a stream's name. What
+ * it reads and writes is said by race_read and race_write before. */
+template <class Work> static inline void race_quietly(Work work) {
+    race_ignore();
+    work();
+    race_heed();
+}
+
 /* ---- settings.cc: EMU_* of the environment, and calls that are to fail ---------------------------------------------- */
 struct settings {
     enum { FORWARD, REVERSE, RANDOM } order; /* of threads and blocks: EMU_ORDER=forward|reverse|random:N */

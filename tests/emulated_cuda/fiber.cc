@@ -135,7 +135,8 @@ static void print_threads(void) {
         std::string what = what_of(&now.threads[i]);
         unsigned first = i;
         while (i < now.n && what_of(&now.threads[i]) == what) i++;
-        fprintf(stderr, "  threads %u to %u: %s\n", first, i - 1, what.c_str());
+        if (i - 1 > first) fprintf(stderr, "  threads %u to %u: %s\n", first, i - 1, what.c_str());
+        else fprintf(stderr, "  thread %u: %s\n", first, what.c_str());
     }
     if (now.thread && now.thread->state == thread::RUNNING) fprintf(stderr, "  at fault: thread %u\n", now.thread->index);
 }

@@ -126,10 +126,20 @@ static void check_copy(void *to, const void *from, size_t bytes, enum cudaMemcpy
     if (a < b + bytes && b < a + bytes && bytes) emulated_abort("%s: source and target overlap", call);
 }
 
+static void copy(void *to, const void *from, size_t bytes) {
+    race_read(from, bytes);
+    race_write(to, bytes);
+    race_quietly([=] { memcpy(to, from, bytes); });
+}
+static void fill(void *to, int value, size_t bytes) {
+    race_write(to, bytes);
+    race_quietly([=] { memset(to, value, bytes); });
+}
+
 cudaError_t cudaMemcpyAsync(void *to, const void *from, size_t bytes, enum cudaMemcpyKind kind, cudaStream_t stream) {
     if (int code = settings_failure("cudaMemcpyAsync")) return stream_error((cudaError_t)code);
     check_copy(to, from, bytes, kind, "cudaMemcpyAsync");
-    stream_put(stream, [=] { memcpy(to, from, bytes); });
+    stream_put(stream, [=] { copy(to, from, bytes); });
     return cudaSuccess;
 }
 
@@ -141,7 +151,7 @@ cudaError_t cudaMemcpy2DAsync(void *to, size_t to_pitch, const void *from, size_
                    kind, "cudaMemcpy2DAsync");
     stream_put(stream, [=] {
         for (size_t y = 0; y < height; y++)
-            memcpy(static_cast<char *>(to) + y * to_pitch, static_cast<const char *>(from) + y * from_pitch, width_bytes);
+            copy(static_cast<char *>(to) + y * to_pitch, static_cast<const char *>(from) + y * from_pitch, width_bytes);
     });
     return cudaSuccess;
 }
@@ -150,18 +160,18 @@ cudaError_t cudaMemcpy2DAsync(void *to, size_t to_pitch, const void *from, size_
 cudaError_t cudaMemcpy(void *to, const void *from, size_t bytes, enum cudaMemcpyKind kind) {
     if (int code = settings_failure("cudaMemcpy")) return stream_error((cudaError_t)code);
     check_copy(to, from, bytes, kind, "cudaMemcpy");
-    memcpy(to, from, bytes);
+    copy(to, from, bytes);
     return cudaSuccess;
 }
 
 cudaError_t cudaMemsetAsync(void *to, int value, size_t bytes, cudaStream_t stream) {
     if (int code = settings_failure("cudaMemsetAsync")) return stream_error((cudaError_t)code);
     memory_check(to, bytes, "cudaMemsetAsync", "the target");
-    stream_put(stream, [=] { memset(to, value, bytes); });
+    stream_put(stream, [=] { fill(to, value, bytes); });
     return cudaSuccess;
 }
 cudaError_t cudaMemset(void *to, int value, size_t bytes) {
     memory_check(to, bytes, "cudaMemset", "the target");
-    memset(to, value, bytes);
+    fill(to, value, bytes);
     return cudaSuccess;
 }

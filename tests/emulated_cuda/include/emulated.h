@@ -141,7 +141,8 @@ template <class... P> struct emulated_call : emulated_kernel {
     std::tuple<P...> arguments;
     template <class... A>
     emulated_call(void (*k)(P...), A &&...a) : kernel(k), arguments(static_cast<P>(std::forward<A>(a))...) {}
-    void run() override { std::apply(kernel, arguments); }
+    template <size_t... I> void call(std::index_sequence<I...>) { kernel(std::get<I>(arguments)...); }
+    void run() override { call(std::index_sequence_for<P...>()); }
 };
 
 template <class... P, class... A>
