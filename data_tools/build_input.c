@@ -60,6 +60,9 @@ int input_parse(struct build_input *input, const char *argument, const char *for
     *input = (struct build_input){.argument = argument, .n_rows = -1, .n_bytes = -1};
     input->format = format ? mem_copy_string(format) : NULL;
     input->path = mem_copy_string(argument);
+    json_t *text = json_string(argument);
+    json_decref(text);
+    if (!text) return fail("%s: the name of the file is not valid UTF-8", argument);
     if (strcmp(argument, "-") == 0 || file_exists(argument)) return 0;
     char *colon = strrchr(input->path, ':');
     int is_weight = colon ? parse_weight(input, colon + 1) : 0;
@@ -151,7 +154,12 @@ static int set_passes(struct build *b, struct build_input *input) {
 
 int input_look(struct build *b, struct build_input *input) {
     struct stat s;
-    input->is_file = strcmp(input->path, "-") != 0 && stat(input->path, &s) == 0 && S_ISREG(s.st_mode);
+    bool is_stdin = strcmp(input->path, "-") == 0;
+    if (!is_stdin && stat(input->path, &s) != 0) {
+        fail("%s: cannot be opened: %s", input->path, strerror(errno));
+        return fail_hint("is the name right? Paths are relative to the working directory");
+    }
+    input->is_file = !is_stdin && S_ISREG(s.st_mode);
     if (input->is_file) {
         input->n_bytes = s.st_size;
         input->changed = change_time(&s);
