@@ -29,7 +29,7 @@ DATALIBS := $(shell pkg-config --libs $(filter-out ompi-c,$(PACKAGES)) 2>/dev/nu
 # The core needs no MPI, HDF5, libconfig or oneDNN, so that a backend can be checked with it alone (tests/style.sh looks).
 CORE := src/base/base.c src/base/log.c src/base/memory.c src/base/clock.c src/base/random.c src/data/forest.c \
         src/data/plan.c $(addprefix src/model/,parameters.c ops.c tensor.c block.c feed.c model.c) \
-        $(addprefix src/parallel/,zero.c zero_slices.c loader.c products.c) src/train/loss.c src/train/optimizer.c
+        $(addprefix src/parallel/,zero.c zero_slices.c zero_update.c loader.c products.c) src/train/loss.c src/train/optimizer.c
 SRC  := $(filter-out src/main.c $(CORE),$(wildcard src/*/*.c))
 programs = $(patsubst tests/%.c,$(BUILD)/tests/%,$(wildcard $(1)))
 TESTS   := $(call programs,tests/test_*.c)

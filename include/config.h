@@ -31,7 +31,7 @@ struct config {
         char *schedule;
         int64_t steps;
     } optim;
-    struct { int64_t zero_stage; char *shard_group, *recompute; bool prefetch; } parallel;
+    struct { int64_t zero_stage; char *shard_group, *recompute, *offload; bool prefetch; } parallel;
     struct { char *dir; int64_t every_steps, keep, writers; double every_minutes; } checkpoint;
     struct { int64_t every_steps; bool before_training; } eval;
     struct { bool jsonl; } track;

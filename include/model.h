@@ -30,6 +30,9 @@ struct model_bytes {
 };
 struct model_bytes model_plan(struct device *dev, const struct arch *arch, const struct model_options *options);
 
+/* The device's part of that: model_init does it too. */
+void model_reserve(struct device *dev, const struct arch *arch, const struct model_options *options);
+
 /* arch, table and z are not owned and must outlive the model. */
 struct model *model_init(struct device *dev, const struct arch *arch, const struct parameters *table, struct zero *z,
                          const struct model_options *options);

@@ -18,7 +18,7 @@ struct optimizer {
     int skipped_in_a_row;  /* ten stop the run */
 };
 
-/* The update of the gradient that zero_clip has measured: step is its. Starts it only. */
+/* The update with the gradient that zero_clip has measured: step is its. Starts it and the publishing of what changes. */
 void optimizer_step(const struct optimizer *o, struct zero *z, double lr, const double *step);
 
 /* After each optimizer_step, with step copied to the host: whether the update was made; counts it. */

@@ -14,8 +14,10 @@
  *       shard group (and replica group), an empty micro-batch included.
  *   (2) Memory is taken once, in zero_init, from the device; zero_plan tells how much before.
  *   (3) Gradients are sums over ranks; the loss carries 1 / global count, so nobody divides.
- *   (4) With fp32 compute the owned slice of the weights is the master itself.
- *   (5) bytes_sent counts what this rank's part of each collective's payload is: (size - 1) / size of its bytes. */
+ *   (4) With fp32 compute the owned slice of the weights is the master itself, unless (5).
+ *   (5) Offloaded, masters and moments lie in host memory, also those of fp32 units, whose weights are then copies; the
+ *       update runs there. Everything else is the same.
+ *   (6) bytes_sent counts what this rank's part of each collective's payload is: (size - 1) / size of its bytes. */
 #ifndef RANKWISE_ZERO_H
 #define RANKWISE_ZERO_H
 #include "parameters.h"
@@ -28,14 +30,16 @@ struct zero_options {
     enum dtype dtype; /* compute dtype of the units that are not fp32 */
     bool train;       /* false: weights only, no gradients, no optimizer state (eval, score) */
     bool prefetch;    /* stage 3: gather the next unit while this one computes */
+    struct device *host; /* parallel.offload: the CPU's device, which updates; NULL: not offloaded. Not owned */
 };
 
 struct zero; /* parallel/zero_state.h */
 
 /* Bytes per rank by kind, before anything is allocated. size: of the shard group. gathered: room for whole units:
- * stage 3's weights, stage 2's and 3's gradients on their way to their owners. */
+ * stage 3's weights, stage 2's and 3's gradients on their way to their owners. host: what offloading takes of the host's
+ * memory instead of optimizer. */
 struct zero_bytes {
-    size_t weights, gradients, optimizer, gathered;
+    size_t weights, gradients, optimizer, gathered, host;
 };
 struct zero_bytes zero_plan(const struct parameters *table, const struct zero_options *options, int size);
 
@@ -71,23 +75,31 @@ void zero_reduce(struct zero *z, int unit, bool last);
  * every rank. step: two doubles of device memory. Collective. */
 void zero_clip(struct zero *z, double clip, double *step);
 
-/* Calls update for the part of each parameter of each unit that this rank's optimizer has to do: the owned one, at stage
- * 0 all. Pointers are device memory; without training moments and gradient are NULL, and so is the master of units
- * that are not fp32. */
+/* The part of a parameter that this rank's optimizer has to do: what is in the owned slice, at stage 0 all. weight and
+ * gradient are memory of the device, master and moments of `state`, which is the device too unless (5). Without training
+ * moments and gradient are NULL, and so is the master of units that are not fp32. */
 struct zero_slice {
     const struct parameter *parameter;
     int64_t first, count; /* elements of the parameter */
-    struct tensor weight; /* (1, count) in the compute dtype; is the master where both are fp32 */
+    struct tensor weight; /* (1, count) in the compute dtype; is the master where both are fp32 and by (4) */
     float *master, *moment1, *moment2, *gradient;
+    struct device *state;
 };
-void zero_each_slice(struct zero *z, void (*update)(void *self, const struct zero_slice *slice), void *self);
+void zero_each_slice(struct zero *z, void (*visit)(void *self, const struct zero_slice *slice), void *self);
+
+/* After zero_clip: one update. Calls update, which is to change master, moments and weight and to clear the gradient, for
+ * each slice; and publishes each unit when it is done. All that is in the slice is memory of slice->state here, and so is
+ * step, a copy if need be: offloaded, the host reads the step first, and does not call update when step[1] < 0.
+ * weight.data is NULL where the master is all that has to be written. Collective. */
+void zero_update(struct zero *z, const double *step,
+                 void (*update)(void *self, const struct zero_slice *slice, const double *step), void *self);
 
 /* As zero_each_slice, but only what this rank owns by [r, r + 1) * slice at every stage, each element on exactly one
  * rank of the shard group: what checkpoints and export write. Not collective. */
 void zero_each_owned(struct zero *z, void (*visit)(void *self, const struct zero_slice *slice), void *self);
 
-/* After the optimizer, or after loading: whoever keeps more of the weights than it owns gets the rest. Started for all
- * units; zero_weights waits for its own. Collective. */
+/* After loading, or after slices were changed by zero_each_slice: whoever keeps more of the weights than it owns gets the
+ * rest. Started for all units; zero_weights waits for its own. Collective. */
 void zero_publish(struct zero *z);
 
 /* The master weights of one unit (without training: the weights), whole and in fp32, on rank 0 of the shard group (NULL

@@ -244,6 +244,7 @@ static void test_text_gives_the_same_again(void) {
         "parallel.zero_stage=3",
         "parallel.shard_group=2",
         "parallel.recompute=block",
+        "parallel.offload=optimizer",
         "parallel.prefetch=false",
         "checkpoint.dir=c",
         "checkpoint.every_steps=5",

@@ -155,7 +155,6 @@ static void check_training(const char *name) {
         zero_clip(r.z, optimizer.options.clip, clipped);
         optimizer_step(&optimizer, r.z, optimizer.options.lr, clipped);
         ASSERT(optimizer_settle(&optimizer, clipped));
-        zero_publish(r.z);
     }
     rig_close(&r);
 }

@@ -37,12 +37,13 @@ struct run {
     struct zero *z;
 };
 
-static void start(struct run *r, int stage, enum dtype dtype) {
-    struct zero_options options = {stage, dtype, true, true};
+static void start(struct run *r, int stage, enum dtype dtype, bool offloaded) {
+    struct zero_options options = {stage, dtype, true, true, NULL};
     struct parameter_source source = {read_start, NULL};
     ASSERT_INT(placement_init(&r->place, "all"), 0);
     r->dev = cpu_backend.open(0, 1, 2);
     ASSERT(r->dev);
+    if (offloaded) options.host = r->dev;
     r->z = zero_init(r->dev, &r->place, &table, &options);
     ASSERT_INT(zero_load(r->z, &source), 0);
     zero_publish(r->z);
@@ -72,7 +73,6 @@ static bool step_once(struct run *r, struct optimizer *o, int step, float scale,
     backward(r, step, scale);
     zero_clip(r->z, o->options.clip, clipped);
     optimizer_step(o, r->z, 0.01 * (step + 1) / STEPS, clipped);
-    zero_publish(r->z);
     if (norm) *norm = sqrt(clipped[0]);
     return optimizer_settle(o, clipped);
 }
@@ -87,10 +87,10 @@ static void check_master(struct run *r, const float *expected) {
 }
 
 static void test_ten_steps_equal_torch(void) {
-    for (int stage = 0; stage <= 3; stage++) {
+    for (int variant = 0; variant < 8; variant++) { /* from 4 on offloaded */
         struct run r;
         struct optimizer o = make_optimizer();
-        start(&r, stage, DTYPE_F32);
+        start(&r, variant % 4, DTYPE_F32, variant >= 4);
         for (int step = 0; step < STEPS; step++) {
             double norm;
             ASSERT(step_once(&r, &o, step, 1, &norm));
@@ -103,10 +103,10 @@ static void test_ten_steps_equal_torch(void) {
 }
 
 static void test_bf16_weights_round_the_master(void) {
-    for (int stage = 0; stage <= 3; stage++) {
+    for (int variant = 0; variant < 8; variant++) {
         struct run r;
         struct optimizer o = make_optimizer();
-        start(&r, stage, DTYPE_BF16);
+        start(&r, variant % 4, DTYPE_BF16, variant >= 4);
         for (int step = 0; step < STEPS; step++) ASSERT(step_once(&r, &o, step, 1, NULL));
         check_master(&r, golden_weight);
         float *master = mem_alloc(TOTAL, sizeof *master);
@@ -123,10 +123,10 @@ static void test_bf16_weights_round_the_master(void) {
 
 static void test_non_finite_norm_is_skipped(void) {
     static const float scales[] = {INFINITY, NAN, -INFINITY};
-    for (int stage = 0; stage <= 3; stage++) {
+    for (int variant = 0; variant < 8; variant++) {
         struct run r;
         struct optimizer o = make_optimizer();
-        start(&r, stage, DTYPE_F32);
+        start(&r, variant % 4, DTYPE_F32, variant >= 4);
         for (int step = 0; step < STEPS; step++) {
             if (step == 4)
                 for (int i = 0; i < 3; i++) {

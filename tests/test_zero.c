@@ -51,6 +51,8 @@ static void test_clip(struct device *d, double *step, const double *square_norm,
 static void make_table(void) {
     table = (struct backend){.alloc = test_alloc,
                              .release = test_release,
+                             .alloc_host = test_alloc,
+                             .release_host = test_release,
                              .copy_in = test_copy,
                              .copy_out = test_copy,
                              .copy = test_copy,
@@ -170,21 +172,17 @@ static void check_gradients(struct zero *z) {
     }
 }
 
-static void descend(void *self, const struct zero_slice *s) {
+static void descend(void *self, const struct zero_slice *s, const double *step) {
     int64_t *n = self;
-    *n += s->count;
+    *n += step[1] < 0 ? 0 : s->count;
     for (int64_t i = 0; i < s->count; i++) {
-        s->master[i] -= s->gradient[i];
+        float g = s->gradient[i];
         s->gradient[i] = 0;
+        if (step[1] < 0) continue; /* skipped: only the gradient is changed */
+        s->master[i] -= g;
         s->moment1[i] += 1;
         if (s->weight.dtype == DTYPE_BF16) ((uint16_t *)s->weight.data)[i] = bf16_from_float(s->master[i]);
     }
-}
-
-/* An update that is skipped leaves only the gradient changed. */
-static void skip(void *self, const struct zero_slice *s) {
-    (void)self;
-    for (int64_t i = 0; i < s->count; i++) s->gradient[i] = 0;
 }
 
 struct layout {
@@ -206,7 +204,8 @@ static void check_layout(const struct layout *l) {
     ASSERT_INT(zero_load(z, &source), 0);
     double read = (double)n_read;
     comm_sum(&place.shard, &read, 1);
-    ASSERT_INT(read, psi(0, N_UNITS)); /* each element by one rank */
+    bool by_all = l->options.host && l->options.stage == 0;
+    ASSERT_INT(read, psi(0, N_UNITS) * (by_all ? size : 1)); /* else each element by one rank */
     zero_publish(z);
     for (int u = 0; u < N_UNITS; u++)
         for (int64_t i = 0; i < unit[u].count; i++) expected[u][i] = start_value(u, i);
@@ -221,14 +220,10 @@ static void check_layout(const struct layout *l) {
         ASSERT_NEAR(clipped[0], sum_gradients(place.data.size, step, l->n_micro), 0);
         check_gradients(z);
         before = zero_bytes_sent(z);
-        if (step == 1) {
-            zero_each_slice(z, skip, NULL);
-        } else {
-            zero_each_slice(z, descend, &n_updated);
-            for (int u = 0; u < N_UNITS; u++)
-                for (int64_t i = 0; i < unit[u].count; i++) expected[u][i] -= total[u][i];
-        }
-        zero_publish(z);
+        if (step == 1) clipped[1] = -1;
+        zero_update(z, clipped, descend, &n_updated);
+        for (int u = 0; u < N_UNITS && step != 1; u++)
+            for (int64_t i = 0; i < unit[u].count; i++) expected[u][i] -= total[u][i];
         sent += zero_bytes_sent(z) - before;
         ASSERT_INT(sent, zero_formula_bytes(&model, &l->options, size, l->n_micro));
     }
@@ -247,9 +242,10 @@ static void check_layout(const struct layout *l) {
 
 static void test_stages_train_alike(void) {
     for (int stage = 0; stage <= 3; stage++)
-        for (int variant = 0; variant < 4; variant++) {
-            struct layout l = {
-                "all", {stage, variant & 1 ? DTYPE_BF16 : DTYPE_F32, true, variant != 3}, variant & 2 ? 3 : 1};
+        for (int variant = 0; variant < 8; variant++) {
+            enum dtype dtype = variant & 1 ? DTYPE_BF16 : DTYPE_F32;
+            struct device *host = variant & 4 ? &dev : NULL; /* offloaded */
+            struct layout l = {"all", {stage, dtype, true, variant % 4 != 3, host}, variant & 2 ? 3 : 1};
             check_layout(&l);
         }
 }
@@ -260,8 +256,10 @@ static void test_shard_groups_are_replicas(void) {
         for (int stage = 0; size % n == 0 && stage <= 3; stage++) {
             char text[16];
             snprintf(text, sizeof text, "%d", n);
-            struct layout l = {text, {stage, DTYPE_BF16, true, true}, 2};
-            check_layout(&l);
+            for (int offloaded = 0; offloaded < 2; offloaded++) {
+                struct layout l = {text, {stage, DTYPE_BF16, true, true, offloaded ? &dev : NULL}, 2};
+                check_layout(&l);
+            }
         }
 }
 
@@ -298,6 +296,14 @@ static void test_memory_follows_the_table(void) {
         ASSERT_INT(b.weights, stage == 3 ? weights / SIZE : weights);
         ASSERT_INT(b.gradients, stage >= 2 ? gradients / SIZE : gradients);
         ASSERT_INT(b.optimizer, (stage >= 1 ? optimizer / SIZE : optimizer) + norm);
+        struct zero_options offloaded = options;
+        offloaded.host = &dev;
+        struct zero_bytes o = zero_plan(&model, &offloaded, SIZE);
+        size_t state = (size_t)(12 * padded) / (stage >= 1 ? SIZE : 1),
+               turn = (size_t)ROUND_UP(7001, ZERO_ALIGN * SIZE);
+        ASSERT_INT(o.optimizer, norm);
+        ASSERT_INT(o.host, state + 2 * (4 + 2) * turn / (stage >= 1 ? SIZE : 1) + 16);
+        ASSERT_INT(o.weights + o.gradients + o.gathered, b.weights + b.gradients + b.gathered);
         options.train = false;
         b = zero_plan(&model, &options, SIZE);
         ASSERT_INT(b.gradients + b.optimizer, 0);
@@ -431,8 +437,7 @@ static int report_bytes(char **argv) {
         for (int k = 0; k < 2; k++) walk(z, place.data.rank, (int)step, k, 2, false, false);
         double clipped[2];
         zero_clip(z, 1, clipped);
-        zero_each_slice(z, descend, &n_updated);
-        zero_publish(z);
+        zero_update(z, clipped, descend, &n_updated);
     }
     printf("rank %d sent %llu\n", base_rank, (unsigned long long)zero_bytes_sent(z));
     zero_free(z);

@@ -84,6 +84,9 @@ const struct config_option config_options[] = {
     {"parallel.recompute", OPTION_CHOICE, AT(parallel.recompute), "none", .words = "none|block",
      .help =
          "block keeps only block inputs and computes each block again in backward: less memory, a third more work."},
+    {"parallel.offload", OPTION_CHOICE, AT(parallel.offload), "none", .words = "none|optimizer",
+     .help = "optimizer keeps master weights and moments in the host's memory and updates there: a GPU then has room "
+             "for a larger model, and steps take longer."},
     {"parallel.prefetch", OPTION_BOOL, AT(parallel.prefetch), "true",
      .help = "Stage 3: gather the next unit's weights while this one computes."},
 

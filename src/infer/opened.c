@@ -167,18 +167,32 @@ struct parameter_source opened_source(struct opened *o) {
 
 /* --- computing --- */
 
+/* Before anything is taken. */
+static int check_memory(const struct opened *o, const struct zero_options *zero, const struct model_options *model) {
+    struct zero_bytes z = zero_plan(&o->table, zero, o->place.shard.size);
+    struct model_bytes m = model_plan(o->dev, &o->arch, model);
+    size_t needed = z.weights + z.gathered + m.activations + m.scratch;
+    size_t available = device_memory_available(o->dev, &o->place);
+    if (needed <= available) return 0;
+    return fail("%s: needs %.1f MiB on this rank, %.1f MiB are there; hint: a smaller batch.tokens_per_microbatch, "
+                "parallel.zero_stage = 3 on more ranks, or model.precision = \"bf16\"",
+                o->path, (double)needed / (1 << 20), (double)available / (1 << 20));
+}
+
 int opened_start(struct opened *o, int64_t max_tokens, int64_t max_rows) {
     if (placement_init(&o->place, o->config.parallel.shard_group) != 0) return -1;
     o->dev = device_open(&o->config, &o->place);
     if (!o->dev) return -1;
-    struct zero_options options = {(int)o->config.parallel.zero_stage, device_precision(&o->config), false,
-                                   o->config.parallel.prefetch};
+    struct zero_options options = {.stage = (int)o->config.parallel.zero_stage,
+                                   .dtype = device_precision(&o->config),
+                                   .prefetch = o->config.parallel.prefetch};
+    struct model_options how = {options.dtype, false, false, max_tokens, max_rows};
+    if (comm_agree(comm_world(), check_memory(o, &options, &how)) != 0) return -1;
     o->z = zero_init(o->dev, &o->place, &o->table, &options);
     struct parameter_source source = opened_source(o);
     if (comm_agree(comm_world(), zero_load(o->z, &source)) != 0) return -1;
     zero_publish(o->z);
     o->max_tokens = max_tokens;
-    struct model_options how = {options.dtype, false, false, max_tokens, max_rows};
     o->model = model_init(o->dev, &o->arch, &o->table, o->z, &how);
     forest_init(&o->forest, max_tokens, max_rows);
     return 0;

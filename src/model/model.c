@@ -234,11 +234,11 @@ struct model_bytes model_plan(struct device *dev, const struct arch *arch, const
     return bytes;
 }
 
-static void reserve(struct model *m) {
+void model_reserve(struct device *dev, const struct arch *arch, const struct model_options *options) {
     struct gemm_shape *gemm;
-    int n_gemm = model_gemm_shapes(m->arch, &m->options, &gemm);
-    struct op_limits limits = limits_of(m->arch, &m->options, gemm, n_gemm);
-    m->dev->backend->reserve(m->dev, &limits);
+    int n_gemm = model_gemm_shapes(arch, options, &gemm);
+    struct op_limits limits = limits_of(arch, options, gemm, n_gemm);
+    dev->backend->reserve(dev, &limits);
     mem_free(gemm);
 }
 
@@ -266,7 +266,7 @@ struct model *model_init(struct device *dev, const struct arch *arch, const stru
         b->scratch = &m->scratch;
         block_check_layout(b->unit);
     }
-    reserve(m);
+    model_reserve(dev, arch, options);
     size_t bytes = (size_t)arch->rope_pairs * sizeof(float);
     dev->backend->copy_in(dev, m->inverse_frequency, arch->inverse_frequency, bytes, STREAM_COMPUTE);
     dev->backend->synchronize(dev, STREAM_COMPUTE);

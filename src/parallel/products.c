@@ -43,6 +43,7 @@ static int times(const struct product *item, bool counted) {
 
 double products_seconds(const struct products *p, bool counted) {
     const struct backend *backend = p->dev->backend;
+    backend->synchronize(p->dev, STREAM_COMPUTE);
     double start = clock_seconds();
     for (int i = 0; i < p->n; i++) {
         const struct product *item = &p->item[i];

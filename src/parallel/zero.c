@@ -77,28 +77,32 @@ static void lay_out_slots(const struct zero *z, struct zero_slot slot[N_SLOTS], 
     }
 }
 
+/* state: for masters and moments. */
 static void lay_out_unit(const struct zero *z, struct zero_unit *u, struct arena *weights, struct arena *gradients,
-                         struct arena *optimizer) {
+                         struct arena *state) {
     bool train = z->options.train, is_fp32 = u->dtype == DTYPE_F32;
-    int64_t held = z->stage == 0 ? u->padded : u->slice;
+    int64_t held = held_count(z, u);
     u->weights = take(weights, z->stage == 3 ? u->slice : u->padded, dtype_bytes(u->dtype));
-    if (is_fp32 && u->weights) u->master = (float *)u->weights + (z->stage == 3 ? 0 : held_first(z, u));
+    if (is_fp32 && u->weights && !z->options.host)
+        u->master = (float *)u->weights + (z->stage == 3 ? 0 : held_first(z, u));
     if (!train) return;
-    if (!is_fp32) u->master = take(optimizer, held, sizeof(float));
-    u->moment1 = take(optimizer, held, sizeof(float));
-    u->moment2 = take(optimizer, held, sizeof(float));
+    if (!is_fp32 || z->options.host) u->master = take(state, held, sizeof(float));
+    u->moment1 = take(state, held, sizeof(float));
+    u->moment2 = take(state, held, sizeof(float));
     u->gradient = take(gradients, z->stage <= 1 ? u->padded : u->slice, sizeof(float));
 }
 
 /* Gives every unit its place in the four pieces of memory; before these are there, only counts. */
 static struct zero_bytes lay_out(struct zero *z) {
     struct arena weights = {z->weights_memory, 0}, gradients = {z->gradients_memory, 0},
-                 optimizer = {z->optimizer_memory, 0}, gathered = {z->gathered_memory, 0};
-    for (int i = 0; i < z->n_units; i++) lay_out_unit(z, &z->unit[i], &weights, &gradients, &optimizer);
+                 optimizer = {z->optimizer_memory, 0}, gathered = {z->gathered_memory, 0}, host = {z->host_memory, 0};
+    for (int i = 0; i < z->n_units; i++)
+        lay_out_unit(z, &z->unit[i], &weights, &gradients, z->options.host ? &host : &optimizer);
     if (z->options.train) z->norm = take(&optimizer, z->size, sizeof *z->norm);
     if (z->stage == 3) lay_out_slots(z, z->weights, z->options.prefetch ? 2 : 1, true, &gathered);
     if (z->stage >= 2 && z->options.train) lay_out_slots(z, z->gradients, 2, false, &gathered);
-    return (struct zero_bytes){weights.used, gradients.used, optimizer.used, gathered.used};
+    return (struct zero_bytes){weights.used, gradients.used, optimizer.used, gathered.used,
+                               host.used + (z->options.host ? zero_offload_bytes(z) : 0)};
 }
 
 struct zero_bytes zero_plan(const struct parameters *table, const struct zero_options *options, int size) {
@@ -112,6 +116,7 @@ struct zero_bytes zero_plan(const struct parameters *table, const struct zero_op
 struct zero *zero_init(struct device *dev, const struct placement *place, const struct parameters *table,
                        const struct zero_options *options) {
     CHECK(options->stage >= 0 && options->stage <= 3, "stage %d", options->stage);
+    CHECK(options->train || !options->host, "offloading without training");
     struct zero *z = mem_alloc(1, sizeof *z);
     z->dev = dev;
     z->place = place;
@@ -122,6 +127,7 @@ struct zero *zero_init(struct device *dev, const struct placement *place, const 
     z->gradients_memory = dev->backend->alloc(dev, z->bytes.gradients);
     z->optimizer_memory = dev->backend->alloc(dev, z->bytes.optimizer);
     z->gathered_memory = dev->backend->alloc(dev, z->bytes.gathered);
+    if (options->host) zero_offload_init(z);
     lay_out(z);
     return z;
 }
@@ -135,6 +141,7 @@ void zero_free(struct zero *z) {
     b->release(z->dev, z->gradients_memory);
     b->release(z->dev, z->optimizer_memory);
     b->release(z->dev, z->gathered_memory);
+    zero_offload_free(z);
     mem_free(z->host);
     mem_free(z->unit);
     mem_free(z);
@@ -292,26 +299,32 @@ void zero_release(struct zero *z, int unit) {
     if (first_slot(z, unit) != SLOT_LAST) slot->unit = -1;
 }
 
-/* After zero_load the weights of this rank's slice are made from its master. */
+/* After zero_load the weights of this rank's slice are made from its master. Offloaded, zero_load has done it. */
 static void cast_own_slice(struct zero *z, struct zero_unit *u) {
-    if (u->dtype == DTYPE_F32 || !u->master) return;
+    if (u->dtype == DTYPE_F32 || !u->master || z->offload) return;
     int64_t rows = u->slice / ZERO_ALIGN;
     op_cast(z->dev, tensor_make(own_weights(z, u), u->dtype, rows, ZERO_ALIGN),
             tensor_make(own_master(z, u), DTYPE_F32, rows, ZERO_ALIGN));
 }
 
+void zero_drop_gathered(struct zero *z) {
+    if (z->stage < 3) return;
+    for (int i = 0; i < N_SLOTS; i++) drop_weights(z, &z->weights[i]);
+}
+
+void zero_publish_unit(struct zero *z, int unit) {
+    struct zero_unit *u = &z->unit[unit];
+    if (z->loaded) cast_own_slice(z, u);
+    if (z->size == 1 || z->stage == 3 || (z->stage == 0 && (!z->loaded || z->offload))) return;
+    if (z->stage == 0 && u->master && (void *)u->master != u->weights)
+        zero_all_gather(z, u->master, u->slice, DTYPE_F32);
+    zero_all_gather(z, u->weights, u->slice, u->dtype);
+    note_gather(z, unit);
+}
+
 void zero_publish(struct zero *z) {
-    if (z->stage == 3)
-        for (int i = 0; i < N_SLOTS; i++) drop_weights(z, &z->weights[i]);
-    for (int i = 0; i < z->n_units; i++) {
-        struct zero_unit *u = &z->unit[i];
-        if (z->loaded) cast_own_slice(z, u);
-        if (z->size == 1 || z->stage == 3 || (z->stage == 0 && !z->loaded)) continue;
-        if (z->stage == 0 && u->master && (void *)u->master != u->weights)
-            zero_all_gather(z, u->master, u->slice, DTYPE_F32);
-        zero_all_gather(z, u->weights, u->slice, u->dtype);
-        note_gather(z, i);
-    }
+    zero_drop_gathered(z);
+    for (int i = 0; i < z->n_units; i++) zero_publish_unit(z, i);
     z->loaded = false;
 }
 

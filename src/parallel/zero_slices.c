@@ -29,12 +29,12 @@ static struct zero_slice make_slice(const struct zero *z, const struct zero_unit
         .moment1 = u->moment1 ? u->moment1 + held : NULL,
         .moment2 = u->moment2 ? u->moment2 + held : NULL,
         .gradient = u->gradient ? u->gradient + gradient : NULL,
+        .state = state_device(z),
     };
 }
 
-/* Visits what lies in [first, end) of a unit, until visit returns nonzero. */
-static int each_in_unit(struct zero *z, int unit, int64_t first, int64_t end,
-                        int (*visit)(void *self, const struct zero_slice *slice), void *self) {
+int zero_each_in_unit(struct zero *z, int unit, int64_t first, int64_t end,
+                      int (*visit)(void *self, const struct zero_slice *slice), void *self) {
     const struct zero_unit *u = &z->unit[unit];
     for (int i = z->table->unit[unit].first; i < z->table->unit[unit].end; i++) {
         const struct parameter *p = &z->table->item[i];
@@ -58,12 +58,12 @@ static int visit_always(void *self, const struct zero_slice *slice) {
     return 0;
 }
 
-void zero_each_slice(struct zero *z, void (*update)(void *self, const struct zero_slice *slice), void *self) {
-    struct visitor v = {update, self};
+void zero_each_slice(struct zero *z, void (*visit)(void *self, const struct zero_slice *slice), void *self) {
+    struct visitor v = {visit, self};
     for (int i = 0; i < z->n_units; i++) {
         const struct zero_unit *u = &z->unit[i];
-        int64_t first = held_first(z, u), count = z->stage == 0 ? u->padded : u->slice;
-        each_in_unit(z, i, first, first + count, visit_always, &v);
+        int64_t first = held_first(z, u);
+        zero_each_in_unit(z, i, first, first + held_count(z, u), visit_always, &v);
     }
 }
 
@@ -71,7 +71,7 @@ void zero_each_owned(struct zero *z, void (*visit)(void *self, const struct zero
     struct visitor v = {visit, self};
     for (int i = 0; i < z->n_units; i++) {
         int64_t slice = z->unit[i].slice;
-        each_in_unit(z, i, z->rank * slice, (z->rank + 1) * slice, visit_always, &v);
+        zero_each_in_unit(z, i, z->rank * slice, (z->rank + 1) * slice, visit_always, &v);
     }
 }
 
@@ -84,20 +84,24 @@ struct load {
     uint16_t *narrow; /* the same in bf16 */
 };
 
+static void copy_in(struct device *dev, void *to, int64_t first, const void *from, int64_t n, enum dtype dtype) {
+    size_t size = dtype_bytes(dtype);
+    dev->backend->copy_in(dev, (char *)to + (size_t)first * size, from, (size_t)n * size, STREAM_COMPUTE);
+    dev->backend->synchronize(dev, STREAM_COMPUTE); /* before the buffer is filled again */
+}
+
+/* The master, which zero_publish makes the weights from; or the weights, where there is none or it is elsewhere. */
 static int load_slice(void *self, const struct zero_slice *slice) {
     struct load *l = self;
     struct device *dev = l->z->dev;
+    bool narrow = slice->weight.dtype == DTYPE_BF16;
     for (int64_t done = 0; done < slice->count; done += LOAD_PIECE) {
         int64_t n = MIN(slice->count - done, LOAD_PIECE);
         if (l->source->read(l->source->self, slice->parameter, slice->first + done, n, l->buffer) != 0) return -1;
-        if (slice->master) {
-            dev->backend->copy_in(dev, slice->master + done, l->buffer, (size_t)n * sizeof(float), STREAM_COMPUTE);
-        } else {
-            for (int64_t i = 0; i < n; i++) l->narrow[i] = bf16_from_float(l->buffer[i]);
-            dev->backend->copy_in(dev, (uint16_t *)slice->weight.data + done, l->narrow, (size_t)n * sizeof(uint16_t),
-                                  STREAM_COMPUTE);
-        }
-        dev->backend->synchronize(dev, STREAM_COMPUTE); /* before the buffer is filled again */
+        if (slice->master) copy_in(slice->state, slice->master, done, l->buffer, n, DTYPE_F32);
+        if (slice->master && !l->z->offload) continue;
+        for (int64_t i = 0; narrow && i < n; i++) l->narrow[i] = bf16_from_float(l->buffer[i]);
+        copy_in(dev, slice->weight.data, done, narrow ? (void *)l->narrow : l->buffer, n, slice->weight.dtype);
     }
     return 0;
 }
@@ -106,8 +110,10 @@ int zero_load(struct zero *z, const struct parameter_source *source) {
     struct load l = {z, source, mem_alloc(LOAD_PIECE, sizeof(float)), mem_alloc(LOAD_PIECE, sizeof(uint16_t))};
     int status = 0;
     for (int i = 0; i < z->n_units && status == 0; i++) {
-        int64_t slice = z->unit[i].slice;
-        status = each_in_unit(z, i, z->rank * slice, (z->rank + 1) * slice, load_slice, &l);
+        const struct zero_unit *u = &z->unit[i];
+        int64_t first = z->rank * u->slice, count = u->slice;
+        if (z->offload) first = held_first(z, u), count = held_count(z, u); /* masters cannot be gathered then */
+        status = zero_each_in_unit(z, i, first, first + count, load_slice, &l);
     }
     mem_free(l.narrow);
     mem_free(l.buffer);
@@ -131,16 +137,19 @@ static void copy_piece(struct zero *z, float *out, const void *from, enum dtype 
     }
 }
 
-/* Puts a unit together from the ranks' slices; out NULL: takes part only. */
-static void collect(struct zero *z, const struct zero_unit *u, const void *own, enum dtype dtype, float *out) {
+/* Puts a unit together from the ranks' slices; out NULL: takes part only. state: own is memory of the state's device.
+ */
+static void collect(struct zero *z, const struct zero_unit *u, const void *own, bool state, enum dtype dtype,
+                    float *out) {
     const struct backend *b = z->dev->backend;
     int64_t piece = MIN(u->slice, COLLECT_PIECE);
     size_t size = dtype_bytes(dtype);
     char *all = b->alloc(z->dev, (size_t)(piece * z->size) * size);
     for (int64_t done = 0; done < u->slice; done += piece) {
         int64_t n = MIN(piece, u->slice - done);
-        b->copy(z->dev, all + (size_t)(z->rank * n) * size, (const char *)own + (size_t)done * size, (size_t)n * size,
-                STREAM_COMPUTE);
+        (state && z->offload ? b->copy_in : b->copy)(z->dev, all + (size_t)(z->rank * n) * size,
+                                                     (const char *)own + (size_t)done * size, (size_t)n * size,
+                                                     STREAM_COMPUTE);
         zero_all_gather(z, all, n, dtype);
         b->synchronize(z->dev, STREAM_COMM);
         for (int r = 0; out && r < z->size; r++) {
@@ -156,14 +165,14 @@ const float *zero_gather_master(struct zero *z, int unit) {
     mem_free(z->host);
     z->host = z->rank == 0 ? mem_alloc(u->count, sizeof *z->host) : NULL;
     if (u->master) {
-        collect(z, u, own_master(z, u), DTYPE_F32, z->host);
+        collect(z, u, own_master(z, u), true, DTYPE_F32, z->host);
     } else {
-        collect(z, u, own_weights(z, u), u->dtype, z->host);
+        collect(z, u, own_weights(z, u), false, u->dtype, z->host);
     }
     return z->host;
 }
 
 void zero_copy_gradient(struct zero *z, int unit, float *out) {
     zero_wait_gradient(z, unit);
-    collect(z, &z->unit[unit], own_gradient(z, &z->unit[unit]), DTYPE_F32, out);
+    collect(z, &z->unit[unit], own_gradient(z, &z->unit[unit]), false, DTYPE_F32, out);
 }

@@ -10,7 +10,7 @@ struct zero_unit {
     enum dtype dtype;
     void *weights;            /* whole; at stage 3 the owned slice */
     float *gradient;          /* whole at stages 0 and 1, else the owned slice */
-    float *master;            /* held; part of weights when these are fp32; NULL: bf16 without training */
+    float *master;            /* held; part of weights when these are fp32 (not offloaded); NULL: bf16 without training */
     float *moment1, *moment2; /* held */
     bool gathering, reducing; /* begun, and nobody has waited for it */
     bool spent;               /* stage 1: what it has of others' slices is no gradient any more */
@@ -40,7 +40,8 @@ struct zero {
     struct zero_slot weights[N_SLOTS], gradients[N_SLOTS];
     uint64_t n_taken;
     double *norm; /* (size): each rank's part of the sum of squares */
-    char *weights_memory, *gradients_memory, *optimizer_memory, *gathered_memory;
+    struct offload *offload; /* zero_update.c; NULL: not offloaded */
+    char *weights_memory, *gradients_memory, *optimizer_memory, *gathered_memory, *host_memory;
     struct zero_bytes bytes;
     bool loaded; /* by zero_load, and not published yet */
     uint64_t sent, replica_sent;
@@ -63,9 +64,31 @@ static inline void *own_weights(const struct zero *z, const struct zero_unit *u)
     return (char *)u->weights + (z->stage <= 2 ? (size_t)(z->rank * u->slice) * dtype_bytes(u->dtype) : 0);
 }
 
+static inline int64_t held_count(const struct zero *z, const struct zero_unit *u) {
+    return z->stage == 0 ? u->padded : u->slice;
+}
+/* The device whose memory masters and moments are. */
+static inline struct device *state_device(const struct zero *z) {
+    return z->options.host ? z->options.host : z->dev;
+}
+
 /* Collectives over the shard group, counted. What was computed before is waited for. */
 void zero_all_gather(struct zero *z, void *data, int64_t slice, enum dtype dtype);
 
 /* Until the gradient of a unit is reduced. */
 void zero_wait_gradient(struct zero *z, int unit);
+
+/* Forgets gathered weights, which are about to change. */
+void zero_drop_gathered(struct zero *z);
+/* Starts what makes a unit's changed slices known to the others. */
+void zero_publish_unit(struct zero *z, int unit);
+
+/* Visits the parameters' parts in [first, end) of a unit until visit returns nonzero; that, or 0. */
+int zero_each_in_unit(struct zero *z, int unit, int64_t first, int64_t end,
+                      int (*visit)(void *self, const struct zero_slice *slice), void *self);
+
+/* What offloading needs besides masters and moments, in the host's memory. */
+size_t zero_offload_bytes(const struct zero *z);
+void zero_offload_init(struct zero *z);
+void zero_offload_free(struct zero *z);
 #endif

@@ -7,7 +7,6 @@ enum { LOAD_PIECE = 1 << 22 }; /* elements in host memory at once */
 
 struct load {
     struct checkpoint *c;
-    struct device *dev;
     float *buffer; /* (LOAD_PIECE) */
     int status;
 };
@@ -17,12 +16,13 @@ static int read_master(void *self, const struct parameter *p, int64_t first, int
 }
 
 static void load_kind(struct load *l, enum checkpoint_kind kind, const struct zero_slice *slice, float *to) {
+    struct device *dev = slice->state;
     for (int64_t at = 0; at < slice->count && l->status == 0; at += LOAD_PIECE) {
         int64_t n = MIN(LOAD_PIECE, slice->count - at);
         l->status = checkpoint_read_parameter(l->c, kind, slice->parameter, slice->first + at, n, l->buffer);
         if (l->status != 0) return;
-        l->dev->backend->copy_in(l->dev, to + at, l->buffer, (size_t)n * sizeof *to, STREAM_COMPUTE);
-        l->dev->backend->synchronize(l->dev, STREAM_COMPUTE); /* before the buffer is filled again */
+        dev->backend->copy_in(dev, to + at, l->buffer, (size_t)n * sizeof *to, STREAM_COMPUTE);
+        dev->backend->synchronize(dev, STREAM_COMPUTE); /* before the buffer is filled again */
     }
 }
 
@@ -34,7 +34,7 @@ static void load_moments(void *self, const struct zero_slice *slice) {
 
 int checkpoint_load(struct checkpoint *c, struct zero *z, const struct placement *place, bool moments) {
     struct parameter_source source = {read_master, c};
-    struct load l = {.c = c, .dev = zero_device(z), .buffer = mem_alloc(LOAD_PIECE, sizeof(float))};
+    struct load l = {.c = c, .buffer = mem_alloc(LOAD_PIECE, sizeof(float))};
     l.status = zero_load(z, &source);
     if (l.status == 0 && moments) zero_each_slice(z, load_moments, &l);
     mem_free(l.buffer);

@@ -32,7 +32,6 @@ struct writer {
     int status;
     const struct parameters *table;
     const struct placement *place;
-    struct device *dev;
     struct checkpoint_pieces *pieces;
     int64_t part, n_elements;
     float *buffer; /* (CHECKPOINT_PIECE) */
@@ -52,9 +51,9 @@ static void owned_free(struct owned *o) {
     mem_free(o->note);
 }
 
-/* Elements [at, at + n) of a slice's kind, from the device to the host. */
-static void copy_slice(struct device *dev, float *out, const struct zero_slice *slice, int kind, int64_t at,
-                       int64_t n) {
+/* Elements [at, at + n) of a slice's kind, from where they are to here. */
+static void copy_slice(float *out, const struct zero_slice *slice, int kind, int64_t at, int64_t n) {
+    struct device *dev = slice->state;
     const float *from[CHECKPOINT_N_KINDS] = {slice->master, slice->moment1, slice->moment2};
     dev->backend->copy_out(dev, out, from[kind] + at, (size_t)n * sizeof *out, STREAM_COMPUTE);
     dev->backend->synchronize(dev, STREAM_COMPUTE);
@@ -63,7 +62,7 @@ static void copy_slice(struct device *dev, float *out, const struct zero_slice *
 /* The next n elements: of this rank's slice, or from the rank that sends them. */
 static void fetch(struct writer *w, int from, const struct zero_slice *slice, int kind, int64_t at, int64_t n) {
     if (slice)
-        copy_slice(w->dev, w->buffer, slice, kind, at, n);
+        copy_slice(w->buffer, slice, kind, at, n);
     else
         comm_receive(&w->place->data, from, w->buffer, (size_t)n * sizeof *w->buffer);
 }
@@ -174,7 +173,7 @@ static void send_to_writer(const struct owned *own, struct writer *w, int to) {
         for (int kind = 0; kind < CHECKPOINT_N_KINDS; kind++)
             for (int64_t at = 0; at < own->note[i].count; at += CHECKPOINT_PIECE) {
                 int64_t n = MIN(CHECKPOINT_PIECE, own->note[i].count - at);
-                copy_slice(w->dev, w->buffer, &own->slice[i], kind, at, n);
+                copy_slice(w->buffer, &own->slice[i], kind, at, n);
                 comm_send(data, to, w->buffer, (size_t)n * sizeof *w->buffer);
             }
 }
@@ -188,7 +187,6 @@ int checkpoint_write_part(struct checkpoint_part *out, const char *directory, st
     zero_each_owned(z, take_slice, &own);
     struct writer w = {.table = table,
                        .place = place,
-                       .dev = zero_device(z),
                        .pieces = &out->pieces,
                        .part = checkpoint_part_number(writer, writer[rank]),
                        .buffer = mem_alloc(CHECKPOINT_PIECE, sizeof(float))};

@@ -6,24 +6,21 @@
 #include "ops.h"
 
 struct update {
-    struct device *dev;
     struct adamw how;
     double decay;
-    const double *step;
 };
 
-static void update_slice(void *self, const struct zero_slice *slice) {
+static void update_slice(void *self, const struct zero_slice *slice, const double *step) {
     struct update *u = self;
     u->how.decay = slice->parameter->decay ? u->decay : 0;
-    op_adamw(u->dev, slice->weight, slice->master, slice->moment1, slice->moment2, slice->gradient, slice->count,
-             &u->how, u->step);
+    op_adamw(slice->state, slice->weight, slice->master, slice->moment1, slice->moment2, slice->gradient,
+             slice->count, &u->how, step);
 }
 
 void optimizer_step(const struct optimizer *o, struct zero *z, double lr, const double *step) {
     const struct optimizer_options *s = &o->options;
     double t = (double)(o->updates + 1);
     struct update update = {
-        .dev = zero_device(z),
         .how = {.lr = lr,
                 .beta1 = s->beta1,
                 .beta2 = s->beta2,
@@ -31,9 +28,8 @@ void optimizer_step(const struct optimizer *o, struct zero *z, double lr, const 
                 .correction1 = 1 - pow(s->beta1, t),
                 .correction2 = 1 - pow(s->beta2, t)},
         .decay = s->weight_decay,
-        .step = step,
     };
-    zero_each_slice(z, update_slice, &update);
+    zero_update(z, step, update_slice, &update);
 }
 
 bool optimizer_settle(struct optimizer *o, const double step[2]) {

@@ -22,7 +22,7 @@ enum {
 struct run {
     struct config *config; /* not owned */
     struct placement place;
-    struct device *dev;
+    struct device *dev, *host; /* host: the CPU's, where parallel.offload updates; dev itself where that is it */
 
     /* data */
     struct shard *train, *eval;  /* (config->data.n_train), (config->data.n_eval) */
@@ -72,6 +72,13 @@ int64_t run_steps(const struct run *r);
 /* The comparisons of a group of the plan: count, and the i-th. */
 int64_t run_group_pairs(const struct run *r, const struct plan_group *group);
 struct batch_item run_group_pair(const struct run *r, const struct plan_group *group, int64_t i);
+
+/* What the run asks of its modules. */
+struct zero_options run_zero_options(const struct run *r);
+struct model_options run_model_options(const struct run *r);
+
+/* What a rank of a shard group of `size` needs, in two lines of text; 0 when it is there. */
+int run_check_memory(const struct run *r, int size, struct buffer *text);
 
 /* Moves the shard's index arrays into memory that the node's ranks share; unshare_index before shard_close.
  * Collective over the node. */

@@ -13,7 +13,11 @@
 #include "log.h"
 #include "products.h"
 
-enum { ROOFLINE_TOKENS = 1024, LOCK_WAIT = 5 /* seconds that ranks of a killed mpirun may need to notice and end */ };
+enum {
+    ROOFLINE_TOKENS = 1024,
+    GPU_ROOFLINE_TOKENS = 4096,
+    LOCK_WAIT = 5 /* seconds that ranks of a killed mpirun may need to notice and end */
+};
 
 /* --- data --- */
 
@@ -186,55 +190,6 @@ static int read_start(void *self, const struct parameter *p, int64_t first, int6
     return 0;
 }
 
-/* --- memory --- */
-
-struct memory_plan {
-    struct zero_bytes zero;
-    struct model_bytes model;
-    size_t backend, total;
-};
-
-static struct zero_options zero_options(const struct config *c) {
-    return (struct zero_options){(int)c->parallel.zero_stage, device_precision(c), true, c->parallel.prefetch};
-}
-
-static struct model_options model_options(const struct run *r) {
-    return (struct model_options){device_precision(r->config), strcmp(r->config->parallel.recompute, "block") == 0,
-                                  true, r->max_tokens, r->max_rows};
-}
-
-static struct memory_plan plan_memory(const struct run *r, int size) {
-    struct zero_options zero = zero_options(r->config);
-    struct model_options model = model_options(r);
-    struct memory_plan p = {zero_plan(&r->table, &zero, size), model_plan(r->dev, &r->arch, &model), 0, 0};
-    p.total = p.zero.weights + p.zero.gradients + p.zero.optimizer + p.zero.gathered + p.model.activations +
-              p.model.scratch;
-    return p;
-}
-
-static double mib(size_t bytes) {
-    return (double)bytes / (1 << 20);
-}
-
-/* What a rank of a group of `size` needs, in two lines of text; 0 when it is there. */
-static int check_memory(const struct run *r, int size, struct buffer *text) {
-    size_t available = device_memory_available(r->dev, &r->place);
-    struct memory_plan p = plan_memory(r, size);
-    buffer_format(text, "memory per rank (ZeRO stage %lld over %d, micro-batches of up to %lld tokens):\n",
-                  (long long)r->config->parallel.zero_stage, size, (long long)r->max_tokens);
-    buffer_format(
-        text,
-        "  weights %.1f MiB, gradients %.1f, optimizer %.1f, gathered %.1f, activations %.1f, scratch %.1f; "
-        "in all %.1f of %.0f MiB",
-        mib(p.zero.weights), mib(p.zero.gradients), mib(p.zero.optimizer), mib(p.zero.gathered),
-        mib(p.model.activations), mib(p.model.scratch), mib(p.total), mib(available));
-    if (p.total <= available) return 0;
-    return fail(
-        "the run needs %.1f MiB on this rank, %.1f MiB are there; hint: a smaller batch.tokens_per_microbatch, "
-        "parallel.recompute = \"block\", a higher parallel.zero_stage, or more nodes",
-        mib(p.total), mib(available));
-}
-
 /* --- start --- */
 
 /* One copy of the length index per node; the plan looks at that one from now on. */
@@ -298,19 +253,22 @@ static void allocate_loss(struct run *r) {
     r->item = mem_alloc(r->room_pairs, sizeof *r->item);
 }
 
-/* The rate of the products of one block, for train/mfu: the better of two passes after a first one. */
+/* The rate of a step's products, for train/mfu: the better of two passes after a first one. Before the run takes its
+ * memory, since it needs some of its own. A GPU needs more of them to be busy. */
 static void measure_roofline(struct run *r) {
-    struct model_options options = model_options(r);
-    options.max_tokens = MIN(options.max_tokens, ROOFLINE_TOKENS);
-    options.max_rows = MIN(options.max_rows, ROOFLINE_TOKENS);
+    struct model_options options = run_model_options(r);
+    bool on_gpu = r->dev->backend != &cpu_backend;
+    model_reserve(r->dev, &r->arch, &options);
+    options.max_tokens = MIN(options.max_tokens, on_gpu ? GPU_ROOFLINE_TOKENS : ROOFLINE_TOKENS);
+    options.max_rows = MIN(options.max_rows, options.max_tokens);
     struct gemm_shape *shape;
     struct products products;
     int n = model_gemm_shapes(&r->arch, &options, &shape);
     products_open(&products, r->dev, shape, n);
-    products_seconds(&products, false);
-    double seconds = products_seconds(&products, false);
-    seconds = MIN(seconds, products_seconds(&products, false));
-    r->matmul_rate = products_flops(&products, false) / seconds;
+    products_seconds(&products, on_gpu);
+    double seconds = products_seconds(&products, on_gpu);
+    seconds = MIN(seconds, products_seconds(&products, on_gpu));
+    r->matmul_rate = products_flops(&products, on_gpu) / seconds;
     products_close(&products);
     mem_free(shape);
 }
@@ -352,9 +310,13 @@ static int prepare(struct run *r) {
     return 0;
 }
 
+/* Agreed. The host's own device is for offloading alone. */
 static int start_device(struct run *r) {
-    r->dev = device_open(r->config, &r->place);
-    return r->dev ? 0 : -1;
+    r->dev = r->host = device_open(r->config, &r->place);
+    if (!r->dev) return -1;
+    if (r->dev->backend == &cpu_backend || strcmp(r->config->parallel.offload, "none") == 0) return 0;
+    r->host = cpu_backend.open(r->place.node.rank, r->place.node.size, 0);
+    return comm_agree(&r->place.data, r->host ? 0 : -1);
 }
 
 int run_start(struct run *r, struct config *config) {
@@ -365,19 +327,19 @@ int run_start(struct run *r, struct config *config) {
     share_shards(r);
     if (r->state.step >= run_steps(r)) return 0;
     struct buffer memory = {0};
-    int fits = check_memory(r, r->place.shard.size, &memory);
+    int fits = run_check_memory(r, r->place.shard.size, &memory);
     log_info("%s", memory.data);
     buffer_free(&memory);
     if (comm_agree(&r->place.data, fits) != 0) return -1;
     if (comm_agree(&r->place.data, open_run_directory(r)) != 0) return -1;
-    struct zero_options zero = zero_options(config);
-    struct model_options model = model_options(r);
+    measure_roofline(r);
+    struct zero_options zero = run_zero_options(r);
+    struct model_options model = run_model_options(r);
     r->z = zero_init(r->dev, &r->place, &r->table, &zero);
     r->model = model_init(r->dev, &r->arch, &r->table, r->z, &model);
     if (load_weights(r) != 0) return -1;
     make_optimizer(r);
     allocate_loss(r);
-    measure_roofline(r);
     return 0;
 }
 
@@ -400,6 +362,7 @@ void run_finish(struct run *r) {
     metrics_close(r->metrics);
     model_free(r->model);
     zero_free(r->z);
+    if (r->host && r->host != r->dev) r->host->backend->close(r->host);
     device_close(r->dev, &r->place);
     checkpoint_close(&r->resume);
     mem_free(r->checkpoint_path);
@@ -432,7 +395,7 @@ static int planned_group(const struct run *r, int n_ranks) {
 
 static int print_plan(const struct run *r, int size) {
     struct buffer memory = {0};
-    int status = check_memory(r, size, &memory);
+    int status = run_check_memory(r, size, &memory);
     if (base_rank == 0)
         printf("%s\ndata: %lld groups an epoch, %lld steps an epoch, %lld steps in all\n", memory.data,
                (long long)r->plan.epoch_groups, (long long)plan_steps_per_epoch(&r->plan), (long long)run_steps(r));

@@ -100,7 +100,6 @@ static bool update(struct run *r, double lr, struct step_sums *sums, double *nor
     b->event_record(r->dev, EVENT_REPORT, STREAM_COMPUTE);
     b->zero(r->dev, r->report, sizeof sums->tally, STREAM_COMPUTE);
     optimizer_step(&r->optimizer, r->z, lr, step);
-    zero_publish(r->z);
     b->event_synchronize(r->dev, EVENT_REPORT);
     memcpy(sums->tally, r->reported, sizeof sums->tally);
     *norm = sqrt(stepped[0]);

@@ -177,7 +177,6 @@ static void step(struct bench *b) {
     zero_clip(b->z, b->optimizer.options.clip, clipped);
     optimizer_step(&b->optimizer, b->z, 1e-5, clipped);
     CHECK(optimizer_settle(&b->optimizer, clipped), "a step was skipped: loss %g", tally[TALLY_LOSS]);
-    zero_publish(b->z);
     b->dev->backend->synchronize(b->dev, STREAM_COMPUTE);
 }
 

@@ -149,7 +149,6 @@ double session_update(struct session *s, double lr) {
     b->event_record(s->dev, EVENT_REPORT, STREAM_COMPUTE);
     b->zero(s->dev, s->report, LOSS_N_TALLIES * sizeof *s->report, STREAM_COMPUTE);
     optimizer_step(&s->optimizer, s->z, lr, step);
-    zero_publish(s->z);
     b->event_synchronize(s->dev, EVENT_REPORT);
     optimizer_settle(&s->optimizer, s->reported + LOSS_N_TALLIES);
     return s->reported[TALLY_LOSS] / MAX(s->reported[TALLY_PAIRS], 1);

@@ -1,0 +1,195 @@
+/* One update of everything that this rank's optimizer has to do, unit by unit.
+ *
+ * On the device the update of a unit and the gather that publishes it are put on their streams, and the next unit's
+ * follow: gathers run beside updates. Offloaded (after Ren et al., "ZeRO-Offload", USENIX ATC 2021), a unit goes
+ *
+ *     gradient to the host -> the host's update -> weights to the device -> gather
+ *
+ * and two units take turns in pinned memory: while the host updates one, the other's gradient comes and the former
+ * one's weights go, over STREAM_COPY.
+ *
+ *   (1) The host has to know the step before it can update: that is a second read of the device in a step, after the
+ *       trainer's own, and the only other wait.
+ *   (2) A turn's memory is filled again when what was there has been read: the gradient's by the host, which is done
+ * when it asks for the next; the weights' by the copy that EVENT_IN + turn stands for. That event also covers the
+ *       copies of fp32 units, which are made from the master itself: nobody changes one before he has waited for a
+ * later copy. */
+#include "memory.h"
+#include "zero_state.h"
+
+enum { N_TURNS = 2, EVENT_BEGIN = EVENT_OFFLOAD, EVENT_OUT, EVENT_IN = EVENT_OUT + N_TURNS /* + turn */ };
+
+struct offload {
+    char *memory;
+    float *gradient[N_TURNS]; /* (room) */
+    void *weights[N_TURNS];   /* (room) in the compute dtype; NULL where all units are fp32 */
+    double *step;             /* (2) */
+};
+
+/* What update is called with: slices, or slices with the host's copies in them. */
+struct pass {
+    struct zero *z;
+    const struct zero_unit *unit;
+    void (*update)(void *self, const struct zero_slice *slice, const double *step);
+    void *self;
+    const double *step;
+    int turn;
+};
+
+/* ---- on the device ---- */
+
+static int update_there(void *self, const struct zero_slice *slice) {
+    const struct pass *p = self;
+    p->update(p->self, slice, p->step);
+    return 0;
+}
+
+static void update_on_device(struct pass *p) {
+    struct zero *z = p->z;
+    for (int i = 0; i < z->n_units; i++) {
+        const struct zero_unit *u = &z->unit[i];
+        int64_t first = held_first(z, u);
+        zero_each_in_unit(z, i, first, first + held_count(z, u), update_there, p);
+        zero_publish_unit(z, i);
+        z->dev->backend->progress(z->dev);
+    }
+}
+
+/* ---- on the host ---- */
+
+/* Elements of a unit that a turn has room for. */
+static int64_t turn_room(const struct zero *z) {
+    int64_t room = 0;
+    for (int i = 0; i < z->n_units; i++) room = MAX(room, held_count(z, &z->unit[i]));
+    return room;
+}
+
+static size_t weights_bytes(const struct zero *z) {
+    return z->options.dtype == DTYPE_F32 ? 0 : (size_t)turn_room(z) * dtype_bytes(z->options.dtype);
+}
+
+size_t zero_offload_bytes(const struct zero *z) {
+    return N_TURNS * ((size_t)turn_room(z) * sizeof(float) + weights_bytes(z)) + 2 * sizeof(double);
+}
+
+/* One piece of pinned memory: masters and moments first, which zero.c lays out. */
+void zero_offload_init(struct zero *z) {
+    size_t own = zero_offload_bytes(z);
+    struct offload *o = mem_alloc(1, sizeof *o);
+    z->host_memory = z->dev->backend->alloc_host(z->dev, z->bytes.host);
+    char *at = z->host_memory + (z->bytes.host - own);
+    for (int t = 0; t < N_TURNS; t++) {
+        o->gradient[t] = (float *)(void *)at;
+        at += (size_t)turn_room(z) * sizeof(float);
+    }
+    for (int t = 0; t < N_TURNS && weights_bytes(z) > 0; t++) {
+        o->weights[t] = at;
+        at += weights_bytes(z);
+    }
+    o->step = (double *)(void *)at;
+    z->offload = o;
+}
+
+void zero_offload_free(struct zero *z) {
+    if (!z->offload) return;
+    z->dev->backend->synchronize(z->dev, STREAM_COPY);
+    z->dev->backend->release_host(z->dev, z->host_memory);
+    mem_free(z->offload);
+}
+
+/* The gradient of what is held, on the device. */
+static float *held_gradient(const struct zero *z, const struct zero_unit *u) {
+    return z->stage == 0 ? u->gradient : own_gradient(z, u);
+}
+
+static void send_gradient(struct zero *z, int unit) {
+    const struct backend *b = z->dev->backend;
+    const struct zero_unit *u = &z->unit[unit];
+    int turn = unit % N_TURNS;
+    if (unit >= z->n_units) return;
+    b->copy_out(z->dev, z->offload->gradient[turn], held_gradient(z, u), (size_t)held_count(z, u) * sizeof(float),
+                STREAM_COPY);
+    b->event_record(z->dev, EVENT_OUT + turn, STREAM_COPY);
+}
+
+/* The slice with the turn's memory in place of the device's. */
+static int update_here(void *self, const struct zero_slice *slice) {
+    const struct pass *p = self;
+    const struct offload *o = p->z->offload;
+    struct zero_slice here = *slice;
+    int64_t at = slice->parameter->offset + slice->first - held_first(p->z, p->unit);
+    here.gradient = o->gradient[p->turn] + at;
+    here.weight.data = NULL;
+    if (p->unit->dtype != DTYPE_F32)
+        here.weight.data = (char *)o->weights[p->turn] + (size_t)at * dtype_bytes(p->unit->dtype);
+    p->update(p->self, &here, p->step);
+    return 0;
+}
+
+/* The updated weights of what is held, to the device; the gradient is done with. */
+static void send_weights(struct zero *z, int unit) {
+    const struct backend *b = z->dev->backend;
+    const struct zero_unit *u = &z->unit[unit];
+    int turn = unit % N_TURNS;
+    int64_t first = z->stage == 0 || z->stage == 3 ? 0 : z->rank * u->slice;
+    size_t size = dtype_bytes(u->dtype), count = (size_t)held_count(z, u);
+    const void *from = u->dtype == DTYPE_F32 ? (const void *)u->master : z->offload->weights[turn];
+    b->copy_in(z->dev, (char *)u->weights + (size_t)first * size, from, count * size, STREAM_COPY);
+    b->event_record(z->dev, EVENT_IN + turn, STREAM_COPY);
+    b->stream_wait(z->dev, STREAM_COMPUTE, EVENT_IN + turn);
+    b->zero(z->dev, held_gradient(z, u), count * sizeof(float), STREAM_COMPUTE);
+}
+
+/* By (1). */
+static const double *read_step(struct zero *z, const double *step) {
+    const struct backend *b = z->dev->backend;
+    b->copy_out(z->dev, z->offload->step, step, 2 * sizeof *step, STREAM_COMPUTE);
+    b->event_record(z->dev, EVENT_BEGIN, STREAM_COMPUTE);
+    b->stream_wait(z->dev, STREAM_COPY, EVENT_BEGIN); /* gradients are whole, and nobody computes with the weights */
+    return z->offload->step;
+}
+
+/* An update that is not made. The first gradients are on their way to the host, where nobody will look at them. */
+static void skip_on_host(struct zero *z) {
+    const struct backend *b = z->dev->backend;
+    for (int i = 0; i < N_TURNS; i++) b->stream_wait(z->dev, STREAM_COMPUTE, EVENT_OUT + i);
+    for (int i = 0; i < z->n_units; i++) {
+        b->zero(z->dev, held_gradient(z, &z->unit[i]), (size_t)held_count(z, &z->unit[i]) * sizeof(float),
+                STREAM_COMPUTE);
+        zero_publish_unit(z, i);
+    }
+}
+
+static void update_on_host(struct pass *p) {
+    struct zero *z = p->z;
+    const struct backend *b = z->dev->backend;
+    p->step = read_step(z, p->step);
+    for (int i = 0; i < N_TURNS; i++) send_gradient(z, i); /* while the step comes */
+    b->event_synchronize(z->dev, EVENT_BEGIN);
+    if (p->step[1] < 0) {
+        skip_on_host(z);
+        return;
+    }
+    for (int i = 0; i < z->n_units; i++) {
+        int64_t first = held_first(z, &z->unit[i]);
+        p->unit = &z->unit[i];
+        p->turn = i % N_TURNS;
+        b->event_synchronize(z->dev, EVENT_OUT + p->turn);
+        b->event_synchronize(z->dev, EVENT_IN + p->turn);
+        zero_each_in_unit(z, i, first, first + held_count(z, p->unit), update_here, p);
+        send_weights(z, i);
+        send_gradient(z, i + N_TURNS);
+        zero_publish_unit(z, i);
+        b->progress(z->dev);
+    }
+}
+
+void zero_update(struct zero *z, const double *step,
+                 void (*update)(void *self, const struct zero_slice *slice, const double *step), void *self) {
+    struct pass pass = {.z = z, .update = update, .self = self, .step = step};
+    zero_drop_gathered(z);
+    if (z->offload)
+        update_on_host(&pass);
+    else
+        update_on_device(&pass);
+}

@@ -1,0 +1,73 @@
+/* What a run takes on each rank, told before it is taken: see run.h.
+ *
+ * On a GPU two memories are planned, its own and, with offloading, the host's. What the GPU's context and libraries
+ * hold is measured when the device is opened and its channels are joined, and stands in the plan as "libraries". */
+#include <string.h>
+
+#include "device.h"
+#include "run.h"
+
+struct memory_plan {
+    struct zero_bytes zero;
+    struct model_bytes model;
+    size_t loss, libraries, device, host; /* device: all of its memory but the libraries' */
+};
+
+struct zero_options run_zero_options(const struct run *r) {
+    const struct config *c = r->config;
+    bool offloads = strcmp(c->parallel.offload, "optimizer") == 0;
+    return (struct zero_options){.stage = (int)c->parallel.zero_stage,
+                                 .dtype = device_precision(c),
+                                 .train = true,
+                                 .prefetch = c->parallel.prefetch,
+                                 .host = offloads ? r->host : NULL};
+}
+
+struct model_options run_model_options(const struct run *r) {
+    return (struct model_options){device_precision(r->config), strcmp(r->config->parallel.recompute, "block") == 0,
+                                  true, r->max_tokens, r->max_rows};
+}
+
+static struct memory_plan plan(const struct run *r, int size) {
+    struct zero_options zero = run_zero_options(r);
+    struct model_options model = run_model_options(r);
+    struct memory_plan p = {.zero = zero_plan(&r->table, &zero, size),
+                            .model = model_plan(r->dev, &r->arch, &model),
+                            .loss = feed_bytes(RUN_PAIR_BYTES * (size_t)r->room_pairs),
+                            .libraries = r->dev->backend->memory_taken(r->dev)};
+    p.device = p.zero.weights + p.zero.gradients + p.zero.optimizer + p.zero.gathered + p.model.activations +
+               p.model.scratch + p.loss;
+    p.host = p.zero.host;
+    return p;
+}
+
+static double mib(size_t bytes) {
+    return (double)bytes / (1 << 20);
+}
+
+static int refuse(const char *where, size_t needed, size_t available) {
+    return fail("the run needs %.1f MiB on this rank%s, %.1f MiB are there; hint: a smaller "
+                "batch.tokens_per_microbatch, parallel.recompute = \"block\", a higher parallel.zero_stage, or more "
+                "nodes",
+                mib(needed), where, mib(available));
+}
+
+int run_check_memory(const struct run *r, int size, struct buffer *text) {
+    struct memory_plan p = plan(r, size);
+    bool is_apart = r->dev->backend->memory_free(r->dev) != SIZE_MAX;
+    size_t available = device_memory_available(r->dev, &r->place), host = device_host_memory_available(&r->place);
+    if (!is_apart) p.device += p.host;
+    buffer_format(text, "memory per rank (ZeRO stage %lld over %d, micro-batches of up to %lld tokens):\n",
+                  (long long)r->config->parallel.zero_stage, size, (long long)r->max_tokens);
+    buffer_format(text,
+                  "  weights %.1f MiB, gradients %.1f, optimizer %.1f, gathered %.1f, activations %.1f, scratch %.1f",
+                  mib(p.zero.weights), mib(p.zero.gradients), mib(p.zero.optimizer), mib(p.zero.gathered),
+                  mib(p.model.activations + p.loss), mib(p.model.scratch));
+    if (p.host) buffer_format(text, ", offloaded %.1f", mib(p.host));
+    if (p.libraries) buffer_format(text, ", libraries %.1f", mib(p.libraries));
+    buffer_format(text, "; in all %.1f of %.0f MiB", mib(p.device + p.libraries), mib(available + p.libraries));
+    if (is_apart && p.host) buffer_format(text, ", and %.1f of %.0f of the host's", mib(p.host), mib(host));
+    if (p.device > available) return refuse(is_apart ? "'s GPU" : "", p.device, available);
+    if (is_apart && p.host > host) return refuse("'s host, for parallel.offload,", p.host, host);
+    return 0;
+}
