@@ -1,4 +1,4 @@
-/* Matrix products of the CPU backend against the reference. */
+/* Matrix products of the device of test_device.h against the reference. */
 #include <fcntl.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -7,8 +7,6 @@
 #include "ops.h"
 #include "reference.h"
 #include "sample.h"
-
-static struct device *dev;
 
 struct shape {
     int64_t m, n, k;
@@ -38,7 +36,7 @@ static void check_gemm(struct shape s, enum dtype in, enum dtype out, bool ta, b
 
 static void test_gemm_equals_reference(void) {
     char text[200];
-    cpu_backend.describe(dev, text, sizeof text);
+    dev->backend->describe(dev, text, sizeof text);
     if (getenv("ONEDNN_MAX_CPU_ISA")) ASSERT_CONTAINS(text, "bf16 products through fp32");
     static const enum dtype dtypes[][2] = {{DTYPE_F32, DTYPE_F32}, {DTYPE_BF16, DTYPE_BF16}, {DTYPE_BF16, DTYPE_F32}};
     for (int i = 0; i < N_TESTS(shapes); i++)
@@ -96,6 +94,27 @@ static void test_infinities_and_nan_go_through(void) {
     }
 }
 
+/* fp32 means fp32: numbers that TF32 or bf16 products would round off by 1e-4 of the result. */
+static void test_fp32_products_are_exact_to_fp32(void) {
+    enum { N = 64 };
+    struct sample a = sample_make(1, DTYPE_F32, N, N, 0, 1), b = sample_make(2, DTYPE_F32, N, N, 0, 1);
+    struct sample y = sample_make(3, DTYPE_F32, N, N, 0, 1);
+    reference_gemm(y.value, a.value, false, b.value, true, NULL, NULL, N, N, N);
+    op_linear_forward(dev, y.t, a.t, b.t, NULL, NULL);
+    double error = 0;
+    sample_compare("fp32 product", y.t, y.value, 2e-5);
+    for (int i = 0; i < N; i++) {
+        double sum = 0;
+        for (int j = 0; j < N; j++) {
+            double rounded = bf16_to_float(bf16_from_float((float)a.value[i * N + j])), other = b.value[j];
+            sum += rounded * other;
+        }
+        error = MAX(error, fabs(sum - y.value[i * N]));
+    }
+    ASSERT(error > 2e-3); /* what the tolerance above would not let pass */
+    sample_free(&a), sample_free(&b), sample_free(&y);
+}
+
 /* A layer of n outputs and k inputs over T tokens: forward, and both gradients, one after the other in out. */
 static void layer_products(struct device *on, enum dtype dtype, float *out, int64_t T, int64_t n, int64_t k) {
     struct sample x = sample_make(1, dtype, T, k, 0, 1), w = sample_make(2, dtype, n, k, 0, 1);
@@ -105,28 +124,50 @@ static void layer_products(struct device *on, enum dtype dtype, float *out, int6
     op_linear_forward(on, tensor_make(out, DTYPE_F32, T, n), x.t, w.t, NULL, NULL);
     op_linear_backward_input(on, tensor_make(dx, DTYPE_F32, T, k), dy.t, w.t, NULL);
     op_linear_backward_weight(on, tensor_make(dw, DTYPE_F32, n, k), NULL, dy.t, x.t);
-    memset(out + T * n, 0, (size_t)((rows - T) * n) * sizeof *out); /* the rows beyond are anything */
-    memset(dx + T * k, 0, (size_t)((rows - T) * k) * sizeof *out);
+    /* the rows beyond are anything */
+    on->backend->zero(on, out + T * n, (size_t)((rows - T) * n) * sizeof *out, STREAM_COMPUTE);
+    on->backend->zero(on, dx + T * k, (size_t)((rows - T) * k) * sizeof *out, STREAM_COMPUTE);
+    on->backend->synchronize(on, STREAM_COMPUTE);
     sample_free(&x), sample_free(&w), sample_free(&dy);
 }
 
 /* Small outputs of a long inner size are what a library would cut along it. */
+static const int64_t layer_size[][3] = {{300, 64, 96}, {4100, 32, 32}, {2048, 16, 64}, {64, 32, 3072}};
+
+static int64_t layer_count(const int64_t *size) {
+    return ROUND_UP(size[0], ROW_QUANTUM) * (size[1] + size[2]) + size[1] * size[2];
+}
+
+static void test_twice_the_same_bits(void) {
+    for (int i = 0; i < 2 * N_TESTS(layer_size); i++) {
+        const int64_t *size = layer_size[i / 2];
+        struct sample one = sample_make(4, DTYPE_F32, 1, layer_count(size), 0, 0), again = sample_copy(&one);
+        layer_products(dev, i % 2 ? DTYPE_BF16 : DTYPE_F32, one.t.data, size[0], size[1], size[2]);
+        layer_products(dev, i % 2 ? DTYPE_BF16 : DTYPE_F32, again.t.data, size[0], size[1], size[2]);
+        ASSERT(sample_same_bits(one.t, again.t));
+        sample_free(&one), sample_free(&again);
+    }
+}
+
+static bool on_cpu(void) {
+    return strcmp(dev->backend->name, "cpu") == 0;
+}
+
 static void test_threads_do_not_change_a_bit(void) {
-    static const int64_t size[][3] = {{300, 64, 96}, {4100, 32, 32}, {2048, 16, 64}, {64, 32, 3072}};
     static const int threads[] = {1, 2, 3, 8};
-    for (int i = 0; i < 2 * N_TESTS(size); i++) {
-        int64_t T = size[i / 2][0], n = size[i / 2][1], k = size[i / 2][2];
-        int64_t count = ROUND_UP(T, ROW_QUANTUM) * (n + k) + n * k;
-        float *out[N_TESTS(threads)];
+    if (!on_cpu()) TEST_SKIP("the CPU's");
+    for (int i = 0; i < 2 * N_TESTS(layer_size); i++) {
+        const int64_t *size = layer_size[i / 2];
+        struct sample one = sample_make(4, DTYPE_F32, 1, layer_count(size), 0, 0), more = sample_copy(&one);
+        layer_products(dev, i % 2 ? DTYPE_BF16 : DTYPE_F32, one.t.data, size[0], size[1], size[2]);
         for (int t = 0; t < N_TESTS(threads); t++) {
-            struct device *on = cpu_backend.open(0, 1, threads[t]);
-            out[t] = mem_alloc(count, sizeof **out);
-            layer_products(on, i % 2 ? DTYPE_BF16 : DTYPE_F32, out[t], T, n, k);
-            cpu_backend.close(on);
-            ASSERT(memcmp(out[0], out[t], (size_t)count * sizeof **out) == 0);
-            if (t > 0) mem_free(out[t]);
+            struct device *on = dev->backend->open(0, 1, threads[t]);
+            on->backend->zero(on, more.t.data, sample_bytes(more.t), STREAM_COMPUTE); /* gradients are added to */
+            layer_products(on, i % 2 ? DTYPE_BF16 : DTYPE_F32, more.t.data, size[0], size[1], size[2]);
+            dev->backend->close(on);
+            ASSERT(sample_same_bits(one.t, more.t));
         }
-        mem_free(out[0]);
+        sample_free(&one), sample_free(&more);
     }
 }
 
@@ -146,14 +187,14 @@ static void test_reserve_covers_what_comes(void) {
                                .head_dim = 16,
                                .gemm = gemm,
                                .n_gemm = 3};
-    struct device *on = cpu_backend.open(0, 1, 2);
-    ASSERT(cpu_backend.reserve_bytes(on, &limits) > 0);
-    cpu_backend.reserve(on, &limits);
+    struct device *on = test_device_open(2);
+    ASSERT(on->backend->reserve_bytes(on, &limits) > 0);
+    on->backend->reserve(on, &limits);
     struct sample x = sample_make(1, DTYPE_BF16, 200, 32, 0, 1), w = sample_make(2, DTYPE_BF16, 48, 32, 0, 1);
     struct sample y = sample_make(3, DTYPE_BF16, 200, 48, 0, 1), dw = sample_make(4, DTYPE_F32, 48, 32, 0, 1);
     struct sample x32 = sample_make(5, DTYPE_F32, 70, 32, 0, 1), w32 = sample_make(6, DTYPE_F32, 48, 32, 0, 1);
     struct sample y32 = sample_make(7, DTYPE_F32, 70, 48, 0, 1);
-    size_t before = mem_balance();
+    size_t before = mem_balance(), room = on->backend->memory_free(on);
     for (int64_t rows = 200; rows > 0; rows -= 33) {
         x.t.rows = y.t.rows = rows;
         op_linear_forward(on, y.t, x.t, w.t, NULL, NULL);
@@ -161,8 +202,10 @@ static void test_reserve_covers_what_comes(void) {
         x32.t.rows = y32.t.rows = MIN(rows, 70);
         op_linear_forward(on, y32.t, x32.t, w32.t, NULL, &y32.t);
     }
+    on->backend->synchronize(on, STREAM_COMPUTE);
     ASSERT_INT(mem_balance(), before);
-    cpu_backend.close(on);
+    ASSERT_INT(on->backend->memory_free(on), room);
+    test_device_close(on);
     sample_free(&x), sample_free(&w), sample_free(&y), sample_free(&dw);
     sample_free(&x32), sample_free(&w32), sample_free(&y32);
 }
@@ -170,6 +213,7 @@ static void test_reserve_covers_what_comes(void) {
 /* The same comparison on a CPU that is told it has no bf16 instructions: in a process of its own, since oneDNN asks
  * once. */
 static void test_without_bf16_instructions(void) {
+    if (!on_cpu()) TEST_SKIP("the CPU's");
     pid_t child = fork();
     ASSERT(child >= 0);
     if (child == 0) {
@@ -190,13 +234,15 @@ int main(int argc, char **argv) {
         {"linear_backward_is_the_gradient", test_linear_backward_is_the_gradient},
         {"no_rows_is_no_work", test_no_rows_is_no_work},
         {"infinities_and_nan_go_through", test_infinities_and_nan_go_through},
+        {"fp32_products_are_exact_to_fp32", test_fp32_products_are_exact_to_fp32},
+        {"twice_the_same_bits", test_twice_the_same_bits},
         {"threads_do_not_change_a_bit", test_threads_do_not_change_a_bit},
         {"reserve_covers_what_comes", test_reserve_covers_what_comes},
         {"without_bf16_instructions", test_without_bf16_instructions},
     };
     log_quiet(true);
-    dev = cpu_backend.open(0, 1, 2);
+    dev = test_device_open(2);
     int status = test_main(tests, N_TESTS(tests), argc, argv);
-    cpu_backend.close(dev);
+    test_device_close(dev);
     return status;
 }

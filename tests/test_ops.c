@@ -1,4 +1,5 @@
-/* The other ops of the CPU backend against the reference, and the reference's gradients against differences. */
+/* The other ops of the device of test_device.h against the reference, and the reference's gradients against
+ * differences. */
 #include "log.h"
 #include "loss.h"
 #include "ops.h"
@@ -6,10 +7,8 @@
 #include "sample.h"
 #include "../src/cpu/vector.h"
 
-static struct device *dev;
-
 static const enum dtype dtypes[] = {DTYPE_F32, DTYPE_BF16};
-static const int64_t sizes[][2] = {{1, 1}, {1, 32}, {5, 33}, {64, 64}, {131, 100}, {40, 256}};
+static const int64_t sizes[][2] = {{1, 1}, {1, 32}, {5, 33}, {64, 64}, {131, 100}, {40, 256}, {9, 1544}, {2, 9000}};
 enum { N_SIZES = sizeof sizes / sizeof *sizes };
 
 static double *zeros(int64_t n) {
@@ -18,11 +17,11 @@ static double *zeros(int64_t n) {
 
 /* ---- heads: (rows, n_heads, head_dim) inside a wider row, as in a fused projection ---- */
 
-enum { HEAD_LEFT = 3 }; /* elements before the first head of a row */
+static int head_left = 3; /* elements before the first head of a row */
 
 /* A view of all but the last head_dim of each `every` * head_dim elements: every = 1 is Llama's, 3 NeoX's. */
 static struct heads heads_of(const struct sample *s, int n_heads, int head_dim, int every) {
-    struct heads x = {.data = (char *)s->t.data + HEAD_LEFT * dtype_bytes(s->t.dtype),
+    struct heads x = {.data = (char *)s->t.data + head_left * dtype_bytes(s->t.dtype),
                       .dtype = s->t.dtype,
                       .rows = s->t.rows,
                       .n_heads = n_heads,
@@ -33,7 +32,7 @@ static struct heads heads_of(const struct sample *s, int n_heads, int head_dim, 
 }
 
 static struct sample heads_make(uint64_t seed, enum dtype dtype, int64_t rows, int n_heads, int head_dim, int every) {
-    return sample_make(seed, dtype, rows, HEAD_LEFT + (int64_t)n_heads * every * head_dim, 2, 1);
+    return sample_make(seed, dtype, rows, head_left + (int64_t)n_heads * every * head_dim, 2, 1);
 }
 
 /* The heads' numbers without gaps; back: from there into the sample's values. */
@@ -42,14 +41,14 @@ static double *heads_pack(const struct sample *s, int n_heads, int head_dim, int
     for (int64_t i = 0; i < s->t.rows * n_heads; i++)
         for (int j = 0; j < head_dim; j++)
             out[i * head_dim + j] =
-                s->value[i / n_heads * s->t.cols + HEAD_LEFT + i % n_heads * every * head_dim + j];
+                s->value[i / n_heads * s->t.cols + head_left + i % n_heads * every * head_dim + j];
     return out;
 }
 
 static void heads_unpack(struct sample *s, const double *in, int n_heads, int head_dim, int every) {
     for (int64_t i = 0; i < s->t.rows * n_heads; i++)
         for (int j = 0; j < head_dim; j++)
-            s->value[i / n_heads * s->t.cols + HEAD_LEFT + i % n_heads * every * head_dim + j] = in[i * head_dim + j];
+            s->value[i / n_heads * s->t.cols + head_left + i % n_heads * every * head_dim + j] = in[i * head_dim + j];
 }
 
 /* ---- the reference's gradients are slopes ---- */
@@ -222,6 +221,33 @@ static void test_norms(void) {
                 check_norm(kind, dtypes[d], sizes[i][0], sizes[i][1], i % 2 ? 7 : 0);
 }
 
+/* Widths in steps of 8, and more rows than a block of sums has parts. */
+static void test_norms_of_every_width(void) {
+    for (int64_t D = 8; D <= 1032; D += D < 264 ? 8 : 128) {
+        check_norm(NORM_RMS, DTYPE_BF16, 3, D, 0);
+        check_norm(NORM_LAYER, DTYPE_F32, 5, D, 8);
+    }
+    check_norm(NORM_LAYER, DTYPE_BF16, 2, 16384, 0);
+    check_norm(NORM_RMS, DTYPE_F32, 2, 20000, 0);
+    check_norm(NORM_LAYER, DTYPE_BF16, 5003, 8, 0);
+}
+
+static void check_column_sum(enum dtype dtype, int64_t T, int64_t D, int gap) {
+    struct sample x = sample_make(1, dtype, T, D, gap, 1), y = sample_make(2, DTYPE_F32, 1, D, 0, 1);
+    reference_column_sum(y.value, x.value, T, D);
+    dev->backend->column_sum(dev, y.t.data, x.t);
+    sample_compare("column sum", y.t, y.value, 1e-5 + 1e-8 * (double)T);
+    sample_free(&x), sample_free(&y);
+}
+
+static void test_column_sums(void) {
+    for (int d = 0; d < 2; d++) {
+        for (int i = 0; i < N_SIZES; i++) check_column_sum(dtypes[d], sizes[i][0], sizes[i][1], i % 2 ? 7 : 0);
+        check_column_sum(dtypes[d], 129, 328, 0);
+        check_column_sum(dtypes[d], 33000, 16, 0);
+    }
+}
+
 static void check_head_norm(enum dtype dtype, int64_t T, int H, int d, int every) {
     struct sample x = heads_make(1, dtype, T, H, d, every), y = heads_make(2, dtype, T, H, d, every);
     struct sample w = sample_make(3, dtype, 1, d, 0, 1), stats = sample_make(4, DTYPE_F32, T, H, 0, 1);
@@ -247,11 +273,23 @@ static void check_head_norm(enum dtype dtype, int64_t T, int H, int d, int every
 }
 
 static void test_head_norms(void) {
-    for (int d = 0; d < 2; d++) {
-        check_head_norm(dtypes[d], 1, 1, 8, 1);
-        check_head_norm(dtypes[d], 37, 3, 20, 3);
-        check_head_norm(dtypes[d], 130, 4, 64, 1);
+    for (int how = 0; how < 4; how++) {
+        enum dtype dtype = dtypes[how & 1];
+        head_left = how & 2 ? 8 : 3; /* aligned, and not */
+        check_head_norm(dtype, 1, 1, 8, 1);
+        check_head_norm(dtype, 37, 3, 20, 3);
+        check_head_norm(dtype, 130, 4, 64, 1);
+        check_head_norm(dtype, 10, 3, 80, 3);
+        check_head_norm(dtype, 5, 2, 128, 1);
+        check_head_norm(dtype, 3, 1, 256, 1);
     }
+}
+
+static void test_head_norms_of_every_size(void) {
+    head_left = 8;
+    for (int d = 16; d <= 256; d += 8)
+        for (int type = 0; type < 2; type++) check_head_norm(dtypes[type], 3, 3, d, 1);
+    check_head_norm(DTYPE_BF16, 2200, 32, 16, 1);
 }
 
 static void test_rope_table_of_large_angles(void) {
@@ -261,9 +299,9 @@ static void test_rope_table_of_large_angles(void) {
     for (int i = 0; i < P; i++) frequency[i] = (float)pow(500000, -(double)i / P);
     struct sample table = sample_make(1, DTYPE_F32, T, 2 * P, 0, 1);
     reference_rope_table(table.value, position, T, frequency, P, 1.25);
-    op_rope_table(dev, table.t.data, position, T, frequency, P, 1.25f);
+    op_rope_table(dev, table.t.data, GIVE(position), T, GIVE(frequency), P, 1.25f);
     sample_compare("rope table", table.t, table.value, 1e-7);
-    sample_free(&table);
+    sample_free(&table), sample_take_back();
 }
 
 static void check_rope(enum dtype dtype, int64_t T, int H, int d, int n_pairs, int every, bool backward, bool same) {
@@ -279,13 +317,23 @@ static void check_rope(enum dtype dtype, int64_t T, int H, int d, int n_pairs, i
 }
 
 static void test_rope(void) {
-    for (int how = 0; how < 8; how++) {
+    for (int how = 0; how < 16; how++) {
         enum dtype dtype = dtypes[how & 1];
+        head_left = how & 8 ? 8 : 3;
         check_rope(dtype, 1, 1, 2, 1, 1, how & 2, how & 4);
         check_rope(dtype, 33, 3, 20, 4, 3, how & 2, how & 4); /* partial rotary */
         check_rope(dtype, 70, 2, 64, 32, 1, how & 2, how & 4);
         check_rope(dtype, 9, 2, 50, 17, 1, how & 2, how & 4);
+        check_rope(dtype, 9, 2, 24, 12, 1, how & 2, how & 4);
+        check_rope(dtype, 9, 3, 80, 16, 3, how & 2, how & 4);
     }
+}
+
+static void test_rope_of_every_size(void) {
+    head_left = 8;
+    for (int d = 16; d <= 256; d += 8)
+        for (int how = 0; how < 8; how++)
+            check_rope(dtypes[how & 1], 3, 3, d, how & 4 ? d / 2 : d / 8, 1, how & 2, false);
 }
 
 static void check_activations(enum dtype dtype, int64_t T, int64_t F, int gap) {
@@ -341,16 +389,16 @@ static void test_cast_gather_scatter(void) {
         static const int32_t index[] = {36, 0, 7, 8, 20};
         struct sample x = sample_make(1, dtypes[from], 37, 45, 3, 1), y = sample_make(2, dtypes[from], 5, 45, 1, 1);
         for (int i = 0; i < 5; i++) memcpy(y.value + i * 45, x.value + index[i] * 45, 45 * sizeof *y.value);
-        op_gather_rows(dev, y.t, x.t, index);
+        op_gather_rows(dev, y.t, x.t, GIVE(index));
         sample_compare("gather", y.t, y.value, 0);
         sample_free(&x), sample_free(&y);
     }
     static const int32_t index[] = {3, 0, 20};
     struct sample x = sample_make(1, DTYPE_F32, 3, 45, 3, 1), y = sample_make(2, DTYPE_F32, 21, 45, 1, 1);
     reference_scatter_add_rows(y.value, x.value, index, 3, 45);
-    op_scatter_add_rows(dev, y.t, x.t, index);
+    op_scatter_add_rows(dev, y.t, x.t, GIVE(index));
     sample_compare("scatter", y.t, y.value, 0);
-    sample_free(&x), sample_free(&y);
+    sample_free(&x), sample_free(&y), sample_take_back();
 }
 
 /* Rows sorted by token, then by row. */
@@ -360,22 +408,33 @@ static void sort_rows(int32_t *order, const int32_t *token, int64_t n, int32_t v
             if (token[row] == t) order[i++] = row;
 }
 
-static void test_embedding(void) {
-    enum { V = 11, T = 150, D = 36 };
-    int32_t token[T], order[T];
-    for (int i = 0; i < T; i++) token[i] = i < 70 ? 4 : (int32_t)(random_bits(1, 0, (uint64_t)i) % V);
+/* T rows of D, the first `same` of one token, the others of V at random; seed decides about those. */
+static void check_embedding(enum dtype dtype, int32_t V, int T, int D, int same) {
+    struct sample w = sample_make(1, dtype, V, D, 0, 1), x = sample_make(2, DTYPE_F32, T, D, 0, 1);
+    struct sample dw = sample_make(3, DTYPE_F32, V, D, 0, 1), dx = sample_make(4, DTYPE_F32, T, D, 4, 1);
+    int32_t *token = mem_alloc(T, sizeof *token), *order = mem_alloc(T, sizeof *order);
+    for (int i = 0; i < T; i++) token[i] = i < same ? 4 : (int32_t)(random_bits(1, 0, (uint64_t)i) % (uint64_t)V);
     sort_rows(order, token, T, V);
+    const int32_t *tokens = sample_give(token, (size_t)T * sizeof *token);
+    reference_embed_forward(x.value, w.value, token, T, D);
+    op_embed_forward(dev, x.t, w.t, tokens);
+    sample_compare("embedding", x.t, x.value, 0);
+    reference_embed_backward(dw.value, dx.value, token, T, D);
+    op_embed_backward(dev, dw.t.data, dx.t, tokens, sample_give(order, (size_t)T * sizeof *order), V);
+    sample_compare("embedding dweight", dw.t, dw.value, 1e-5 + 2e-6 * T);
+    mem_free(token), mem_free(order);
+    sample_free(&w), sample_free(&x), sample_free(&dw), sample_free(&dx), sample_take_back();
+}
+
+static void test_embedding(void) {
     for (int d = 0; d < 2; d++) {
-        struct sample w = sample_make(1, dtypes[d], V, D, 0, 1), x = sample_make(2, DTYPE_F32, T, D, 0, 1);
-        struct sample dw = sample_make(3, DTYPE_F32, V, D, 0, 1), dx = sample_make(4, DTYPE_F32, T, D, 4, 1);
-        reference_embed_forward(x.value, w.value, token, T, D);
-        op_embed_forward(dev, x.t, w.t, token);
-        sample_compare("embedding", x.t, x.value, 0);
-        reference_embed_backward(dw.value, dx.value, token, T, D);
-        op_embed_backward(dev, dw.t.data, dx.t, token, order, V);
-        sample_compare("embedding dweight", dw.t, dw.value, 1e-5);
-        sample_free(&w), sample_free(&x), sample_free(&dw), sample_free(&dx);
+        check_embedding(dtypes[d], 11, 150, 36, 70);
+        check_embedding(dtypes[d], 7, 1, 8, 0);
+        check_embedding(dtypes[d], 500, 700, 24, 0);
+        check_embedding(dtypes[d], 5, 1000, 264, 1000);
+        check_embedding(dtypes[d], 40, 333, 33, 100);
     }
+    check_embedding(DTYPE_BF16, 300, 70000, 8, 20000);
 }
 
 static void test_head(void) {
@@ -386,7 +445,7 @@ static void test_head(void) {
         struct sample dw = sample_make(5, DTYPE_F32, 1, D, 0, 1), dy = sample_make(6, DTYPE_F32, 1, R, 0, 1);
         reference_head_forward(y.value, x.value, w.value, R, D);
         op_head_forward(dev, y.t.data, x.t, w.t.data);
-        sample_compare("head", y.t, y.value, 1e-6);
+        sample_compare("head", y.t, y.value, MAX(1e-6, 4e-9 * (double)D));
         reference_head_backward(dx.value, dw.value, dy.value, x.value, w.value, R, D);
         op_head_backward(dev, dx.t, dw.t.data, dy.t.data, x.t, w.t.data);
         sample_compare("head dx", dx.t, dx.value, 0);
@@ -403,12 +462,13 @@ static void check_adamw(enum dtype dtype, int64_t n, bool same_memory) {
     struct tensor weight = same_memory ? master.t : w.t;
     for (int t = 1; t <= 6; t++) { /* the fourth is skipped */
         const double step[] = {9, t == 3 ? 0.25 : t == 4 ? -1 : 1};
+        const double *given = GIVE(step);
         struct sample g = sample_make(10 + (uint64_t)t, DTYPE_F32, 1, n, 0, 3);
         how.correction1 = 1 - powf(how.beta1, (float)t);
         how.correction2 = 1 - powf(how.beta2, (float)t);
         if (t == 4) sample_set(g.t, 0, n / 2, NAN);
         reference_adamw(master.value, m.value, v.value, g.value, n, &how, step);
-        op_adamw(dev, weight, master.t.data, m.t.data, v.t.data, g.t.data, n, &how, step);
+        op_adamw(dev, weight, master.t.data, m.t.data, v.t.data, g.t.data, n, &how, given);
         sample_compare("adamw gradient", g.t, none, 0);
         sample_free(&g);
     }
@@ -418,13 +478,14 @@ static void check_adamw(enum dtype dtype, int64_t n, bool same_memory) {
     sample_read(&master);
     sample_compare("adamw weight", weight, master.value, 0);
     mem_free(none);
-    sample_free(&w), sample_free(&master), sample_free(&m), sample_free(&v);
+    sample_free(&w), sample_free(&master), sample_free(&m), sample_free(&v), sample_take_back();
 }
 
 static void test_adamw(void) {
     check_adamw(DTYPE_F32, 1, false);
     check_adamw(DTYPE_F32, 20000, true);
     check_adamw(DTYPE_BF16, 1237, false);
+    check_adamw(DTYPE_BF16, 2048, false);
 }
 
 static void test_clip(void) {
@@ -434,25 +495,29 @@ static void test_clip(void) {
     for (int i = 0; i < N_TESTS(norms); i++)
         for (int c = 0; c < N_TESTS(clips); c++)
             for (int n = 1; n <= 3; n++) {
-                double step[2], expected[2];
-                op_clip(dev, step, norms[i], n, clips[c]);
+                double step[2] = {NAN, NAN}, expected[2], *given = GIVE(step);
+                op_clip(dev, given, GIVE(norms[i]), n, clips[c]);
+                test_device_read(dev, step, given, sizeof step);
                 reference_clip(expected, norms[i], n, clips[c]);
+                sample_take_back();
                 ASSERT(step[0] == expected[0] || (isnan(step[0]) && isnan(expected[0])));
                 ASSERT_NEAR(step[1], expected[1], 1e-15);
             }
 }
 
 static void test_square_norm(void) {
-    for (int64_t n = 1; n < 100000; n = n * 3 + 7) {
+    for (int64_t n = 1; n < 5000000; n = n * 3 + 7) {
         struct sample x = sample_make(1, DTYPE_F32, 1, n, 0, 1);
-        double out = 2;
-        op_square_norm(dev, &out, x.t.data, n);
+        double out = 2, *given = sample_give(&out, sizeof out);
+        op_square_norm(dev, given, x.t.data, n);
+        test_device_read(dev, &out, given, sizeof out);
         double expected = 2 + weighted(x.value, x.value, n);
         ASSERT_NEAR(out, expected, 1e-12 * expected);
         sample_set(x.t, 0, n / 2, NAN);
-        op_square_norm(dev, &out, x.t.data, n);
+        op_square_norm(dev, given, x.t.data, n);
+        test_device_read(dev, &out, given, sizeof out);
         ASSERT(isnan(out));
-        sample_free(&x);
+        sample_free(&x), sample_take_back();
     }
 }
 
@@ -462,20 +527,56 @@ static void test_bradley_terry(void) {
     static const float weight[] = {1, 2, 0.5f, 1, 1};
     double score64[6], d[6] = {0}, tally[LOSS_N_TALLIES] = {0}, expected[LOSS_N_TALLIES] = {0};
     struct sample dscore = sample_make(1, DTYPE_F32, 1, 6, 0, 0);
+    const int32_t *better = GIVE(chosen), *worse = GIVE(rejected);
+    const float *scores = GIVE(score), *margins = GIVE(margin), *weights = GIVE(weight);
+    double *tallies = GIVE(tally);
     for (int i = 0; i < 6; i++) score64[i] = score[i];
     for (int how = 0; how < 2; how++) {
         const float *m = how ? margin : NULL, *w = how ? weight : NULL;
         reference_bradley_terry(d, expected, score64, chosen, rejected, m, w, 5, 0.5);
-        op_bradley_terry(dev, dscore.t.data, tally, score, chosen, rejected, m, w, 5, 0.5f);
+        op_bradley_terry(dev, dscore.t.data, tallies, scores, better, worse, how ? margins : NULL,
+                         how ? weights : NULL, 5, 0.5f);
     }
+    test_device_read(dev, tally, tallies, sizeof tally);
     sample_compare("dscore", dscore.t, d, 1e-7);
     for (int i = 0; i < LOSS_N_TALLIES; i++) ASSERT_NEAR(tally[i], expected[i], 1e-9);
     ASSERT_NEAR(tally[TALLY_TIES], 2, 0);
     ASSERT_NEAR(tally[TALLY_CORRECT], 6, 0);
-    sample_free(&dscore);
+    sample_free(&dscore), sample_take_back();
 }
 
-/* ---- threads ---- */
+/* As many pairs as answers have when each is compared with each: rows serve many, some are on both sides of one. */
+static void test_bradley_terry_of_many(void) {
+    enum { R = 90, N = 2500 };
+    static int32_t chosen[N], rejected[N];
+    static float margin[N], weight[N], score[R];
+    double score64[R], d[R] = {0}, tally[LOSS_N_TALLIES] = {0}, expected[LOSS_N_TALLIES] = {0};
+    for (int i = 0; i < N; i++) {
+        chosen[i] = (int32_t)(random_bits(1, 0, (uint64_t)i) % R);
+        rejected[i] = (int32_t)(random_bits(2, 0, (uint64_t)i) % (i % 7 ? R : 3));
+        margin[i] = (float)random_normal(3, 0, (uint64_t)i);
+        weight[i] = (float)(i % 5) / 4;
+    }
+    for (int i = 0; i < R; i++) score64[i] = score[i] = (float)(2 * random_normal(4, 0, (uint64_t)i));
+    struct sample dscore = sample_make(1, DTYPE_F32, 1, R, 0, 0), again = sample_make(1, DTYPE_F32, 1, R, 0, 0);
+    double *tallies = GIVE(tally), *tallies_again = GIVE(tally);
+    const int32_t *better = GIVE(chosen), *worse = GIVE(rejected);
+    const float *scores = GIVE(score), *margins = GIVE(margin), *weights = GIVE(weight);
+    reference_bradley_terry(d, expected, score64, chosen, rejected, margin, weight, N, 0.5);
+    op_bradley_terry(dev, dscore.t.data, tallies, scores, better, worse, margins, weights, N, 0.5f);
+    op_bradley_terry(dev, again.t.data, tallies_again, scores, better, worse, margins, weights, N, 0.5f);
+    sample_compare("dscore", dscore.t, d, 1e-5);
+    ASSERT(sample_same_bits(dscore.t, again.t));
+    test_device_read(dev, tally, tallies, sizeof tally);
+    for (int i = 0; i < LOSS_N_TALLIES; i++) ASSERT_NEAR(tally[i], expected[i], 1e-9 + 1e-12 * fabs(expected[i]));
+    double first[LOSS_N_TALLIES];
+    memcpy(first, tally, sizeof first);
+    test_device_read(dev, tally, tallies_again, sizeof tally);
+    ASSERT(memcmp(first, tally, sizeof first) == 0);
+    sample_free(&dscore), sample_free(&again), sample_take_back();
+}
+
+/* ---- the same bits ---- */
 
 enum { N_T = 300, N_D = 96, N_V = 7, N_OUT = 12 };
 
@@ -496,33 +597,54 @@ static void run_all(struct device *on, enum dtype dtype, struct sample *out) {
     struct tensor w32 = tensor_make(w.t.data, dtype, 1, 32);
     op_head_norm_forward(on, dq, stats.t.data, q, w32, 1e-5f);
     op_head_norm_backward(on, dq, out[5].t.data, dq, q, w32, stats.t.data);
-    op_embed_backward(on, out[6].t.data, x.t, token, order, N_V);
+    op_embed_backward(on, out[6].t.data, x.t, GIVE(token), GIVE(order), N_V);
     op_head_forward(on, out[7].t.data, x.t, x.t.data);
     op_head_backward(on, dx, out[8].t.data, stats.t.data, x.t, x.t.data);
     on->backend->column_sum(on, out[9].t.data, h.t);
     struct tensor gate = tensor_make(out[10].t.data, dtype, N_T, 2 * N_D);
     op_swiglu_forward(on, tensor_make(out[11].t.data, dtype, N_T, N_D), h.t);
     op_swiglu_backward(on, gate, dy.t, h.t);
-    double norm = 0;
-    op_square_norm(on, &norm, x.t.data, N_T * N_D);
-    memcpy((float *)out[11].t.data + N_T * N_D, &norm, sizeof norm);
+    double norm = 0, *given = sample_give(&norm, sizeof norm);
+    op_square_norm(on, given, x.t.data, N_T * N_D);
+    dev->backend->copy(dev, (float *)out[11].t.data + N_T * N_D, given, sizeof norm, STREAM_COMPUTE);
+    sample_take_back();
     sample_free(&x), sample_free(&w), sample_free(&b), sample_free(&dy), sample_free(&h), sample_free(&stats);
 }
 
+static void check_same_bits(struct sample *a, struct sample *b) {
+    for (int i = 0; i < N_OUT; i++) {
+        ASSERT(sample_same_bits(a[i].t, b[i].t));
+        sample_free(&b[i]);
+    }
+}
+
+static void test_twice_the_same_bits(void) {
+    for (int d = 0; d < 2; d++) {
+        struct sample one[N_OUT], again[N_OUT];
+        run_all(dev, dtypes[d], one);
+        run_all(dev, dtypes[d], again);
+        check_same_bits(one, again);
+        for (int i = 0; i < N_OUT; i++) sample_free(&one[i]);
+    }
+}
+
 static void test_threads_do_not_change_a_bit(void) {
+#ifdef RANKWISE_CORE_ONLY
+    TEST_SKIP("no CPU backend");
+#else
+    if (dev->backend != &cpu_backend) TEST_SKIP("the CPU's");
     for (int d = 0; d < 2; d++) {
         struct sample one[N_OUT], more[N_OUT];
+        run_all(dev, dtypes[d], one);
         for (int threads = 1; threads <= 3; threads++) {
             struct device *on = cpu_backend.open(0, 1, threads);
-            run_all(on, dtypes[d], threads == 1 ? one : more);
+            run_all(on, dtypes[d], more);
             cpu_backend.close(on);
-            for (int i = 0; threads > 1 && i < N_OUT; i++) {
-                ASSERT(memcmp(one[i].t.data, more[i].t.data, N_T * 2 * N_D * sizeof(float)) == 0);
-                sample_free(&more[i]);
-            }
+            check_same_bits(one, more);
         }
         for (int i = 0; i < N_OUT; i++) sample_free(&one[i]);
     }
+#endif
 }
 
 static void test_no_rows_is_no_work(void) {
@@ -554,22 +676,29 @@ static void test_no_rows_is_no_work(void) {
 
 static void test_memory_and_description(void) {
     char text[200];
-    cpu_backend.describe(dev, text, sizeof text);
-    ASSERT_CONTAINS(text, "2 threads");
+    const struct backend *backend = dev->backend;
+    backend->describe(dev, text, sizeof text);
+    if (strcmp(backend->name, "cpu") == 0) ASSERT_CONTAINS(text, "2 threads");
     size_t before = mem_balance();
     enum { BYTES = 1000003 };
-    char *a = cpu_backend.alloc(dev, BYTES), *b = cpu_backend.alloc(dev, BYTES);
-    for (int i = 0; i < BYTES; i++) ASSERT_INT(a[i], 0);
-    for (int i = 0; i < BYTES; i++) a[i] = (char)(i * 7);
-    cpu_backend.copy(dev, b, a, BYTES, STREAM_COMPUTE);
-    cpu_backend.event_record(dev, 3, STREAM_COMPUTE);
-    cpu_backend.stream_wait(dev, STREAM_COPY, 3);
-    cpu_backend.synchronize(dev, STREAM_COPY);
-    ASSERT(memcmp(a, b, BYTES) == 0);
-    cpu_backend.zero(dev, b, BYTES - 1, STREAM_COMPUTE);
-    for (int i = 0; i < BYTES - 1; i++) ASSERT_INT(b[i], 0);
-    ASSERT_INT(b[BYTES - 1], a[BYTES - 1]);
-    cpu_backend.release(dev, a), cpu_backend.release(dev, b);
+    char *a = backend->alloc(dev, BYTES), *b = backend->alloc(dev, BYTES), *x = mem_alloc(BYTES, 1);
+    test_device_read(dev, x, a, BYTES);
+    for (int i = 0; i < BYTES; i++) ASSERT_INT(x[i], 0);
+    for (int i = 0; i < BYTES; i++) x[i] = (char)(i * 7);
+    backend->copy_in(dev, a, x, BYTES, STREAM_COMPUTE);
+    backend->copy(dev, b, a, BYTES, STREAM_COMPUTE);
+    backend->event_record(dev, 3, STREAM_COMPUTE);
+    backend->stream_wait(dev, STREAM_COPY, 3);
+    memset(x, 0, BYTES);
+    backend->copy_out(dev, x, b, BYTES, STREAM_COPY);
+    backend->synchronize(dev, STREAM_COPY);
+    for (int i = 0; i < BYTES; i++) ASSERT_INT(x[i], (char)(i * 7));
+    backend->zero(dev, b, BYTES - 1, STREAM_COMPUTE);
+    test_device_read(dev, x, b, BYTES);
+    for (int i = 0; i < BYTES - 1; i++) ASSERT_INT(x[i], 0);
+    ASSERT_INT(x[BYTES - 1], (char)((BYTES - 1) * 7));
+    backend->release(dev, a), backend->release(dev, b);
+    mem_free(x);
     ASSERT_INT(mem_balance(), before);
 }
 
@@ -579,9 +708,13 @@ int main(int argc, char **argv) {
         {"exp_and_erf_to_a_unit", test_exp_and_erf_to_a_unit},
         {"bf16_rounds_to_even", test_bf16_rounds_to_even},
         {"norms", test_norms},
+        {"norms_of_every_width", test_norms_of_every_width},
+        {"column_sums", test_column_sums},
         {"head_norms", test_head_norms},
+        {"head_norms_of_every_size", test_head_norms_of_every_size},
         {"rope_table_of_large_angles", test_rope_table_of_large_angles},
         {"rope", test_rope},
+        {"rope_of_every_size", test_rope_of_every_size},
         {"activations", test_activations},
         {"activations_of_extremes", test_activations_of_extremes},
         {"cast_gather_scatter", test_cast_gather_scatter},
@@ -591,13 +724,15 @@ int main(int argc, char **argv) {
         {"clip", test_clip},
         {"square_norm", test_square_norm},
         {"bradley_terry", test_bradley_terry},
+        {"bradley_terry_of_many", test_bradley_terry_of_many},
+        {"twice_the_same_bits", test_twice_the_same_bits},
         {"threads_do_not_change_a_bit", test_threads_do_not_change_a_bit},
         {"no_rows_is_no_work", test_no_rows_is_no_work},
         {"memory_and_description", test_memory_and_description},
     };
     log_quiet(true);
-    dev = cpu_backend.open(0, 1, 2);
+    dev = test_device_open(2);
     int status = test_main(tests, N_TESTS(tests), argc, argv);
-    cpu_backend.close(dev);
+    test_device_close(dev);
     return status;
 }
