@@ -76,6 +76,7 @@ int settings_failure(const char *call);
 /* Runs a whole grid. `channel`: the stream's fibers and ordering, made by fiber_channel. */
 struct channel;
 struct channel *fiber_channel(void);
+void fiber_channel_end(struct channel *channel);
 void fiber_run(struct emulated_kernel *kernel, struct channel *channel);
 bool fiber_inside(void); /* a kernel is running */
 

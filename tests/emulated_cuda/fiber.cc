@@ -219,7 +219,17 @@ static struct fiber *fiber_new(void) {
     return f;
 }
 
-struct channel *fiber_channel(void) { return new channel(); }
+/* Channels of streams that are gone: their stacks are many, and the next stream's as well. */
+static std::vector<struct channel *> idle_channels;
+
+struct channel *fiber_channel(void) {
+    if (idle_channels.empty()) return new channel();
+    struct channel *channel = idle_channels.back();
+    idle_channels.pop_back();
+    return channel;
+}
+
+void fiber_channel_end(struct channel *channel) { idle_channels.push_back(channel); }
 
 /* The fiber on which a thread begins. */
 static struct fiber *fiber_for(const struct thread *t) {

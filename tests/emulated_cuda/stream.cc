@@ -127,6 +127,7 @@ cudaError_t cudaStreamCreate(cudaStream_t *stream) { return cudaStreamCreateWith
 cudaError_t cudaStreamDestroy(cudaStream_t stream) {
     check_stream(stream);
     run_until(stream, stream->n_put);
+    fiber_channel_end(stream->channel);
     streams.erase(stream);
     closed.insert(stream);
     return cudaSuccess;
