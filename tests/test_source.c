@@ -1,4 +1,6 @@
 /* Sources: what each format's rows become, and which rows are refused with what words. */
+#include <unistd.h>
+
 #include "../data_tools/source.h"
 #include "json.h"
 #include "test.h"
@@ -318,9 +320,204 @@ static void others(void) {
         "p / a / b; 1>0");
 }
 
+/* --- mappings --- */
+
+static const char *map_rows(const char *mapping, const char *row) {
+    char path[64];
+    snprintf(path, sizeof path, "/tmp/test_source_%d", (int)getpid());
+    FILE *file = fopen(path, "wb");
+    if (!file || fputs(mapping, file) < 0 || fclose(file) != 0) die("%s", path);
+    struct source_options how = {.mapping = path};
+    const char *found = read_rows(NULL, &how, row, NULL);
+    unlink(path);
+    return found;
+}
+
+struct mapping_example {
+    const char *mapping, *row, *expected;
+};
+
+static void run_mappings(const struct mapping_example *example, int n) {
+    for (int i = 0; i < n; i++) {
+        const char *found = map_rows(example[i].mapping, example[i].row), *expected = example[i].expected;
+        bool is_right = *expected == '~' ? strstr(found, expected + 1) != NULL : strcmp(found, expected) == 0;
+        if (!is_right)
+            TEST_END(TEST_FAILED, "%.300s %.200s: %.300s, expected %.200s", example[i].mapping, example[i].row, found,
+                     expected);
+    }
+}
+#define RUN_MAPPINGS(table) run_mappings(table, (int)(sizeof(table) / sizeof *(table)))
+
+static void preferences(void) {
+#define AB "answers = (\"a\", \"b\"); "
+#define LABEL \
+    AB "preference = { label = \"l\"; values = ((1, \"first\"), (\"B\", 2), (0, \"tie\"), (true, \"drop\")); };"
+#define EACH "answers = \"x[*]\"; preference = { each = \"v\"; "
+    static const struct mapping_example table[] = {
+        {AB "preference = { always = \"second\"; };", "{\"a\": \"x\", \"b\": \"y\"}", " / x / y; 1>0"},
+        {LABEL, "{\"a\": \"x\", \"b\": \"y\", \"l\": 1}", " / x / y; 0>1"},
+        {LABEL, "{\"a\": \"x\", \"b\": \"y\", \"l\": \"1\"}", " / x / y; 0>1"},
+        {LABEL, "{\"a\": \"x\", \"b\": \"y\", \"l\": \"B\"}", " / x / y; 1>0"},
+        {LABEL, "{\"a\": \"x\", \"b\": \"y\", \"l\": 0.0}", " / x / y; ties 1 tie"},
+        {LABEL, "{\"a\": \"x\", \"b\": \"y\", \"l\": true}", " / x / y; filtered"},
+        {LABEL, "{\"a\": \"x\", \"b\": \"y\", \"l\": 2}", "~\"l\": expected one of 1, \"B\", 0, true, found 2"},
+        {LABEL, "{\"a\": \"x\", \"b\": \"y\"}", "~found nothing"},
+        {AB "preference = { index = \"l\"; base = 1; };", "{\"a\": \"x\", \"b\": \"y\", \"l\": 2}", " / x / y; 1>0"},
+        {AB "preference = { index = \"l\"; base = 0; };", "{\"a\": \"x\", \"b\": \"y\", \"l\": 2}",
+         "~expected an integer from 0 to 1"},
+        {AB "preference = { index = \"w\"; ids = \"m[*]\"; };",
+         "{\"a\": \"x\", \"b\": \"y\", \"m\": [\"p\", \"q\"], \"w\": \"q\"}", " / x / y; 1>0"},
+        {AB "preference = { index = \"w\"; ids = \"m[*]\"; };",
+         "{\"a\": \"x\", \"b\": \"y\", \"m\": [\"q\", \"q\"], \"w\": \"q\"}", "~found \"q\", which 2 have"},
+        {AB "preference = { scores = (\"s\", \"t\"); min_difference = 2; margin = \"difference\"; };",
+         "{\"a\": \"x\", \"b\": \"y\", \"s\": 1, \"t\": \"3.5\"}", " / x / y; 1>0 m2.5"},
+        {AB "preference = { scores = (\"s\", \"t\"); min_difference = 2; };",
+         "{\"a\": \"x\", \"b\": \"y\", \"s\": 1, \"t\": 2}", " / x / y; weak_preference"},
+        {"answers = \"x[*].t\"; preference = { scores = \"x[*].s\"; better = \"lower\"; };",
+         "{\"x\": [{\"t\": \"a\", \"s\": 2}, {\"t\": \"b\", \"s\": 1}, {\"t\": \"c\", \"s\": 2}]}",
+         " / a / b / c; 1>0 1>2 ties 1"},
+        {"answers = \"x[*].t\"; preference = { scores = \"x[*].s\"; };",
+         "{\"x\": [{\"t\": \"a\", \"s\": 2}, {\"t\": \"b\"}]}", "~score 2: expected a number, found nothing"},
+        {AB "preference = { scores = (\"p\", \"q\"); };", "{\"a\": \"x\", \"b\": \"y\", \"p\": false, \"q\": true}",
+         " / x / y; 1>0"},
+        {AB "preference = { strength = \"s\"; positive = \"second\"; max = 3; };",
+         "{\"a\": \"x\", \"b\": \"y\", \"s\": -2}", " / x / y; 0>1"},
+        {AB "preference = { strength = \"s\"; positive = \"second\"; max = 3; };",
+         "{\"a\": \"x\", \"b\": \"y\", \"s\": 4}", "~expected a number from -3 to 3, found 4"},
+        {"answers = \"x[*]\"; preference = { labels = \"l\"; values = ((1, \"first\"), (2, \"second\"), (0, "
+         "\"tie\")); };",
+         "{\"x\": [\"a\", \"b\", \"c\"], \"l\": [2, 0, 1]}", " / a / b / c; 1>0 1>2 ties 1"},
+        {"answers = \"x[*]\"; preference = { labels = \"l\"; between = ((3, 1)); values = ((1, \"first\")); };",
+         "{\"x\": [\"a\", \"b\", \"c\"], \"l\": [1]}", " / a / b / c; 2>0"},
+        {"answers = \"x[*]\"; preference = { labels = \"l\"; values = ((1, \"first\")); };",
+         "{\"x\": [\"a\", \"b\", \"c\"], \"l\": [1]}", "~expected 3 labels, found 1"},
+        {EACH "winner = \"w\"; loser = \"l\"; base = 1; };",
+         "{\"x\": [\"a\", \"b\", \"c\"], \"v\": [{\"w\": 3, \"l\": 1}, {\"w\": 1, \"l\": 2}]}",
+         " / a / b / c; 2>0 0>1"},
+        {EACH "winner = \"w\"; loser = \"l\"; base = 1; };", "{\"x\": [\"a\", \"b\"], \"v\": [{\"w\": 1, \"l\": 1}]}",
+         "~compared with itself"},
+        {EACH "left = \"i\"; right = \"j\"; pick = \"p\"; base = 0; values = ((\"l\", \"first\"), (\"r\", "
+              "\"second\"), (\"=\", \"tie\")); };",
+         "{\"x\": [\"a\", \"b\"], \"v\": [{\"i\": 0, \"j\": 1, \"p\": \"r\"}, {\"i\": 0, \"j\": 1, \"p\": \"=\"}]}",
+         " / a / b; 1>0 ties 1"},
+        {"answers = \"x[*]\"; preference = { ranking = \"r\"; base = 0; };",
+         "{\"x\": [\"a\", \"b\", \"c\"], \"r\": [2, [0, 1]]}", " / a / b / c; 2>0 2>1 ties 1"},
+        {"answers = \"x[*]\"; preference = { ranking = \"r\"; base = 0; };",
+         "{\"x\": [\"a\", \"b\", \"c\"], \"r\": [2, 0, 0]}", "~once, found one twice"},
+        {"answers = \"x[*]\"; preference = { ranking = \"r\"; base = 0; };",
+         "{\"x\": [\"a\", \"b\", \"c\"], \"r\": [2, 0]}", "~found 2 of them"},
+        {"answers = \"x[*]\"; preference = { always = 1; };", "{\"x\": [\"a\"]}",
+         "~expected 2 answers or more, found 1"},
+        {"answers = \"x[*]\"; preference = { always = 1; };", "{\"x\": [\"a\", null]}", "~answer 2 is null"},
+        {"answers = \"x[*]\"; preference = { always = 1; };", "{\"x\": \"a\"}",
+         "~expected an array for [*], found \"a\""},
+    };
+    RUN_MAPPINGS(table);
+}
+
+static void mapping_texts(void) {
+#define REST " answers = (\"a\", \"b\"); preference = { always = 1; };"
+#define ROW(fields) "{" fields ", \"a\": \"x\", \"b\": \"y\"}"
+    static const struct mapping_example table[] = {
+        {"prompt = { text = \"Q: {q} {{}} {n}{z?}\"; };" REST, ROW("\"q\": \"why\", \"n\": 3"),
+         "Q: why {} 3 / x / y; 0>1"},
+        {"prompt = { text = \"{l} {m[*].t|, } {m[1:].t}\"; };" REST,
+         ROW("\"l\": [\"1\", 2], \"m\": [{\"t\": \"p\"}, {\"t\": \"q\"}]"), "1\n2 p, q q / x / y; 0>1"},
+        {"prompt = { text = \"{each m}<{.t}|{each .u}{.}{q}{/each}>{/each}\"; };" REST,
+         ROW("\"q\": \"!\", \"m\": [{\"t\": \"p\", \"u\": [1, 2]}, {\"t\": \"q\", \"u\": []}]"),
+         "<p|1!2!><q|> / x / y; 0>1"},
+        {"prompt = { text = \"{[\\\"a b\\\"].c}\"; };" REST, ROW("\"a b\": {\"c\": \"d\"}"), "d / x / y; 0>1"},
+        {"prompt = ( { role = \"system\"; text = \"{s?}\"; }, { messages = \"h\"; }, { role = \"user\"; path = "
+         "\"q\"; } );" REST,
+         ROW("\"h\": [{\"from\": \"human\", \"value\": \"1\"}, {\"from\": \"gpt\", \"value\": \"2\"}], \"q\": \"3\""),
+         "<u>1 <a>2 <u>3 / <a>x / <a>y; 0>1"},
+        {"parse = [\"q\"]; prompt = \"q[0]\"; margin = 0.5; weight = \"w\"; source = \"s\";" REST,
+         ROW("\"q\": \"[\\\"first\\\"]\", \"w\": 2, \"s\": \"set\""), "first / x / y; 0>1 m0.5 w2 from set"},
+        {"parse = [\"q\"]; prompt = \"q[0]\";" REST, ROW("\"q\": \"['first']\""), "~\"q\": not valid JSON"},
+        {"prompt = { text = \"{q}\"; };" REST, ROW("\"q\": {\"r\": 1}"), "~{q}: expected text, found an object"},
+        {"prompt = { text = \"{q}\"; };" REST, ROW("\"q\": null"), "~{q}: is null"},
+        {"prompt = { text = \"{each q}\"; };" REST, "{}", "~{each} without {/each}"},
+        {"prompt = { text = \"{q\"; };" REST, "{}", "~expected } after {q"},
+        {"prompt = { text = \"}\"; };" REST, "{}", "~a } without {"},
+        /* Files that say nothing, or too much. */
+        {"answers = \"x\";", "{}", "~expected preference = { ... }, found none"},
+        {"preference = { always = 1; };", "{}", "~expected answers ="},
+        {"promt = \"q\";" REST, "{}", "~unknown setting \"promt\" in line 1; hint: \"prompt\""},
+        {"answers = \"x[*]\"; preference = { always = 1; label = \"l\"; };", "{}", "~exclude each other"},
+        {"answers = \"x[*]\"; preference = { index = \"l\"; };", "{}", "~expected base = 0 or base = 1"},
+        {"answers = \"x[*]\"; preference = { label = \"l\"; values = ((1, \"best\")); };", "{}",
+         "~preference.values: expected \"first\""},
+        {"answers = \"x[*]\"; preference = { label = \"l\"; values = ((1, 1), (1, 2)); };", "{}",
+         "~the label 1 stands there twice"},
+        {"@include \"/etc/passwd\"\n", "{}", "~includes no other file"},
+        {"answers = (", "{}", "~syntax error"},
+    };
+    RUN_MAPPINGS(table);
+}
+
+static void filters(void) {
+    static const struct {
+        const char *filter;
+        int expected; /* 1, 0; -1: a bad row; -2: no filter */
+    } table[] = {
+        {"n == 3", 1},
+        {"n != 3", 0},
+        {"n > 2 and n >= 3 and n < 4 and n <= 3", 1},
+        {"s == 'abc'", 1},
+        {"s in ('x', \\\"abc\\\")", 1},
+        {"n in (1, 2)", 0},
+        {"not (n == 3)", 0},
+        {"not n == 3 or true", 1},
+        {"n == '3'", 1},
+        {"q == 3", 0},
+        {"q == null", 1},
+        {"exists(q)", 0},
+        {"exists(o.p)", 1},
+        {"o.p[1] == 5", 1},
+        {"o['p'][-1] > 4", 1},
+        {"len(s) == 3 and len(o.p) == 2", 1},
+        {"t", 1},
+        {"not t", 0},
+        {"q < 3", -1},
+        {"s < 'abd'", 1},
+        {"s < 3", -1},
+        {"false and q < 3", 0},
+        {"true or q < 3", 1},
+        {"false or true and false", 0},
+        {"u == 'a''b'", 1},
+        {"n ==", -2},
+        {"(n", -2},
+        {"n 3", -2},
+        {"n in 3", -2},
+        {"", -2},
+        {"len n", -2},
+        {"x[*] == 1", -2},
+        {"'open", -2},
+    };
+    for (size_t i = 0; i < sizeof table / sizeof *table; i++) {
+        char *mapping = mem_format("filter = \"%s\";" REST, table[i].filter);
+        const char *found = map_rows(
+            mapping, ROW("\"n\": 3, \"s\": \"abc\", \"u\": \"a'b\", \"t\": true, \"o\": {\"p\": [4, \"5\"]}"));
+        int is = strcmp(found, " / x / y; 0>1") == 0 ? 1
+                 : strcmp(found, "; filtered") == 0  ? 0
+                 : strstr(found, "the condition")    ? -2
+                                                     : -1;
+        mem_free(mapping);
+        if (is != table[i].expected)
+            TEST_END(TEST_FAILED, "%s: %s, expected %d", table[i].filter, found, table[i].expected);
+    }
+}
+
 int main(int argc, char **argv) {
     static const struct test tests[] = {
-        {"pairs", pairs}, {"options", options}, {"hh", hh}, {"helpsteer", helpsteer}, {"others", others},
+        {"pairs", pairs},
+        {"options", options},
+        {"hh", hh},
+        {"helpsteer", helpsteer},
+        {"others", others},
+        {"preferences", preferences},
+        {"mapping_texts", mapping_texts},
+        {"filters", filters},
     };
     int code = test_main(tests, N_TESTS(tests), argc, argv);
     buffer_free(&out);
