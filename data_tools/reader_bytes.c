@@ -190,7 +190,7 @@ static int start_unpacking(struct bytes *b, enum packing packing) {
 int bytes_open(struct bytes *b, int file, int64_t max_row, int64_t max_ratio) {
     struct stat about;
     *b = (struct bytes){.file = file, .size = -1, .max_row = max_row, .max_ratio = max_ratio, .capacity = 2 * PIECE};
-    b->data = mem_alloc((int64_t)b->capacity, 1);
+    b->data = mem_resize(NULL, (int64_t)b->capacity, 1); /* not zeroed */
     sha256_start(&b->hash);
     if (fstat(file, &about) == 0 && S_ISREG(about.st_mode)) b->size = about.st_size;
     int64_t n = bytes_need(b, 4);

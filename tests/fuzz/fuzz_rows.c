@@ -1,0 +1,85 @@
+/* Any bytes as a file of rows, through the reader and one of the sources: rows that hold what source.h promises, or
+ * errors with a text. The first byte chooses the source (found out, or a named one). */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include "../../data_tools/reader.h"
+#include "../../data_tools/source.h"
+#include "json.h"
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
+
+static void check_side(const json_t *side) {
+    const json_t *message;
+    size_t i;
+    if (json_is_string(side)) return;
+    CHECK(json_array_size(side) > 0, "a side that is neither a string nor messages");
+    json_array_foreach(side, i, message) {
+        CHECK(json_is_string(json_object_get(message, "role")), "message %zu without a role", i);
+        CHECK(json_is_string(json_object_get(message, "content")), "message %zu without content", i);
+    }
+}
+
+static void check_row(const struct row *row) {
+    if (row->prompt) check_side(row->prompt);
+    for (int i = 0; i < row->n_answers; i++) {
+        check_side(row->answer[i]);
+        CHECK(json_is_array(row->answer[i]) == json_is_array(row->answer[0]), "strings beside messages");
+        CHECK(!row->prompt || json_is_array(row->answer[i]) == json_is_array(row->prompt), "strings beside messages");
+    }
+    for (int i = 0; i < row->n_pairs; i++) {
+        const struct row_pair *pair = &row->pair[i];
+        CHECK(pair->chosen >= 0 && pair->chosen < row->n_answers, "chosen %d", pair->chosen);
+        CHECK(pair->rejected >= 0 && pair->rejected < row->n_answers, "rejected %d", pair->rejected);
+        CHECK(pair->chosen != pair->rejected, "an answer against itself");
+    }
+    CHECK((row->drop == ROW_KEPT) == (row->n_pairs > 0), "drop %d with %d pairs", row->drop, row->n_pairs);
+}
+
+static void read_record(const char *name, struct source **source, const struct record *record, struct row *row) {
+    CHECK(!record->bad || record->length == 0, "a bad row with text");
+    json_t *json = record->bad ? NULL : json_parse(record->text, record->length);
+    if (!json) return;
+    if (!*source) *source = source_open(name, NULL, json);
+    if (*source && source_read(*source, json, row) == 0)
+        check_row(row);
+    else
+        CHECK(error_text()[0], "an error without a text");
+    json_decref(json);
+}
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
+    if (size < 1) return 0;
+    setenv("RANKWISE_PYTHON", "/nonexistent", 1); /* "PAR1" starts no program */
+    const char *summary, *keys, *name = source_known(data[0] % 16, &summary, &keys);
+    if (name && strcmp(name, "mapping") == 0) name = NULL;
+    int file = memfd_create("rows", 0);
+    CHECK(write(file, data + 1, size - 1) == (ssize_t)(size - 1), "memfd");
+    char path[64];
+    snprintf(path, sizeof path, "/proc/self/fd/%d", file);
+    const struct reader_options how = {.max_row = 1 << 20,
+                                       .rows = size > 2 && data[1] == '{' && data[0] >= 128 ? "data" : NULL};
+    struct reader *r = reader_open(path, &how);
+    struct source *source = NULL;
+    struct record record;
+    struct row row = {0};
+    char hash[65];
+    int status = r ? 1 : -1;
+    int64_t line = 0;
+    while (r && (status = reader_next(r, &record)) > 0) {
+        CHECK(record.line >= line, "line %lld after %lld", (long long)record.line, (long long)line);
+        line = record.line;
+        read_record(name, &source, &record, &row);
+    }
+    CHECK(status == 0 || error_text()[0], "an error without a text");
+    if (r) reader_hash(r, hash);
+    source_close(source);
+    row_free(&row);
+    reader_close(r);
+    close(file);
+    CHECK(mem_balance() == 0, "%zu bytes left", mem_balance());
+    return 0;
+}
