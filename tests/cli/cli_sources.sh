@@ -1,0 +1,184 @@
+#!/usr/bin/env bash
+# rankwise-data build on every source and container: the same comparisons whatever holds them, broken ones refused by file
+# and line. The pairs are read back with h5dump and decoded, and compared as texts.
+. tests/cli/harness.sh
+tokenizer=tests/golden/tokenizer_small
+build() { "$data" build --tokenizer "$tokenizer" --max-length 512 --threads 2 --out "$work/out.h5" "$@"; }
+numbers() { # dataset
+    h5dump -y -d "$1" "$work/out.h5" | sed -n '/DATA {/,/}/p' | grep -oE '^ *-?[0-9., -]+$' | tr -d ' \n' | tr ',' ' '
+}
+same() { # name found expected
+    if [[ $2 == "$3" ]]; then ok "$1"; else not_ok "$1" "found '${2:0:400}', expected '${3:0:400}'"; fi
+}
+# All comparisons of the shard: "<chosen> > <rejected>", line ends as \n.
+pairs() {
+    local -a tokens first chosen rejected
+    local i s
+    read -ra tokens <<<"$(numbers /token)"
+    read -ra first <<<"$(numbers /sequence/first)"
+    read -ra chosen <<<"$(numbers /comparison/chosen)"
+    read -ra rejected <<<"$(numbers /comparison/rejected)"
+    for ((i = 0; i < ${#chosen[@]}; i++)); do
+        for s in "${chosen[i]}" "${rejected[i]}"; do
+            local span=("${tokens[@]:first[s]:first[s + 1]-first[s]}")
+            (IFS=,; echo "{\"ids\": [${span[*]}]}")
+        done
+    done | "$data" decode --tokenizer "$tokenizer" --skip-special | sed 's/^{"text":"\(.*\)"}$/\1/' | paste -d'>' - - | sed 's/>/ > /'
+}
+# name, expected pairs, then arguments of build.
+gives() {
+    local name=$1 expected=$2
+    shift 2
+    rm -f "$work/out.h5"
+    if build "$@" >"$work/stdout" 2>"$work/err" <"${stdin:-/dev/null}"; then
+        same "$name" "$(pairs)" "$expected"
+    else
+        not_ok "$name" "$(tail -n 2 "$work/err" | tr '\n' ' ')"
+    fi
+}
+refuses() { # name, pattern of the message, arguments
+    local name=$1 pattern=$2
+    shift 2
+    rm -f "$work/out.h5"
+    expect "$name" 1 "$pattern" build "$@"
+    [[ ! -e $work/out.h5 ]] || not_ok "$name-leaves-nothing" "a shard"
+}
+kept() { # name, what the log says, arguments
+    local name=$1 pattern=$2
+    shift 2
+    rm -f "$work/out.h5"
+    expect "$name" 0 "$pattern" build "$@"
+}
+
+# --- containers: the same two rows ---
+two='p a > p b
+q, \"c\" > q\nd'
+printf '{"prompt": "p ", "chosen": "a", "rejected": "b"}\n{"prompt": "q", "chosen": ", \\"c\\"", "rejected": "\\nd"}\n' >"$work/rows.jsonl"
+{ echo '['; paste -sd, "$work/rows.jsonl"; echo ']'; } >"$work/rows.json"
+{ printf '{"version": 2, "data": '; cat "$work/rows.json"; echo '}'; } >"$work/object.json"
+sed 's/, /,\n  /g; s/,\n  \\"c/, \\"c/' "$work/rows.jsonl" >"$work/printed.json"
+printf 'id,prompt,chosen,rejected\n1,p ,a,b\n2,q,", ""c""","\nd"\n' >"$work/rows.csv"
+{ printf '\xEF\xBB\xBF'; printf 'id;prompt;chosen;rejected\r\n1;p ;a;b\r\n2;q;, "c";"\nd"\r\n'; } >"$work/windows.csv"
+{ printf '\xEF\xBB\xBF'; sed 's/$/\r/' "$work/rows.jsonl"; } >"$work/windows.jsonl"
+for file in rows.jsonl rows.json object.json printed.json rows.csv windows.csv windows.jsonl; do
+    gives "sources-$file" "$two" "$work/$file"
+    stdin=$work/$file gives "sources-$file-stdin" "$two" -
+    gzip -c "$work/$file" >"$work/$file.gz"
+    gives "sources-$file-gz" "$two" "$work/$file.gz"
+done
+mv "$work/rows.csv.gz" "$work/misnamed.json"
+gives sources-the-bytes-tell "$two" "$work/misnamed.json"
+if command -v zstd >/dev/null; then
+    zstd -q "$work/rows.json" -o "$work/rows.json.zst"
+    gives sources-zst "$two" "$work/rows.json.zst"
+    head -c 40 "$work/rows.json.zst" >"$work/cut.zst"
+    refuses sources-cut-zst 'cut.zst.*cut zstd file' "$work/cut.zst"
+else
+    echo "skipped sources-zst: no zstd program (tests/test_reader.c packs by itself)"
+fi
+
+# --- parquet ---
+python=
+for candidate in ${RANKWISE_PYTHON:-} python3; do
+    if "$candidate" -c 'import pyarrow.parquet' 2>/dev/null; then python=$candidate; fi
+done
+if [[ -n $python ]]; then
+    "$python" - "$work/rows.jsonl" "$work/rows.parquet" <<'EOT'
+import json, sys
+import pyarrow, pyarrow.parquet
+pyarrow.parquet.write_table(pyarrow.Table.from_pylist([json.loads(line) for line in open(sys.argv[1])]), sys.argv[2])
+EOT
+    export RANKWISE_PYTHON=$python
+    gives sources-parquet "$two" "$work/rows.parquet"
+    stdin=$work/rows.parquet gives sources-parquet-stdin "$two" -
+    head -c 300 "$work/rows.parquet" >"$work/cut.parquet"
+    refuses sources-cut-parquet 'cut.parquet.*not readable as parquet' "$work/cut.parquet"
+    unset RANKWISE_PYTHON
+else
+    echo "skipped sources-parquet: no python3 with pyarrow"
+fi
+printf 'PAR1........PAR1' >"$work/x.parquet"
+printf '#!/bin/sh\nexit 3\n' >"$work/python"
+chmod +x "$work/python"
+export RANKWISE_PYTHON=$work/python
+refuses sources-parquet-says-what-is-missing 'x.parquet.*hint: .*pip install pyarrow' "$work/x.parquet"
+unset RANKWISE_PYTHON
+
+# --- formats ---
+row() { printf '%s\n' "$@" >"$work/row.json"; }
+row '{"chosen": "\n\nHuman: hi\n\nAssistant: yes", "rejected": "\n\nHuman: hi\n\nAssistant: no"}'
+gives sources-hh-texts-as-they-are '\n\nHuman: hi\n\nAssistant: yes > \n\nHuman: hi\n\nAssistant: no' "$work/row.json"
+gives sources-hh 'User: hi\n\nAssistant: yes > User: hi\n\nAssistant: no' --template simple_chat "hh=$work/row.json"
+row '{"winner": "a", "loser": "b", "meta": {"q": "p "}}'
+gives sources-keys 'p a > p b' --chosen-key winner --rejected-key loser --prompt-key meta.q "$work/row.json"
+refuses sources-unknown-names 'row.json:1: .*winner, loser, meta.*--chosen-key' "$work/row.json"
+row '{"prompt": "p ", "response_1": "a", "response_2": "b", "preference_strength": 2}' \
+    '{"prompt": "p ", "response_1": "c", "response_2": "d", "preference_strength": -1}' \
+    '{"prompt": "p ", "response_1": "e", "response_2": "f", "preference_strength": 0}'
+gives sources-helpsteer2 $'p b > p a\np c > p d' "$work/row.json"
+gives sources-helpsteer2-strength 'p b > p a' --min-strength 2 "$work/row.json"
+row '{"input": [{"role": "user", "content": "q"}], "output": [{"answer": {"content": "a", "label": {"is_preferred": false}}}, {"answer": {"content": "b"}, "label": {"is_preferred": true}}]}' \
+    '{"context": [{"role": "user", "content": "q"}], "response1": "c", "response2": "d", "overall_preference": -3}'
+gives sources-helpsteer3 'User: q\n\nAssistant: b > User: q\n\nAssistant: a
+User: q\n\nAssistant: c > User: q\n\nAssistant: d' \
+    --template simple_chat "$work/row.json"
+row '{"conversations": [{"from": "human", "value": "q"}], "chosen": {"from": "gpt", "value": "a"}, "rejected": {"from": "gpt", "value": "b"}}'
+gives sources-sharegpt 'User: q\n\nAssistant: a > User: q\n\nAssistant: b' --template simple_chat "$work/row.json"
+row '{"info": {"post": "long", "title": "t", "subreddit": "s"}, "summaries": [{"text": " a"}, {"text": " b"}], "choice": 1}'
+gives sources-summarize 'SUBREDDIT: r/s\n\nTITLE: t\n\nPOST: long\n\nTL;DR: b > SUBREDDIT: r/s\n\nTITLE: t\n\nPOST: long\n\nTL;DR: a' "$work/row.json"
+row '{"instruction": "q ", "completions": [{"response": "a", "overall_score": 1}, {"response": "b", "overall_score": 3}, {"response": "c", "overall_score": 3}]}'
+gives sources-ultrafeedback $'q b > q a\nq c > q a' "$work/row.json"
+row '{"prompt": "p ", "responses": ["a", "b"], "ranks": [2, 1]}'
+gives sources-ranked 'p b > p a' "$work/row.json"
+row '{"prompt": "p ", "chosen": ["a"], "rejected": ["b", "c"], "subset": "x", "total_completions": 3}'
+gives sources-reward-bench $'p a > p b\np a > p c' "$work/row.json"
+printf 'prompt,chosen_story,rejected_story\np ,a,b\np ,[deleted],b\np ,a,\n' >"$work/stories.csv"
+gives sources-litbench 'p a > p b' "$work/stories.csv"
+check sources-litbench-counts grep -q 'deleted: 2' "$work/err"
+row '{"question": "q", "passages": [["T", "one", "two"]], "prediction 1": "a", "prediction 2": "b", "prediction 3": "c", "prediction 4": "d", "preference": [1, 0, 0, 0, 0, 2]}'
+start='question: q context: wikipage: T text: one two answer: '
+gives sources-mapping "${start}a > ${start}b
+${start}d > ${start}c" --mapping configs/mappings/finegrained_qa.cfg "$work/row.json"
+row '{"x": 1}' # no mapping is for this row: each can be read, and none makes something of it
+for mapping in configs/mappings/*.cfg; do
+    refuses "sources-$(basename "$mapping")" 'row.json:1: .*is missing|filtered: 1' --mapping "$mapping" "$work/row.json"
+done
+
+# --- broken ---
+printf '{"chosen": "a", "rejected": "b"}\n{"chosen": "\\ud800", "rejected": "b"}\n' >"$work/bad.jsonl"
+refuses sources-lone-surrogate 'bad.jsonl:2: not valid JSON.*--skip-bad-rows' "$work/bad.jsonl"
+kept sources-skip 'invalid_json: 1' --skip-bad-rows "$work/bad.jsonl"
+printf '{"chosen": "a", "rejected": "b"}\n{"chosen": "x\0y", "rejected": "b"}\n' >"$work/nul.jsonl"
+refuses sources-zero-byte 'nul.jsonl:2: not valid JSON' "$work/nul.jsonl"
+printf 'chosen,rejected\na,b\na,b,c\nd,e\n' >"$work/ragged.csv"
+refuses sources-ragged 'ragged.csv:3: expected 2 fields, as the header has, found 3' "$work/ragged.csv"
+gives sources-ragged-skipped $'a > b\nd > e' --skip-bad-rows "$work/ragged.csv"
+printf 'chosen,rejected\na,"b\n' >"$work/open.csv"
+refuses sources-open-quote 'open.csv.*opened in line 2 never closes' --skip-bad-rows "$work/open.csv"
+iconv -f UTF-8 -t UTF-16 "$work/rows.jsonl" >"$work/wide.jsonl"
+refuses sources-utf16 'wide.jsonl.*UTF-16.*iconv' "$work/wide.jsonl"
+: >"$work/empty.jsonl"
+refuses sources-empty 'no pair is left' "$work/empty.jsonl"
+refuses sources-directory 'is a directory' "$work"
+refuses sources-missing 'no-such.jsonl.*No such file' "$work/no-such.jsonl"
+head -c 60 "$work/rows.jsonl.gz" >"$work/cut.jsonl.gz"
+refuses sources-cut-gz 'cut.jsonl.gz.*cut gzip' "$work/cut.jsonl.gz"
+head -c 100 "$work/rows.json" >"$work/cut.json"
+refuses sources-cut-array 'cut.json.*the file ends in' "$work/cut.json"
+row '{"chosen": "a", "rejected": "b", "m": "much"}'
+refuses sources-bad-margin '"m": expected a number, found "much"' --margin-key m "$work/row.json"
+row '{"messages": [1], "label": true}'
+refuses sources-kto 'hint: --source says which it is' "$work/row.json"
+refuses sources-max-row 'a row of more than 10 bytes; hint: --max-row' --max-row 10 "$work/rows.jsonl"
+
+# --- long ones ---
+{ printf '{"chosen": "'; head -c 3000000 /dev/zero | tr '\0' a; printf ' b", "rejected": "c"}\n'; } >"$work/long.jsonl"
+kept sources-long-line '1 pairs kept' "$work/long.jsonl"
+{
+    printf '{"chosen": ['
+    for ((i = 0; i < 2000; i++)); do printf '{"role": "user", "content": "q"}, {"role": "assistant", "content": "a"}, '; done
+    printf '{"role": "user", "content": "q"}, {"role": "assistant", "content": "x"}], "rejected": [{"role": "user", "content": "q"}, {"role": "assistant", "content": "y"}]}\n'
+} >"$work/turns.jsonl"
+kept sources-many-turns '1 pairs kept' --template simple_chat "$work/turns.jsonl"
+expect sources-help 0 'summarize_from_feedback' "$data" help build
+finish
