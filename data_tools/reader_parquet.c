@@ -8,6 +8,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -40,15 +41,13 @@ static const char *python_name(void) {
     return name && *name ? name : "python3";
 }
 
+/* A file without a name, which its closing removes. */
 static int unnamed_file(void) {
     const char *directory = getenv("TMPDIR");
-    char *name = mem_format("%s/rankwise.XXXXXX", directory && *directory ? directory : "/tmp");
-    int file = mkostemp(name, O_CLOEXEC);
+    if (!directory || !*directory) directory = "/tmp";
+    int file = open(directory, O_TMPFILE | O_RDWR | O_CLOEXEC, 0600);
     if (file < 0)
-        fail("no temporary file %s: %s", name, strerror(errno));
-    else
-        unlink(name);
-    mem_free(name);
+        fail("no temporary file in %s: %s; hint: TMPDIR names another directory", directory, strerror(errno));
     return file;
 }
 
@@ -92,7 +91,8 @@ int helper_start(struct helper **helper, int file, int *out) {
     int ends[2], status = -1;
     struct helper *h = mem_alloc(1, sizeof *h);
     *helper = h;
-    h->said = unnamed_file();
+    h->said = memfd_create("rankwise", MFD_CLOEXEC);
+    if (h->said < 0) fail("no memory for what python3 says: %s", strerror(errno));
     if (h->said >= 0 && pipe2(ends, O_CLOEXEC) != 0) {
         fail("a pipe: %s", strerror(errno));
     } else if (h->said >= 0) {
