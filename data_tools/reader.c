@@ -105,7 +105,7 @@ static int find_container(struct reader *r, int again) {
     if (first == 0) return 0;
     if (first == '{' || first == '[') return reader_open_json(r);
     if (bytes_need(b, 1 << 16) < 0) return -1;
-    if (is_json_later(r)) return 0;
+    if (!r->how.delimiter && is_json_later(r)) return 0;
     int status = reader_open_csv(r);
     if (status == 0)
         return not_rows("neither \"{\" nor \"[\" nor a CSV header with columns", "is this the right file?");

@@ -19,7 +19,8 @@ static void read_file(const char *text, size_t length, bool is_utf8, struct buff
     CHECK(write(file, header, sizeof header - 1) > 0 && write(file, text, length) == (ssize_t)length, "memfd");
     char path[64];
     snprintf(path, sizeof path, "/proc/self/fd/%d", file);
-    struct reader *r = reader_open(path, NULL);
+    const struct reader_options how = {.delimiter = ","};
+    struct reader *r = reader_open(path, &how);
     struct record record;
     int status = r ? 0 : -1;
     while (r && (status = reader_next(r, &record)) > 0) {
