@@ -185,6 +185,7 @@ static int read_options(struct build_options *b, const struct option *o, const s
 static int open_tools(struct build *b) {
     b->tokenizer = tokenizer_open_directory(b->options.tokenizer, b->options.special);
     if (!b->tokenizer) return -1;
+    b->options.template.directory = b->options.tokenizer;
     b->template = template_open(&b->options.template, b->tokenizer);
     return b->template ? 0 : -1;
 }

@@ -4,11 +4,13 @@
  *   tokenizer   identity: what it does, not how its file is written (tokenizer_identity)
  *   special     special and added tokens, content -> id: compared one by one; one side may have more
  *   template    its name and text ("" for a built-in one); "now": what strftime_now returns, where that was given
- *   bos, eos    the rule ("none"; BOS: "prepend_unless_there"; EOS: "append_unless_there") and the token
+ *   bos, eos    the rule and the token. BOS: "none", "prepend_unless_there"; EOS: "append_unless_there", or
+ *               "as_rendered", and then "at": "end", "inside" or "nowhere" of what the template writes
  *   position    where the score is read: "last_token"
  *   max_length, truncate; max_prompt_length where there is one
  *   precision   of the golden scores; another precision is no reason to refuse
- *   golden      eight (text, ids, score) vectors; score null until a model is there */
+ *   golden      eight (text, ids, score) vectors; score null until a model is there; "messages" where the text is
+ *               that of a conversation */
 #ifndef RANKWISE_CONTRACT_H
 #define RANKWISE_CONTRACT_H
 #include <jansson.h>

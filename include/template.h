@@ -32,6 +32,7 @@ struct template_options {
     int64_t max_length, max_prompt_length; /* 0: none */
     const char *now;                       /* what strftime_now returns; NULL: it is not defined */
     bool no_bos;                           /* whatever the tokenizer would do: contracts that were made so */
+    const char *directory;                 /* the tokenizer's, where "model" looks for chat_template.jinja; or NULL */
 };
 
 struct template; /* template.c */
@@ -44,7 +45,8 @@ void template_free(struct template *t); /* accepts NULL */
  * under the name "chat_template" for any other. */
 const struct template_options *template_how(const struct template *t);
 const struct tokenizer *template_tokenizer(const struct template *t);
-int template_bos(const struct template *t); /* the id that is put in front; -1: none */
+/* The ids that are put in front, unless they are there. */
+const int32_t *template_bos(const struct template *t, int64_t *n);
 int template_eos(const struct template *t); /* the id that is put at the end; -1: the template decides */
 /* The built-in ones: index from 0; NULL at the end. */
 const char *template_known(int index);

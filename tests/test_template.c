@@ -49,15 +49,15 @@ static void test_simple_chat(void) {
     ASSERT_TEXT(render("simple_chat", NULL,
                        "[{\"role\":\"system\",\"content\":\"Be kind.\"},{\"role\":\"USER\",\"content\":\"Hi\"},"
                        "{\"role\":\"assistant\",\"content\":\"Hello \"}]"),
-                "System: Be kind.\n\nUser: Hi\n\nAssistant: Hello ");
+                "System: Be kind.\n\nUser: Hi\n\nAssistant: Hello <|endoftext|>");
     ASSERT_TEXT(render("simple_chat", "[{\"role\":\"user\",\"content\":\"Hi\"}]",
                        "[{\"role\":\"assistant\",\"content\":\"Hello\"}]"),
-                "User: Hi\n\nAssistant: Hello");
+                "User: Hi\n\nAssistant: Hello<|endoftext|>");
     ASSERT_TEXT(
         render("simple_chat", NULL,
                "[{\"role\":\"user\",\"content\":[{\"type\":\"text\",\"text\":\"a\"},{\"type\":\"text\",\"text\":"
                "\"b\"}]}]"),
-        "User: ab");
+        "User: ab<|endoftext|>");
 }
 
 static void test_what_cannot_be_rendered_is_named(void) {
@@ -81,7 +81,7 @@ static void test_what_cannot_be_rendered_is_named(void) {
     }
     struct template_options unknown = {"txt", "", TRUNCATE_RIGHT, 100}, short_one = {"text", "", TRUNCATE_RIGHT, 1};
     ASSERT(!template_open(&unknown, tokenizer));
-    ASSERT_CONTAINS(error_text(), "expected text or simple_chat, found \"txt\"");
+    ASSERT_CONTAINS(error_text(), "model or a file of Jinja, found \"txt\"");
     ASSERT(!template_open(&short_one, tokenizer));
     ASSERT_CONTAINS(error_text(), "at least 2 tokens, found 1");
     enum truncate truncate;

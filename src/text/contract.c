@@ -46,16 +46,35 @@ static json_t *special_tokens(const struct tokenizer *t) {
     return special;
 }
 
-static json_t *golden_vector(struct template_worker *w, const char *text) {
-    struct ids ids = {0};
-    if (template_encode_text(w, text, strlen(text), &ids) != 0) {
-        ids_free(&ids);
-        return NULL;
-    }
+static json_t *id_list(const struct ids *ids) {
     json_t *list = json_array();
-    for (int64_t i = 0; i < ids.n; i++) json_array_append_new(list, json_integer(ids.id[i]));
+    for (int64_t i = 0; i < ids->n; i++) json_array_append_new(list, json_integer(ids->id[i]));
+    return list;
+}
+
+/* A template that decides alone how a text ends is bound by conversations, rendered; any other by texts. One that
+ * refuses the conversation is bound by the text. */
+static json_t *golden_vector(struct template_worker *w, const struct template *t, int k) {
+    struct ids ids = {0};
+    struct buffer text = {0};
+    json_t *messages = NULL, *vector = NULL;
+    if (template_eos(t) < 0) {
+        messages = json_pack("[{s:s, s:s}, {s:s, s:s}]", "role", "user", "content", golden_texts[k], "role",
+                             "assistant", "content", golden_texts[(k + 1) % CONTRACT_N_GOLDEN]);
+        if (template_render(w, NULL, messages, false, &text) != 0) {
+            json_decref(messages);
+            messages = NULL;
+        }
+    }
+    if (!messages) buffer_append_text(&text, golden_texts[k]);
+    if (template_encode_text(w, text.data, text.length, &ids) == 0) {
+        vector = json_pack("{s:s%, s:o, s:n}", "text", text.data, text.length, "ids", id_list(&ids), "score");
+        if (vector && messages) json_object_set(vector, "messages", messages);
+    }
+    json_decref(messages);
+    buffer_free(&text);
     ids_free(&ids);
-    return json_pack("{s:s, s:o, s:n}", "text", text, "ids", list, "score");
+    return vector;
 }
 
 static int add_golden(json_t *json, const struct template *t) {
@@ -63,7 +82,7 @@ static int add_golden(json_t *json, const struct template *t) {
     json_t *golden = json_array();
     int status = 0;
     for (int i = 0; i < CONTRACT_N_GOLDEN && status == 0; i++) {
-        json_t *vector = golden_vector(w, golden_texts[i]);
+        json_t *vector = golden_vector(w, t, i);
         status = vector ? json_array_append_new(golden, vector) : fail_context("golden text %d", i);
     }
     template_worker_free(w);
@@ -71,9 +90,41 @@ static int add_golden(json_t *json, const struct template *t) {
     return status;
 }
 
+/* Where the tokenizer's EOS is in what the template writes of a whole conversation: "end", "inside" or "nowhere". */
+static const char *eos_place(const json_t *json, int eos) {
+    const json_t *ids = json_object_get(json_array_get(json_object_get(json, "golden"), 0), "ids"), *id;
+    const char *place = "nowhere";
+    size_t i;
+    json_array_foreach(ids, i, id) {
+        if (json_integer_value(id) == eos) place = i + 1 == json_array_size(ids) ? "end" : "inside";
+    }
+    return place;
+}
+
 static json_t *rule(const struct tokenizer *tokenizer, const char *name, int token) {
     if (token < 0) return json_pack("{s:s, s:n}", "rule", "none", "token");
     return json_pack("{s:s, s:s}", "rule", name, "token", tokenizer_token(tokenizer, token));
+}
+
+static json_t *front_rule(const struct template *t) {
+    const struct tokenizer *tokenizer = template_tokenizer(t);
+    int64_t n;
+    const int32_t *id = template_bos(t, &n);
+    if (n == 0) return rule(tokenizer, "none", -1);
+    struct buffer tokens = {0};
+    for (int64_t i = 0; i < n; i++) buffer_append_text(&tokens, tokenizer_token(tokenizer, id[i]));
+    json_t *json = json_pack("{s:s, s:s}", "rule", "prepend_unless_there", "token", tokens.data);
+    buffer_free(&tokens);
+    return json;
+}
+
+/* "as_rendered": what the template writes, and "at", where that is. */
+static json_t *eos_rule(const struct template *t) {
+    const struct tokenizer *tokenizer = template_tokenizer(t);
+    if (template_eos(t) >= 0) return rule(tokenizer, "append_unless_there", template_eos(t));
+    json_t *json = rule(tokenizer, "as_rendered", tokenizer_eos(tokenizer));
+    json_object_set_new(json, "rule", json_string("as_rendered"));
+    return json;
 }
 
 static json_t *describe(const struct template *t) {
@@ -83,12 +134,10 @@ static json_t *describe(const struct template *t) {
     if (how->now) json_object_set_new(template, "now", json_string(how->now));
     char identity[65];
     tokenizer_identity(tokenizer, identity);
-    json_t *json =
-        json_pack("{s:i, s:s, s:o, s:o, s:o, s:o, s:s, s:I, s:s, s:n}", "format", CONTRACT_FORMAT, "tokenizer",
-                  identity, "special", special_tokens(tokenizer), "template", template, "bos",
-                  rule(tokenizer, "prepend_unless_there", template_bos(t)), "eos",
-                  rule(tokenizer, "append_unless_there", template_eos(t)), "position", "last_token", "max_length",
-                  (json_int_t)how->max_length, "truncate", truncate_name(how->truncate), "precision");
+    json_t *json = json_pack("{s:i, s:s, s:o, s:o, s:o, s:o, s:s, s:I, s:s, s:n}", "format", CONTRACT_FORMAT,
+                             "tokenizer", identity, "special", special_tokens(tokenizer), "template", template, "bos",
+                             front_rule(t), "eos", eos_rule(t), "position", "last_token", "max_length",
+                             (json_int_t)how->max_length, "truncate", truncate_name(how->truncate), "precision");
     CHECK(json, "json_pack of a contract");
     if (how->max_prompt_length) json_object_set_new(json, "max_prompt_length", json_integer(how->max_prompt_length));
     return json;
@@ -101,6 +150,9 @@ int contract_make(struct contract *contract, const struct tokenizer *tokenizer, 
     if (!template) return -1;
     contract->json = describe(template);
     int status = add_golden(contract->json, template);
+    if (status == 0 && template_eos(template) < 0)
+        json_object_set_new(json_object_get(contract->json, "eos"), "at",
+                            json_string(eos_place(contract->json, tokenizer_eos(tokenizer))));
     template_free(template);
     if (status != 0) contract_free(contract);
     return status;
@@ -251,14 +303,19 @@ static int compare_special(const json_t *a, const char *a_name, const json_t *b,
     return 0;
 }
 
-/* Golden texts that both have must have the same ids. */
+/* Golden conversations that both have must be the same text, and golden texts the same ids. */
 static int compare_golden(const json_t *a, const char *a_name, const json_t *b, const char *b_name) {
     for (size_t i = 0; i < CONTRACT_N_GOLDEN; i++) {
         const json_t *x = json_array_get(json_object_get(a, "golden"), i);
         const json_t *y = json_array_get(json_object_get(b, "golden"), i);
-        if (!json_equal(json_object_get(x, "text"), json_object_get(y, "text"))) continue;
-        const json_t *x_ids = json_object_get(x, "ids"), *y_ids = json_object_get(y, "ids");
+        const json_t *x_chat = json_object_get(x, "messages"), *y_chat = json_object_get(y, "messages");
+        const json_t *x_text = json_object_get(x, "text"), *y_text = json_object_get(y, "text");
         char part[64];
+        snprintf(part, sizeof part, "the text of golden conversation %zu", i);
+        if (x_chat && y_chat && json_equal(x_chat, y_chat) && !json_equal(x_text, y_text))
+            return differ(part, x_text, a_name, y_text, b_name);
+        if (!json_equal(x_text, y_text)) continue;
+        const json_t *x_ids = json_object_get(x, "ids"), *y_ids = json_object_get(y, "ids");
         snprintf(part, sizeof part, "the ids of golden text %zu", i);
         if (!json_equal(x_ids, y_ids)) return differ(part, x_ids, a_name, y_ids, b_name);
     }

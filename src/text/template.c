@@ -6,9 +6,9 @@
 #include "template_state.h"
 
 enum { LEAST_LENGTH = 2 }; /* a token and EOS */
-static const char *const template_names[] = {"text", "simple_chat"};
+static const char text_name[] = "text", chat_name[] = "chat_template";
 static const char *const truncate_names[] = {"right", "left", "drop", "error"};
-enum { N_TEMPLATES = 2, N_TRUNCATES = 4 };
+enum { N_TRUNCATES = 4 };
 
 int truncate_parse(const char *name, enum truncate *out) {
     for (int i = 0; i < N_TRUNCATES; i++) {
@@ -24,7 +24,8 @@ const char *truncate_name(enum truncate truncate) {
 }
 
 const char *template_known(int index) {
-    return index >= 0 && index < N_TEMPLATES ? template_names[index] : NULL;
+    const struct chat_named *named = chat_known(index - 1);
+    return index == 0 ? text_name : named ? named->name : NULL;
 }
 
 static int check_length(const char *what, int64_t length) {
@@ -32,20 +33,26 @@ static int check_length(const char *what, int64_t length) {
     return fail("%s: expected at least %d tokens, found %lld", what, LEAST_LENGTH, (long long)length);
 }
 
-static int open_named(struct template *t) {
-    int i = 0;
-    while (i < N_TEMPLATES && strcmp(t->how.name, template_names[i]) != 0) i++;
-    if (i == N_TEMPLATES)
-        return fail(
-            "template: expected text or simple_chat, found \"%.100s\"; hint: text takes the strings as they are",
-            t->how.name);
-    t->is_text = i == 0;
-    t->eos = tokenizer_eos(t->tokenizer);
-    if (t->eos < 0)
-        return fail("template %s: expected an EOS token, found none in the tokenizer's tokenizer_config.json, "
-                    "special_tokens_map.json or config.json; hint: --special eos=<token>",
-                    t->how.name);
+/* The template that a contract names may have come from anywhere: its text is what counts. */
+static int open_chat(struct template *t, const struct template_options *how) {
+    struct chat_options options = {how->name, how->source, how->directory, NULL, how->now};
+    t->chat = chat_open(&options, t->tokenizer);
+    if (!t->chat) return -1;
+    const char *source = chat_source(t->chat);
+    t->how.name = mem_copy_string(*source ? chat_name : how->name);
+    t->how.source = mem_copy_string(source);
     return 0;
+}
+
+static int open_rules(struct template *t) {
+    const struct chat_named *named = chat_find_named(t->how.name);
+    if (!t->how.no_bos) t->frame = tokenizer_frame(t->tokenizer);
+    if (t->chat && !(named && named->ends_in_eos)) return 0;
+    t->eos = tokenizer_eos(t->tokenizer);
+    if (t->eos >= 0) return 0;
+    return fail("template %s: expected an EOS token, found none in the tokenizer's tokenizer_config.json, "
+                "special_tokens_map.json or config.json; hint: --special eos=<token>",
+                t->how.name);
 }
 
 struct template *template_open(const struct template_options *how, const struct tokenizer *tokenizer) {
@@ -54,18 +61,25 @@ struct template *template_open(const struct template_options *how, const struct 
         return NULL;
     struct template *t = mem_alloc(1, sizeof *t);
     t->how = *how;
-    t->how.name = mem_copy_string(how->name);
-    t->how.source = mem_copy_string(how->source ? how->source : "");
-    t->how.now = how->now ? mem_copy_string(how->now) : NULL;
+    t->how.name = t->how.source = t->how.now = t->how.directory = NULL;
     t->tokenizer = tokenizer;
-    t->bos = t->eos = -1;
-    if (open_named(t) == 0) return t;
+    t->eos = -1;
+    int status = 0;
+    if (strcmp(how->name, text_name) == 0) {
+        t->how.name = mem_copy_string(text_name);
+        t->how.source = mem_copy_string("");
+    } else {
+        status = open_chat(t, how);
+        if (status == 0 && how->now && chat_asks_now(t->chat)) t->how.now = mem_copy_string(how->now);
+    }
+    if (status == 0 && open_rules(t) == 0) return t;
     template_free(t);
     return NULL;
 }
 
 void template_free(struct template *t) {
     if (!t) return;
+    chat_free(t->chat);
     mem_free((void *)t->how.name);
     mem_free((void *)t->how.source);
     mem_free((void *)t->how.now);
@@ -80,8 +94,9 @@ const struct tokenizer *template_tokenizer(const struct template *t) {
     return t->tokenizer;
 }
 
-int template_bos(const struct template *t) {
-    return t->bos;
+const int32_t *template_bos(const struct template *t, int64_t *n) {
+    *n = t->frame.n_before;
+    return t->frame.before;
 }
 
 int template_eos(const struct template *t) {

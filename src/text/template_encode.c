@@ -12,6 +12,7 @@
 struct template_worker {
     const struct template *template; /* not owned */
     struct encoder *encoder;
+    struct jinja_memory *memory;
     struct buffer text, prompt_text;
     struct ids prompt_ids;
 };
@@ -20,12 +21,14 @@ struct template_worker *template_worker_new(const struct template *t) {
     struct template_worker *w = mem_alloc(1, sizeof *w);
     w->template = t;
     w->encoder = encoder_new(t->tokenizer);
+    w->memory = jinja_memory_new();
     return w;
 }
 
 void template_worker_free(struct template_worker *w) {
     if (!w) return;
     encoder_free(w->encoder);
+    jinja_memory_free(w->memory);
     buffer_free(&w->text);
     buffer_free(&w->prompt_text);
     ids_free(&w->prompt_ids);
@@ -48,59 +51,11 @@ static void append_string(const json_t *string, struct buffer *out) {
 
 /* --- rendering ----------------------------------------------------------------------- */
 
-/* "USER" and "user" are "User", as Python's capitalize has it. */
-static void append_role(const char *role, struct buffer *out) {
-    for (size_t i = 0; role[i]; i++) {
-        char c = role[i];
-        if (i == 0 && c >= 'a' && c <= 'z') c = (char)(c - 'a' + 'A');
-        if (i > 0 && c >= 'A' && c <= 'Z') c = (char)(c - 'A' + 'a');
-        buffer_append(out, &c, 1);
-    }
-}
-
-static int append_content(const json_t *content, struct buffer *out) {
-    if (json_is_string(content)) {
-        append_string(content, out);
-        return 0;
-    }
-    if (!json_is_array(content)) return fail("\"content\": expected a string or a list of text parts");
-    const json_t *part;
-    size_t i;
-    json_array_foreach(content, i, part) {
-        const json_t *type = json_object_get(part, "type"), *text = json_object_get(part, "text");
-        if (!json_is_string(type) || strcmp(json_string_value(type), "text") != 0)
-            return fail("\"content\"[%zu]: expected {\"type\": \"text\", \"text\": ...}, found type %.50s", i,
-                        json_is_string(type) ? json_string_value(type) : "missing");
-        if (!json_is_string(text)) return fail("\"content\"[%zu]: \"text\": expected a string", i);
-        append_string(text, out);
-    }
-    return 0;
-}
-
-static int append_messages(const json_t *list, struct buffer *out) {
-    const json_t *message;
-    size_t i;
-    json_array_foreach(list, i, message) {
-        const char *role = NULL;
-        if (!json_is_object(message)) return fail("message %zu: expected an object with role and content", i);
-        if (json_get_string(message, "role", &role) != 0) return fail_context("message %zu", i);
-        if (!role) return fail("message %zu: \"role\" is missing", i);
-        if (i > 0) buffer_append_text(out, "\n\n");
-        append_role(role, out);
-        buffer_append_text(out, ": ");
-        if (append_content(json_object_get(message, "content"), out) != 0) return fail_context("message %zu", i);
-    }
-    return 0;
-}
-
-static int render_messages(struct template_worker *w, const json_t *list, bool add_generation_prompt,
+/* For encoding, EOS is not written where it is put as an id: a text may hold it without its being one there. */
+static int render_messages(struct template_worker *w, const json_t *list, bool add_generation_prompt, bool is_encoded,
                            struct buffer *out) {
-    (void)w, (void)add_generation_prompt;
-    size_t start = out->length;
-    buffer_append(out, "", 0);
-    int status = append_messages(list, out);
-    if (status != 0) out->length = start, out->data[start] = 0;
-    return status;
+    const struct template *t = w->template;
+    return chat_render(t->chat, w->memory, list, NULL, add_generation_prompt, is_encoded && t->eos >= 0, out);
 }
 
 /* --- the two forms of a row ---------------------------------------------------------- */
@@ -152,11 +107,11 @@ static int take_form(const struct template *t, struct form *form, const json_t *
         n_lists += json_is_array(answer[i]);
     }
     if (prompt && check_kind(prompt, "prompt") != 0) return -1;
-    if (t->is_text && n_lists > 0)
+    if (!t->chat && n_lists > 0)
         return fail("expected a string, found a list of messages; hint: --template simple_chat");
     if (!prompt && n_lists > 0 && n_lists < n_answers)
         return fail("expected answers of one kind, found strings and lists of messages");
-    form->is_plain = n_lists == 0 && (t->is_text || !prompt);
+    form->is_plain = n_lists == 0 && (!t->chat || !prompt);
     if (form->is_plain) {
         form->prompt = json_incref((json_t *)prompt);
         for (int i = 0; i < n_answers; i++) part[i] = json_incref(answer[i]);
@@ -184,7 +139,7 @@ int template_render(struct template_worker *w, const json_t *prompt, const json_
     buffer_append(out, "", 0);
     struct form form = {0};
     json_t *part = NULL, *value = (json_t *)answer;
-    if (!answer && json_is_string(prompt) && w->template->is_text) {
+    if (!answer && json_is_string(prompt) && !w->template->chat) {
         append_string(prompt, out);
         return 0;
     }
@@ -195,7 +150,7 @@ int template_render(struct template_worker *w, const json_t *prompt, const json_
         append_string(part, out);
     } else {
         json_t *whole = joined(form.prompt, part);
-        status = render_messages(w, whole, add_generation_prompt, out);
+        status = render_messages(w, whole, add_generation_prompt, false, out);
         json_decref(whole);
     }
     json_decref(form.prompt);
@@ -205,11 +160,13 @@ int template_render(struct template_worker *w, const json_t *prompt, const json_
 
 /* --- ids ----------------------------------------------------------------------------- */
 
-static void insert_id(struct ids *ids, int64_t at, int32_t id) {
-    ARRAY_RESERVE(ids->id, ids->n, ids->room);
-    memmove(ids->id + at + 1, ids->id + at, (size_t)(ids->n - at) * sizeof id);
-    ids->id[at] = id;
-    ids->n++;
+static void insert_ids(struct ids *ids, int64_t at, const int32_t *id, int64_t n) {
+    for (int64_t i = 0; i < n; i++) {
+        ARRAY_RESERVE(ids->id, ids->n, ids->room);
+        ids->n++;
+    }
+    memmove(ids->id + at + n, ids->id + at, (size_t)(ids->n - n - at) * sizeof *id);
+    memcpy(ids->id + at, id, (size_t)n * sizeof *id);
 }
 
 static void remove_ids(struct ids *ids, int64_t at, int64_t n) {
@@ -222,8 +179,11 @@ static int encode(struct template_worker *w, const char *text, size_t length, bo
     const struct template *t = w->template;
     out->n = 0;
     if (encoder_encode(w->encoder, length ? text : "", length, out) != 0) return -1;
-    if (t->bos >= 0 && (out->n == 0 || out->id[0] != t->bos)) insert_id(out, 0, t->bos);
-    if (is_side && t->eos >= 0 && (out->n == 0 || out->id[out->n - 1] != t->eos)) insert_id(out, out->n, t->eos);
+    int32_t eos = t->eos;
+    int64_t n = t->frame.n_before;
+    if (n && (out->n < n || memcmp(out->id, t->frame.before, (size_t)n * sizeof eos) != 0))
+        insert_ids(out, 0, t->frame.before, n);
+    if (is_side && eos >= 0 && (out->n == 0 || out->id[out->n - 1] != eos)) insert_ids(out, out->n, &eos, 1);
     return 0;
 }
 
@@ -249,7 +209,8 @@ int template_encode_text(struct template_worker *w, const char *text, size_t len
     const struct template *t = w->template;
     if (encode(w, text, length, true, out) != 0) return -1;
     int64_t over = t->how.max_length ? out->n - t->how.max_length : 0;
-    if (over > 0 && t->how.truncate == TRUNCATE_LEFT) remove_ids(out, t->bos >= 0, over);
+    if (over > 0 && t->how.truncate == TRUNCATE_LEFT)
+        remove_ids(out, MIN(t->frame.n_before, t->how.max_length - 1), over);
     cut_right(t, out);
     return 0;
 }
@@ -283,7 +244,7 @@ static enum template_status too_long(const struct template_worker *w, const stru
 /* Plain sides: the first ids go, or the prompt's last. All sides lose the same, unless nothing tells their prompt. */
 static enum template_status cut_plain(struct template_worker *w, struct template_side *side, int n) {
     const struct template *t = w->template;
-    int64_t keep = t->bos >= 0, over = side_excess(t, side, n), prompt_over = prompt_excess(w);
+    int64_t keep = t->frame.n_before, over = side_excess(t, side, n), prompt_over = prompt_excess(w);
     bool is_left = t->how.truncate == TRUNCATE_LEFT, has_prompt = w->prompt_ids.n > keep;
     int64_t drop = is_left ? MAX(over, prompt_over) : prompt_over, least = INT64_MAX;
     for (int i = 0; i < n; i++) least = MIN(least, side[i].n_prompt - keep);
@@ -291,7 +252,8 @@ static enum template_status cut_plain(struct template_worker *w, struct template
     for (int i = 0; i < n; i++) {
         struct template_side *s = &side[i];
         int64_t d = has_prompt ? drop : is_left && t->how.max_length ? MAX(0, s->ids.n - t->how.max_length) : 0;
-        remove_ids(&s->ids, is_left || !has_prompt ? keep : s->n_prompt - d, d);
+        int64_t at = is_left || !has_prompt ? MIN(keep, s->ids.n - d) : s->n_prompt - d;
+        remove_ids(&s->ids, at, d);
         s->n_prompt = has_prompt ? s->n_prompt - d : 0;
         cut_right(t, &s->ids);
     }
@@ -361,8 +323,8 @@ static json_t *shorten(const json_t *messages, int64_t cut, bool from_start, int
 
 /* With what invites an answer, if the template knows such a thing. */
 static int render_prompt(struct template_worker *w, const json_t *prompt, struct buffer *out) {
-    if (render_messages(w, prompt, true, out) == 0) return 0;
-    return render_messages(w, prompt, false, out);
+    if (render_messages(w, prompt, true, true, out) == 0) return 0;
+    return render_messages(w, prompt, false, true, out);
 }
 
 /* A prompt that cannot be rendered alone is not known: no ids. */
@@ -379,7 +341,7 @@ static int encode_messages(struct template_worker *w, const json_t *prompt, json
     for (int i = 0; i < n; i++) {
         json_t *whole = joined(prompt, part[i]);
         buffer_clear(&w->text);
-        int status = render_messages(w, whole, false, &w->text);
+        int status = render_messages(w, whole, false, true, &w->text);
         json_decref(whole);
         if (status != 0 || encode(w, w->text.data, w->text.length, true, &out[i].ids) != 0) return -1;
         out[i].n_prompt = common_ids(&w->prompt_ids, &out[i].ids);

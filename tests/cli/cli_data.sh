@@ -156,7 +156,7 @@ done
 { head -c 40 "$work/a.jsonl.gz"; printf 'XXXX'; tail -c +45 "$work/a.jsonl.gz"; } >"$work/damaged.jsonl.gz"
 expect data-gzip-damaged 1 'damaged.jsonl.gz: a (cut or )?damaged gzip file' build "$work/damaged.jsonl.gz"
 expect data-no-tokenizer 1 'nowhere' "$data" build --tokenizer "$work/nowhere" --out "$work/out.h5" "$work/a.jsonl"
-expect data-no-such-template 1 'expected text or simple_chat' build --template jinja "$work/a.jsonl"
+expect data-no-such-template 1 'expected text, simple_chat' build --template jinja "$work/a.jsonl"
 expect data-out-cannot-be-written 1 'nowhere/x.h5: cannot be written' \
     "$data" build --tokenizer "$tokenizer" --out "$work/nowhere/x.h5" "$work/a.jsonl"
 expect data-no-input 2 'expected an input file' build

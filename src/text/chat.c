@@ -1,0 +1,350 @@
+/* Chat templates: finding one, and giving it its variables. See chat.h. */
+#include "chat.h"
+
+#include <string.h>
+
+#include "file.h"
+#include "json.h"
+
+enum { SOURCE_CEILING = 1 << 22, MOST_VARIABLES = 256 };
+static const char *const roles[] = {"bos", "eos", "unk", "sep", "pad", "cls", "mask"};
+enum { N_ROLES = sizeof roles / sizeof *roles };
+
+struct chat {
+    struct jinja *program, *tool_use; /* tool_use: instead, where there are tools; or NULL */
+    char *source, *now;
+    bool is_named;   /* one of ours, which knows contents as strings alone */
+    json_t *special; /* bos_token: "<s>", ... */
+};
+
+/* --- special tokens ------------------------------------------------------------------ */
+
+/* The role that "eos=..." at text names, or -1. */
+static int role_at(const char *text) {
+    for (int i = 0; i < N_ROLES; i++) {
+        size_t n = strlen(roles[i]);
+        if (strncmp(text, roles[i], n) == 0 && text[n] == '=') return i;
+    }
+    return -1;
+}
+
+static void set_special(json_t *special, int role, json_t *token) {
+    char key[16] = "";
+    strncat(key, roles[role], 8);
+    strncat(key, "_token", 7);
+    json_object_set_new(special, key, token);
+}
+
+/* "eos=</s>,pad=<pad>": a token reaches to the end or to a comma that another role follows. */
+static int read_special_option(json_t *special, const char *option) {
+    while (option && *option) {
+        int role = role_at(option);
+        if (role < 0)
+            return fail("special tokens: expected bos=..., eos=..., unk=... or pad=..., found \"%.100s\"", option);
+        const char *from = option + strlen(roles[role]) + 1, *to = from;
+        while (*to && !(*to == ',' && role_at(to + 1) >= 0)) to++;
+        json_t *token = json_stringn(from, (size_t)(to - from));
+        if (!token) return fail("special tokens: \"%.100s\" is not valid UTF-8", from);
+        set_special(special, role, token);
+        option = *to ? to + 1 : to;
+    }
+    return 0;
+}
+
+/* The keys bos_token, ... of a file: a string, an object with "content", or null. What is there already stays. */
+static void read_special_json(json_t *special, const json_t *json) {
+    for (int role = 0; role < N_ROLES; role++) {
+        char key[16] = "";
+        strncat(key, roles[role], 8);
+        strncat(key, "_token", 7);
+        json_t *value = json_object_get(json, key);
+        if (json_is_object(value)) value = json_object_get(value, "content");
+        if (json_is_string(value) && !json_object_get(special, key)) json_object_set(special, key, value);
+    }
+}
+
+/* Those that the tokenizer was told of when it was opened. */
+static void read_special_ids(json_t *special, const struct tokenizer *t) {
+    const int id[] = {tokenizer_bos(t), tokenizer_eos(t), tokenizer_pad(t)}, role[] = {0, 1, 4};
+    for (int i = 0; i < 3; i++) {
+        char key[16] = "";
+        strncat(key, roles[role[i]], 8);
+        strncat(key, "_token", 7);
+        if (id[i] >= 0 && !json_object_get(special, key))
+            set_special(special, role[i], json_string(tokenizer_token(t, id[i])));
+    }
+}
+
+/* The parsed file of the tokenizer's, or NULL; -1 in *status for a bad one. */
+static json_t *read_tokenizer_file(const struct tokenizer *t, const char *name, int *status) {
+    const struct tokenizer_file *file = NULL;
+    int n = t ? tokenizer_files(t, &file) : 0;
+    for (int i = 0; i < n; i++) {
+        if (strcmp(file[i].name, name) != 0) continue;
+        json_t *json = json_parse(file[i].data, file[i].length);
+        if (!json) *status = fail_context("%s", name);
+        return json;
+    }
+    return NULL;
+}
+
+/* --- sources ------------------------------------------------------------------------- */
+
+static struct jinja *parse_source(const char *source, size_t length, const char *name) {
+    struct jinja *program = jinja_parse(source, length);
+    if (!program) fail_context("%s", name);
+    return program;
+}
+
+static int take_source(struct chat *c, const char *source, size_t length, const char *name) {
+    if (strlen(source) != length) return fail("%s: has a zero byte", name);
+    c->source = mem_copy_string(source);
+    c->program = parse_source(source, length, name);
+    return c->program ? 0 : -1;
+}
+
+/* A file, if it is there. 1: it is not. */
+static int read_source_file(struct chat *c, const char *path, bool is_tool_use) {
+    struct buffer text = {0};
+    if (!file_exists(path)) return 1;
+    int status = file_read(path, SOURCE_CEILING, &text);
+    if (status == 0 && is_tool_use) {
+        c->tool_use = parse_source(text.data, text.length, path);
+        if (!c->tool_use) status = -1;
+    } else if (status == 0) {
+        status = take_source(c, text.data, text.length, path);
+    }
+    buffer_free(&text);
+    return status;
+}
+
+/* "chat_template" of tokenizer_config.json: a string, or a list of {name, template}. 1: there is none. */
+static int read_config_source(struct chat *c, const json_t *config) {
+    static const char place[] = "tokenizer_config.json: chat_template";
+    const json_t *value = json_object_get(config, "chat_template"), *item;
+    size_t i;
+    if (json_is_string(value)) return take_source(c, json_string_value(value), json_string_length(value), place);
+    if (!json_is_array(value))
+        return value && !json_is_null(value) ? fail("%s: expected a string or a list", place) : 1;
+    int found = 1;
+    json_array_foreach(value, i, item) {
+        const char *name = json_string_value(json_object_get(item, "name"));
+        const json_t *text = json_object_get(item, "template");
+        if (!name || !json_is_string(text)) return fail("%s[%zu]: expected {name, template}", place, i);
+        bool is_tool_use = strcmp(name, "tool_use") == 0;
+        if (is_tool_use && !c->tool_use) {
+            c->tool_use = parse_source(json_string_value(text), json_string_length(text), place);
+            if (!c->tool_use) return -1;
+        } else if (strcmp(name, "default") == 0 && !c->program) {
+            found = take_source(c, json_string_value(text), json_string_length(text), place);
+            if (found != 0) return -1;
+        }
+    }
+    return found;
+}
+
+/* The model's own: chat_template.jinja before what tokenizer_config.json has, as transformers reads them. */
+static int read_model_source(struct chat *c, const char *directory, const json_t *config) {
+    int found = 1;
+    if (directory) {
+        char *path = file_join(directory, "chat_template.jinja"),
+             *more = file_join(directory, "additional_chat_templates/tool_use.jinja");
+        found = read_source_file(c, path, false);
+        if (found >= 0 && read_source_file(c, more, true) < 0) found = -1;
+        mem_free(path);
+        mem_free(more);
+    }
+    if (found == 1) found = read_config_source(c, config);
+    if (found == 1)
+        return fail(
+            "template model: the tokenizer has no chat_template; hint: --template simple_chat, chatml or a file");
+    return found;
+}
+
+static int find_source(struct chat *c, const struct chat_options *how, const json_t *config) {
+    if (how->source && *how->source) return take_source(c, how->source, strlen(how->source), how->name);
+    const struct chat_named *named = chat_find_named(how->name);
+    if (named) {
+        c->is_named = true;
+        c->source = mem_copy_string("");
+        c->program = parse_source(named->source, strlen(named->source), how->name);
+        return c->program ? 0 : -1;
+    }
+    if (strcmp(how->name, "model") == 0) return read_model_source(c, how->directory, config);
+    int found = read_source_file(c, how->name, false);
+    if (found != 1) return found;
+    struct buffer names = {0};
+    for (int i = 0; (named = chat_known(i)); i++) buffer_format(&names, "%s, ", named->name);
+    fail("template: expected text, %smodel or a file of Jinja, found \"%.200s\"; hint: model is the tokenizer's own",
+         names.data, how->name);
+    buffer_free(&names);
+    return -1;
+}
+
+struct chat *chat_open(const struct chat_options *how, const struct tokenizer *tokenizer) {
+    struct chat *c = mem_alloc(1, sizeof *c);
+    int status = 0;
+    json_t *config = read_tokenizer_file(tokenizer, "tokenizer_config.json", &status),
+           *map = read_tokenizer_file(tokenizer, "special_tokens_map.json", &status);
+    c->special = json_object();
+    c->now = how->now ? mem_copy_string(how->now) : NULL;
+    if (status == 0) status = read_special_option(c->special, how->special);
+    read_special_json(c->special, config);
+    read_special_json(c->special, map);
+    if (tokenizer) read_special_ids(c->special, tokenizer);
+    if (status == 0) status = find_source(c, how, config);
+    json_decref(config);
+    json_decref(map);
+    if (status == 0) return c;
+    chat_free(c);
+    return NULL;
+}
+
+void chat_free(struct chat *c) {
+    if (!c) return;
+    jinja_free(c->program);
+    jinja_free(c->tool_use);
+    json_decref(c->special);
+    mem_free(c->source);
+    mem_free(c->now);
+    mem_free(c);
+}
+
+const char *chat_source(const struct chat *c) {
+    return c->source;
+}
+
+bool chat_asks_now(const struct chat *c) {
+    return jinja_mentions(c->program, "strftime_now");
+}
+
+/* --- messages ------------------------------------------------------------------------ */
+
+/* The text of a list of {"type": "text", "text": ...} parts; NULL with error_text(). */
+static json_t *join_parts(const json_t *content) {
+    struct buffer text = {0};
+    const json_t *part;
+    json_t *joined = NULL;
+    size_t i;
+    buffer_append(&text, "", 0);
+    json_array_foreach(content, i, part) {
+        const json_t *type = json_object_get(part, "type"), *value = json_object_get(part, "text");
+        if (!json_is_string(type) || strcmp(json_string_value(type), "text") != 0) {
+            fail("\"content\"[%zu]: expected {\"type\": \"text\", \"text\": ...}, found type %.50s", i,
+                 json_is_string(type) ? json_string_value(type) : "missing");
+            break;
+        }
+        if (!json_is_string(value)) {
+            fail("\"content\"[%zu]: \"text\": expected a string", i);
+            break;
+        }
+        buffer_append(&text, json_string_value(value), json_string_length(value));
+    }
+    if (i == json_array_size(content)) joined = json_stringn(text.data, text.length);
+    buffer_free(&text);
+    return joined;
+}
+
+/* What our own templates need: a role, and a content that is made a string. */
+static int check_message(json_t *message) {
+    const char *role = NULL;
+    json_t *content = json_object_get(message, "content");
+    if (json_get_string(message, "role", &role) != 0) return -1;
+    if (!role) return fail("\"role\" is missing");
+    if (json_is_string(content)) return 0;
+    if (!json_is_array(content)) return fail("\"content\": expected a string or a list of text parts");
+    json_t *joined = join_parts(content);
+    return joined ? json_object_set_new(message, "content", joined) : -1;
+}
+
+static bool has_null(const json_t *message) {
+    const char *key;
+    json_t *value;
+    json_object_foreach((json_t *)message, key, value) {
+        if (json_is_null(value)) return true;
+    }
+    return false;
+}
+
+/* Chat templates read reasoning under several names. */
+static json_t *find_reasoning(const json_t *message) {
+    static const char *const names[] = {"reasoning_content", "thinking", "reasoning"};
+    for (int i = 0; i < 3; i++) {
+        json_t *value = json_object_get(message, names[i]);
+        if (value && !json_is_null(value)) return value;
+    }
+    return NULL;
+}
+
+/* (1): a new reference, to the message itself when nothing is to be done. NULL with error_text(). */
+static json_t *normal_message(const struct chat *c, json_t *message) {
+    if (!json_is_object(message)) {
+        fail("expected an object with role and content");
+        return NULL;
+    }
+    json_t *reasoning = find_reasoning(message), *out, *value;
+    const char *key;
+    if (!reasoning && !has_null(message) && !(c->is_named && !json_is_string(json_object_get(message, "content")))) {
+        if (!c->is_named || check_message(message) == 0) return json_incref(message);
+        return NULL;
+    }
+    out = json_object();
+    if (reasoning && !c->is_named) json_object_set(out, "thinking", reasoning);
+    json_object_foreach(message, key, value) {
+        if (!json_is_null(value)) json_object_set(out, key, value);
+    }
+    if (reasoning && !c->is_named) json_object_set(out, "reasoning_content", reasoning);
+    if (!c->is_named || check_message(out) == 0) return out;
+    json_decref(out);
+    return NULL;
+}
+
+static json_t *normal_messages(const struct chat *c, const json_t *messages) {
+    json_t *list = json_array(), *message;
+    size_t i;
+    json_array_foreach(messages, i, message) {
+        json_t *normal = normal_message(c, message);
+        if (!normal) {
+            fail_context("message %zu", i);
+            json_decref(list);
+            return NULL;
+        }
+        json_array_append_new(list, normal);
+    }
+    return list;
+}
+
+/* --- rendering ----------------------------------------------------------------------- */
+
+/* The variables of an object; a later one of the same name counts. */
+static int add_variables(struct jinja_variable *variable, int *n, const json_t *object) {
+    const char *key;
+    json_t *value;
+    json_object_foreach((json_t *)object, key, value) {
+        if (*n == MOST_VARIABLES) return fail("more than %d variables for a template", MOST_VARIABLES);
+        variable[(*n)++] = (struct jinja_variable){key, value};
+    }
+    return 0;
+}
+
+int chat_render(const struct chat *c, struct jinja_memory *memory, const json_t *messages, const json_t *extra,
+                bool add_generation_prompt, bool without_eos, struct buffer *out) {
+    struct jinja_variable variable[MOST_VARIABLES + 3];
+    int n = 0;
+    if (!json_is_array(messages)) return fail("expected a list of messages");
+    if (json_array_size(messages) == 0) return fail("expected at least one message");
+    json_t *list = normal_messages(c, messages), *empty = json_string("");
+    int status = list ? add_variables(variable, &n, c->special) : -1;
+    if (without_eos) variable[n++] = (struct jinja_variable){"eos_token", empty};
+    variable[n++] = (struct jinja_variable){"add_generation_prompt", json_boolean(add_generation_prompt)};
+    if (status == 0) status = add_variables(variable, &n, extra);
+    variable[n++] = (struct jinja_variable){"messages", list};
+    const json_t *tools = json_object_get(extra, "tools");
+    const struct jinja *program = c->tool_use && tools && !json_is_null(tools) ? c->tool_use : c->program;
+    if (status == 0) status = jinja_render(program, memory, variable, n, c->now, out);
+    if (status != 0 && strstr(error_text(), "'strftime_now' is undefined"))
+        fail_hint("the template asks for the date: --now TEXT says what it is");
+    json_decref(list);
+    json_decref(empty);
+    return status;
+}
