@@ -8,5 +8,6 @@ int decode_command(int argc, char **argv);
 int peek_command(int argc, char **argv);
 int stats_command(int argc, char **argv);
 int audit_command(int argc, char **argv);
+int render_command(int argc, char **argv);
 int demo_command(int argc, char **argv);
 #endif

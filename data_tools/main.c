@@ -10,6 +10,7 @@ int main(int argc, char **argv) {
         {"audit", "what is wrong with shards, before it costs GPU time", audit_command},
         {"encode", "texts to token ids, JSONL in and out", encode_command},
         {"decode", "token ids to texts, JSONL in and out", decode_command},
+        {"render", "conversations to text by a chat template, JSONL in and out", render_command},
         {"demo", "a small preference task: shards, tokenizer, model configuration", demo_command},
     };
     return command_main("rankwise-data", "text to token shards", commands, sizeof commands / sizeof *commands, argc,

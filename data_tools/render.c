@@ -1,0 +1,125 @@
+/* rankwise-data render: conversations to the text that a model sees, as a filter of JSON lines.
+ *
+ *   {"messages": [...], "tools": [...], ...}  ->  {"text": "..."}
+ *
+ * One line out for each line in, in order; blank lines are skipped. What a row has besides messages and
+ * add_generation_prompt are more variables of the template. */
+#include <stdio.h>
+#include <string.h>
+
+#include "chat.h"
+#include "command.h"
+#include "data_tools.h"
+#include "json.h"
+#include "lines.h"
+
+static const char usage[] =
+    "usage: rankwise-data render --template T [options] [INPUT] < chats.jsonl > texts.jsonl\n"
+    "\n"
+    "{\"messages\": [{\"role\", \"content\"}, ...]} lines to {\"text\": \"...\"} lines, as transformers'\n"
+    "apply_chat_template renders them. \"tools\", \"documents\", \"add_generation_prompt\" and any other field of a\n"
+    "row are given to the template. INPUT may be gzip.\n"
+    "\n"
+    "  --template T             model (the tokenizer's own), a file of Jinja, simple_chat, "
+    "simple_concat_with_space,\n"
+    "                           simple_concat_with_new_line, assistant_message_only, zephyr, tulu, chatml\n"
+    "  --tokenizer DIR          whose special tokens and chat template are used\n"
+    "  --special LIST           special tokens: bos=<s>,eos=</s>,unk=<unk>,pad=<pad>\n"
+    "  --add-generation-prompt  end with what invites the assistant's answer\n"
+    "  --now TEXT               what strftime_now returns; without it the template has no such function\n";
+
+struct renderer {
+    struct chat *chat;
+    struct jinja_memory *memory;
+    struct buffer text;
+    bool add_generation_prompt;
+};
+
+/* The row's other fields are the template's variables. */
+static int render_row(struct renderer *r, json_t *row) {
+    if (!json_is_object(row)) return fail("expected {\"messages\": [...]}");
+    json_t *messages = json_incref(json_object_get(row, "messages"));
+    bool add = r->add_generation_prompt;
+    int status = messages ? json_get_bool(row, "add_generation_prompt", &add) : fail("\"messages\" is missing");
+    json_object_del(row, "messages");
+    json_object_del(row, "add_generation_prompt");
+    buffer_clear(&r->text);
+    if (status == 0) status = chat_render(r->chat, r->memory, messages, row, add, false, &r->text);
+    json_decref(messages);
+    return status;
+}
+
+static int render_line(struct renderer *r, const struct lines *l) {
+    json_t *row = json_parse(l->line.data, l->line.length);
+    int status = row ? render_row(r, row) : -1;
+    json_decref(row);
+    if (status != 0) return -1;
+    json_t *answer = json_pack("{s:o}", "text", json_stringn(r->text.data, r->text.length));
+    char *text = json_text(answer);
+    puts(text);
+    mem_free(text);
+    json_decref(answer);
+    return 0;
+}
+
+static int render_lines(struct renderer *r, const char *path) {
+    struct lines l;
+    int status = lines_open(&l, path), more = 0;
+    while (status == 0 && (more = lines_next(&l)) > 0)
+        if (!lines_is_blank(&l) && render_line(r, &l) != 0)
+            status = fail_context("%s:%lld", l.path, (long long)l.number);
+    lines_close(&l);
+    return more < 0 ? -1 : status;
+}
+
+enum { O_TEMPLATE, O_TOKENIZER, O_SPECIAL, O_NOW, O_GENERATION, O_HELP, N_OPTIONS };
+
+static int run(const struct option *o, const char *input) {
+    struct tokenizer *tokenizer = NULL;
+    struct chat_options how = {.name = o[O_TEMPLATE].value ? o[O_TEMPLATE].value : "model",
+                               .directory = o[O_TOKENIZER].value,
+                               .special = o[O_SPECIAL].value,
+                               .now = o[O_NOW].value};
+    struct renderer r = {.add_generation_prompt = o[O_GENERATION].value != NULL};
+    int status = 0;
+    if (how.directory) {
+        tokenizer = tokenizer_open_directory(how.directory, NULL);
+        if (!tokenizer) return -1;
+    }
+    r.chat = chat_open(&how, tokenizer);
+    if (!r.chat) status = -1;
+    if (status == 0) {
+        r.memory = jinja_memory_new();
+        status = render_lines(&r, input);
+    }
+    jinja_memory_free(r.memory);
+    buffer_free(&r.text);
+    chat_free(r.chat);
+    tokenizer_free(tokenizer);
+    return status;
+}
+
+int render_command(int argc, char **argv) {
+    struct option o[N_OPTIONS] = {
+        [O_TEMPLATE] = {"template", true},
+        [O_TOKENIZER] = {"tokenizer", true},
+        [O_SPECIAL] = {"special", true},
+        [O_NOW] = {"now", true},
+        [O_GENERATION] = {"add-generation-prompt", false},
+        [O_HELP] = {"help", false},
+    };
+    struct arguments inputs;
+    int code;
+    if (command_arguments(&inputs, o, N_OPTIONS, -1, usage, argc, argv, &code)) return code;
+    const char *wrong = !o[O_TEMPLATE].value && !o[O_TOKENIZER].value ? "--template or --tokenizer is missing"
+                        : inputs.n_positional > 1                     ? "expected one input"
+                                                                      : NULL;
+    if (wrong) {
+        fail("%s", wrong);
+        code = command_misuse(argv[0], usage);
+    } else {
+        code = command_finish(run(o, inputs.n_positional ? inputs.positional[0] : "-"));
+    }
+    arguments_free(&inputs);
+    return code;
+}
