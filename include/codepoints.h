@@ -23,8 +23,8 @@ bool codepoints_are_equal(const struct codepoints *a, const struct codepoints *b
 void codepoints_free(struct codepoints *set);
 
 /* Joins what \p{name} stands for in the tokenizers library: a general category, a script, or one of a few properties.
- * false if the name is none of these. */
-bool codepoints_join_named(struct codepoints *set, const char *name, size_t length);
+ * false if the name is none of these. in_class: inside brackets, where "word" lacks six numbers of Latin-1. */
+bool codepoints_join_named(struct codepoints *set, const char *name, size_t length, bool in_class);
 /* Joins the characters that one of enum unicode_class, or of enum unicode_property, marks. */
 void codepoints_join_class(struct codepoints *set, unsigned class);
 void codepoints_join_property(struct codepoints *set, unsigned property);

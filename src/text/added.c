@@ -93,7 +93,8 @@ int added_split(const struct added *added, const struct trie *trie, const char *
         if (token->lstrip) from = MAX(space_start(text, from), done);
         if (token->rstrip) to = space_end(text, length, to);
         if (done < from && sink(self, NULL, text + done, from - done) != 0) return -1;
-        if (sink(self, token, text + from, to - from) != 0) return -1;
+        /* Nothing is left of it when a former one swallowed all its whitespace. */
+        if (from < to && sink(self, token, text + from, to - from) != 0) return -1;
         done = to;
     }
     return done < length ? sink(self, NULL, text + done, length - done) : 0;
@@ -251,7 +252,9 @@ int added_build(struct added *added, const struct normalizer *normalizer) {
         status = normal_content(t, normalizer, &scratch, &content);
         if (status != 0) break;
         t->written = mem_copy_string(content.data);
-        if (content.length > 0)
+        if (content.length == 0)
+            status = fail("\"%.100s\": the normalizer leaves nothing of it", t->content);
+        else
             insert(t->normalized ? &added->normalized : &added->raw, content.data, content.length, (int32_t)i);
     }
     /* A token is skipped if what it writes is known for special. */

@@ -174,7 +174,6 @@ static const struct {
     {"lower", NULL, UNICODE_LOWERCASE},
     {"uppercase", NULL, UNICODE_UPPERCASE},
     {"upper", NULL, UNICODE_UPPERCASE},
-    {"word", NULL, UNICODE_W},
     {"punct", NULL, UNICODE_PUNCT},
     {"graph", NULL, UNICODE_GRAPH},
     {"print", NULL, UNICODE_PRINT},
@@ -184,7 +183,21 @@ static const struct {
     {"alnum", "nd", UNICODE_ALPHABETIC},
 };
 
-bool codepoints_join_named(struct codepoints *set, const char *name, size_t length) {
+/* In brackets, and nowhere else, Oniguruma leaves the superscripts and fractions of Latin-1 out of the words. */
+static void join_word(struct codepoints *set, bool in_class) {
+    struct codepoints words = {0}, others = {0};
+    codepoints_join_property(&words, UNICODE_W);
+    if (in_class) {
+        join_category(&others, "no");
+        codepoints_complement(&others);
+        codepoints_meet(&words, &others);
+    }
+    codepoints_join(set, &words);
+    codepoints_free(&words);
+    codepoints_free(&others);
+}
+
+bool codepoints_join_named(struct codepoints *set, const char *name, size_t length, bool in_class) {
     char plain[64];
     size_t n = 0;
     for (size_t i = 0; i < length; i++) {
@@ -207,6 +220,8 @@ bool codepoints_join_named(struct codepoints *set, const char *name, size_t leng
         codepoints_add(&whole, 0, 0x7F);
     else if (strcmp(plain, "space") == 0 || strcmp(plain, "whitespace") == 0)
         codepoints_join_class(&whole, UNICODE_SPACE);
+    else if (strcmp(plain, "word") == 0)
+        join_word(&whole, in_class);
     else if (strcmp(plain, "assigned") == 0)
         join_category(&whole, "cn"), codepoints_complement(&whole);
     else

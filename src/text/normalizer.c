@@ -79,6 +79,7 @@ static void map_characters(enum kind kind, struct run *r) {
             c = nmt(c);
         else if (unicode_class(c) & UNICODE_MARK)
             c = UINT32_MAX;
+        if (c == UINT32_MAX && r->out->length == 0) r->lead = -1;
         if (c == UINT32_MAX) continue;
         char utf8[4];
         buffer_append(r->out, utf8, (size_t)utf8_write(utf8, c));
@@ -141,7 +142,8 @@ static int parse_replace(struct normalizer_step *step, const json_t *json) {
 
 static int parse_prepend(struct normalizer_step *step, const json_t *json) {
     const json_t *text = json_object_get(json, "prepend");
-    if (!json_is_string(text)) return fail("\"prepend\": expected a string");
+    if (!json_is_string(text) || json_string_length(text) == 0)
+        return fail("\"prepend\": expected a string that is not empty");
     buffer_append(&step->content, json_string_value(text), json_string_length(text));
     return 0;
 }

@@ -77,13 +77,14 @@ static int hex_digits(struct reader *r, int most, uint32_t *value) {
 }
 
 /* {name} or {^name} at r->at, behind \p or \P. */
-static int join_property_name(struct reader *r, struct codepoints *set, bool is_negated, size_t start) {
+static int join_property_name(struct reader *r, struct codepoints *set, bool is_negated, bool in_class,
+                              size_t start) {
     const char *close = r->at < r->length ? memchr(r->regex + r->at, '}', r->length - r->at) : NULL;
     if (!take(r, "{") || !close) return refuse(r, start, not_built);
     if (take(r, "^")) is_negated = !is_negated;
     size_t end = (size_t)(close - r->regex);
     struct codepoints members = {0};
-    bool is_known = codepoints_join_named(&members, r->regex + r->at, end - r->at);
+    bool is_known = codepoints_join_named(&members, r->regex + r->at, end - r->at, in_class);
     if (is_negated) codepoints_complement(&members);
     codepoints_join(set, &members);
     codepoints_free(&members);
@@ -116,18 +117,18 @@ static int escaped_code(struct reader *r, char c, uint32_t *point, size_t start)
 
 /* What stands for one character: 1 and a set with the members joined, 0 and a code point, or -1. r->at is behind the
  * backslash. */
-static int read_escape(struct reader *r, struct codepoints *set, uint32_t *point) {
+static int read_escape(struct reader *r, struct codepoints *set, bool in_class, uint32_t *point) {
     size_t start = r->at - 1;
     if (r->at == r->length) return refuse(r, start, "ends the pattern");
     if ((unsigned char)r->regex[r->at] >= 0x80) return *point = utf8_next(r->regex, &r->at), 0;
     char c = r->regex[r->at++];
     if (!strchr("pPdDsSwWhH", c) || !c) return escaped_code(r, c, point, start);
-    if (c == 'p' || c == 'P') return join_property_name(r, set, c == 'P', start) == 0 ? 1 : -1;
+    if (c == 'p' || c == 'P') return join_property_name(r, set, c == 'P', in_class, start) == 0 ? 1 : -1;
     struct codepoints members = {0};
     char lower = (char)(c | 0x20);
-    if (lower == 'd') codepoints_join_named(&members, "Nd", 2);
+    if (lower == 'd') codepoints_join_named(&members, "Nd", 2, in_class);
     if (lower == 's') codepoints_join_class(&members, UNICODE_SPACE);
-    if (lower == 'w') codepoints_join_property(&members, UNICODE_W);
+    if (lower == 'w') codepoints_join_named(&members, "word", 4, in_class);
     if (lower == 'h') {
         codepoints_add(&members, '0', '9');
         codepoints_add(&members, 'A', 'F');
@@ -154,7 +155,8 @@ static int read_posix(struct reader *r, struct codepoints *set) {
     if (n > 0 && n < 10) snprintf(name, sizeof name, " %.*s ", (int)n, r->regex + r->at);
     if (!name[0] || !strstr(names, name)) return refuse(r, start, not_built);
     struct codepoints members = {0};
-    codepoints_join_named(&members, r->regex + r->at, n);
+    codepoints_join_named(&members, r->regex + r->at, n, true);
+    if (strcmp(name, " punct ") == 0) codepoints_join_named(&members, "S", 1, true);
     if (is_negated) codepoints_complement(&members);
     codepoints_join(set, &members);
     codepoints_free(&members);
@@ -172,7 +174,7 @@ static int read_item(struct reader *r, struct codepoints *set, bool is_caseless,
         codepoints_free(&inner);
         return status == 0 ? 1 : -1;
     }
-    if (take(r, "\\")) return read_escape(r, set, point);
+    if (take(r, "\\")) return read_escape(r, set, true, point);
     *point = utf8_next(r->regex, &r->at);
     return 0;
 }
@@ -286,7 +288,7 @@ static int read_backslash(struct reader *r, bool is_caseless) {
     }
     struct codepoints set = {0};
     uint32_t point = 0;
-    int kind = read_escape(r, &set, &point);
+    int kind = read_escape(r, &set, false, &point);
     if (kind == 0) return emit_literal(r, point, is_caseless, start);
     bool is_property = c == 'p' || c == 'P';
     if (kind == 1 && is_caseless && is_property) kind = refuse(r, start, "without case is not implemented");
