@@ -2,7 +2,8 @@
  *
  *   {"text": "..."}  ->  {"ids": [...]}          {"ids": [...]}  ->  {"text": "..."}
  *
- * One line out for each line in, in order; blank lines are skipped. No template, no special tokens added. */
+ * One line out for each line in, in order; blank lines are skipped. No template; special tokens are added when asked.
+ */
 #include <stdio.h>
 #include <string.h>
 
@@ -13,27 +14,35 @@
 #include "tokenizer.h"
 
 static const char encode_usage[] =
-    "usage: rankwise-data encode --tokenizer DIR [INPUT] < texts.jsonl > ids.jsonl\n"
+    "usage: rankwise-data encode --tokenizer DIR [--add-special-tokens]\n"
+    "                            [--special SPEC] [INPUT] < texts.jsonl > ids.jsonl\n"
     "\n"
-    "{\"text\": \"...\"} lines to {\"ids\": [...]} lines. Special tokens in a text are\n"
-    "recognised; none are added. INPUT may be gzip.\n";
+    "{\"text\": \"...\"} lines to {\"ids\": [...]} lines. DIR may also be a tokenizer.json.\n"
+    "Special tokens in a text are recognised; --add-special-tokens also puts those\n"
+    "around it that the tokenizer's post-processor puts there. INPUT may be gzip.\n"
+    "--special bos=<s>,eos=</s>,pad=<pad>,unk=<unk> names tokens that no file names.\n";
 static const char decode_usage[] =
-    "usage: rankwise-data decode --tokenizer DIR [--skip-special] [INPUT] < ids.jsonl\n"
+    "usage: rankwise-data decode --tokenizer DIR [--skip-special]\n"
+    "                            [--special SPEC] [INPUT] < ids.jsonl\n"
     "\n"
-    "{\"ids\": [...]} lines to {\"text\": \"...\"} lines. Bytes that are not UTF-8 become\n"
-    "U+FFFD. --skip-special leaves special tokens out.\n";
+    "{\"ids\": [...]} lines to {\"text\": \"...\"} lines. DIR may also be a tokenizer.json.\n"
+    "Bytes that are not UTF-8 become U+FFFD. --skip-special leaves special tokens out.\n";
 
 /* What both directions need. */
 struct codec {
     struct tokenizer *tokenizer;
     struct encoder *encoder;
-    bool skip_special;
+    bool skip_special, add_special;
     struct ids ids;
     struct buffer text;
 };
 
 /* A row to its answer; NULL with error_text(). */
 typedef json_t *convert_row(struct codec *c, const json_t *row);
+
+static void append_ids(json_t *list, const int32_t *id, int64_t n) {
+    for (int64_t i = 0; i < n; i++) json_array_append_new(list, json_integer(id[i]));
+}
 
 static json_t *encode_row(struct codec *c, const json_t *row) {
     const json_t *text = json_object_get(row, "text");
@@ -44,7 +53,11 @@ static json_t *encode_row(struct codec *c, const json_t *row) {
     c->ids.n = 0;
     if (encoder_encode(c->encoder, json_string_value(text), json_string_length(text), &c->ids) != 0) return NULL;
     json_t *list = json_array();
-    for (int64_t i = 0; i < c->ids.n; i++) json_array_append_new(list, json_integer(c->ids.id[i]));
+    struct frame frame = {0};
+    if (c->add_special) frame = tokenizer_frame(c->tokenizer);
+    append_ids(list, frame.before, frame.n_before);
+    append_ids(list, c->ids.id, c->ids.n);
+    append_ids(list, frame.after, frame.n_after);
     return json_pack("{s:o}", "ids", list);
 }
 
@@ -95,21 +108,25 @@ static int convert_lines(struct codec *c, const char *path, convert_row *convert
     return more < 0 ? -1 : status;
 }
 
-static int codec_command(const char *usage, convert_row *convert, int argc, char **argv) {
-    struct option option[] = {{"tokenizer", true}, {"skip-special", false}, {"special", true}, {"help", false}};
+enum { TOKENIZER, SPECIAL, DIRECTION, HELP, N_OPTIONS };
+
+/* direction: the option that only this direction has. */
+static int codec_command(const char *usage, const char *direction, convert_row *convert, int argc, char **argv) {
+    struct option option[N_OPTIONS] = {{"tokenizer", true}, {"special", true}, {direction, false}, {"help", false}};
     struct arguments inputs;
     int code;
-    if (command_arguments(&inputs, option, 4, -1, usage, argc, argv, &code)) return code;
-    if (!option[0].value || inputs.n_positional > 1) {
-        if (!option[0].value)
+    if (command_arguments(&inputs, option, N_OPTIONS, -1, usage, argc, argv, &code)) return code;
+    if (!option[TOKENIZER].value || inputs.n_positional > 1) {
+        if (!option[TOKENIZER].value)
             fail("--tokenizer is missing");
         else
             fail("expected one input, found %d", inputs.n_positional);
         arguments_free(&inputs);
         return command_misuse(argv[0], usage);
     }
-    struct codec c = {.skip_special = option[1].value != NULL};
-    c.tokenizer = tokenizer_open_directory(option[0].value, option[2].value);
+    struct codec c = {.skip_special = option[DIRECTION].value != NULL,
+                      .add_special = option[DIRECTION].value != NULL};
+    c.tokenizer = tokenizer_open_directory(option[TOKENIZER].value, option[SPECIAL].value);
     int status = c.tokenizer ? 0 : -1;
     if (status == 0) {
         c.encoder = encoder_new(c.tokenizer);
@@ -125,9 +142,9 @@ static int codec_command(const char *usage, convert_row *convert, int argc, char
 }
 
 int encode_command(int argc, char **argv) {
-    return codec_command(encode_usage, encode_row, argc, argv);
+    return codec_command(encode_usage, "add-special-tokens", encode_row, argc, argv);
 }
 
 int decode_command(int argc, char **argv) {
-    return codec_command(decode_usage, decode_row, argc, argv);
+    return codec_command(decode_usage, "skip-special", decode_row, argc, argv);
 }

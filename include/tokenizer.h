@@ -24,6 +24,7 @@ struct tokenizer_file {
  * when none of these has a key for any of the three, config.json's ids. An EOS that is found nowhere is an error when
  * it is asked for, not here. NULL with error_text(). */
 struct tokenizer *tokenizer_open(const struct tokenizer_file *file, int n_files, const char *special);
+/* directory: one with these files, or a single tokenizer.json of any name. */
 struct tokenizer *tokenizer_open_directory(const char *directory, const char *special);
 void tokenizer_free(struct tokenizer *t);
 

@@ -35,12 +35,28 @@ static void take_out(struct run *r) {
     r->out = r->out == &r->scratch->text[0] ? &r->scratch->text[1] : &r->scratch->text[0];
 }
 
+/* Counts the bytes that a span leaves at the first character's place: what is put for a match belongs to the place of
+ * the match's last character. false once that place is passed. */
+static bool follow_lead(const char *text, struct span s, size_t n_content, int64_t *lead, int64_t lead_before) {
+    size_t last = s.to;
+    if (last > s.from) utf8_former(text, &last);
+    if ((int64_t)(s.is_match ? last : s.from) > lead_before) return false;
+    if (s.is_match)
+        *lead += (int64_t)n_content;
+    else
+        *lead += MIN((int64_t)(s.to - s.from), lead_before - (int64_t)s.from + 1);
+    return true;
+}
+
 static int replace(const struct normalizer_step *step, struct run *r) {
     int64_t n = pattern_find(step->pattern, &r->scratch->pattern, r->text, r->length);
     if (n < 0) return -1;
     const struct span *span = r->scratch->pattern.span;
     if (n == 0 || (n == 1 && !span[0].is_match)) return 0;
-    if (span[0].is_match && step->content.length == 0) r->lead = -1;
+    int64_t lead = -1;
+    for (int64_t i = 0; i < n && r->lead >= 0; i++)
+        if (!follow_lead(r->text, span[i], step->content.length, &lead, r->lead)) break;
+    r->lead = lead;
     for (int64_t i = 0; i < n; i++) {
         if (span[i].is_match)
             buffer_append(r->out, step->content.data, step->content.length);

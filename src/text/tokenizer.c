@@ -88,7 +88,9 @@ struct tokenizer *tokenizer_open_directory(const char *directory, const char *sp
     struct tokenizer_file file[4];
     int n = 0, status = 0;
     for (int i = 0; i < 4 && status == 0; i++) {
-        char *path = file_join(directory, names[i]);
+        bool is_file = !file_is_directory(directory) && file_exists(directory);
+        if (is_file && i > 0) break;
+        char *path = is_file ? mem_copy_string(directory) : file_join(directory, names[i]);
         if (file_exists(path)) {
             status = file_read(path, FILE_CEILING, &data[i]);
             file[n++] = (struct tokenizer_file){names[i], data[i].data, data[i].length};
