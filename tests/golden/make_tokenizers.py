@@ -3,7 +3,8 @@
     tokenizer_small/      a byte-level BPE of 512 tokens trained here, laid out like GPT-2's (the last id is
                           <|endoftext|>), for every test and demo that needs a tokenizer and must not be skipped
     tokenizer_resaved/    the same, with a pad token added and saved by transformers
-    tokenizer_cases.json  variants of tokenizer.json, as merge patches on the small one, with strings and their ids and
+    tokenizer_chars/      a BPE of characters with byte fallback and no pre-tokenizer, laid out like Llama 2's
+    tokenizer_cases.json  variants of tokenizer.json, as merge patches on one of these, with strings and their ids and
                           texts decoded from them
     tokenizer_hh.json     for the real tokenizers and texts in ../shared/data, where they are there: the number of
                           strings and ids and the SHA-256 of all ids as little-endian 32-bit numbers
@@ -21,6 +22,7 @@ from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers, 
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 SMALL = os.path.join(HERE, "tokenizer_small")
+CHARS = os.path.join(HERE, "tokenizer_chars")
 EOS = "<|endoftext|>"
 
 # Plain sentences for the trainer: dialogue, numbers, code and a little of other scripts, so that merges of every kind
@@ -74,6 +76,36 @@ def resave_small():
     tokenizer = AutoTokenizer.from_pretrained(SMALL)
     tokenizer.add_special_tokens({"pad_token": "<pad>"})
     tokenizer.save_pretrained(os.path.join(HERE, "tokenizer_resaved"))
+
+
+def prepend_and_replace():
+    return {"type": "Sequence", "normalizers": [{"type": "Prepend", "prepend": "\u2581"}, replace({"String": " "}, "\u2581")]}
+
+
+def replace(pattern, content):
+    return {"type": "Replace", "pattern": pattern, "content": content}
+
+
+def write_chars():
+    tokenizer = Tokenizer(models.BPE(unk_token="<unk>"))
+    tokenizer.pre_tokenizer = pre_tokenizers.Metaspace()
+    bytes_ = [f"<0x{i:02X}>" for i in range(256)]
+    trainer = trainers.BpeTrainer(vocab_size=700, special_tokens=["<unk>", "<s>", "</s>"] + bytes_, show_progress=False)
+    tokenizer.train_from_iterator(TEXT.strip().split("\n"), trainer)
+    made = json.loads(tokenizer.to_str())
+    made["added_tokens"] = [token(i, t) for i, t in enumerate(("<unk>", "<s>", "</s>"))]
+    made["model"].update({"byte_fallback": True, "fuse_unk": True})
+    made["normalizer"], made["pre_tokenizer"] = prepend_and_replace(), None
+    made["decoder"] = {"type": "Sequence", "decoders": [replace({"String": "\u2581"}, " "), {"type": "ByteFallback"},
+                                                        {"type": "Fuse"},
+                                                        {"type": "Strip", "content": " ", "start": 1, "stop": 0}]}
+    made["post_processor"] = {
+        "type": "TemplateProcessing", "special_tokens": {"<s>": {"id": "<s>", "ids": [1], "tokens": ["<s>"]}},
+        "single": [{"SpecialToken": {"id": "<s>", "type_id": 0}}, {"Sequence": {"id": "A", "type_id": 0}}],
+        "pair": [{"Sequence": {"id": "A", "type_id": 0}}, {"Sequence": {"id": "B", "type_id": 1}}]}
+    os.makedirs(CHARS, exist_ok=True)
+    with open(os.path.join(CHARS, "tokenizer.json"), "w") as f:
+        f.write(Tokenizer.from_str(json.dumps(made)).to_str(pretty=False) + "\n")
 
 
 EDGES = [
@@ -179,6 +211,87 @@ def variants(small):
     return out
 
 
+DEEPSEEK = [split(r"\p{N}{1,3}"), split("[\u4e00-\u9fa5\u3040-\u309f\u30a0-\u30ff]+"), split(
+    r"[!\"#$%&'()*+,\-./:;<=>?@\[\\\]^_`{|}~][A-Za-z]+|[^\r\n\p{L}\p{P}\p{S}]?[\p{L}\p{M}]+| ?[\p{P}\p{S}]+[\r\n]*|"
+    r"\s*[\r\n]+|\s+(?!\S)|\s+")]
+GLM = (r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|"
+       r"\s+(?!\S)|\s+")
+TIKTOKEN = (r"'(?i:[sdmt]|ll|ve|re)|[^\r\n\p{L}\p{N}]?+\p{L}++|\p{N}{1,3}+| ?[^\s\p{L}\p{N}]++[\r\n]*+|\s++$|\s*[\r\n]|"
+            r"\s+(?!\S)|\s")
+KIMI = (r"[\p{Han}]+|[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}&&[^\p{Han}]]*[\p{Ll}\p{Lm}\p{Lo}\p{M}&&[^\p{Han}]]+"
+        r"(?i:'s|'t|'re|'ve|'m|'ll|'d)?|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+")
+QUOTES = "[\u2018\u2019\u201c-\u201f'\"]|\u180e+|[\u0370-\u03ff&&\\p{Lu}]+|(?i:\u00e9t\u00e9|ars)"
+
+
+def patterns():
+    """Real patterns beyond those above, and constructs; (name, pre-tokenizer, more strings)."""
+    mixed = list(random_strings(30, 9, ["12345", "\u4e2d\u6587", "\u3042", "_x", "\u2019s", "\u0391\u03b2"]))
+    yield "deepseek", sequence(*DEEPSEEK, byte_level()), mixed + ["#include <a>", "x_y", "12345 6", "\u4e2d\u6587\u3042a"]
+    for name, pattern in (("glm", GLM), ("tiktoken", TIKTOKEN), ("kimi", KIMI), ("quotes", QUOTES)):
+        yield name, sequence(split(pattern), byte_level()), mixed + ["a\u2019s \u00c9T\u00c9", "\u0391\u0392\u03b3", "x  ", "123456"]
+    for pattern in (r"^a|e$|^\s", r"\bt\w|\Bh", r"(?<=a)n|(?<!\s)s", r"[[a-z]&&[^aeiou]]+|[^\W\d]", r"(?>a|an)d|\h{2}+", r".{,3}?e",
+                    r"\p{Hiragana}+|\p{^L}{2}|\P{Lu}", r"(?i:k\u212a?|\u00e9|[\u0430-\u044f]+)", r"[[:punct:]]|[[:^alpha:]]{2,}",
+                    r"\R|\x41|\x{e9}|\u4e2d", r"(?i)human|QUE", r"a{1,2}+|(?:e{2}?)"):
+        yield "pattern " + pattern, sequence(split(pattern), byte_level()), [
+            "AnAand\u4e2d\u3042 Human question\r\n", "\u212aKk \u00c9\u00e9", "\u0416\u0436z", "aaa eee\nabc\n", "\u00bd\u00b2x"]
+
+
+def character_variants(chars):
+    """[(name, merge patch on tokenizer_chars, more strings)]"""
+    meta = "\u2581"
+    plain = {"normalizer": None}
+    texts = ["", " ", "  a", "a  b   c", " \u2581 x", "\u2581the", "the answer  is", "<s>the</s> a <s>", "\u65e5\u672c\u8a9e x", "\u00e9\u00e8",
+             "\U0001F600 ok", "a\nb\n\n", "1234", "the the the the the the the the the the", "\u2581\u2581\u2581a"]
+
+    def metaspace(scheme, cut):
+        return {"type": "Metaspace", "replacement": meta, "prepend_scheme": scheme, "split": cut}
+    out = [("chars", {}, texts + list(random_strings(60, 10, ["<s>", "</s>", meta])))]
+    for scheme in ("always", "first", "never"):
+        for cut in (False, True):
+            out.append((f"metaspace {scheme} {cut}", {**plain, "pre_tokenizer": metaspace(scheme, cut), "decoder": {
+                "decoders": None, **metaspace(scheme, cut)}}, texts))
+    gemma = {"normalizer": {"normalizers": None, **replace({"String": " "}, meta)}, "pre_tokenizer": split(" ", "MergedWithPrevious", False, "String")}
+    out.append(("gemma", gemma, texts + list(random_strings(30, 11, ["<s>", meta]))))
+    vocab = chars["model"]["vocab"]
+    some = {f"<0x{i:02X}>": None for i in range(128, 256)}
+    for fuse in (False, True):
+        out.append((f"unk, fuse {fuse}", {"model": {"fuse_unk": fuse, "byte_fallback": False}}, texts))
+        out.append((f"some bytes, fuse {fuse}", {"model": {"fuse_unk": fuse, "vocab": some}}, texts + ["\u65e5\x01\u672c\u00e9\x02"]))
+    out.append(("no unk", {"model": {"unk_token": None, "byte_fallback": False}}, texts))
+    out.append(("chars, ignore_merges", {"model": {"ignore_merges": True, "merges": chars["model"]["merges"][30:]}}, texts))
+    out.append(("chars, other merges", {"model": {"merges": chars["model"]["merges"][::-1]}}, texts))
+    affixes = {t: None for t in list(vocab)[300:]}
+    affixes.update({"##" + c + end: 1000 + 2 * ord(c) + len(end) // 4 for c in "abcdefghijklmnopqrst" for end in ("", "</w>")})
+    out.append(("affixes", {**plain, "model": {"vocab": affixes, "merges": [], "continuing_subword_prefix": "##",
+                                               "end_of_word_suffix": "</w>"},
+                            "pre_tokenizer": {"type": "Whitespace"}}, texts))
+    for one in ({"type": "NFD"}, {"type": "NFKC"}, {"type": "NFKD"}, {"type": "Lowercase"}, {"type": "StripAccents"}, {"type": "Nmt"},
+                {"type": "Strip", "strip_left": True, "strip_right": False}, {"type": "Strip", "strip_left": True, "strip_right": True},
+                replace({"Regex": r"\s+"}, " "), replace({"Regex": r"\p{L}{2}"}, "xy"), {"type": "ByteLevel"}):
+        out.append(("normalizer " + one["type"] + " " + str(len(out)),
+                    {"normalizer": {"type": "Sequence", "normalizers": [one]}, "pre_tokenizer": metaspace("first", True)},
+                    ["\u1e9b\u0323 \ufb01 \uac01 \u2460", "\u0130I\u03a3\u1e9e", "\u00a0 \u3000x ", "\u0301a e\u0301\u0323", "\u200b\ufeff\u2028\x07y"]
+                    + list(random_strings(25, 12, ["\u00c5", "\u212b", "\u3300", "\uff21", "\u0345"]))))
+    for one in ({"type": "Whitespace"}, {"type": "WhitespaceSplit"}, {"type": "BertPreTokenizer"}, {"type": "FixedLength", "length": 3},
+                {"type": "CharDelimiterSplit", "delimiter": "e"}, {"type": "Punctuation"}, {"type": "Punctuation", "behavior": "Contiguous"},
+                {"type": "Digits", "individual_digits": True}, sequence(byte_level(False, True), {"type": "Digits", "individual_digits": True}),
+                sequence(metaspace("first", False), split(meta, "Isolated", False, "String")), sequence()):
+        out.append(("pre-tokenizer " + one["type"] + " " + str(len(out)), {**plain, "pre_tokenizer": one},
+                    ["a-b, c. \u3002\u2014x", "x\u00bf?!\u0e4f", "foo_bar\u203fbaz", "1\u00bd\u0663 2"]))
+    decoders_ = [None, {"type": "ByteFallback"}, {"type": "Fuse"}, {"type": "BPEDecoder", "suffix": "</w>"}, byte_level(True, True),
+                 {"type": "WordPiece", "prefix": "##", "cleanup": True}, {"type": "Strip", "content": "t", "start": 2, "stop": 0},
+                 {"type": "Metaspace", "replacement": meta, "add_prefix_space": True, "prepend_scheme": "always"},
+                 replace({"Regex": "[aeiou]+"}, "-"), {"type": "Sequence", "decoders": []}]
+    for one in decoders_:
+        out.append(("decoder " + (one["type"] if one else "none") + " " + str(len(out)), {"decoder": {"decoders": None, **one} if one else None},
+                    ["I don't know ; do not ask . It 's \U0001F600\u65e5", "\x00\x7f"]))
+    out.append(("added, ids as the library gives them", {"added_tokens": [
+        token(9, "<x>", special=False), token(7000, "</s>", special=True, lstrip=True), token(5, "the", special=False, single_word=True),
+        token(3, " ", special=False, normalized=False, lstrip=True, rstrip=True), token(2, "A b", special=False, normalized=True)]},
+        ["a <x></s> the   the", "then A b", "   ", "<x> <x>"]))
+    return out
+
+
 def merge_patch(target, patch):
     """RFC 7386."""
     if not isinstance(patch, dict):
@@ -192,31 +305,40 @@ def merge_patch(target, patch):
     return made
 
 
+def make_case(base, name, patch, strings, with_texts):
+    with open(os.path.join(HERE, base, "tokenizer.json")) as f:
+        tokenizer = Tokenizer.from_str(json.dumps(merge_patch(json.load(f), patch)))
+    rows = [[text, tokenizer.encode(text, add_special_tokens=False).ids] for text in strings]
+    decoded = []
+    for text, ids in rows[-40:] + rows[:20] if with_texts else []:
+        part = ids[1::2] if len(ids) > 2 else ids  # characters cut in two
+        decoded.append([part, tokenizer.decode(part, skip_special_tokens=False),
+                        tokenizer.decode(part, skip_special_tokens=True)])
+    return {"name": name, "base": base, "patch": patch, "encoded": rows, "decoded": decoded}
+
+
 def write_cases():
     with open(os.path.join(SMALL, "tokenizer.json")) as f:
         small = json.load(f)
+    with open(os.path.join(CHARS, "tokenizer.json")) as f:
+        chars = json.load(f)
     cases = []
     for name, patch, more in variants(small):
-        tokenizer = Tokenizer.from_str(json.dumps(merge_patch(small, patch)))
         few = name.startswith(("split", "regex", "merges", "a merge", "unk", "bytes", "digits"))
-        rows = []
-        for text in (EDGES[::3] if few else EDGES) + more:
-            ids = tokenizer.encode(text, add_special_tokens=False).ids
-            rows.append([text, ids])
-        decoded = []
-        for text, ids in rows[-40:] + rows[:20]:
-            part = ids[1::2] if len(ids) > 2 else ids  # characters cut in two
-            decoded.append([part, tokenizer.decode(part, skip_special_tokens=False),
-                            tokenizer.decode(part, skip_special_tokens=True)])
-        cases.append({"name": name, "patch": patch, "encoded": rows, "decoded": decoded if "added" in name or
-                      name == "small" else []})
+        cases.append(make_case("tokenizer_small", name, patch, (EDGES[::3] if few else EDGES) + more,
+                               "added" in name or name == "small"))
+    for name, pre_tokenizer, more in patterns():
+        cases.append(make_case("tokenizer_small", name, {"pre_tokenizer": pre_tokenizer}, EDGES[::6] + more, False))
+    for name, patch, more in character_variants(chars):
+        cases.append(make_case("tokenizer_chars", name, patch, EDGES[::1 if name == "chars" else 8] + more,
+                               name.startswith(("chars", "added", "decoder", "metaspace", "gemma"))))
     with open(os.path.join(HERE, "tokenizer_cases.json"), "w") as f:
         f.write("[\n" + ",\n".join(json.dumps(c, separators=(",", ":")) for c in cases) + "\n]\n")
 
 
 def write_real(data):
     rows = []
-    for name in ("gpt2", "pythia-neox-20b", "qwen2.5-instruct"):
+    for name in ("gpt2", "pythia-neox-20b", "qwen2.5-instruct", "phi-3-mini"):
         tokenizer = Tokenizer.from_file(os.path.join(data, "tokenizers", name, "tokenizer.json"))
         for file in ("hh_harmless_eval.jsonl.gz", "hh_harmless_train.jsonl.gz"):
             digest, n_strings, n_ids = hashlib.sha256(), 0, 0
@@ -237,6 +359,7 @@ def main():
     small = train_small()
     write_small(small)
     resave_small()
+    write_chars()
     write_cases()
     data = os.path.join(HERE, "../../../shared/data")
     if os.path.exists(data):
