@@ -7,6 +7,7 @@
 #include "ops.h"
 #include "safetensors.h"
 #include "test.h"
+#include "test_device.h"
 
 #define GOLDEN_ROOT "tests/golden/models/"
 static const char *const golden_cases[] = {
@@ -80,6 +81,7 @@ struct rig {
     struct zero *z;
     struct model *model;
     struct forest forest;
+    float score[400]; /* of rig_forward */
 };
 
 /* The files, and the score head of expected.safetensors where they have none. */
@@ -105,7 +107,7 @@ static inline void rig_open(struct rig *r, const char *golden_case, enum dtype d
     GOLDEN_TRY(safetensors_open(&r->weights, path));
     GOLDEN_TRY(safetensors_match(&r->weights, &r->table));
     mem_free(path);
-    r->dev = cpu_backend.open(0, 1, threads);
+    r->dev = test_device_open(threads);
     struct zero_options how = {.stage = 0, .dtype = dtype, .train = train};
     r->z = zero_init(r->dev, &r->place, &r->table, &how);
     GOLDEN_TRY(zero_load(r->z, &(struct parameter_source){rig_read, r}));
@@ -119,7 +121,7 @@ static inline void rig_open(struct rig *r, const char *golden_case, enum dtype d
 static inline void rig_close(struct rig *r) {
     model_free(r->model);
     zero_free(r->z);
-    cpu_backend.close(r->dev);
+    test_device_close(r->dev);
     forest_free(&r->forest);
     safetensors_close(&r->weights);
     parameters_free(&r->table);
@@ -137,6 +139,13 @@ static inline float *rig_gradients(struct rig *r) {
     return all;
 }
 
+/* Forward, and the scores of the read rows on the host: valid until the next call. */
+static inline const float *rig_forward(struct rig *r) {
+    const float *score = model_forward(r->model, &r->forest);
+    test_device_read(r->dev, r->score, score, (size_t)r->forest.n_rows * sizeof *score);
+    return r->score;
+}
+
 /* Forward and backward of the golden Bradley-Terry loss over the pairs that are not left out; the mean loss. */
 static inline double rig_step(struct rig *r, int leave_out) {
     int32_t chosen[64], rejected[64];
@@ -148,9 +157,15 @@ static inline double rig_step(struct rig *r, int leave_out) {
         rejected[n++] = r->forest.read_of_sequence[(int)pair[2 * p + 1]];
     }
     double tally[16] = {0};
+    void *memory[3] = {test_device_copy(r->dev, chosen, sizeof chosen),
+                       test_device_copy(r->dev, rejected, sizeof rejected),
+                       test_device_copy(r->dev, tally, sizeof tally)};
     const float *score = model_forward(r->model, &r->forest);
-    op_bradley_terry(r->dev, model_dscore(r->model), tally, score, chosen, rejected, NULL, NULL, n, 1 / (float)n);
+    op_bradley_terry(r->dev, model_dscore(r->model), memory[2], score, memory[0], memory[1], NULL, NULL, n,
+                     1 / (float)n);
     model_backward(r->model, true);
+    test_device_read(r->dev, tally, memory[2], sizeof tally);
+    for (int i = 0; i < 3; i++) r->dev->backend->release(r->dev, memory[i]);
     return tally[0] / (double)n;
 }
 #endif

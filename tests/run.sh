@@ -5,6 +5,7 @@
 #   ranks: 1 2 3    under mpirun with each of these numbers (without: alone, no mpirun)
 #   limit: 600      seconds it may take (300)
 #   tier: long      only with TIER=long
+#   devices: emulated   once more on the emulated GPU: RANKWISE_PLUGIN=$BUILD/emulated/librankwise_cuda.so
 # Shows what failed, one line for each program, and last, alone on its line, "N passed, N failed[, N skipped]".
 # With arguments: only the tests whose names contain one of them. What they said lies in $BUILD/tests/log.
 set -u
@@ -65,24 +66,45 @@ for source in tests/test_*.c tests/cli/cli_*.sh tests/cluster/*.sh tests/emulate
     if [[ $source == *.c && -n $(said "$source" ranks) ]]; then together+=("$source"); else alone+=("$source"); fi
 done
 
+# The devices that a test runs on: the CPU, under its own name, and what "devices:" adds. Sets on_device for run_one.
+plugin=$BUILD/emulated/librankwise_cuda.so
+devices() { # source
+    echo cpu
+    [[ $1 != *.c ]] || said "$1" devices
+}
+use_device() { # device
+    on_device=(env)
+    suffix=
+    [[ $1 != cpu ]] || return 0
+    on_device=(env "RANKWISE_PLUGIN=$plugin")
+    suffix=-$1
+}
+
 # Tests of one rank, two at a time; then those of several ranks, one by one.
 for source in ${alone[@]+"${alone[@]}"}; do
-    while (($(jobs -rp | wc -l) >= 2)); do wait -n; done
     name=$(basename "${source%.*}") program=$source
     [[ $source == *.sh ]] || program=$BUILD/tests/$name
     limit=$(said "$source" limit)
     # Open MPI keeps memory at its end, in parts that are unloaded by then; its programs are not asked about leaks.
     leaks=1
     [[ $source != *.sh ]] || leaks=0
-    ASAN_OPTIONS=detect_leaks=$leaks OMP_NUM_THREADS=$(((cores + 1) / 2)) run_one "$name" "${limit:-300}" "$program" &
+    for device in $(devices "$source"); do
+        while (($(jobs -rp | wc -l) >= 2)); do wait -n; done
+        use_device "$device"
+        ASAN_OPTIONS=detect_leaks=$leaks OMP_NUM_THREADS=$(((cores + 1) / 2)) \
+            run_one "$name$suffix" "${limit:-300}" "${on_device[@]}" "$program" &
+    done
 done
 wait
 for source in ${together[@]+"${together[@]}"}; do
     name=$(basename "${source%.*}") limit=$(said "$source" limit)
-    for ranks in $(said "$source" ranks); do
-        # shellcheck disable=SC2086 # MPIRUN is a command with its options
-        ASAN_OPTIONS=detect_leaks=0 OMP_NUM_THREADS=$((cores > ranks ? cores / ranks : 1)) \
-            run_one "$name-$ranks" "${limit:-300}" $MPIRUN -np "$ranks" "$BUILD/tests/$name"
+    for device in $(devices "$source"); do
+        use_device "$device"
+        for ranks in $(said "$source" ranks); do
+            # shellcheck disable=SC2086 # MPIRUN is a command with its options
+            ASAN_OPTIONS=detect_leaks=0 OMP_NUM_THREADS=$((cores > ranks ? cores / ranks : 1)) \
+                run_one "$name-$ranks$suffix" "${limit:-300}" "${on_device[@]}" $MPIRUN -np "$ranks" "$BUILD/tests/$name"
+        done
     done
 done
 

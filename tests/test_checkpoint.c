@@ -1,6 +1,6 @@
 /* Checkpoints: written by any ranks at any stage, read by any others with the same bits; damage is found, a full disk
  * leaves the former ones alone.
- * ranks: 1 2 3 */
+ * ranks: 1 2 3; devices: emulated */
 #include <hdf5.h>
 #include <signal.h>
 #include <sys/resource.h>
@@ -8,9 +8,11 @@
 #include <unistd.h>
 
 #include "checkpoint.h"
+#include "device.h"
 #include "file.h"
 #include "random.h"
 #include "test.h"
+#include "test_device.h"
 
 /* Odd sizes: no tensor is a multiple of the slice alignment; the embedding of the large one has several blocks. */
 static const char small_model[] =
@@ -64,8 +66,8 @@ static void fill_moments(void *self, const struct zero_slice *s) {
 static void world_open(struct world *w, const char *model, int stage, enum dtype dtype, const char *shard_group) {
     *w = (struct world){0};
     ASSERT_INT(placement_init(&w->place, shard_group), 0);
-    w->dev = cpu_backend.open(w->place.node.rank, w->place.node.size, 1);
-    ASSERT(w->dev);
+    w->dev = test_device_open(1);
+    device_join(w->dev, &w->place);
     ASSERT_INT(arch_parse(&w->arch, model, strlen(model)), 0);
     parameters_build(&w->table, &w->arch);
     struct zero_options options = {stage, dtype, true, true};
@@ -82,7 +84,8 @@ static void world_close(struct world *w) {
     zero_free(w->z);
     parameters_free(&w->table);
     arch_free(&w->arch);
-    w->dev->backend->close(w->dev);
+    device_leave(w->dev, &w->place);
+    test_device_close(w->dev);
     placement_free(&w->place);
 }
 
@@ -135,7 +138,7 @@ static void check_slice(void *self, const struct zero_slice *s) {
     const float *from[3] = {s->master, s->moment1, s->moment2};
     float *host = mem_alloc(s->count, sizeof *host);
     for (int kind = 0; kind < 3; kind++) {
-        dev->backend->copy_out(dev, host, from[kind], (size_t)s->count * sizeof *host, STREAM_COMPUTE);
+        test_device_read(dev, host, from[kind], (size_t)s->count * sizeof *host);
         for (int64_t i = 0; i < s->count; i++)
             if (host[i] != expected(kind, s->parameter->name, s->first + i)) ASSERT_TEXT(s->parameter->name, "");
     }

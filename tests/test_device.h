@@ -11,11 +11,15 @@
 #include "comm.h"
 #include "loader.h"
 
-static inline const struct backend *test_backend(void) {
+static inline bool test_has_plugin(void) {
     const char *path = getenv("RANKWISE_PLUGIN");
+    return path && *path;
+}
+
+static inline const struct backend *test_backend(void) {
     const struct plugin *plugin;
-    if (path && *path) {
-        if (loader_open(path, &plugin) != LOADER_DONE) die("%s", error_text());
+    if (test_has_plugin()) {
+        if (loader_open(getenv("RANKWISE_PLUGIN"), &plugin) != LOADER_DONE) die("%s", error_text());
         return plugin->backend;
     }
 #ifdef RANKWISE_CORE_ONLY
@@ -25,8 +29,9 @@ static inline const struct backend *test_backend(void) {
 #endif
 }
 
+/* Under mpirun each rank gets its own; all ranks of a test are on one host. */
 static inline struct device *test_device_open(int threads) {
-    struct device *dev = test_backend()->open(0, 1, threads);
+    struct device *dev = test_backend()->open(base_rank, base_size, threads);
     if (!dev) die("%s", error_text());
     return dev;
 }

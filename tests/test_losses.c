@@ -1,7 +1,8 @@
 /* Twenty steps on HH-like pairs: every backend's losses are those that the CPU's gave (tests/golden/losses.h, which
  * `test_losses --write` makes on the CPU). On the device of test_device.h, so on a GPU where check-gpu runs it.
  *
- * fp32 within 1e-4 of the loss; bf16 within 2e-2. The lengths are short, so that emulated GPUs take seconds. */
+ * fp32 within 1e-4 of the loss; bf16 within 2e-2. The lengths are short, so that emulated GPUs take seconds.
+ * devices: emulated */
 #include "test.h"
 
 #include "gpu/session.h"

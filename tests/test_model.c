@@ -1,5 +1,5 @@
 /* The model against transformers in float64 (tests/golden/make_models.py), and against itself: forest and separate
- * sequences, recompute, training and scoring, bf16, threads. */
+ * sequences, recompute, training and scoring, bf16, threads. devices: emulated */
 #include "golden.h"
 #include "optimizer.h"
 #include "random.h"
@@ -39,7 +39,7 @@ static double measured(const char *figure, double value) {
 
 /* Largest difference of the scores from transformers'. */
 static double score_error(struct rig *r) {
-    const float *expected = golden_get(&r->golden, "score", NULL), *score = model_forward(r->model, &r->forest);
+    const float *expected = golden_get(&r->golden, "score", NULL), *score = rig_forward(r);
     double worst = 0;
     for (int s = 0; s < r->golden.n_sequences; s++)
         worst = fmax(worst, fabs(score[r->forest.read_of_sequence[s]] - expected[s]));
@@ -151,9 +151,11 @@ static void check_training(const char *name) {
         double error = measured("loss over ten AdamW steps, torch: largest relative difference",
                                 fabs(loss - expected[step]) / expected[step]);
         ASSERT_BELOW(name, error, 2e-5);
-        double clipped[2];
-        zero_clip(r.z, optimizer.options.clip, clipped);
-        optimizer_step(&optimizer, r.z, optimizer.options.lr, clipped);
+        double clipped[2] = {0}, *on_device = test_device_copy(r.dev, clipped, sizeof clipped);
+        zero_clip(r.z, optimizer.options.clip, on_device);
+        optimizer_step(&optimizer, r.z, optimizer.options.lr, on_device);
+        test_device_read(r.dev, clipped, on_device, sizeof clipped);
+        r.dev->backend->release(r.dev, on_device);
         ASSERT(optimizer_settle(&optimizer, clipped));
     }
     rig_close(&r);
@@ -193,13 +195,15 @@ static void make_random_set(struct random_set *set, uint64_t seed) {
 /* Forward of sequences [first, end) as one forest, backward of the sum of dscore * score; scores to score. */
 static void run_set(struct rig *r, const struct random_set *set, int first, int end, float *score) {
     rig_build(r, end - first, set->sequence + first, set->length + first);
-    const float *out = model_forward(r->model, &r->forest);
-    float *dscore = model_dscore(r->model);
+    const float *out = rig_forward(r);
+    float dscore[N_RANDOM] = {0};
     for (int s = first; s < end; s++) {
         int32_t read = r->forest.read_of_sequence[s - first];
         score[s] = out[read];
         dscore[read] += set->dscore[s];
     }
+    size_t bytes = (size_t)r->forest.n_rows * sizeof *dscore;
+    r->dev->backend->copy_in(r->dev, model_dscore(r->model), dscore, bytes, STREAM_COMPUTE);
     model_backward(r->model, end == N_RANDOM);
 }
 
@@ -240,7 +244,7 @@ static float *results(const char *name, enum dtype dtype, bool recompute, int th
     float *all = rig_gradients(&r);
     *n = parameters_count(&r.table);
     all = mem_resize(all, *n + r.forest.n_rows, sizeof *all);
-    memcpy(all + *n, model_forward(r.model, &r.forest), (size_t)r.forest.n_rows * sizeof *all);
+    memcpy(all + *n, rig_forward(&r), (size_t)r.forest.n_rows * sizeof *all);
     *n += r.forest.n_rows;
     rig_close(&r);
     return all;
@@ -277,7 +281,7 @@ static void test_scoring_gives_the_training_scores(void) {
         struct rig train, score;
         rig_open(&train, golden_cases[c], DTYPE_F32, true, false, 2);
         rig_open(&score, golden_cases[c], DTYPE_F32, false, false, 2);
-        const float *a = model_forward(train.model, &train.forest), *b = model_forward(score.model, &score.forest);
+        const float *a = rig_forward(&train), *b = rig_forward(&score);
         for (int64_t i = 0; i < train.forest.n_rows; i++) ASSERT(memcmp(&a[i], &b[i], sizeof *a) == 0);
         rig_close(&train);
         rig_close(&score);

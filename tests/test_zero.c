@@ -1,13 +1,17 @@
 /* zero: the four stages over real ranks, on small integers, so that every comparison is exact. The backend here is
- * plain loops over host memory, with the program's own collectives. ranks: 1 2 3 4 */
-#include "backend.h"
-#include "zero.h"
+ * plain loops over host memory, with the program's own collectives; or a plug-in's. ranks: 1 2 3 4; devices: emulated
+ */
+#include "device.h"
+#include "ops.h"
 #include "test.h"
+#include "test_device.h"
+#include "zero.h"
 
 /* ---- a device ---- */
 
 static struct backend table;
-static struct device dev = {&table};
+static struct device plain = {&table};
+static struct device *dev = &plain;
 
 static void *test_alloc(struct device *d, size_t bytes) {
     (void)d;
@@ -48,6 +52,15 @@ static void test_clip(struct device *d, double *step, const double *square_norm,
     for (int i = 0; i < n; i++) step[0] += square_norm[i];
 }
 
+static size_t test_group_id(struct device *d, void *id) {
+    (void)d, (void)id;
+    return 0;
+}
+
+static void test_group_leave(struct device *d, void *channel) {
+    (void)d, (void)channel;
+}
+
 static void make_table(void) {
     table = (struct backend){.alloc = test_alloc,
                              .release = test_release,
@@ -59,7 +72,9 @@ static void make_table(void) {
                              .zero = test_zero,
                              .cast = test_cast,
                              .square_norm = test_square_norm,
-                             .clip = test_clip};
+                             .clip = test_clip,
+                             .group_id = test_group_id,
+                             .group_leave = test_group_leave};
     comm_install_cpu_collectives(&table);
 }
 
@@ -83,6 +98,27 @@ static void make_model(void) {
         }
         unit[u].end = model.n;
     }
+}
+
+/* Numbers of the device as the host sees them, to be freed; and back, which frees them. What is offloaded lies on the
+ * host already. */
+static bool is_offloaded;
+
+static void *read_copy(const void *from, int64_t count, size_t size) {
+    void *host = mem_alloc(count, size);
+    if (is_offloaded)
+        memcpy(host, from, (size_t)count * size);
+    else
+        test_device_read(dev, host, from, (size_t)count * size);
+    return host;
+}
+
+static void write_back(void *to, void *host, int64_t count, size_t size) {
+    if (is_offloaded)
+        memcpy(to, host, (size_t)count * size);
+    else
+        dev->backend->copy_in(dev, to, host, (size_t)count * size, STREAM_COMPUTE);
+    mem_free(host);
 }
 
 static int64_t psi(int first, int end) {
@@ -118,28 +154,39 @@ static int read_fails(void *self, const struct parameter *p, int64_t first, int6
 static float expected[N_UNITS][MOST], total[N_UNITS][MOST];
 
 static void check_weights(const struct zero *z, int u, const void *weights) {
+    size_t size = dtype_bytes(zero_dtype(z, u));
+    void *host = mem_alloc(unit[u].count, size);
+    test_device_read(dev, host, weights, (size_t)unit[u].count * size);
     for (int64_t i = 0; i < unit[u].count; i++) {
-        float w = zero_dtype(z, u) == DTYPE_F32 ? ((const float *)weights)[i]
-                                                : bf16_to_float(((const uint16_t *)weights)[i]);
+        float w = size == sizeof(float) ? ((const float *)host)[i] : bf16_to_float(((const uint16_t *)host)[i]);
         if (w != expected[u][i])
             TEST_END(TEST_FAILED, "rank %d, unit %d, element %lld: %g, expected %g", base_rank, u, (long long)i, w,
                      expected[u][i]);
     }
+    mem_free(host);
+}
+
+static void add_gradient(float *gradient, int rank, int step, int micro, int u) {
+    float *host = mem_alloc(unit[u].count, sizeof *host);
+    size_t bytes = (size_t)unit[u].count * sizeof *host;
+    test_device_read(dev, host, gradient, bytes);
+    for (int64_t i = 0; i < unit[u].count; i++) host[i] += gradient_value(rank, step, micro, u, i);
+    dev->backend->copy_in(dev, gradient, host, bytes, STREAM_COMPUTE);
+    mem_free(host);
 }
 
 static void walk(struct zero *z, int rank, int step, int micro, int n_micro, bool empty, bool check) {
     for (int u = 0; u < N_UNITS; u++) {
         const void *w = zero_weights(z, u, u + 1 < N_UNITS ? u + 1 : -1);
         if (check) check_weights(z, u, w);
-        table.progress(&dev);
+        dev->backend->progress(dev);
         zero_release(z, u);
     }
     for (int u = N_UNITS - 1; u >= 0; u--) {
         const void *w = u > 0 ? zero_weights(z, u, u > 1 ? u - 1 : -1) : NULL;
         if (check && w) check_weights(z, u, w);
-        float *g = empty ? NULL : zero_gradient(z, u);
-        for (int64_t i = 0; g && i < unit[u].count; i++) g[i] += gradient_value(rank, step, micro, u, i);
-        table.progress(&dev);
+        if (!empty) add_gradient(zero_gradient(z, u), rank, step, micro, u);
+        dev->backend->progress(dev);
         if (u > 0) zero_release(z, u);
         zero_reduce(z, u, micro == n_micro - 1);
     }
@@ -172,17 +219,45 @@ static void check_gradients(struct zero *z) {
     }
 }
 
+/* Writes the slice's master, which it frees, and the weights that follow from it. */
+static void write_master(const struct zero_slice *s, float *master) {
+    uint16_t *narrow = mem_alloc(s->count, sizeof *narrow);
+    for (int64_t i = 0; i < s->count; i++) narrow[i] = bf16_from_float(master[i]);
+    write_back(s->master, master, s->count, sizeof *master);
+    if (s->weight.dtype == DTYPE_BF16)
+        write_back(s->weight.data, narrow, s->count, sizeof *narrow);
+    else
+        mem_free(narrow);
+}
+
+/* Where step[1] is negative the update is skipped: only the gradient is changed. */
 static void descend(void *self, const struct zero_slice *s, const double *step) {
     int64_t *n = self;
-    *n += step[1] < 0 ? 0 : s->count;
-    for (int64_t i = 0; i < s->count; i++) {
-        float g = s->gradient[i];
-        s->gradient[i] = 0;
-        if (step[1] < 0) continue; /* skipped: only the gradient is changed */
-        s->master[i] -= g;
-        s->moment1[i] += 1;
-        if (s->weight.dtype == DTYPE_BF16) ((uint16_t *)s->weight.data)[i] = bf16_from_float(s->master[i]);
-    }
+    float *master = read_copy(s->master, s->count, sizeof *master);
+    float *gradient = read_copy(s->gradient, s->count, sizeof *gradient);
+    double *clipped = read_copy(step, 2, sizeof *clipped);
+    bool is_skipped = clipped[1] < 0;
+    for (int64_t i = 0; i < s->count && !is_skipped; i++) master[i] -= gradient[i];
+    if (is_skipped)
+        mem_free(master);
+    else
+        write_master(s, master);
+    memset(gradient, 0, (size_t)s->count * sizeof *gradient);
+    write_back(s->gradient, gradient, s->count, sizeof *gradient);
+    *n += is_skipped ? 0 : s->count;
+    mem_free(clipped);
+}
+
+static struct placement join(const char *shard_group) {
+    struct placement place;
+    ASSERT_INT(placement_init(&place, shard_group), 0);
+    device_join(dev, &place);
+    return place;
+}
+
+static void leave(struct placement *place) {
+    device_leave(dev, place);
+    placement_free(place);
 }
 
 struct layout {
@@ -192,9 +267,9 @@ struct layout {
 };
 
 static void check_layout(const struct layout *l) {
-    struct placement place;
-    ASSERT_INT(placement_init(&place, l->shard_group), 0);
-    struct zero *z = zero_init(&dev, &place, &model, &l->options);
+    struct placement place = join(l->shard_group);
+    is_offloaded = l->options.host != NULL;
+    struct zero *z = zero_init(dev, &place, &model, &l->options);
     int size = place.shard.size;
     struct zero_bytes plan = zero_plan(&model, &l->options, size);
     ASSERT_INT(zero_bytes_held(z), plan.weights + plan.gradients + plan.optimizer + plan.gathered);
@@ -214,18 +289,22 @@ static void check_layout(const struct layout *l) {
         uint64_t before = zero_bytes_sent(z);
         for (int k = 0; k < l->n_micro; k++)
             walk(z, place.data.rank, step, k, l->n_micro, is_empty(place.data.rank, k), true);
-        double clipped[2];
-        zero_clip(z, 1, clipped);
+        double clipped[2], *on_device = dev->backend->alloc(dev, sizeof clipped);
+        zero_clip(z, 1, on_device);
         uint64_t sent = zero_bytes_sent(z) - before;
+        test_device_read(dev, clipped, on_device, sizeof clipped);
         ASSERT_NEAR(clipped[0], sum_gradients(place.data.size, step, l->n_micro), 0);
         check_gradients(z);
         before = zero_bytes_sent(z);
         if (step == 1) clipped[1] = -1;
-        zero_update(z, clipped, descend, &n_updated);
+        dev->backend->copy_in(dev, on_device, clipped, sizeof clipped, STREAM_COMPUTE);
+        zero_update(z, on_device, descend, &n_updated);
         for (int u = 0; u < N_UNITS && step != 1; u++)
             for (int64_t i = 0; i < unit[u].count; i++) expected[u][i] -= total[u][i];
         sent += zero_bytes_sent(z) - before;
         ASSERT_INT(sent, zero_formula_bytes(&model, &l->options, size, l->n_micro));
+        dev->backend->synchronize(dev, STREAM_COMPUTE);
+        dev->backend->release(dev, on_device);
     }
     double updated = (double)n_updated;
     comm_sum(&place.shard, &updated, 1);
@@ -237,14 +316,15 @@ static void check_layout(const struct layout *l) {
     }
     if (place.replica.size == 1) ASSERT_INT(zero_replica_bytes_sent(z), 0);
     zero_free(z);
-    placement_free(&place);
+    leave(&place);
+    is_offloaded = false;
 }
 
 static void test_stages_train_alike(void) {
     for (int stage = 0; stage <= 3; stage++)
         for (int variant = 0; variant < 8; variant++) {
             enum dtype dtype = variant & 1 ? DTYPE_BF16 : DTYPE_F32;
-            struct device *host = variant & 4 ? &dev : NULL; /* offloaded */
+            struct device *host = variant & 4 ? &plain : NULL; /* offloaded */
             struct layout l = {"all", {stage, dtype, true, variant % 4 != 3, host}, variant & 2 ? 3 : 1};
             check_layout(&l);
         }
@@ -257,7 +337,7 @@ static void test_shard_groups_are_replicas(void) {
             char text[16];
             snprintf(text, sizeof text, "%d", n);
             for (int offloaded = 0; offloaded < 2; offloaded++) {
-                struct layout l = {text, {stage, DTYPE_BF16, true, true, offloaded ? &dev : NULL}, 2};
+                struct layout l = {text, {stage, DTYPE_BF16, true, true, offloaded ? &plain : NULL}, 2};
                 check_layout(&l);
             }
         }
@@ -297,7 +377,7 @@ static void test_memory_follows_the_table(void) {
         ASSERT_INT(b.gradients, stage >= 2 ? gradients / SIZE : gradients);
         ASSERT_INT(b.optimizer, (stage >= 1 ? optimizer / SIZE : optimizer) + norm);
         struct zero_options offloaded = options;
-        offloaded.host = &dev;
+        offloaded.host = &plain;
         struct zero_bytes o = zero_plan(&model, &offloaded, SIZE);
         size_t state = (size_t)(12 * padded) / (stage >= 1 ? SIZE : 1),
                turn = (size_t)ROUND_UP(7001, ZERO_ALIGN * SIZE);
@@ -317,19 +397,20 @@ static float owners[N_UNITS][MOST];
 
 static void count_owner(void *self, const struct zero_slice *s) {
     (void)self;
+    float *master = read_copy(s->master, s->count, sizeof *master);
     for (int64_t i = 0; i < s->count; i++) {
         int64_t at = s->parameter->offset + s->first + i;
         owners[s->parameter->unit][at] += 1;
-        ASSERT_NEAR(s->master[i], start_value(s->parameter->unit, at), 0);
+        ASSERT_NEAR(master[i], start_value(s->parameter->unit, at), 0);
     }
+    mem_free(master);
 }
 
 static void test_each_element_has_one_owner(void) {
-    struct placement place;
-    ASSERT_INT(placement_init(&place, "all"), 0);
+    struct placement place = join("all");
     for (int stage = 0; stage <= 3; stage++) {
         struct zero_options options = {stage, DTYPE_BF16, true, true};
-        struct zero *z = zero_init(&dev, &place, &model, &options);
+        struct zero *z = zero_init(dev, &place, &model, &options);
         int64_t n_read = 0;
         struct parameter_source source = {read_start, &n_read};
         ASSERT_INT(zero_load(z, &source), 0);
@@ -345,19 +426,18 @@ static void test_each_element_has_one_owner(void) {
             }
         zero_free(z);
     }
-    placement_free(&place);
+    leave(&place);
 }
 
 /* Evaluation and scoring: weights only, without masters. */
 static void test_without_training(void) {
-    struct placement place;
-    ASSERT_INT(placement_init(&place, "all"), 0);
+    struct placement place = join("all");
     for (int u = 0; u < N_UNITS; u++)
         for (int64_t i = 0; i < unit[u].count; i++) expected[u][i] = start_value(u, i);
     for (int stage = 0; stage <= 3; stage++)
         for (int bf16 = 0; bf16 < 2; bf16++) {
             struct zero_options options = {stage, bf16 ? DTYPE_BF16 : DTYPE_F32, false, true};
-            struct zero *z = zero_init(&dev, &place, &model, &options);
+            struct zero *z = zero_init(dev, &place, &model, &options);
             int64_t n_read = 0;
             struct parameter_source source = {read_start, &n_read};
             ASSERT_INT(zero_load(z, &source), 0);
@@ -373,23 +453,21 @@ static void test_without_training(void) {
             }
             zero_free(z);
         }
-    placement_free(&place);
+    leave(&place);
 }
 
 static void add_one(void *self, const struct zero_slice *s) {
     (void)self;
-    for (int64_t i = 0; i < s->count; i++) {
-        s->master[i] += 1;
-        if (s->weight.dtype == DTYPE_BF16) ((uint16_t *)s->weight.data)[i] = bf16_from_float(s->master[i]);
-    }
+    float *master = read_copy(s->master, s->count, sizeof *master);
+    for (int64_t i = 0; i < s->count; i++) master[i] += 1;
+    write_master(s, master);
 }
 
 /* What stage 3 still has from before an update, gathered ahead or kept for a backward, must not be used after it. */
 static void test_update_makes_gathered_weights_stale(void) {
-    struct placement place;
-    ASSERT_INT(placement_init(&place, "all"), 0);
+    struct placement place = join("all");
     struct zero_options options = {3, DTYPE_BF16, true, true};
-    struct zero *z = zero_init(&dev, &place, &model, &options);
+    struct zero *z = zero_init(dev, &place, &model, &options);
     int64_t n_read = 0;
     struct parameter_source source = {read_start, &n_read};
     ASSERT_INT(zero_load(z, &source), 0);
@@ -406,19 +484,18 @@ static void test_update_makes_gathered_weights_stale(void) {
         zero_release(z, u);
     }
     zero_free(z);
-    placement_free(&place);
+    leave(&place);
 }
 
 static void test_failed_load_is_told(void) {
-    struct placement place;
-    ASSERT_INT(placement_init(&place, "all"), 0);
+    struct placement place = join("all");
     struct zero_options options = {1, DTYPE_F32, true, true};
-    struct zero *z = zero_init(&dev, &place, &model, &options);
+    struct zero *z = zero_init(dev, &place, &model, &options);
     struct parameter_source source = {read_fails, NULL};
     ASSERT_INT(comm_agree(&place.data, zero_load(z, &source)), -1);
     ASSERT_CONTAINS(error_text(), "unit 2 at ");
     zero_free(z);
-    placement_free(&place);
+    leave(&place);
     error_clear();
 }
 
@@ -426,22 +503,22 @@ static void test_failed_load_is_told(void) {
  * tests/cli/cli_ranks.sh compares that with what Open MPI has. */
 static int report_bytes(char **argv) {
     struct zero_options options = {(int)strtol(argv[2], NULL, 10), DTYPE_BF16, true, true};
-    struct placement place;
+    struct placement place = join("all");
     int64_t n_read = 0, n_updated = 0;
     struct parameter_source source = {read_start, &n_read};
-    if (placement_init(&place, "all") != 0) return EXIT_FAILED;
-    struct zero *z = zero_init(&dev, &place, &model, &options);
+    double *clipped = dev->backend->alloc(dev, 2 * sizeof *clipped);
+    struct zero *z = zero_init(dev, &place, &model, &options);
     zero_load(z, &source);
     zero_publish(z);
     for (long step = 0; step < strtol(argv[3], NULL, 10); step++) {
         for (int k = 0; k < 2; k++) walk(z, place.data.rank, (int)step, k, 2, false, false);
-        double clipped[2];
         zero_clip(z, 1, clipped);
         zero_update(z, clipped, descend, &n_updated);
     }
     printf("rank %d sent %llu\n", base_rank, (unsigned long long)zero_bytes_sent(z));
     zero_free(z);
-    placement_free(&place);
+    dev->backend->release(dev, clipped);
+    leave(&place);
     return EXIT_DONE;
 }
 
@@ -459,8 +536,10 @@ int main(int argc, char **argv) {
     comm_start(&argc, &argv);
     make_table();
     make_model();
+    if (test_has_plugin()) dev = test_device_open(1);
     int code = argc == 4 && strcmp(argv[1], "bytes") == 0 ? report_bytes(argv)
                                                           : test_main(tests, N_TESTS(tests), argc, argv);
+    if (dev != &plain) test_device_close(dev);
     size_t balance = mem_balance();
     comm_stop();
     if (balance > 1024) die("%zu bytes are still held", balance);
