@@ -113,7 +113,7 @@ check-long: deps ## also the tests that take minutes
 	$(AGAIN) tests-run TIER=long
 sanitize: deps ## the same tests with AddressSanitizer and UBSan
 	$(AGAIN) tests-run BUILD=$(BUILD)/sanitize OPT='-O1 -g' SANITIZE='-fsanitize=address,undefined -fno-omit-frame-pointer'
-tests-run: all $(TESTS) $(PLANTED)
+tests-run: all $(TESTS) $(PLANTED) $(BUILD)/emulated/librankwise_cuda.so
 	@MPIRUN='$(MPIRUN)' BUILD=$(BUILD) TIER=$(TIER) tests/run.sh
 bench: deps ## measure the figures of README.md
 	$(AGAIN) bench-run
@@ -121,7 +121,7 @@ bench-run: all $(BENCHES) $(BUILD)/tests/test_model
 	@set -e; for program in $(BENCHES); do echo "== $${program##*/}"; $$program; done
 	@echo '== figures'; MPIRUN='$(MPIRUN)' BUILD=$(BUILD) tests/bench/figures.sh
 PLUGIN ?= $(BUILD)/librankwise_cuda.so
-GPU_TESTS := $(patsubst %,$(BUILD)/tests/test_%,matmul ops attention optimizer losses)
+GPU_TESTS := $(patsubst %,$(BUILD)/tests/test_%,matmul ops attention losses)
 CUPTI := $(patsubst %/cupti.h,%,$(firstword $(wildcard $(NVCC:/bin/nvcc=/include/cupti.h) /usr/local/cuda/include/cupti.h)))
 check-gpu: $(PLUGIN) ## on a GPU, with CUDA alone: every op, losses, compute-sanitizer
 	$(AGAIN) check-gpu-run BUILD=$(BUILD)/gpu CORE_ONLY=1 PLUGIN=$(PLUGIN)

@@ -1,5 +1,5 @@
 /* attention over a forest: a device (the CPU, or a plug-in's) against the double reference, and what must not change
- * a bit. */
+ * a bit. devices: emulated; limit: 600 */
 #include "backend.h"
 #include "golden/attention.h"
 #include "ops.h"

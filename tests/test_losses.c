@@ -2,7 +2,7 @@
  * `test_losses --write` makes on the CPU). On the device of test_device.h, so on a GPU where check-gpu runs it.
  *
  * fp32 within 1e-4 of the loss; bf16 within 2e-2. The lengths are short, so that emulated GPUs take seconds.
- * devices: emulated */
+ * devices: emulated; limit: 600 */
 #include "test.h"
 
 #include "gpu/session.h"

@@ -1,4 +1,4 @@
-/* Matrix products of the device of test_device.h against the reference. */
+/* Matrix products of the device of test_device.h against the reference. devices: emulated */
 #include <fcntl.h>
 #include <sys/wait.h>
 #include <unistd.h>

@@ -1,5 +1,5 @@
 /* The model against transformers in float64 (tests/golden/make_models.py), and against itself: forest and separate
- * sequences, recompute, training and scoring, bf16, threads. devices: emulated */
+ * sequences, recompute, training and scoring, bf16, threads. devices: emulated; limit: 600 */
 #include "golden.h"
 #include "optimizer.h"
 #include "random.h"

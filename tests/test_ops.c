@@ -1,5 +1,5 @@
 /* The other ops of the device of test_device.h against the reference, and the reference's gradients against
- * differences. */
+ * differences. devices: emulated; limit: 600 */
 #include "log.h"
 #include "loss.h"
 #include "ops.h"

@@ -1,7 +1,9 @@
-/* optimizer: AdamW against torch, through zero on the CPU backend, and the schedules against transformers.
- * ranks: 1 2 3 */
+/* optimizer: AdamW against torch, through zero, and the schedules against transformers.
+ * ranks: 1 2 3; devices: emulated */
+#include "device.h"
 #include "optimizer.h"
 #include "test.h"
+#include "test_device.h"
 
 #include "golden/optimizer.h"
 
@@ -33,7 +35,8 @@ static float gradient(int p, int64_t i, int step) {
 
 struct run {
     struct placement place;
-    struct device *dev;
+    struct device *dev, *host; /* host: where the optimizer of an offloaded run is */
+    double *step;              /* of zero_clip */
     struct zero *z;
 };
 
@@ -41,9 +44,11 @@ static void start(struct run *r, int stage, enum dtype dtype, bool offloaded) {
     struct zero_options options = {stage, dtype, true, true, NULL};
     struct parameter_source source = {read_start, NULL};
     ASSERT_INT(placement_init(&r->place, "all"), 0);
-    r->dev = cpu_backend.open(0, 1, 2);
-    ASSERT(r->dev);
-    if (offloaded) options.host = r->dev;
+    r->dev = test_device_open(2);
+    r->host = cpu_backend.open(0, 1, 2);
+    r->step = r->dev->backend->alloc(r->dev, 2 * sizeof *r->step);
+    device_join(r->dev, &r->place);
+    if (offloaded) options.host = r->host;
     r->z = zero_init(r->dev, &r->place, &table, &options);
     ASSERT_INT(zero_load(r->z, &source), 0);
     zero_publish(r->z);
@@ -51,18 +56,23 @@ static void start(struct run *r, int stage, enum dtype dtype, bool offloaded) {
 
 static void stop(struct run *r) {
     zero_free(r->z);
-    cpu_backend.close(r->dev);
+    r->dev->backend->release(r->dev, r->step);
+    device_leave(r->dev, &r->place);
+    test_device_close(r->host);
+    test_device_close(r->dev);
     placement_free(&r->place);
 }
 
 /* Each rank has its share of the gradient: rank 0 all of it minus what the others have. */
 static void backward(struct run *r, int step, float scale) {
     zero_weights(r->z, 0, -1);
-    float *g = zero_gradient(r->z, 0);
+    float *on_device = zero_gradient(r->z, 0), g[TOTAL];
     int others = r->place.data.size - 1;
+    test_device_read(r->dev, g, on_device, sizeof g);
     for (int p = 0; p < N_PARAMETERS; p++)
         for (int64_t i = 0; i < counts[p]; i++)
             g[item[p].offset + i] += base_rank == 0 ? scale * gradient(p, i, step) - (float)others : 1;
+    r->dev->backend->copy_in(r->dev, on_device, g, sizeof g, STREAM_COMPUTE);
     zero_release(r->z, 0);
     zero_reduce(r->z, 0, true);
 }
@@ -71,8 +81,9 @@ static void backward(struct run *r, int step, float scale) {
 static bool step_once(struct run *r, struct optimizer *o, int step, float scale, double *norm) {
     double clipped[2];
     backward(r, step, scale);
-    zero_clip(r->z, o->options.clip, clipped);
-    optimizer_step(o, r->z, 0.01 * (step + 1) / STEPS, clipped);
+    zero_clip(r->z, o->options.clip, r->step);
+    optimizer_step(o, r->z, 0.01 * (step + 1) / STEPS, r->step);
+    test_device_read(r->dev, clipped, r->step, sizeof clipped);
     if (norm) *norm = sqrt(clipped[0]);
     return optimizer_settle(o, clipped);
 }
@@ -113,7 +124,8 @@ static void test_bf16_weights_round_the_master(void) {
         const float *gathered = zero_gather_master(r.z, 0);
         if (gathered) memcpy(master, gathered, TOTAL * sizeof *master);
         comm_broadcast(&r.place.data, 0, master, TOTAL * sizeof *master);
-        const uint16_t *w = zero_weights(r.z, 0, -1);
+        uint16_t w[TOTAL];
+        test_device_read(r.dev, w, zero_weights(r.z, 0, -1), sizeof w);
         for (int i = 0; i < TOTAL; i++) ASSERT_INT(w[i], bf16_from_float(master[i]));
         zero_release(r.z, 0);
         mem_free(master);
