@@ -2,6 +2,7 @@
  *
  *   options -> inputs looked at (hash, rows) -> tokenizer, template -> digest -> up to date? -> lock -> up to date?
  *   -> shards opened -> what a killed build has done -> pipeline -> shards published */
+#include <malloc.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -35,6 +36,8 @@ static const char usage[] =
     "  --limit N            read at most N rows\n"
     "  --seed N             of drawing and splitting (0)\n"
     "  --threads N          workers (as many as there are cores)\n";
+
+enum { LARGE_BYTES = 1 << 18 };
 
 /* --- the command line --- */
 
@@ -284,6 +287,8 @@ int build_command(int argc, char **argv) {
     struct option o[N_OPTIONS];
     struct arguments inputs;
     int code;
+    /* What is large and is freed goes back to the system, whatever was freed before it. */
+    mallopt(M_MMAP_THRESHOLD, LARGE_BYTES);
     memcpy(o, all_options, sizeof o);
     for (int i = 1; i < argc; i++)
         if (strcmp(argv[i], "--help") == 0 || strcmp(argv[i], "-h") == 0) return print_help();

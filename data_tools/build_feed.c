@@ -5,7 +5,7 @@
 #include "build.h"
 #include "json.h"
 
-enum { BATCH_BYTES = 1 << 17, BATCH_ITEMS = 1024, KEPT_BYTES = 1 << 20 };
+enum { BATCH_BYTES = 1 << 16, BATCH_ITEMS = 512, KEPT_BYTES = 1 << 20 };
 
 struct feed {
     struct build *b;

@@ -14,7 +14,7 @@ enum { SHARD_FORMAT = 1 };
 /* --- writing ---
  *
  * A row at a time; sequences and columns go to the file as they come. What is kept in memory until the end, in bytes: at
- * most 27 for each different sequence (its hash, and its slot in a table of them) and 24 for each run of comparisons that
+ * most 27 for each different sequence (its hash, and its slot in a table of them) and 32 for each run of comparisons that
  * have the same prompt; beside that a few MiB, whatever the size of the shard.
  *
  * Two sequences are one if they have the same hash of 128 bits: for two different ones among 2^32, which is the most that

@@ -10,8 +10,6 @@
 #include "memory.h"
 
 enum { DEFLATE_LEVEL = 1, LEAST_ROOM = 1024 };
-/* What has been deflated and may be read again, in bytes and chunks. */
-enum { CACHE_BYTES = 4 << 20, CACHE_SLOTS = 521 };
 
 void column_open(struct shard_column *c, hid_t at, const char *name, hid_t file_type, hid_t memory_type,
                  int64_t chunk) {
@@ -29,7 +27,7 @@ static int make_set(struct shard_column *c, hsize_t n, hsize_t most, hsize_t chu
     H5Pset_shuffle(how);
     H5Pset_deflate(how, DEFLATE_LEVEL);
     H5Pset_fletcher32(how);
-    H5Pset_chunk_cache(access, CACHE_SLOTS, CACHE_BYTES, 1);
+    H5Pset_chunk_cache(access, 0, 0, 1); /* chunks are written whole, and once */
     hid_t set = H5Dcreate2(c->at, c->name, c->file_type, space, H5P_DEFAULT, how, access);
     int status = set < 0 ? fail("dataset %s: %s", c->name, h5_reason()) : 0;
     H5Sclose(space);
@@ -89,20 +87,6 @@ int column_finish(struct shard_column *c) {
     mem_free(c->buffer);
     c->buffer = NULL;
     c->room = 0;
-    return status;
-}
-
-int column_read(const struct shard_column *c, int64_t first, int64_t n, void *out) {
-    hsize_t start = (hsize_t)first, count = (hsize_t)n;
-    CHECK(first >= 0 && n >= 0 && first + n <= c->n, "%s: elements %lld and %lld more of %lld", c->name,
-          (long long)first, (long long)n, (long long)c->n);
-    if (n == 0) return 0;
-    hid_t memory = H5Screate_simple(1, &count, NULL), space = H5Dget_space(c->set);
-    bool good = H5Sselect_hyperslab(space, H5S_SELECT_SET, &start, NULL, &count, NULL) >= 0 &&
-                H5Dread(c->set, c->memory_type, memory, space, H5P_DEFAULT, out) >= 0;
-    int status = good ? 0 : fail("dataset %s: reading it again: %s", c->name, h5_reason());
-    H5Sclose(memory);
-    H5Sclose(space);
     return status;
 }
 

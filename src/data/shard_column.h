@@ -19,8 +19,6 @@ struct shard_column {
 
 void column_open(struct shard_column *c, hid_t at, const char *name, hid_t file_type, hid_t memory_type, int64_t chunk);
 int column_append(struct shard_column *c, const void *data, int64_t n);
-/* All that was appended goes to the file: the last call but column_read and column_close. */
-int column_finish(struct shard_column *c);
-int column_read(const struct shard_column *c, int64_t first, int64_t n, void *out); /* after column_finish */
+int column_finish(struct shard_column *c); /* all that was appended goes to the file */
 int column_close(struct shard_column *c);
 #endif

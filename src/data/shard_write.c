@@ -17,9 +17,10 @@
 #include "h5.h"
 #include "hash.h"
 #include "shard.h"
+#include "shard_blocks.h"
 #include "shard_groups.h"
 
-enum { TOKEN_CHUNK = 8192, INDEX_CHUNK = 65536, FILE_CHUNK = 1 << 18 };
+enum { TOKEN_CHUNK = 8192, INDEX_CHUNK = 16384, FILE_CHUNK = 1 << 18 };
 /* A run of one prompt ends here, so that its tokens fit memory; its group goes on in the next run. */
 enum { RUN_TOKENS = 1 << 21, RUN_COMPARISONS = 1 << 30 };
 enum { LEAST_SLOTS = 1024 };
@@ -41,12 +42,11 @@ struct shard_writer {
     int64_t n_side_tokens, n_forest_tokens; /* over the comparisons */
     hid_t file, sequence_group, comparison_group, group_group, tokenizer_group;
     struct shard_column token, first, chosen, rejected, margin, weight, source, row, forest_tokens, prompt_tokens;
-    struct hash128 *hash; /* (n_sequences) */
-    int64_t room_hash;
-    uint32_t *slot; /* open addressing by the hash: sequence + 1, or 0; n_slots is a power of two */
+    struct blocks hash; /* struct hash128 (n_sequences) */
+    uint32_t *slot;     /* open addressing by the hash: sequence + 1, or 0; n_slots is a power of two */
     int64_t n_slots;
-    struct shard_run *run; /* (n_runs) that are over */
-    int64_t n_runs, room_runs;
+    struct blocks run; /* struct shard_run, that are over */
+    struct spool spool;
     struct open_run open;
     uint16_t *narrow; /* tokens of a sequence as the file has them */
     int64_t room_narrow;
@@ -95,9 +95,10 @@ static void writer_free(struct shard_writer *w) {
     mem_free(w->path);
     mem_free(w->temporary);
     mem_free(w->trouble);
-    mem_free(w->hash);
+    blocks_free(&w->hash);
+    blocks_free(&w->run);
+    spool_close(&w->spool);
     mem_free(w->slot);
-    mem_free(w->run);
     mem_free(w->open.token);
     mem_free(w->open.length);
     mem_free(w->narrow);
@@ -150,7 +151,10 @@ static int open_file(struct shard_writer *w) {
     if (w->sequence_group < 0 || w->comparison_group < 0 || w->group_group < 0 || w->tokenizer_group < 0)
         return fail("%s", h5_reason());
     open_columns(w);
-    return 0;
+    char *path = mem_format("%s-sides", w->temporary);
+    status = spool_open(&w->spool, path, w->vocabulary <= 65536);
+    mem_free(path);
+    return status;
 }
 
 static int start(struct shard_writer *w);
@@ -162,6 +166,9 @@ struct shard_writer *shard_writer_open(const char *path, int64_t vocabulary) {
     w->path = mem_copy_string(path);
     w->temporary = temporary_name(path);
     w->vocabulary = vocabulary;
+    w->hash.size = sizeof(struct hash128);
+    w->run.size = sizeof(struct shard_run);
+    w->spool.file = -1;
     if (open_file(w) != 0) {
         fail_context("%s", path);
         shard_writer_abandon(w);
@@ -186,14 +193,15 @@ static int settle(struct shard_writer *w, int status) {
 
 /* --- sequences --- */
 
-static bool same_hash(struct hash128 a, struct hash128 b) {
-    return a.low == b.low && a.high == b.high;
+static bool same_hash(const struct hash128 *a, const struct hash128 *b) {
+    return a->low == b->low && a->high == b->high;
 }
 
 /* The slot of the sequence, or the empty one where it belongs. */
-static int64_t find_slot(const struct shard_writer *w, struct hash128 hash) {
-    int64_t at = (int64_t)(hash.low & (uint64_t)(w->n_slots - 1));
-    while (w->slot[at] && !same_hash(w->hash[w->slot[at] - 1], hash)) at = (at + 1) & (w->n_slots - 1);
+static int64_t find_slot(const struct shard_writer *w, const struct hash128 *hash) {
+    int64_t at = (int64_t)(hash->low & (uint64_t)(w->n_slots - 1));
+    while (w->slot[at] && !same_hash(blocks_at(&w->hash, (int64_t)w->slot[at] - 1), hash))
+        at = (at + 1) & (w->n_slots - 1);
     return at;
 }
 
@@ -201,7 +209,7 @@ static void double_slots(struct shard_writer *w) {
     mem_free(w->slot);
     w->n_slots *= 2;
     w->slot = mem_alloc(w->n_slots, sizeof *w->slot);
-    for (int64_t s = 0; s < w->n_sequences; s++) w->slot[find_slot(w, w->hash[s])] = (uint32_t)s + 1;
+    for (int64_t s = 0; s < w->n_sequences; s++) w->slot[find_slot(w, blocks_at(&w->hash, s))] = (uint32_t)s + 1;
 }
 
 static int append_tokens(struct shard_writer *w, const int32_t *token, int64_t n) {
@@ -222,12 +230,11 @@ static int append_tokens(struct shard_writer *w, const int32_t *token, int64_t n
 static int64_t take_sequence(struct shard_writer *w, const int32_t *token, int64_t n) {
     CHECK(n >= 1 && n < INT32_MAX, "a sequence of %lld tokens", (long long)n);
     struct hash128 hash = hash128(token, (size_t)n * sizeof *token, 0);
-    int64_t at = find_slot(w, hash);
+    int64_t at = find_slot(w, &hash);
     if (w->slot[at]) return (int64_t)w->slot[at] - 1;
     if (w->n_sequences == UINT32_MAX) return fail("more than %u different sequences", UINT32_MAX);
     if (append_tokens(w, token, n) != 0 || column_append(&w->first, &w->n_tokens, 1) != 0) return -1;
-    ARRAY_RESERVE(w->hash, w->n_sequences, w->room_hash);
-    w->hash[w->n_sequences] = hash;
+    blocks_add(&w->hash, &hash);
     w->slot[at] = (uint32_t)++w->n_sequences;
     w->n_tokens += n;
     if (4 * w->n_sequences > 3 * w->n_slots) double_slots(w);
@@ -248,8 +255,8 @@ static int close_run(struct shard_writer *w) {
         if (count > INT32_MAX) return fail("a prompt with %lld tokens of answers", (long long)count);
         open->run.forest_tokens = (int32_t)count;
     }
-    ARRAY_RESERVE(w->run, w->n_runs, w->room_runs);
-    w->run[w->n_runs++] = open->run;
+    if (spool_add(&w->spool, open->length, open->n_sides, open->token, &open->run.at) != 0) return -1;
+    blocks_add(&w->run, &open->run);
     open->run.n = 0;
     open->n_tokens = open->n_sides = 0;
     return 0;
@@ -284,7 +291,7 @@ static int take_pair(struct shard_writer *w, const struct shard_row *row, const 
     const int32_t length[] = {row->length[pair->chosen], row->length[pair->rejected]};
     int32_t count = (int32_t)MIN(forest_count(2, sequence, length), INT32_MAX);
     struct shard_run *run = &w->open.run;
-    if (run->n == 0) *run = (struct shard_run){row->prompt, w->n_comparisons, 0, count};
+    if (run->n == 0) *run = (struct shard_run){row->prompt, w->n_comparisons, 0, 0, count};
     run->n++;
     w->n_comparisons++;
     w->n_side_tokens += (int64_t)length[0] + length[1];
@@ -370,14 +377,16 @@ int shard_writer_tokenizer_file(struct shard_writer *w, const char *name, const 
 static int write_rest(struct shard_writer *w, const struct contract *contract) {
     struct shard_column *c;
     int status = close_run(w);
-    mem_free(w->hash);
+    blocks_free(&w->hash);
     mem_free(w->slot);
-    w->hash = NULL;
     w->slot = NULL;
     if (status == 0) status = column_append(&w->first, &w->n_tokens, 1);
     for (int i = 0; status == 0 && (c = column_of(w, i)); i++) status = column_finish(c);
-    const struct shard_stored stored = {&w->token, &w->first, &w->chosen, &w->rejected, w->vocabulary <= 65536};
-    if (status == 0 && w->error == 0) status = groups_write(w->group_group, INDEX_CHUNK, w->run, w->n_runs, &stored);
+    if (status == 0) status = spool_flush(&w->spool);
+    int64_t n_runs = w->run.n;
+    struct shard_run *run = blocks_join(&w->run);
+    if (status == 0 && w->error == 0) status = groups_write(w->group_group, INDEX_CHUNK, run, n_runs, &w->spool);
+    mem_free(run);
     char *text = contract_text(contract);
     status = write_text(status, w->file, "contract", text);
     mem_free(text);

@@ -224,7 +224,7 @@ for blocks in 8 40; do
     same "build-full-disk-$blocks-leaves-no-shard" "$(find "$work" -name 'x.h5*' ! -name '*.partial')" ""
 done
 expect build-without-room-for-its-log 0 '6000 pairs kept' \
-    bash -c "trap '' XFSZ; ulimit -f 100; exec '$data' build --tokenizer '$tokenizer' --max-length 64 --out '$work/x.h5' '$work/many.jsonl'"
+    bash -c "trap '' XFSZ; ulimit -f 1000; exec '$data' build --tokenizer '$tokenizer' --max-length 64 --out '$work/x.h5' '$work/many.jsonl'"
 check build-without-room-for-its-log-says-so grep -q 'x.h5.partial: File too large; this build goes on without it' "$work/err"
 rm "$work/x.h5"
 quiet --out "$work/x.h5" "$work/many.jsonl"
