@@ -10,7 +10,7 @@
 #include "command.h"
 #include "data_tools.h"
 #include "json.h"
-#include "lines.h"
+#include "reader.h"
 #include "tokenizer.h"
 
 static const char encode_usage[] =
@@ -19,7 +19,7 @@ static const char encode_usage[] =
     "\n"
     "{\"text\": \"...\"} lines to {\"ids\": [...]} lines. DIR may also be a tokenizer.json.\n"
     "Special tokens in a text are recognised; --add-special-tokens also puts those\n"
-    "around it that the tokenizer's post-processor puts there. INPUT may be gzip.\n"
+    "around it that the tokenizer's post-processor puts there. INPUT may be packed.\n"
     "--special bos=<s>,eos=</s>,pad=<pad>,unk=<unk> names tokens that no file names.\n";
 static const char decode_usage[] =
     "usage: rankwise-data decode --tokenizer DIR [--skip-special]\n"
@@ -85,9 +85,9 @@ static json_t *decode_row(struct codec *c, const json_t *row) {
     return json_pack("{s:o}", "text", text);
 }
 
-static int convert_line(struct codec *c, const struct lines *l, convert_row *convert) {
-    json_t *row = json_parse(l->line.data, l->line.length);
-    if (!row) return -1;
+static int convert_record(struct codec *c, const struct record *record, convert_row *convert) {
+    json_t *row = record->bad ? NULL : json_parse(record->text, record->length);
+    if (!row) return record->bad ? fail("%s", record->bad) : -1;
     json_t *answer = convert(c, row);
     json_decref(row);
     if (!answer) return -1;
@@ -98,13 +98,14 @@ static int convert_line(struct codec *c, const struct lines *l, convert_row *con
     return 0;
 }
 
-static int convert_lines(struct codec *c, const char *path, convert_row *convert) {
-    struct lines l;
-    int status = lines_open(&l, path), more = 0;
-    while (status == 0 && (more = lines_next(&l)) > 0)
-        if (!lines_is_blank(&l) && convert_line(c, &l, convert) != 0)
-            status = fail_context("%s:%lld", l.path, (long long)l.number);
-    lines_close(&l);
+static int convert_file(struct codec *c, const char *path, convert_row *convert) {
+    struct reader *r = reader_open(path, NULL);
+    struct record record;
+    int status = r ? 0 : -1, more = 0;
+    while (status == 0 && (more = reader_next(r, &record)) > 0)
+        if (convert_record(c, &record, convert) != 0)
+            status = fail_context("%s:%lld", reader_name(r), (long long)record.line);
+    reader_close(r);
     return more < 0 ? -1 : status;
 }
 
@@ -130,7 +131,7 @@ static int codec_command(const char *usage, const char *direction, convert_row *
     int status = c.tokenizer ? 0 : -1;
     if (status == 0) {
         c.encoder = encoder_new(c.tokenizer);
-        status = convert_lines(&c, inputs.n_positional ? inputs.positional[0] : "-", convert);
+        status = convert_file(&c, inputs.n_positional ? inputs.positional[0] : "-", convert);
     }
     code = command_finish(status);
     encoder_free(c.encoder);

@@ -11,7 +11,7 @@
 #include "command.h"
 #include "data_tools.h"
 #include "json.h"
-#include "lines.h"
+#include "reader.h"
 
 static const char usage[] =
     "usage: rankwise-data render --template T [options] [INPUT] < chats.jsonl > texts.jsonl\n"
@@ -49,9 +49,9 @@ static int render_row(struct renderer *r, json_t *row) {
     return status;
 }
 
-static int render_line(struct renderer *r, const struct lines *l) {
-    json_t *row = json_parse(l->line.data, l->line.length);
-    int status = row ? render_row(r, row) : -1;
+static int render_record(struct renderer *r, const struct record *record) {
+    json_t *row = record->bad ? NULL : json_parse(record->text, record->length);
+    int status = row ? render_row(r, row) : record->bad ? fail("%s", record->bad) : -1;
     json_decref(row);
     if (status != 0) return -1;
     json_t *answer = json_pack("{s:o}", "text", json_stringn(r->text.data, r->text.length));
@@ -62,13 +62,14 @@ static int render_line(struct renderer *r, const struct lines *l) {
     return 0;
 }
 
-static int render_lines(struct renderer *r, const char *path) {
-    struct lines l;
-    int status = lines_open(&l, path), more = 0;
-    while (status == 0 && (more = lines_next(&l)) > 0)
-        if (!lines_is_blank(&l) && render_line(r, &l) != 0)
-            status = fail_context("%s:%lld", l.path, (long long)l.number);
-    lines_close(&l);
+static int render_file(struct renderer *r, const char *path) {
+    struct reader *reader = reader_open(path, NULL);
+    struct record record;
+    int status = reader ? 0 : -1, more = 0;
+    while (status == 0 && (more = reader_next(reader, &record)) > 0)
+        if (render_record(r, &record) != 0)
+            status = fail_context("%s:%lld", reader_name(reader), (long long)record.line);
+    reader_close(reader);
     return more < 0 ? -1 : status;
 }
 
@@ -90,7 +91,7 @@ static int run(const struct option *o, const char *input) {
     if (!r.chat) status = -1;
     if (status == 0) {
         r.memory = jinja_memory_new();
-        status = render_lines(&r, input);
+        status = render_file(&r, input);
     }
     jinja_memory_free(r.memory);
     buffer_free(&r.text);
