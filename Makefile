@@ -39,7 +39,10 @@ FUZZERS := $(call programs,tests/fuzz/fuzz_*.c)
 say    = $(if $(filter 1,$(V)),,@printf '  %-3s %s\n' $(1) $@; )
 object = $(patsubst %.c,$(BUILD)/%.o,$(1))
 
-all: $(BUILD)/rankwise $(BUILD)/rankwise-data $(BUILD)/rankwise-inspect ## the three programs
+all: programs plugin ## the three programs and, where nvcc is, the CUDA plug-in
+programs: $(BUILD)/rankwise $(BUILD)/rankwise-data $(BUILD)/rankwise-inspect
+plugin: $(if $(NVCC),$(BUILD)/librankwise_cuda.so)
+	$(if $(NVCC),,@echo 'no nvcc: the CUDA plug-in is left out (make NVCC=/path/to/nvcc)')
 
 $(BUILD)/librankwise_core.a: $(call object,$(wildcard $(CORE)))
 $(BUILD)/librankwise.a: $(call object,$(SRC))
@@ -72,7 +75,7 @@ $(BUILD)/tests/%: $(BUILD)/tests/%.o $(call object,$(wildcard tests/reference*.c
 # The CUDA backend, a plug-in: the program itself links none of this.
 CUDA_FLAGS := -std=c++17 -O3 -lineinfo -Iinclude -Icuda $(CUDA_ARCH) -Xcompiler -fPIC,-fvisibility=hidden,-Wall,-Wextra
 $(BUILD)/librankwise_cuda.so: $(patsubst cuda/%.cu,$(BUILD)/cuda/%.o,$(wildcard cuda/*.cu))
-	$(call say,LD)$(NVCC) -shared $(CUDA_ARCH) -o $@ $^ -lcublas -lcublasLt -lnccl
+	$(call say,LD)$(NVCC) -shared $(CUDA_ARCH) -o $@ $^ -lcublas -lcublasLt -lnccl -Xlinker -rpath=$(abspath $(dir $(NVCC))../lib64)
 $(BUILD)/cuda/%.o: cuda/%.cu
 	@mkdir -p $(@D)
 	$(call say,CU)$(NVCC) $(CUDA_FLAGS) $(DEFINE) -MMD -MP -c -o $@ $<
@@ -80,12 +83,13 @@ $(BUILD)/cuda/%.o: cuda/%.cu
 include tests/emulated_cuda/emulated.mk
 
 # Written only when they change, so that a commit costs one object and the links. A plug-in is of the same build when
-# what stands between it and the program has the same digest.
+# what stands between it and the program has the same digest; one that has not goes.
 SEAM := $(shell cat $(foreach noun,backend base comm log loss memory tensor,include/$(noun).h) | sha256sum | cut -c 1-16)
 $(BUILD)/revision: STAMP = $(REVISION)
 $(BUILD)/seam: STAMP = $(SEAM)
+$(BUILD)/seam: STALE = rm -f $(BUILD)/librankwise_cuda.so;
 $(BUILD)/revision $(BUILD)/seam: force
-	@mkdir -p $(@D); echo '$(STAMP)' | cmp -s - $@ || echo '$(STAMP)' > $@
+	@mkdir -p $(@D); echo '$(STAMP)' | cmp -s - $@ || { $(STALE) echo '$(STAMP)' > $@; }
 $(BUILD)/src/base/base.o: $(BUILD)/revision
 $(BUILD)/src/base/base.o: DEFINE = -DREVISION='"$(REVISION)"'
 SEAM_OBJECTS := $(BUILD)/src/parallel/loader.o $(BUILD)/cuda/device.o $(EMULATED:%=%/cuda/device.cu.o)
@@ -105,7 +109,7 @@ demo check check-long sanitize bench tests-run: export OMPI_ALLOW_RUN_AS_ROOT_CO
 deps: ## install what is missing (apt-get, as root or with sudo); elsewhere say what to install
 	@.ci/deps
 demo: deps ## train, evaluate, export and score a small model; about a minute
-	$(AGAIN) all
+	$(AGAIN) programs
 	@MPIRUN='$(MPIRUN)' BUILD=$(BUILD) .ci/demo
 check: deps ## every test; the last line counts them
 	$(AGAIN) tests-run
@@ -113,11 +117,11 @@ check-long: deps ## also the tests that take minutes
 	$(AGAIN) tests-run TIER=long
 sanitize: deps ## the same tests with AddressSanitizer and UBSan
 	$(AGAIN) tests-run BUILD=$(BUILD)/sanitize OPT='-O1 -g' SANITIZE='-fsanitize=address,undefined -fno-omit-frame-pointer'
-tests-run: all $(TESTS) $(PLANTED) $(BUILD)/emulated/librankwise_cuda.so
+tests-run: programs $(TESTS) $(PLANTED) $(BUILD)/emulated/librankwise_cuda.so
 	@MPIRUN='$(MPIRUN)' BUILD=$(BUILD) TIER=$(TIER) tests/run.sh
 bench: deps ## measure the figures of README.md
 	$(AGAIN) bench-run
-bench-run: all $(BENCHES) $(BUILD)/tests/test_model
+bench-run: programs $(BENCHES) $(BUILD)/tests/test_model
 	@set -e; for program in $(BENCHES); do echo "== $${program##*/}"; $$program; done
 	@echo '== figures'; MPIRUN='$(MPIRUN)' BUILD=$(BUILD) tests/bench/figures.sh
 PLUGIN ?= $(BUILD)/librankwise_cuda.so
@@ -153,4 +157,4 @@ help: ## this list
 -include $(shell find $(BUILD) -name '*.d' 2>/dev/null)
 .SECONDARY:
 .DELETE_ON_ERROR:
-.PHONY: force all deps demo check check-long sanitize tests-run bench bench-run check-gpu check-gpu-run bench-gpu bench-gpu-run fuzz fuzz-run format clean help
+.PHONY: force all programs plugin deps demo check check-long sanitize tests-run bench bench-run check-gpu check-gpu-run bench-gpu bench-gpu-run fuzz fuzz-run format clean help
