@@ -13,8 +13,8 @@
  *       N_PLACES; two products of one place push each other out, which changes no bit. (A choice costs tens of us on
  *       the host, a step has a dozen products, and the host is ahead of the device by more.)
  *   (5) Where the library has no algorithm with the epilogue or with C beside D, out is first filled with bias and
- *       add by a kernel, and the product is added to it: the same sums, with 4 (bf16) or 8 bytes more per element of
- *       out. */
+ *       add by a kernel, and the product is added to it: 4 (bf16) or 8 bytes more per element of out, and one more
+ *       rounding where out is bf16 and has both, which no product of a model has. */
 #include <stdlib.h>
 #include <string.h>
 
@@ -104,7 +104,12 @@ static bool choose(cublasLtHandle_t handle, struct entry *e) {
     return status == CUBLAS_STATUS_SUCCESS && n_found > 0 && found.state == CUBLAS_STATUS_SUCCESS;
 }
 
-static void make_entry(cublasLtHandle_t handle, struct entry *e, const struct product *p) {
+static void set_bias(cublasLtMatmulDesc_t how, const void *bias) {
+    LT_TRY(cublasLtMatmulDescSetAttribute(how, CUBLASLT_MATMUL_DESC_BIAS_POINTER, &bias, sizeof bias));
+}
+
+/* bias: some bias of that dtype and alignment. */
+static void make_entry(cublasLtHandle_t handle, struct entry *e, const struct product *p, const void *bias) {
     cublasComputeType_t arithmetic = p->in == DTYPE_F32 ? CUBLAS_COMPUTE_32F_PEDANTIC : CUBLAS_COMPUTE_32F;
     cublasLtEpilogue_t epilogue = p->bias ? CUBLASLT_EPILOGUE_BIAS : CUBLASLT_EPILOGUE_DEFAULT;
     memset(e, 0, sizeof *e);
@@ -114,6 +119,7 @@ static void make_entry(cublasLtHandle_t handle, struct entry *e, const struct pr
     set_operation(e->how, CUBLASLT_MATMUL_DESC_TRANSA, p->transpose_b);
     set_operation(e->how, CUBLASLT_MATMUL_DESC_TRANSB, p->transpose_a);
     LT_TRY(cublasLtMatmulDescSetAttribute(e->how, CUBLASLT_MATMUL_DESC_EPILOGUE, &epilogue, sizeof epilogue));
+    if (p->bias) set_bias(e->how, bias);
     e->a = p->transpose_b ? layout_of(p->in, p->n, p->k, p->stride_b) : layout_of(p->in, p->k, p->n, p->stride_b);
     e->b = p->transpose_a ? layout_of(p->in, p->k, p->m, p->stride_a) : layout_of(p->in, p->m, p->k, p->stride_a);
     e->c = layout_of(p->out, p->m, p->n, p->add ? p->stride_add : p->stride_out);
@@ -139,11 +145,11 @@ static uint64_t hash_product(const struct product *p) {
     return hash ^ hash >> 32;
 }
 
-static struct entry *get_entry(struct cuda_matmul *m, const struct product *p) {
+static struct entry *get_entry(struct cuda_matmul *m, const struct product *p, const void *bias) {
     struct entry *e = &m->entry[hash_product(p) % N_PLACES];
     if (e->used && memcmp(&e->product, p, sizeof *p) == 0) return e;
     free_entry(e);
-    make_entry(m->handle, e, p);
+    make_entry(m->handle, e, p, bias);
     return e;
 }
 
@@ -211,11 +217,10 @@ static struct product product_of(const struct call *c) {
 /* False if the library has no algorithm for it. */
 static bool multiply(struct device *dev, const struct call *c, void *workspace) {
     struct product p = product_of(c);
-    struct entry *e = get_entry(cuda_of(dev)->matmul, &p);
+    struct entry *e = get_entry(cuda_of(dev)->matmul, &p, c->bias);
     if (!e->possible) return false;
     float one = 1, beta = c->add ? 1 : 0;
-    if (c->bias)
-        LT_TRY(cublasLtMatmulDescSetAttribute(e->how, CUBLASLT_MATMUL_DESC_BIAS_POINTER, &c->bias, sizeof c->bias));
+    if (c->bias) set_bias(e->how, c->bias);
     LT_TRY(cublasLtMatmul(cuda_of(dev)->matmul->handle, e->how, &one, c->b.data, e->a, c->a.data, e->b, &beta,
                           c->add ? c->add->data : c->out.data, e->c, c->out.data, e->d, &e->algorithm, workspace,
                           WORKSPACE, compute_stream(dev)));
@@ -299,6 +304,6 @@ void cuda_matmul_reserve(struct device *dev, const struct op_limits *limits) {
                          nullptr};
         if (s->add) c.add = &c.out;
         struct product p = product_of(&c);
-        get_entry(cuda_of(dev)->matmul, &p);
+        get_entry(cuda_of(dev)->matmul, &p, c.bias);
     }
 }

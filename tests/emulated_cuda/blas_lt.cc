@@ -126,6 +126,9 @@ cublasStatus_t cublasLtMatmulAlgoGetHeuristic(cublasLtHandle_t, cublasLtMatmulDe
     *n_found = 0;
     cublasStatus_t status = shapes(desc, a, b, c, d, &p);
     if (status != CUBLAS_STATUS_SUCCESS || n_wanted < 1) return status;
+    static const char *plain = getenv("EMU_PLAIN_PRODUCTS");
+    if (plain && *plain && (desc->epilogue != CUBLASLT_EPILOGUE_DEFAULT || c->ld != d->ld))
+        return CUBLAS_STATUS_NOT_SUPPORTED;
     results[0] = {};
     results[0].workspaceSize = preference->workspace_bytes < 4096 ? preference->workspace_bytes : 4096;
     *n_found = 1;
