@@ -52,11 +52,13 @@ static int refuse(const char *where, size_t needed, size_t available) {
                 mib(needed), where, mib(available));
 }
 
-int run_check_memory(const struct run *r, int size, struct buffer *text) {
+int run_check_memory(struct run *r, int size, struct buffer *text) {
     struct memory_plan p = plan(r, size);
     bool is_apart = r->dev->backend->memory_free(r->dev) != SIZE_MAX;
     size_t available = device_memory_available(r->dev, &r->place), host = device_host_memory_available(&r->place);
     if (!is_apart) p.device += p.host;
+    r->planned = p.device;
+    r->free_before = available;
     buffer_format(text, "memory per rank (ZeRO stage %lld over %d, micro-batches of up to %lld tokens):\n",
                   (long long)r->config->parallel.zero_stage, size, (long long)r->max_tokens);
     buffer_format(text,

@@ -56,7 +56,8 @@ struct run {
     char *checkpoint_path;    /* NULL: starts anew */
     struct metrics *metrics;  /* rank 0 */
     int lock;                 /* rank 0: descriptor of the run directory's lock; else -1 */
-    bool bytes_shown;         /* what a step sends, beside the formula */
+    bool bytes_shown;         /* what a step sends and what the run holds, beside the plan */
+    size_t planned, free_before; /* bytes of the device: the plan without libraries; what was free before it */
     char *resolved_config;
     struct tokenizer_file *file;
     int n_files;
@@ -77,8 +78,8 @@ struct batch_item run_group_pair(const struct run *r, const struct plan_group *g
 struct zero_options run_zero_options(const struct run *r);
 struct model_options run_model_options(const struct run *r);
 
-/* What a rank of a shard group of `size` needs, in two lines of text; 0 when it is there. */
-int run_check_memory(const struct run *r, int size, struct buffer *text);
+/* What a rank of a shard group of `size` needs, in two lines of text; 0 when it is there. Sets planned and free_before. */
+int run_check_memory(struct run *r, int size, struct buffer *text);
 
 /* Moves the shard's index arrays into memory that the node's ranks share; unshare_index before shard_close.
  * Collective over the node. */

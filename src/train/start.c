@@ -393,7 +393,7 @@ static int planned_group(const struct run *r, int n_ranks) {
                 "parallel.shard_group=8 for 8 ranks on each node");
 }
 
-static int print_plan(const struct run *r, int size) {
+static int print_plan(struct run *r, int size) {
     struct buffer memory = {0};
     int status = run_check_memory(r, size, &memory);
     if (base_rank == 0)

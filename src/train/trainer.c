@@ -144,9 +144,13 @@ static void record_step(struct run *r, const struct step_report *s) {
     metrics_number(r->metrics, epoch, "epoch");
 }
 
-/* Once a run: what a step sends, as zero counted it, beside the formula of docs/parallel.md. */
+/* Once a run: what it has taken of a GPU's memory, what a step sends as zero counted it, each beside its plan. */
 static void show_bytes(const struct run *r, uint64_t sent, uint64_t sent_to_replicas) {
     double mib = 1 << 20;
+    size_t left = r->dev->backend->memory_free(r->dev);
+    if (left != SIZE_MAX)
+        log_info("GPU memory of the run: %.1f MiB (plan %.1f)", ((double)r->free_before - (double)left) / mib,
+                 (double)r->planned / mib);
     if (r->place.data.size == 1) return;
     log_info("sent by each rank in a step of %d micro-batches: %.3f MiB (formula %.3f), and %.3f to replicas; held: "
              "%.1f MiB",

@@ -72,6 +72,43 @@ for stage in 0 1 2 3; do
     train plain "${how[@]}" parallel.offload=optimizer
     same "stage $stage: and the other way round" plain moved
 done
+
+# --- a GPU, emulated ---
+gpu=(run.plugin="$PWD/$BUILD/emulated/librankwise_cuda.so")
+# name, exit code, pattern, EMU_ setting, ranks, option ...
+machine() {
+    local name=$1 code=$2 pattern=$3 setting=$4 ranks=$5
+    shift 5
+    rm -rf "$work/gpu"
+    # shellcheck disable=SC2086 # MPIRUN is a command with its options
+    expect "$name" "$code" "$pattern" env "$setting" $MPIRUN -np "$ranks" "$rankwise" train "$work/run.cfg" \
+        run.dir="$work/gpu" "${gpu[@]}" "$@"
+}
+machine "auto takes the GPU" 0 'computing on GPU 0: ' EMU_DEVICES=1 1
+machine "auto without GPUs" 0 'not on a GPU: no GPU is visible' EMU_DEVICES=0 1 optim.steps=1
+machine "no driver" 1 'error: .*no GPU driver on this host; hint: ' EMU_DRIVER=0 1 run.device=cuda
+machine "an old driver" 1 'expected a driver for CUDA 13\.0, .*found one for 12\.4; hint: ' EMU_DRIVER=12040 1
+machine "an old GPU" 1 'expected compute capability 8\.0 or above, found 7\.5 .*hint: ' EMU_CAPABILITY=7.5 1
+machine "more ranks than GPUs" 1 '3 ranks on this host, 2 GPUs; hint: ' EMU_DEVICES=2 3
+machine "ranks on one GPU" 1 '2 ranks on this host, 1 GPU that they see; hint: ' EMU_DEVICES=1 2
+machine "too little memory" 1 "needs [0-9.]+ MiB on this rank's GPU, [0-9.]+ MiB are there; hint: " EMU_MEMORY=34000000 1
+check "and nothing was begun" test ! -e "$work/gpu"
+machine "memory that went to others" 1 'rank 0 of 1 on .*GPU 0: .* wanted, .*another process' EMU_FAIL=cudaMalloc:6:2 1
+machine "a kernel that fails" 1 'rank 0 of 1 on .*cuda/.*GPU 0, after cuda_[a-z_]+: .*illegal' EMU_FAIL=launch:300:700 1
+machine "a gather that fails" 1 'rank [01] of 2 on .*GPU [01], after all_gather: ncclAllGather' EMU_FAIL=ncclAllGather:9:2 2
+expect "doctor names the GPU" 0 'rank 0 on .*: GPU 0: .*free for it; products at' "${doctor[@]}" "${gpu[@]}"
+for offload in none optimizer; do
+    how=(parallel.zero_stage=3 "parallel.offload=$offload" "${gpu[@]}")
+    rm -rf "$work/plain" "$work/moved"
+    train plain "${how[@]}"
+    # what the run took, against the plan: within 3 %
+    check "memory of the GPU as planned, offload $offload" \
+        awk '/^GPU memory of the run/ { gsub(/[()]/, ""); good = $6 < 1.03 * $9 && $6 > 0.97 * $9 } END { exit !good }' \
+        "$work/out"
+    EMU_LAZY=1 train moved "${how[@]}"
+    same "streams that wait as long as they may, offload $offload" plain moved
+done
+
 expect "the plan tells what is offloaded" 0 'optimizer 0\.0.*offloaded [0-9.]+; in all' \
     "$rankwise" plan "$work/run.cfg" parallel.offload=optimizer --ranks 2
 finish
