@@ -2,6 +2,7 @@
 #include "emulation.h"
 
 #include <map>
+#include <vector>
 #include <stdlib.h>
 #include <string.h>
 
@@ -139,6 +140,14 @@ static void fill(void *to, int value, size_t bytes) {
 cudaError_t cudaMemcpyAsync(void *to, const void *from, size_t bytes, enum cudaMemcpyKind kind, cudaStream_t stream) {
     if (int code = settings_failure("cudaMemcpyAsync")) return stream_error((cudaError_t)code);
     check_copy(to, from, bytes, kind, "cudaMemcpyAsync");
+    size_t left;
+    if (kind == cudaMemcpyHostToDevice && memory_place(from, &left) == PAGEABLE) { /* staged before the call returns */
+        const char *first = static_cast<const char *>(from);
+        stream_put(stream, [to, staged = std::vector<char>(first, first + bytes)] {
+            copy(to, staged.data(), staged.size());
+        });
+        return cudaSuccess;
+    }
     stream_put(stream, [=] { copy(to, from, bytes); });
     return cudaSuccess;
 }

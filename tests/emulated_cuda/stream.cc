@@ -4,7 +4,8 @@
  *   (2) With EMU_LAZY=1 it is done as late as can be: when a synchronisation asks for it, or for what waits for its event.
  *       With random:N some work is done at random besides, so that streams interleave in other ways. Work that needs
  *       other processes is never done at random: all ranks must come to it in one order.
- *   (3) Copies read and write host memory when they are done, as from pinned memory; so for pageable memory too.
+ *   (3) Copies read and write host memory when they are done, as of pinned memory; pageable memory too, but that what is
+ *       copied from it is read before the call returns, as CUDA says.
  *   (4) For the race checker a stream is a thread, ordered with the host and with others by synchronisation and events
  *       alone: it finds a missing event without EMU_LAZY. */
 #include "emulation.h"
