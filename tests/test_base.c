@@ -122,6 +122,42 @@ static void test_file_replace_and_tree(void) {
     mem_free(root);
 }
 
+/* What the quick parser takes is what Jansson makes of it; damage of every kind is Jansson's to judge. */
+static void test_json_is_janssons(void) {
+    static const char sample[] = "{\"a\": [1, -2.5e3, true, false, null, \"x\\n\\u00e9\\ud83d\\ude00 "
+                                 "\xc3\xa9\xf0\x9f\x98\x80\"], \"b\": {\"c\": {}, "
+                                 "\"\\u0064\": []}, \"long text without anything in it\": \"0123456789abcdef \\\\ "
+                                 "\\\" \\/\", \"n\": 123456789012345678}";
+    static const char marks[] = "\"\\{}[]:,0-.eEtfnu \n\x01\x7f\xc3\xed\xa0\xff";
+    const size_t flags = JSON_REJECT_DUPLICATES | JSON_DECODE_ANY | JSON_ALLOW_NUL;
+    int n_taken = 0, n_tried = 20000;
+    for (int k = 0; k < n_tried; k++) {
+        char text[sizeof sample];
+        size_t length = sizeof sample - 1;
+        memcpy(text, sample, length);
+        for (uint64_t i = 0; i < (uint64_t)k % 4; i++) {
+            uint64_t bits = random_bits(3, (uint64_t)k, i);
+            text[bits % length] = marks[(bits >> 32) % (sizeof marks - 1)];
+        }
+        json_error_t error;
+        json_t *found = json_parse(text, length), *expected = json_loadb(text, length, flags, &error);
+        /* A number beyond an int64 is read again as a real: the one thing that json_parse has beside Jansson. */
+        bool is_large = !expected && json_error_code(&error) == json_error_numeric_overflow;
+        if (!is_large) ASSERT((expected != NULL) == (found != NULL));
+        if (expected) {
+            char *a = json_text(found), *b = json_text(expected);
+            ASSERT_TEXT(a, b);
+            mem_free(a);
+            mem_free(b);
+        }
+        n_taken += found != NULL;
+        json_decref(found);
+        json_decref(expected);
+    }
+    ASSERT(n_taken > n_tried / 4 && n_taken < n_tried * 3 / 4);
+    ASSERT_INT(mem_balance(), 0);
+}
+
 static void test_json_is_strict(void) {
     static const char *const bad[] = {"{\"a\":1,\"a\":2}", "{} x", "{\"a\":NaN}", "\"\xff\"", "[1,]", "", "{\"a\":1"};
     for (int i = 0; i < N_TESTS(bad); i++) {
@@ -175,6 +211,7 @@ int main(int argc, char **argv) {
         {"sha256_in_pieces", test_sha256_in_pieces},
         {"hash128_known_answers", test_hash128_known_answers},
         {"file_replace_and_tree", test_file_replace_and_tree},
+        {"json_is_janssons", test_json_is_janssons},
         {"json_is_strict", test_json_is_strict},
         {"hint_stands_once", test_hint_stands_once},
     };

@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "file.h"
+#include "json_fast.h"
 
 enum { JSON_CEILING = 1 << 30, NESTING = 256 };
 
@@ -31,6 +32,8 @@ static bool is_too_deep(const char *text, size_t length) {
 }
 
 json_t *json_parse(const char *text, size_t length) {
+    json_t *quick = json_parse_fast(text, length, NESTING);
+    if (quick) return quick;
     if (is_too_deep(text, length)) {
         fail("JSON nested deeper than %d", NESTING);
         return NULL;
