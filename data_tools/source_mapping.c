@@ -71,7 +71,7 @@ static int parse_part(struct side_rule *side, config_setting_t *group) {
     *part = (struct side_part){.role = role ? mem_copy_string(role) : NULL, .is_text = text != NULL};
     if (text) return text_parse(&part->text, text);
     if (path_parse(&part->path, is_list ? messages : path) != 0) return -1;
-    return part->path.is_many ? fail("\"%s\": [*] is not one value", part->path.text) : 0;
+    return part->path.is_many && !is_list ? fail("\"%s\": [*] is not one value", part->path.text) : 0;
 }
 
 /* A path; {text} or {path}; or a list of messages. */
@@ -223,17 +223,42 @@ static json_t *filled(const struct text *text, const json_t *json) {
     return made;
 }
 
-static int take_messages(json_t *list, const struct side_part *part, const json_t *json) {
-    json_t *side, *value;
-    if (!part->role) {
-        value = row_value(json, &part->path);
-        if (!value) return -1;
-        if (side_read(value, &side) != 0) return fail_context("\"%s\"", part->path.text);
-        if (json_is_array(side)) json_array_extend(list, side);
-        int status = json_is_array(side) ? 0 : fail("\"%s\": expected messages, found a text", part->path.text);
-        json_decref(side);
-        return status;
+/* The value under a path, or (with [*] or a part of a list) all of them in a list; a new reference. */
+static int add_value(void *self, json_t *value) {
+    return value ? json_array_append(self, value) : fail("is missing");
+}
+
+static json_t *value_under(const struct path *path, const json_t *json) {
+    if (!path->is_many) return json_incref(row_value(json, path));
+    json_t *list = json_array();
+    if (path_each(path, json, add_value, list) == 0) return list;
+    json_decref(list);
+    fail_context("\"%s\"", path->text);
+    return NULL;
+}
+
+static int extend_messages(json_t *list, const struct path *path, const json_t *json) {
+    json_t *side, *value = value_under(path, json);
+    if (!value) return -1;
+    /* A part of a conversation may have no messages. */
+    if (path->is_many && json_array_size(value) == 0) {
+        json_decref(value);
+        return 0;
     }
+    int status = side_read(value, &side);
+    json_decref(value);
+    if (status != 0) return fail_context("\"%s\"", path->text);
+    if (json_is_array(side))
+        json_array_extend(list, side);
+    else
+        status = fail("\"%s\": expected messages, found a text", path->text);
+    json_decref(side);
+    return status;
+}
+
+static int take_messages(json_t *list, const struct side_part *part, const json_t *json) {
+    if (!part->role) return extend_messages(list, &part->path, json);
+    json_t *value;
     value = part->is_text ? filled(&part->text, json) : json_incref(row_value(json, &part->path));
     if (!value) return -1;
     if (!json_is_string(value)) {

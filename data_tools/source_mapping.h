@@ -6,7 +6,8 @@
 
 /* --- texts with {paths}: source_text.c ---
  * {path} a value; {path?} nothing where it is missing; {path|, } the values of a list joined; {each path}...{/each} once
- * for each element, in which {.} is the element and {.path} leads on from it; {{ and }} are braces. */
+ * for each element, in which {.} is the element and {.path} leads on from it; {if path}...{/if} where there is something
+ * under it; {{ and }} are braces. */
 struct text_part;
 struct text {
     struct text_part *part;

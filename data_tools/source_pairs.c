@@ -15,8 +15,14 @@ static const char *const prompt_names[] = {"question",     "instruction",   "que
                                            "conversation", "conversations", "messages", "title",   "premise"};
 static const char *const system_names[] = {"system", "system_prompt"};
 
-static bool has_text(const json_t *value) {
-    return json_string_length(value) > 0 || json_array_size(value) > 0;
+static bool is_empty(const json_t *value) {
+    return !value || json_is_null(value) || (json_is_string(value) && json_string_length(value) == 0) ||
+           (json_is_array(value) && json_array_size(value) == 0);
+}
+
+/* What a prompt may be: a text, messages, or nothing. */
+static bool may_be_prompt(const json_t *value) {
+    return json_is_string(value) || json_is_array(value) || json_is_null(value);
 }
 
 /* Not where more than these two names tell what a row is. */
@@ -39,12 +45,12 @@ static bool is_dialogue(const json_t *answer) {
 /* (2): the only column that can be the prompt. 0 with *key, which may stay NULL. */
 static int guess_prompt(const json_t *row, const char **key) {
     const char *second = NULL;
-    if (has_text(json_object_get(row, "prompt"))) {
+    if (may_be_prompt(json_object_get(row, "prompt"))) {
         *key = "prompt";
         return 0;
     }
     for (size_t i = 0; i < sizeof prompt_names / sizeof *prompt_names; i++) {
-        if (!has_text(json_object_get(row, prompt_names[i]))) continue;
+        if (!may_be_prompt(json_object_get(row, prompt_names[i]))) continue;
         if (*key) second = prompt_names[i];
         if (!*key) *key = prompt_names[i];
     }
@@ -144,7 +150,7 @@ static int check_inside(const struct source *s, struct row *row) {
 
 static int put_system(const struct source *s, const json_t *json, struct row *row) {
     json_t *text = path_get(&s->system, json);
-    if (!text || json_is_null(text) || (json_is_string(text) && json_string_length(text) == 0)) return 0;
+    if (is_empty(text)) return 0;
     if (!json_is_string(text)) return fail("\"%s\": expected a string, found %s", s->system.text, value_shown(text));
     if (row->prompt) side_as_messages(&row->prompt, "user");
     for (int i = 0; i < (row->prompt ? 1 : row->n_answers); i++) {
@@ -165,7 +171,8 @@ static int read_pairs(const struct source *s, const json_t *json, struct row *ro
     if (is_whole != side_is_whole(row->answer[1]))
         return fail("one of \"%s\" and \"%s\" is a whole conversation, the other an answer", s->chosen.text,
                     s->rejected.text);
-    if (s->prompt.text && (!is_whole || s->options.prompt_key)) {
+    bool is_asked = s->options.prompt_key != NULL;
+    if (s->prompt.text && (is_asked || (!is_whole && !is_empty(path_get(&s->prompt, json))))) {
         if (row_take_prompt(row, row_value(json, &s->prompt), s->prompt.text) != 0) return -1;
         if ((is_whole || s->prompt_inside) && check_inside(s, row) != 0) return -1;
     }

@@ -5,18 +5,19 @@
 
 /* --- paths: source_path.c ---
  * a.b[0].c   members and elements (from 0; -1: the last); a member with other characters: ["x.y"]; [*]: every element,
- * [2:]: every one from 2 on. A path without these two means one value. A row that has the whole text as a name is taken
+ * [2:] or [0:-1]: a part of them. A path without these means one value. A row that has the whole text as a name is taken
  * at its word. */
 struct path_step {
     char *key; /* NULL: an element */
     int64_t index;
-    bool is_all; /* from index on */
+    bool is_all; /* from index up to `end` */
+    int64_t end; /* below 1: counted from the list's end */
 };
 struct path {
     char *text;
     struct path_step *step;
     int n_steps, room_steps;
-    bool is_many; /* has [*] or [n:] */
+    bool is_many; /* has [*] or a part */
 };
 int path_parse(struct path *path, const char *text);
 void path_free(struct path *path); /* accepts a zeroed one */

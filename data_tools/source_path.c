@@ -6,7 +6,7 @@
 
 static void add_step(struct path *path, char *key, int64_t index, bool is_all) {
     ARRAY_RESERVE(path->step, path->n_steps, path->room_steps);
-    path->step[path->n_steps++] = (struct path_step){key, index, is_all};
+    path->step[path->n_steps++] = (struct path_step){.key = key, .index = index, .is_all = is_all};
     path->is_many |= is_all;
 }
 
@@ -30,14 +30,20 @@ static const char *parse_bracket(struct path *path, const char *at) {
         return at + 2;
     }
     char *end;
-    long index = strtol(at, &end, 10);
-    bool is_all = end > at && *end == ':' && index >= 0;
-    if (end == at || end[is_all] != ']' || index < -1000000000 || index > 1000000000) {
-        fail("expected [number], [*], [number:] or [\"name\"], found [%s", at);
+    long index = strtol(at, &end, 10), last = 0;
+    bool is_part = end > at && *end == ':' && index >= 0, is_good = end > at;
+    if (is_part) {
+        at = end + 1;
+        last = strtol(at, &end, 10);
+        is_good = end == at || last < 0;
+    }
+    if (!is_good || *end != ']' || labs(index) > 1000000000 || last < -1000000000) {
+        fail("expected [number], [*], [number:], [number:-number] or [\"name\"], found [%s", at);
         return NULL;
     }
-    add_step(path, NULL, index, is_all);
-    return end + is_all + 1;
+    add_step(path, NULL, index, is_part);
+    path->step[path->n_steps - 1].end = last;
+    return end + 1;
 }
 
 static int parse_steps(struct path *path) {
@@ -99,10 +105,10 @@ static int each_from(const struct path *path, int first, json_t *value, int (*vi
         }
         if (!json_is_array(value))
             return fail("\"%s\": expected an array for [*], found %s", path->text, value_shown(value));
-        size_t n = json_array_size(value);
+        int64_t n = (int64_t)json_array_size(value) + path->step[i].end;
         int status = 0;
-        for (size_t k = (size_t)path->step[i].index; k < n && status == 0; k++)
-            status = each_from(path, i + 1, json_array_get(value, k), visit, self);
+        for (int64_t k = path->step[i].index; k < n && status == 0; k++)
+            status = each_from(path, i + 1, json_array_get(value, (size_t)k), visit, self);
         return status;
     }
     return visit(self, value);

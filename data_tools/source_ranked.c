@@ -14,7 +14,8 @@ static const char *const score_names[] = {"scores", "ratings", "rewards"};
 static const char *const rank_names[] = {"ranks", "rank", "ranking", "rankings"};
 static const char *const text_names[] = {"text", "response", "answer", "completion", "content", "output"};
 static const char *const inner_scores[] = {"score", "rating", "reward", "overall_score"};
-static const char *const prompt_names[] = {"prompt", "instruction", "question", "query", "input", "messages"};
+static const char *const prompt_names[] = {"prompt", "instruction", "question", "query",
+                                           "input",  "context",     "messages"};
 #define COUNT(names) ((int)(sizeof(names) / sizeof *(names)))
 
 static const char *find_name(const json_t *object, const char *const *names, int n) {

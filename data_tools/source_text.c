@@ -6,12 +6,12 @@
 
 enum { MAX_NESTING = 4 };
 
-/* A literal; a value; or (each) an inner text for every element. */
+/* A literal; a value; or an inner text, for every element (each) or if there is a value (if). */
 struct text_part {
     char *literal;
     struct path path;
     char *separator;
-    bool is_value, is_optional, is_relative, is_each;
+    bool is_value, is_optional, is_relative, is_each, is_if;
     struct text inner;
 };
 
@@ -70,27 +70,34 @@ static int parse_value(struct text *text, const char **source) {
 
 static int parse_parts(struct text *text, const char **source, int depth);
 
-static int parse_each(struct text *text, const char **source, int depth) {
+static bool is_end(const char *at) {
+    return strncmp(at, "{/each}", 7) == 0 || strncmp(at, "{/if}", 5) == 0;
+}
+
+/* Behind "{each " or "{if ". */
+static int parse_block(struct text *text, const char **source, bool is_each, int depth) {
     struct text_part *part = add_part(text);
-    const char *at = *source, *end = path_end(at);
-    part->is_each = true;
-    if (depth == MAX_NESTING) return fail("{each} nested deeper than %d", MAX_NESTING);
-    if (*end != '}') return fail("expected } after {each %.40s", at);
+    const char *at = *source, *end = path_end(at), *name = is_each ? "each" : "if";
+    part->is_each = is_each;
+    part->is_if = !is_each;
+    if (depth == MAX_NESTING) return fail("{each} and {if} nested deeper than %d", MAX_NESTING);
+    if (*end != '}') return fail("expected } after {%s %.40s", name, at);
     if (parse_path(part, at, (size_t)(end - at)) != 0) return -1;
     *source = end + 1;
     struct text inner = {0};
     int status = parse_parts(&inner, source, depth + 1);
     text->part[text->n_parts - 1].inner = inner;
-    if (status == 0 && strncmp(*source, "{/each}", 7) != 0) status = fail("{each} without {/each}");
-    if (status == 0) *source += 7;
+    const char *close = is_each ? "{/each}" : "{/if}";
+    if (status == 0 && strncmp(*source, close, strlen(close)) != 0) status = fail("{%s} without %s", name, close);
+    if (status == 0) *source += strlen(close);
     return status;
 }
 
-/* Up to the end, or to {/each}. */
+/* Up to the end, or to {/each} or {/if}. */
 static int parse_parts(struct text *text, const char **source, int depth) {
     struct buffer literal = {0};
     int status = 0;
-    while (status == 0 && **source && strncmp(*source, "{/each}", 7) != 0) {
+    while (status == 0 && **source && !is_end(*source)) {
         const char *at = *source;
         if ((at[0] == '{' && at[1] == '{') || (at[0] == '}' && at[1] == '}') || (at[0] != '{' && at[0] != '}')) {
             buffer_append(&literal, at, 1);
@@ -99,15 +106,12 @@ static int parse_parts(struct text *text, const char **source, int depth) {
         }
         if (literal.length) add_part(text)->literal = mem_copy_string(literal.data);
         buffer_clear(&literal);
-        *source += 1;
-        if (at[0] == '}') {
+        bool is_each = strncmp(at, "{each ", 6) == 0, is_if = strncmp(at, "{if ", 4) == 0;
+        *source += is_each ? 6 : is_if ? 4 : 1;
+        if (at[0] == '}')
             status = fail("a } without {; a brace itself is }}");
-        } else if (strncmp(at, "{each ", 6) == 0) {
-            *source += 5;
-            status = parse_each(text, source, depth);
-        } else {
-            status = parse_value(text, source);
-        }
+        else
+            status = is_each || is_if ? parse_block(text, source, is_each, depth) : parse_value(text, source);
     }
     if (status == 0 && literal.length) add_part(text)->literal = mem_copy_string(literal.data);
     buffer_free(&literal);
@@ -118,7 +122,7 @@ int text_parse(struct text *text, const char *source) {
     const char *at = source;
     *text = (struct text){0};
     int status = parse_parts(text, &at, 0);
-    if (status == 0 && *at) status = fail("{/each} without {each}");
+    if (status == 0 && *at) status = fail("%.7s without its beginning", at);
     if (status == 0) return 0;
     text_free(text);
     return fail_context("the text \"%.60s\"", source);
@@ -183,17 +187,26 @@ static int append_each(void *self, json_t *value) {
     return 0;
 }
 
+/* Whether a value has anything in it. */
+static int find_any(void *self, json_t *value) {
+    struct fill *f = self;
+    f->n += json_string_length(value) || json_array_size(value) || json_object_size(value) || json_is_number(value) ||
+            json_is_true(value);
+    return 0;
+}
+
 static int fill_part(const struct text_part *part, const json_t *row, const json_t *element, struct buffer *out) {
     if (part->literal) {
         buffer_append_text(out, part->literal);
         return 0;
     }
     struct fill f = {part, row, out, 0};
-    int (*visit)(void *, json_t *) = part->is_each ? append_each : append_value;
+    int (*visit)(void *, json_t *) = part->is_each ? append_each : part->is_if ? find_any : append_value;
     const json_t *root = part->is_relative ? element : row;
     if (!root) return fail("{.%s} outside of {each}", part->path.text ? part->path.text : "");
     int status = part->path.text ? path_each(&part->path, root, visit, &f) : visit(&f, (json_t *)root);
-    return status == 0 ? 0 : fail_context("{%s}", part->path.text ? part->path.text : ".");
+    if (status != 0) return fail_context("{%s}", part->path.text ? part->path.text : ".");
+    return part->is_if && f.n ? fill_parts(&part->inner, row, element, out) : 0;
 }
 
 static int fill_parts(const struct text *text, const json_t *row, const json_t *element, struct buffer *out) {

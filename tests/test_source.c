@@ -146,6 +146,12 @@ static void pairs(void) {
     ASSERT_TEXT(read_rows(NULL, NULL, "{\"prompt\": \"p\", \"chosen\": \"a\", \"rejected\": \"b\"}",
                           "{\"prompt\": \"p\", \"chosen\": \"p a\", \"rejected\": \"p b\"}"),
                 "p / p a / p b; 0>1");
+    ASSERT_TEXT(read_rows(NULL, NULL, "{\"prompt\": null, \"chosen\": \"a\", \"rejected\": \"b\"}",
+                          "{\"prompt\": \"p\", \"chosen\": \"a\", \"rejected\": \"b\"}"),
+                "p / a / b; 0>1");
+    ASSERT_TEXT(read_rows(NULL, NULL, "{\"prompt\": \"p\", \"chosen\": \"a\", \"rejected\": \"b\"}",
+                          "{\"prompt\": \"\", \"chosen\": \"a\", \"rejected\": \"b\"}"),
+                " / a / b; 0>1");
 }
 
 static void options(void) {
@@ -426,6 +432,14 @@ static void mapping_texts(void) {
         {"prompt = { text = \"{each m}<{.t}|{each .u}{.}{q}{/each}>{/each}\"; };" REST,
          ROW("\"q\": \"!\", \"m\": [{\"t\": \"p\", \"u\": [1, 2]}, {\"t\": \"q\", \"u\": []}]"),
          "<p|1!2!><q|> / x / y; 0>1"},
+        {"prompt = { text = \"{i}{if j}, {j}{/if}{if k}no{/if}{if i}.{/if}\"; };" REST,
+         ROW("\"i\": \"1\", \"j\": \"2\", \"k\": \"\""), "1, 2. / x / y; 0>1"},
+        {"prompt = { text = \"{if q}\"; };" REST, "{}", "~{if} without {/if}"},
+        {"prompt = { text = \"{if q}{/each}\"; };" REST, "{}", "~{if} without {/if}"},
+        {"prompt = ( { messages = \"m[0:-1]\"; } ); answers = (\"m[-1]\", \"r\"); preference = { always = 1; };",
+         "{\"m\": [{\"role\": \"user\", \"content\": \"q\"}, {\"role\": \"assistant\", \"content\": \"a\"}], \"r\": "
+         "\"b\"}",
+         "<u>q / <a>a / <a>b; 0>1"},
         {"prompt = { text = \"{[\\\"a b\\\"].c}\"; };" REST, ROW("\"a b\": {\"c\": \"d\"}"), "d / x / y; 0>1"},
         {"prompt = ( { role = \"system\"; text = \"{s?}\"; }, { messages = \"h\"; }, { role = \"user\"; path = "
          "\"q\"; } );" REST,
