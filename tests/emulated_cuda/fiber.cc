@@ -60,15 +60,19 @@ struct thread {
     struct fiber *fiber;
     const char *file;
     int line;
-    struct emulated_copy copies[MAX_COPIES]; /* from first_copy on, n_copies of them, a ring */
-    unsigned first_copy, n_copies;
-    uint64_t group; /* of the copies that are not committed yet */
+};
+/* A thread's asynchronous copies: n of them from `first` on, in a ring. */
+struct copies {
+    unsigned first, n;
+    uint64_t group; /* of those that are not committed yet */
 };
 struct warp {
-    int n;
-    void *frame[32];
-    struct thread *lane[32];
+    unsigned n;
+    bool sites_differ;
+    const char *file; /* of the first lane that waits */
+    int line;
     void (*operation)();
+    void *frame[32];
 };
 /* What the race checker orders by. Barriers have two, so that who comes early to the next orders nothing by it. */
 struct order_tags {
@@ -93,6 +97,9 @@ static struct {
     struct fiber main, *fiber;
     struct thread *thread, *starting;
     struct thread threads[MAX_THREADS];
+    struct copies copies[MAX_THREADS];
+    struct emulated_copy ring[MAX_THREADS][MAX_COPIES];
+    bool backwards, random;
     unsigned order[MAX_THREADS]; /* in which threads start */
     unsigned n, n_started, n_done;
     struct thread *ready[MAX_THREADS];
@@ -248,7 +255,7 @@ static void make_ready(struct thread *t) {
 }
 
 static struct thread *take_ready(void) {
-    if (settings_now()->order == settings::RANDOM) {
+    if (now.random) {
         unsigned k = (now.first_ready + (unsigned)(settings_random() % now.n_ready)) % MAX_THREADS;
         std::swap(now.ready[now.first_ready], now.ready[k]);
     }
@@ -260,7 +267,7 @@ static struct thread *take_ready(void) {
 
 static bool start_next(void) {
     if (now.n_started == now.n) return false;
-    return settings_now()->order != settings::RANDOM || !now.n_ready || (settings_random() & 1);
+    return !now.random || !now.n_ready || (settings_random() & 1);
 }
 
 static struct thread *next_unstarted(void) { return &now.threads[now.order[now.n_started++]]; }
@@ -328,7 +335,11 @@ static void not_in_kernel(const char *what) {
 }
 
 /* Whether the last of a meeting lets others go first. */
-static bool yields(void) { return settings_now()->order == settings::RANDOM && (settings_random() & 1); }
+static bool yields(void) { return now.random && (settings_random() & 1); }
+
+static bool same_site(const char *a_file, int a_line, const char *file, int line) {
+    return a_line == line && (a_file == file || strcmp(a_file, file) == 0);
+}
 
 int emulated_barrier(int predicate, const char *file, int line) {
     not_in_kernel("a barrier");
@@ -336,8 +347,7 @@ int emulated_barrier(int predicate, const char *file, int line) {
     t->file = file;
     t->line = line;
     now.n_predicates += predicate != 0;
-    if (now.n_at_barrier && (now.at_barrier[0]->line != line || now.at_barrier[0]->file != file))
-        now.sites_differ |= now.at_barrier[0]->line != line || strcmp(now.at_barrier[0]->file, file) != 0;
+    if (now.n_at_barrier && !same_site(now.at_barrier[0]->file, now.at_barrier[0]->line, file, line)) now.sites_differ = true;
     race_release(&now.side->barrier.in);
     now.at_barrier[now.n_at_barrier++] = t;
     if (now.n_at_barrier < now.n) {
@@ -350,8 +360,7 @@ int emulated_barrier(int predicate, const char *file, int line) {
         now.result = now.n_predicates;
         now.n_predicates = 0;
         now.n_at_barrier = 0;
-        bool backwards = settings_now()->order == settings::REVERSE;
-        for (unsigned i = 0; i + 1 < now.n; i++) make_ready(now.at_barrier[backwards ? now.n - 2 - i : i]);
+        for (unsigned i = 0; i + 1 < now.n; i++) make_ready(now.at_barrier[now.backwards ? now.n - 2 - i : i]);
         t->state = thread::RUNNING;
         if (yields()) {
             make_ready(t);
@@ -371,23 +380,22 @@ static void meet(void *frame, void (*all)(void *const lane[32], void (*)()), voi
     t->file = file;
     t->line = line;
     w->frame[lane] = frame;
-    w->lane[lane] = t;
     if (w->n == 0) {
         w->operation = operation;
-    } else if (w->operation != operation) {
-        t->state = thread::IN_WARP;
-        emulated_abort("a divergent warp: thread %u comes to another operation than the lanes that wait", t->index);
+        w->file = file;
+        w->line = line;
+        w->sites_differ = false;
+    } else if (w->operation != operation || !same_site(w->file, w->line, file, line)) {
+        w->sites_differ = true;
     }
     if (orders) race_release(&tags->in);
     if (++w->n < 32) {
         wait_as(thread::IN_WARP);
     } else {
+        t->state = thread::IN_WARP;
+        if (w->sites_differ) emulated_abort("a divergent warp: its lanes meet at different lines or operations");
+        t->state = thread::RUNNING;
         w->n = 0;
-        for (unsigned i = 0; i < 32; i++)
-            if (w->lane[i]->line != line || (w->lane[i]->file != file && strcmp(w->lane[i]->file, file) != 0)) {
-                t->state = thread::IN_WARP;
-                emulated_abort("a divergent warp: its lanes meet at different lines");
-            }
         if (orders) {
             race_acquire(&tags->in);
             race_release(&tags->out);
@@ -397,11 +405,9 @@ static void meet(void *frame, void (*all)(void *const lane[32], void (*)()), voi
             all(w->frame, operation);
             race_heed();
         }
-        bool backwards = settings_now()->order == settings::REVERSE;
-        for (unsigned i = 0; i < 32; i++) {
-            struct thread *other = w->lane[backwards ? 31 - i : i];
-            if (other != t) make_ready(other);
-        }
+        struct thread *first = t - lane;
+        for (unsigned i = 0; i < 32; i++)
+            if (unsigned k = now.backwards ? 31 - i : i; k != lane) make_ready(first + k);
         if (yields()) {
             make_ready(t);
             pass_on();
@@ -425,7 +431,7 @@ void emulated_warp_barrier(unsigned mask, const char *file, int line) {
 /* ---- copies that end later --------------------------------------------------------------------------------------- */
 void emulated_copy_put(struct emulated_copy copy) {
     not_in_kernel("an asynchronous copy");
-    struct thread *t = now.thread;
+    struct copies *c = &now.copies[now.thread->index];
     if (copy.bytes != 4 && copy.bytes != 8 && copy.bytes != 16)
         emulated_abort("an asynchronous copy of %d bytes: 4, 8 and 16 there are", copy.bytes);
     if (((uintptr_t)copy.to | (uintptr_t)copy.from) % (unsigned)copy.bytes)
@@ -433,19 +439,20 @@ void emulated_copy_put(struct emulated_copy copy) {
                        (const void *)copy.from);
     if (!emulated_is_shared(copy.to, (size_t)copy.bytes))
         emulated_abort("an asynchronous copy to %p, which is not shared memory", (void *)copy.to);
-    if (t->n_copies == MAX_COPIES) emulated_abort("more than %d asynchronous copies under way", MAX_COPIES);
-    copy.group = t->group;
-    t->copies[(t->first_copy + t->n_copies++) % MAX_COPIES] = copy;
+    if (c->n == MAX_COPIES) emulated_abort("more than %d asynchronous copies under way", MAX_COPIES);
+    copy.group = c->group;
+    now.ring[now.thread->index][(c->first + c->n++) % MAX_COPIES] = copy;
 }
 
-void emulated_copy_commit(void) { now.thread->group++; }
+void emulated_copy_commit(void) { now.copies[now.thread->index].group++; }
 
 bool emulated_copy_due(int n_pending, struct emulated_copy *copy) {
-    struct thread *t = now.thread;
-    if (!t->n_copies || t->copies[t->first_copy].group + (uint64_t)n_pending >= t->group) return false;
-    *copy = t->copies[t->first_copy];
-    t->first_copy = (t->first_copy + 1) % MAX_COPIES;
-    t->n_copies--;
+    struct copies *c = &now.copies[now.thread->index];
+    const struct emulated_copy *next = &now.ring[now.thread->index][c->first];
+    if (!c->n || next->group + (uint64_t)n_pending >= c->group) return false;
+    *copy = *next;
+    c->first = (c->first + 1) % MAX_COPIES;
+    c->n--;
     return true;
 }
 
@@ -521,8 +528,8 @@ static void *dynamic_new(size_t bytes) {
 
 /* ---- grids ----------------------------------------------------------------------------------------------------- */
 static void set_order(unsigned *order, unsigned n) {
-    for (unsigned i = 0; i < n; i++) order[i] = settings_now()->order == settings::REVERSE ? n - 1 - i : i;
-    if (settings_now()->order == settings::RANDOM)
+    for (unsigned i = 0; i < n; i++) order[i] = now.backwards ? n - 1 - i : i;
+    if (now.random)
         for (unsigned i = n; i > 1; i--) std::swap(order[i - 1], order[settings_random() % i]);
 }
 
@@ -536,11 +543,11 @@ static void run_block(unsigned index) {
     now.sites_differ = false;
     now.static_bytes = 0;
     now.n_arrays = 0;
-    if (settings_now()->order == settings::RANDOM) set_order(now.order, now.n);
+    if (now.random) set_order(now.order, now.n);
     for (unsigned i = 0; i < now.n; i++) {
         now.threads[i].index = i;
         now.threads[i].state = thread::NOT_STARTED;
-        now.threads[i].n_copies = 0;
+        now.copies[i].n = 0;
     }
     for (unsigned w = 0; w < now.n / 32; w++) now.warps[w].n = 0;
     if (now.dynamic_bytes) {
@@ -566,6 +573,8 @@ void fiber_run(struct emulated_kernel *kernel, struct channel *channel) {
     now.fiber = &now.main;
     now.main.race = race_self();
     now.n = kernel->block.x;
+    now.random = settings_now()->order == settings::RANDOM;
+    now.backwards = settings_now()->order == settings::REVERSE;
     now.dynamic_bytes = kernel->shared_bytes;
     gridDim = kernel->grid;
     blockDim = kernel->block;
@@ -575,7 +584,7 @@ void fiber_run(struct emulated_kernel *kernel, struct channel *channel) {
     if (!RACE_CHECK && now.dynamic_bytes) now.dynamic = dynamic_new(now.dynamic_bytes);
     unsigned n_blocks = kernel->grid.x * kernel->grid.y * kernel->grid.z;
     set_order(now.order, now.n);
-    std::vector<unsigned> blocks(settings_now()->order == settings::FORWARD ? 0 : n_blocks);
+    std::vector<unsigned> blocks(now.random || now.backwards ? n_blocks : 0);
     set_order(blocks.data(), (unsigned)blocks.size());
     for (unsigned i = 0; i < n_blocks; i++) {
         run_block(blocks.empty() ? i : blocks[i]);

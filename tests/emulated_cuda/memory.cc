@@ -60,7 +60,6 @@ static cudaError_t give(void *memory, enum place place) {
     if (found == ranges.end() || found->second.place != place) return cudaErrorInvalidValue;
     stream_drain_all();
     if (place == DEVICE) device_bytes -= found->second.bytes;
-    memset(memory, 0xFF, found->second.bytes);
     ranges.erase(found);
     free(memory);
     return cudaSuccess;
