@@ -102,7 +102,8 @@ template <typename T> __global__ void __launch_bounds__(SMALL_THREADS) merge_par
 /* to (rows, n_heads, head_dim) = scale times the sum of n parts; a part's numbers are `apart` after the former's. */
 template <typename T>
 __global__ void __launch_bounds__(SMALL_THREADS)
-add_parts_kernel(const head_view to, int n_heads, int head_dim, const float *part, int64_t apart, int n, float scale) {
+    add_parts_kernel(const head_view to, int n_heads, int head_dim, const float *part, int64_t apart, int n,
+                     float scale) {
     int64_t at = blockIdx.x * (int64_t)SMALL_THREADS + threadIdx.x;
     if (at >= (int64_t)to.rows * n_heads * head_dim) return;
     float sum = 0;

@@ -5,17 +5,30 @@
  *
  * by two kernels, each of which holds what it sums in registers, so that nothing is added up in memory:
  *
- *   dq:      a block has a tile of queries of one head, as in the forward pass, and goes through the tiles of 32 keys
- *            that it sees: q, dout in shared memory; k, v double-buffered. Three products.
- *   dk, dv:  a block has a tile of 64 keys of one kv head, 16 a warp, and goes through the tiles of queries that see it,
- *            head by head of the group: k, v in shared memory; q, dout, lse, D double-buffered. It computes S^T and
- *            dS^T, keys being rows: their accumulators are then, rounded, the left operands of P^T dout and dS^T q,
- *            and P never goes through shared memory. Four products. Beyond head_dim 128, where two sums do not fit
- *            into the registers, dv (two products) and dk (three) are kernels of their own.
+ *   dq:      a block has a tile of queries of one head (128, 32 a warp, or 64, 16 a warp, beyond head_dim 128), as in
+ *            the forward pass, and goes through the tiles of 32 keys that it sees: q, dout in shared memory; k, v
+ *            double-buffered. Three products.
+ *   dk, dv:  a block has a tile of 64 keys of one kv head, 16 a warp, and goes through the tiles of 64 queries (32
+ *            beyond head_dim 128) that see it, head by head of the group: k, v in shared memory; q, dout, lse, D
+ *            double-buffered. It computes S^T and dS^T, keys being rows: their accumulators are then, rounded, the
+ *            left operands of P^T dout and dS^T q, and P never goes through shared memory. Four products. Beyond
+ *            head_dim 128, where two sums do not fit into the registers, dv (two products) and dk (three) are
+ *            kernels of their own.
  *
- * One kernel with five products would have to add dq in memory, in an order that must not change (no atomics), that is
- * one block after another, or keep a dq for each tile of keys. Seven products at the same speed are 1.4 times its
- * time; with the forward's two, 1.29 times the whole. */
+ * One kernel with five products would have to add dq in memory, in an order that must not change (no atomics), that
+ * is one block after another, or keep a dq for each tile of keys. Seven products at the same speed are 1.4 times its
+ * time; with the forward's two, 1.29 times the whole.
+ *
+ * Bytes of shared memory that a product (mma.sync, 4096 flops) reads: 213 in dq, 288 in dk and dv, at 128 a cycle.
+ *
+ *   head_dim up to          32   64   96  128  192  256
+ *   dq      registers      158  226  242  255  230  247
+ *           shared KiB      31   55   79  103  101  133
+ *   dk, dv  registers      160  204  242  255  203  239    (the larger of the two kernels beyond 128)
+ *           shared KiB      32   56   80  104  101  133
+ *
+ * by ptxas 13.0 for sm_90; none spills. Two blocks share an H100's multiprocessor up to 192; an A100's is one block's
+ * from 128 on. Not timed on a GPU yet. */
 #include "attention_tile.h"
 
 /* ---- dq ---- */
@@ -52,10 +65,10 @@ __device__ __forceinline__ void load_keys(const key_stage &stage, const attentio
 
 /* s becomes dS, from the scores and dp = dout v^T. Rows are queries, lse and delta theirs; not whole: masked. */
 template <int M>
-__device__ __forceinline__ void differentiate_rows(float (&s)[M][DQ_KEYS / 8][4], const float (&dp)[M][DQ_KEYS / 8][4],
-                                                   const float (&lse)[M][2], const float (&delta)[M][2],
-                                                   float scale_log2, bool whole, const int32_t *index,
-                                                   const int32_t *reach, int32_t first_key) {
+__device__ __forceinline__ void differentiate_rows(float (&s)[M][DQ_KEYS / 8][4],
+                                                   const float (&dp)[M][DQ_KEYS / 8][4], const float (&lse)[M][2],
+                                                   const float (&delta)[M][2], float scale_log2, bool whole,
+                                                   const int32_t *index, const int32_t *reach, int32_t first_key) {
 #pragma unroll
     for (int m = 0; m < M; m++)
 #pragma unroll
@@ -81,8 +94,7 @@ __device__ __forceinline__ void differentiate_rows(float (&s)[M][DQ_KEYS / 8][4]
 }
 
 /* Grid (n_heads, tiles of queries, n_splits). */
-template <int D>
-__global__ void __launch_bounds__(ATTENTION_THREADS, 2) attention_dq_kernel(const attention_job a) {
+template <int D> __global__ void __launch_bounds__(ATTENTION_THREADS, 2) attention_dq_kernel(const attention_job a) {
     using shape = dq_shape<D>;
     constexpr int M = shape::M, WARP_ROWS = 16 * M;
     DYNAMIC_SHARED(shared);
@@ -106,8 +118,8 @@ __global__ void __launch_bounds__(ATTENTION_THREADS, 2) attention_dq_kernel(cons
     load_tile<bf16, shape::ROWS, D, ATTENTION_THREADS>(q, a.q, head, first, a.head_dim);
     load_tile<bf16, shape::ROWS, D, ATTENTION_THREADS>(dout, a.dout, head, first, a.head_dim);
     tile_walk walk = walk_start<DQ_KEYS>(a, first, last, split);
-    int tile, next_tile = 0, number = 0;
-    bool whole, next_whole = false, more = walk_next<DQ_KEYS>(walk, a, tile, whole);
+    int tile = 0, next_tile = 0, number = 0;
+    bool whole = false, next_whole = false, more = walk_next<DQ_KEYS>(walk, a, tile, whole);
     if (more) load_keys<D>(key_stage_at<D>(shared, 0), a, kv_head, tile);
     copy_commit();
     while (more) {
@@ -174,10 +186,10 @@ __device__ __forceinline__ void load_queries(const query_stage &stage, const att
     if (which == 2) copy_async_16(stage.index + i, a.stats_index + first + i, true);
 }
 
-/* s (16 keys, queries) becomes P^T, from the scores. Keys `key` and its reach are a lane's two rows'. */
+/* s (16 keys, queries) becomes P^T, from the scores. A lane's two rows are `key` and the eighth after it. */
 template <int QUERIES>
 __device__ __forceinline__ void weights_of_columns(float (&s)[1][QUERIES / 8][4], const query_stage &stage,
-                                                   float scale_log2, bool whole, const int32_t (&key)[2],
+                                                   float scale_log2, bool whole, int32_t key,
                                                    const int32_t (&reach)[2]) {
 #pragma unroll
     for (int n = 0; n < QUERIES / 8; n++)
@@ -191,7 +203,7 @@ __device__ __forceinline__ void weights_of_columns(float (&s)[1][QUERIES / 8][4]
             int32_t query = stage.index[column];
 #pragma unroll
             for (int half = 0; half < 2; half++)
-                if (key[half] > query || query >= reach[half]) s[0][n][2 * half + j] = 0;
+                if (key + 8 * half > query || query >= reach[half]) s[0][n][2 * half + j] = 0;
         }
 }
 
@@ -220,7 +232,7 @@ __global__ void __launch_bounds__(ATTENTION_THREADS, 2) attention_dkv_kernel(con
     DYNAMIC_SHARED(shared);
     bf16 *k = reinterpret_cast<bf16 *>(shared), *v = reinterpret_cast<bf16 *>(shared + (DK ? shape::KEY_BYTES : 0));
     int kv_head = blockIdx.x, first = blockIdx.y * DKV_KEYS, split = blockIdx.z, warp_row = threadIdx.x / 32 * 16;
-    int32_t first_key = a.key_offset + first, key[2], reach[2];
+    int32_t first_key = a.key_offset + first, reach[2];
     reach_range range = a.range[blockIdx.y * DKV_RANGES];
 #pragma unroll
     for (int i = 1; i < DKV_RANGES; i++) {
@@ -230,7 +242,6 @@ __global__ void __launch_bounds__(ATTENTION_THREADS, 2) attention_dkv_kernel(con
 #pragma unroll
     for (int half = 0; half < 2; half++) {
         int row = first + warp_row + half * 8 + lane_number() / 4;
-        key[half] = a.key_offset + row;
         reach[half] = row < a.k.rows ? a.reach[row] : 0;
     }
 
@@ -238,8 +249,7 @@ __global__ void __launch_bounds__(ATTENTION_THREADS, 2) attention_dkv_kernel(con
     query_walk walk = query_walk_start<QUERIES>(a, kv_head, first_key, range.most, split);
     load_tile<bf16, DKV_KEYS, D, ATTENTION_THREADS>(k, a.k, kv_head, first, a.head_dim);
     if (DK) load_tile<bf16, DKV_KEYS, D, ATTENTION_THREADS>(v, a.v, kv_head, first, a.head_dim);
-    if (walk.left > 0)
-        load_queries<shape, D>(query_stage_at<shape>(shared, 0), a, walk.head, walk.tile * QUERIES);
+    if (walk.left > 0) load_queries<shape, D>(query_stage_at<shape>(shared, 0), a, walk.head, walk.tile * QUERIES);
     copy_commit();
     for (int number = 0; walk.left > 0;) {
         query_stage stage = query_stage_at<shape>(shared, number);
@@ -249,11 +259,11 @@ __global__ void __launch_bounds__(ATTENTION_THREADS, 2) attention_dkv_kernel(con
             load_queries<shape, D>(query_stage_at<shape>(shared, number), a, walk.head, walk.tile * QUERIES);
         copy_commit();
         copy_wait<1>();
-        __syncthreads(); /* this tile is there */
+        __syncthreads();                                                             /* this tile is there */
         int32_t first_query = stage.index[0], last_query = stage.index[QUERIES - 1]; /* -1: beyond the last */
         bool whole = min(first_query, last_query) >= first_key + DKV_KEYS - 1 && last_query < range.least;
         tile_scores<1, QUERIES / 16, D>(s, k + warp_row * PITCH, stage.q);
-        weights_of_columns<QUERIES>(s, stage, a.scale_log2, whole, key, reach);
+        weights_of_columns<QUERIES>(s, stage, a.scale_log2, whole, first_key + warp_row + lane_number() / 4, reach);
         if constexpr (DV) tile_sum<1, QUERIES / 16, D>(dv, s, stage.dout);
         if constexpr (DK) {
             float dp[1][QUERIES / 8][4];
@@ -287,8 +297,8 @@ __global__ void __launch_bounds__(ATTENTION_THREADS, 2) attention_dkv_kernel(con
 
 template <int D> static void launch_dq(const attention_job &a, cudaStream_t stream) {
     using shape = dq_shape<D>;
-    ATTENTION_LAUNCH((attention_dq_kernel<D>), a.n_heads, attention_n_tiles(a.q.rows, shape::ROWS),
-                     ATTENTION_THREADS, shape::SHARED_BYTES, stream, a);
+    ATTENTION_LAUNCH((attention_dq_kernel<D>), a.n_heads, attention_n_tiles(a.q.rows, shape::ROWS), ATTENTION_THREADS,
+                     shape::SHARED_BYTES, stream, a);
 }
 
 template <int D, bool DK, bool DV> static void launch_sums(const attention_job &a, cudaStream_t stream) {
@@ -305,20 +315,20 @@ template <int D> static void launch_dkv(const attention_job &a, cudaStream_t str
     }
 }
 
-#define FOR_HEAD_DIM(launch, a, stream)  \
-    do {                                 \
-        if ((a).head_dim <= 32)          \
-            launch<32>(a, stream);       \
-        else if ((a).head_dim <= 64)     \
-            launch<64>(a, stream);       \
-        else if ((a).head_dim <= 96)     \
-            launch<96>(a, stream);       \
-        else if ((a).head_dim <= 128)    \
-            launch<128>(a, stream);      \
-        else if ((a).head_dim <= 192)    \
-            launch<192>(a, stream);      \
-        else                             \
-            launch<256>(a, stream);      \
+#define FOR_HEAD_DIM(launch, a, stream) \
+    do {                                \
+        if ((a).head_dim <= 32)         \
+            launch<32>(a, stream);      \
+        else if ((a).head_dim <= 64)    \
+            launch<64>(a, stream);      \
+        else if ((a).head_dim <= 96)    \
+            launch<96>(a, stream);      \
+        else if ((a).head_dim <= 128)   \
+            launch<128>(a, stream);     \
+        else if ((a).head_dim <= 192)   \
+            launch<192>(a, stream);     \
+        else                            \
+            launch<256>(a, stream);     \
     } while (0)
 
 void attention_dq_bf16(const attention_job &a, cudaStream_t stream) {

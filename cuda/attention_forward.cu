@@ -1,15 +1,25 @@
 /* Attention over a forest, forward, bf16 on tensor cores (Dao, "FlashAttention-2", 2023):
  *
- *   S = scale q k^T where the query sees the key;   P = exp(S - max);   out = P v / rowsum(P);   lse = max + log rowsum(P)
+ *   S = scale q k^T where the query sees the key;   P = exp(S - max);   out = P v / rowsum(P);
+ *   lse = max + log rowsum(P)
  *
  * A block is a tile of queries of one head: 4 warps of 32 rows (of 16 where head_dim > 128), that is 128 or 64 rows,
- * whose q stays in shared memory and whose sums stay in registers while tiles of 64 keys go by. The copy of a tile's v
- * runs under q k^T, that of the next tile's k under P v. Blocks of late queries, which see most, start first; the heads
- * of a tile of queries are neighbours, so that those of one kv head find their keys in L2.
+ * whose q stays in shared memory and whose sums stay in registers while tiles of 64 keys go by. The copy of a tile's
+ * v runs under q k^T, that of the next tile's k under P v. Blocks of late queries, which see most, start first; the
+ * heads of a tile of queries are neighbours, so that those of one kv head find their keys in L2.
  *
- * P is rounded to bf16 for P v, everything else is fp32. Warps have 32 rows because each fragment of k and v that comes
- * from shared memory then serves two products: 128 bytes of it per mma.sync instead of 256, and shared memory gives
- * 128 a cycle, in which an H100 does 0.7 of these products. 64 rows a warp would not leave room for the sums. */
+ * P is rounded to bf16 for P v, everything else is fp32. Warps have 32 rows because each fragment of k and v that
+ * comes from shared memory then serves two products: 160 bytes of it per mma.sync, q's included, instead of 288, and
+ * shared memory gives 128 a cycle, in which an H100 does 0.7 of these products. 64 rows a warp would not leave room
+ * for the sums.
+ *
+ *   head_dim up to     32   64   96  128  192  256
+ *   registers         166  217  255  255  214  243
+ *   shared KiB         21   37   53   69   76  100
+ *
+ * by ptxas 13.0 for sm_90. At 128 ten registers spill, once for each tile: about 20 of its 2,000 instructions. What
+ * did not help there: P packed before the products, fewer unrolled, the walk's state in shared memory, the next k
+ * asked for after the softmax. Two blocks share a multiprocessor. Not timed on a GPU yet. */
 #include "attention_tile.h"
 
 enum { KEYS = 64 };
@@ -45,9 +55,7 @@ __device__ __forceinline__ void mask_scores(float (&s)[M][KEYS / 8][4], const in
 }
 
 /* The softmax so far of 16 M rows; each of a row's four lanes has the sum of its own columns. */
-template <int M> struct row_softmax {
-    float most[M][2], sum[M][2];
-};
+template <int M> struct row_softmax { float most[M][2], sum[M][2]; };
 
 __device__ __forceinline__ float max_of_row(float x) {
     x = fmaxf(x, __shfl_xor_sync(0xffffffffu, x, 1));
@@ -69,8 +77,7 @@ __device__ __forceinline__ void softmax_scores(float (&s)[M][KEYS / 8][4], float
         for (int half = 0; half < 2; half++) {
             float most = r.most[m][half], sum = 0;
 #pragma unroll
-            for (int n = 0; n < KEYS / 8; n++)
-                most = fmaxf(most, fmaxf(s[m][n][2 * half], s[m][n][2 * half + 1]));
+            for (int n = 0; n < KEYS / 8; n++) most = fmaxf(most, fmaxf(s[m][n][2 * half], s[m][n][2 * half + 1]));
             most = max_of_row(most);
             float base = most == -INFINITY ? 0 : most * scale_log2;
             float factor = exp2_fast(r.most[m][half] * scale_log2 - base);
@@ -103,8 +110,7 @@ __device__ __forceinline__ void finish_rows(float (&o)[M][D / 8][4], const row_s
             float sum = sum_of_row(r.sum[m][half]), inverse = sum == 0 ? 0 : 1 / sum;
             int row = first + m * 16 + half * 8 + lane_number() / 4;
             if (lane_number() % 4 == 0 && row < a.q.rows)
-                lse[(int64_t)row * a.n_heads + head] =
-                    sum == 0 ? -INFINITY : r.most[m][half] * a.scale + logf(sum);
+                lse[(int64_t)row * a.n_heads + head] = sum == 0 ? -INFINITY : r.most[m][half] * a.scale + logf(sum);
 #pragma unroll
             for (int n = 0; n < D / 8; n++) {
                 o[m][n][2 * half] *= inverse;
@@ -142,8 +148,8 @@ __global__ void __launch_bounds__(ATTENTION_THREADS, 2) attention_forward_kernel
     if (threadIdx.x < shape::ROWS) index[threadIdx.x] = query_index(a, min(first + (int)threadIdx.x, last));
     load_tile<bf16, shape::ROWS, D, ATTENTION_THREADS>(q, a.q, head, first, a.head_dim);
     tile_walk walk = walk_start<KEYS>(a, first, last, split);
-    int tile;
-    bool whole, more = walk_next<KEYS>(walk, a, tile, whole);
+    int tile = 0;
+    bool whole = false, more = walk_next<KEYS>(walk, a, tile, whole);
     if (more) {
         load_tile<bf16, KEYS, D, ATTENTION_THREADS>(k, a.k, kv_head, tile * KEYS, a.head_dim);
         load_reach<KEYS>(reach, a, tile);

@@ -4,17 +4,17 @@
  *   (1) Queries and keys are taken in tiles, as rows of shared memory: head_dim numbers, zeros up to the D that the
  *       kernel was compiled for, and 16 bytes more, so that the 16-byte pieces of 8 rows lie in different banks. Rows
  *       beyond the last are zeros; nothing is read there.
- *   (2) A tile of keys is *seen* by a tile of queries if its largest reach is beyond the first query and its first key
- *       not beyond the last query; what is not seen is never loaded. It is *whole* if every query sees every key:
+ *   (2) A tile of keys is *seen* by a tile of queries if its largest reach is beyond the first query and its first
+ *       key not beyond the last query; what is not seen is never loaded. It is *whole* if every query sees every key:
  *       then nothing is masked. Both follow from the least and largest reach of the keys (struct reach_range), which
  *       are found once per op.
- *   (3) Where tiles x heads are fewer than the GPU has room for, the work of each is cut into n_splits parts along the
- *       sum, each part leaves fp32 results in the workspace, and another kernel adds them up in order.
+ *   (3) Where tiles x heads are fewer than the GPU has room for, the work of each is cut into n_splits parts along
+ *       the sum, each part leaves fp32 results in the workspace, and another kernel adds them up in order.
  *   (4) All sums run in an order which the shapes and reach decide, and n_splits follows the shapes alone: the same
  *       input gives the same bits.
  *   (5) A number that is not finite spreads to what sees it, as it must: also, through 0 x NaN, to rows of the same
- *       tile which do not see it. Keys and values that no query of a tile sees do not count; nor does what lies in
- *       memory beyond the last row. */
+ *       tile which do not see it. Values that no query of a tile sees do not count in the forward pass; nor does what
+ *       lies in memory beyond the last row, anywhere. */
 #ifndef RANKWISE_CUDA_ATTENTION_TILE_H
 #define RANKWISE_CUDA_ATTENTION_TILE_H
 #include <math.h>
@@ -96,20 +96,24 @@ __device__ __forceinline__ void load_tile(T *tile, const head_view &v, int head,
     T *to = tile + row * PITCH + column;
     const T *data = static_cast<const T *>(v.data);
     const T *from = head_row<T>(v, first + row, head) + column;
+    if (!v.pieces) {
+#pragma unroll 1
+        for (int i = 0; i < ROWS; i += STEP) {
+            int n = first + row + i < v.rows && (!keep || keep[row + i] > first_query) ? head_dim - column : 0;
+#pragma unroll 1
+            for (int e = 0; e < D; e += e % PIECE == PIECE - 1 ? LANES * PIECE - PIECE + 1 : 1)
+                to[i * PITCH + e] = e < n ? from[e] : T();
+            from += STEP * v.row_stride;
+        }
+        return;
+    }
 #pragma unroll
     for (int i = 0; i < ROWS; i += STEP) {
         bool wanted = first + row + i < v.rows && (!keep || keep[row + i] > first_query);
 #pragma unroll
         for (int j = 0; j < PIECES; j += LANES) {
-            int n = wanted ? head_dim - column - j * PIECE : 0; /* numbers that there are from here on */
-            T *to_piece = to + i * PITCH + j * PIECE;
-            const T *from_piece = from + j * PIECE;
-            if (v.pieces) {
-                copy_async_16(to_piece, n > 0 ? from_piece : data, n > 0);
-            } else {
-#pragma unroll 1
-                for (int e = 0; e < PIECE; e++) to_piece[e] = e < n ? from_piece[e] : T();
-            }
+            bool there = wanted && column + j * PIECE < head_dim;
+            copy_async_16(to + i * PITCH + j * PIECE, there ? from + j * PIECE : data, there);
         }
         from += STEP * v.row_stride;
     }
@@ -142,7 +146,6 @@ __device__ __forceinline__ void store_rows(const head_view &v, int head, int fir
 struct tile_walk {
     int next, end;        /* tiles not looked at yet */
     unsigned seen, whole; /* bits of the 32 tiles before next */
-    int left; /* so many are given yet */
     int32_t first_query, last_query;
 };
 
@@ -151,28 +154,34 @@ template <int TILE> __device__ __forceinline__ void walk_look(tile_walk &w, cons
     reach_range range = {0, 0};
     if (tile < w.end) range = a.range[tile];
     w.seen = __ballot_sync(0xffffffffu, range.most > w.first_query);
-    w.whole = __ballot_sync(0xffffffffu, range.least > w.last_query &&
-                                             a.key_offset + tile * TILE + TILE - 1 <= w.first_query);
+    w.whole = __ballot_sync(0xffffffffu,
+                            range.least > w.last_query && a.key_offset + tile * TILE + TILE - 1 <= w.first_query);
     w.next += 32;
 }
 
 /* The next tile, its number and whether it is whole; false if there is none. The same for all threads. */
 template <int TILE>
 __device__ __forceinline__ bool walk_next(tile_walk &w, const attention_job &a, int &tile, bool &whole) {
-    if (w.left == 0) return false;
     while (w.seen == 0) {
         if (w.next >= w.end) return false;
         walk_look<TILE>(w, a);
     }
     int bit = __ffs((int)w.seen) - 1;
     w.seen &= w.seen - 1;
-    w.left--;
     tile = w.next - 32 + bit;
     whole = w.whole >> bit & 1;
     return true;
 }
 
-/* For the queries whose first and last rows are given: the part `split` of what they see. */
+/* The tile that is seen after `rank` others; the end if there are no more. */
+template <int TILE> __device__ __forceinline__ int walk_seek(tile_walk w, const attention_job &a, int rank) {
+    int tile = 0;
+    bool whole, more = true;
+    for (int i = 0; i <= rank && more; i++) more = walk_next<TILE>(w, a, tile, whole);
+    return more ? tile : w.end;
+}
+
+/* For the queries whose first and last rows are given: the part `split` of the tiles that they see. */
 template <int TILE>
 __device__ __forceinline__ tile_walk walk_start(const attention_job &a, int first_row, int last_row, int split) {
     tile_walk w = {};
@@ -180,19 +189,13 @@ __device__ __forceinline__ tile_walk walk_start(const attention_job &a, int firs
     w.last_query = query_index(a, last_row);
     int keys = min(w.last_query - a.key_offset + 1, a.k.rows);
     w.end = keys > 0 ? (keys + TILE - 1) / TILE : 0;
-    w.left = INT32_MAX;
     if (a.n_splits == 1) return w;
-    int n = 0;
-    while (w.next < w.end) {
-        walk_look<TILE>(w, a);
-        n += __popc(w.seen);
-    }
-    w.next = 0;
-    w.seen = 0;
-    int from = n * split / a.n_splits, to = n * (split + 1) / a.n_splits, tile;
+    int n = 0, tile;
     bool whole;
-    while (from-- > 0) walk_next<TILE>(w, a, tile, whole);
-    w.left = to - n * split / a.n_splits;
+    for (tile_walk all = w; walk_next<TILE>(all, a, tile, whole);) n++;
+    int from = walk_seek<TILE>(w, a, n * split / a.n_splits);
+    w.end = walk_seek<TILE>(w, a, n * (split + 1) / a.n_splits);
+    w.next = from;
     return w;
 }
 
@@ -244,8 +247,7 @@ __device__ __forceinline__ void query_walk_step(query_walk &w) {
 }
 
 /* The reach of a tile's keys into shared memory (TILE), 0 for those beyond the last: nobody sees them. */
-template <int TILE>
-__device__ __forceinline__ void load_reach(int32_t *reach, const attention_job &a, int tile) {
+template <int TILE> __device__ __forceinline__ void load_reach(int32_t *reach, const attention_job &a, int tile) {
     int i = threadIdx.x, key = tile * TILE + i;
     if (i < TILE) copy_async_4(reach + i, key < a.k.rows ? a.reach + key : a.reach, key < a.k.rows);
 }
@@ -375,11 +377,11 @@ void attention_dkv_bf16(const struct attention_job &a, cudaStream_t stream);
 void attention_dkv_f32(const struct attention_job &a, cudaStream_t stream);
 
 /* One launch. A templated kernel stands in parentheses. */
-#define ATTENTION_LAUNCH(kernel, heads, n_tiles, threads, shared_bytes, stream, a)                               \
-    do {                                                                                                       \
-        CUDA_TRY(cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, shared_bytes));      \
-        LAUNCH(kernel, dim3(heads, n_tiles, (a).n_splits), threads, shared_bytes, stream, a);                   \
-        CUDA_LAUNCHED();                                                                                       \
+#define ATTENTION_LAUNCH(kernel, heads, n_tiles, threads, shared_bytes, stream, a)                         \
+    do {                                                                                                   \
+        CUDA_TRY(cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, shared_bytes)); \
+        LAUNCH(kernel, dim3(heads, n_tiles, (a).n_splits), threads, shared_bytes, stream, a);              \
+        CUDA_LAUNCHED();                                                                                   \
     } while (0)
 
 #endif
