@@ -125,10 +125,13 @@ bench-run: programs $(BENCHES) $(BUILD)/tests/test_model
 	@set -e; for program in $(BENCHES); do echo "== $${program##*/}"; $$program; done
 	@echo '== figures'; MPIRUN='$(MPIRUN)' BUILD=$(BUILD) tests/bench/figures.sh
 PLUGIN ?= $(BUILD)/librankwise_cuda.so
-GPU_TESTS := $(patsubst %,$(BUILD)/tests/test_%,matmul ops attention losses)
+GPU_TESTS := $(BUILD)/tests/ptx_layout $(patsubst %,$(BUILD)/tests/test_%,matmul ops attention losses)
 CUPTI := $(patsubst %/cupti.h,%,$(firstword $(wildcard $(NVCC:/bin/nvcc=/include/cupti.h) /usr/local/cuda/include/cupti.h)))
 check-gpu: $(PLUGIN) ## on a GPU, with CUDA alone: every op, losses, compute-sanitizer
 	$(AGAIN) check-gpu-run BUILD=$(BUILD)/gpu CORE_ONLY=1 PLUGIN=$(PLUGIN)
+$(BUILD)/tests/ptx_layout: tests/gpu/ptx_layout.cu cuda/ptx.h cuda/gpu.h
+	@mkdir -p $(@D)
+	$(call say,CU)$(NVCC) $(CUDA_FLAGS) -o $@ $<
 check-gpu-run: $(GPU_TESTS)
 	@BUILD=$(BUILD) RANKWISE_PLUGIN=$(PLUGIN) tests/gpu/check.sh $(notdir $(GPU_TESTS))
 bench-gpu: $(PLUGIN) ## on a GPU: its figures, beside torch's where python3 (PYTHON=) has it

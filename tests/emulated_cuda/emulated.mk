@@ -30,5 +30,9 @@ $(eval $(call emulated_variant,$(BUILD)/emulated,$(SANITIZED),$(SANITIZED)))
 $(eval $(call emulated_variant,$(BUILD)/emulated-address,$(EMULATED_ADDRESS),$(EMULATED_ADDRESS)))
 $(eval $(call emulated_variant,$(BUILD)/emulated-races,-O1 -fsanitize=thread -Wno-maybe-uninitialized,-DEMULATED_TSAN))
 
+# What cuda/ptx.h says, against PTX's own tables: ptx.sh, and on a GPU make check-gpu.
+$(BUILD)/emulated/ptx_layout: $(BUILD)/emulated/tests/gpu/ptx_layout.cu.o $(EMULATED_CC:%=$(BUILD)/emulated/%.o)
+	$(call say,LD)$(EMULATED_CXX) $(SANITIZE) -o $@ $^ $(shell pkg-config --libs ompi-c) -lm
+
 # Bugs on purpose, in the three builds: what planted.sh runs.
 PLANTED := $(EMULATED:%=%/planted)

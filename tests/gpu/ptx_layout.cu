@@ -1,5 +1,5 @@
-/* The wrappers of cuda/ptx.h against the tables of the PTX ISA ("Matrix Fragments for mma.m16n8k16 with floating point
- * type", "ldmatrix"), which are written down here once more: element i of a lane's fragment is matrix[row][column].
+/* The wrappers of cuda/ptx.h against the tables of the PTX ISA ("Matrix Fragments for mma.m16n8k16 with floating
+ * point type", "ldmatrix"), written down here once more: element i of a lane's fragment is matrix[row][column].
  * On the host this checks the twins; on a GPU that twins and instructions mean the same. */
 #include <math.h>
 #include <stdio.h>
@@ -7,9 +7,9 @@
 
 #include "../../cuda/ptx.h"
 
-#define TRY(call)                                                                             \
-    do {                                                                                      \
-        if ((call) != cudaSuccess) return printf("not ok ptx_layout: %s\n", #call), 1;        \
+#define TRY(call)                                                                      \
+    do {                                                                               \
+        if ((call) != cudaSuccess) return printf("not ok ptx_layout: %s\n", #call), 1; \
     } while (0)
 
 struct problem {
@@ -51,7 +51,8 @@ __global__ void multiply_kernel(struct problem *p) {
         for (int i = 0; i < 4; i++) {
             place at = place_in_c(lane, i), low = place_in_b(lane, i & 2), high = place_in_b(lane, (i & 2) + 1);
             c[n][i] = p->c[at.row][8 * n + at.column];
-            if (i % 2 == 0) b[2 * n + i / 2] = pack_bf16(p->b[low.row][8 * n + low.column], p->b[high.row][8 * n + high.column]);
+            if (i % 2 == 0)
+                b[2 * n + i / 2] = pack_bf16(p->b[low.row][8 * n + low.column], p->b[high.row][8 * n + high.column]);
         }
     multiply_matrices(c, a, b);
     for (int n = 0; n < 2; n++)
@@ -159,8 +160,8 @@ int main(void) {
     check_product(p);
     check_loads(p);
     check("ptx_copy", memcmp(p.copied, expected, sizeof expected) == 0);
-    check("ptx_exp2", p.powers[0] == 0 && p.powers[1] == 1 && fabsf(p.powers[2] - 0.0883883476f) < 3e-8f &&
-                          isnan(p.powers[3]));
+    check("ptx_exp2",
+          p.powers[0] == 0 && p.powers[1] == 1 && fabsf(p.powers[2] - 0.0883883476f) < 3e-8f && isnan(p.powers[3]));
     TRY(cudaFree(from));
     TRY(cudaFree(there));
     return n_bad > 0;
