@@ -15,7 +15,9 @@ static int by_method(struct jrun *r, const struct jvalue *self, const char *name
                      struct jvalue *out) {
     struct jvalue text;
     if (jinja_str(r, self, &text) != 0) return -1;
-    return jinja_call_method(r, &text, name, a, out);
+    if (jinja_call_method(r, &text, name, a, out) != 0) return -1;
+    out->is_safe = text.is_safe;
+    return 0;
 }
 
 /* An integer argument, `fallback` when it is not given. */

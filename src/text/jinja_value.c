@@ -307,7 +307,7 @@ static bool equal_dicts(struct jrun *r, const struct jdict *a, const struct jdic
     return true;
 }
 
-bool jinja_equal(struct jrun *r, const struct jvalue *a, const struct jvalue *b) {
+static bool equal(struct jrun *r, const struct jvalue *a, const struct jvalue *b) {
     if (jinja_is_number(a) && jinja_is_number(b)) {
         int64_t i, k;
         if (jinja_is_integer(a, &i) && jinja_is_integer(b, &k)) return i == k;
@@ -331,6 +331,31 @@ bool jinja_equal(struct jrun *r, const struct jvalue *a, const struct jvalue *b)
     }
 }
 
+/* What is too deep to be compared spends all steps, so that the next one counted is an error. */
+bool jinja_equal(struct jrun *r, const struct jvalue *a, const struct jvalue *b) {
+    if (a->type != b->type || a->type == J_STRING) return equal(r, a, b);
+    if (jinja_enter(r) != 0) {
+        r->steps = r->most_steps;
+        return false;
+    }
+    bool is_equal = equal(r, a, b);
+    r->depth--;
+    return is_equal;
+}
+
+static int less_lists(struct jrun *r, const struct jlist *a, const struct jlist *b, const char *op, bool *less) {
+    int64_t i = 0, n = MIN(a->n, b->n);
+    if (jinja_enter(r) != 0) return -1;
+    while (i < n && jinja_equal(r, &a->item[i], &b->item[i])) i++;
+    int status = 0;
+    if (i < n)
+        status = jinja_less(r, &a->item[i], &b->item[i], op, less);
+    else
+        *less = a->n < b->n;
+    r->depth--;
+    return status;
+}
+
 int jinja_less(struct jrun *r, const struct jvalue *a, const struct jvalue *b, const char *op, bool *less) {
     if (a->type == J_UNDEFINED || b->type == J_UNDEFINED) return jinja_fail_undefined(r, a->type ? b : a);
     if (jinja_is_number(a) && jinja_is_number(b)) {
@@ -343,13 +368,8 @@ int jinja_less(struct jrun *r, const struct jvalue *a, const struct jvalue *b, c
         *less = order < 0 || (order == 0 && a->length < b->length);
         return 0;
     }
-    if (a->type == b->type && (a->type == J_LIST || a->type == J_TUPLE)) {
-        int64_t i = 0, n = MIN(a->list->n, b->list->n);
-        while (i < n && jinja_equal(r, &a->list->item[i], &b->list->item[i])) i++;
-        if (i < n) return jinja_less(r, &a->list->item[i], &b->list->item[i], op, less);
-        *less = a->list->n < b->list->n;
-        return 0;
-    }
+    if (a->type == b->type && (a->type == J_LIST || a->type == J_TUPLE))
+        return less_lists(r, a->list, b->list, op, less);
     return jinja_fail(r, "'%s' not supported between instances of '%s' and '%s'", op, jinja_type_name(a),
                       jinja_type_name(b));
 }
@@ -566,9 +586,9 @@ int jinja_get_item(struct jrun *r, const struct jvalue *self, const struct jvalu
         memcpy(name, index->text, index->length);
         name[index->length] = 0;
         const char *kept = jinja_find_name(r->j, name);
-        if (!kept && jinja_has_method(self, name, &found)) kept = jinja_copy(r, name, strlen(name) + 1).text;
-        if (kept && python_attribute(r, self, kept, out, &found) != 0) return -1;
-        if (kept && found) return 0;
+        if (!kept) kept = jinja_copy(r, name, strlen(name) + 1).text;
+        if (python_attribute(r, self, kept, out, &found) != 0) return -1;
+        if (found) return 0;
     }
     *out = jinja_undefined_item(r, self, *index);
     return 0;
