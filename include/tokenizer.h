@@ -36,8 +36,8 @@ int tokenizer_id(const struct tokenizer *t, const char *token); /* -1 if there i
 int tokenizer_bos(const struct tokenizer *t);                   /* -1 if there is none; so with eos and pad */
 int tokenizer_eos(const struct tokenizer *t);
 int tokenizer_pad(const struct tokenizer *t);
-/* What the tokenizer puts before and after one text when special tokens are asked for (borrowed): tokenizer_config.json's
- * add_bos_token and add_eos_token where either is there, as in transformers, else tokenizer.json's post-processor. */
+/* What tokenizer.json's post-processor puts before and after one text when special tokens are asked for (borrowed).
+ * tokenizer_config.json's add_bos_token and add_eos_token do not count, as in transformers 5. */
 struct frame {
     const int32_t *before, *after;
     int64_t n_before, n_after;

@@ -36,7 +36,7 @@ struct encoder {
 
 /* The file of that name, or NULL. */
 const struct tokenizer_file *tokenizer_find_file(const struct tokenizer_file *file, int n, const char *name);
-/* tokenizer_config.c. What the other files say of added tokens, before added_build; then BOS, EOS, pad and the frame. */
+/* tokenizer_config.c. What the other files say of added tokens, before added_build; then BOS, EOS and pad. */
 int tokenizer_config_added(struct tokenizer *t, const struct tokenizer_file *file, int n);
 int tokenizer_config_special(struct tokenizer *t, const struct tokenizer_file *file, int n, const char *option);
 

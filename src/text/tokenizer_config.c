@@ -148,34 +148,6 @@ static int read_model_config(const struct tokenizer *t, struct special *s, const
     return status;
 }
 
-static void set_frame_side(const int32_t **side, int64_t *n, int id) {
-    if (id < 0) return;
-    int32_t *made = mem_alloc(1, sizeof *made);
-    *made = id;
-    *side = made;
-    *n = 1;
-}
-
-/* add_bos_token and add_eos_token: where tokenizer_config.json has one of them, they replace the frame. A role
- * without a token adds none. */
-static int read_frame(struct tokenizer *t, const struct tokenizer_file *file) {
-    if (!file) return 0;
-    json_t *json = json_parse(file->data, file->length);
-    if (!json) return fail_context("%s", file->name);
-    bool add_bos = false, add_eos = false;
-    bool is_there = json_object_get(json, "add_bos_token") || json_object_get(json, "add_eos_token");
-    int status =
-        json_get_bool(json, "add_bos_token", &add_bos) != 0 || json_get_bool(json, "add_eos_token", &add_eos) != 0
-            ? fail_context("%s", file->name)
-            : 0;
-    json_decref(json);
-    if (status != 0 || !is_there) return status;
-    frame_free(&t->frame);
-    set_frame_side(&t->frame.before, &t->frame.n_before, add_bos ? t->bos : -1);
-    set_frame_side(&t->frame.after, &t->frame.n_after, add_eos ? t->eos : -1);
-    return 0;
-}
-
 int tokenizer_config_special(struct tokenizer *t, const struct tokenizer_file *file, int n, const char *option) {
     struct special s = {.id = {-1, -1, -1, -1}};
     if (read_special_file(t, &s, tokenizer_find_file(file, n, config_file)) != 0 ||
@@ -186,5 +158,5 @@ int tokenizer_config_special(struct tokenizer *t, const struct tokenizer_file *f
     t->bos = s.id[BOS];
     t->eos = s.id[EOS];
     t->pad = s.id[PAD];
-    return read_frame(t, tokenizer_find_file(file, n, config_file));
+    return 0;
 }
