@@ -6,9 +6,10 @@
  * of a million bytes still takes n log n steps, by the heap.
  *
  * Tokenizers without a pre-tokenizer (Llama 2, Gemma) have whole texts for words. These are cut where no merge can
- * join the two sides: before U+2581, and anywhere behind CUT_BYTES bytes; the pieces go through the cache. On the same
- * dialogues, with other work on the machine, Phi-3's does 47 MB/s at first and 70 warm, the library 3.5; Qwen2.5's,
- * which has a regular expression, 42 and 50, the library 3.3 (one thread each, processor time, one run). */
+ * join the two sides: before U+2581, and anywhere behind CUT_BYTES bytes; the pieces go through the cache. On the
+ * same dialogues, with other work on the machine, Phi-3's does 47 MB/s at first and 70 warm, the library 3.5;
+ * Qwen2.5's, which has a regular expression, 42 and 50, the library 3.3 (one thread each, processor time, one run).
+ */
 #include "bpe.h"
 
 #include <string.h>
