@@ -16,11 +16,12 @@ static const char usage[] = "usage: rankwise doctor [run.threads=N]\n"
 
 enum { REPORT = 512 };
 
-static double product_rate(struct device *dev, enum dtype dtype) {
-    struct gemm_shape shape = {dtype, dtype, 1024, 1024, 1024, false, true, false, false, GEMM_M_IS_TOKENS};
-    struct op_limits limits = {.tokens = shape.m,
+/* Seconds of one n x n x n product; the best of five after a first one. */
+static double product_seconds(struct device *dev, enum dtype dtype, int64_t n) {
+    struct gemm_shape shape = {dtype, dtype, n, n, n, false, true, false, false, GEMM_M_IS_TOKENS};
+    struct op_limits limits = {.tokens = n,
                                .rows = 1,
-                               .width = shape.n,
+                               .width = n,
                                .vocabulary = 1,
                                .n_heads = 1,
                                .n_kv_heads = 1,
@@ -30,11 +31,19 @@ static double product_rate(struct device *dev, enum dtype dtype) {
     dev->backend->reserve(dev, &limits);
     struct products products;
     products_open(&products, dev, &shape, 1);
+    products_seconds(&products, false);
     double seconds = products_seconds(&products, false);
     for (int i = 0; i < 4; i++) seconds = MIN(seconds, products_seconds(&products, false));
-    double rate = products_flops(&products, false) / seconds;
     products_close(&products);
-    return rate;
+    return seconds;
+}
+
+/* Products that take too little time say little: they grow until a pass takes 2 ms. */
+static double product_rate(struct device *dev, enum dtype dtype) {
+    int64_t n = 1024;
+    double seconds = product_seconds(dev, dtype, n);
+    while (seconds < 2e-3 && n < 8192) seconds = product_seconds(dev, dtype, n *= 2);
+    return 2.0 * (double)(n * n) * (double)n / seconds;
 }
 
 /* One line on this rank's device. */
