@@ -173,6 +173,121 @@ static void test_prompt_end(void) {
         ASSERT_INT(template_prompt_end(cases[i].text, strlen(cases[i].text)), cases[i].end);
 }
 
+static const char frame[] = "{% for m in messages %}<{{ m.role }}>{{ m.content }};{% endfor %}"
+                            "{{ '<assistant>' if add_generation_prompt }}";
+static const char turns[] = "[{\"role\":\"system\",\"content\":\"0123456789\"},"
+                            "{\"role\":\"user\",\"content\":\"abcdefghijklmnopqrstuvwxyz\"}]";
+
+/* The texts of the two sides, "|" between them, or the status. */
+static const char *sides(const struct template_options *how, const char *prompt_json, const char *a, const char *b) {
+    static char result[2000];
+    template_free(make("text", TRUNCATE_RIGHT, 10)); /* for the tokenizer */
+    struct template *t = template_open(how, tokenizer);
+    if (!t) TEST_END(TEST_FAILED, "%s", error_text());
+    struct template_worker *w = template_worker_new(t);
+    struct template_side side[2] = {{{0}}};
+    json_t *prompt = parse(prompt_json), *answer[2] = {parse(a), parse(b)};
+    struct buffer out = {0};
+    error_clear();
+    enum template_status status = template_encode(w, prompt, answer, 2, side);
+    for (int i = 0; i < 2 && status == TEMPLATE_OK; i++) {
+        if (i) buffer_append_text(&out, "|");
+        ASSERT_INT(tokenizer_decode(tokenizer, side[i].ids.id, side[i].ids.n, false, &out), 0);
+        ASSERT(how->max_length == 0 || side[i].ids.n <= how->max_length);
+        ASSERT(how->max_prompt_length == 0 || side[i].n_prompt <= how->max_prompt_length);
+    }
+    snprintf(result, sizeof result, "%s",
+             status == TEMPLATE_OK         ? out.data
+             : status == TEMPLATE_TOO_LONG ? "too long"
+                                           : "bad");
+    buffer_free(&out);
+    for (int i = 0; i < 2; i++) {
+        template_side_free(&side[i]);
+        json_decref(answer[i]);
+    }
+    json_decref(prompt);
+    template_worker_free(w);
+    template_free(t);
+    return result;
+}
+
+/* The oldest contents go first; frame and answers stay; both sides keep the same prompt. */
+static void test_left_truncation_keeps_the_frame(void) {
+    struct template_options how = {"chat_template", frame, TRUNCATE_LEFT, 0};
+    const char *yes = "\"yes\"", *no = "[{\"role\":\"assistant\",\"content\":\"no, a much longer one\"}]";
+    ASSERT_TEXT(sides(&how, turns, yes, no),
+                "<system>0123456789;<user>abcdefghijklmnopqrstuvwxyz;<assistant>yes;|"
+                "<system>0123456789;<user>abcdefghijklmnopqrstuvwxyz;<assistant>no, a much longer one;");
+    char whole[400];
+    for (int64_t length = 400; length >= 2; length--) {
+        how.max_length = length;
+        const char *found = sides(&how, turns, yes, no);
+        if (strcmp(found, "too long") == 0) {
+            ASSERT(length < 90);
+            break;
+        }
+        snprintf(whole, sizeof whole, "%s", found);
+        const char *bar = strchr(found, '|'), *end = strstr(found, ";<assistant>yes;|");
+        ASSERT(strncmp(found, "<system>", 8) == 0 && bar && end && end + strlen(";<assistant>yes;|") == bar + 1);
+        ASSERT(strstr(found, ";<user>") && strncmp(found, bar + 1, (size_t)(end - found)) == 0);
+        ASSERT_CONTAINS(bar, ";<assistant>no, a much longer one;");
+    }
+    ASSERT_TEXT(whole, "<system>;<user>;<assistant>yes;|<system>;<user>;<assistant>no, a much longer one;");
+}
+
+static void test_prompts_have_a_limit_of_their_own(void) {
+    struct template_options how = {"chat_template", frame, TRUNCATE_RIGHT, 0, 30};
+    const char *found = sides(&how, turns, "\"yes\"", "\"no\"");
+    ASSERT(strncmp(found, "<system>", 8) == 0);
+    ASSERT_CONTAINS(found, ";<assistant>yes;|");
+    ASSERT(!strstr(found, "xyz"));
+    how.truncate = TRUNCATE_DROP;
+    ASSERT_TEXT(sides(&how, turns, "\"yes\"", "\"no\""), "too long");
+    how.max_prompt_length = 200;
+    ASSERT_CONTAINS(sides(&how, turns, "\"yes\"", "\"no\""), "xyz;<assistant>yes;|");
+    how = (struct template_options){"text", "", TRUNCATE_LEFT, 8};
+    ASSERT_TEXT(sides(&how, "\"1z2z3z4z5z\"", "\"6z\"", "\"7z8z\""), "z5z6z<|endoftext|>|z5z7z8z<|endoftext|>");
+    how.max_length = 4;
+    ASSERT_TEXT(sides(&how, "\"1z2z3z4z5z\"", "\"6z\"", "\"7z8z\""), "too long");
+}
+
+static void test_conversations_without_a_prompt(void) {
+    struct template_options how = {"chat_template", frame, TRUNCATE_RIGHT, 0};
+    ASSERT_TEXT(sides(&how, NULL,
+                      "[{\"role\":\"user\",\"content\":\"a\"},{\"role\":\"assistant\",\"content\":\"b\"}]",
+                      "[{\"role\":\"user\",\"content\":\"a\"},{\"role\":\"assistant\",\"content\":\"c\"}]"),
+                "<user>a;<assistant>b;|<user>a;<assistant>c;");
+    ASSERT_TEXT(sides(&how, "\"a\"", "\"b\"", "\"c\""), "<user>a;<assistant>b;|<user>a;<assistant>c;");
+    ASSERT_TEXT(sides(&how, NULL, "\"as it is\"", "\"this too\""), "as it is|this too");
+    ASSERT_TEXT(sides(&how, NULL, "\"a\"", "[{\"role\":\"user\",\"content\":\"a\"}]"), "bad");
+    how.source = "{{ raise_exception('never') }}";
+    ASSERT_TEXT(sides(&how, "\"a\"", "\"b\"", "\"c\""), "bad");
+    ASSERT_CONTAINS(error_text(), "line 1: never");
+    how.source = "{{ strftime_now('%Y') }}";
+    ASSERT_TEXT(sides(&how, "\"a\"", "\"b\"", "\"c\""), "bad");
+    ASSERT_CONTAINS(error_text(), "hint: the template asks for the date: --now");
+    how.now = "2020";
+    ASSERT_TEXT(sides(&how, "\"a\"", "\"b\"", "\"c\""), "2020|2020");
+}
+
+/* A template that cannot be parsed is refused when it is opened, with its line. */
+static void test_bad_templates_are_refused(void) {
+    struct template_options how = {"chat_template", "a\n{% if %}", TRUNCATE_RIGHT, 0};
+    ASSERT(!template_open(&how, tokenizer));
+    ASSERT_CONTAINS(error_text(), "chat_template: line 2: expected an expression");
+    how = (struct template_options){"model", "", TRUNCATE_RIGHT, 0};
+    ASSERT(!template_open(&how, tokenizer));
+    ASSERT_CONTAINS(error_text(), "the tokenizer has no chat_template");
+    for (int i = 0; template_known(i); i++) {
+        how.name = template_known(i);
+        struct template *t = template_open(&how, tokenizer);
+        ASSERT(t);
+        ASSERT_TEXT(template_how(t)->name, template_known(i));
+        ASSERT_TEXT(template_how(t)->source, "");
+        template_free(t);
+    }
+}
+
 static void test_nothing_is_left(void) {
     tokenizer_free(tokenizer);
     tokenizer = NULL;
@@ -187,6 +302,10 @@ int main(int argc, char **argv) {
         {"no_eos_is_an_error_with_a_hint", test_no_eos_is_an_error_with_a_hint},
         {"eos_and_truncation", test_eos_and_truncation},
         {"prompt_end", test_prompt_end},
+        {"left_truncation_keeps_the_frame", test_left_truncation_keeps_the_frame},
+        {"prompts_have_a_limit_of_their_own", test_prompts_have_a_limit_of_their_own},
+        {"conversations_without_a_prompt", test_conversations_without_a_prompt},
+        {"bad_templates_are_refused", test_bad_templates_are_refused},
         {"nothing_is_left", test_nothing_is_left},
     };
     return test_main(tests, N_TESTS(tests), argc, argv);
