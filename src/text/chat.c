@@ -13,7 +13,7 @@ enum { N_ROLES = sizeof roles / sizeof *roles };
 struct chat {
     struct jinja *program, *tool_use; /* tool_use: instead, where there are tools; or NULL */
     char *source, *now;
-    bool is_named;   /* one of ours, which knows contents as strings alone */
+    bool is_named;   /* one of ours, which knows contents as strings alone: lists of text parts are joined */
     json_t *special; /* bos_token: "<s>", ... */
 };
 
@@ -220,41 +220,20 @@ bool chat_asks_now(const struct chat *c) {
 
 /* --- messages ------------------------------------------------------------------------ */
 
-/* The text of a list of {"type": "text", "text": ...} parts; NULL with error_text(). */
+/* The text of a list of {"type": "text", "text": ...} parts; NULL: it is not one. */
 static json_t *join_parts(const json_t *content) {
     struct buffer text = {0};
     const json_t *part;
-    json_t *joined = NULL;
     size_t i;
-    buffer_append(&text, "", 0);
+    bool is_text = json_array_size(content) > 0;
     json_array_foreach(content, i, part) {
         const json_t *type = json_object_get(part, "type"), *value = json_object_get(part, "text");
-        if (!json_is_string(type) || strcmp(json_string_value(type), "text") != 0) {
-            fail("\"content\"[%zu]: expected {\"type\": \"text\", \"text\": ...}, found type %.50s", i,
-                 json_is_string(type) ? json_string_value(type) : "missing");
-            break;
-        }
-        if (!json_is_string(value)) {
-            fail("\"content\"[%zu]: \"text\": expected a string", i);
-            break;
-        }
-        buffer_append(&text, json_string_value(value), json_string_length(value));
+        is_text &= json_is_string(type) && strcmp(json_string_value(type), "text") == 0 && json_is_string(value);
+        if (is_text) buffer_append(&text, json_string_value(value), json_string_length(value));
     }
-    if (i == json_array_size(content)) joined = json_stringn(text.data, text.length);
+    json_t *joined = is_text ? json_stringn(text.length ? text.data : "", text.length) : NULL;
     buffer_free(&text);
     return joined;
-}
-
-/* What our own templates need: a role, and a content that is made a string. */
-static int check_message(json_t *message) {
-    const char *role = NULL;
-    json_t *content = json_object_get(message, "content");
-    if (json_get_string(message, "role", &role) != 0) return -1;
-    if (!role) return fail("\"role\" is missing");
-    if (json_is_string(content)) return 0;
-    if (!json_is_array(content)) return fail("\"content\": expected a string or a list of text parts");
-    json_t *joined = join_parts(content);
-    return joined ? json_object_set_new(message, "content", joined) : -1;
 }
 
 static bool has_null(const json_t *message) {
@@ -283,20 +262,17 @@ static json_t *normal_message(const struct chat *c, json_t *message) {
         return NULL;
     }
     json_t *reasoning = find_reasoning(message), *out, *value;
+    json_t *text = c->is_named ? join_parts(json_object_get(message, "content")) : NULL;
     const char *key;
-    if (!reasoning && !has_null(message) && !(c->is_named && !json_is_string(json_object_get(message, "content")))) {
-        if (!c->is_named || check_message(message) == 0) return json_incref(message);
-        return NULL;
-    }
+    if (!reasoning && !text && !has_null(message)) return json_incref(message);
     out = json_object();
-    if (reasoning && !c->is_named) json_object_set(out, "thinking", reasoning);
+    if (reasoning) json_object_set(out, "thinking", reasoning);
     json_object_foreach(message, key, value) {
         if (!json_is_null(value)) json_object_set(out, key, value);
     }
-    if (reasoning && !c->is_named) json_object_set(out, "reasoning_content", reasoning);
-    if (!c->is_named || check_message(out) == 0) return out;
-    json_decref(out);
-    return NULL;
+    if (reasoning) json_object_set(out, "reasoning_content", reasoning);
+    if (text) json_object_set_new(out, "content", text);
+    return out;
 }
 
 static json_t *normal_messages(const struct chat *c, const json_t *messages) {

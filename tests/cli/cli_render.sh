@@ -57,7 +57,7 @@ no-messages|"messages" is missing|{"text": "x"}
 not-a-list|expected a list of messages|{"messages": "x"}
 empty|expected at least one message|{"messages": []}
 no-object|message 0: expected an object|{"messages": [3]}
-no-role|message 0: "role" is missing|{"messages": [{"content": "x"}]}
-image|message 0: "content".0.: expected .*found type image|{"messages": [{"role": "user", "content": [{"type": "image"}]}]}
+no-role|line 1: 'dict object' has no attribute 'role'|{"messages": [{"content": "x"}]}
+image|line 1: can only concatenate str .not "list".|{"messages": [{"role": "user", "content": [{"type": "image"}]}]}
 EOT
 finish
