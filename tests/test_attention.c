@@ -329,7 +329,7 @@ static void test_forests(void) {
 }
 
 static void test_head_dims(void) {
-    static const int dims[] = {6, 8, 10, 16, 20, 64, 72, 80, 128, 256};
+    static const int dims[] = {6, 8, 10, 16, 20, 64, 72, 80, 128, 136, 256};
     for (int t = 0; t < 2; t++)
         for (int i = 0; i < N_TESTS(dims); i++) {
             struct problem p = forest_problem(150, DEEP, 2, 2, dims[i], both[t]);
@@ -357,6 +357,17 @@ static void test_query_lists(void) {
             for (int64_t i = 0; i < p.n_queries; i++) p.query[i] = (int32_t)(i * every + every - 1);
             check(&p, 2);
         }
+}
+
+/* The last block of a large micro-batch: few queries of many keys, which a GPU cuts into parts. */
+static void test_few_queries(void) {
+    for (int t = 0; t < 2; t++) {
+        struct problem p = forest_problem(1700, DEEP, 2, 1, 32, both[t]);
+        p.n_queries = 40;
+        p.query = mem_alloc(p.n_queries, sizeof *p.query);
+        for (int i = 0; i < 40; i++) p.query[i] = i * 42 + 41;
+        check(&p, 2);
+    }
 }
 
 /* Part of the keys: some queries come before them and see nothing. */
@@ -623,6 +634,7 @@ static const struct test tests[] = {
     {"head_dims", test_head_dims},
     {"groups_of_heads", test_groups_of_heads},
     {"query_lists", test_query_lists},
+    {"few_queries", test_few_queries},
     {"key_offset", test_key_offset},
     {"long_sequence", test_long_sequence},
     {"sizes_near_blocks", test_sizes_near_blocks},
