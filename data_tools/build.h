@@ -113,7 +113,7 @@ struct build_item {
     int64_t line;
     int bad; /* 0, or the reason why it is a bad row; then the text is the complaint */
 };
-struct batch {
+struct feed_batch {
     struct buffer text; /* the records, end to end */
     struct build_item *item;
     int64_t n_items, room_items;
@@ -126,17 +126,17 @@ struct batch {
     char text_sha256[65];
     struct buffer packed; /* what the worker makes of it */
 };
-void batch_clear(struct batch *batch);
-void batch_free(struct batch *batch);
+void feed_batch_clear(struct feed_batch *batch);
+void feed_batch_free(struct feed_batch *batch);
 struct feed;
 struct feed *feed_new(struct build *b, struct build_place start, int64_t n_taken);
-void feed_fill(struct feed *f, struct batch *batch);
+void feed_fill(struct feed *f, struct feed_batch *batch);
 void feed_free(struct feed *f); /* accepts NULL */
 
 /* build_work.c: one per thread. */
 struct build_worker;
 struct build_worker *worker_new(const struct build *b);
-void worker_run(struct build_worker *w, struct batch *batch); /* fills packed; an error goes into trouble */
+void worker_run(struct build_worker *w, struct feed_batch *batch); /* fills packed; an error goes into trouble */
 void worker_free(struct build_worker *w);                     /* accepts NULL */
 
 /* build_sink.c */
@@ -154,7 +154,7 @@ struct build_log;
 /* What is left of a killed build of the same digest goes to the sink, and *start behind it. Never fails: without a log
  * everything is built from the start. NULL: there is none. */
 struct build_log *log_start(struct build *b, struct sink *s, struct build_place *start);
-void log_append(struct build_log *log, const struct batch *batch);
+void log_append(struct build_log *log, const struct feed_batch *batch);
 void log_end(struct build_log *log, bool keep); /* accepts NULL */
 
 /* build_pipeline.c */

@@ -20,26 +20,26 @@ struct feed {
 
 /* --- batches --- */
 
-void batch_clear(struct batch *batch) {
+void feed_batch_clear(struct feed_batch *batch) {
     struct buffer *kept[] = {&batch->text, &batch->packed};
     for (int i = 0; i < 2; i++) {
         buffer_clear(kept[i]);
         if (kept[i]->capacity > KEPT_BYTES) buffer_free(kept[i]);
     }
     mem_free(batch->trouble);
-    *batch = (struct batch){
+    *batch = (struct feed_batch){
         .text = batch->text, .packed = batch->packed, .item = batch->item, .room_items = batch->room_items};
 }
 
-void batch_free(struct batch *batch) {
+void feed_batch_free(struct feed_batch *batch) {
     buffer_free(&batch->text);
     buffer_free(&batch->packed);
     mem_free(batch->item);
     mem_free(batch->trouble);
-    *batch = (struct batch){0};
+    *batch = (struct feed_batch){0};
 }
 
-static void add_item(struct batch *batch, const struct record *record, int bad_reason) {
+static void add_item(struct feed_batch *batch, const struct record *record, int bad_reason) {
     ARRAY_RESERVE(batch->item, batch->n_items, batch->room_items);
     const char *text = record->bad ? record->bad : record->text;
     size_t length = record->bad ? strlen(record->bad) : record->length;
@@ -105,7 +105,7 @@ static int64_t bytes_so_far(const struct feed *f) {
     return f->n_bytes + at;
 }
 
-static int end_pass(struct feed *f, struct batch *batch) {
+static int end_pass(struct feed *f, struct feed_batch *batch) {
     struct build_input *input = &f->b->input[f->at.input];
     if (f->at.pass == 0) {
         batch->ends_input = true;
@@ -125,11 +125,11 @@ static int end_pass(struct feed *f, struct batch *batch) {
     return input_check(input);
 }
 
-static bool is_full(const struct batch *batch, size_t more) {
+static bool is_full(const struct feed_batch *batch, size_t more) {
     return batch->n_items > 0 && (batch->text.length + more > BATCH_BYTES || batch->n_items == BATCH_ITEMS);
 }
 
-static int fill(struct feed *f, struct batch *batch) {
+static int fill(struct feed *f, struct feed_batch *batch) {
     int64_t limit = f->b->options.limit;
     struct build_input *input = &f->b->input[f->at.input];
     if (!f->reader && open_reader(f) != 0) return -1;
@@ -158,8 +158,8 @@ static int fill(struct feed *f, struct batch *batch) {
     }
 }
 
-void feed_fill(struct feed *f, struct batch *batch) {
-    batch_clear(batch);
+void feed_fill(struct feed *f, struct feed_batch *batch) {
+    feed_batch_clear(batch);
     if (!f->is_over && fill(f, batch) != 0) {
         batch->trouble = mem_copy_string(error_text());
         f->is_over = true;

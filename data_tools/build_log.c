@@ -124,7 +124,7 @@ static bool write_all(int file, const void *data, size_t n) {
     return true;
 }
 
-void log_append(struct build_log *log, const struct batch *batch) {
+void log_append(struct build_log *log, const struct feed_batch *batch) {
     if (!log || log->file < 0) return;
     if (batch->packed.length > LARGEST_BLOCK) {
         give_up(log); /* a hole would be worse */

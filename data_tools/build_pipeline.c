@@ -22,7 +22,7 @@ struct pipeline {
     struct sink *sink;
     struct build_log *log;
     struct feed *feed;
-    struct batch *slot;
+    struct feed_batch *slot;
     int n_slots;
     pthread_mutex_t mutex;
     pthread_cond_t moved;            /* something of what follows */
@@ -85,7 +85,7 @@ static void show_progress(struct pipeline *p, int64_t n_bytes) {
 /* --- the stages --- */
 
 /* The sink's part of a batch. 0, 1 behind the last one, or -1. */
-static int take_batch(struct pipeline *p, struct batch *batch) {
+static int take_batch(struct pipeline *p, struct feed_batch *batch) {
     if (sink_take(p->sink, &batch->packed) != 0) return -1;
     if (batch->trouble) return fail("%s", batch->trouble);
     log_append(p->log, batch);
@@ -114,7 +114,7 @@ static void *run_feed(void *self) {
             pthread_cond_wait(&p->moved, &p->mutex);
             continue;
         }
-        struct batch *batch = &p->slot[p->n_fed % p->n_slots];
+        struct feed_batch *batch = &p->slot[p->n_fed % p->n_slots];
         pthread_mutex_unlock(&p->mutex);
         feed_fill(p->feed, batch);
         pthread_mutex_lock(&p->mutex);
@@ -203,7 +203,7 @@ int pipeline_run(struct build *b, struct sink *s, struct build_log *log, struct 
     p.slot = mem_alloc(p.n_slots, sizeof *p.slot);
     p.is_done = mem_alloc(p.n_slots, sizeof *p.is_done);
     int status = n == 1 ? run_alone(&p) : run_together(&p, n);
-    for (int i = 0; i < p.n_slots; i++) batch_free(&p.slot[i]);
+    for (int i = 0; i < p.n_slots; i++) feed_batch_free(&p.slot[i]);
     mem_free(p.slot);
     mem_free(p.is_done);
     feed_free(p.feed);

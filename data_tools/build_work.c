@@ -215,7 +215,7 @@ static int take_row(struct build_worker *w, const struct source *source, const j
     }
 }
 
-static int take_item(struct build_worker *w, struct batch *batch, const struct build_item *item) {
+static int take_item(struct build_worker *w, struct feed_batch *batch, const struct build_item *item) {
     struct packed_row packed = {.line = item->line, .kind = PACKED_ROW, .input = batch->input};
     const char *text = batch->text.data + item->at;
     int reason = item->bad;
@@ -242,7 +242,7 @@ static int take_item(struct build_worker *w, struct batch *batch, const struct b
     return reason > 0 ? fail_hint("--skip-bad-rows counts such rows and goes on") : -1;
 }
 
-void worker_run(struct build_worker *w, struct batch *batch) {
+void worker_run(struct build_worker *w, struct feed_batch *batch) {
     for (int64_t i = 0; i < batch->n_items; i++) {
         if (take_item(w, batch, &batch->item[i]) == 0) continue;
         mem_free(batch->trouble);

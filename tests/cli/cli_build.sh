@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # rankwise-data build beyond single rows: weights, splits, seeds, threads, names by content, several processes at once, kills,
 # full disks. Shards are read with h5dump, not with our reader.
+# limit: 600
 . tests/cli/harness.sh
 tokenizer=tests/golden/tokenizer_small
 build() { "$data" build --tokenizer "$tokenizer" --max-length 64 "$@"; }
