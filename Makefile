@@ -117,7 +117,7 @@ check-long: deps ## also the tests that take minutes
 	$(AGAIN) tests-run TIER=long
 sanitize: deps ## the same tests with AddressSanitizer and UBSan
 	$(AGAIN) tests-run BUILD=$(BUILD)/sanitize OPT='-O1 -g' SANITIZE='-fsanitize=address,undefined -fno-omit-frame-pointer'
-tests-run: programs $(TESTS) $(PLANTED) $(BUILD)/emulated/librankwise_cuda.so \
+tests-run: programs $(TESTS) $(PLANTED) $(BUILD)/emulated/librankwise_cuda.so $(BUILD)/emulated/ptx_layout \
            $(if $(filter long,$(TIER)),$(BUILD)/emulated-races/librankwise_cuda.so)
 	@MPIRUN='$(MPIRUN)' BUILD=$(BUILD) TIER=$(TIER) tests/run.sh
 bench: deps ## measure the figures of README.md
