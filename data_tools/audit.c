@@ -293,7 +293,8 @@ static int run(const struct arguments *inputs, bool is_strict) {
     }
     mem_free(a);
     if (status == 0) printf("%d problem%s\n", n_problems, n_problems == 1 ? "" : "s");
-    if (status == 0 && is_strict && n_problems > 0) return fail("the audit found %d problems", n_problems);
+    if (status == 0 && is_strict && n_problems > 0)
+        return fail("the audit found %d problem%s", n_problems, n_problems == 1 ? "" : "s");
     return status;
 }
 

@@ -4,7 +4,7 @@
 
 int main(int argc, char **argv) {
     static const struct command commands[] = {
-        {"build", "a token shard from preference pairs in JSON lines", build_command},
+        {"build", "token shards from preference data", build_command},
         {"peek", "comparisons of a shard, token by token", peek_command},
         {"stats", "counts, lengths, sharing and padding of shards, and their picture", stats_command},
         {"audit", "what is wrong with shards, before it costs GPU time", audit_command},

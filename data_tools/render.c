@@ -18,7 +18,7 @@ static const char usage[] =
     "\n"
     "{\"messages\": [{\"role\", \"content\"}, ...]} lines to {\"text\": \"...\"} lines, as transformers'\n"
     "apply_chat_template renders them. \"tools\", \"documents\", \"add_generation_prompt\" and any other field of a\n"
-    "row are given to the template. INPUT may be gzip.\n"
+    "row are given to the template. INPUT may be packed.\n"
     "\n"
     "  --template T             model (the tokenizer's own), a file of Jinja, simple_chat, "
     "simple_concat_with_space,\n"
