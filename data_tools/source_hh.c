@@ -1,7 +1,8 @@
 /* hh: Anthropic HH's dialogues, one text a side, turns marked by "\n\nHuman:" (also "\n\nHum:") and "\n\nAssistant:".
  *
  * Contents are without the white space around them. A side must begin with a marker and end with a turn of the
- * assistant, which may be empty. Never found out: as plain texts they are `pairs`, too. */
+ * assistant, which may be empty; sides that begin with no marker go on where the column of the prompt ends
+ * (full-hh-rlhf). Never found out: as plain texts they are `pairs`, too. */
 #include <string.h>
 
 #include "source_parts.h"
@@ -37,6 +38,11 @@ static json_t *trimmed(const char *at, const char *end) {
     return json_stringn_nocheck(at, (size_t)(end - at));
 }
 
+static bool begins_with_marker(const char *at, const char *end) {
+    while (at < end && is_space(*at)) at++;
+    return marker_at(at, end);
+}
+
 static int add_turns(json_t *list, const char *at, const char *end) {
     while (at < end && is_space(*at)) at++;
     if (!marker_at(at, end)) return fail("expected it to begin with \"Human:\" or \"Assistant:\"");
@@ -53,7 +59,12 @@ static int add_turns(json_t *list, const char *at, const char *end) {
     return 0;
 }
 
-static int take_dialogue(const json_t *json, const struct path *path, struct row *row) {
+static const json_t *find_prompt(const struct source *s, const json_t *json) {
+    const json_t *prompt = s->prompt.text ? path_get(&s->prompt, json) : json_object_get(json, "prompt");
+    return json_is_string(prompt) ? prompt : NULL;
+}
+
+static int take_dialogue(const struct source *s, const json_t *json, const struct path *path, struct row *row) {
     const json_t *value = row_value(json, path);
     if (!value) return -1;
     if (!json_is_string(value))
@@ -61,7 +72,14 @@ static int take_dialogue(const json_t *json, const struct path *path, struct row
     json_t *list = json_array();
     row_add_answer(row, list);
     const char *text = json_string_value(value);
-    return add_turns(list, text, text + json_string_length(value)) == 0 ? 0 : fail_context("\"%s\"", path->text);
+    size_t length = json_string_length(value);
+    const json_t *prompt = begins_with_marker(text, text + length) ? NULL : find_prompt(s, json);
+    struct buffer whole = {0};
+    if (prompt) buffer_append(&whole, json_string_value(prompt), json_string_length(prompt));
+    buffer_append(&whole, text, length);
+    int status = add_turns(list, whole.data, whole.data + whole.length);
+    buffer_free(&whole);
+    return status == 0 ? 0 : fail_context("\"%s\"", path->text);
 }
 
 static int open_hh(struct source *s, const json_t *first_row) {
@@ -71,7 +89,7 @@ static int open_hh(struct source *s, const json_t *first_row) {
 }
 
 static int read_hh(const struct source *s, const json_t *json, struct row *row) {
-    if (take_dialogue(json, &s->chosen, row) != 0 || take_dialogue(json, &s->rejected, row) != 0) return -1;
+    if (take_dialogue(s, json, &s->chosen, row) != 0 || take_dialogue(s, json, &s->rejected, row) != 0) return -1;
     row_add_pair(row, 0, 1, 0, 1);
     return 0;
 }
@@ -79,7 +97,8 @@ static int read_hh(const struct source *s, const json_t *json, struct row *row) 
 const struct source_kind source_hh = {
     .name = "hh",
     .summary = "Anthropic HH: dialogues as text, split at \\n\\nHuman: and \\n\\nAssistant: into messages",
-    .keys = "chosen, rejected; without --source hh such rows are pairs of plain texts",
+    .keys =
+        "chosen, rejected, prompt where they do not have it; without --source hh such rows are pairs of plain texts",
     .open = open_hh,
     .read = read_hh,
 };

@@ -190,6 +190,13 @@ static void hh(void) {
          "{\"chosen\": \"\\n\\nHuman: hi there \\n\\nAssistant: yes?\\n\\nmore\\n\\nHum: q\\n\\nAssistant: a\", "
          "\"rejected\": \"Human: hi\\n\\nAssistant:\"}",
          " / <u>hi there <a>yes?\n\nmore <u>q <a>a / <u>hi <a>; 0>1"},
+        {"hh", "{\"prompt\": \"\\n\\nHuman: hi\\n\\nAssistant:\", \"chosen\": \" yes\", \"rejected\": \" no\"}",
+         " / <u>hi <a>yes / <u>hi <a>no; 0>1"},
+        {"hh",
+         "{\"prompt\": \"\\n\\nHuman: hi\\n\\nAssistant:\", \"chosen\": \"\\n\\nHuman: hi\\n\\nAssistant: yes\", "
+         "\"rejected\": \" no\"}",
+         " / <u>hi <a>yes / <u>hi <a>no; 0>1"},
+        {"hh", "{\"prompt\": \"Say hi\", \"chosen\": \"yes\", \"rejected\": \"no\"}", "~expected it to begin with"},
         {"hh", "{\"chosen\": \"hello\", \"rejected\": \"Human: hi\\n\\nAssistant:\"}", "~expected it to begin with"},
         {"hh", "{\"chosen\": \"Human: hi\\n\\nAssistant: x\\n\\nHuman: y\", \"rejected\": \"\"}",
          "~end with the assistant's"},
