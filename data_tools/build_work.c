@@ -1,9 +1,11 @@
 /* What a worker does: a record to a packed row. Nothing here is shared between threads but what is immutable. */
+#include <stdatomic.h>
 #include <string.h>
 
 #include "build.h"
 #include "hash.h"
 #include "json.h"
+#include "log.h"
 
 const char *const build_reason_name[N_REASONS] = {
     "equal",   "equal_tokens", "equal_after_truncation", "too_long",       "tie", "weak_preference",
@@ -58,7 +60,8 @@ static enum template_status encode_placed(struct build_worker *w) {
     int n = 0;
     for (int i = 0; i < w->row.n_answers; i++)
         if (w->place[i] == 0) w->answer[n++] = w->row.answer[i];
-    return n < 2 ? TEMPLATE_TOO_LONG : template_encode(w->template, w->row.prompt, w->answer, n, w->side);
+    if (n < 2) return TEMPLATE_TOO_LONG;
+    return template_encode(w->template, w->row.prompt, w->answer, n, w->row.tools, w->side);
 }
 
 /* Of several answers to one prompt those that are too long by themselves are left out; the others are kept. */
@@ -69,7 +72,8 @@ static enum template_status encode_row(struct build_worker *w) {
     if (status != TEMPLATE_TOO_LONG || w->row.n_answers < 3) return status;
     if (template_how(w->b->template)->truncate == TRUNCATE_ERROR) return status;
     for (int i = 0; i < w->row.n_answers; i++)
-        if (template_encode(w->template, w->row.prompt, &w->row.answer[i], 1, w->side) == TEMPLATE_TOO_LONG)
+        if (template_encode(w->template, w->row.prompt, &w->row.answer[i], 1, w->row.tools, w->side) ==
+            TEMPLATE_TOO_LONG)
             w->place[i] = -1;
     return encode_placed(w);
 }
@@ -182,6 +186,19 @@ static bool is_all_equal(const struct row *row) {
     return true;
 }
 
+static const char *shown_path(const struct build_worker *w, const struct feed_batch *batch) {
+    const char *path = w->b->input[batch->input].path;
+    return strcmp(path, "-") == 0 ? "standard input" : path;
+}
+
+/* The first such row of any thread is told. */
+static void tell_unshown(const struct build_worker *w, const struct feed_batch *batch, int64_t line) {
+    static atomic_flag is_told = ATOMIC_FLAG_INIT;
+    if (!w->row.tools || template_shows_tools(w->b->template) || atomic_flag_test_and_set(&is_told)) return;
+    log_warn("%s:%lld: \"tools\" is not read by the template %s, in this row and any other", shown_path(w, batch),
+             (long long)line, template_how(w->b->template)->name);
+}
+
 /* Fills the row's counts and packs it; the reason why it is a bad row with error_text(), 0, or -1: it stops the
  * build. */
 static int take_row(struct build_worker *w, const struct source *source, const json_t *json,
@@ -227,7 +244,10 @@ static int take_item(struct build_worker *w, struct feed_batch *batch, const str
         reason = json ? take_row(w, batch->source, json, &packed, &batch->packed) : DROPPED_BAD_JSON;
         json_decref(json);
     }
-    if (reason == 0) return 0;
+    if (reason == 0) {
+        tell_unshown(w, batch, item->line);
+        return 0;
+    }
     bool is_skipped = reason > 0 && w->b->options.skip_bad_rows;
     if (is_skipped) {
         memset(packed.dropped, 0, sizeof packed.dropped);
@@ -237,8 +257,7 @@ static int take_item(struct build_worker *w, struct feed_batch *batch, const str
         append_packed(w, &packed, 0, &batch->packed);
         return 0;
     }
-    const char *path = w->b->input[batch->input].path;
-    fail_context("%s:%lld", strcmp(path, "-") == 0 ? "standard input" : path, (long long)item->line);
+    fail_context("%s:%lld", shown_path(w, batch), (long long)item->line);
     return reason > 0 ? fail_hint("--skip-bad-rows counts such rows and goes on") : -1;
 }
 

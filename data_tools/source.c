@@ -31,8 +31,9 @@ void row_add_pair(struct row *row, int chosen, int rejected, float margin, float
 void row_clear(struct row *row) {
     for (int i = 0; i < row->n_answers; i++) json_decref(row->answer[i]);
     json_decref(row->prompt);
+    json_decref(row->tools);
     mem_free(row->origin);
-    row->prompt = NULL;
+    row->prompt = row->tools = NULL;
     row->origin = NULL;
     row->n_answers = row->n_pairs = row->n_ties = 0;
     row->drop = ROW_KEPT;
@@ -222,6 +223,17 @@ static int take_number(const struct path *path, const json_t *json, double least
 }
 
 /* The columns that any source may have beside its own. */
+/* "tools": a list of objects, or a string of JSON that holds one; any other column of that name is something else. */
+static int take_tools(const json_t *json, struct row *row) {
+    json_t *value = json_object_get(json, "tools");
+    if (!value) return 0;
+    json_t *tools = value_unpacked(value);
+    if (!tools) return fail_context("\"tools\"");
+    if (json_is_object(json_array_get(tools, 0))) row->tools = json_incref(tools);
+    json_decref(tools);
+    return 0;
+}
+
 static int take_columns(const struct source *s, const json_t *json, struct row *row) {
     float margin = 0, weight = 1;
     if (s->margin.text && take_number(&s->margin, json, -INFINITY, &margin) != 0) return -1;
@@ -243,7 +255,7 @@ static int take_columns(const struct source *s, const json_t *json, struct row *
 int source_read(const struct source *s, const json_t *json, struct row *row) {
     row_clear(row);
     if (!json_is_object(json)) return fail("expected a row that is a JSON object, found %s", value_shown(json));
-    if (s->kind->read(s, json, row) != 0 || take_columns(s, json, row) != 0) {
+    if (s->kind->read(s, json, row) != 0 || take_columns(s, json, row) != 0 || take_tools(json, row) != 0) {
         row_clear(row);
         return -1;
     }

@@ -22,6 +22,7 @@ extern const char *const row_drop_name[N_ROW_DROPS]; /* "kept", "tie", "weak_pre
 struct row {
     json_t *prompt;  /* a string, a list of messages, or NULL: each answer is a whole conversation */
     json_t **answer; /* (n_answers): a string, or a list of messages */
+    json_t *tools;   /* a list, which a chat template is given; or NULL */
     int n_answers, room_answers;
     struct row_pair *pair; /* (n_pairs) */
     int n_pairs, room_pairs;

@@ -27,7 +27,7 @@ static int take_system(const json_t *json, struct row *row) {
 
 static int read_sharegpt(const struct source *s, const json_t *json, struct row *row) {
     (void)s;
-    static const char *const unread[] = {"tools", "images", "videos", "audios"};
+    static const char *const unread[] = {"images", "videos", "audios"};
     for (size_t i = 0; i < sizeof unread / sizeof *unread; i++) {
         const json_t *value = json_object_get(json, unread[i]);
         if (json_string_length(value) || json_array_size(value) || json_object_size(value))

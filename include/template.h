@@ -48,6 +48,7 @@ const struct tokenizer *template_tokenizer(const struct template *t);
 /* The ids that are put in front, unless they are there. */
 const int32_t *template_bos(const struct template *t, int64_t *n);
 int template_eos(const struct template *t); /* the id that is put at the end; -1: the template decides */
+bool template_shows_tools(const struct template *t);
 /* The built-in ones: index from 0; NULL at the end. */
 const char *template_known(int index);
 
@@ -65,9 +66,10 @@ struct template_side {
 };
 void template_side_free(struct template_side *side);
 
-/* (1) to (3): the ids of the prompt with each answer. Former contents of out are replaced. */
+/* (1) to (3): the ids of the prompt with each answer. tools: what a chat template is given under that name, or NULL.
+ * Former contents of out are replaced. */
 enum template_status template_encode(struct template_worker *w, const json_t *prompt, json_t *const *answer,
-                                     int n_answers, struct template_side *out);
+                                     int n_answers, const json_t *tools, struct template_side *out);
 
 /* After template_encode: the prompt, before any cut, in a form that is the same for the same prompt; "" when there is
  * none. It is valid until the next call. */

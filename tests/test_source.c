@@ -38,6 +38,7 @@ static const char *show_row(const struct row *row) {
     if (row->n_ties) buffer_format(&out, " ties %d", row->n_ties);
     if (row->drop != ROW_KEPT) buffer_format(&out, " %s", row_drop_name[row->drop]);
     if (row->origin) buffer_format(&out, " from %s", row->origin);
+    if (row->tools) buffer_format(&out, " tools %zu", json_array_size(row->tools));
     return out.data;
 }
 
@@ -269,6 +270,16 @@ static void others(void) {
          "\"rejected\": "
          "\"b\", \"tools\": \"\"}",
          "<s>s <u>q / <a>a / <a>b; 0>1"},
+        {NULL,
+         "{\"conversations\": [{\"from\": \"human\", \"value\": \"q\"}], \"chosen\": \"a\", \"rejected\": \"b\", "
+         "\"tools\": \"[{\\\"name\\\": \\\"f\\\"}]\"}",
+         "<u>q / <a>a / <a>b; 0>1 tools 1"},
+        {NULL, "{\"prompt\": \"q\", \"chosen\": \"a\", \"rejected\": \"b\", \"tools\": [{\"name\": \"f\"}, {}]}",
+         "q / a / b; 0>1 tools 2"},
+        {NULL, "{\"prompt\": \"q\", \"chosen\": \"a\", \"rejected\": \"b\", \"tools\": \"hammer\"}",
+         "q / a / b; 0>1"},
+        {NULL, "{\"prompt\": \"q\", \"chosen\": \"a\", \"rejected\": \"b\", \"tools\": \"[{\"}",
+         "~\"tools\": a string of JSON: not valid JSON"},
         {"sharegpt",
          "{\"conversations\": [{\"from\": \"human\", \"value\": \"q\"}, {\"from\": \"function_call\", \"value\": "
          "\"f\"}], "

@@ -123,7 +123,7 @@ static const char *encode(enum truncate truncate, int64_t max_length, const char
     struct template_worker *w = template_worker_new(t);
     struct template_side side = {0};
     json_t *value = json_string_nocheck(text);
-    enum template_status status = template_encode(w, NULL, &value, 1, &side);
+    enum template_status status = template_encode(w, NULL, &value, 1, NULL, &side);
     if (n_cut) *n_cut = side.n_cut;
     const char *result = status == TEMPLATE_TOO_LONG ? "too long"
                          : status == TEMPLATE_BAD    ? "bad"
@@ -188,7 +188,7 @@ static const char *sides(const struct template_options *how, const char *prompt_
     json_t *prompt = parse(prompt_json), *answer[2] = {parse(a), parse(b)};
     struct buffer out = {0};
     error_clear();
-    enum template_status status = template_encode(w, prompt, answer, 2, side);
+    enum template_status status = template_encode(w, prompt, answer, 2, NULL, side);
     for (int i = 0; i < 2 && status == TEMPLATE_OK; i++) {
         if (i) buffer_append_text(&out, "|");
         ASSERT_INT(tokenizer_decode(tokenizer, side[i].ids.id, side[i].ids.n, false, &out), 0);

@@ -78,7 +78,7 @@ static int encode_row(struct scorer *s, const json_t *row, struct template_side 
     json_t *value = json_object_get(row, "text");
     if (!value) value = json_object_get(row, "messages");
     if (!value) return fail("expected an object with \"text\" or \"messages\"");
-    enum template_status status = template_encode(s->worker, NULL, &value, 1, out);
+    enum template_status status = template_encode(s->worker, NULL, &value, 1, json_object_get(row, "tools"), out);
     if (status == TEMPLATE_TOO_LONG)
         return fail("longer than %lld tokens, which the score contract drops",
                     (long long)template_how(s->o->template)->max_length);

@@ -218,6 +218,10 @@ bool chat_asks_now(const struct chat *c) {
     return jinja_mentions(c->program, "strftime_now");
 }
 
+bool chat_shows_tools(const struct chat *c) {
+    return c->tool_use || jinja_mentions(c->program, "tools");
+}
+
 /* --- messages ------------------------------------------------------------------------ */
 
 /* The text of a list of {"type": "text", "text": ...} parts; NULL: it is not one. */

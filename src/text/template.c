@@ -103,6 +103,10 @@ int template_eos(const struct template *t) {
     return t->eos;
 }
 
+bool template_shows_tools(const struct template *t) {
+    return t->chat && chat_shows_tools(t->chat);
+}
+
 size_t template_prompt_end(const char *text, size_t length) {
     static const char mark[] = "\n\nAssistant:";
     const size_t n = sizeof mark - 1;

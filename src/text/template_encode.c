@@ -13,6 +13,7 @@ struct template_worker {
     const struct template *template; /* not owned */
     struct encoder *encoder;
     struct jinja_memory *memory;
+    json_t *extra; /* {"tools": [...]} of the row that is encoded, or NULL */
     struct buffer text, prompt_text;
     struct ids prompt_ids;
 };
@@ -55,7 +56,7 @@ static void append_string(const json_t *string, struct buffer *out) {
 static int render_messages(struct template_worker *w, const json_t *list, bool add_generation_prompt, bool is_encoded,
                            struct buffer *out) {
     const struct template *t = w->template;
-    return chat_render(t->chat, w->memory, list, NULL, add_generation_prompt, is_encoded && t->eos >= 0, out);
+    return chat_render(t->chat, w->memory, list, w->extra, add_generation_prompt, is_encoded && t->eos >= 0, out);
 }
 
 /* --- the two forms of a row ---------------------------------------------------------- */
@@ -440,9 +441,10 @@ static enum template_status encode_form(struct template_worker *w, const struct 
 }
 
 enum template_status template_encode(struct template_worker *w, const json_t *prompt, json_t *const *answer,
-                                     int n_answers, struct template_side *out) {
+                                     int n_answers, const json_t *tools, struct template_side *out) {
     struct form form = {0};
     CHECK(n_answers > 0, "no answer");
+    w->extra = is_given(tools) ? json_pack("{s:O}", "tools", tools) : NULL;
     json_t **part = mem_alloc(n_answers, sizeof *part);
     buffer_clear(&w->prompt_text);
     enum template_status status = TEMPLATE_BAD;
@@ -451,6 +453,8 @@ enum template_status template_encode(struct template_worker *w, const json_t *pr
     for (int i = 0; i < n_answers; i++) json_decref(part[i]);
     mem_free(part);
     json_decref(form.prompt);
+    json_decref(w->extra);
+    w->extra = NULL;
     if (status != TEMPLATE_OK)
         for (int i = 0; i < n_answers; i++) out[i].ids.n = out[i].n_prompt = out[i].n_cut = 0;
     return status;

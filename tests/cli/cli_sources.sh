@@ -124,6 +124,12 @@ User: q\n\nAssistant: c > User: q\n\nAssistant: d' \
     --template simple_chat "$work/row.json"
 row '{"conversations": [{"from": "human", "value": "q"}], "chosen": {"from": "gpt", "value": "a"}, "rejected": {"from": "gpt", "value": "b"}}'
 gives sources-sharegpt 'User: q\n\nAssistant: a > User: q\n\nAssistant: b' --template simple_chat "$work/row.json"
+row '{"tools": [{"name": "f"}], "prompt": "q", "chosen": "a", "rejected": "b"}'
+echo '{% for t in tools or [] %}[{{ t.name }}]{% endfor %}{% for m in messages %}{{ m.content }}{% endfor %}' >"$work/tools.jinja"
+gives sources-tools '[f]qa > [f]qb' --template "$work/tools.jinja" "$work/row.json"
+check sources-tools-shown bash -c '! grep tools "$1"' - "$work/err"
+gives sources-tools-unread 'User: q\n\nAssistant: a > User: q\n\nAssistant: b' --template simple_chat "$work/row.json"
+check sources-tools-told grep -q 'row.json:1: "tools" is not read by the template simple_chat' "$work/err"
 row '{"info": {"post": "long", "title": "t", "subreddit": "s"}, "summaries": [{"text": " a"}, {"text": " b"}], "choice": 1}'
 gives sources-summarize 'SUBREDDIT: r/s\n\nTITLE: t\n\nPOST: long\n\nTL;DR: b > SUBREDDIT: r/s\n\nTITLE: t\n\nPOST: long\n\nTL;DR: a' "$work/row.json"
 row '{"instruction": "q ", "completions": [{"response": "a", "overall_score": 1}, {"response": "b", "overall_score": 3}, {"response": "c", "overall_score": 3}]}'

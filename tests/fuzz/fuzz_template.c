@@ -26,7 +26,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
     struct template_side side[2] = {{{0}}};
     int n = answer[1] && data[0] & 8 ? 2 : 1;
     error_clear();
-    enum template_status done = answer[0] ? template_encode(w, prompt, answer, n, side) : TEMPLATE_OK;
+    enum template_status done =
+        answer[0] ? template_encode(w, prompt, answer, n, json_array_get(json, 3), side) : TEMPLATE_OK;
     CHECK(done == TEMPLATE_OK || error_text()[0], "failed without a message");
     for (int i = 0; i < n && answer[0]; i++) {
         const struct ids *ids = &side[i].ids;
