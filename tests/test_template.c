@@ -234,6 +234,37 @@ static void test_left_truncation_keeps_the_frame(void) {
     ASSERT_TEXT(whole, "<system>;<user>;<assistant>yes;|<system>;<user>;<assistant>no, a much longer one;");
 }
 
+/* Special tokens in contents go whole, and an assistant's marks of reasoning stay; a user's are words like others. */
+static void test_cuts_split_no_token(void) {
+    struct template_options how = {"chat_template", frame, TRUNCATE_LEFT, 0};
+    const char *prompt = "[{\"role\":\"user\",\"content\":\"ab<|endoftext|>c<think>d</think>\"},"
+                         "{\"role\":\"assistant\",\"content\":\"x<think>yyyy</think>z\"}]";
+    for (int k = 0; k < 2; k++) {
+        how.truncate = k ? TRUNCATE_RIGHT : TRUNCATE_LEFT;
+        int n_fitting = 0;
+        for (int64_t length = 400; length >= 2; length--) {
+            *(k ? &how.max_prompt_length : &how.max_length) = length;
+            const char *found = sides(&how, prompt, "\"yes\"", "\"no\"");
+            if (strcmp(found, "too long") == 0) break;
+            n_fitting++;
+            ASSERT_CONTAINS(found, "<think>");
+            const char *user = strstr(found, "<user>") + strlen("<user>"), *end = strchr(user, ';');
+            const char *mark = strstr(end, "<think>"), *token = strstr(found, "endoftext|>");
+            ASSERT(mark && strstr(mark, "</think>"));
+            ASSERT(!token || token > end || (token - user >= 2 && memcmp(token - 2, "<|", 2) == 0));
+        }
+        ASSERT(n_fitting > 0 && n_fitting < 399);
+        for (int64_t length = 2; length < 400; length++) {
+            *(k ? &how.max_prompt_length : &how.max_length) = length;
+            const char *found = sides(&how, prompt, "\"yes\"", "\"no\"");
+            if (strcmp(found, "too long") == 0) continue;
+            ASSERT_CONTAINS(found, "<user>;<assistant><think></think>;<assistant>no;");
+            break;
+        }
+        how.max_length = how.max_prompt_length = 0;
+    }
+}
+
 static void test_prompts_have_a_limit_of_their_own(void) {
     struct template_options how = {"chat_template", frame, TRUNCATE_RIGHT, 0, 30};
     const char *found = sides(&how, turns, "\"yes\"", "\"no\"");
@@ -302,6 +333,7 @@ int main(int argc, char **argv) {
         {"eos_and_truncation", test_eos_and_truncation},
         {"prompt_end", test_prompt_end},
         {"left_truncation_keeps_the_frame", test_left_truncation_keeps_the_frame},
+        {"cuts_split_no_token", test_cuts_split_no_token},
         {"prompts_have_a_limit_of_their_own", test_prompts_have_a_limit_of_their_own},
         {"conversations_without_a_prompt", test_conversations_without_a_prompt},
         {"bad_templates_are_refused", test_bad_templates_are_refused},

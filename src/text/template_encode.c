@@ -7,6 +7,7 @@
 
 #include "json.h"
 #include "template_state.h"
+#include "tokenizer_state.h"
 #include "unicode.h"
 
 struct template_worker {
@@ -263,60 +264,129 @@ static enum template_status cut_plain(struct template_worker *w, struct template
 
 /* --- messages, cut ------------------------------------------------------------------- */
 
-static int64_t count_points(const json_t *string) {
-    const char *text = json_string_value(string);
+static int64_t count_points(const char *text, size_t length) {
     int64_t n = 0;
-    for (size_t i = 0; i < json_string_length(string); i++) n += ((unsigned char)text[i] & 0xC0) != 0x80;
+    for (size_t i = 0; i < length; i++) n += ((unsigned char)text[i] & 0xC0) != 0x80;
     return n;
 }
 
-/* The string without *cut of its code points, which is lowered by what was taken. A new reference. */
-static json_t *shorten_string(json_t *string, int64_t *cut, bool from_start) {
-    int64_t n = count_points(string), take = MIN(n, *cut);
-    if (take == 0) return json_incref(string);
-    *cut -= take;
+/* A place in a text, which must not be inside a token that encoding recognises there. */
+struct place {
+    size_t at, walked;
+    bool moves_on; /* to the token's end, not to its beginning */
+};
+
+static int keep_token(void *self, const struct added_token *token, const char *text, size_t length) {
+    struct place *p = self;
+    (void)text;
+    if (token && p->walked < p->at && p->at < p->walked + length) p->at = p->walked + (p->moves_on ? length : 0);
+    p->walked += length;
+    return 0;
+}
+
+/* The place after n code points, in bytes. */
+static size_t place_after(const struct template_worker *w, const char *text, size_t length, int64_t n,
+                          bool moves_on) {
+    const struct added *added = &template_tokenizer(w->template)->added;
+    struct place p = {.moves_on = moves_on};
+    for (; n > 0; n--) utf8_next(text, &p.at);
+    if (p.at == 0 || p.at == length) return p.at;
+    added_split(added, &added->raw, text, length, keep_token, &p);
+    return p.at;
+}
+
+/* Templates look for the marks of reasoning in what an assistant said: these stay whole. */
+static size_t mark_length(const char *text, bool is_assistant) {
+    static const char *const mark[] = {"<think>", "</think>"};
+    for (int i = 0; i < 2 && is_assistant; i++)
+        if (strncmp(text, mark[i], strlen(mark[i])) == 0) return strlen(mark[i]);
+    return 0;
+}
+
+/* The bytes before the next mark, or all. */
+static size_t until_mark(const char *text, size_t length, bool is_assistant) {
+    size_t n = 0;
+    while (n < length && !mark_length(text + n, is_assistant)) n++;
+    return n;
+}
+
+static int64_t count_cuttable(const char *text, size_t length, bool is_assistant) {
+    int64_t points = 0;
+    for (size_t i = 0, n; i < length; i += n + mark_length(text + i + n, is_assistant)) {
+        n = until_mark(text + i, length - i, is_assistant);
+        points += count_points(text + i, n);
+    }
+    return points;
+}
+
+/* What is cut, and how. */
+struct cut {
+    const struct template_worker *worker;
+    int64_t points; /* still to be taken */
+    bool from_start, is_assistant;
+};
+
+/* The string without the code points to be taken, as far as it has them. A new reference. */
+static json_t *shorten_string(json_t *string, struct cut *cut) {
     const char *text = json_string_value(string);
-    size_t length = json_string_length(string), at = 0;
-    for (int64_t left = from_start ? take : n - take; left > 0; left--) utf8_next(text, &at);
-    return from_start ? json_stringn(text + at, length - at) : json_stringn(text, at);
+    size_t length = json_string_length(string);
+    int64_t all = count_cuttable(text, length, cut->is_assistant), take = MIN(all, cut->points);
+    int64_t left = cut->from_start ? take : all - take;
+    struct buffer out = {0};
+    if (take == 0) return json_incref(string);
+    cut->points -= take;
+    for (size_t i = 0, n; i < length; i += n) {
+        n = until_mark(text + i, length - i, cut->is_assistant);
+        int64_t points = MIN(left, count_points(text + i, n));
+        size_t at = place_after(cut->worker, text + i, n, points, cut->from_start);
+        left -= points;
+        buffer_append(&out, text + i + (cut->from_start ? at : 0), cut->from_start ? n - at : at);
+        size_t mark = mark_length(text + i + n, cut->is_assistant);
+        buffer_append(&out, text + i + n, mark);
+        n += mark;
+    }
+    json_t *made = json_stringn(out.length ? out.data : "", out.length);
+    buffer_free(&out);
+    return made;
 }
 
-/* Reasoning is kept whole: templates look for its marks. */
-static bool may_be_cut(const json_t *string) {
-    return json_is_string(string) && !strstr(json_string_value(string), "<think>") &&
-           !strstr(json_string_value(string), "</think>");
-}
-
-static json_t *shorten_content(json_t *content, int64_t *cut, bool from_start) {
-    if (may_be_cut(content)) return shorten_string(content, cut, from_start);
+static json_t *shorten_content(json_t *content, struct cut *cut) {
+    if (json_is_string(content)) return shorten_string(content, cut);
     if (!json_is_array(content)) return json_incref(content);
     json_t *list = json_copy(content);
     size_t n = json_array_size(list);
-    for (size_t k = 0; k<n && * cut> 0; k++) {
-        size_t i = from_start ? k : n - 1 - k;
+    for (size_t k = 0; k < n && cut->points > 0; k++) {
+        size_t i = cut->from_start ? k : n - 1 - k;
         json_t *part = json_array_get(list, i), *text = json_object_get(part, "text");
-        if (!may_be_cut(text)) continue;
+        if (!json_is_string(text)) continue;
         part = json_copy(part);
-        json_object_set_new(part, "text", shorten_string(text, cut, from_start));
+        json_object_set_new(part, "text", shorten_string(text, cut));
         json_array_set_new(list, i, part);
     }
     return list;
 }
 
-/* The messages without `cut` code points of their contents, the first messages' first or the last ones'. *left: how
- * many of them could not be cut. A new reference. */
-static json_t *shorten(const json_t *messages, int64_t cut, bool from_start, int64_t *left) {
+static bool is_assistant(const json_t *message) {
+    const char *role = json_string_value(json_object_get(message, "role"));
+    return role && strcmp(role, "assistant") == 0;
+}
+
+/* The messages without `points` code points of their contents, the first messages' first or the last ones'. *left:
+ * how many of them could not be cut. A new reference. */
+static json_t *shorten(const struct template_worker *w, const json_t *messages, int64_t points, int64_t *left) {
+    struct cut cut = {w, points, w->template->how.truncate == TRUNCATE_LEFT, false};
     json_t *list = json_copy((json_t *)messages);
     size_t n = json_array_size(list);
-    for (size_t k = 0; k < n && cut > 0; k++) {
-        size_t i = from_start ? k : n - 1 - k;
+    for (size_t k = 0; k < n && cut.points > 0; k++) {
+        size_t i = cut.from_start ? k : n - 1 - k;
         json_t *message = json_array_get(list, i), *content = json_object_get(message, "content");
         if (!json_is_object(message) || !content) continue;
+        cut.is_assistant = is_assistant(message);
         message = json_copy(message);
-        json_object_set_new(message, "content", shorten_content(content, &cut, from_start));
+        json_object_set_new(message, "content", shorten_content(content, &cut));
         json_array_set_new(list, i, message);
     }
-    if (left) *left = cut;
+    *left = cut.points;
     return list;
 }
 
@@ -354,7 +424,8 @@ static int encode_messages(struct template_worker *w, const json_t *prompt, json
 static int try_cut(struct template_worker *w, const struct form *form, json_t *const *part, int n,
                    struct template_side *out, int64_t cut) {
     bool is_left = w->template->how.truncate == TRUNCATE_LEFT;
-    json_t *prompt = shorten(form->prompt, cut, is_left, NULL);
+    int64_t left;
+    json_t *prompt = shorten(w, form->prompt, cut, &left);
     int status = encode_messages(w, prompt, part, n, out);
     json_decref(prompt);
     if (status != 0) return -1;
@@ -368,7 +439,7 @@ static enum template_status cut_messages(struct template_worker *w, const struct
     bool is_left = t->how.truncate == TRUNCATE_LEFT;
     if (prompt_excess(w) > 0 || (is_left && side_excess(t, out, n) > 0)) {
         int64_t left = 0, low = 0, high;
-        json_decref(shorten(form->prompt, INT64_MAX, is_left, &left));
+        json_decref(shorten(w, form->prompt, INT64_MAX, &left));
         high = INT64_MAX - left; /* all there is to cut */
         int fits = try_cut(w, form, part, n, out, high);
         if (fits <= 0) return fits < 0 ? TEMPLATE_BAD : too_long(w, out, n);
