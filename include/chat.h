@@ -25,8 +25,8 @@ struct chat; /* chat.c */
 struct chat *chat_open(const struct chat_options *how, const struct tokenizer *tokenizer);
 void chat_free(struct chat *c); /* accepts NULL */
 const char *chat_source(const struct chat *c);  /* Jinja text; "" for a built-in one */
-bool chat_asks_now(const struct chat *c);          /* whether its text names strftime_now */
 bool chat_shows_tools(const struct chat *c);       /* whether its text names tools */
+bool chat_mentions(const struct chat *c, const char *name); /* whether its text names a variable or function */
 
 /* Appends the text of the messages. extra: an object of more variables, or NULL. without_eos: eos_token is empty. -1
  * with error_text(); out is as it was then. */

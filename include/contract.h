@@ -4,6 +4,7 @@
  *   tokenizer   identity: what it does, not how its file is written (tokenizer_identity)
  *   special     special and added tokens, content -> id: compared one by one; one side may have more
  *   template    its name and text ("" for a built-in one); "now": what strftime_now returns, where that was given
+ *   bos_token   what the template's variable is, where it names it and there is one
  *   bos, eos    the rule and the token. BOS: "none", "prepend_unless_there"; EOS: "append_unless_there", or
  *               "as_rendered", and then "at": "end", "inside" or "nowhere" of what the template writes
  *   position    where the score is read: "last_token"
@@ -26,8 +27,8 @@ int contract_parse(struct contract *contract, const char *json, size_t length);
 char *contract_text(const struct contract *contract); /* mem_free */
 /* What its template is opened with (texts borrowed from it). -1 when it states what cannot be done here. */
 int contract_how(const struct contract *contract, struct template_options *how);
-/* What to give tokenizer_open with the carried files: "eos=<token>", for folders that do not name it themselves. NULL
- * without a contract. mem_free. */
+/* What to give tokenizer_open with the carried files: "bos=<token>,eos=<token>", for folders that do not name them
+ * themselves. NULL without a contract. mem_free. */
 char *contract_special(const struct contract *contract);
 void contract_copy(struct contract *to, const struct contract *from);
 void contract_free(struct contract *contract);

@@ -214,8 +214,8 @@ const char *chat_source(const struct chat *c) {
     return c->source;
 }
 
-bool chat_asks_now(const struct chat *c) {
-    return jinja_mentions(c->program, "strftime_now");
+bool chat_mentions(const struct chat *c, const char *name) {
+    return jinja_mentions(c->program, name);
 }
 
 bool chat_shows_tools(const struct chat *c) {

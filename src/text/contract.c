@@ -9,7 +9,7 @@
 #include <string.h>
 
 #include "json.h"
-#include "template.h"
+#include "template_state.h"
 
 enum { CONTRACT_FORMAT = 1 };
 static const char *const golden_texts[CONTRACT_N_GOLDEN] = {
@@ -140,6 +140,8 @@ static json_t *describe(const struct template *t) {
                              (json_int_t)how->max_length, "truncate", truncate_name(how->truncate), "precision");
     CHECK(json, "json_pack of a contract");
     if (how->max_prompt_length) json_object_set_new(json, "max_prompt_length", json_integer(how->max_prompt_length));
+    int bos = t->chat && chat_mentions(t->chat, "bos_token") ? tokenizer_bos(tokenizer) : -1;
+    if (bos >= 0) json_object_set_new(json, "bos_token", json_string(tokenizer_token(tokenizer, bos)));
     return json;
 }
 
@@ -209,7 +211,7 @@ static int check_golden(const json_t *json) {
 
 static int check_contract(const json_t *json) {
     int64_t format = 0, max_length = 0, max_prompt_length = 0;
-    const char *precision, *now;
+    const char *precision, *now, *bos;
     if (!json_is_object(json)) return fail("expected an object");
     if (json_get_int(json, "format", 1, INT32_MAX, &format) != 0) return -1;
     if (format != CONTRACT_FORMAT)
@@ -226,8 +228,8 @@ static int check_contract(const json_t *json) {
     if (json_get_int(json, "max_length", 1, INT64_MAX, &max_length) != 0) return -1;
     if (max_length == 0) return fail("\"max_length\" is missing");
     if (json_get_int(json, "max_prompt_length", 0, INT64_MAX, &max_prompt_length) != 0) return -1;
-    if (json_get_string(json, "precision", &precision) != 0 || check_rule(json, "bos") != 0 ||
-        check_rule(json, "eos") != 0 || check_special(json) != 0)
+    if (json_get_string(json, "precision", &precision) != 0 || json_get_string(json, "bos_token", &bos) != 0 ||
+        check_rule(json, "bos") != 0 || check_rule(json, "eos") != 0 || check_special(json) != 0)
         return -1;
     return check_golden(json);
 }
@@ -263,8 +265,10 @@ char *contract_text(const struct contract *contract) {
 }
 
 char *contract_special(const struct contract *contract) {
-    const char *token = json_string_value(json_object_get(json_object_get(contract->json, "eos"), "token"));
-    return token ? mem_format("eos=%s", token) : NULL;
+    const char *eos = json_string_value(json_object_get(json_object_get(contract->json, "eos"), "token"));
+    const char *bos = json_string_value(json_object_get(contract->json, "bos_token"));
+    if (bos) return mem_format("bos=%s%s%s", bos, eos ? ",eos=" : "", eos ? eos : "");
+    return eos ? mem_format("eos=%s", eos) : NULL;
 }
 
 void contract_copy(struct contract *to, const struct contract *from) {

@@ -70,7 +70,7 @@ struct template *template_open(const struct template_options *how, const struct 
         t->how.source = mem_copy_string("");
     } else {
         status = open_chat(t, how);
-        if (status == 0 && how->now && chat_asks_now(t->chat)) t->how.now = mem_copy_string(how->now);
+        if (status == 0 && how->now && chat_mentions(t->chat, "strftime_now")) t->how.now = mem_copy_string(how->now);
     }
     if (status == 0 && open_rules(t) == 0) return t;
     template_free(t);
