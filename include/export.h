@@ -22,9 +22,15 @@ void export_pad_free(struct export_pad *pad);
 char *export_config(const struct arch *arch, const struct export_pad *pad, enum dtype dtype);
 
 /* A tokenizer file of this name, as it is exported: byte for byte where nothing has to change. 1: there is none, and
- * none is needed. */
+ * none is needed. chat_template: what tokenizer_config.json states; NULL: what it has. */
 int export_tokenizer_file(struct buffer *out, const char *name, const struct tokenizer *tokenizer,
-                          const struct export_pad *pad);
+                          const struct export_pad *pad, const char *chat_template);
+
+/* The contract's template as Jinja for transformers, with what it does beside it: BOS where the tokenizer is to add
+ * one, EOS once, the date of --now. mem_free. NULL: strings are taken as they are. */
+char *export_chat_template(const struct template *t);
+/* README.md: what the model is, and Python that scores with it. mem_free. */
+char *export_card(const struct opened *o, const struct export_pad *pad, const char *name, enum dtype dtype);
 
 /* Writes the model that `o` has open (opened_open, not started). force: an existing model directory is replaced.
  * Collective; agreed. */

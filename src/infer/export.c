@@ -64,58 +64,17 @@ static int write_weights(struct opened *o, const char *directory, const struct p
 
 /* --- the files beside them --- */
 
-static void describe_training(struct buffer *out, const struct opened *o) {
-    if (!o->is_checkpoint) return;
-    const struct run_state *s = &o->checkpoint.state;
-    buffer_format(out, "Trained with Rankwise %s: %lld steps, %lld pairs, checkpoint of %s.\n\n",
-                  o->checkpoint.revision, (long long)s->step, (long long)s->episodes, o->checkpoint.written_at);
-}
-
-static char *model_card(const struct opened *o, const struct export_pad *pad, const char *name, enum dtype dtype) {
-    const struct template_options *how = template_how(o->template);
-    struct buffer out = {0};
-    buffer_format(
-        &out,
-        "---\nlibrary_name: transformers\npipeline_tag: text-classification\ntags:\n- reward-model\n---\n\n"
-        "# %s\n\nA reward model (`%sForSequenceClassification`, one label): the higher the score, the better "
-        "the answer. Weights are %s.\n\n",
-        name, arch_class_prefix(o->arch.family), dtype == DTYPE_BF16 ? "bfloat16" : "float32");
-    describe_training(&out, o);
-    buffer_format(
-        &out,
-        "A text is rendered by the template `%s`, %s, and cut (%s) at %lld tokens; the score is that of its "
-        "last token. `score_contract.json` says this exactly and has eight texts with their tokens and "
-        "scores.\n\n",
-        how->name, template_eos(o->template) >= 0 ? "ends with the EOS token" : "gets no token at its end",
-        truncate_name(how->truncate), (long long)how->max_length);
-    if (pad->is_added)
-        buffer_format(&out,
-                      "The pad token `%s` (id %d) was added on export: transformers reads the score before the first "
-                      "pad token, which must not be a token of the text.\n\n",
-                      pad->token, pad->id);
-    const char *eos = template_eos(o->template) >= 0 ? " + tokenizer.eos_token" : "";
-    buffer_format(
-        &out,
-        "```python\nfrom transformers import AutoModelForSequenceClassification, PreTrainedTokenizerFast\n"
-        "tokenizer = PreTrainedTokenizerFast.from_pretrained(\"%s\")\n"
-        "model = AutoModelForSequenceClassification.from_pretrained(\"%s\").eval()\n"
-        "texts = [\"\\n\\nHuman: Hello!\\n\\nAssistant: Hello, how can I help?\"]\n"
-        "batch = tokenizer([t%s for t in texts], return_tensors=\"pt\", padding=True, padding_side=\"right\",\n"
-        "                  add_special_tokens=False, return_token_type_ids=False)\n"
-        "print(model(**batch).logits[:, 0])\n```\n",
-        name, name, eos);
-    return out.data;
-}
-
 static int write_tokenizer(const struct opened *o, const char *directory, const struct export_pad *pad) {
     struct buffer text = {0};
+    char *chat_template = export_chat_template(o->template);
     int status = 0;
     for (int i = 0; i < 3 && status == 0; i++) {
-        if (export_tokenizer_file(&text, tokenizer_name[i], o->tokenizer, pad) != 0) continue;
+        if (export_tokenizer_file(&text, tokenizer_name[i], o->tokenizer, pad, chat_template) != 0) continue;
         char *path = file_join(directory, tokenizer_name[i]);
         status = file_replace(path, text.data, text.length);
         mem_free(path);
     }
+    mem_free(chat_template);
     buffer_free(&text);
     return status;
 }
@@ -138,7 +97,7 @@ static int write_files(struct opened *o, const char *temporary, const char *name
     if (status == 0) {
         arch.V = pad.rows;
         parameters_build(&table, &arch);
-        card = model_card(o, &pad, name, dtype);
+        card = export_card(o, &pad, name, dtype);
         if (pad.is_added)
             log_info("the tokenizer has no pad token of its own: \"%s\" is added as id %d, %s", pad.token, pad.id,
                      pad.rows > o->arch.V ? "in a new row of the embedding" : "in a spare row of the embedding");

@@ -166,24 +166,32 @@ static bool set_token(json_t *json, const char *key, const char *token) {
     return true;
 }
 
-/* The class that reads tokenizer.json as it stands. Without one transformers takes that of the model type, some of
- * which bring a pre-tokenizer of their own. In transformers 4 this class also makes token_type_ids unless told. */
+/* The class that reads tokenizer.json as it stands: others (LlamaTokenizer of transformers 5, and what it takes for a
+ * model type without a class) bring a pre-tokenizer of their own. In transformers 4 this class also makes
+ * token_type_ids unless told. */
 static bool set_class(json_t *json) {
-    json_object_set_new(json, "tokenizer_class", json_string("PreTrainedTokenizerFast"));
-    json_object_set_new(json, "model_input_names", json_pack("[s, s]", "input_ids", "attention_mask"));
+    static const char key[] = "tokenizer_class", class[] = "PreTrainedTokenizerFast";
+    const char *present = json_string_value(json_object_get(json, key));
+    if (present && (strcmp(present, class) == 0 || strcmp(present, "TokenizersBackend") == 0)) return false;
+    json_object_set_new(json, key, json_string(class));
+    if (!json_object_get(json, "model_input_names"))
+        json_object_set_new(json, "model_input_names", json_pack("[s, s]", "input_ids", "attention_mask"));
     return true;
 }
 
-/* tokenizer_config.json: the pad token, BOS and EOS where only config.json or the user named them, and a class. */
-static bool edit_config(json_t *json, const struct tokenizer *t, const struct export_pad *pad) {
+/* tokenizer_config.json: the pad token, BOS and EOS where only config.json or the user named them, the chat template
+ * that the contract states, and a class. */
+static bool edit_config(json_t *json, const struct tokenizer *t, const struct export_pad *pad,
+                        const char *chat_template) {
     bool changed = set_token(json, "pad_token", pad->token);
+    changed |= set_token(json, "chat_template", chat_template);
     json_t *map = read_json(t, map_file);
     const char *bos = tokenizer_bos(t) >= 0 ? tokenizer_token(t, tokenizer_bos(t)) : NULL;
     const char *eos = tokenizer_eos(t) >= 0 ? tokenizer_token(t, tokenizer_eos(t)) : NULL;
     if (!token_text(json, "bos_token") && !token_text(map, "bos_token")) changed |= set_token(json, "bos_token", bos);
     if (!token_text(json, "eos_token") && !token_text(map, "eos_token")) changed |= set_token(json, "eos_token", eos);
     json_decref(map);
-    if (!json_is_string(json_object_get(json, "tokenizer_class"))) changed |= set_class(json);
+    changed |= set_class(json);
     json_t *decoder = json_object_get(json, "added_tokens_decoder");
     if (pad->is_added && json_is_object(decoder)) {
         char *id = mem_format("%d", pad->id);
@@ -194,13 +202,13 @@ static bool edit_config(json_t *json, const struct tokenizer *t, const struct ex
 }
 
 int export_tokenizer_file(struct buffer *out, const char *name, const struct tokenizer *tokenizer,
-                          const struct export_pad *pad) {
+                          const struct export_pad *pad, const char *chat_template) {
     const struct tokenizer_file *file = find_file(tokenizer, name);
     bool is_config = strcmp(name, config_file) == 0, changed = false;
     if (!file && !is_config) return 1;
     json_t *json = file ? read_json(tokenizer, name) : json_object();
     if (strcmp(name, main_file) == 0) changed = edit_main(json, pad);
-    if (is_config) changed = edit_config(json, tokenizer, pad);
+    if (is_config) changed = edit_config(json, tokenizer, pad, chat_template);
     if (strcmp(name, map_file) == 0) changed = set_token(json, "pad_token", pad->token);
     buffer_clear(out);
     if (file && !changed) {

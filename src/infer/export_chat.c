@@ -1,0 +1,179 @@
+/* The chat template and the model card of an exported model: what a reader of transformers needs to give it the ids
+ * that training and `score` give it. See export.h. */
+#include <string.h>
+
+#include "chat.h"
+#include "export.h"
+
+/* --- the template --- */
+
+/* A string literal of Jinja. */
+static void append_literal(struct buffer *out, const char *text) {
+    buffer_append_text(out, "'");
+    for (; *text; text++) {
+        if (*text == '\'' || *text == '\\') buffer_append_text(out, "\\");
+        buffer_append(out, text, 1);
+    }
+    buffer_append_text(out, "'");
+}
+
+/* What stands before and behind the template's own text. Each addition in front is a line that ends in a statement:
+ * trim_blocks takes its line feed, and what follows stands at the beginning of a line, as it did. */
+static char *wrap(const char *source, const char *front, const char *now, bool ends_in_eos) {
+    struct buffer out = {0};
+    if (now) {
+        buffer_append_text(&out, "{% macro strftime_now(format) %}{{ ");
+        append_literal(&out, now);
+        buffer_append_text(&out, " }}{% endmacro %}\n");
+    }
+    if (*front) {
+        buffer_append_text(&out, "{{ ");
+        append_literal(&out, front);
+        buffer_append_text(&out, " }}{% if true %}{% endif %}\n");
+    }
+    if (ends_in_eos) buffer_append_text(&out, "{% set text %}\n");
+    buffer_append_text(&out, source);
+    if (ends_in_eos)
+        buffer_append_text(&out, "{% endset %}{% set twice = eos_token + eos_token %}"
+                                 "{{ text[:-(eos_token | length)] if text.endswith(twice) else text }}");
+    buffer_append(&out, "", 0);
+    return out.data;
+}
+
+/* Whether encoding the text with `front` before it gives the wanted ids. */
+static bool gives(struct encoder *e, const char *front, const struct buffer *text, const struct ids *wanted) {
+    struct buffer whole = {0};
+    struct ids ids = {0};
+    buffer_append_text(&whole, front);
+    buffer_append(&whole, text->data, text->length);
+    bool is_same = encoder_encode(e, whole.data, whole.length, &ids) == 0 && ids.n == wanted->n &&
+                   memcmp(ids.id, wanted->id, (size_t)ids.n * sizeof *ids.id) == 0;
+    buffer_free(&whole);
+    ids_free(&ids);
+    return is_same;
+}
+
+/* The text of the ids that are put in front, "" where there are none. mem_free. */
+static char *front_text(const struct template *t) {
+    struct buffer out = {0};
+    int64_t n;
+    const int32_t *id = template_bos(t, &n);
+    for (int64_t i = 0; i < n; i++) buffer_append_text(&out, tokenizer_token(template_tokenizer(t), id[i]));
+    buffer_append(&out, "", 0);
+    return out.data;
+}
+
+/* Whether the front has to be written into the template: apply_chat_template adds no special tokens of its own. Not
+ * where the template writes it, nor where a tokenizer reads the words behind a written token otherwise. */
+static bool needs_front(const struct template *t, const char *front) {
+    struct template_options how = *template_how(t);
+    how.max_length = how.max_prompt_length = 0;
+    struct template *unlimited = template_open(&how, template_tokenizer(t));
+    CHECK(unlimited, "%s", error_text());
+    struct template_worker *w = template_worker_new(unlimited);
+    struct encoder *e = encoder_new(template_tokenizer(t));
+    struct template_side side = {0};
+    struct buffer text = {0};
+    json_t *messages = json_pack("[{s:s, s:s}, {s:s, s:s}]", "role", "user", "content", "Hello!", "role", "assistant",
+                                 "content", "Hello.");
+    bool needs = template_render(w, NULL, messages, false, &text) == 0 &&
+                 template_encode(w, NULL, &messages, 1, NULL, &side) == TEMPLATE_OK &&
+                 !gives(e, "", &text, &side.ids) && gives(e, front, &text, &side.ids);
+    json_decref(messages);
+    buffer_free(&text);
+    template_side_free(&side);
+    encoder_free(e);
+    template_worker_free(w);
+    template_free(unlimited);
+    return needs;
+}
+
+char *export_chat_template(const struct template *t) {
+    const struct template_options *how = template_how(t);
+    const struct chat_named *named = chat_find_named(how->name);
+    const char *source = named ? named->source : how->source;
+    if (!*source) return NULL;
+    char *front = front_text(t);
+    if (*front && !needs_front(t, front)) *front = 0;
+    char *text = wrap(source, front, how->now, template_eos(t) >= 0);
+    mem_free(front);
+    return text;
+}
+
+/* --- the model card --- */
+
+static void describe_training(struct buffer *out, const struct opened *o) {
+    if (!o->is_checkpoint) return;
+    const struct run_state *s = &o->checkpoint.state;
+    buffer_format(out, "Trained with Rankwise %s: %lld steps, %lld pairs, checkpoint of %s.\n\n",
+                  o->checkpoint.revision, (long long)s->step, (long long)s->episodes, o->checkpoint.written_at);
+}
+
+static void describe_length(struct buffer *out, const struct template_options *how) {
+    buffer_format(out, "A sequence has at most %lld tokens", (long long)how->max_length);
+    if (how->max_prompt_length) buffer_format(out, ", its prompt %lld", (long long)how->max_prompt_length);
+    buffer_format(out,
+                  "; truncation: %s. `score_contract.json` says all this exactly and has eight texts with their "
+                  "tokens and scores.\n\n",
+                  truncate_name(how->truncate));
+}
+
+/* Ids and not texts are given BOS and EOS: a tokenizer may read text otherwise behind a token that is written. */
+static void append_ids_function(struct buffer *out, const struct template *t) {
+    int64_t n;
+    const int32_t *id = template_bos(t, &n);
+    int eos = template_eos(t);
+    buffer_append_text(out, "def encode(text):\n"
+                            "    ids = tokenizer(text, add_special_tokens=False)[\"input_ids\"]\n");
+    if (n) {
+        buffer_append_text(out, "    front = [");
+        for (int64_t i = 0; i < n; i++) buffer_format(out, "%s%d", i ? ", " : "", (int)id[i]);
+        buffer_format(out, "]  # BOS\n    ids = ids if ids[:%lld] == front else front + ids\n", (long long)n);
+    }
+    if (eos >= 0) buffer_format(out, "    ids = ids if ids[-1:] == [%d] else ids + [%d]  # EOS\n", eos, eos);
+    buffer_append_text(out, "    return ids\n\n");
+}
+
+static void append_code(struct buffer *out, const struct template *t, const char *name, bool is_chat) {
+    buffer_format(
+        out,
+        "```python\nfrom transformers import AutoModelForSequenceClassification, PreTrainedTokenizerFast\n\n"
+        "tokenizer = PreTrainedTokenizerFast.from_pretrained(\"%s\")\n"
+        "model = AutoModelForSequenceClassification.from_pretrained(\"%s\").eval()\n\n",
+        name, name);
+    append_ids_function(out, t);
+    if (is_chat)
+        buffer_append_text(out, "chats = [[{\"role\": \"user\", \"content\": \"Hello!\"},\n"
+                                "          {\"role\": \"assistant\", \"content\": \"Hello, how can I help?\"}]]\n"
+                                "texts = [tokenizer.apply_chat_template(chat, tokenize=False) for chat in chats]\n");
+    else
+        buffer_append_text(out, "texts = [\"\\n\\nHuman: Hello!\\n\\nAssistant: Hello, how can I help?\"]\n");
+    buffer_append_text(out, "batch = tokenizer.pad({\"input_ids\": [encode(text) for text in texts]}, "
+                            "padding_side=\"right\", return_tensors=\"pt\")\n"
+                            "print(model(**batch).logits[:, 0])\n```\n");
+}
+
+char *export_card(const struct opened *o, const struct export_pad *pad, const char *name, enum dtype dtype) {
+    const struct template_options *how = template_how(o->template);
+    const bool is_chat = *how->source || chat_find_named(how->name);
+    struct buffer out = {0};
+    buffer_format(
+        &out,
+        "---\nlibrary_name: transformers\npipeline_tag: text-classification\ntags:\n- reward-model\n---\n\n"
+        "# %s\n\nA reward model (`%sForSequenceClassification`, one label): the higher the score, the better "
+        "the answer. Weights are %s.\n\n",
+        name, arch_class_prefix(o->arch.family), dtype == DTYPE_BF16 ? "bfloat16" : "float32");
+    describe_training(&out, o);
+    buffer_format(&out, "%s by the template `%s`%s, %s; the score is that of the last token. ",
+                  is_chat ? "A conversation is rendered" : "A text is taken", how->name,
+                  is_chat ? ", which is the tokenizer's `chat_template`" : "",
+                  template_eos(o->template) >= 0 ? "ends with the EOS token" : "gets no token at its end");
+    describe_length(&out, how);
+    if (pad->is_added)
+        buffer_format(&out,
+                      "The pad token `%s` (id %d) was added on export: transformers reads the score before the first "
+                      "pad token, which must not be a token of the text.\n\n",
+                      pad->token, pad->id);
+    append_code(&out, o->template, name, is_chat);
+    return out.data;
+}
