@@ -1,7 +1,8 @@
-/* Property: any JSON value rendered and encoded gives at most max_length ids that end in EOS, or fails with a
- * message.
+/* Property: any JSON value rendered and encoded by any template gives at most max_length ids, which end in EOS where
+ * the template asks for it, or fails with a message.
  *
- * Input: a byte of options, a byte of max_length, then JSON: a value, or [prompt, value, other value]. */
+ * Input: a byte of options, a byte of max_length, then, by the options, Jinja and a zero byte, then JSON: a value, or
+ * [prompt, value, other value, tools]. */
 #include <string.h>
 
 #include "json.h"
@@ -9,35 +10,53 @@
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
+enum { IS_TEXT = 1, HAS_PROMPT = 8, HAS_PROMPT_LENGTH = 16, HAS_SOURCE = 32 }; /* 2, 4: truncation */
+
+static void check_side(const struct template *t, const struct template_side *side, enum template_status done) {
+    const struct ids *ids = &side->ids;
+    int eos = template_eos(t);
+    CHECK(done != TEMPLATE_OK || ids->n <= template_how(t)->max_length, "%lld ids", (long long)ids->n);
+    CHECK(done != TEMPLATE_OK || eos < 0 || ids->id[ids->n - 1] == eos, "no EOS");
+    CHECK(side->n_cut >= 0 && side->n_prompt >= 0 && side->n_prompt <= ids->n, "counts");
+    CHECK(done == TEMPLATE_OK || ids->n == 0, "ids of what failed");
+}
+
+static void encode(const struct template *t, json_t *json, bool has_prompt) {
+    struct template_worker *w = template_worker_new(t);
+    const json_t *prompt = has_prompt ? json_array_get(json, 0) : NULL;
+    json_t *answer[2] = {has_prompt ? json_array_get(json, 1) : json, json_array_get(json, 2)};
+    struct template_side side[2] = {{{0}}};
+    int n = answer[1] && has_prompt ? 2 : 1;
+    error_clear();
+    const json_t *tools = has_prompt ? json_array_get(json, 3) : NULL;
+    enum template_status done = answer[0] ? template_encode(w, prompt, answer, n, tools, side) : TEMPLATE_OK;
+    CHECK(done == TEMPLATE_OK || error_text()[0], "failed without a message");
+    for (int i = 0; i < n && answer[0]; i++) {
+        check_side(t, &side[i], done);
+        template_side_free(&side[i]);
+    }
+    template_worker_free(w);
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
     static struct tokenizer *t;
     if (!t) t = tokenizer_open_directory("tests/golden/tokenizer_small", NULL);
     CHECK(t, "%s", error_text());
     if (size < 2) return 0;
-    struct template_options how = {data[0] & 1 ? "text" : "simple_chat", "", (enum truncate)(data[0] >> 1 & 3),
-                                   2 + data[1], data[0] & 16 ? 2 + data[1] / 2 : 0};
-    json_t *json = json_parse((const char *)data + 2, size - 2);
-    if (!json) return 0;
-    struct template *template = template_open(&how, t);
-    CHECK(template, "%s", error_text());
-    struct template_worker *w = template_worker_new(template);
-    const json_t *prompt = data[0] & 8 ? json_array_get(json, 0) : NULL;
-    json_t *answer[2] = {data[0] & 8 ? json_array_get(json, 1) : json, json_array_get(json, 2)};
-    struct template_side side[2] = {{{0}}};
-    int n = answer[1] && data[0] & 8 ? 2 : 1;
-    error_clear();
-    enum template_status done =
-        answer[0] ? template_encode(w, prompt, answer, n, json_array_get(json, 3), side) : TEMPLATE_OK;
-    CHECK(done == TEMPLATE_OK || error_text()[0], "failed without a message");
-    for (int i = 0; i < n && answer[0]; i++) {
-        const struct ids *ids = &side[i].ids;
-        CHECK(done != TEMPLATE_OK || (ids->n <= how.max_length && ids->id[ids->n - 1] == template_eos(template)),
-              "%lld ids", (long long)ids->n);
-        CHECK(side[i].n_cut >= 0 && side[i].n_prompt >= 0 && side[i].n_prompt <= ids->n, "counts");
-        CHECK(done == TEMPLATE_OK || ids->n == 0, "ids of what failed");
-        template_side_free(&side[i]);
+    const char *text = (const char *)data + 2, *end = (const char *)data + size;
+    struct template_options how = {data[0] & IS_TEXT ? "text" : "simple_chat", "", (enum truncate)(data[0] >> 1 & 3),
+                                   2 + data[1], data[0] & HAS_PROMPT_LENGTH ? 2 + data[1] / 2 : 0};
+    const char *zero = memchr(text, 0, (size_t)(end - text));
+    if (data[0] & HAS_SOURCE && zero && zero > text) {
+        how.name = "chat_template";
+        how.source = text;
+        text = zero + 1;
     }
-    template_worker_free(w);
+    json_t *json = json_parse(text, (size_t)(end - text));
+    error_clear();
+    struct template *template = json ? template_open(&how, t) : NULL;
+    CHECK(template || !json || error_text()[0], "not opened, without a message");
+    if (template) encode(template, json, data[0] & HAS_PROMPT);
     template_free(template);
     json_decref(json);
     return 0;
