@@ -99,6 +99,7 @@ $(SEAM_OBJECTS): DEFINE = -DSEAM_DIGEST='"$(SEAM)"'
 $(BUILD)/%.o: %.c
 	@mkdir -p $(@D)
 	$(call say,CC)$(CC) $(CFLAGS) $(DEFINE) -MMD -MP -c -o $@ $<
+$(BUILD)/data_tools/reader_parquet.o: data_tools/parquet_rows.py # its text stands in the program
 
 # What needs packages goes through a second make, which sees what `deps` has installed.
 AGAIN = +@$(MAKE) --no-print-directory $(if $(filter -j%,$(MAKEFLAGS)),,-j$(JOBS))
