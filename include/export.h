@@ -26,9 +26,6 @@ char *export_config(const struct arch *arch, const struct export_pad *pad, enum 
 int export_tokenizer_file(struct buffer *out, const char *name, const struct tokenizer *tokenizer,
                           const struct export_pad *pad, const char *chat_template);
 
-/* The contract's template as Jinja for transformers, with what it does beside it: BOS where the tokenizer is to add
- * one, EOS once, the date of --now. mem_free. NULL: strings are taken as they are. */
-char *export_chat_template(const struct template *t);
 /* README.md: what the model is, and Python that scores with it. mem_free. */
 char *export_card(const struct opened *o, const struct export_pad *pad, const char *name, enum dtype dtype);
 

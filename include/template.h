@@ -49,6 +49,11 @@ const struct tokenizer *template_tokenizer(const struct template *t);
 const int32_t *template_bos(const struct template *t, int64_t *n);
 int template_eos(const struct template *t); /* the id that is put at the end; -1: the template decides */
 bool template_shows_tools(const struct template *t);
+/* The template as Jinja for transformers, with what is done beside it: BOS where the tokenizer is to add one, EOS once,
+ * the date of --now. mem_free. NULL: strings are taken as they are. */
+char *template_export(const struct template *t);
+/* -1 with error_text() when the tokenizer of a directory has a chat_template of its own that is another. */
+int template_check_own(const struct template *t, const struct tokenizer *own, const char *directory);
 /* The built-in ones: index from 0; NULL at the end. */
 const char *template_known(int index);
 

@@ -196,7 +196,7 @@ static const char *exported_text(const struct template_options *how, const char 
     struct tokenizer *t = open_tokenizer(NULL, plain_config, NULL, NULL);
     struct template *template = template_open(how, t);
     if (!template) ASSERT_TEXT(error_text(), "");
-    char *source = export_chat_template(template);
+    char *source = template_export(template);
     ASSERT(source);
     struct template_options again = {"chat_template", source, TRUNCATE_RIGHT, 0};
     struct template *exported = template_open(&again, t);
@@ -229,7 +229,7 @@ static void test_the_template_goes_along(void) {
     struct template_options text = {"text", "", TRUNCATE_RIGHT, 0};
     struct tokenizer *t = open_tokenizer(NULL, plain_config, NULL, NULL);
     struct template *template = template_open(&text, t);
-    ASSERT(!export_chat_template(template));
+    ASSERT(!template_export(template));
     template_free(template);
     tokenizer_free(t);
 }

@@ -66,7 +66,7 @@ static int write_weights(struct opened *o, const char *directory, const struct p
 
 static int write_tokenizer(const struct opened *o, const char *directory, const struct export_pad *pad) {
     struct buffer text = {0};
-    char *chat_template = export_chat_template(o->template);
+    char *chat_template = template_export(o->template);
     int status = 0;
     for (int i = 0; i < 3 && status == 0; i++) {
         if (export_tokenizer_file(&text, tokenizer_name[i], o->tokenizer, pad, chat_template) != 0) continue;

@@ -133,6 +133,8 @@ static int check_contract(struct opened *o) {
         o->template = template_open(&how, o->tokenizer);
         if (!o->template) status = -1;
     }
+    if (status == 0 && !o->is_checkpoint && template_check_own(o->template, o->tokenizer, o->path) != 0)
+        log_warn("%s", error_text());
     if (status == 0 && tokenizer_size(o->tokenizer) > o->arch.V)
         status = fail("the tokenizer has ids up to %lld, the model's embedding %lld rows; hint: they do not belong "
                       "together",

@@ -56,6 +56,10 @@ static int check_model_tokenizer(const struct run *r) {
         status = own && contract_how(&r->train[0].contract, &how) == 0 ? contract_make(&contract, own, &how) : -1;
         if (status == 0)
             status = contract_compare(&r->train[0].contract, r->train[0].path, &contract, r->config->model.path);
+        struct template *template = status == 0 ? template_open(&how, own) : NULL;
+        if (template && *how.source && template_check_own(template, own, r->config->model.path) != 0)
+            log_warn("%s", error_text());
+        template_free(template);
         contract_free(&contract);
         tokenizer_free(own);
     }
