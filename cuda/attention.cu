@@ -183,6 +183,27 @@ size_t cuda_attention_bytes(const struct op_limits *limits) {
     return most;
 }
 
+/* Of the kernels that products of these limits' dtype go with; backward, where weights have gradients. */
+static int shared_bytes(const struct op_limits *limits) {
+    int forward = 0, backward = 0;
+    if (limits->n_heads == 0 || limits->n_gemm == 0) return 0;
+    bool is_f32 = limits->gemm[0].in == DTYPE_F32;
+    for (int i = 0; i < limits->n_gemm; i++)
+        if (limits->gemm[i].transpose_a)
+            backward = is_f32 ? attention_backward_shared_f32(limits->head_dim)
+                              : attention_backward_shared_bf16(limits->head_dim);
+    forward = is_f32 ? attention_forward_shared_f32(limits->head_dim) : attention_forward_shared_bf16(limits->head_dim);
+    return MAX(forward, backward);
+}
+
+void cuda_attention_check(struct device *dev, const struct op_limits *limits) {
+    int needed = shared_bytes(limits), there = cuda_of(dev)->shared_bytes;
+    if (needed <= there) return;
+    die("GPU %d: attention with a head_dim of %d needs %.1f KiB of shared memory for a block, this GPU has %.1f; hint: "
+        "one for servers (A100, H100 and later), or run.device = \"cpu\"",
+        cuda_of(dev)->ordinal, limits->head_dim, needed / 1024.0, there / 1024.0);
+}
+
 /* ---- the ops ---- */
 
 static struct head_view view_of(const struct heads &h) {

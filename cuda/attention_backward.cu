@@ -315,26 +315,20 @@ template <int D> static void launch_dkv(const attention_job &a, cudaStream_t str
     }
 }
 
-#define FOR_HEAD_DIM(launch, a, stream) \
-    do {                                \
-        if ((a).head_dim <= 32)         \
-            launch<32>(a, stream);      \
-        else if ((a).head_dim <= 64)    \
-            launch<64>(a, stream);      \
-        else if ((a).head_dim <= 96)    \
-            launch<96>(a, stream);      \
-        else if ((a).head_dim <= 128)   \
-            launch<128>(a, stream);     \
-        else if ((a).head_dim <= 192)   \
-            launch<192>(a, stream);     \
-        else                            \
-            launch<256>(a, stream);     \
-    } while (0)
-
 void attention_dq_bf16(const attention_job &a, cudaStream_t stream) {
-    FOR_HEAD_DIM(launch_dq, a, stream);
+    BY_HEAD_DIM(a.head_dim, launch_dq, a, stream);
 }
 
 void attention_dkv_bf16(const attention_job &a, cudaStream_t stream) {
-    FOR_HEAD_DIM(launch_dkv, a, stream);
+    BY_HEAD_DIM(a.head_dim, launch_dkv, a, stream);
+}
+
+template <int D> static void shared_of(int *bytes) {
+    *bytes = MAX(dq_shape<D>::SHARED_BYTES, (dkv_shape<D, true, (D <= 128)>::SHARED_BYTES));
+}
+
+int attention_backward_shared_bf16(int head_dim) {
+    int bytes = 0;
+    BY_HEAD_DIM(head_dim, shared_of, &bytes);
+    return bytes;
 }

@@ -382,24 +382,40 @@ template <int D> static void launch_dkv(const attention_job &a, cudaStream_t str
                      F32_THREADS, shape::shared_bytes(4), stream, a);
 }
 
-#define FOR_HEAD_DIM(launch, a, stream) \
-    do {                                \
-        if ((a).head_dim <= 64)         \
-            launch<64>(a, stream);      \
-        else if ((a).head_dim <= 128)   \
-            launch<128>(a, stream);     \
-        else                            \
-            launch<256>(a, stream);     \
+#define BY_HEAD_DIM_F32(head_dim, f, ...) \
+    do {                                  \
+        if ((head_dim) <= 64)             \
+            f<64>(__VA_ARGS__);           \
+        else if ((head_dim) <= 128)       \
+            f<128>(__VA_ARGS__);          \
+        else                              \
+            f<256>(__VA_ARGS__);          \
     } while (0)
 
 void attention_forward_f32(const attention_job &a, cudaStream_t stream) {
-    FOR_HEAD_DIM(launch_forward, a, stream);
+    BY_HEAD_DIM_F32(a.head_dim, launch_forward, a, stream);
 }
 
 void attention_dq_f32(const attention_job &a, cudaStream_t stream) {
-    FOR_HEAD_DIM(launch_dq, a, stream);
+    BY_HEAD_DIM_F32(a.head_dim, launch_dq, a, stream);
 }
 
 void attention_dkv_f32(const attention_job &a, cudaStream_t stream) {
-    FOR_HEAD_DIM(launch_dkv, a, stream);
+    BY_HEAD_DIM_F32(a.head_dim, launch_dkv, a, stream);
+}
+
+template <int D> static void shared_of(int n_tiles, int *bytes) {
+    *bytes = f32_shape<D>::shared_bytes(n_tiles);
+}
+
+int attention_forward_shared_f32(int head_dim) {
+    int bytes = 0;
+    BY_HEAD_DIM_F32(head_dim, shared_of, 3, &bytes);
+    return bytes;
+}
+
+int attention_backward_shared_f32(int head_dim) {
+    int bytes = 0;
+    BY_HEAD_DIM_F32(head_dim, shared_of, 4, &bytes);
+    return bytes;
 }

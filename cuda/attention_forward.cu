@@ -194,16 +194,15 @@ template <int D> static void launch(const attention_job &a, cudaStream_t stream)
 }
 
 void attention_forward_bf16(const attention_job &a, cudaStream_t stream) {
-    if (a.head_dim <= 32)
-        launch<32>(a, stream);
-    else if (a.head_dim <= 64)
-        launch<64>(a, stream);
-    else if (a.head_dim <= 96)
-        launch<96>(a, stream);
-    else if (a.head_dim <= 128)
-        launch<128>(a, stream);
-    else if (a.head_dim <= 192)
-        launch<192>(a, stream);
-    else
-        launch<256>(a, stream);
+    BY_HEAD_DIM(a.head_dim, launch, a, stream);
+}
+
+template <int D> static void shared_of(int *bytes) {
+    *bytes = forward_shape<D>::SHARED_BYTES;
+}
+
+int attention_forward_shared_bf16(int head_dim) {
+    int bytes = 0;
+    BY_HEAD_DIM(head_dim, shared_of, &bytes);
+    return bytes;
 }

@@ -376,6 +376,29 @@ void attention_dq_f32(const struct attention_job &a, cudaStream_t stream);
 void attention_dkv_bf16(const struct attention_job &a, cudaStream_t stream);
 void attention_dkv_f32(const struct attention_job &a, cudaStream_t stream);
 
+/* Bytes of shared memory that a block asks for: of the forward kernel, of the larger backward kernel. */
+int attention_forward_shared_bf16(int head_dim);
+int attention_forward_shared_f32(int head_dim);
+int attention_backward_shared_bf16(int head_dim);
+int attention_backward_shared_f32(int head_dim);
+
+/* Calls f<D> with the least D, of those that bf16 kernels are compiled for, which has room for head_dim. */
+#define BY_HEAD_DIM(head_dim, f, ...) \
+    do {                              \
+        if ((head_dim) <= 32)         \
+            f<32>(__VA_ARGS__);       \
+        else if ((head_dim) <= 64)    \
+            f<64>(__VA_ARGS__);       \
+        else if ((head_dim) <= 96)    \
+            f<96>(__VA_ARGS__);       \
+        else if ((head_dim) <= 128)   \
+            f<128>(__VA_ARGS__);      \
+        else if ((head_dim) <= 192)   \
+            f<192>(__VA_ARGS__);      \
+        else                          \
+            f<256>(__VA_ARGS__);      \
+    } while (0)
+
 /* One launch. A templated kernel stands in parentheses. */
 #define ATTENTION_LAUNCH(kernel, heads, n_tiles, threads, shared_bytes, stream, a)                         \
     do {                                                                                                   \

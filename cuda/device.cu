@@ -84,6 +84,7 @@ static struct device *cuda_open(int local_rank, int n_local, int threads) {
     d->base.backend = &cuda_backend;
     d->ordinal = ordinal;
     d->n_multiprocessors = about.multiProcessorCount;
+    d->shared_bytes = (int)about.sharedMemPerBlockOptin;
     make_streams(d);
     d->matmul = cuda_matmul_open(&d->base);
     d->taken_bytes = cuda_used_bytes();
@@ -119,11 +120,14 @@ static void cuda_identity(struct device *dev, char out[64]) {
 
 /* ---- memory ---- */
 
+/* Left to CUDA: it loads kernels, ours and the libraries', when they are first launched, with stacks for their threads. */
+static const size_t LOADED_LATER = (size_t)256 << 20;
+
 static size_t cuda_memory_free(struct device *dev) {
     (void)dev;
     size_t free_bytes, total;
     CUDA_TRY(cudaMemGetInfo(&free_bytes, &total));
-    return free_bytes;
+    return free_bytes - MIN(free_bytes, LOADED_LATER);
 }
 
 static size_t cuda_memory_taken(struct device *dev) {
@@ -160,10 +164,13 @@ static void cuda_release(struct device *dev, void *memory) {
 }
 
 static void *cuda_alloc_host(struct device *dev, size_t bytes) {
-    (void)dev;
     void *memory;
     if (bytes == 0) bytes = 1;
-    CUDA_TRY(cudaMallocHost(&memory, bytes));
+    cudaError_t error = cudaMallocHost(&memory, bytes);
+    if (error == cudaErrorMemoryAllocation)
+        die_at(__FILE__, __LINE__, cudaGetErrorString(error), "GPU %d: %.1f MiB of pinned memory of the host wanted",
+               cuda_of(dev)->ordinal, (double)bytes / (1 << 20));
+    CUDA_TRY(error);
     memset(memory, 0, bytes);
     return memory;
 }
@@ -209,11 +216,11 @@ void *cuda_workspace(struct device *dev, size_t bytes) {
 }
 
 static size_t cuda_reserve_bytes(struct device *dev, const struct op_limits *limits) {
-    (void)dev;
     size_t (*const family[])(const struct op_limits *) = {cuda_matmul_bytes,    cuda_norms_bytes,     cuda_rows_bytes,
                                                           cuda_embedding_bytes, cuda_head_bytes,      cuda_adamw_bytes,
                                                           cuda_attention_bytes};
     size_t most = 0; /* one op at a time has the workspace */
+    cuda_attention_check(dev, limits);
     for (size_t i = 0; i < sizeof family / sizeof *family; i++) most = MAX(most, family[i](limits));
     return most;
 }

@@ -223,7 +223,7 @@ static bool multiply(struct device *dev, const struct call *c, void *workspace) 
     if (c->bias) set_bias(e->how, c->bias);
     LT_TRY(cublasLtMatmul(cuda_of(dev)->matmul->handle, e->how, &one, c->b.data, e->a, c->a.data, e->b, &beta,
                           c->add ? c->add->data : c->out.data, e->c, c->out.data, e->d, &e->algorithm, workspace,
-                          WORKSPACE, compute_stream(dev)));
+                          WORKSPACE, compute_stream(dev, "cuda_gemm")));
     return true;
 }
 

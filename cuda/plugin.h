@@ -20,7 +20,7 @@ enum { MOST_CHANNELS = 8 };
 
 struct cuda_device {
     struct device base;
-    int ordinal, n_multiprocessors;
+    int ordinal, n_multiprocessors, shared_bytes; /* shared_bytes: that a block can ask for */
     cudaStream_t stream[N_STREAMS];
     cudaEvent_t event[N_EVENTS];
     void *workspace;
@@ -68,6 +68,9 @@ size_t cuda_embedding_bytes(const struct op_limits *limits);
 size_t cuda_head_bytes(const struct op_limits *limits);
 size_t cuda_adamw_bytes(const struct op_limits *limits);
 size_t cuda_attention_bytes(const struct op_limits *limits);
+
+/* Ends the program if this GPU has not the shared memory that attention of these limits needs. */
+void cuda_attention_check(struct device *dev, const struct op_limits *limits);
 
 /* The handle of the products' library, and whatever it keeps: open takes the device's memory for it. */
 struct cuda_matmul *cuda_matmul_open(struct device *dev);

@@ -89,13 +89,36 @@ machine "auto without GPUs" 0 'not on a GPU: no GPU is visible' EMU_DEVICES=0 1 
 machine "no driver" 1 'error: .*no GPU driver on this host; hint: ' EMU_DRIVER=0 1 run.device=cuda
 machine "an old driver" 1 'expected a driver for CUDA 13\.0, .*found one for 12\.4; hint: ' EMU_DRIVER=12040 1
 machine "an old GPU" 1 'expected compute capability 8\.0 or above, found 7\.5 .*hint: ' EMU_CAPABILITY=7.5 1
+machine "a GPU of little shared memory" 1 \
+    'rank 0 of 1 on .*GPU 0: attention with a head_dim of 24 needs [0-9.]+ KiB of shared .*, this GPU has 40\.0; hint: ' \
+    EMU_SHARED=40960 1 model.precision=fp32
 machine "more ranks than GPUs" 1 '3 ranks on this host, 2 GPUs; hint: ' EMU_DEVICES=2 3
 machine "ranks on one GPU" 1 '2 ranks on this host, 1 GPU that they see; hint: ' EMU_DEVICES=1 2
-machine "too little memory" 1 "needs [0-9.]+ MiB on this rank's GPU, [0-9.]+ MiB are there; hint: " EMU_MEMORY=34000000 1
+machine "too little memory" 1 "needs [0-9.]+ MiB on this rank's GPU, [0-9.]+ MiB are there; hint: " EMU_MEMORY=$((34000000 + (256 << 20))) 1
 check "and nothing was begun" test ! -e "$work/gpu"
 machine "memory that went to others" 1 'rank 0 of 1 on .*GPU 0: .* wanted, .*another process' EMU_FAIL=cudaMalloc:6:2 1
+machine "no pinned memory" 1 'rank 0 of 1 on .*GPU 0: [0-9.]+ MiB of pinned memory of the host wanted.*out of memory' \
+    EMU_FAIL=cudaHostAlloc:1:2 1
 machine "a kernel that fails" 1 'rank 0 of 1 on .*cuda/.*GPU 0, after cuda_[a-z_]+: .*illegal' EMU_FAIL=launch:300:700 1
 machine "a gather that fails" 1 'rank [01] of 2 on .*GPU [01], after all_gather: ncclAllGather' EMU_FAIL=ncclAllGather:9:2 2
+machine "a join that fails" 1 'rank [01] of 2 on .*GPU [01], after group_join: ncclCommInitRank' \
+    EMU_FAIL=ncclCommInitRank:1:2 2
+machine "a product that fails" 1 'rank 0 of 1 on .*cuda/matmul.cu.*GPU 0, after cuda_gemm: cublasLtMatmul' \
+    EMU_FAIL=cublasLtMatmul:40:14 1
+# A step of one micro-batch reads the device once and waits for three events, the reading's and those of the two blocks that
+# batches are sent from; it waits for no stream and not for the device, and takes no memory: what eight steps more have more.
+# (Waits for events: within what the last checkpoint's pieces differ by.)
+counts() { # steps
+    rm -rf "$work/gpu"
+    EMU_COUNT=1 "$rankwise" train "$work/run.cfg" run.dir="$work/gpu" run.device=cuda "${gpu[@]}" checkpoint.every_steps=0 \
+        batch.tokens_per_microbatch=1024 optim.steps="$1" 2>&1 | sed -n '/^emulated CUDA: /s/[^0-9]\+/ /gp'
+}
+read -r -a few < <(counts 2)
+read -r -a more < <(counts 10)
+for i in 0 1 2 3 4; do more[i]=$((${more[i]:-0} - ${few[i]:-0})); done
+check "eight steps read the device (${more[0]}) and wait for events (${more[1]})" \
+    test "${more[0]}" = 8 -a "${more[1]}" -ge 18 -a "${more[1]}" -le 30
+check "and wait for nothing else, take no memory" test "${more[2]} ${more[3]} ${more[4]}" = "0 0 0"
 expect "doctor names the GPU" 0 'rank 0 on .*: GPU 0: .*free for it; products at' "${doctor[@]}" "${gpu[@]}"
 for offload in none optimizer; do
     how=(parallel.zero_stage=3 "parallel.offload=$offload" "${gpu[@]}")

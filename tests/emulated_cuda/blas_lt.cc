@@ -140,6 +140,7 @@ cublasStatus_t cublasLtMatmul(cublasLtHandle_t handle, cublasLtMatmulDesc_t desc
                               const void *C, cublasLtMatrixLayout_t c, void *D, cublasLtMatrixLayout_t d,
                               const cublasLtMatmulAlgo_t *, void *workspace, size_t workspace_bytes,
                               cudaStream_t stream) {
+    if (int code = settings_failure("cublasLtMatmul")) return (cublasStatus_t)code;
     if (!handle) return CUBLAS_STATUS_NOT_INITIALIZED;
     struct product p;
     cublasStatus_t status = shapes(desc, a, b, c, d, &p);

@@ -36,7 +36,7 @@ cudaError_t cudaGetDeviceProperties(struct cudaDeviceProp *properties, int devic
     snprintf(properties->name, sizeof properties->name, "emulated GPU");
     properties->totalGlobalMem = settings_now()->memory;
     properties->sharedMemPerBlock = 48 << 10;
-    properties->sharedMemPerBlockOptin = 227 << 10;
+    properties->sharedMemPerBlockOptin = settings_now()->shared;
     properties->sharedMemPerMultiprocessor = 228 << 10;
     properties->regsPerBlock = 65536;
     properties->warpSize = 32;

@@ -66,11 +66,15 @@ struct settings {
     enum { EAGER, LAZY, LAZY_RANDOM } streams; /* EMU_LAZY=0|1|random:N */
     int n_devices, major, minor, driver;       /* EMU_DEVICES, EMU_CAPABILITY=9.0, EMU_DRIVER=13000 */
     size_t memory;                             /* EMU_MEMORY: bytes of a device */
+    size_t shared;                             /* EMU_SHARED: bytes of shared memory that a block can ask for */
 };
 const struct settings *settings_now(void);
 uint64_t settings_random(void);          /* for the orders; the same sequence in every run */
 /* 0, or the code that EMU_FAIL=call:k:code wants of the k-th call of that name. */
 int settings_failure(const char *call);
+/* With EMU_COUNT=1 the program tells at its end how often each of these was done. */
+enum counted { COUNT_READS, COUNT_EVENT_WAITS, COUNT_STREAM_WAITS, COUNT_DEVICE_WAITS, COUNT_ALLOCATIONS, N_COUNTED };
+void settings_count(enum counted what);
 
 /* ---- fiber.cc ------------------------------------------------------------------------------------------------------ */
 /* Runs a whole grid. `channel`: the stream's fibers and ordering, made by fiber_channel. */

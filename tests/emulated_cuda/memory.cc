@@ -66,15 +66,20 @@ static cudaError_t give(void *memory, enum place place) {
 }
 
 cudaError_t cudaMalloc(void **memory, size_t bytes) {
+    settings_count(COUNT_ALLOCATIONS);
     if (int code = settings_failure("cudaMalloc")) return stream_error((cudaError_t)code);
     if (bytes > settings_now()->memory - device_bytes) return stream_error(cudaErrorMemoryAllocation);
     cudaError_t error = get(memory, bytes, DEVICE);
     if (error == cudaSuccess) device_bytes += bytes;
     return stream_error(error);
 }
-cudaError_t cudaFree(void *memory) { return stream_error(give(memory, DEVICE)); }
+cudaError_t cudaFree(void *memory) {
+    settings_count(COUNT_DEVICE_WAITS);
+    return stream_error(give(memory, DEVICE));
+}
 
 cudaError_t cudaHostAlloc(void **memory, size_t bytes, unsigned) {
+    settings_count(COUNT_ALLOCATIONS);
     if (int code = settings_failure("cudaHostAlloc")) return stream_error((cudaError_t)code);
     return stream_error(get(memory, bytes, PINNED));
 }
@@ -139,6 +144,7 @@ static void fill(void *to, int value, size_t bytes) {
 cudaError_t cudaMemcpyAsync(void *to, const void *from, size_t bytes, enum cudaMemcpyKind kind, cudaStream_t stream) {
     if (int code = settings_failure("cudaMemcpyAsync")) return stream_error((cudaError_t)code);
     check_copy(to, from, bytes, kind, "cudaMemcpyAsync");
+    if (kind == cudaMemcpyDeviceToHost) settings_count(COUNT_READS);
     size_t left;
     if (kind == cudaMemcpyHostToDevice && memory_place(from, &left) == PAGEABLE) { /* staged before the call returns */
         const char *first = static_cast<const char *>(from);
@@ -168,6 +174,7 @@ cudaError_t cudaMemcpy2DAsync(void *to, size_t to_pitch, const void *from, size_
 cudaError_t cudaMemcpy(void *to, const void *from, size_t bytes, enum cudaMemcpyKind kind) {
     if (int code = settings_failure("cudaMemcpy")) return stream_error((cudaError_t)code);
     check_copy(to, from, bytes, kind, "cudaMemcpy");
+    settings_count(COUNT_DEVICE_WAITS);
     copy(to, from, bytes);
     return cudaSuccess;
 }

@@ -51,6 +51,7 @@ static struct settings read_settings(void) {
     s.n_devices = (int)number("EMU_DEVICES", 8);
     s.driver = (int)number("EMU_DRIVER", CUDART_VERSION);
     s.memory = (size_t)number("EMU_MEMORY", 16ll << 30);
+    s.shared = (size_t)number("EMU_SHARED", 227 << 10);
     s.major = 9;
     if (capability && *capability && sscanf(capability, "%d.%d", &s.major, &s.minor) != 2)
         refuse("EMU_CAPABILITY", capability, "major.minor");
@@ -60,6 +61,18 @@ static struct settings read_settings(void) {
 const struct settings *settings_now(void) {
     static const struct settings s = read_settings();
     return &s;
+}
+
+static long counts[N_COUNTED];
+
+static void tell_counts(void) {
+    fprintf(stderr, "emulated CUDA: reads %ld, waits for events %ld, for streams %ld, for the device %ld, allocations %ld\n",
+            counts[COUNT_READS], counts[COUNT_EVENT_WAITS], counts[COUNT_STREAM_WAITS], counts[COUNT_DEVICE_WAITS], counts[COUNT_ALLOCATIONS]);
+}
+
+void settings_count(enum counted what) {
+    static const bool wanted = getenv("EMU_COUNT") && atexit(tell_counts) == 0;
+    if (wanted) counts[what]++;
 }
 
 int settings_failure(const char *call) {

@@ -136,6 +136,7 @@ cudaError_t cudaStreamDestroy(cudaStream_t stream) {
 cudaError_t cudaStreamSynchronize(cudaStream_t stream) {
     if (int code = settings_failure("cudaStreamSynchronize")) return stream_error((cudaError_t)code);
     check_stream(stream);
+    settings_count(COUNT_STREAM_WAITS);
     run_some();
     run_until(stream, stream->n_put);
     race_acquire(&stream->to_host);
@@ -156,6 +157,7 @@ cudaError_t cudaDeviceGetStreamPriorityRange(int *least, int *greatest) {
     return cudaSuccess;
 }
 cudaError_t cudaDeviceSynchronize(void) {
+    settings_count(COUNT_DEVICE_WAITS);
     stream_drain_all();
     return cudaSuccess;
 }
@@ -196,6 +198,7 @@ cudaError_t cudaStreamWaitEvent(cudaStream_t stream, cudaEvent_t event, unsigned
 }
 cudaError_t cudaEventSynchronize(cudaEvent_t event) {
     if (int code = settings_failure("cudaEventSynchronize")) return stream_error((cudaError_t)code);
+    settings_count(COUNT_EVENT_WAITS);
     if (event->stream && streams.count(event->stream)) run_until(event->stream, event->n);
     race_acquire(&event->order);
     return cudaSuccess;
@@ -217,12 +220,12 @@ cudaError_t cudaEventElapsedTime(float *milliseconds, cudaEvent_t from, cudaEven
 
 /* ---- launches -------------------------------------------------------------------------------------------------- */
 static std::map<const void *, int> dynamic_limit; /* cudaFuncAttributeMaxDynamicSharedMemorySize */
-enum { PLAIN_DYNAMIC = 48 << 10, MOST_DYNAMIC = 227 << 10 };
+enum { PLAIN_DYNAMIC = 48 << 10 };
 
 cudaError_t emulated_set_function(const void *function, enum cudaFuncAttribute attribute, int value) {
     if (int code = settings_failure("cudaFuncSetAttribute")) return stream_error((cudaError_t)code);
     if (attribute != cudaFuncAttributeMaxDynamicSharedMemorySize) return cudaSuccess;
-    if (value < 0 || value > MOST_DYNAMIC) return stream_error(cudaErrorInvalidValue);
+    if (value < 0 || (size_t)value > settings_now()->shared) return stream_error(cudaErrorInvalidValue);
     dynamic_limit[function] = value;
     return cudaSuccess;
 }
