@@ -197,6 +197,9 @@ static int shared_bytes(const struct op_limits *limits) {
 }
 
 void cuda_attention_check(struct device *dev, const struct op_limits *limits) {
+    if (limits->head_dim > MAX_HEAD_DIM)
+        die("GPU %d: expected heads of at most %d, found %d; hint: run.device = \"cpu\"", cuda_of(dev)->ordinal,
+            MAX_HEAD_DIM, limits->head_dim);
     int needed = shared_bytes(limits), there = cuda_of(dev)->shared_bytes;
     if (needed <= there) return;
     die("GPU %d: attention with a head_dim of %d needs %.1f KiB of shared memory for a block, this GPU has %.1f; hint: "

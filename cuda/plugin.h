@@ -69,7 +69,7 @@ size_t cuda_head_bytes(const struct op_limits *limits);
 size_t cuda_adamw_bytes(const struct op_limits *limits);
 size_t cuda_attention_bytes(const struct op_limits *limits);
 
-/* Ends the program if this GPU has not the shared memory that attention of these limits needs. */
+/* Ends the program if attention has no kernel for heads so wide, or this GPU not the shared memory for it. */
 void cuda_attention_check(struct device *dev, const struct op_limits *limits);
 
 /* The handle of the products' library, and whatever it keeps: open takes the device's memory for it. */

@@ -92,6 +92,10 @@ machine "an old GPU" 1 'expected compute capability 8\.0 or above, found 7\.5 .*
 machine "a GPU of little shared memory" 1 \
     'rank 0 of 1 on .*GPU 0: attention with a head_dim of 24 needs [0-9.]+ KiB of shared .*, this GPU has 40\.0; hint: ' \
     EMU_SHARED=40960 1 model.precision=fp32
+sed 's/"head_dim": 24/"head_dim": 264/' "$work/config.json" >"$work/wide.json"
+mkdir "$work/wide" && mv "$work/wide.json" "$work/wide/config.json"
+machine "heads too wide for a GPU" 1 'GPU 0: expected heads of at most 256, found 264; hint: ' EMU_DEVICES=1 1 \
+    model.path="$work/wide"
 machine "more ranks than GPUs" 1 '3 ranks on this host, 2 GPUs; hint: ' EMU_DEVICES=2 3
 machine "ranks on one GPU" 1 '2 ranks on this host, 1 GPU that they see; hint: ' EMU_DEVICES=1 2
 machine "too little memory" 1 "needs [0-9.]+ MiB on this rank's GPU, [0-9.]+ MiB are there; hint: " EMU_MEMORY=$((34000000 + (256 << 20))) 1
