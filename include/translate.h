@@ -6,7 +6,7 @@
 #define RANKWISE_TRANSLATE_H
 #include "codepoints.h"
 
-enum { TRANSLATE_SET = 1, TRANSLATE_MOST_SETS = 64 };
+enum { TRANSLATE_SET = 1, TRANSLATE_MOST_SETS = 64, TRANSLATE_MOST_REGEX = 1 << 16 };
 struct translation {
     struct buffer text;
     struct codepoints set[TRANSLATE_MOST_SETS]; /* no two are equal */

@@ -472,6 +472,47 @@ static void test_what_patterns_lack_is_named(void) {
     }
 }
 
+/* Five steps that each make a hundred letters of one would make 10 GB of one letter. */
+static void test_chains_of_replacements_end(void) {
+    static const char step[] = "{\"type\":\"Replace\",\"pattern\":{\"String\":\"a\"},\"content\":\"";
+    struct buffer steps = {0};
+    for (int i = 0; i < 5; i++) {
+        buffer_append_text(&steps, i ? "," : "");
+        buffer_append_text(&steps, step);
+        for (int k = 0; k < 100; k++) buffer_append_text(&steps, "a");
+        buffer_append_text(&steps, "\"}");
+    }
+    char *patch = mem_format("{\"normalizer\":{\"type\":\"Sequence\",\"normalizers\":[%s]},"
+                             "\"decoder\":{\"type\":\"Sequence\",\"decoders\":[%s]}}",
+                             steps.data, steps.data);
+    struct tokenizer *t = open_patched_text(patch);
+    struct encoder *e = encoder_new(t);
+    struct ids ids = {0};
+    struct buffer text = {0};
+    ASSERT_INT(encoder_encode(e, "xxxx", 4, &ids), 0);
+    ASSERT_INT(encoder_encode(e, "xaxx", 4, &ids), -1);
+    ASSERT_CONTAINS(error_text(), "normalizer: Replace: the replacements make a text of more than");
+    ASSERT_INT(tokenizer_decode(t, (int32_t[]){tokenizer_id(t, "a")}, 1, false, &text), -1);
+    ASSERT_CONTAINS(error_text(), "decoder: Replace: the replacements make a text of more than");
+    buffer_free(&text);
+    ids_free(&ids);
+    encoder_free(e);
+    tokenizer_free(t);
+    mem_free(patch);
+    buffer_free(&steps);
+}
+
+static void test_long_patterns_are_refused(void) {
+    struct buffer patch = {0};
+    buffer_append_text(&patch,
+                       "{\"pre_tokenizer\":{\"type\":\"Split\",\"behavior\":\"Isolated\",\"pattern\":{\"Regex\":\"");
+    for (int i = 0; i < 70000; i++) buffer_append_text(&patch, "x");
+    buffer_append_text(&patch, "\"}}}");
+    ASSERT(open_patched_text(patch.data) == NULL);
+    ASSERT_CONTAINS(error_text(), "longer than 65536 bytes");
+    buffer_free(&patch);
+}
+
 static void test_cut_files_are_errors(void) {
     char *path = file_join(small, "tokenizer.json");
     struct buffer json = {0};
@@ -530,6 +571,8 @@ int main(int argc, char **argv) {
         {"questions", test_questions},
         {"what_is_not_built_is_named", test_what_is_not_built_is_named},
         {"what_patterns_lack_is_named", test_what_patterns_lack_is_named},
+        {"chains_of_replacements_end", test_chains_of_replacements_end},
+        {"long_patterns_are_refused", test_long_patterns_are_refused},
         {"cut_files_are_errors", test_cut_files_are_errors},
         {"long_words_are_fast", test_long_words_are_fast},
         {"nothing_is_left", test_nothing_is_left},

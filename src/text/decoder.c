@@ -136,23 +136,16 @@ static void run_byte_fallback(const struct parts_list *in, struct parts_list *ou
 
 static int run_replace(const struct decoder_step *step, const struct parts_list *in, struct parts_list *out) {
     struct pattern_scratch scratch = {0};
-    int64_t n = 0;
-    for (int64_t i = 0; i < in->n && n >= 0; i++) {
+    int status = 0;
+    for (int64_t i = 0; i < in->n && status == 0; i++) {
         size_t length;
         const char *text = part(in, i, &length);
-        n = pattern_find(step->pattern, &scratch, text, length);
-        if (length == 0) n = 0;
-        for (int64_t k = 0; k < n; k++) {
-            struct span s = scratch.span[k];
-            if (s.is_match)
-                buffer_append(&out->text, step->content.data, step->content.length);
-            else
-                buffer_append(&out->text, text + s.from, s.to - s.from);
-        }
+        int64_t n = length ? pattern_find(step->pattern, &scratch, text, length) : 0;
+        status = n < 0 ? -1 : pattern_append_replaced(&scratch, n, text, &step->content, &out->text);
         end_part(out);
     }
     pattern_scratch_free(&scratch);
-    return n < 0 ? -1 : 0;
+    return status == 0 ? 0 : fail_context("decoder: Replace");
 }
 
 static void run_strip(const struct decoder_step *step, const struct parts_list *in, struct parts_list *out) {

@@ -5,7 +5,7 @@
 #include "unicode.h"
 
 /* Symbols and places of words are 32 bits wide. */
-enum { MOST_TEXT = 1 << 30 };
+enum { MOST_TEXT = PATTERN_MOST_TEXT };
 
 struct encoder *encoder_new(const struct tokenizer *t) {
     struct encoder *e = mem_alloc(1, sizeof *e);
@@ -47,6 +47,8 @@ static int take_normalized(void *self, const struct added_token *token, const ch
 static int normalize(struct encoder *e, const char **text, size_t *length) {
     bool is_first = *text == e->text;
     if (normalizer_run(&e->tokenizer->normalizer, &e->normalizer, text, length, &e->lead) != 0) return -1;
+    if (*length > MOST_TEXT)
+        return fail("normalizer: makes a text of %zu bytes: expected at most %d", *length, MOST_TEXT);
     if (!is_first) e->lead = -1;
     e->normal = *text;
     return 0;

@@ -57,12 +57,8 @@ static int replace(const struct normalizer_step *step, struct run *r) {
     for (int64_t i = 0; i < n && r->lead >= 0; i++)
         if (!follow_lead(r->text, span[i], step->content.length, &lead, r->lead)) break;
     r->lead = lead;
-    for (int64_t i = 0; i < n; i++) {
-        if (span[i].is_match)
-            buffer_append(r->out, step->content.data, step->content.length);
-        else
-            buffer_append(r->out, r->text + span[i].from, span[i].to - span[i].from);
-    }
+    if (pattern_append_replaced(&r->scratch->pattern, n, r->text, &step->content, r->out) != 0)
+        return fail_context("normalizer: Replace");
     take_out(r);
     return 0;
 }

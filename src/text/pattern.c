@@ -227,11 +227,6 @@ bool pattern_is(const struct pattern *p, const char *regex) {
     return p->code && strcmp(p->source.data, regex) == 0;
 }
 
-const char *pattern_string(const struct pattern *p, size_t *length) {
-    *length = p->source.length;
-    return p->code ? NULL : p->source.data;
-}
-
 /* --- matching ------------------------------------------------------------------------ */
 
 void pattern_scratch_free(struct pattern_scratch *scratch) {
@@ -324,4 +319,21 @@ int64_t pattern_find(const struct pattern *p, struct pattern_scratch *scratch, c
     }
     if (done != length) pattern_add_span(scratch, &n, done, length, false);
     return n;
+}
+
+int pattern_append_replaced(const struct pattern_scratch *scratch, int64_t n, const char *text,
+                            const struct buffer *content, struct buffer *out) {
+    size_t total = out->length;
+    for (int64_t i = 0; i < n && total <= PATTERN_MOST_TEXT; i++)
+        total += scratch->span[i].is_match ? content->length : scratch->span[i].to - scratch->span[i].from;
+    if (total > PATTERN_MOST_TEXT)
+        return fail("the replacements make a text of more than %d bytes", PATTERN_MOST_TEXT);
+    for (int64_t i = 0; i < n; i++) {
+        struct span s = scratch->span[i];
+        if (s.is_match)
+            buffer_append(out, content->data, content->length);
+        else
+            buffer_append(out, text + s.from, s.to - s.from);
+    }
+    return 0;
 }

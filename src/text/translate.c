@@ -423,6 +423,8 @@ static int read_alternatives(struct reader *r, bool is_caseless) {
 
 int translate(struct translation *t, const char *regex, size_t length) {
     *t = (struct translation){0};
+    if (length > TRANSLATE_MOST_REGEX)
+        return fail("regular expression \"%.100s...\": longer than %d bytes", regex, TRANSLATE_MOST_REGEX);
     struct reader r = {.out = t, .regex = regex, .length = length};
     buffer_append_text(&t->text, "");
     const char *zero = memchr(regex, 0, length);
