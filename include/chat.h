@@ -17,6 +17,7 @@ struct chat_options {
     const char *directory; /* the tokenizer's, for chat_template.jinja and additional_chat_templates/; or NULL */
     const char *special;   /* "bos=<s>,eos=</s>": instead of what the tokenizer's files say; or NULL */
     const char *now;       /* what strftime_now returns; NULL: there is no such function */
+    const char *tool_use;  /* with source: Jinja text instead where there are tools; or NULL or "" */
 };
 
 struct chat; /* chat.c */
@@ -25,6 +26,7 @@ struct chat; /* chat.c */
 struct chat *chat_open(const struct chat_options *how, const struct tokenizer *tokenizer);
 void chat_free(struct chat *c); /* accepts NULL */
 const char *chat_source(const struct chat *c);  /* Jinja text; "" for a built-in one */
+const char *chat_tool_use(const struct chat *c); /* that for rows with tools; "": the same */
 bool chat_shows_tools(const struct chat *c);       /* whether its text names tools */
 bool chat_mentions(const struct chat *c, const char *name); /* whether its text names a variable or function */
 

@@ -3,7 +3,8 @@
  *
  *   tokenizer   identity: what it does, not how its file is written (tokenizer_identity)
  *   special     special and added tokens, content -> id: compared one by one; one side may have more
- *   template    its name and text ("" for a built-in one); "now": what strftime_now returns, where that was given
+ *   template    its name and text ("" for a built-in one); "now": what strftime_now returns, where that was given;
+ *               "tool_use": the text for rows with tools, where that is another
  *   bos_token   what the template's variable is, where it names it and there is one
  *   bos, eos    the rule and the token. BOS: "none", "prepend_unless_there"; EOS: "append_unless_there", or
  *               "as_rendered", and then "at": "end", "inside" or "nowhere" of what the template writes

@@ -33,6 +33,7 @@ struct template_options {
     const char *now;                       /* what strftime_now returns; NULL: it is not defined */
     bool no_bos;                           /* whatever the tokenizer would do: contracts that were made so */
     const char *directory;                 /* the tokenizer's, where "model" looks for chat_template.jinja; or NULL */
+    const char *tool_use;  /* with source: the Jinja text for rows with tools; NULL or "": the same */
 };
 
 struct template; /* template.c */

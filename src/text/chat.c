@@ -12,7 +12,7 @@ enum { N_ROLES = sizeof roles / sizeof *roles };
 
 struct chat {
     struct jinja *program, *tool_use; /* tool_use: instead, where there are tools; or NULL */
-    char *source, *now;
+    char *source, *tool_use_source, *now;
     bool is_named;   /* one of ours, which knows contents as strings alone: lists of text parts are joined */
     json_t *special; /* bos_token: "<s>", ... */
 };
@@ -103,14 +103,21 @@ static int take_source(struct chat *c, const char *source, size_t length, const 
     return c->program ? 0 : -1;
 }
 
+/* The template for rows with tools. */
+static int take_tool_use(struct chat *c, const char *source, size_t length, const char *name) {
+    c->tool_use = parse_source(source, length, name);
+    if (!c->tool_use) return -1;
+    c->tool_use_source = mem_copy_string(source);
+    return 0;
+}
+
 /* A file, if it is there. 1: it is not. */
 static int read_source_file(struct chat *c, const char *path, bool is_tool_use) {
     struct buffer text = {0};
     if (!file_exists(path)) return 1;
     int status = file_read(path, SOURCE_CEILING, &text);
     if (status == 0 && is_tool_use) {
-        c->tool_use = parse_source(text.data, text.length, path);
-        if (!c->tool_use) status = -1;
+        status = take_tool_use(c, text.data, text.length, path);
     } else if (status == 0) {
         status = take_source(c, text.data, text.length, path);
     }
@@ -133,8 +140,7 @@ static int read_config_source(struct chat *c, const json_t *config) {
         if (!name || !json_is_string(text)) return fail("%s[%zu]: expected {name, template}", place, i);
         bool is_tool_use = strcmp(name, "tool_use") == 0;
         if (is_tool_use && !c->tool_use) {
-            c->tool_use = parse_source(json_string_value(text), json_string_length(text), place);
-            if (!c->tool_use) return -1;
+            if (take_tool_use(c, json_string_value(text), json_string_length(text), place) != 0) return -1;
         } else if (strcmp(name, "default") == 0 && !c->program) {
             found = take_source(c, json_string_value(text), json_string_length(text), place);
             if (found != 0) return -1;
@@ -162,7 +168,11 @@ static int read_model_source(struct chat *c, const char *directory, const json_t
 }
 
 static int find_source(struct chat *c, const struct chat_options *how, const json_t *config) {
-    if (how->source && *how->source) return take_source(c, how->source, strlen(how->source), how->name);
+    if (how->source && *how->source) {
+        if (how->tool_use && *how->tool_use && take_tool_use(c, how->tool_use, strlen(how->tool_use), how->name) != 0)
+            return -1;
+        return take_source(c, how->source, strlen(how->source), how->name);
+    }
     const struct chat_named *named = chat_find_named(how->name);
     if (named) {
         c->is_named = true;
@@ -206,12 +216,17 @@ void chat_free(struct chat *c) {
     jinja_free(c->tool_use);
     json_decref(c->special);
     mem_free(c->source);
+    mem_free(c->tool_use_source);
     mem_free(c->now);
     mem_free(c);
 }
 
 const char *chat_source(const struct chat *c) {
     return c->source;
+}
+
+const char *chat_tool_use(const struct chat *c) {
+    return c->tool_use_source ? c->tool_use_source : "";
 }
 
 bool chat_mentions(const struct chat *c, const char *name) {

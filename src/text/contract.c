@@ -132,6 +132,7 @@ static json_t *describe(const struct template *t) {
     const struct tokenizer *tokenizer = template_tokenizer(t);
     json_t *template = json_pack("{s:s, s:s}", "name", how->name, "text", how->source);
     if (how->now) json_object_set_new(template, "now", json_string(how->now));
+    if (how->tool_use && *how->tool_use) json_object_set_new(template, "tool_use", json_string(how->tool_use));
     char identity[65];
     tokenizer_identity(tokenizer, identity);
     json_t *json = json_pack("{s:i, s:s, s:o, s:o, s:o, s:o, s:s, s:I, s:s, s:n}", "format", CONTRACT_FORMAT,
@@ -211,7 +212,7 @@ static int check_golden(const json_t *json) {
 
 static int check_contract(const json_t *json) {
     int64_t format = 0, max_length = 0, max_prompt_length = 0;
-    const char *precision, *now, *bos;
+    const char *precision, *now, *bos, *tool_use;
     if (!json_is_object(json)) return fail("expected an object");
     if (json_get_int(json, "format", 1, INT32_MAX, &format) != 0) return -1;
     if (format != CONTRACT_FORMAT)
@@ -223,7 +224,7 @@ static int check_contract(const json_t *json) {
     const json_t *template = json_object_get(json, "template");
     if (!json_is_object(template)) return fail("\"template\": expected an object");
     if (need_string(template, "name") != 0 || need_string(template, "text") != 0 ||
-        json_get_string(template, "now", &now) != 0)
+        json_get_string(template, "now", &now) != 0 || json_get_string(template, "tool_use", &tool_use) != 0)
         return fail_context("\"template\"");
     if (json_get_int(json, "max_length", 1, INT64_MAX, &max_length) != 0) return -1;
     if (max_length == 0) return fail("\"max_length\" is missing");
@@ -255,6 +256,7 @@ int contract_how(const struct contract *contract, struct template_options *how) 
         .max_length = json_integer_value(json_object_get(json, "max_length")),
         .max_prompt_length = json_integer_value(json_object_get(json, "max_prompt_length")),
         .now = json_string_value(json_object_get(template, "now")),
+        .tool_use = json_string_value(json_object_get(template, "tool_use")),
         .no_bos = strcmp(rule, "none") == 0,
     };
     return truncate_parse(json_string_value(json_object_get(json, "truncate")), &how->truncate);

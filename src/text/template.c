@@ -35,12 +35,13 @@ static int check_length(const char *what, int64_t length) {
 
 /* The template that a contract names may have come from anywhere: its text is what counts. */
 static int open_chat(struct template *t, const struct template_options *how) {
-    struct chat_options options = {how->name, how->source, how->directory, NULL, how->now};
+    struct chat_options options = {how->name, how->source, how->directory, NULL, how->now, how->tool_use};
     t->chat = chat_open(&options, t->tokenizer);
     if (!t->chat) return -1;
     const char *source = chat_source(t->chat);
     t->how.name = mem_copy_string(*source ? chat_name : how->name);
     t->how.source = mem_copy_string(source);
+    t->how.tool_use = mem_copy_string(chat_tool_use(t->chat));
     return 0;
 }
 
@@ -61,7 +62,7 @@ struct template *template_open(const struct template_options *how, const struct 
         return NULL;
     struct template *t = mem_alloc(1, sizeof *t);
     t->how = *how;
-    t->how.name = t->how.source = t->how.now = t->how.directory = NULL;
+    t->how.name = t->how.source = t->how.now = t->how.directory = t->how.tool_use = NULL;
     t->tokenizer = tokenizer;
     t->eos = -1;
     int status = 0;
@@ -83,6 +84,7 @@ void template_free(struct template *t) {
     mem_free((void *)t->how.name);
     mem_free((void *)t->how.source);
     mem_free((void *)t->how.now);
+    mem_free((void *)t->how.tool_use);
     mem_free(t);
 }
 
