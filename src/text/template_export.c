@@ -16,7 +16,7 @@ static void append_literal(struct buffer *out, const char *text) {
 
 /* What stands before and behind the template's own text. Each addition in front is a line that ends in a statement:
  * trim_blocks takes its line feed, and what follows stands at the beginning of a line, as it did. */
-static char *wrap(const char *source, const char *front, const char *now, bool ends_in_eos) {
+static char *wrap(const char *source, const char *tool_use, const char *front, const char *now, bool ends_in_eos) {
     struct buffer out = {0};
     if (now) {
         buffer_append_text(&out, "{% macro strftime_now(format) %}{{ ");
@@ -29,7 +29,13 @@ static char *wrap(const char *source, const char *front, const char *now, bool e
         buffer_append_text(&out, " }}{% if true %}{% endif %}\n");
     }
     if (ends_in_eos) buffer_append_text(&out, "{% set text %}\n");
+    if (*tool_use) {
+        buffer_append_text(&out, "{% if tools is defined and tools is not none %}\n");
+        buffer_append_text(&out, tool_use);
+        buffer_append_text(&out, "{{ '' }}{% else %}\n");
+    }
     buffer_append_text(&out, source);
+    if (*tool_use) buffer_append_text(&out, "{{ '' }}{% endif %}");
     if (ends_in_eos)
         buffer_append_text(&out, "{% endset %}{% set twice = eos_token + eos_token %}"
                                  "{{ text[:-(eos_token | length)] if text.endswith(twice) else text }}");
@@ -92,7 +98,7 @@ char *template_export(const struct template *t) {
     if (!*source) return NULL;
     char *front = front_text(t);
     if (*front && !needs_front(t, front)) *front = 0;
-    char *text = wrap(source, front, how->now, template_eos(t) >= 0);
+    char *text = wrap(source, how->tool_use ? how->tool_use : "", front, how->now, template_eos(t) >= 0);
     mem_free(front);
     return text;
 }
