@@ -23,6 +23,10 @@ count() { # name, exit code; what it said is in $work/out
 
 for test in "$@"; do
     started=$SECONDS
+    if [[ $test == ptx_layout && $RANKWISE_PLUGIN == */emulated*/* ]]; then
+        echo "skipped ptx_layout: the plug-in is the emulation, which make check asks"
+        continue
+    fi
     "$build/tests/$test" >"$work/out" 2>"$work/err"
     count "$test" $?
 done

@@ -6,12 +6,14 @@
 #include <stdint.h>
 #include <stdlib.h>
 
+#include "log.h"
 #include "memory.h"
 
 enum { BUFFER_BYTES = 8 << 20 };
 
 static struct interval { uint64_t start, end; /* nanoseconds */ } * interval;
 static int64_t n, room;
+static bool is_on;
 
 #define CUPTI_TRY(call)                                                                \
     do {                                                                               \
@@ -44,7 +46,12 @@ void kernel_time_start(void) {
     n = 0;
     if (!is_ready) CUPTI_TRY(cuptiActivityRegisterCallbacks(give_buffer, take_buffer));
     is_ready = true;
-    CUPTI_TRY(cuptiActivityEnable(CUPTI_ACTIVITY_KIND_CONCURRENT_KERNEL));
+    const char *words = NULL;
+    CUptiResult result = cuptiActivityEnable(CUPTI_ACTIVITY_KIND_CONCURRENT_KERNEL);
+    is_on = result == CUPTI_SUCCESS;
+    if (is_on) return;
+    cuptiGetResultString(result, &words);
+    log_warn("CUPTI measures no kernels: %s", words ? words : "an unknown error");
 }
 
 static int compare_intervals(const void *a, const void *b) {
@@ -53,6 +60,8 @@ static int compare_intervals(const void *a, const void *b) {
 }
 
 void kernel_time_stop(double *span, double *covered) {
+    *span = *covered = 0;
+    if (!is_on) return;
     CUPTI_TRY(cuptiActivityFlushAll(1));
     CUPTI_TRY(cuptiActivityDisable(CUPTI_ACTIVITY_KIND_CONCURRENT_KERNEL));
     if (n > 0) qsort(interval, (size_t)n, sizeof *interval, compare_intervals);

@@ -1,5 +1,5 @@
 /* How long a GPU's kernels ran, by CUPTI's activity records: what of a step no kernel covers. Without CUPTI
- * (RANKWISE_CUPTI not defined) nothing is measured. */
+ * (RANKWISE_CUPTI not defined), where it may not look or where there is no GPU, nothing is measured. */
 #ifndef RANKWISE_TESTS_GPU_KERNEL_TIME_H
 #define RANKWISE_TESTS_GPU_KERNEL_TIME_H
 
