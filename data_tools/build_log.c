@@ -2,9 +2,10 @@
  * leaves it; the next one with the same digest feeds it to its sink and goes on behind it.
  *
  *   (1) A block is whole when its hash is right, which begins with that of the block before it, and the first with
- * the digest: what a kill or a power failure cut, or what belongs to another build, is not taken. So nothing has to
- * be synced. (2) Blocks are written by one process, which holds the file's lock. Without locks there is no log. (3) A
- * log that cannot be written is given up, and the build goes on without it. */
+ *       the digest: what a kill or a power failure cut, or what belongs to another build, is not taken. So nothing
+ *       has to be synced.
+ *   (2) Blocks are written by one process, which holds the file's lock. Without locks there is no log.
+ *   (3) A log that cannot be written is given up, and the build goes on without it. */
 #include <errno.h>
 #include <fcntl.h>
 #include <string.h>

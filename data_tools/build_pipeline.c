@@ -1,9 +1,10 @@
 /* The pipeline: the feed's thread, N workers, and the sink on the thread that calls.
  *
  *   (1) Batch k lies in slot k % n_slots. It is filled by the feed, worked on by one worker, taken by the sink, in
- * this order, and the sink takes batches in the order of k: so the first error in the order of the rows is the one
- * that is told, and the shard's bytes do not depend on the number of threads. (2) The feed waits when every slot is
- * in use, or more than IN_FLIGHT bytes of text are: memory is bounded by the number of threads and the largest row.
+ *       this order, and the sink takes batches in the order of k: so the first error in the order of the rows is the
+ *       one that is told, and the shard's bytes do not depend on the number of threads.
+ *   (2) The feed waits when every slot is in use, or more than IN_FLIGHT bytes of text are: memory is bounded by the
+ *       number of threads and the largest row.
  *   (3) With one thread there is one slot, and nothing but calls. */
 #include <pthread.h>
 #include <sched.h>

@@ -2,9 +2,9 @@
  * counted on the way.
  *
  *   (1) A prompt's side of the split is a function of its hash and the seed: the same in every build.
- *   (2) `sources` begins with the inputs, in their order; a row with a source column of its own (--source-key) points
- * to an entry behind them, one for each input and name, in the order of appearance. (3) The held-out shard is
- * published first: an up-to-date training shard means that both are. */
+ *   (2) `sources` begins with the inputs, in their order; a row with a source column of its own (--source-key)
+ *       points to an entry behind them, one for each input and name, in the order of appearance.
+ *   (3) The held-out shard is published first: an up-to-date training shard means that both are. */
 #include <stdio.h>
 #include <string.h>
 

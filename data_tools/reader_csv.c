@@ -3,8 +3,8 @@
  *
  *   (1) The delimiter is the one of , ; tab | that the header line has most of, outside quotes.
  *   (2) A row with another number of fields than the header, or with text behind a closing quote, is a bad row;
- * reading goes on at the next line. A quote that never closes takes the rest of the file: an error. (3) A quote
- * within a field that does not begin with one is an ordinary character, as in 5" disk. */
+ *       reading goes on at the next line. A quote that never closes takes the rest of the file: an error.
+ *   (3) A quote within a field that does not begin with one is an ordinary character, as in 5" disk. */
 #include <stdio.h>
 #include <string.h>
 

@@ -1,11 +1,12 @@
 /* pairs: a chosen and a rejected answer in two columns of any names (TRL, RM-Gallery, OpenJudge, UltraFeedback
  * binarized, Skywork).
  *
- *   (1) Answers that begin with a message of the user or system are whole conversations (TRL: the implicit prompt): a
- *       prompt column beside them says the same again, and is not read unless --prompt-key asks for it; then they
- * must begin with it. (2) Else the prompt is the column of --prompt-key, or "prompt", or the only one of a few known
- * names: put before the answers, unless the answers of the first row both begin with it; then those of every row
- * must. (3) Plain texts that begin as Anthropic HH's do are whole dialogues: no prompt is looked for. */
+ *   (1) Answers that begin with a message of the user or system are whole conversations (TRL: the implicit prompt):
+ *       a prompt column beside them says the same again, and is not read unless --prompt-key asks for it; then they
+ *       must begin with it.
+ *   (2) Else the prompt is the column of --prompt-key, or "prompt", or the only one of a few known names: put before
+ *       the answers, unless the answers of the first row both begin with it; then those of every row must.
+ *   (3) Plain texts that begin as Anthropic HH's do are whole dialogues: no prompt is looked for. */
 #include <string.h>
 
 #include "source_parts.h"

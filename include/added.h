@@ -3,9 +3,10 @@
  * Their ids are those that the library gives, whatever the file says: the vocabulary's, or the next free one from the
  * vocabulary's size on.
  *
- * (1) Those with normalized = false are sought in the text as it is, the others in what the normalizer made of the
- * rest. (2) At each place the longest one wins; of overlapping ones the one that starts first. (3) lstrip and rstrip
- * swallow the whitespace beside it; single_word wants no word character on either side. */
+ *   (1) Those with normalized = false are sought in the text as it is, the others in what the normalizer made of the
+ *       rest.
+ *   (2) At each place the longest one wins; of overlapping ones the one that starts first.
+ *   (3) lstrip and rstrip swallow the whitespace beside it; single_word wants no word character on either side. */
 #ifndef RANKWISE_ADDED_H
 #define RANKWISE_ADDED_H
 #include <jansson.h>

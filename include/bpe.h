@@ -1,10 +1,12 @@
 /* Byte-pair encoding: the model part of tokenizer.json.
  *
- * (1) Ids are distinct, and each merge's two sides and result are in the vocabulary. (2) A word is UTF-8, whose
- * characters are the first symbols; or, with in_bytes, raw bytes, whose first symbols are the tokens of their letters
- * in GPT-2's byte alphabet: the ids are those of the letters, which nobody has to write. (3) Merging replaces, as long
- * as any merge applies, the pair of lowest rank, the leftmost of equals. (4) A character without a token is its bytes'
- * tokens <0x..> with byte_fallback, if all of them are there, else unk, else nothing. */
+ *   (1) Ids are distinct, and each merge's two sides and result are in the vocabulary.
+ *   (2) A word is UTF-8, whose characters are the first symbols; or, with in_bytes, raw bytes, whose first symbols
+ *       are the tokens of their letters in GPT-2's byte alphabet: the ids are those of the letters, which nobody has
+ *       to write.
+ *   (3) Merging replaces, as long as any merge applies, the pair of lowest rank, the leftmost of equals.
+ *   (4) A character without a token is its bytes' tokens <0x..> with byte_fallback, if all of them are there, else
+ *       unk, else nothing. */
 #ifndef RANKWISE_BPE_H
 #define RANKWISE_BPE_H
 #include <jansson.h>

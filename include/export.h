@@ -1,10 +1,11 @@
 /* Export: a Hugging Face directory that transformers opens with AutoModelForSequenceClassification and scores alike.
  *
  *   (1) Written as <directory>.tmp, renamed when whole; the golden scores in score_contract.json are computed from
- * what was written, by opening it again, so that a wrong export does not get its name. (2) transformers reads the
- * score at the last token that is not the pad token. The pad token must therefore be one that no text has: where the
- * tokenizer has none of its own, one is added, in a spare row of the embedding or a new one. (3) One rank writes;
- * parameters are read piece by piece, so that no whole model is in memory. */
+ *       what was written, by opening it again, so that a wrong export does not get its name.
+ *   (2) transformers reads the score at the last token that is not the pad token. The pad token must therefore be
+ *       one that no text has: where the tokenizer has none of its own, one is added, in a spare row of the embedding
+ *       or a new one.
+ *   (3) One rank writes; parameters are read piece by piece, so that no whole model is in memory. */
 #ifndef RANKWISE_EXPORT_H
 #define RANKWISE_EXPORT_H
 #include "opened.h"

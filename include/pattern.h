@@ -1,9 +1,10 @@
 /* Patterns of tokenizer.json: {"String": ...} or {"Regex": ...}, the latter with the meaning that it has in
  * Oniguruma, the tokenizers library's engine, matched by PCRE2 with JIT.
  *
- * (1) What a pattern means is taken from the library's Unicode tables alone: PCRE2 sees stand-ins, one for each kind
- * of character that the pattern tells apart, of the same number of bytes. (2) A construct whose meaning in PCRE2 may
- * be another is an error that names it, and so is a pattern of more than TRANSLATE_MOST_REGEX bytes. */
+ *   (1) What a pattern means is taken from the library's Unicode tables alone: PCRE2 sees stand-ins, one for each
+ *       kind of character that the pattern tells apart, of the same number of bytes.
+ *   (2) A construct whose meaning in PCRE2 may be another is an error that names it, and so is a pattern of more
+ *       than TRANSLATE_MOST_REGEX bytes. */
 #ifndef RANKWISE_PATTERN_H
 #define RANKWISE_PATTERN_H
 #include <jansson.h>

@@ -1,9 +1,11 @@
 /* Pre-tokenizers: a text to the pieces ("words") inside which BPE merges.
  *
- * Built: BertPreTokenizer, ByteLevel, CharDelimiterSplit, Digits, FixedLength, Metaspace, Punctuation, Sequence, Split,
- * Whitespace, WhitespaceSplit; or none at all. (1) The pieces of a text stand in its order; with the deleted parts of
- * "Removed" left out they cover it. (2) ByteLevel turns bytes into letters of GPT-2's alphabet; where that is the last
- * step, pretokenizer_drop_letters takes it away, so that bpe.c can take bytes. */
+ * Built: BertPreTokenizer, ByteLevel, CharDelimiterSplit, Digits, FixedLength, Metaspace, Punctuation, Sequence,
+ * Split, Whitespace, WhitespaceSplit; or none at all.
+ *
+ *   (1) The pieces of a text stand in its order; with the deleted parts of "Removed" left out they cover it.
+ *   (2) ByteLevel turns bytes into letters of GPT-2's alphabet; where that is the last step,
+ *       pretokenizer_drop_letters takes it away, so that bpe.c can take bytes. */
 #ifndef RANKWISE_PRETOKENIZE_H
 #define RANKWISE_PRETOKENIZE_H
 #include "pattern.h"

@@ -1,11 +1,12 @@
 /* Writing token shards: see shard.h; docs/shard.md describes the file.
  *
  *   (1) Rows go to the file as they come (shard_column.h). Memory holds what shard.h says: the hashes of the
- * sequences, to find identical ones; the runs of comparisons of one prompt, to make groups of them (shard_groups.h);
- * and the tokens of the present run. (2) The temporary file becomes <path> when all of it is on the disk; a full disk
- * leaves the former file. (3) The same content gives the same bytes: HDF5's time stamps are off, orders are those of
- * the input. (4) Metadata has checksums (h5_new_file_access), data has Fletcher-32: a flipped bit is found. (5) The
- * first failure stays: nothing is written after it, and every later call tells it again. */
+ *       sequences, to find identical ones; the runs of comparisons of one prompt, to make groups of them
+ *       (shard_groups.h); and the tokens of the present run.
+ *   (2) The temporary file becomes <path> when all of it is on the disk; a full disk leaves the former file.
+ *   (3) The same content gives the same bytes: HDF5's time stamps are off, orders are those of the input.
+ *   (4) Metadata has checksums (h5_new_file_access), data has Fletcher-32: a flipped bit is found.
+ *   (5) The first failure stays: nothing is written after it, and every later call tells it again. */
 #include <errno.h>
 #include <hdf5.h>
 #include <stdio.h>
