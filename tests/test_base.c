@@ -162,7 +162,7 @@ static void test_json_is_strict(void) {
     static const char *const bad[] = {"{\"a\":1,\"a\":2}", "{} x", "{\"a\":NaN}", "\"\xff\"", "[1,]", "", "{\"a\":1"};
     for (int i = 0; i < N_TESTS(bad); i++) {
         ASSERT(json_parse(bad[i], strlen(bad[i])) == NULL);
-        ASSERT_CONTAINS(error_text(), strchr(bad[i], 0xff) ? "not valid UTF-8" : "not valid JSON");
+        ASSERT_CONTAINS(error_text(), "not valid JSON");
     }
     char deep[2000];
     memset(deep, '[', sizeof deep);

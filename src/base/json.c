@@ -44,11 +44,11 @@ json_t *json_parse(const char *text, size_t length) {
     /* Tokenizer configurations say "model_max_length": 1000000000000000019884624838656 for "none". */
     if (!value && json_error_code(&error) == json_error_numeric_overflow)
         value = json_loadb(text, length, flags | JSON_DECODE_INT_AS_REAL, &error);
-    if (!value && json_error_code(&error) == json_error_invalid_utf8)
-        fail("not valid UTF-8: %s (line %d, column %d); hint: iconv -f ENCODING -t UTF-8", error.text, error.line,
-             error.column);
-    else if (!value)
+    if (!value) {
         fail("not valid JSON: %s (line %d, column %d)", error.text, error.line, error.column);
+        if (json_error_code(&error) == json_error_invalid_utf8)
+            fail_hint("JSON is UTF-8: iconv -f ENCODING -t UTF-8, or the file was cut");
+    }
     return value;
 }
 

@@ -132,7 +132,7 @@ while IFS='|' read -r pattern row; do
     expect "data-bad-row-$i-skipped" 0 'dropped, invalid_(json|fields): 1' build --skip-bad-rows "$work/bad.jsonl"
 done <<'EOT'
 not valid JSON|{"chosen": "a", "rejected":
-not valid UTF-8|{"chosen": "\xff", "rejected": "b"}
+not valid JSON.*hint: JSON is UTF-8|{"chosen": "\xff", "rejected": "b"}
 not valid JSON|{"chosen": "a", "rejected": "b"} x
 not valid JSON|{"chosen": "\\ud800", "rejected": "b"}
 not valid JSON|nonsense
