@@ -68,7 +68,7 @@ $(BUILD)/rankwise: $(call object,src/main.c) $(LIBS)
 $(BUILD)/rankwise-data: $(call object,$(filter-out data_tools/inspect%.c,$(wildcard data_tools/*.c))) $(LIBS)
 	$(call say,LD)$(LINK) $(DATALIBS)
 $(BUILD)/rankwise-inspect: $(call object,$(wildcard data_tools/inspect*.c)) $(LIBS)
-	$(call say,LD)$(LINK) $(DATALIBS)
+	$(call say,LD)$(LINK) $(filter-out -lconfig,$(DATALIBS))
 $(BUILD)/tests/%: $(BUILD)/tests/%.o $(call object,$(wildcard tests/reference*.c) tests/gpu/session.c) $(ROWS) $(LIBS)
 	$(call say,LD)$(LINK) $(LDLIBS)
 

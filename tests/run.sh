@@ -91,6 +91,7 @@ for source in ${alone[@]+"${alone[@]}"}; do
     for device in $(devices "$source"); do
         while (($(jobs -rp | wc -l) >= 2)); do wait -n; done
         use_device "$device"
+        [[ $device == cpu ]] || leaks=0 # the emulation keeps streams and fibers for the next one
         ASAN_OPTIONS=detect_leaks=$leaks OMP_NUM_THREADS=$(((cores + 1) / 2)) \
             run_one "$name$suffix" "${limit:-300}" "${on_device[@]}" "$program" &
     done

@@ -1,4 +1,4 @@
-/* Tokenizers against Hugging Face tokenizers: the goldens are made by tests/golden/make_tokenizers.py. */
+/* Tokenizers against Hugging Face tokenizers: the goldens are made by tests/golden/make_tokenizers.py.  limit: 900 */
 #include <zlib.h>
 
 #include "file.h"

@@ -91,7 +91,7 @@ void sha256_add(struct sha256 *hash, const void *data, size_t length) {
     hash->length += length;
     if (filled) {
         size_t n = MIN(length, 64 - filled);
-        memcpy(hash->block + filled, byte, n);
+        if (length) memcpy(hash->block + filled, byte, n);
         byte += n;
         length -= n;
         if (filled + n < 64) return;
