@@ -20,17 +20,23 @@ PACKAGES := ompi-c hdf5 libconfig jansson libpcre2-8 zlib libzstd
 WARNINGS := -Wall -Wextra -Werror -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Wpointer-arith -Wvla \
             -Wno-missing-field-initializers -Wno-unknown-pragmas
 REVISION := $(shell git describe --always --dirty --tags 2>/dev/null || echo unknown)
-CFLAGS   += -std=gnu11 -D_GNU_SOURCE $(OPT) -march=$(MARCH) $(OPENMP) -Iinclude $(WARNINGS) $(SANITIZE) \
+CFLAGS   += -std=gnu11 -D_GNU_SOURCE $(OPT) -march=$(MARCH) $(OPENMP) -Iinclude -Isrc $(WARNINGS) $(SANITIZE) \
             $(if $(SANITIZE),-Wno-format-truncation -Wno-maybe-uninitialized) \
             $(shell pkg-config --cflags $(PACKAGES) 2>/dev/null)
 LDLIBS   := $(shell pkg-config --libs $(PACKAGES) 2>/dev/null) -ldnnl -lm -ldl -lpthread
 DATALIBS := $(shell pkg-config --libs $(filter-out ompi-c,$(PACKAGES)) 2>/dev/null) -lm -lpthread
 
-# The core needs no MPI, HDF5, libconfig or oneDNN, so that a backend can be checked with it alone (tests/style.sh looks).
-CORE := src/base/base.c src/base/log.c src/base/memory.c src/base/clock.c src/base/random.c src/data/forest.c \
-        src/data/plan.c $(addprefix src/model/,parameters.c ops.c tensor.c block.c feed.c model.c) \
-        $(addprefix src/parallel/,zero.c zero_slices.c zero_update.c loader.c products.c) src/train/loss.c src/train/optimizer.c
-SRC  := $(filter-out src/main.c $(CORE),$(wildcard src/*/*.c))
+SRC  := $(filter-out src/main.c,$(wildcard src/*/*.c))
+# The GPU's checks and benchmark are for machines that have CUDA alone: they link the core, which is what includes none of
+# these libraries' headers.
+ifdef CORE_ONLY
+SRC    := $(shell for file in $(SRC); do $(CC) -D_GNU_SOURCE -Iinclude -Isrc -M -MG $$file | \
+                  grep -qE '(^|[ /])(mpi|hdf5|libconfig|jansson|pcre2|dnnl)\.h' || echo $$file; done)
+LDLIBS := -lm -ldl -lpthread
+CFLAGS += -DRANKWISE_CORE_ONLY
+else
+ROWS   := $(BUILD)/librankwise_rows.a
+endif
 programs = $(patsubst tests/%.c,$(BUILD)/tests/%,$(wildcard $(1)))
 TESTS   := $(call programs,tests/test_*.c)
 BENCHES := $(call programs,tests/bench/*.c)
@@ -44,7 +50,6 @@ programs: $(BUILD)/rankwise $(BUILD)/rankwise-data $(BUILD)/rankwise-inspect
 plugin: $(if $(NVCC),$(BUILD)/librankwise_cuda.so)
 	$(if $(NVCC),,@echo 'no nvcc: the CUDA plug-in is left out (make NVCC=/path/to/nvcc)')
 
-$(BUILD)/librankwise_core.a: $(call object,$(wildcard $(CORE)))
 $(BUILD)/librankwise.a: $(call object,$(SRC))
 # What the tests link of data_tools: the readers and sources of rows.
 $(BUILD)/librankwise_rows.a: $(call object,$(wildcard data_tools/reader*.c data_tools/source*.c))
@@ -52,15 +57,7 @@ $(BUILD)/%.a:
 	@rm -f $@
 	$(call say,AR)ar rcs $@ $^
 
-LIBS := $(BUILD)/librankwise.a $(BUILD)/librankwise_core.a
-ROWS := $(BUILD)/librankwise_rows.a
-# The GPU's checks and benchmark are for machines that have CUDA alone: they link the core library and nothing else.
-ifdef CORE_ONLY
-LIBS   := $(BUILD)/librankwise_core.a
-ROWS   :=
-LDLIBS := -lm -ldl -lpthread
-CFLAGS += -DRANKWISE_CORE_ONLY
-endif
+LIBS  := $(BUILD)/librankwise.a
 LINK  = $(CC) $(CFLAGS) -rdynamic -o $@ $(filter %.o,$^) -Wl,--start-group $(filter %.a,$^) -Wl,--end-group
 
 $(BUILD)/rankwise: $(call object,src/main.c) $(LIBS)
@@ -92,7 +89,7 @@ $(BUILD)/revision $(BUILD)/seam: force
 	@mkdir -p $(@D); echo '$(STAMP)' | cmp -s - $@ || { $(STALE) echo '$(STAMP)' > $@; }
 $(BUILD)/src/base/base.o: $(BUILD)/revision
 $(BUILD)/src/base/base.o: DEFINE = -DREVISION='"$(REVISION)"'
-SEAM_OBJECTS := $(BUILD)/src/parallel/loader.o $(BUILD)/cuda/device.o $(EMULATED:%=%/cuda/device.cu.o)
+SEAM_OBJECTS := $(BUILD)/src/ranks/loader.o $(BUILD)/cuda/device.o $(EMULATED:%=%/cuda/device.cu.o)
 $(SEAM_OBJECTS): $(BUILD)/seam
 $(SEAM_OBJECTS): DEFINE = -DSEAM_DIGEST='"$(SEAM)"'
 

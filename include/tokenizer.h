@@ -47,6 +47,9 @@ struct frame tokenizer_frame(const struct tokenizer *t);
 const char *tokenizer_token(const struct tokenizer *t, int id);
 /* Added tokens: index from 0; false when there is none of that index. */
 bool tokenizer_added(const struct tokenizer *t, int index, int *id, const char **content, bool *is_special);
+/* `at`, a place in a text, moved out of the added token that encoding recognises around it: to the token's end where
+ * moves_on, else to its beginning. */
+size_t tokenizer_boundary(const struct tokenizer *t, const char *text, size_t length, size_t at, bool moves_on);
 
 /* Identity, what a tokenizer does and not how its file is written: SHA-256 over the ordinary (token, id) list and the
  * ids of a fixed built-in corpus. The same for a re-saved file and for one with more added tokens. out: 65 bytes. */

@@ -9,7 +9,7 @@
 
 #include "backend.h"
 #include "comm.h"
-#include "loader.h"
+#include "ranks/loader.h"
 
 static inline bool test_has_plugin(void) {
     const char *path = getenv("RANKWISE_PLUGIN");

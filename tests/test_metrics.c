@@ -6,7 +6,7 @@
 
 #include "file.h"
 #include "loss.h"
-#include "metrics.h"
+#include "train/metrics.h"
 #include "test.h"
 
 static char *read_text(const char *path, struct buffer *text) {

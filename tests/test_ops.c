@@ -5,7 +5,7 @@
 #include "ops.h"
 #include "reference.h"
 #include "sample.h"
-#include "../src/cpu/vector.h"
+#include "cpu/vector.h"
 
 static const enum dtype dtypes[] = {DTYPE_F32, DTYPE_BF16};
 static const int64_t sizes[][2] = {{1, 1}, {1, 32}, {5, 33}, {64, 64}, {131, 100}, {40, 256}, {9, 1544}, {2, 9000}};

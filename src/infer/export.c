@@ -1,4 +1,4 @@
-/* `rankwise export`: see export.h for what is written and why. */
+/* Writing an exported model: see export.h for what is written and why. */
 #include "export.h"
 
 #include <errno.h>
@@ -6,19 +6,8 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "command.h"
 #include "file.h"
 #include "log.h"
-
-static const char usage[] =
-    "usage: rankwise export MODEL DIRECTORY [--dtype fp32|bf16] [--force] [path=value ...]\n"
-    "\n"
-    "Writes a Hugging Face model directory (config.json, model.safetensors, tokenizer files, score_contract.json,\n"
-    "README.md) that transformers opens with AutoModelForSequenceClassification and that \"rankwise score\" reads.\n"
-    "MODEL is a run directory (its newest whole checkpoint), a checkpoint, or a Hugging Face model directory.\n"
-    "\n"
-    "  --dtype fp32   the master weights as they are (default); bf16 halves the size\n"
-    "  --force        replace an existing model directory\n";
 
 enum { PIECE = 1 << 20 }; /* elements in memory at once */
 static const uint64_t split_bytes = 5000000000u;
@@ -230,42 +219,4 @@ int export_model(struct opened *o, const char *directory, enum dtype dtype, bool
     mem_free(temporary);
     mem_free(target);
     return status;
-}
-
-/* --- the command --- */
-
-static int parse_dtype(const char *text, enum dtype *out) {
-    *out = DTYPE_F32;
-    if (!text || strcmp(text, "fp32") == 0) return 0;
-    *out = DTYPE_BF16;
-    if (strcmp(text, "bf16") == 0) return 0;
-    return fail("--dtype: expected fp32 or bf16, found \"%s\"", text);
-}
-
-struct wish {
-    const char *directory;
-    enum dtype dtype;
-    bool force;
-};
-
-static int export_opened(struct opened *o, void *self) {
-    const struct wish *wish = self;
-    if (export_model(o, wish->directory, wish->dtype, wish->force) != 0) return -1;
-    log_info("%s: exported from %s", wish->directory, o->path);
-    return 0;
-}
-
-int export_command(int argc, char **argv) {
-    struct option option[] = {{"help", false, NULL}, {"dtype", true, NULL}, {"force", false, NULL}};
-    struct arguments a;
-    struct wish wish;
-    int code;
-    if (command_arguments(&a, option, 3, 2, usage, argc, argv, &code)) return code;
-    if (parse_dtype(option[1].value, &wish.dtype) != 0) {
-        arguments_free(&a);
-        return command_misuse(argv[0], usage);
-    }
-    wish.directory = a.positional[1];
-    wish.force = option[2].value != NULL;
-    return opened_command(argc, argv, &a, export_opened, &wish);
 }

@@ -1,4 +1,4 @@
-/* A training run: everything the step loop needs, made once before step 0. Private to src/train/.
+/* A training run: everything the step loop needs, made once before step 0. Private to this folder.
  *
  * Order of making (start.c): ranks, device, data, model's shape, plan, memory plan, then weights. Each phase that
  * reads input ends in an agreement, so that all ranks stop together and one speaks. */
@@ -85,8 +85,4 @@ int run_check_memory(struct run *r, int size, struct buffer *text);
  * Collective over the node. */
 void share_index(struct shared_memory *memory, struct shard *shard, const struct group *node);
 void unshare_index(struct shared_memory *memory, struct shard *shard);
-
-/* `rankwise plan`: data, plan and memory only; prints to stdout, allocates nothing large. -1 also when a rank would need
- * more memory than it has here. */
-int run_plan_only(struct config *config, int n_ranks);
 #endif

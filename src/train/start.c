@@ -1,5 +1,6 @@
 /* Making a run ready: see run.h. */
 #include "run.h"
+#include "trainer.h"
 
 #include <math.h>
 #include <stdio.h>
@@ -407,7 +408,7 @@ static int print_plan(struct run *r, int size) {
     return status;
 }
 
-int run_plan_only(struct config *config, int n_ranks) {
+int trainer_plan(struct config *config, int n_ranks) {
     struct run r = {.config = config, .lock = -1};
     if (placement_init(&r.place, "all") != 0) return -1;
     int size = planned_group(&r, n_ranks), status = size > 0 ? start_device(&r) : -1;

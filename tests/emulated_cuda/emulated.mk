@@ -3,7 +3,7 @@
 EMULATED_CXX   ?= g++
 EMULATED_FLAGS := -std=c++17 -O2 -g -march=$(MARCH) -fno-strict-aliasing -ffp-contract=off -fPIC -fvisibility=hidden \
                   -Wall -Wextra -Werror -Wshadow -Wno-missing-field-initializers -Wno-unknown-pragmas -Wno-unused-parameter \
-                  -DRANKWISE_EMULATED -Itests/emulated_cuda/include -Iinclude
+                  -DRANKWISE_EMULATED -Itests/emulated_cuda/include -Iinclude -Isrc
 EMULATED_ADDRESS := -O1 -fsanitize=address,undefined -fno-sanitize-recover=undefined -fno-omit-frame-pointer \
                     -Wno-maybe-uninitialized
 EMULATED_CC    := $(wildcard tests/emulated_cuda/*.cc)

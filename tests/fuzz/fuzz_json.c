@@ -1,7 +1,7 @@
 /* The quick JSON parser against Jansson: what it takes, Jansson takes too, and makes the same value of it. */
 #include <string.h>
 
-#include "../../src/base/json_fast.h"
+#include "base/json_fast.h"
 #include "base.h"
 #include "memory.h"
 

@@ -21,7 +21,7 @@ import unicodedata
 
 from tokenizers import Tokenizer
 
-SOURCES = "src/base/{base,clock,file,hash,json*,memory,random,log}.c src/text/*.c"
+SOURCES = "src/base/{base,clock,file,hash,json*,memory,random,log}.c src/{unicode,jinja,tokenizer,template}/*.c"
 LIBRARY = "build/text_for_python.so"
 
 

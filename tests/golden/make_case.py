@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
-"""Writes src/text/unicode_case.c: what Python's str methods know of each character, for the Jinja interpreter.
+"""Writes src/unicode/unicode_case.c: what Python's str methods know of each character, for the Jinja interpreter.
 
-usage: python3 tests/golden/make_case.py > src/text/unicode_case.c
+usage: python3 tests/golden/make_case.py > src/unicode/unicode_case.c
 """
 import sys
 import unicodedata

@@ -1,4 +1,4 @@
-"""Makes src/text/unicode_tables.c: what Hugging Face tokenizers takes each code point for.
+"""Makes src/unicode/unicode_tables.c: what Hugging Face tokenizers takes each code point for.
 
     python tests/golden/make_unicode.py        (tokenizers 0.23 in the environment; half a minute)
 
@@ -10,7 +10,7 @@ import unicodedata
 
 from tokenizers import AddedToken, Regex, Tokenizer, models, normalizers, pre_tokenizers
 
-OUT = os.path.join(os.path.dirname(os.path.abspath(__file__)), "../../src/text/unicode_tables.c")
+OUT = os.path.join(os.path.dirname(os.path.abspath(__file__)), "../../src/unicode/unicode_tables.c")
 POINTS = [c for c in range(0x110000) if not 0xD800 <= c < 0xE000]
 CATEGORIES = "Lu Ll Lt Lm Lo Mn Mc Me Nd Nl No Pc Pd Ps Pe Pi Pf Po Sm Sc Sk So Zs Zl Zp Cc Cf Co Cn".split()
 

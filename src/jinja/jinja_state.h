@@ -1,4 +1,4 @@
-/* The insides of the Jinja interpreter, for src/text/jinja_*.c alone: see jinja.h. */
+/* The insides of the Jinja interpreter, for the files of this folder alone: see jinja.h. */
 #ifndef RANKWISE_JINJA_STATE_H
 #define RANKWISE_JINJA_STATE_H
 #include "jinja.h"

@@ -6,7 +6,6 @@
 #include "comm.h"
 #include "config.h"
 #include "log.h"
-#include "run.h"
 #include "trainer.h"
 
 static const char train_usage[] =
@@ -89,7 +88,7 @@ int plan_command(int argc, char **argv) {
     if (ranks == 0) ranks = comm_world()->size;
     int status = load(&config, &a);
     if (status == 0) {
-        status = comm_agree(comm_world(), run_plan_only(&config, (int)ranks));
+        status = comm_agree(comm_world(), trainer_plan(&config, (int)ranks));
         config_free(&config);
     }
     code = command_finish(status);

@@ -163,3 +163,25 @@ bool tokenizer_added(const struct tokenizer *t, int index, int *id, const char *
     *is_special = t->added.token[index].is_special;
     return true;
 }
+
+/* A place in a text, and how far the search for it has come. */
+struct boundary {
+    size_t at, walked;
+    bool moves_on;
+};
+
+static int keep_token(void *self, const struct added_token *token, const char *text, size_t length) {
+    struct boundary *b = self;
+    (void)text;
+    if (token && b->walked < b->at && b->at < b->walked + length)
+        b->at = b->walked + (b->moves_on ? length : 0);
+    b->walked += length;
+    return 0;
+}
+
+size_t tokenizer_boundary(const struct tokenizer *t, const char *text, size_t length, size_t at, bool moves_on) {
+    struct boundary b = {.at = at, .moves_on = moves_on};
+    if (at == 0 || at == length) return at;
+    added_split(&t->added, &t->added.raw, text, length, keep_token, &b);
+    return b.at;
+}

@@ -1,4 +1,4 @@
-/* The insides of a tokenizer, for the files of src/text alone: text -> added tokens -> normalizer -> added tokens ->
+/* The insides of a tokenizer, for the files of this folder alone: text -> added tokens -> normalizer -> added tokens ->
  * pre-tokenizer -> BPE; and back through the decoder. */
 #ifndef RANKWISE_TOKENIZER_STATE_H
 #define RANKWISE_TOKENIZER_STATE_H

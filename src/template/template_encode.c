@@ -7,7 +7,6 @@
 
 #include "json.h"
 #include "template_state.h"
-#include "tokenizer_state.h"
 #include "unicode.h"
 
 struct template_worker {
@@ -270,29 +269,12 @@ static int64_t count_points(const char *text, size_t length) {
     return n;
 }
 
-/* A place in a text, which must not be inside a token that encoding recognises there. */
-struct place {
-    size_t at, walked;
-    bool moves_on; /* to the token's end, not to its beginning */
-};
-
-static int keep_token(void *self, const struct added_token *token, const char *text, size_t length) {
-    struct place *p = self;
-    (void)text;
-    if (token && p->walked < p->at && p->at < p->walked + length) p->at = p->walked + (p->moves_on ? length : 0);
-    p->walked += length;
-    return 0;
-}
-
 /* The place after n code points, in bytes. */
 static size_t place_after(const struct template_worker *w, const char *text, size_t length, int64_t n,
                           bool moves_on) {
-    const struct added *added = &template_tokenizer(w->template)->added;
-    struct place p = {.moves_on = moves_on};
-    for (; n > 0; n--) utf8_next(text, &p.at);
-    if (p.at == 0 || p.at == length) return p.at;
-    added_split(added, &added->raw, text, length, keep_token, &p);
-    return p.at;
+    size_t at = 0;
+    for (; n > 0; n--) utf8_next(text, &at);
+    return tokenizer_boundary(template_tokenizer(w->template), text, length, at, moves_on);
 }
 
 /* Templates look for the marks of reasoning in what an assistant said: these stay whole. */

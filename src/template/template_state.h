@@ -1,4 +1,4 @@
-/* The insides of a template, for the files of src/text alone. */
+/* The insides of a template, for the files of this folder alone. */
 #ifndef RANKWISE_TEMPLATE_STATE_H
 #define RANKWISE_TEMPLATE_STATE_H
 #include "chat.h"
