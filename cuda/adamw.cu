@@ -3,15 +3,17 @@
  *   square_norm:  out += sum of in^2, in double: 4 bytes per element
  *   clip:         step[0] = sum of the square norms, step[1] = the factor of the gradients, or -1
  *   adamw:        g = gradient step[1];  m += (g - m)(1 - beta1);  v = v beta2 + g^2 (1 - beta2)
- *                 w = w (1 - lr decay) - lr / correction1 * m / (sqrt(v) / sqrt(correction2) + eps);  gradient = 0
- *                 34 bytes per element with bf16 weights, 32 with fp32 weights that are the master, 4 when skipped
+ *                 w = w (1 - lr decay) - lr / correction1 * m / (sqrt(v) / sqrt(correction2) +
+ *                 eps);  gradient = 0 34 bytes per element with bf16 weights, 32 with fp32 weights
+ *                 that are the master, 4 when skipped
  *
- * The sum of squares is cut into parts that the number of elements alone decides: at most 1,024 blocks of 256
- * threads, each thread with four accumulators in double, so that finite numbers have a finite sum. A GPU for
- * computing does half as much in double as in fp32, of which this needs a tenth. AdamW has one bundle of each of its
- * five arrays under way in a thread, 72 bytes; the rates are made from doubles on the host, as in src/cpu/adamw.c,
- * and the square root and the division are the exact ones. The factor is read by each thread from the device, so that
- * the host never waits for it. Registers on sm_90: square_norm 32, adamw 45; no spills. */
+ * The sum of squares is cut into parts that the number of elements alone decides: at most 1,024
+ * blocks of 256 threads, each thread with four accumulators in double, so that finite numbers have
+ * a finite sum. A GPU for computing does half as much in double as in fp32, of which this needs a
+ * tenth. AdamW has one bundle of each of its five arrays under way in a thread, 72 bytes; the rates
+ * are made from doubles on the host, as in src/cpu/adamw.c, and the square root and the division
+ * are the exact ones. The factor is read by each thread from the device, so that the host never
+ * waits for it. Registers on sm_90: square_norm 32, adamw 45; no spills. */
 #include <math.h>
 
 #include "kernels.h"
@@ -20,8 +22,10 @@ static const int64_t MOST_PARTS = 1024, PART = 4096; /* PART: elements */
 
 /* ---- the sum of squares ---- */
 
-/* The block's thread t takes bundles t, t + BLOCK, ... of its part. size: elements of a part, a multiple of N. */
-template <int N> __global__ void square_norm_kernel(double *part, const float *in, int64_t n, int64_t size) {
+/* The block's thread t takes bundles t, t + BLOCK, ... of its part. size: elements of a part, a
+ * multiple of N. */
+template <int N>
+__global__ void square_norm_kernel(double *part, const float *in, int64_t n, int64_t size) {
     SHARED(double, room, WARP);
     int64_t first = blockIdx.x * size, end = first + size < n ? first + size : n;
     double sum[1] = {0}, each[N];
@@ -58,11 +62,14 @@ void cuda_square_norm(struct device *dev, double *out, const float *in, int64_t 
     int64_t size = ROUND_UP(MAX(pieces(n, MOST_PARTS), PART), 4), parts = pieces(n, size);
     double *part = (double *)cuda_workspace(dev, MOST_PARTS * sizeof(double));
     if (fits(4, in, DTYPE_F32) == 4)
-        LAUNCH((square_norm_kernel<4>), (int)parts, BLOCK, 0, compute_stream(dev), part, in, n, size);
+        LAUNCH((square_norm_kernel<4>), (int)parts, BLOCK, 0, compute_stream(dev), part, in, n,
+               size);
     else
-        LAUNCH((square_norm_kernel<1>), (int)parts, BLOCK, 0, compute_stream(dev), part, in, n, size);
+        LAUNCH((square_norm_kernel<1>), (int)parts, BLOCK, 0, compute_stream(dev), part, in, n,
+               size);
     CUDA_LAUNCHED();
-    LAUNCH(add_squares_kernel, 1, BLOCK, 0, compute_stream(dev), out, (const double *)part, (int)parts);
+    LAUNCH(add_squares_kernel, 1, BLOCK, 0, compute_stream(dev), out, (const double *)part,
+           (int)parts);
     CUDA_LAUNCHED();
 }
 
@@ -85,14 +92,15 @@ void cuda_clip(struct device *dev, double *step, const double *square_norm, int 
 
 /* ---- AdamW ---- */
 
-struct rates {
+struct adamw_rates {
     float keep, step, root, grow1, keep2, grow2, eps;
 };
 
 template <typename T, int N>
-__device__ static inline void update(T *weight, float *master, float *moment1, float *moment2, float *gradient,
-                                     float scale, const struct rates &r) {
-    floats<N> g = load<N>(gradient), m = load<N>(moment1), v = load<N>(moment2), w = load<N>(master);
+__device__ static inline void update(T *weight, float *master, float *moment1, float *moment2,
+                                     float *gradient, float scale, const struct adamw_rates &r) {
+    floats<N> g = load<N>(gradient), m = load<N>(moment1), v = load<N>(moment2),
+              w = load<N>(master);
 #pragma unroll
     for (int i = 0; i < N; i++) {
         float x = g.item[i] * scale;
@@ -107,10 +115,12 @@ __device__ static inline void update(T *weight, float *master, float *moment1, f
     if (weight) store<N>(weight, w);
 }
 
-/* weight may be NULL. The walk has one row, of n / N bundles and of the last n % N elements each. */
+/* weight may be NULL. The walk has one row, of n / N bundles and of the last n % N elements
+ * each. */
 template <typename T, int N>
-__global__ void adamw_kernel(T *weight, float *master, float *moment1, float *moment2, float *gradient, int64_t n,
-                             struct rates r, const double *step, struct walk w) {
+__global__ void adamw_kernel(T *weight, float *master, float *moment1, float *moment2,
+                             float *gradient, int64_t n, struct adamw_rates r, const double *step,
+                             struct walk w) {
     float scale = (float)step[1];
     int64_t bundles = n / N;
     for (struct place at = walk_first(w); at.row < w.rows; walk_next(&at, w)) {
@@ -131,12 +141,16 @@ __global__ void adamw_kernel(T *weight, float *master, float *moment1, float *mo
     }
 }
 
-void cuda_adamw(struct device *dev, struct tensor weight, float *master, float *moment1, float *moment2,
-                float *gradient, int64_t n, const struct adamw *how, const double *step) {
-    struct rates r = {(float)(1 - how->lr * how->decay),     (float)(how->lr / how->correction1),
-                      (float)(1 / sqrt(how->correction2)),   (float)(1 - how->beta1),
-                      (float)how->beta2,                     (float)(1 - how->beta2),
-                      (float)how->eps};
+void cuda_adamw(struct device *dev, struct tensor weight, float *master, float *moment1,
+                float *moment2, float *gradient, int64_t n, const struct adamw *how,
+                const double *step) {
+    struct adamw_rates r = {(float)(1 - how->lr * how->decay),
+                            (float)(how->lr / how->correction1),
+                            (float)(1 / sqrt(how->correction2)),
+                            (float)(1 - how->beta1),
+                            (float)how->beta2,
+                            (float)(1 - how->beta2),
+                            (float)how->eps};
     void *to = weight.data == master ? nullptr : weight.data;
     int size = fits(fits(fits(4, master, DTYPE_F32), moment1, DTYPE_F32), moment2, DTYPE_F32);
     size = fits(size, gradient, DTYPE_F32);
@@ -144,11 +158,11 @@ void cuda_adamw(struct device *dev, struct tensor weight, float *master, float *
     struct walk w = walk_make(dev, 1, n / size + n % size);
     BY_TYPE(weight.dtype, T, {
         if (size == 4)
-            LAUNCH((adamw_kernel<T, 4>), w.blocks, BLOCK, 0, compute_stream(dev), (T *)to, master, moment1, moment2,
-                   gradient, n, r, step, w);
+            LAUNCH((adamw_kernel<T, 4>), w.blocks, BLOCK, 0, compute_stream(dev), (T *)to, master,
+                   moment1, moment2, gradient, n, r, step, w);
         else
-            LAUNCH((adamw_kernel<T, 1>), w.blocks, BLOCK, 0, compute_stream(dev), (T *)to, master, moment1, moment2,
-                   gradient, n, r, step, w);
+            LAUNCH((adamw_kernel<T, 1>), w.blocks, BLOCK, 0, compute_stream(dev), (T *)to, master,
+                   moment1, moment2, gradient, n, r, step, w);
     });
     CUDA_LAUNCHED();
 }

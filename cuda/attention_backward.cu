@@ -3,32 +3,37 @@
  *   P = exp(S - lse);   D = rowsum(dout out);   dS = P (dout v^T - D);
  *   dv = P^T dout;   dq = scale dS k;   dk = scale dS^T q
  *
- * by two kernels, each of which holds what it sums in registers, so that nothing is added up in memory:
+ * by two kernels, each of which holds what it sums in registers, so that nothing is added up in
+ * memory:
  *
- *   dq:      a block has a tile of queries of one head (128, 32 a warp, or 64, 16 a warp, beyond head_dim 128), as in
- *            the forward pass, and goes through the tiles of 32 keys that it sees: q, dout in shared memory; k, v
- *            double-buffered. Three products.
- *   dk, dv:  a block has a tile of 64 keys of one kv head, 16 a warp, and goes through the tiles of 64 queries (32
- *            beyond head_dim 128) that see it, head by head of the group: k, v in shared memory; q, dout, lse, D
- *            double-buffered. It computes S^T and dS^T, keys being rows: their accumulators are then, rounded, the
- *            left operands of P^T dout and dS^T q, and P never goes through shared memory. Four products. Beyond
- *            head_dim 128, where two sums do not fit into the registers, dv (two products) and dk (three) are
- *            kernels of their own.
+ *   dq:      a block has a tile of queries of one head (128, 32 a warp, or 64, 16 a warp, beyond
+ *   head_dim 128), as in
+ *            the forward pass, and goes through the tiles of 32 keys that it sees: q, dout in
+ *            shared memory; k, v double-buffered. Three products.
+ *   dk, dv:  a block has a tile of 64 keys of one kv head, 16 a warp, and goes through the tiles of
+ *   64 queries (32
+ *            beyond head_dim 128) that see it, head by head of the group: k, v in shared memory; q,
+ *            dout, lse, D double-buffered. It computes S^T and dS^T, keys being rows: their
+ *            accumulators are then, rounded, the left operands of P^T dout and dS^T q, and P never
+ *            goes through shared memory. Four products. Beyond head_dim 128, where two sums do not
+ *            fit into the registers, dv (two products) and dk (three) are kernels of their own.
  *
- * One kernel with five products would have to add dq in memory, in an order that must not change (no atomics), that
- * is one block after another, or keep a dq for each tile of keys. Seven products at the same speed are 1.4 times its
- * time; with the forward's two, 1.29 times the whole.
+ * One kernel with five products would have to add dq in memory, in an order that must not change
+ * (no atomics), that is one block after another, or keep a dq for each tile of keys. Seven products
+ * at the same speed are 1.4 times its time; with the forward's two, 1.29 times the whole.
  *
- * Bytes of shared memory that a product (mma.sync, 4096 flops) reads: 213 in dq, 288 in dk and dv, at 128 a cycle.
+ * Bytes of shared memory that a product (mma.sync, 4096 flops) reads: 213 in dq, 288 in dk and dv,
+ * at 128 a cycle.
  *
  *   head_dim up to          32   64   96  128  192  256
  *   dq      registers      158  226  242  255  230  247
  *           shared KiB      31   55   79  103  101  133
- *   dk, dv  registers      160  204  242  255  203  239    (the larger of the two kernels beyond 128)
+ *   dk, dv  registers      160  204  242  255  203  239    (the larger of the two kernels beyond
+ *   128)
  *           shared KiB      32   56   80  104  101  133
  *
- * by ptxas 13.0 for sm_90; none spills. Two blocks share an H100's multiprocessor up to 192; an A100's is one block's
- * from 128 on. Not timed on a GPU yet. */
+ * by ptxas 13.0 for sm_90; none spills. Two blocks share an H100's multiprocessor up to 192; an
+ * A100's is one block's from 128 on. Not timed on a GPU yet. */
 #include "attention_tile.h"
 
 /* ---- dq ---- */
@@ -38,7 +43,8 @@ enum { DQ_KEYS = 32 };
 template <int D> struct dq_shape {
     static constexpr int M = D <= 128 ? 2 : 1;
     static constexpr int ROWS = ATTENTION_WARPS * 16 * M;
-    static constexpr int Q_BYTES = tile_bytes<bf16, ROWS, D>(), KEY_BYTES = tile_bytes<bf16, DQ_KEYS, D>();
+    static constexpr int Q_BYTES = tile_bytes<bf16, ROWS, D>(),
+                         KEY_BYTES = tile_bytes<bf16, DQ_KEYS, D>();
     static constexpr int STAGE_BYTES = 2 * KEY_BYTES + DQ_KEYS * (int)sizeof(int32_t);
     static constexpr int SHARED_BYTES = 2 * Q_BYTES + 2 * STAGE_BYTES + ROWS * (int)sizeof(int32_t);
 };
@@ -49,7 +55,8 @@ struct key_stage {
     int32_t *reach;
 };
 
-template <int D> __device__ __forceinline__ key_stage key_stage_at(unsigned char *shared, int number) {
+template <int D>
+__device__ __forceinline__ key_stage key_stage_at(unsigned char *shared, int number) {
     using shape = dq_shape<D>;
     unsigned char *at = shared + 2 * shape::Q_BYTES + number * shape::STAGE_BYTES;
     return {reinterpret_cast<bf16 *>(at), reinterpret_cast<bf16 *>(at + shape::KEY_BYTES),
@@ -57,18 +64,22 @@ template <int D> __device__ __forceinline__ key_stage key_stage_at(unsigned char
 }
 
 template <int D>
-__device__ __forceinline__ void load_keys(const key_stage &stage, const attention_job &a, int kv_head, int tile) {
-    load_tile<bf16, DQ_KEYS, D, ATTENTION_THREADS>(stage.k, a.k, kv_head, tile * DQ_KEYS, a.head_dim);
-    load_tile<bf16, DQ_KEYS, D, ATTENTION_THREADS>(stage.v, a.v, kv_head, tile * DQ_KEYS, a.head_dim);
+__device__ __forceinline__ void load_keys(const key_stage &stage, const attention_job &a,
+                                          int kv_head, int tile) {
+    load_tile<bf16, DQ_KEYS, D, ATTENTION_THREADS>(stage.k, a.k, kv_head, tile * DQ_KEYS,
+                                                   a.head_dim);
+    load_tile<bf16, DQ_KEYS, D, ATTENTION_THREADS>(stage.v, a.v, kv_head, tile * DQ_KEYS,
+                                                   a.head_dim);
     load_reach<DQ_KEYS>(stage.reach, a, tile);
 }
 
-/* s becomes dS, from the scores and dp = dout v^T. Rows are queries, lse and delta theirs; not whole: masked. */
+/* s becomes dS, from the scores and dp = dout v^T. Rows are queries, lse and delta theirs; not
+ * whole: masked. */
 template <int M>
-__device__ __forceinline__ void differentiate_rows(float (&s)[M][DQ_KEYS / 8][4],
-                                                   const float (&dp)[M][DQ_KEYS / 8][4], const float (&lse)[M][2],
-                                                   const float (&delta)[M][2], float scale_log2, bool whole,
-                                                   const int32_t *index, const int32_t *reach, int32_t first_key) {
+__device__ __forceinline__ void
+differentiate_rows(float (&s)[M][DQ_KEYS / 8][4], const float (&dp)[M][DQ_KEYS / 8][4],
+                   const float (&lse)[M][2], const float (&delta)[M][2], float scale_log2,
+                   bool whole, const int32_t *index, const int32_t *reach, int32_t first_key) {
 #pragma unroll
     for (int m = 0; m < M; m++)
 #pragma unroll
@@ -94,23 +105,29 @@ __device__ __forceinline__ void differentiate_rows(float (&s)[M][DQ_KEYS / 8][4]
 }
 
 /* Grid (n_heads, tiles of queries, n_splits). */
-template <int D> __global__ void __launch_bounds__(ATTENTION_THREADS, 2) attention_dq_kernel(const attention_job a) {
+template <int D>
+__global__ void __launch_bounds__(ATTENTION_THREADS, 2) attention_dq_kernel(const attention_job a) {
     using shape = dq_shape<D>;
     constexpr int M = shape::M, WARP_ROWS = 16 * M;
     DYNAMIC_SHARED(shared);
-    bf16 *q = reinterpret_cast<bf16 *>(shared), *dout = reinterpret_cast<bf16 *>(shared + shape::Q_BYTES);
-    int32_t *index = reinterpret_cast<int32_t *>(shared + 2 * shape::Q_BYTES + 2 * shape::STAGE_BYTES);
+    bf16 *q = reinterpret_cast<bf16 *>(shared),
+         *dout = reinterpret_cast<bf16 *>(shared + shape::Q_BYTES);
+    int32_t *index =
+        reinterpret_cast<int32_t *>(shared + 2 * shape::Q_BYTES + 2 * shape::STAGE_BYTES);
     int head = blockIdx.x, kv_head = head / a.group, split = blockIdx.z;
-    int first = (gridDim.y - 1 - blockIdx.y) * shape::ROWS, last = min(first + shape::ROWS, a.q.rows) - 1;
+    int first = (gridDim.y - 1 - blockIdx.y) * shape::ROWS,
+        last = min(first + shape::ROWS, a.q.rows) - 1;
     int warp_row = threadIdx.x / 32 * WARP_ROWS;
-    bf16 *warp_q = q + warp_row * tile_pitch<bf16, D>(), *warp_dout = dout + warp_row * tile_pitch<bf16, D>();
+    bf16 *warp_q = q + warp_row * tile_pitch<bf16, D>(),
+         *warp_dout = dout + warp_row * tile_pitch<bf16, D>();
 
     float dq[M][D / 8][4] = {}, s[M][DQ_KEYS / 8][4], dp[M][DQ_KEYS / 8][4], lse[M][2], delta[M][2];
 #pragma unroll
     for (int m = 0; m < M; m++)
 #pragma unroll
         for (int half = 0; half < 2; half++) {
-            int64_t at = (int64_t)head * a.stats_rows + first + warp_row + m * 16 + half * 8 + lane_number() / 4;
+            int64_t at = (int64_t)head * a.stats_rows + first + warp_row + m * 16 + half * 8 +
+                         lane_number() / 4;
             lse[m][half] = a.stats_lse[at];
             delta[m][half] = a.stats_delta[at];
         }
@@ -144,8 +161,8 @@ template <int D> __global__ void __launch_bounds__(ATTENTION_THREADS, 2) attenti
     if (a.n_splits == 1)
         store_result<M, D>(a.dq, head, first + warp_row, a.head_dim, warp_q, dq, a.scale);
     else
-        store_partial<M, D>(a.partial + (int64_t)split * a.q.rows * a.n_heads * a.head_dim, a.q.rows, a.n_heads, head,
-                            first + warp_row, a.head_dim, dq);
+        store_partial<M, D>(a.partial + (int64_t)split * a.q.rows * a.n_heads * a.head_dim,
+                            a.q.rows, a.n_heads, head, first + warp_row, a.head_dim, dq);
 }
 
 /* ---- dk and dv ---- */
@@ -154,7 +171,8 @@ enum { DKV_KEYS = 64, DKV_M = 1, DKV_RANGES = DKV_KEYS / DQ_KEYS };
 
 template <int D, bool DK, bool DV> struct dkv_shape {
     static constexpr int QUERIES = D <= 128 ? 64 : 32;
-    static constexpr int KEY_BYTES = tile_bytes<bf16, DKV_KEYS, D>(), Q_BYTES = tile_bytes<bf16, QUERIES, D>();
+    static constexpr int KEY_BYTES = tile_bytes<bf16, DKV_KEYS, D>(),
+                         Q_BYTES = tile_bytes<bf16, QUERIES, D>();
     static constexpr int STAGE_BYTES = 2 * Q_BYTES + 3 * QUERIES * (int)sizeof(float);
     static constexpr int STAGES_AT = (DK ? 2 : 1) * KEY_BYTES; /* without dk v is not needed */
     static constexpr int SHARED_BYTES = STAGES_AT + 2 * STAGE_BYTES;
@@ -167,7 +185,8 @@ struct query_stage {
     int32_t *index;
 };
 
-template <class shape> __device__ __forceinline__ query_stage query_stage_at(unsigned char *shared, int number) {
+template <class shape>
+__device__ __forceinline__ query_stage query_stage_at(unsigned char *shared, int number) {
     unsigned char *at = shared + shape::STAGES_AT + number * shape::STAGE_BYTES;
     float *stats = reinterpret_cast<float *>(at + 2 * shape::Q_BYTES);
     return {reinterpret_cast<bf16 *>(at), reinterpret_cast<bf16 *>(at + shape::Q_BYTES), stats,
@@ -175,9 +194,11 @@ template <class shape> __device__ __forceinline__ query_stage query_stage_at(uns
 }
 
 template <class shape, int D>
-__device__ __forceinline__ void load_queries(const query_stage &stage, const attention_job &a, int head, int first) {
+__device__ __forceinline__ void load_queries(const query_stage &stage, const attention_job &a,
+                                             int head, int first) {
     load_tile<bf16, shape::QUERIES, D, ATTENTION_THREADS>(stage.q, a.q, head, first, a.head_dim);
-    load_tile<bf16, shape::QUERIES, D, ATTENTION_THREADS>(stage.dout, a.dout, head, first, a.head_dim);
+    load_tile<bf16, shape::QUERIES, D, ATTENTION_THREADS>(stage.dout, a.dout, head, first,
+                                                          a.head_dim);
     int i = threadIdx.x % 32 * 4, which = threadIdx.x / 32;
     int64_t at = (int64_t)head * a.stats_rows + first + i;
     if (i >= shape::QUERIES) return;
@@ -186,11 +207,12 @@ __device__ __forceinline__ void load_queries(const query_stage &stage, const att
     if (which == 2) copy_async_16(stage.index + i, a.stats_index + first + i, true);
 }
 
-/* s (16 keys, queries) becomes P^T, from the scores. A lane's two rows are `key` and the eighth after it. */
+/* s (16 keys, queries) becomes P^T, from the scores. A lane's two rows are `key` and the eighth
+ * after it. */
 template <int QUERIES>
-__device__ __forceinline__ void weights_of_columns(float (&s)[1][QUERIES / 8][4], const query_stage &stage,
-                                                   float scale_log2, bool whole, int32_t key,
-                                                   const int32_t (&reach)[2]) {
+__device__ __forceinline__ void
+weights_of_columns(float (&s)[1][QUERIES / 8][4], const query_stage &stage, float scale_log2,
+                   bool whole, int32_t key, const int32_t (&reach)[2]) {
 #pragma unroll
     for (int n = 0; n < QUERIES / 8; n++)
 #pragma unroll
@@ -207,10 +229,12 @@ __device__ __forceinline__ void weights_of_columns(float (&s)[1][QUERIES / 8][4]
         }
 }
 
-/* p becomes dS^T, from P^T and dp = v dout^T. Where P is 0 it stays so: dp may be anything there. */
+/* p becomes dS^T, from P^T and dp = v dout^T. Where P is 0 it stays so: dp may be anything
+ * there. */
 template <int QUERIES>
 __device__ __forceinline__ void differentiate_columns(float (&p)[1][QUERIES / 8][4],
-                                                      const float (&dp)[1][QUERIES / 8][4], const float *delta) {
+                                                      const float (&dp)[1][QUERIES / 8][4],
+                                                      const float *delta) {
 #pragma unroll
     for (int n = 0; n < QUERIES / 8; n++)
 #pragma unroll
@@ -226,12 +250,15 @@ __device__ __forceinline__ void differentiate_columns(float (&p)[1][QUERIES / 8]
 
 /* Grid (n_kv_heads, tiles of keys, n_splits); the first ones are seen by most. */
 template <int D, bool DK, bool DV>
-__global__ void __launch_bounds__(ATTENTION_THREADS, 2) attention_dkv_kernel(const attention_job a) {
+__global__ void __launch_bounds__(ATTENTION_THREADS, 2)
+    attention_dkv_kernel(const attention_job a) {
     using shape = dkv_shape<D, DK, DV>;
     constexpr int QUERIES = shape::QUERIES, PITCH = tile_pitch<bf16, D>();
     DYNAMIC_SHARED(shared);
-    bf16 *k = reinterpret_cast<bf16 *>(shared), *v = reinterpret_cast<bf16 *>(shared + (DK ? shape::KEY_BYTES : 0));
-    int kv_head = blockIdx.x, first = blockIdx.y * DKV_KEYS, split = blockIdx.z, warp_row = threadIdx.x / 32 * 16;
+    bf16 *k = reinterpret_cast<bf16 *>(shared),
+         *v = reinterpret_cast<bf16 *>(shared + (DK ? shape::KEY_BYTES : 0));
+    int kv_head = blockIdx.x, first = blockIdx.y * DKV_KEYS, split = blockIdx.z,
+        warp_row = threadIdx.x / 32 * 16;
     int32_t first_key = a.key_offset + first, reach[2];
     reach_range range = a.range[blockIdx.y * DKV_RANGES];
 #pragma unroll
@@ -249,21 +276,27 @@ __global__ void __launch_bounds__(ATTENTION_THREADS, 2) attention_dkv_kernel(con
     query_walk walk = query_walk_start<QUERIES>(a, kv_head, first_key, range.most, split);
     load_tile<bf16, DKV_KEYS, D, ATTENTION_THREADS>(k, a.k, kv_head, first, a.head_dim);
     if (DK) load_tile<bf16, DKV_KEYS, D, ATTENTION_THREADS>(v, a.v, kv_head, first, a.head_dim);
-    if (walk.left > 0) load_queries<shape, D>(query_stage_at<shape>(shared, 0), a, walk.head, walk.tile * QUERIES);
+    if (walk.left > 0)
+        load_queries<shape, D>(query_stage_at<shape>(shared, 0), a, walk.head, walk.tile * QUERIES);
     copy_commit();
     for (int number = 0; walk.left > 0;) {
         query_stage stage = query_stage_at<shape>(shared, number);
         number ^= 1;
         query_walk_step(walk);
         if (walk.left > 0)
-            load_queries<shape, D>(query_stage_at<shape>(shared, number), a, walk.head, walk.tile * QUERIES);
+            load_queries<shape, D>(query_stage_at<shape>(shared, number), a, walk.head,
+                                   walk.tile * QUERIES);
         copy_commit();
         copy_wait<1>();
-        __syncthreads();                                                             /* this tile is there */
-        int32_t first_query = stage.index[0], last_query = stage.index[QUERIES - 1]; /* -1: beyond the last */
-        bool whole = min(first_query, last_query) >= first_key + DKV_KEYS - 1 && last_query < range.least;
+        /* this tile is there */
+        __syncthreads();
+        /* -1: beyond the last */
+        int32_t first_query = stage.index[0], last_query = stage.index[QUERIES - 1];
+        bool whole =
+            min(first_query, last_query) >= first_key + DKV_KEYS - 1 && last_query < range.least;
         tile_scores<1, QUERIES / 16, D>(s, k + warp_row * PITCH, stage.q);
-        weights_of_columns<QUERIES>(s, stage, a.scale_log2, whole, first_key + warp_row + lane_number() / 4, reach);
+        weights_of_columns<QUERIES>(s, stage, a.scale_log2, whole,
+                                    first_key + warp_row + lane_number() / 4, reach);
         if constexpr (DV) tile_sum<1, QUERIES / 16, D>(dv, s, stage.dout);
         if constexpr (DK) {
             float dp[1][QUERIES / 8][4];
@@ -297,13 +330,15 @@ __global__ void __launch_bounds__(ATTENTION_THREADS, 2) attention_dkv_kernel(con
 
 template <int D> static void launch_dq(const attention_job &a, cudaStream_t stream) {
     using shape = dq_shape<D>;
-    ATTENTION_LAUNCH((attention_dq_kernel<D>), a.n_heads, attention_n_tiles(a.q.rows, shape::ROWS), ATTENTION_THREADS,
-                     shape::SHARED_BYTES, stream, a);
+    ATTENTION_LAUNCH((attention_dq_kernel<D>), a.n_heads, attention_n_tiles(a.q.rows, shape::ROWS),
+                     ATTENTION_THREADS, shape::SHARED_BYTES, stream, a);
 }
 
-template <int D, bool DK, bool DV> static void launch_sums(const attention_job &a, cudaStream_t stream) {
-    ATTENTION_LAUNCH((attention_dkv_kernel<D, DK, DV>), a.n_heads / a.group, attention_n_tiles(a.k.rows, DKV_KEYS),
-                     ATTENTION_THREADS, (dkv_shape<D, DK, DV>::SHARED_BYTES), stream, a);
+template <int D, bool DK, bool DV>
+static void launch_sums(const attention_job &a, cudaStream_t stream) {
+    ATTENTION_LAUNCH((attention_dkv_kernel<D, DK, DV>), a.n_heads / a.group,
+                     attention_n_tiles(a.k.rows, DKV_KEYS), ATTENTION_THREADS,
+                     (dkv_shape<D, DK, DV>::SHARED_BYTES), stream, a);
 }
 
 template <int D> static void launch_dkv(const attention_job &a, cudaStream_t stream) {

@@ -1,11 +1,12 @@
 /* Attention over a forest in fp32, forward and backward: the formulas of attention_forward.cu and
  * attention_backward.cu with plain multiply-adds, no tensor cores and no TF32.
  *
- * A block is 16 x 16 threads, its tiles are TILE rows: 64, of head_dim up to 128, or 32. Thread (y, x) makes the
- * scores of rows y + 16 r and columns x + 16 c and the sums of rows y + 16 r and columns 4 x + 64 c .. + 3. Both read
- * shared memory by 16 bytes: with 64 rows 12 cycles of it for 16 cycles of multiply-adds. Weights go from the one to
- * the other through shared memory, rows staying within a warp. As in bf16, dk and dv have keys as rows, so that
- * nothing is transposed anywhere. Up to 228 registers, none spilled, and 154 KiB of shared memory. */
+ * A block is 16 x 16 threads, its tiles are TILE rows: 64, of head_dim up to 128, or 32. Thread (y,
+ * x) makes the scores of rows y + 16 r and columns x + 16 c and the sums of rows y + 16 r and
+ * columns 4 x + 64 c .. + 3. Both read shared memory by 16 bytes: with 64 rows 12 cycles of it for
+ * 16 cycles of multiply-adds. Weights go from the one to the other through shared memory, rows
+ * staying within a warp. As in bf16, dk and dv have keys as rows, so that nothing is transposed
+ * anywhere. Up to 228 registers, none spilled, and 154 KiB of shared memory. */
 #include "attention_tile.h"
 
 enum { F32_THREADS = 256 };
@@ -30,13 +31,16 @@ template <int D> struct f32_shared {
     float *stats[3];
 };
 
-template <int D> __device__ __forceinline__ f32_shared<D> f32_lay_out(unsigned char *shared, int n_tiles) {
+template <int D>
+__device__ __forceinline__ f32_shared<D> f32_lay_out(unsigned char *shared, int n_tiles) {
     using shape = f32_shape<D>;
     f32_shared<D> s;
-    for (int i = 0; i < 4; i++) s.tile[i] = reinterpret_cast<float *>(shared + min(i, n_tiles) * shape::ROWS_BYTES);
+    for (int i = 0; i < 4; i++)
+        s.tile[i] = reinterpret_cast<float *>(shared + min(i, n_tiles) * shape::ROWS_BYTES);
     unsigned char *p = shared + n_tiles * shape::ROWS_BYTES;
     s.p = reinterpret_cast<float *>(p);
-    for (int i = 0; i < 3; i++) s.stats[i] = reinterpret_cast<float *>(p + shape::P_BYTES + i * shape::STATS_BYTES);
+    for (int i = 0; i < 3; i++)
+        s.stats[i] = reinterpret_cast<float *>(p + shape::P_BYTES + i * shape::STATS_BYTES);
     return s;
 }
 
@@ -54,7 +58,8 @@ __device__ __forceinline__ float dot4(float4 x, float4 y, float sum) {
 
 /* s = x y^T, tiles of rows. */
 template <int D, int R = f32_shape<D>::R>
-__device__ __forceinline__ void f32_scores(float (&s)[R][R], const float *x, const float *y, int head_dim) {
+__device__ __forceinline__ void f32_scores(float (&s)[R][R], const float *x, const float *y,
+                                           int head_dim) {
     constexpr int PITCH = f32_shape<D>::PITCH;
 #pragma unroll
     for (int r = 0; r < R; r++)
@@ -77,8 +82,8 @@ __device__ __forceinline__ void f32_scores(float (&s)[R][R], const float *x, con
 
 /* o += w y: weights of a thread's own scores, through p; y a tile of rows. */
 template <int D, int R = f32_shape<D>::R, int C = f32_shape<D>::C>
-__device__ __forceinline__ void f32_sum(float (&o)[R][C][4], const float (&w)[R][R], float *p, const float *y,
-                                        int head_dim) {
+__device__ __forceinline__ void f32_sum(float (&o)[R][C][4], const float (&w)[R][R], float *p,
+                                        const float *y, int head_dim) {
     using shape = f32_shape<D>;
     __syncwarp(); /* the former weights have been read */
 #pragma unroll
@@ -125,8 +130,9 @@ __device__ __forceinline__ void f32_store(const head_view &to, int head, int fir
         for (int c = 0; c < C; c++) {
             int column = threadIdx.x % 16 * 4 + 64 * c;
             if (to.pieces && column < head_dim) {
-                *reinterpret_cast<float4 *>(at + column) = make_float4(
-                    o[r][c][0] * factor[r], o[r][c][1] * factor[r], o[r][c][2] * factor[r], o[r][c][3] * factor[r]);
+                *reinterpret_cast<float4 *>(at + column) =
+                    make_float4(o[r][c][0] * factor[r], o[r][c][1] * factor[r],
+                                o[r][c][2] * factor[r], o[r][c][3] * factor[r]);
                 continue;
             }
 #pragma unroll
@@ -136,10 +142,12 @@ __device__ __forceinline__ void f32_store(const head_view &to, int head, int fir
     }
 }
 
-/* The same, or with several splits to the workspace, (rows, n_heads, head_dim) from `partial` on. */
+/* The same, or with several splits to the workspace, (rows, n_heads, head_dim) from `partial`
+ * on. */
 template <int D, int R = f32_shape<D>::R, int C = f32_shape<D>::C>
-__device__ __forceinline__ void f32_finish(const attention_job &a, const head_view &to, int n_heads, float *partial,
-                                           int head, int first, const float (&o)[R][C][4], float scale) {
+__device__ __forceinline__ void f32_finish(const attention_job &a, const head_view &to, int n_heads,
+                                           float *partial, int head, int first,
+                                           const float (&o)[R][C][4], float scale) {
     head_view view = to;
     if (a.n_splits > 1) view = {partial, (int64_t)n_heads * a.head_dim, a.head_dim, to.rows, false};
     float factor[R];
@@ -162,15 +170,16 @@ __device__ __forceinline__ float f32_sum_of_row(float x) {
 
 /* As in attention_forward.cu. */
 template <int D, int R = f32_shape<D>::R, int C = f32_shape<D>::C>
-__device__ __forceinline__ void f32_softmax(float (&s)[R][R], float (&o)[R][C][4], float (&most)[R], float (&sum)[R],
-                                            float scale_log2) {
+__device__ __forceinline__ void f32_softmax(float (&s)[R][R], float (&o)[R][C][4], float (&most)[R],
+                                            float (&sum)[R], float scale_log2) {
 #pragma unroll
     for (int r = 0; r < R; r++) {
         float top = most[r];
 #pragma unroll
         for (int c = 0; c < R; c++) top = fmaxf(top, s[r][c]);
         top = f32_max_of_row(top);
-        float base = top == -INFINITY ? 0 : top * scale_log2, factor = exp2_fast(most[r] * scale_log2 - base);
+        float base = top == -INFINITY ? 0 : top * scale_log2,
+              factor = exp2_fast(most[r] * scale_log2 - base);
         most[r] = top;
         sum[r] *= factor;
 #pragma unroll
@@ -187,7 +196,8 @@ __device__ __forceinline__ void f32_softmax(float (&s)[R][R], float (&o)[R][C][4
 
 /* Grid (n_heads, tiles of queries, n_splits). */
 template <int D>
-__global__ void __launch_bounds__(F32_THREADS, 1) attention_forward_f32_kernel(const attention_job a) {
+__global__ void __launch_bounds__(F32_THREADS, 1)
+    attention_forward_f32_kernel(const attention_job a) {
     using shape = f32_shape<D>;
     constexpr int R = shape::R, TILE = shape::TILE;
     DYNAMIC_SHARED(shared);
@@ -216,13 +226,14 @@ __global__ void __launch_bounds__(F32_THREADS, 1) attention_forward_f32_kernel(c
     while (more) {
         copy_wait<0>();
         __syncthreads(); /* k is there; nobody reads the former v any more */
-        load_tile<float, TILE, D, F32_THREADS>(v, a.v, kv_head, tile * TILE, a.head_dim, whole ? nullptr : reach,
-                                               walk.first_query);
+        load_tile<float, TILE, D, F32_THREADS>(v, a.v, kv_head, tile * TILE, a.head_dim,
+                                               whole ? nullptr : reach, walk.first_query);
         copy_commit();
         f32_scores<D>(s, q, k, a.head_dim);
         for (int c = 0; c < R && !whole; c++)
             for (int r = 0; r < R; r++)
-                if (a.key_offset + tile * TILE + f32_column(c) > index[r] || index[r] >= reach[f32_column(c)])
+                if (a.key_offset + tile * TILE + f32_column(c) > index[r] ||
+                    index[r] >= reach[f32_column(c)])
                     s[r][c] = -INFINITY;
         more = walk_next<TILE>(walk, a, tile, whole); /* the next one from here on */
         copy_wait<0>();
@@ -241,14 +252,16 @@ __global__ void __launch_bounds__(F32_THREADS, 1) attention_forward_f32_kernel(c
     float *lse = a.n_splits == 1 ? a.lse : a.partial_lse + split * rows, inverse[R];
     head_view out = a.out;
     if (a.n_splits > 1)
-        out = {a.partial + split * rows * a.head_dim, (int64_t)a.n_heads * a.head_dim, a.head_dim, a.q.rows, false};
+        out = {a.partial + split * rows * a.head_dim, (int64_t)a.n_heads * a.head_dim, a.head_dim,
+               a.q.rows, false};
 #pragma unroll
     for (int r = 0; r < R; r++) {
         float all = f32_sum_of_row(sum[r]);
         int row = first + f32_row(r);
         inverse[r] = all == 0 ? 0 : 1 / all;
         if (threadIdx.x % 16 == 0 && row < a.q.rows)
-            lse[(int64_t)row * a.n_heads + head] = all == 0 ? -INFINITY : most[r] * a.scale + logf(all);
+            lse[(int64_t)row * a.n_heads + head] =
+                all == 0 ? -INFINITY : most[r] * a.scale + logf(all);
     }
     f32_store<D>(out, head, first, a.head_dim, o, inverse);
 }
@@ -256,14 +269,15 @@ __global__ void __launch_bounds__(F32_THREADS, 1) attention_forward_f32_kernel(c
 /* ---- backward ---- */
 
 /* One number of P and of dS in place of a score and a dp. */
-__device__ __forceinline__ void f32_differentiate(float &p, float &dp, bool seen, float lse, float delta,
-                                                  float scale_log2) {
+__device__ __forceinline__ void f32_differentiate(float &p, float &dp, bool seen, float lse,
+                                                  float delta, float scale_log2) {
     p = seen ? exp2_fast(p * scale_log2 - lse) : 0;
     dp = seen ? p * (dp - delta) : 0;
 }
 
 /* Grid (n_heads, tiles of queries, n_splits). */
-template <int D> __global__ void __launch_bounds__(F32_THREADS, 1) attention_dq_f32_kernel(const attention_job a) {
+template <int D>
+__global__ void __launch_bounds__(F32_THREADS, 1) attention_dq_f32_kernel(const attention_job a) {
     using shape = f32_shape<D>;
     constexpr int R = shape::R, TILE = shape::TILE;
     DYNAMIC_SHARED(shared);
@@ -300,19 +314,21 @@ template <int D> __global__ void __launch_bounds__(F32_THREADS, 1) attention_dq_
             int32_t key = a.key_offset + tile * TILE + f32_column(c), end = reach[f32_column(c)];
 #pragma unroll
             for (int r = 0; r < R; r++)
-                f32_differentiate(s[r][c], dp[r][c], whole || (key <= index[r] && index[r] < end), lse[r], delta[r],
-                                  a.scale_log2);
+                f32_differentiate(s[r][c], dp[r][c], whole || (key <= index[r] && index[r] < end),
+                                  lse[r], delta[r], a.scale_log2);
         }
         f32_sum<D>(dq, dp, at.p, k, a.head_dim);
         __syncthreads(); /* nobody reads it any more */
     }
     copy_wait<0>(); /* q and dout, where no key was seen */
-    f32_finish<D>(a, a.dq, a.n_heads, a.partial + (int64_t)split * a.q.rows * a.n_heads * a.head_dim, head, first, dq,
+    f32_finish<D>(a, a.dq, a.n_heads,
+                  a.partial + (int64_t)split * a.q.rows * a.n_heads * a.head_dim, head, first, dq,
                   a.scale);
 }
 
 /* Grid (n_kv_heads, tiles of keys, n_splits). */
-template <int D> __global__ void __launch_bounds__(F32_THREADS, 1) attention_dkv_f32_kernel(const attention_job a) {
+template <int D>
+__global__ void __launch_bounds__(F32_THREADS, 1) attention_dkv_f32_kernel(const attention_job a) {
     using shape = f32_shape<D>;
     constexpr int R = shape::R, TILE = shape::TILE;
     DYNAMIC_SHARED(shared);
@@ -323,8 +339,10 @@ template <int D> __global__ void __launch_bounds__(F32_THREADS, 1) attention_dkv
     int kv_head = blockIdx.x, first = blockIdx.y * TILE, split = blockIdx.z;
     int32_t first_key = a.key_offset + first, reach[R];
     float dk[R][shape::C][4] = {}, dv[R][shape::C][4] = {}, s[R][R], dp[R][R];
-    for (int r = 0; r < R; r++) reach[r] = first + f32_row(r) < a.k.rows ? a.reach[first + f32_row(r)] : 0;
-    query_walk walk = query_walk_start<TILE>(a, kv_head, first_key, a.range[blockIdx.y].most, split);
+    for (int r = 0; r < R; r++)
+        reach[r] = first + f32_row(r) < a.k.rows ? a.reach[first + f32_row(r)] : 0;
+    query_walk walk =
+        query_walk_start<TILE>(a, kv_head, first_key, a.range[blockIdx.y].most, split);
     load_tile<float, TILE, D, F32_THREADS>(k, a.k, kv_head, first, a.head_dim);
     load_tile<float, TILE, D, F32_THREADS>(v, a.v, kv_head, first, a.head_dim);
     copy_commit();
@@ -348,7 +366,8 @@ template <int D> __global__ void __launch_bounds__(F32_THREADS, 1) attention_dkv
             int32_t query = index[f32_column(c)];
 #pragma unroll
             for (int r = 0; r < R; r++)
-                f32_differentiate(s[r][c], dp[r][c], first_key + f32_row(r) <= query && query < reach[r],
+                f32_differentiate(s[r][c], dp[r][c],
+                                  first_key + f32_row(r) <= query && query < reach[r],
                                   lse[f32_column(c)], delta[f32_column(c)], a.scale_log2);
         }
         f32_sum<D>(dv, s, at.p, dout, a.head_dim);
@@ -366,20 +385,23 @@ template <int D> __global__ void __launch_bounds__(F32_THREADS, 1) attention_dkv
 
 template <int D> static void launch_forward(const attention_job &a, cudaStream_t stream) {
     using shape = f32_shape<D>;
-    ATTENTION_LAUNCH((attention_forward_f32_kernel<D>), a.n_heads, attention_n_tiles(a.q.rows, shape::TILE),
-                     F32_THREADS, shape::shared_bytes(3), stream, a);
+    ATTENTION_LAUNCH((attention_forward_f32_kernel<D>), a.n_heads,
+                     attention_n_tiles(a.q.rows, shape::TILE), F32_THREADS, shape::shared_bytes(3),
+                     stream, a);
 }
 
 template <int D> static void launch_dq(const attention_job &a, cudaStream_t stream) {
     using shape = f32_shape<D>;
-    ATTENTION_LAUNCH((attention_dq_f32_kernel<D>), a.n_heads, attention_n_tiles(a.q.rows, shape::TILE), F32_THREADS,
-                     shape::shared_bytes(4), stream, a);
+    ATTENTION_LAUNCH((attention_dq_f32_kernel<D>), a.n_heads,
+                     attention_n_tiles(a.q.rows, shape::TILE), F32_THREADS, shape::shared_bytes(4),
+                     stream, a);
 }
 
 template <int D> static void launch_dkv(const attention_job &a, cudaStream_t stream) {
     using shape = f32_shape<D>;
-    ATTENTION_LAUNCH((attention_dkv_f32_kernel<D>), a.n_heads / a.group, attention_n_tiles(a.k.rows, shape::TILE),
-                     F32_THREADS, shape::shared_bytes(4), stream, a);
+    ATTENTION_LAUNCH((attention_dkv_f32_kernel<D>), a.n_heads / a.group,
+                     attention_n_tiles(a.k.rows, shape::TILE), F32_THREADS, shape::shared_bytes(4),
+                     stream, a);
 }
 
 #define BY_HEAD_DIM_F32(head_dim, f, ...) \

@@ -1,20 +1,21 @@
-/* Attention over a forest on the GPU (backend.h, struct attention): what the kernels of attention_forward.cu,
- * attention_backward.cu and attention_f32.cu share.
+/* Attention over a forest on the GPU (backend.h, struct attention): what the kernels of
+ * attention_forward.cu, attention_backward.cu and attention_f32.cu share.
  *
- *   (1) Queries and keys are taken in tiles, as rows of shared memory: head_dim numbers, zeros up to the D that the
- *       kernel was compiled for, and 16 bytes more, so that the 16-byte pieces of 8 rows lie in different banks. Rows
- *       beyond the last are zeros; nothing is read there.
- *   (2) A tile of keys is *seen* by a tile of queries if its largest reach is beyond the first query and its first
- *       key not beyond the last query; what is not seen is never loaded. It is *whole* if every query sees every key:
- *       then nothing is masked. Both follow from the least and largest reach of the keys (struct reach_range), which
- *       are found once per op.
- *   (3) Where tiles x heads are fewer than the GPU has room for, the work of each is cut into n_splits parts along
- *       the sum, each part leaves fp32 results in the workspace, and another kernel adds them up in order.
- *   (4) All sums run in an order which the shapes and reach decide, and n_splits follows the shapes alone: the same
- *       input gives the same bits.
- *   (5) A number that is not finite spreads to what sees it, as it must: also, through 0 x NaN, to rows of the same
- *       tile which do not see it. Values that no query of a tile sees do not count in the forward pass; nor does what
- *       lies in memory beyond the last row, anywhere. */
+ *   (1) Queries and keys are taken in tiles, as rows of shared memory: head_dim numbers, zeros up
+ *       to the D that the kernel was compiled for, and 16 bytes more, so that the 16-byte pieces of
+ *       8 rows lie in different banks. Rows beyond the last are zeros; nothing is read there.
+ *   (2) A tile of keys is *seen* by a tile of queries if its largest reach is beyond the first
+ *       query and its first key not beyond the last query; what is not seen is never loaded. It is
+ *       *whole* if every query sees every key: then nothing is masked. Both follow from the least
+ *       and largest reach of the keys (struct reach_range), which are found once per op.
+ *   (3) Where tiles x heads are fewer than the GPU has room for, the work of each is cut into
+ *       n_splits parts along the sum, each part leaves fp32 results in the workspace, and another
+ *       kernel adds them up in order.
+ *   (4) All sums run in an order which the shapes and reach decide, and n_splits follows the shapes
+ *       alone: the same input gives the same bits.
+ *   (5) A number that is not finite spreads to what sees it, as it must: also, through 0 x NaN, to
+ *       rows of the same tile which do not see it. Values that no query of a tile sees do not count
+ *       in the forward pass; nor does what lies in memory beyond the last row, anywhere. */
 #ifndef RANKWISE_CUDA_ATTENTION_TILE_H
 #define RANKWISE_CUDA_ATTENTION_TILE_H
 #include <math.h>
@@ -27,7 +28,8 @@ enum {
     ATTENTION_THREADS = 32 * ATTENTION_WARPS,
     STATS_QUANTUM = 128, /* rows that stats are rounded up to: the largest tile */
     MAX_SPLITS = 32,
-    BLOCKS_WANTED = 264, /* two for each of an H100's multiprocessors, on every GPU: n_splits changes bits */
+    /* two for each of an H100's multiprocessors, on every GPU: n_splits changes bits */
+    BLOCKS_WANTED = 264,
     LEAST_TILES_PER_SPLIT = 4
 };
 #define LOG2_E 1.44269504088896340736f
@@ -69,7 +71,8 @@ __device__ __forceinline__ int32_t query_index(const attention_job &a, int row) 
     return a.query ? a.query[row] : row;
 }
 
-template <typename T> __device__ __forceinline__ T *head_row(const head_view &v, int row, int head) {
+template <typename T>
+__device__ __forceinline__ T *head_row(const head_view &v, int row, int head) {
     return static_cast<T *>(v.data) + row * v.row_stride + head * v.head_stride;
 }
 
@@ -84,14 +87,16 @@ template <typename T, int ROWS, int D> __host__ __device__ constexpr int tile_by
     return ROWS * tile_pitch<T, D>() * (int)sizeof(T);
 }
 
-/* Rows [first, first + ROWS) of a head into a tile; by copies that are under way when it returns, if the view allows.
- * keep (ROWS) says, for a tile of keys which some queries see, which rows are wanted: those with keep > first_query;
- * the others become zeros. NULL: all. */
+/* Rows [first, first + ROWS) of a head into a tile; by copies that are under way when it returns,
+ * if the view allows. keep (ROWS) says, for a tile of keys which some queries see, which rows are
+ * wanted: those with keep > first_query; the others become zeros. NULL: all. */
 template <typename T, int ROWS, int D, int THREADS>
-__device__ __forceinline__ void load_tile(T *tile, const head_view &v, int head, int first, int head_dim,
-                                          const int32_t *keep = nullptr, int32_t first_query = 0) {
+__device__ __forceinline__ void load_tile(T *tile, const head_view &v, int head, int first,
+                                          int head_dim, const int32_t *keep = nullptr,
+                                          int32_t first_query = 0) {
     constexpr int PIECE = 16 / sizeof(T), PIECES = D / PIECE, PITCH = tile_pitch<T, D>();
-    constexpr int LANES = PIECES % 8 == 0 ? 8 : 4, STEP = THREADS / LANES; /* threads of a row, rows at once */
+    /* threads of a row, rows at once */
+    constexpr int LANES = PIECES % 8 == 0 ? 8 : 4, STEP = THREADS / LANES;
     int row = threadIdx.x / LANES, column = threadIdx.x % LANES * PIECE;
     T *to = tile + row * PITCH + column;
     const T *data = static_cast<const T *>(v.data);
@@ -99,7 +104,9 @@ __device__ __forceinline__ void load_tile(T *tile, const head_view &v, int head,
     if (!v.pieces) {
 #pragma unroll 1
         for (int i = 0; i < ROWS; i += STEP) {
-            int n = first + row + i < v.rows && (!keep || keep[row + i] > first_query) ? head_dim - column : 0;
+            int n = first + row + i < v.rows && (!keep || keep[row + i] > first_query)
+                        ? head_dim - column
+                        : 0;
 #pragma unroll 1
             for (int e = 0; e < D; e += e % PIECE == PIECE - 1 ? LANES * PIECE - PIECE + 1 : 1)
                 to[i * PITCH + e] = e < n ? from[e] : T();
@@ -119,9 +126,11 @@ __device__ __forceinline__ void load_tile(T *tile, const head_view &v, int head,
     }
 }
 
-/* ROWS rows of a tile, those of one warp, to rows [first, first + ROWS) of a head, as far as there are any. */
+/* ROWS rows of a tile, those of one warp, to rows [first, first + ROWS) of a head, as far as there
+ * are any. */
 template <typename T, int ROWS, int D>
-__device__ __forceinline__ void store_rows(const head_view &v, int head, int first, int head_dim, const T *tile) {
+__device__ __forceinline__ void store_rows(const head_view &v, int head, int first, int head_dim,
+                                           const T *tile) {
     constexpr int PIECE = 16 / sizeof(T), PIECES = D / PIECE, PITCH = tile_pitch<T, D>();
     T *data = head_row<T>(v, 0, head);
     if (!v.pieces) {
@@ -149,19 +158,23 @@ struct tile_walk {
     int32_t first_query, last_query;
 };
 
-template <int TILE> __device__ __forceinline__ void walk_look(tile_walk &w, const attention_job &a) {
+template <int TILE>
+__device__ __forceinline__ void walk_look(tile_walk &w, const attention_job &a) {
     int tile = w.next + lane_number();
     reach_range range = {0, 0};
     if (tile < w.end) range = a.range[tile];
     w.seen = __ballot_sync(0xffffffffu, range.most > w.first_query);
-    w.whole = __ballot_sync(0xffffffffu,
-                            range.least > w.last_query && a.key_offset + tile * TILE + TILE - 1 <= w.first_query);
+    w.whole =
+        __ballot_sync(0xffffffffu, range.least > w.last_query &&
+                                       a.key_offset + tile * TILE + TILE - 1 <= w.first_query);
     w.next += 32;
 }
 
-/* The next tile, its number and whether it is whole; false if there is none. The same for all threads. */
+/* The next tile, its number and whether it is whole; false if there is none. The same for all
+ * threads. */
 template <int TILE>
-__device__ __forceinline__ bool walk_next(tile_walk &w, const attention_job &a, int &tile, bool &whole) {
+__device__ __forceinline__ bool walk_next(tile_walk &w, const attention_job &a, int &tile,
+                                          bool &whole) {
     while (w.seen == 0) {
         if (w.next >= w.end) return false;
         walk_look<TILE>(w, a);
@@ -174,16 +187,19 @@ __device__ __forceinline__ bool walk_next(tile_walk &w, const attention_job &a, 
 }
 
 /* The tile that is seen after `rank` others; the end if there are no more. */
-template <int TILE> __device__ __forceinline__ int walk_seek(tile_walk w, const attention_job &a, int rank) {
+template <int TILE>
+__device__ __forceinline__ int walk_seek(tile_walk w, const attention_job &a, int rank) {
     int tile = 0;
     bool whole, more = true;
     for (int i = 0; i <= rank && more; i++) more = walk_next<TILE>(w, a, tile, whole);
     return more ? tile : w.end;
 }
 
-/* For the queries whose first and last rows are given: the part `split` of the tiles that they see. */
+/* For the queries whose first and last rows are given: the part `split` of the tiles that they
+ * see. */
 template <int TILE>
-__device__ __forceinline__ tile_walk walk_start(const attention_job &a, int first_row, int last_row, int split) {
+__device__ __forceinline__ tile_walk walk_start(const attention_job &a, int first_row, int last_row,
+                                                int split) {
     tile_walk w = {};
     w.first_query = query_index(a, first_row);
     w.last_query = query_index(a, last_row);
@@ -201,7 +217,8 @@ __device__ __forceinline__ tile_walk walk_start(const attention_job &a, int firs
 
 /* ---- the tiles of queries that see a tile of keys ---- */
 
-/* What a block of dk and dv goes through: tiles of queries [first, end) for each head of the group. */
+/* What a block of dk and dv goes through: tiles of queries [first, end) for each head of the
+ * group. */
 struct query_walk {
     int first, end;
     int head, tile; /* the next one */
@@ -224,8 +241,8 @@ __device__ __forceinline__ int first_row_at(const attention_job &a, int32_t inde
 
 /* The part `split` of it for keys from first_key on, whose largest reach is `most`. */
 template <int QUERIES>
-__device__ __forceinline__ query_walk query_walk_start(const attention_job &a, int kv_head, int32_t first_key,
-                                                       int32_t most, int split) {
+__device__ __forceinline__ query_walk query_walk_start(const attention_job &a, int kv_head,
+                                                       int32_t first_key, int32_t most, int split) {
     query_walk w = {};
     int first = first_row_at(a, first_key), end = first_row_at(a, most);
     if (first >= end) return w;
@@ -246,8 +263,10 @@ __device__ __forceinline__ void query_walk_step(query_walk &w) {
     w.head++;
 }
 
-/* The reach of a tile's keys into shared memory (TILE), 0 for those beyond the last: nobody sees them. */
-template <int TILE> __device__ __forceinline__ void load_reach(int32_t *reach, const attention_job &a, int tile) {
+/* The reach of a tile's keys into shared memory (TILE), 0 for those beyond the last: nobody sees
+ * them. */
+template <int TILE>
+__device__ __forceinline__ void load_reach(int32_t *reach, const attention_job &a, int tile) {
     int i = threadIdx.x, key = tile * TILE + i;
     if (i < TILE) copy_async_4(reach + i, key < a.k.rows ? a.reach + key : a.reach, key < a.k.rows);
 }
@@ -281,9 +300,11 @@ __device__ __forceinline__ void tile_scores(float (&s)[M][2 * N][4], const bf16 
     }
 }
 
-/* o (16 M, D) += p y, p (16 M, 16 N) being rounded to bf16 and y 16 N rows of a tile of D columns. */
+/* o (16 M, D) += p y, p (16 M, 16 N) being rounded to bf16 and y 16 N rows of a tile of D
+ * columns. */
 template <int M, int N, int D>
-__device__ __forceinline__ void tile_sum(float (&o)[M][D / 8][4], const float (&p)[M][2 * N][4], const bf16 *y) {
+__device__ __forceinline__ void tile_sum(float (&o)[M][D / 8][4], const float (&p)[M][2 * N][4],
+                                         const bf16 *y) {
     constexpr int PITCH = tile_pitch<bf16, D>();
     int lane = lane_number();
     const bf16 *y_row = y + lane % 16 * PITCH + lane / 16 * 8;
@@ -306,10 +327,12 @@ __device__ __forceinline__ void tile_sum(float (&o)[M][D / 8][4], const float (&
     }
 }
 
-/* o times factor, rounded, to 16 M rows of a tile, and from there to rows of a head. Of one warp. */
+/* o times factor, rounded, to 16 M rows of a tile, and from there to rows of a head. Of one
+ * warp. */
 template <int M, int D>
-__device__ __forceinline__ void store_result(const head_view &v, int head, int first, int head_dim, bf16 *tile,
-                                             const float (&o)[M][D / 8][4], float factor) {
+__device__ __forceinline__ void store_result(const head_view &v, int head, int first, int head_dim,
+                                             bf16 *tile, const float (&o)[M][D / 8][4],
+                                             float factor) {
     constexpr int PITCH = tile_pitch<bf16, D>();
     int lane = lane_number();
     __syncwarp();
@@ -329,8 +352,8 @@ __device__ __forceinline__ void store_result(const head_view &v, int head, int f
 
 /* The same to rows of `to` (rows, n_heads, head_dim) in fp32. */
 template <int M, int D>
-__device__ __forceinline__ void store_partial(float *to, int rows, int n_heads, int head, int first, int head_dim,
-                                              const float (&o)[M][D / 8][4]) {
+__device__ __forceinline__ void store_partial(float *to, int rows, int n_heads, int head, int first,
+                                              int head_dim, const float (&o)[M][D / 8][4]) {
     int lane = lane_number();
 #pragma unroll
     for (int m = 0; m < M; m++)
@@ -368,7 +391,8 @@ static inline int attention_n_tiles(int64_t rows, int tile) {
     return (int)((rows + tile - 1) / tile);
 }
 
-/* Launch kernels, for a job that is laid out, on a grid of tiles of queries (forward, dq) or keys (dk and dv). */
+/* Launch kernels, for a job that is laid out, on a grid of tiles of queries (forward, dq) or keys
+ * (dk and dv). */
 void attention_forward_bf16(const struct attention_job &a, cudaStream_t stream);
 void attention_forward_f32(const struct attention_job &a, cudaStream_t stream);
 void attention_dq_bf16(const struct attention_job &a, cudaStream_t stream);
@@ -376,13 +400,15 @@ void attention_dq_f32(const struct attention_job &a, cudaStream_t stream);
 void attention_dkv_bf16(const struct attention_job &a, cudaStream_t stream);
 void attention_dkv_f32(const struct attention_job &a, cudaStream_t stream);
 
-/* Bytes of shared memory that a block asks for: of the forward kernel, of the larger backward kernel. */
+/* Bytes of shared memory that a block asks for: of the forward kernel, of the larger backward
+ * kernel. */
 int attention_forward_shared_bf16(int head_dim);
 int attention_forward_shared_f32(int head_dim);
 int attention_backward_shared_bf16(int head_dim);
 int attention_backward_shared_f32(int head_dim);
 
-/* Calls f<D> with the least D, of those that bf16 kernels are compiled for, which has room for head_dim. */
+/* Calls f<D> with the least D, of those that bf16 kernels are compiled for, which has room for
+ * head_dim. */
 #define BY_HEAD_DIM(head_dim, f, ...) \
     do {                              \
         if ((head_dim) <= 32)         \
@@ -400,11 +426,12 @@ int attention_backward_shared_f32(int head_dim);
     } while (0)
 
 /* One launch. A templated kernel stands in parentheses. */
-#define ATTENTION_LAUNCH(kernel, heads, n_tiles, threads, shared_bytes, stream, a)                         \
-    do {                                                                                                   \
-        CUDA_TRY(cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, shared_bytes)); \
-        LAUNCH(kernel, dim3(heads, n_tiles, (a).n_splits), threads, shared_bytes, stream, a);              \
-        CUDA_LAUNCHED();                                                                                   \
+#define ATTENTION_LAUNCH(kernel, heads, n_tiles, threads, shared_bytes, stream, a)            \
+    do {                                                                                      \
+        CUDA_TRY(cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize,    \
+                                      shared_bytes));                                         \
+        LAUNCH(kernel, dim3(heads, n_tiles, (a).n_splits), threads, shared_bytes, stream, a); \
+        CUDA_LAUNCHED();                                                                      \
     } while (0)
 
 #endif

@@ -1,9 +1,11 @@
 /* A GPU as a device: its memory, streams and events, and the table that the plug-in exports.
  *
- * The device is the local rank's. A host that gives each of its ranks one GPU of its own (Slurm's --gpus-per-task) shows
- * one GPU to all; that they are not the same one is for the host program to see, by identity().
+ * The device is the local rank's. A host that gives each of its ranks one GPU of its own (Slurm's
+ * --gpus-per-task) shows one GPU to all; that they are not the same one is for the host program to
+ * see, by identity().
  *
- * Waiting polls while there are channels: a rank that met an error on the way would otherwise wait for ever. */
+ * Waiting polls while there are channels: a rank that met an error on the way would otherwise wait
+ * for ever. */
 #include <sched.h>
 #include <stdio.h>
 #include <string.h>
@@ -27,9 +29,12 @@ static int count_devices(void) {
     cudaRuntimeGetVersion(&runtime);
     if (error == cudaSuccess && n > 0) return n;
     if (driver == 0) return fail("no GPU driver on this host"), 0;
-    if (error == cudaSuccess || error == cudaErrorNoDevice) return fail("no GPU is visible on this host"), 0;
-    if (error != cudaErrorInsufficientDriver) return fail("the GPUs cannot be counted: %s", cudaGetErrorString(error));
-    return fail("expected a driver for CUDA %d.%d, with which the plug-in was built, found one for %d.%d; hint: a newer "
+    if (error == cudaSuccess || error == cudaErrorNoDevice)
+        return fail("no GPU is visible on this host"), 0;
+    if (error != cudaErrorInsufficientDriver)
+        return fail("the GPUs cannot be counted: %s", cudaGetErrorString(error));
+    return fail("expected a driver for CUDA %d.%d, with which the plug-in was built, found one for "
+                "%d.%d; hint: a newer "
                 "driver, or make with an older toolkit",
                 runtime / 1000, runtime % 1000 / 10, driver / 1000, driver % 1000 / 10);
 }
@@ -40,23 +45,27 @@ static int choose(int local_rank, int n_local) {
     if (n <= 0) return -1;
     if (n >= n_local) return local_rank;
     if (n == 1) return 0;
-    return fail("%d ranks on this host, %d GPUs; hint: start at most %d ranks on it", n_local, n, n);
+    return fail("%d ranks on this host, %d GPUs; hint: start at most %d ranks on it", n_local, n,
+                n);
 }
 
 static int check_architecture(int ordinal, cudaDeviceProp *about) {
     cudaError_t error = cudaGetDeviceProperties(about, ordinal);
     if (error != cudaSuccess) return fail("GPU %d: %s", ordinal, cudaGetErrorString(error));
     if (about->major >= 8) return 0;
-    return fail("GPU %d: expected compute capability 8.0 or above, found %d.%d (%s); hint: run.device = \"cpu\"", ordinal,
-                about->major, about->minor, about->name);
+    return fail("GPU %d: expected compute capability 8.0 or above, found %d.%d (%s); hint: "
+                "run.device = \"cpu\"",
+                ordinal, about->major, about->minor, about->name);
 }
 
-/* The first call that needs the driver's context: a GPU that another process has for itself is refused here. */
+/* The first call that needs the driver's context: a GPU that another process has for itself is
+ * refused here. */
 static int make_context(int ordinal) {
     cudaError_t error = cudaSetDevice(ordinal);
     if (error == cudaSuccess) error = cudaFree(nullptr);
     if (error == cudaSuccess) return 0;
-    return fail("GPU %d cannot be used: %s; hint: nvidia-smi shows who has it", ordinal, cudaGetErrorString(error));
+    return fail("GPU %d cannot be used: %s; hint: nvidia-smi shows who has it", ordinal,
+                cudaGetErrorString(error));
 }
 
 size_t cuda_used_bytes(void) {
@@ -66,8 +75,10 @@ size_t cuda_used_bytes(void) {
 }
 
 static void make_streams(struct cuda_device *d) {
-    for (int i = 0; i < N_STREAMS; i++) CUDA_TRY(cudaStreamCreateWithFlags(&d->stream[i], cudaStreamNonBlocking));
-    for (int i = 0; i < N_EVENTS; i++) CUDA_TRY(cudaEventCreateWithFlags(&d->event[i], cudaEventDisableTiming));
+    for (int i = 0; i < N_STREAMS; i++)
+        CUDA_TRY(cudaStreamCreateWithFlags(&d->stream[i], cudaStreamNonBlocking));
+    for (int i = 0; i < N_EVENTS; i++)
+        CUDA_TRY(cudaEventCreateWithFlags(&d->event[i], cudaEventDisableTiming));
 }
 
 static void synchronize_all(struct cuda_device *d) {
@@ -78,7 +89,8 @@ static struct device *cuda_open(int local_rank, int n_local, int threads) {
     (void)threads;
     cudaDeviceProp about;
     int ordinal = choose(local_rank, n_local);
-    if (ordinal < 0 || check_architecture(ordinal, &about) != 0 || make_context(ordinal) != 0) return nullptr;
+    if (ordinal < 0 || check_architecture(ordinal, &about) != 0 || make_context(ordinal) != 0)
+        return nullptr;
     struct cuda_device *d = static_cast<struct cuda_device *>(mem_alloc(1, sizeof *d));
     opened = ordinal;
     d->base.backend = &cuda_backend;
@@ -109,9 +121,11 @@ static void cuda_describe(struct device *dev, char *out, size_t room) {
     CUDA_TRY(cudaGetDeviceProperties(&about, cuda_of(dev)->ordinal));
     CUDA_TRY(cudaDriverGetVersion(&driver));
     CUDA_TRY(cudaRuntimeGetVersion(&runtime));
-    snprintf(out, room, "GPU %d: %s, %d multiprocessors, %.1f GiB, sm_%d%d, CUDA %d.%d (driver %d.%d)",
-             cuda_of(dev)->ordinal, about.name, about.multiProcessorCount, (double)about.totalGlobalMem / (1 << 30),
-             about.major, about.minor, runtime / 1000, runtime % 1000 / 10, driver / 1000, driver % 1000 / 10);
+    snprintf(out, room,
+             "GPU %d: %s, %d multiprocessors, %.1f GiB, sm_%d%d, CUDA %d.%d (driver %d.%d)",
+             cuda_of(dev)->ordinal, about.name, about.multiProcessorCount,
+             (double)about.totalGlobalMem / (1 << 30), about.major, about.minor, runtime / 1000,
+             runtime % 1000 / 10, driver / 1000, driver % 1000 / 10);
 }
 
 static void cuda_identity(struct device *dev, char out[64]) {
@@ -120,7 +134,8 @@ static void cuda_identity(struct device *dev, char out[64]) {
 
 /* ---- memory ---- */
 
-/* Left to CUDA: it loads kernels, ours and the libraries', when they are first launched, with stacks for their threads. */
+/* Left to CUDA: it loads kernels, ours and the libraries', when they are first launched, with
+ * stacks for their threads. */
 static const size_t LOADED_LATER = (size_t)256 << 20;
 
 static size_t cuda_memory_free(struct device *dev) {
@@ -143,8 +158,10 @@ static void *take(struct cuda_device *d, size_t bytes) {
     if (error == cudaErrorMemoryAllocation) {
         cudaMemGetInfo(&free_bytes, &total);
         die_at(__FILE__, __LINE__, cudaGetErrorString(error),
-               "GPU %d: %.1f MiB wanted, %.1f of %.1f are free: another process has taken what the plan had found",
-               d->ordinal, (double)bytes / (1 << 20), (double)free_bytes / (1 << 20), (double)total / (1 << 20));
+               "GPU %d: %.1f MiB wanted, %.1f of %.1f are free: another process has taken what the "
+               "plan had found",
+               d->ordinal, (double)bytes / (1 << 20), (double)free_bytes / (1 << 20),
+               (double)total / (1 << 20));
     }
     CUDA_TRY(error);
     return memory;
@@ -168,8 +185,9 @@ static void *cuda_alloc_host(struct device *dev, size_t bytes) {
     if (bytes == 0) bytes = 1;
     cudaError_t error = cudaMallocHost(&memory, bytes);
     if (error == cudaErrorMemoryAllocation)
-        die_at(__FILE__, __LINE__, cudaGetErrorString(error), "GPU %d: %.1f MiB of pinned memory of the host wanted",
-               cuda_of(dev)->ordinal, (double)bytes / (1 << 20));
+        die_at(__FILE__, __LINE__, cudaGetErrorString(error),
+               "GPU %d: %.1f MiB of pinned memory of the host wanted", cuda_of(dev)->ordinal,
+               (double)bytes / (1 << 20));
     CUDA_TRY(error);
     memset(memory, 0, bytes);
     return memory;
@@ -180,22 +198,27 @@ static void cuda_release_host(struct device *dev, void *memory) {
     CUDA_TRY(cudaFreeHost(memory));
 }
 
-static void copy(struct device *dev, void *to, const void *from, size_t bytes, enum stream stream, cudaMemcpyKind kind) {
+static void copy(struct device *dev, void *to, const void *from, size_t bytes, enum stream stream,
+                 cudaMemcpyKind kind) {
     if (bytes) CUDA_TRY(cudaMemcpyAsync(to, from, bytes, kind, cuda_of(dev)->stream[stream]));
 }
 
-/* Of pageable memory the run time takes a copy before it returns; to it, it returns when all is there. */
-static void cuda_copy_in(struct device *dev, void *to, const void *from, size_t bytes, enum stream stream) {
+/* Of pageable memory the run time takes a copy before it returns; to it, it returns when all is
+ * there. */
+static void cuda_copy_in(struct device *dev, void *to, const void *from, size_t bytes,
+                         enum stream stream) {
     cuda_doing = "copy_in";
     copy(dev, to, from, bytes, stream, cudaMemcpyHostToDevice);
 }
 
-static void cuda_copy_out(struct device *dev, void *to, const void *from, size_t bytes, enum stream stream) {
+static void cuda_copy_out(struct device *dev, void *to, const void *from, size_t bytes,
+                          enum stream stream) {
     cuda_doing = "copy_out";
     copy(dev, to, from, bytes, stream, cudaMemcpyDeviceToHost);
 }
 
-static void cuda_copy(struct device *dev, void *to, const void *from, size_t bytes, enum stream stream) {
+static void cuda_copy(struct device *dev, void *to, const void *from, size_t bytes,
+                      enum stream stream) {
     cuda_doing = "copy";
     copy(dev, to, from, bytes, stream, cudaMemcpyDeviceToDevice);
 }
@@ -216,9 +239,9 @@ void *cuda_workspace(struct device *dev, size_t bytes) {
 }
 
 static size_t cuda_reserve_bytes(struct device *dev, const struct op_limits *limits) {
-    size_t (*const family[])(const struct op_limits *) = {cuda_matmul_bytes,    cuda_norms_bytes,     cuda_rows_bytes,
-                                                          cuda_embedding_bytes, cuda_head_bytes,      cuda_adamw_bytes,
-                                                          cuda_attention_bytes};
+    size_t (*const family[])(const struct op_limits *) = {
+        cuda_matmul_bytes, cuda_norms_bytes, cuda_rows_bytes,     cuda_embedding_bytes,
+        cuda_head_bytes,   cuda_adamw_bytes, cuda_attention_bytes};
     size_t most = 0; /* one op at a time has the workspace */
     cuda_attention_check(dev, limits);
     for (size_t i = 0; i < sizeof family / sizeof *family; i++) most = MAX(most, family[i](limits));
@@ -244,7 +267,8 @@ static void cuda_event_synchronize(struct device *dev, int event) {
     struct cuda_device *d = cuda_of(dev);
     cudaError_t error = cudaErrorNotReady;
     while (d->n_channels > 0 && (error = cudaEventQuery(d->event[event])) == cudaErrorNotReady) {
-        cudaGetLastError(); /* "not ready" is remembered there, and is no error of the next launch */
+        /* "not ready" is remembered there, and is no error of the next launch */
+        cudaGetLastError();
         cuda_check_channels(dev);
         sched_yield();
     }

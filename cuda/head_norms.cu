@@ -1,15 +1,18 @@
-/* RMS norm of every head (Qwen3's q and k norm): out = in * r * weight over the head_dim elements of a head.
+/* RMS norm of every head (Qwen3's q and k norm): out = in * r * weight over the head_dim elements
+ * of a head.
  *
- *   din = r * (g - xhat * mean(g * xhat)),  dweight += sum over rows and heads of dout * xhat;  g, xhat as in
- *   norms.cu
+ *   din = r * (g - xhat * mean(g * xhat)),  dweight += sum over rows and heads of dout * xhat;  g,
+ *   xhat as in norms.cu
  *
- * Bytes per element, bf16 | fp32: forward 4 | 8, backward 6 | 12. A head is taken by the fewest lanes (a power of
- * two) that hold it in one bundle each: 16 lanes for 128 elements of bf16, two heads a warp; sums go over those lanes
- * alone. Heads of up to MOST_DIM elements, K bundles a lane: 1 in bf16, 2 in fp32, 8 where memory is not aligned.
+ * Bytes per element, bf16 | fp32: forward 4 | 8, backward 6 | 12. A head is taken by the fewest
+ * lanes (a power of two) that hold it in one bundle each: 16 lanes for 128 elements of bf16, two
+ * heads a warp; sums go over those lanes alone. Heads of up to MOST_DIM elements, K bundles a lane:
+ * 1 in bf16, 2 in fp32, 8 where memory is not aligned.
  *
- * Backward: a block has a run of heads in (row, head) order, at most MOST_PARTS blocks. A lane's elements are the
- * same of all its heads, so their share of dweight stays in registers; at the end the block adds its groups of lanes
- * in order, and add_parts the blocks. Registers on sm_90, bf16 | fp32: forward 40 | 39, backward 55 | 56. */
+ * Backward: a block has a run of heads in (row, head) order, at most MOST_PARTS blocks. A lane's
+ * elements are the same of all its heads, so their share of dweight stays in registers; at the end
+ * the block adds its groups of lanes in order, and add_parts the blocks. Registers on sm_90, bf16 |
+ * fp32: forward 40 | 39, backward 55 | 56. */
 #include "kernels.h"
 
 static const int64_t MOST_PARTS = 1024, PART_HEADS = 64;
@@ -20,14 +23,16 @@ struct head_norm {
     const void *dout, *in, *weight;
     float *stats, *part;
     int64_t out_row, out_head, dout_row, dout_head, in_row, in_head; /* strides */
-    int64_t n, part_heads;                                           /* heads of all rows; of a part */
+    /* heads of all rows; of a part */
+    int64_t n, part_heads;
     int n_heads, head_dim, lanes;
     float eps;
 };
 
 /* The head's K bundles of this lane; zeros beyond it. */
 template <typename T, int N, int K>
-__device__ static inline void load_head(floats<N> (&x)[K], const T *head, int lane, const struct head_norm &a) {
+__device__ static inline void load_head(floats<N> (&x)[K], const T *head, int lane,
+                                        const struct head_norm &a) {
 #pragma unroll
     for (int k = 0; k < K; k++) {
         int at = (lane + k * a.lanes) * N;
@@ -36,7 +41,8 @@ __device__ static inline void load_head(floats<N> (&x)[K], const T *head, int la
 }
 
 template <typename T, int N, int K>
-__device__ static inline void store_head(T *head, const floats<N> (&x)[K], int lane, const struct head_norm &a) {
+__device__ static inline void store_head(T *head, const floats<N> (&x)[K], int lane,
+                                         const struct head_norm &a) {
 #pragma unroll
     for (int k = 0; k < K; k++) {
         int at = (lane + k * a.lanes) * N;
@@ -72,7 +78,8 @@ template <typename T, int N, int K> __global__ void head_norm_backward_kernel(st
     DYNAMIC_SHARED(memory); /* (groups, head_dim) */
     float *room = reinterpret_cast<float *>(memory);
     int lane = threadIdx.x % a.lanes, group = threadIdx.x / a.lanes, groups = BLOCK / a.lanes;
-    int64_t first = blockIdx.x * a.part_heads, end = first + a.part_heads < a.n ? first + a.part_heads : a.n;
+    int64_t first = blockIdx.x * a.part_heads,
+            end = first + a.part_heads < a.n ? first + a.part_heads : a.n;
     floats<N> w[K], dw[K];
     load_head(w, (const T *)a.weight, lane, a);
 #pragma unroll
@@ -116,7 +123,8 @@ template <typename T, int N, int K> __global__ void head_norm_backward_kernel(st
 
 /* ---- launchers ---- */
 
-static struct head_norm head_norm_of(struct heads out, struct heads in, struct tensor weight, int *n) {
+static struct head_norm head_norm_of(struct heads out, struct heads in, struct tensor weight,
+                                     int *n) {
     CHECK(in.head_dim <= MOST_DIM, "head_norm: heads of %d, at most %d", in.head_dim, MOST_DIM);
     *n = fits(fits(fits(widest(in.dtype), out), in), weight);
     struct head_norm a = {};
@@ -136,17 +144,17 @@ static int lanes_of(int head_dim, int n) {
     return lanes;
 }
 
-void cuda_head_norm_forward(struct device *dev, struct heads out, float *stats, struct heads in, struct tensor weight,
-                            float eps) {
+void cuda_head_norm_forward(struct device *dev, struct heads out, float *stats, struct heads in,
+                            struct tensor weight, float eps) {
     int n;
     struct head_norm a = head_norm_of(out, in, weight, &n);
     a.stats = stats;
     a.eps = eps;
     a.lanes = lanes_of(in.head_dim, n);
     BY_TYPE(in.dtype, T, BY_BUNDLE(n, N, {
-        LAUNCH((head_norm_forward_kernel<T, N, MOST_DIM / WARP / N>), (int)pieces(a.n, BLOCK / a.lanes), BLOCK, 0,
-               compute_stream(dev), a);
-    }));
+                LAUNCH((head_norm_forward_kernel<T, N, MOST_DIM / WARP / N>),
+                       (int)pieces(a.n, BLOCK / a.lanes), BLOCK, 0, compute_stream(dev), a);
+            }));
     CUDA_LAUNCHED();
 }
 
@@ -159,8 +167,9 @@ size_t cuda_head_norms_bytes(const struct op_limits *limits) {
     return (size_t)(MIN(pieces(n, PART_HEADS), MOST_PARTS) * limits->head_dim) * sizeof(float);
 }
 
-void cuda_head_norm_backward(struct device *dev, struct heads din, float *dweight, struct heads dout, struct heads in,
-                             struct tensor weight, const float *stats) {
+void cuda_head_norm_backward(struct device *dev, struct heads din, float *dweight,
+                             struct heads dout, struct heads in, struct tensor weight,
+                             const float *stats) {
     int n;
     struct head_norm a = head_norm_of(din, in, weight, &n);
     n = fits(n, dout);

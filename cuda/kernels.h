@@ -1,18 +1,23 @@
 /* What the kernels that walk memory share: elements in bundles, sums, and walks over rows.
  *
- *   (1) All arithmetic is fp32 or double. Memory is read and written in bundles of N consecutive elements: 16 bytes
- *       (two accesses for 8 fp32 beside 8 bf16) where the addresses, strides and widths allow it, which the launcher
- *       asks of fits(), else 8 bytes of bf16, else one element. Widths that are multiples of 8 in memory that begins
- *       at multiples of 16 bytes always have the first kind.
- *   (2) Sums are fixed by the shapes: a thread's elements in order, then the lanes by halves, then the warps in
- *       order.
- *   (3) Work without sums is walked by a grid of some ten times what the device holds at once, so that the last wave
- *       is a small part; sums by grids that the shapes alone decide. */
+ *   (1) All arithmetic is fp32 or double. Memory is read and written in bundles of N consecutive
+ *       elements: 16 bytes (two accesses for 8 fp32 beside 8 bf16) where the addresses, strides and
+ *       widths allow it, which the launcher asks of fits(), else 8 bytes of bf16, else one element.
+ *       Widths that are multiples of 8 in memory that begins at multiples of 16 bytes always have
+ *       the first kind.
+ *   (2) Sums are fixed by the shapes: a thread's elements in order, then the lanes by halves, then
+ *       the warps in order.
+ *   (3) Work without sums is walked by a grid of some ten times what the device holds at once, so
+ *       that the last wave is a small part; sums by grids that the shapes alone decide. */
 #ifndef RANKWISE_CUDA_KERNELS_H
 #define RANKWISE_CUDA_KERNELS_H
 #include "plugin.h"
 
-enum { WARP = 32, BLOCK = 256 /* threads of a kernel that walks */, BLOCKS_PER_MULTIPROCESSOR = 64 };
+enum {
+    WARP = 32,
+    BLOCK = 256 /* threads of a kernel that walks */,
+    BLOCKS_PER_MULTIPROCESSOR = 64
+};
 
 /* ---- elements ---- */
 
@@ -72,8 +77,9 @@ template <typename T> __device__ inline T lane_sum(T x, int lanes) {
     return x;
 }
 
-/* Each of the N items over the block, in every thread. room: WARP * N items of shared memory, free again afterwards.
- * */
+/* Each of the N items over the block, in every thread. room: WARP * N items of shared memory, free
+ * again afterwards.
+ */
 template <typename T, int N> __device__ inline void block_sum(T (&x)[N], T *room) {
 #pragma unroll
     for (int i = 0; i < N; i++) {
@@ -91,8 +97,8 @@ template <typename T, int N> __device__ inline void block_sum(T (&x)[N], T *room
 
 /* ---- walks ---- */
 
-/* All places (row, col) of `rows` rows of n, for all threads of a grid; one step of the grid is (step_rows,
- * step_cols).
+/* All places (row, col) of `rows` rows of n, for all threads of a grid; one step of the grid is
+ * (step_rows, step_cols).
  *   for (struct place at = walk_first(w); at.row < w.rows; walk_next(&at, w)) ...
  * has a division by n only at its start. */
 struct walk {
@@ -147,7 +153,8 @@ static inline int fits(int n, const struct tensor &t) {
     return fits(n, t.data, t.dtype);
 }
 static inline int fits(int n, const struct heads &x) {
-    while (n > 1 && (x.head_dim % n != 0 || x.head_stride % n != 0 || x.row_stride % n != 0)) n = n == 8 ? 4 : 1;
+    while (n > 1 && (x.head_dim % n != 0 || x.head_stride % n != 0 || x.row_stride % n != 0))
+        n = n == 8 ? 4 : 1;
     return fits(n, x.data, x.dtype);
 }
 /* The bundle of one 16-byte access. */
@@ -180,8 +187,10 @@ static inline int widest(enum dtype dtype) {
         }                             \
     } while (0)
 
-/* out (n) += the sum over parts p, in an order that n_parts decides, of part[p * stride + i]: rows.cu. */
-void cuda_add_parts(struct device *dev, float *out, const float *part, int64_t n_parts, int64_t stride, int64_t n);
+/* out (n) += the sum over parts p, in an order that n_parts decides, of part[p * stride + i]:
+ * rows.cu. */
+void cuda_add_parts(struct device *dev, float *out, const float *part, int64_t n_parts,
+                    int64_t stride, int64_t n);
 /* head_norms.cu */
 size_t cuda_head_norms_bytes(const struct op_limits *limits);
 

@@ -1,18 +1,21 @@
 /* The collectives, over NCCL: a channel is a communicator of the ranks of a group.
  *
- *   (1) Rank 0 of a group makes an id, the host program gives it to the others, and all join: NCCL needs nothing else to
- *       find them.
- *   (2) Gathers move bytes, whatever the dtype; sums are of floats, in NCCL's order, which is the same for the same
- *       ranks, sizes and machines.
- *   (3) NCCL takes its buffers when it first uses an algorithm. So a channel is used once when it is joined, on a small
- *       and on a large buffer: what it takes is then measured before memory is planned.
- *   (4) An error of another rank or of the network shows up at the channel: it is looked for while waiting. */
+ *   (1) Rank 0 of a group makes an id, the host program gives it to the others, and all join: NCCL
+ *       needs nothing else to find them.
+ *   (2) Gathers move bytes, whatever the dtype; sums are of floats, in NCCL's order, which is the
+ *       same for the same ranks, sizes and machines.
+ *   (3) NCCL takes its buffers when it first uses an algorithm. So a channel is used once when it
+ *       is joined, on a small and on a large buffer: what it takes is then measured before memory
+ *       is planned.
+ *   (4) An error of another rank or of the network shows up at the channel: it is looked for while
+ *       waiting. */
 #include <stdio.h>
 
 #include "comm.h"
 #include "plugin.h"
 
-[[noreturn]] static void nccl_die_at(const char *file, int line, const char *call, ncclResult_t result) {
+[[noreturn]] static void nccl_die_at(const char *file, int line, const char *call,
+                                     ncclResult_t result) {
     char words[1024];
     snprintf(words, sizeof words, "%s (%s)", ncclGetErrorString(result), ncclGetLastError(nullptr));
     cuda_die_at(file, line, call, words);
@@ -36,20 +39,24 @@ static cudaStream_t comm_stream(struct device *dev, const char *op) {
 
 /* ---- the collectives ---- */
 
-void cuda_all_gather(struct device *dev, const struct group *group, void *data, int64_t count, enum dtype dtype) {
+void cuda_all_gather(struct device *dev, const struct group *group, void *data, int64_t count,
+                     enum dtype dtype) {
     if (group->size == 1 || count == 0) return;
     size_t bytes = (size_t)count * dtype_bytes(dtype);
-    NCCL_TRY(ncclAllGather(static_cast<char *>(data) + (size_t)group->rank * bytes, data, bytes, ncclInt8,
-                           channel_of(group), comm_stream(dev, "all_gather")));
+    NCCL_TRY(ncclAllGather(static_cast<char *>(data) + (size_t)group->rank * bytes, data, bytes,
+                           ncclInt8, channel_of(group), comm_stream(dev, "all_gather")));
 }
 
-void cuda_reduce_scatter(struct device *dev, const struct group *group, float *out, const float *in, int64_t count) {
+void cuda_reduce_scatter(struct device *dev, const struct group *group, float *out, const float *in,
+                         int64_t count) {
     if (count == 0) return;
     cudaStream_t stream = comm_stream(dev, "reduce_scatter");
     if (group->size > 1)
-        NCCL_TRY(ncclReduceScatter(in, out, (size_t)count, ncclFloat, ncclSum, channel_of(group), stream));
+        NCCL_TRY(ncclReduceScatter(in, out, (size_t)count, ncclFloat, ncclSum, channel_of(group),
+                                   stream));
     else if (out != in)
-        CUDA_TRY(cudaMemcpyAsync(out, in, (size_t)count * sizeof *out, cudaMemcpyDeviceToDevice, stream));
+        CUDA_TRY(cudaMemcpyAsync(out, in, (size_t)count * sizeof *out, cudaMemcpyDeviceToDevice,
+                                 stream));
 }
 
 void cuda_all_reduce(struct device *dev, const struct group *group, float *data, int64_t count) {
@@ -72,7 +79,8 @@ static void use_once(struct device *dev, const struct group *group) {
     static const int64_t counts[] = {1 << 12, 4 << 20}; /* floats of the whole buffer, nearly */
     float *buffer;
     CUDA_TRY(cudaMalloc(&buffer, (size_t)(counts[1] + group->size) * sizeof *buffer));
-    CUDA_TRY(cudaMemsetAsync(buffer, 0, (size_t)(counts[1] + group->size) * sizeof *buffer, comm_stream(dev, "join")));
+    CUDA_TRY(cudaMemsetAsync(buffer, 0, (size_t)(counts[1] + group->size) * sizeof *buffer,
+                             comm_stream(dev, "join")));
     for (int i = 0; i < 2; i++) {
         int64_t slice = counts[i] / group->size;
         cuda_all_gather(dev, group, buffer, slice, DTYPE_F32);
@@ -89,7 +97,8 @@ void *cuda_group_join(struct device *dev, const struct group *group, const void 
     size_t before = cuda_used_bytes();
     ncclComm_t channel;
     cuda_doing = "group_join";
-    NCCL_TRY(ncclCommInitRank(&channel, group->size, *static_cast<const ncclUniqueId *>(id), group->rank));
+    NCCL_TRY(ncclCommInitRank(&channel, group->size, *static_cast<const ncclUniqueId *>(id),
+                              group->rank));
     d->channel[d->n_channels++] = channel;
     struct group joined = *group;
     joined.channel = channel;

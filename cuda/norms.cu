@@ -3,21 +3,24 @@
  * With g = dout * weight and xhat = (in - mean) * r:
  *   din += r * (g - mean(g) - xhat * mean(g * xhat))     (RMS: without mean(g))
  *   dweight += sum over rows of dout * xhat,  dbias += sum over rows of dout
- * The residual is added where it is made, inside the products (gemm with add): the norm reads the stream once and
- * writes what the next product takes. Bytes per element, bf16 | fp32: forward 6 | 8, backward 14 | 16.
+ * The residual is added where it is made, inside the products (gemm with add): the norm reads the
+ * stream once and writes what the next product takes. Bytes per element, bf16 | fp32: forward 6 |
+ * 8, backward 14 | 16.
  *
- * Forward: a row is a block, held in registers, so that mean, deviations and output are three passes over one read. A
- * thread has K bundles, a block up to 512 threads; up to 8,192 wide K is at most 4.
+ * Forward: a row is a block, held in registers, so that mean, deviations and output are three
+ * passes over one read. A thread has K bundles, a block up to 512 threads; up to 8,192 wide K is at
+ * most 4.
  *
- * Backward: a block has a run of rows, at most MOST_PARTS blocks, and keeps its columns' share of dweight and dbias
- * in registers while it goes down the rows; the blocks' sums are added by add_parts. So in and dout are read once for
- * all three results; a second kernel for dweight would add 6 bytes to 14. The parts are 1,024 rows of floats written
- * and read, 4 % of the bytes at 16,384 rows. Rows up to 8,192 wide stay in registers between the sums and din (K at
- * most 4), wider ones are read again, out of the caches.
+ * Backward: a block has a run of rows, at most MOST_PARTS blocks, and keeps its columns' share of
+ * dweight and dbias in registers while it goes down the rows; the blocks' sums are added by
+ * add_parts. So in and dout are read once for all three results; a second kernel for dweight would
+ * add 6 bytes to 14. The parts are 1,024 rows of floats written and read, 4 % of the bytes at
+ * 16,384 rows. Rows up to 8,192 wide stay in registers between the sums and din (K at most 4),
+ * wider ones are read again, out of the caches.
  *
- * Registers on sm_90, bf16, RMS | layer: forward 32 | 34 for K = 4; backward 101 | 120, so that 640 | 512 threads of
- * a multiprocessor have 160 bytes each under way. Spills: none up to 16,384 wide; beyond, 350 bytes in layer norm's
- * backward. */
+ * Registers on sm_90, bf16, RMS | layer: forward 32 | 34 for K = 4; backward 101 | 120, so that 640
+ * | 512 threads of a multiprocessor have 160 bytes each under way. Spills: none up to 16,384 wide;
+ * beyond, 350 bytes in layer norm's backward. */
 #include "kernels.h"
 
 static const int64_t MOST_PARTS = 1024, PART_ROWS = 4;
@@ -28,17 +31,20 @@ constexpr int most_threads(int bundle) {
     return bundle == 1 ? 1024 : 512;
 }
 
-/* How a row of n bundles is laid on a block: thread t has bundles t, t + threads, ..., at most k (1, 2, 4, 8 or 16).
- * */
+/* How a row of n bundles is laid on a block: thread t has bundles t, t + threads, ..., at most k
+ * (1, 2, 4, 8 or 16).
+ */
 struct layout {
     int threads, k;
 };
 
 static struct layout layout_make(int64_t cols, int bundle) {
-    int64_t n = cols / bundle, threads = MIN(ROUND_UP(pieces(n, 4), WARP), (int64_t)most_threads(bundle));
+    int64_t n = cols / bundle,
+            threads = MIN(ROUND_UP(pieces(n, 4), WARP), (int64_t)most_threads(bundle));
     struct layout l = {(int)threads, 1};
     while (l.k * threads < n) l.k *= 2;
-    CHECK(l.k <= 16, "norm: rows of %lld, at most %d", (long long)cols, 16 * most_threads(bundle) * bundle);
+    CHECK(l.k <= 16, "norm: rows of %lld, at most %d", (long long)cols,
+          16 * most_threads(bundle) * bundle);
     return l;
 }
 
@@ -77,8 +83,9 @@ static struct layout layout_make(int64_t cols, int bundle) {
 template <typename T, int N, int K, bool LAYER>
 __global__ void __launch_bounds__(most_threads(N))
     norm_forward_kernel(T *__restrict__ out, int64_t out_stride, float *__restrict__ stats,
-                        const float *__restrict__ in, int64_t in_stride, const T *__restrict__ weight,
-                        const T *__restrict__ bias, float eps, int n) {
+                        const float *__restrict__ in, int64_t in_stride,
+                        const T *__restrict__ weight, const T *__restrict__ bias, float eps,
+                        int n) {
     SHARED(float, room, WARP);
     int64_t row = blockIdx.x;
     floats<N> x[K];
@@ -122,21 +129,22 @@ __global__ void __launch_bounds__(most_threads(N))
     }
 }
 
-void cuda_norm_forward(struct device *dev, enum norm_kind kind, struct tensor out, float *stats, struct tensor in,
-                       struct tensor weight, const struct tensor *bias, float eps) {
+void cuda_norm_forward(struct device *dev, enum norm_kind kind, struct tensor out, float *stats,
+                       struct tensor in, struct tensor weight, const struct tensor *bias,
+                       float eps) {
     int n = fits(fits(fits(4, out), in), weight);
     if (bias) n = fits(n, *bias);
     struct layout l = layout_make(in.cols, n);
     BY_TYPE(out.dtype, T, BY_KIND(kind, LAYER, BY_LAYOUT(l.k, K, {
         const T *shift = bias ? (const T *)bias->data : nullptr;
         if (n == 4)
-            LAUNCH((norm_forward_kernel<T, 4, K, LAYER>), (int)in.rows, l.threads, 0, compute_stream(dev),
-                   (T *)out.data, out.stride, stats, (const float *)in.data, in.stride, (const T *)weight.data, shift,
-                   eps, (int)(in.cols / n));
+            LAUNCH((norm_forward_kernel<T, 4, K, LAYER>), (int)in.rows, l.threads, 0,
+                   compute_stream(dev), (T *)out.data, out.stride, stats, (const float *)in.data,
+                   in.stride, (const T *)weight.data, shift, eps, (int)(in.cols / n));
         else
-            LAUNCH((norm_forward_kernel<T, 1, K, LAYER>), (int)in.rows, l.threads, 0, compute_stream(dev),
-                   (T *)out.data, out.stride, stats, (const float *)in.data, in.stride, (const T *)weight.data, shift,
-                   eps, (int)(in.cols / n));
+            LAUNCH((norm_forward_kernel<T, 1, K, LAYER>), (int)in.rows, l.threads, 0,
+                   compute_stream(dev), (T *)out.data, out.stride, stats, (const float *)in.data,
+                   in.stride, (const T *)weight.data, shift, eps, (int)(in.cols / n));
     })));
     CUDA_LAUNCHED();
 }
@@ -155,9 +163,11 @@ struct norm_backward {
 
 /* xhat and g of one bundle, and what they add to the columns' sums. */
 template <typename T, int N, bool LAYER>
-__device__ static inline void take_bundle(const struct norm_backward &a, int64_t row, int j, float mean, float r,
-                                          floats<N> *xhat, floats<N> *g, floats<N> *dweight, floats<N> *dbias) {
-    floats<N> x = load<N>(a.in + row * a.in_stride + j * N), w = load<N>((const T *)a.weight + j * N);
+__device__ static inline void take_bundle(const struct norm_backward &a, int64_t row, int j,
+                                          float mean, float r, floats<N> *xhat, floats<N> *g,
+                                          floats<N> *dweight, floats<N> *dbias) {
+    floats<N> x = load<N>(a.in + row * a.in_stride + j * N),
+              w = load<N>((const T *)a.weight + j * N);
     floats<N> d = load<N>((const T *)a.dout + row * a.dout_stride + j * N);
 #pragma unroll
     for (int i = 0; i < N; i++) {
@@ -178,7 +188,8 @@ __global__ void __launch_bounds__(most_threads(N)) norm_backward_kernel(struct n
         dweight[k] = dbias[LAYER ? k : 0] = zeros<N>();
         xhat[k % H] = g[k % H] = dx[k % H] = zeros<N>();
     }
-    int64_t first = blockIdx.x * a.part_rows, end = first + a.part_rows < a.rows ? first + a.part_rows : a.rows;
+    int64_t first = blockIdx.x * a.part_rows,
+            end = first + a.part_rows < a.rows ? first + a.part_rows : a.rows;
     for (int64_t row = first; row < end; row++) {
         float mean = LAYER ? a.stats[2 * row] : 0, r = a.stats[2 * row + 1], sum[2] = {0, 0};
 #pragma unroll
@@ -186,7 +197,8 @@ __global__ void __launch_bounds__(most_threads(N)) norm_backward_kernel(struct n
             int j = threadIdx.x + k * blockDim.x, h = k % H;
             if (j >= a.n) continue;
             dx[h] = load<N>(a.din + row * a.din_stride + j * N);
-            take_bundle<T, N, LAYER>(a, row, j, mean, r, &xhat[h], &g[h], &dweight[k], &dbias[LAYER ? k : 0]);
+            take_bundle<T, N, LAYER>(a, row, j, mean, r, &xhat[h], &g[h], &dweight[k],
+                                     &dbias[LAYER ? k : 0]);
 #pragma unroll
             for (int i = 0; i < N; i++) {
                 sum[0] += g[h].item[i] * xhat[h].item[i];
@@ -205,7 +217,8 @@ __global__ void __launch_bounds__(most_threads(N)) norm_backward_kernel(struct n
                 dx[h] = load<N>(a.din + row * a.din_stride + j * N);
             }
 #pragma unroll
-            for (int i = 0; i < N; i++) dx[h].item[i] += r * (g[h].item[i] - mean_g - xhat[h].item[i] * mean_gx);
+            for (int i = 0; i < N; i++)
+                dx[h].item[i] += r * (g[h].item[i] - mean_g - xhat[h].item[i] * mean_gx);
             store<N>(a.din + row * a.din_stride + j * N, dx[h]);
         }
     }
@@ -225,25 +238,38 @@ static int64_t rows_of_part(int64_t rows) {
 
 size_t cuda_norms_bytes(const struct op_limits *limits) {
     int64_t parts = MIN(pieces(MAX(limits->tokens, limits->rows), PART_ROWS), MOST_PARTS);
-    size_t heads = cuda_head_norms_bytes(limits), bytes = (size_t)(parts * 2 * limits->width) * sizeof(float);
+    size_t heads = cuda_head_norms_bytes(limits),
+           bytes = (size_t)(parts * 2 * limits->width) * sizeof(float);
     return MAX(bytes, heads);
 }
 
-void cuda_norm_backward(struct device *dev, enum norm_kind kind, struct tensor din, float *dweight, float *dbias,
-                        struct tensor dout, struct tensor in, struct tensor weight, const float *stats) {
+void cuda_norm_backward(struct device *dev, enum norm_kind kind, struct tensor din, float *dweight,
+                        float *dbias, struct tensor dout, struct tensor in, struct tensor weight,
+                        const float *stats) {
     int n = fits(fits(fits(fits(4, din), dout), in), weight);
     struct layout l = layout_make(in.cols, n);
     int64_t part_rows = rows_of_part(in.rows), n_parts = pieces(in.rows, part_rows);
     int64_t width = kind == NORM_LAYER ? 2 * in.cols : in.cols;
     float *part = (float *)cuda_workspace(dev, (size_t)(n_parts * width) * sizeof(float));
-    struct norm_backward a = {(float *)din.data, dout.data,  (const float *)in.data, stats,   weight.data, part,
-                              din.stride,        dout.stride, in.stride,              in.rows, part_rows,
+    struct norm_backward a = {(float *)din.data,
+                              dout.data,
+                              (const float *)in.data,
+                              stats,
+                              weight.data,
+                              part,
+                              din.stride,
+                              dout.stride,
+                              in.stride,
+                              in.rows,
+                              part_rows,
                               (int)(in.cols / n)};
     BY_TYPE(dout.dtype, T, BY_KIND(kind, LAYER, BY_LAYOUT(l.k, K, {
         if (n == 4)
-            LAUNCH((norm_backward_kernel<T, 4, K, LAYER>), (int)n_parts, l.threads, 0, compute_stream(dev), a);
+            LAUNCH((norm_backward_kernel<T, 4, K, LAYER>), (int)n_parts, l.threads, 0,
+                   compute_stream(dev), a);
         else
-            LAUNCH((norm_backward_kernel<T, 1, K, LAYER>), (int)n_parts, l.threads, 0, compute_stream(dev), a);
+            LAUNCH((norm_backward_kernel<T, 1, K, LAYER>), (int)n_parts, l.threads, 0,
+                   compute_stream(dev), a);
     })));
     CUDA_LAUNCHED();
     cuda_add_parts(dev, dweight, part, n_parts, width, in.cols);

@@ -1,12 +1,15 @@
-/* The pair loss (Bradley and Terry, 1952), in double: z = better - worse - margin, loss = weight * softplus(-z).
+/* The pair loss (Bradley and Terry, 1952), in double: z = better - worse - margin, loss = weight *
+ * softplus(-z).
  *
- * A micro-batch has tens to thousands of pairs, and a row of scores may serve several of them. The tallies are one
- * block's sums: thread t has pairs t, t + 1024, ... in order. dscore is gathered, row by row: of the threads, one for
- * each side of each pair, the one whose side is the first to name its row goes through all later pairs and adds what
- * they have for the row, in the order of the pairs, as src/cpu/pairs.c does; so no two threads write one row, and no
- * list of a row's pairs is needed. That is 4 n^2 comparisons of numbers in the caches: 67 million for 4,096 pairs,
- * some 10 us of a device that does 10^13 a second. Considered: one thread for all pairs (4,096 exponentials in double
- * one after the other: milliseconds), and atomics (dscore in no order). Registers on sm_90: 46 | 42; no spills. */
+ * A micro-batch has tens to thousands of pairs, and a row of scores may serve several of them. The
+ * tallies are one block's sums: thread t has pairs t, t + 1024, ... in order. dscore is gathered,
+ * row by row: of the threads, one for each side of each pair, the one whose side is the first to
+ * name its row goes through all later pairs and adds what they have for the row, in the order of
+ * the pairs, as src/cpu/pairs.c does; so no two threads write one row, and no list of a row's pairs
+ * is needed. That is 4 n^2 comparisons of numbers in the caches: 67 million for 4,096 pairs, some
+ * 10 us of a device that does 10^13 a second. Considered: one thread for all pairs (4,096
+ * exponentials in double one after the other: milliseconds), and atomics (dscore in no order).
+ * Registers on sm_90: 46 | 42; no spills. */
 #include "kernels.h"
 #include "loss.h"
 
@@ -84,8 +87,9 @@ __global__ void dscore_kernel(struct pairs a) {
     a.dscore[row] = sum;
 }
 
-void cuda_bradley_terry(struct device *dev, float *dscore, double *tally, const float *score, const int32_t *chosen,
-                        const int32_t *rejected, const float *margin, const float *weight, int64_t n, float scale) {
+void cuda_bradley_terry(struct device *dev, float *dscore, double *tally, const float *score,
+                        const int32_t *chosen, const int32_t *rejected, const float *margin,
+                        const float *weight, int64_t n, float scale) {
     struct pairs a = {dscore, tally, score, chosen, rejected, margin, weight, n, scale};
     int threads = (int)MIN(ROUND_UP(n, WARP), (int64_t)TALLY_THREADS);
     LAUNCH(tally_kernel, 1, threads, 0, compute_stream(dev), a);

@@ -1,16 +1,18 @@
 /* All inline PTX, each instruction with a twin for the host that means the same.
  *
- * The layouts are those of the PTX ISA, chapter "Instruction Set", sections "Warp-level matrix load instruction:
- * ldmatrix" and "Matrix Fragments for mma.m16n8k16 with floating point type"; tests/gpu/ptx_layout.cu checks wrappers
- * and twins against them.
- * With g = lane / 4 and t = lane % 4, lane holds
+ * The layouts are those of the PTX ISA, chapter "Instruction Set", sections "Warp-level matrix load
+ * instruction: ldmatrix" and "Matrix Fragments for mma.m16n8k16 with floating point type";
+ * tests/gpu/ptx_layout.cu checks wrappers and twins against them. With g = lane / 4 and t = lane %
+ * 4, lane holds
  *
- *   A (16 x 16)  a[0] (g, 2t..2t+1)      a[1] (g+8, 2t..2t+1)    a[2] (g, 2t+8..2t+9)    a[3] (g+8, 2t+8..2t+9)
+ *   A (16 x 16)  a[0] (g, 2t..2t+1)      a[1] (g+8, 2t..2t+1)    a[2] (g, 2t+8..2t+9)    a[3] (g+8,
+ *   2t+8..2t+9)
  *   B (16 x 8)   b0 (2t..2t+1, g)        b1 (2t+8..2t+9, g)
  *   C (16 x 8)   c[0], c[1] (g, 2t..2t+1)                        c[2], c[3] (g+8, 2t..2t+1)
  *
- * a register of bf16 holding two neighbours, the first one in its low half. So the accumulators of two neighbouring
- * products (16 x 16) are, rounded, an A fragment (tile_sum of attention_tile.h). */
+ * a register of bf16 holding two neighbours, the first one in its low half. So the accumulators of
+ * two neighbouring products (16 x 16) are, rounded, an A fragment (tile_sum of
+ * attention_tile.h). */
 #ifndef RANKWISE_CUDA_PTX_H
 #define RANKWISE_CUDA_PTX_H
 #include "gpu.h"
@@ -44,16 +46,16 @@ __device__ __forceinline__ void copy_commit() {
     asm volatile("cp.async.commit_group;" : : : "memory");
 }
 
-/* Until at most N of this thread's groups, the latest ones, are under way. Other threads see the bytes after a
- * barrier. */
+/* Until at most N of this thread's groups, the latest ones, are under way. Other threads see the
+ * bytes after a barrier. */
 template <int N> __device__ __forceinline__ void copy_wait() {
     asm volatile("cp.async.wait_group %0;" : : "n"(N) : "memory");
 }
 
 /* ---- matrices ---- */
 
-/* Four 8 x 8 matrices of bf16: lane 8 m + i gives the address of row i of matrix m (16 bytes, aligned); r[m] of a
- * lane is (g, 2t..2t+1) of matrix m. */
+/* Four 8 x 8 matrices of bf16: lane 8 m + i gives the address of row i of matrix m (16 bytes,
+ * aligned); r[m] of a lane is (g, 2t..2t+1) of matrix m. */
 __device__ __forceinline__ void load_matrices(uint32_t (&r)[4], const bf16 *row) {
     asm volatile("ldmatrix.sync.aligned.m8n8.x4.shared.b16 {%0, %1, %2, %3}, [%4];"
                  : "=r"(r[0]), "=r"(r[1]), "=r"(r[2]), "=r"(r[3])
@@ -69,15 +71,19 @@ __device__ __forceinline__ void load_matrices_transposed(uint32_t (&r)[4], const
                  : "memory");
 }
 
-__device__ __forceinline__ void multiply_one(float (&c)[4], const uint32_t (&a)[4], uint32_t b0, uint32_t b1) {
-    asm("mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32 {%0, %1, %2, %3}, {%4, %5, %6, %7}, {%8, %9}, "
+__device__ __forceinline__ void multiply_one(float (&c)[4], const uint32_t (&a)[4], uint32_t b0,
+                                             uint32_t b1) {
+    asm("mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32 {%0, %1, %2, %3}, {%4, %5, %6, %7}, "
+        "{%8, %9}, "
         "{%0, %1, %2, %3};"
         : "+f"(c[0]), "+f"(c[1]), "+f"(c[2]), "+f"(c[3])
         : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b0), "r"(b1));
 }
 
-/* c (16 x 16) += a (16 x 16) b (16 x 16): two products, c[0] with b[0], b[1] and c[1] with b[2], b[3]. */
-__device__ __forceinline__ void multiply_matrices(float (*c)[4], const uint32_t (&a)[4], const uint32_t (&b)[4]) {
+/* c (16 x 16) += a (16 x 16) b (16 x 16): two products, c[0] with b[0], b[1] and c[1] with b[2],
+ * b[3]. */
+__device__ __forceinline__ void multiply_matrices(float (*c)[4], const uint32_t (&a)[4],
+                                                  const uint32_t (&b)[4]) {
     multiply_one(c[0], a, b[0], b[1]);
     multiply_one(c[1], a, b[2], b[3]);
 }
@@ -100,7 +106,8 @@ __device__ __forceinline__ float exp2_fast(float x) {
 
 #else
 
-/* Twins: tests/emulated_cuda/include/emulated.h says how lanes meet, and when the bytes of copies move. */
+/* Twins: tests/emulated_cuda/include/emulated.h says how lanes meet, and when the bytes of copies
+ * move. */
 static inline void copy_async_16(void *shared, const void *global, bool there) {
     emulated_copy_later(shared, global, 16, there ? 16 : 0);
 }
@@ -143,10 +150,12 @@ static inline void matrices_transposed_all(matrices_frame *const lane[32]) {
         }
 }
 
-static inline void matrices_meet(uint32_t (&r)[4], const bf16 *row, void (*all)(matrices_frame *const lane[32])) {
+static inline void matrices_meet(uint32_t (&r)[4], const bf16 *row,
+                                 void (*all)(matrices_frame *const lane[32])) {
     matrices_frame frame;
     if (reinterpret_cast<uintptr_t>(row) % 16 || !emulated_is_shared(row, 16))
-        emulated_abort("ldmatrix of a row at %p, which is not 16 aligned bytes of shared memory", (const void *)row);
+        emulated_abort("ldmatrix of a row at %p, which is not 16 aligned bytes of shared memory",
+                       (const void *)row);
     for (int i = 0; i < 8; i++) frame.row[i] = row[i];
     emulated_warp(frame, all);
     for (int m = 0; m < 4; m++) r[m] = frame.r[m];
@@ -188,7 +197,8 @@ static inline void multiply_all(multiply_frame *const lane[32]) {
             lane[i]->c[e / 4][e % 4] = c[i / 4 + e / 2 % 2 * 8][2 * (i % 4) + e % 2 + e / 4 * 8];
 }
 
-static inline void multiply_matrices(float (*c)[4], const uint32_t (&a)[4], const uint32_t (&b)[4]) {
+static inline void multiply_matrices(float (*c)[4], const uint32_t (&a)[4],
+                                     const uint32_t (&b)[4]) {
     multiply_frame frame;
     for (int i = 0; i < 4; i++) {
         frame.a[i] = a[i];

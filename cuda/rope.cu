@@ -1,20 +1,22 @@
 /* Rotary positions: the table of cosines and sines, and the rotation of heads.
  *
- *   table (row) = cos, then sin, of position * inverse_frequency (rounded to fp32), times magnitude (out[i], out[i +
- *   n_pairs]) = (x cos - y sin, y cos + x sin) of (x, y) = (in[i], in[i + n_pairs]);  what is left of a head is
- *   copied; backward is the rotation by the negative angle.
+ *   table (row) = cos, then sin, of position * inverse_frequency (rounded to fp32), times magnitude
+ *   (out[i], out[i + n_pairs]) = (x cos - y sin, y cos + x sin) of (x, y) = (in[i], in[i +
+ *   n_pairs]);  what is left of a head is copied; backward is the rotation by the negative angle.
  *
- * The table is made once for all layers by one thread an angle, with the full range reduction: positions of a million
- * times a frequency of 1 are exact to a unit. The rotation is bound by memory: 4 bytes per element of bf16 (8 fp32),
- * and the table's 8 bytes per pair, which all heads of a row share through the caches. A thread has a bundle of
- * pairs: two 16-byte reads of each half where n_pairs is a multiple of 8, else of 4 (head_dim 24, 40, ...), else
- * single elements. In place a thread reads both halves before it writes them, and what is only copied is left out of
- * the walk. The table's kernel has a stack frame of 32 bytes for the reduction of large angles; the rotation 40
- * registers. */
+ * The table is made once for all layers by one thread an angle, with the full range reduction:
+ * positions of a million times a frequency of 1 are exact to a unit. The rotation is bound by
+ * memory: 4 bytes per element of bf16 (8 fp32), and the table's 8 bytes per pair, which all heads
+ * of a row share through the caches. A thread has a bundle of pairs: two 16-byte reads of each half
+ * where n_pairs is a multiple of 8, else of 4 (head_dim 24, 40, ...), else single elements. In
+ * place a thread reads both halves before it writes them, and what is only copied is left out of
+ * the walk. The table's kernel has a stack frame of 32 bytes for the reduction of large angles; the
+ * rotation 40 registers. */
 #include "kernels.h"
 
-__global__ void rope_table_kernel(float *table, const int32_t *position, const float *inverse_frequency, int n_pairs,
-                                  float magnitude, struct walk w) {
+__global__ void rope_table_kernel(float *table, const int32_t *position,
+                                  const float *inverse_frequency, int n_pairs, float magnitude,
+                                  struct walk w) {
     for (struct place at = walk_first(w); at.row < w.rows; walk_next(&at, w)) {
         float angle = (float)position[at.row] * inverse_frequency[at.col], sine, cosine;
         sincosf(angle, &sine, &cosine);
@@ -26,8 +28,8 @@ __global__ void rope_table_kernel(float *table, const int32_t *position, const f
 void cuda_rope_table(struct device *dev, float *table, const int32_t *position, int64_t rows,
                      const float *inverse_frequency, int n_pairs, float magnitude) {
     struct walk w = walk_make(dev, rows, n_pairs);
-    LAUNCH(rope_table_kernel, w.blocks, BLOCK, 0, compute_stream(dev), table, position, inverse_frequency, n_pairs,
-           magnitude, w);
+    LAUNCH(rope_table_kernel, w.blocks, BLOCK, 0, compute_stream(dev), table, position,
+           inverse_frequency, n_pairs, magnitude, w);
     CUDA_LAUNCHED();
 }
 
@@ -36,7 +38,8 @@ struct rope {
     const void *in;
     const float *table;
     int64_t out_row, out_head, in_row, in_head; /* strides */
-    int n_pairs, n_turned, n_all;               /* bundles of a head: that are turned, and with those copied */
+    /* bundles of a head: that are turned, and with those copied */
+    int n_pairs, n_turned, n_all;
     float sign;
 };
 
@@ -64,13 +67,22 @@ template <typename T, int N> __global__ void rope_kernel(struct rope a, struct w
     }
 }
 
-void cuda_rope(struct device *dev, struct heads out, struct heads in, const float *table, int n_pairs,
-               bool backward) {
+void cuda_rope(struct device *dev, struct heads out, struct heads in, const float *table,
+               int n_pairs, bool backward) {
     int n = fits(fits(fits(widest(in.dtype), out), in), table, DTYPE_F32);
     while (n > 1 && n_pairs % n != 0) n = n == 8 ? 4 : 1;
     int rest = out.data == in.data ? 0 : in.head_dim - 2 * n_pairs;
-    struct rope a = {out.data, in.data,   table,          out.row_stride,  out.head_stride,     in.row_stride,
-                     in.head_stride, n_pairs, n_pairs / n, (n_pairs + rest) / n, backward ? -1.0f : 1.0f};
+    struct rope a = {out.data,
+                     in.data,
+                     table,
+                     out.row_stride,
+                     out.head_stride,
+                     in.row_stride,
+                     in.head_stride,
+                     n_pairs,
+                     n_pairs / n,
+                     (n_pairs + rest) / n,
+                     backward ? -1.0f : 1.0f};
     struct walk w = walk_make(dev, in.rows, (int64_t)in.n_heads * a.n_all);
     BY_TYPE(in.dtype, T, BY_BUNDLE(n, N, {
         LAUNCH((rope_kernel<T, N>), w.blocks, BLOCK, 0, compute_stream(dev), a, w);

@@ -4,13 +4,15 @@
  *   scatter_add: out[index[i]] += in[i]             12, fp32
  *   column_sum:  out += sum over rows of in         2 bf16, 4 fp32
  *
- * Column sums: the rows are cut into at most MOST_PARTS parts of at least PART_ROWS. A block has eight warps and sums
- * one part of 256 (bf16; fp32 128) columns: warp w takes rows w, w + 8, ... in order, the warps are added in order,
- * and the sums of the parts, which are in the workspace, are added by add_parts. 16,384 x 1,536 in bf16 are 768
- * blocks; parts of 128 rows add 4 bytes to each 256 that are read.
+ * Column sums: the rows are cut into at most MOST_PARTS parts of at least PART_ROWS. A block has
+ * eight warps and sums one part of 256 (bf16; fp32 128) columns: warp w takes rows w, w + 8, ... in
+ * order, the warps are added in order, and the sums of the parts, which are in the workspace, are
+ * added by add_parts. 16,384 x 1,536 in bf16 are 768 blocks; parts of 128 rows add 4 bytes to each
+ * 256 that are read.
  *
- * add_parts: one warp for every 32nd part and 32 columns a block, so that a thousand parts are 32 loads deep; a
- * thread alone for a column would be a thousand deep, some 80 us of latency behind a kernel of 70. */
+ * add_parts: one warp for every 32nd part and 32 columns a block, so that a thousand parts are 32
+ * loads deep; a thread alone for a column would be a thousand deep, some 80 us of latency behind a
+ * kernel of 70. */
 #include "kernels.h"
 
 static const int64_t PART_ROWS = 128, MOST_PARTS = 256;
@@ -19,8 +21,8 @@ enum { WARPS = BLOCK / WARP };
 /* ---- gather and scatter ---- */
 
 template <typename T, int N>
-__global__ void gather_rows_kernel(T *out, int64_t out_stride, const T *in, int64_t in_stride, const int32_t *index,
-                                   struct walk w) {
+__global__ void gather_rows_kernel(T *out, int64_t out_stride, const T *in, int64_t in_stride,
+                                   const int32_t *index, struct walk w) {
     for (struct place at = walk_first(w); at.row < w.rows; walk_next(&at, w)) {
         const T *from = in + index[at.row] * in_stride + at.col * N;
         *reinterpret_cast<bundle<T, N> *>(out + at.row * out_stride + at.col * N) =
@@ -28,19 +30,20 @@ __global__ void gather_rows_kernel(T *out, int64_t out_stride, const T *in, int6
     }
 }
 
-void cuda_gather_rows(struct device *dev, struct tensor out, struct tensor in, const int32_t *index) {
+void cuda_gather_rows(struct device *dev, struct tensor out, struct tensor in,
+                      const int32_t *index) {
     int n = fits(fits(widest(out.dtype), out), in);
     struct walk w = walk_make(dev, out.rows, out.cols / n);
     BY_TYPE(out.dtype, T, BY_BUNDLE(n, N, {
-        LAUNCH((gather_rows_kernel<T, N>), w.blocks, BLOCK, 0, compute_stream(dev), (T *)out.data, out.stride,
-               (const T *)in.data, in.stride, index, w);
-    }));
+                LAUNCH((gather_rows_kernel<T, N>), w.blocks, BLOCK, 0, compute_stream(dev),
+                       (T *)out.data, out.stride, (const T *)in.data, in.stride, index, w);
+            }));
     CUDA_LAUNCHED();
 }
 
 template <int N>
-__global__ void scatter_add_rows_kernel(float *out, int64_t out_stride, const float *in, int64_t in_stride,
-                                        const int32_t *index, struct walk w) {
+__global__ void scatter_add_rows_kernel(float *out, int64_t out_stride, const float *in,
+                                        int64_t in_stride, const int32_t *index, struct walk w) {
     for (struct place at = walk_first(w); at.row < w.rows; walk_next(&at, w)) {
         float *to = out + index[at.row] * out_stride + at.col * N;
         floats<N> x = load<N>(to);
@@ -49,19 +52,21 @@ __global__ void scatter_add_rows_kernel(float *out, int64_t out_stride, const fl
     }
 }
 
-void cuda_scatter_add_rows(struct device *dev, struct tensor out, struct tensor in, const int32_t *index) {
+void cuda_scatter_add_rows(struct device *dev, struct tensor out, struct tensor in,
+                           const int32_t *index) {
     int n = fits(fits(4, out), in);
     struct walk w = walk_make(dev, in.rows, in.cols / n);
     BY_BUNDLE(n, N, {
-        LAUNCH((scatter_add_rows_kernel<N>), w.blocks, BLOCK, 0, compute_stream(dev), (float *)out.data, out.stride,
-               (const float *)in.data, in.stride, index, w);
+        LAUNCH((scatter_add_rows_kernel<N>), w.blocks, BLOCK, 0, compute_stream(dev),
+               (float *)out.data, out.stride, (const float *)in.data, in.stride, index, w);
     });
     CUDA_LAUNCHED();
 }
 
 /* ---- sums over rows ---- */
 
-__global__ void add_parts_kernel(float *out, const float *part, int64_t n_parts, int64_t stride, int64_t n) {
+__global__ void add_parts_kernel(float *out, const float *part, int64_t n_parts, int64_t stride,
+                                 int64_t n) {
     SHARED(float, room, WARP *WARP);
     int lane = threadIdx.x % WARP, warp = threadIdx.x / WARP, n_warps = blockDim.x / WARP;
     int64_t col = (int64_t)blockIdx.x * WARP + lane;
@@ -78,10 +83,11 @@ __global__ void add_parts_kernel(float *out, const float *part, int64_t n_parts,
     }
 }
 
-void cuda_add_parts(struct device *dev, float *out, const float *part, int64_t n_parts, int64_t stride, int64_t n) {
+void cuda_add_parts(struct device *dev, float *out, const float *part, int64_t n_parts,
+                    int64_t stride, int64_t n) {
     int warps = (int)MIN(n_parts, (int64_t)WARP);
-    LAUNCH(add_parts_kernel, (int)pieces(n, WARP), warps * WARP, 0, compute_stream(dev), out, part, n_parts, stride,
-           n);
+    LAUNCH(add_parts_kernel, (int)pieces(n, WARP), warps * WARP, 0, compute_stream(dev), out, part,
+           n_parts, stride, n);
     CUDA_LAUNCHED();
 }
 
@@ -96,16 +102,18 @@ size_t cuda_rows_bytes(const struct op_limits *limits) {
 
 /* Block b: columns of tile b % n_tiles, rows of part b / n_tiles. */
 template <typename T, int N>
-__global__ void column_sum_kernel(float *part, const T *in, int64_t rows, int64_t cols, int64_t stride,
-                                  int64_t part_rows, int64_t n_tiles) {
+__global__ void column_sum_kernel(float *part, const T *in, int64_t rows, int64_t cols,
+                                  int64_t stride, int64_t part_rows, int64_t n_tiles) {
     SHARED(float, room, WARPS *WARP *N);
     int lane = threadIdx.x % WARP, warp = threadIdx.x / WARP;
     int64_t first_col = blockIdx.x % n_tiles * WARP * N, p = blockIdx.x / n_tiles;
-    int64_t col = first_col + lane * N, end = (p + 1) * part_rows < rows ? (p + 1) * part_rows : rows;
+    int64_t col = first_col + lane * N,
+            end = (p + 1) * part_rows < rows ? (p + 1) * part_rows : rows;
     floats<N> sum = zeros<N>();
     if (col < cols) {
 #pragma unroll 4
-        for (int64_t row = p * part_rows + warp; row < end; row += WARPS) add(&sum, load<N>(in + row * stride + col));
+        for (int64_t row = p * part_rows + warp; row < end; row += WARPS)
+            add(&sum, load<N>(in + row * stride + col));
     }
 #pragma unroll
     for (int i = 0; i < N; i++) room[(warp * N + i) * WARP + lane] = sum.item[i];
@@ -123,9 +131,10 @@ void cuda_column_sum(struct device *dev, float *out, struct tensor in) {
     int64_t n_tiles = pieces(in.cols, WARP * n);
     float *part = (float *)cuda_workspace(dev, (size_t)(n_parts * in.cols) * sizeof(float));
     BY_TYPE(in.dtype, T, BY_BUNDLE(n, N, {
-        LAUNCH((column_sum_kernel<T, N>), (int)(n_tiles * n_parts), BLOCK, 0, compute_stream(dev), part,
-               (const T *)in.data, in.rows, in.cols, in.stride, part_rows, n_tiles);
-    }));
+                LAUNCH((column_sum_kernel<T, N>), (int)(n_tiles * n_parts), BLOCK, 0,
+                       compute_stream(dev), part, (const T *)in.data, in.rows, in.cols, in.stride,
+                       part_rows, n_tiles);
+            }));
     CUDA_LAUNCHED();
     cuda_add_parts(dev, out, part, n_parts, in.cols, in.cols);
 }

@@ -1,12 +1,15 @@
 /* rankwise-data audit: what is wrong with shards, found before it costs GPU time.
  *
- *   of one shard    equal sides, duplicate and contradictory comparisons, double BOS, missing EOS, sequences that
- * begin otherwise than the others, golden vectors that the carried tokenizer no longer gives, and how far "the longer
- * answer wins" predicts the labels of several      prompts and sequences that two of them share (leakage), contracts
+ *   of one shard    equal sides, duplicate and contradictory comparisons, double BOS, missing EOS,
+ *   sequences that
+ * begin otherwise than the others, golden vectors that the carried tokenizer no longer gives, and
+ * how far "the longer
+ * answer wins" predicts the labels of several      prompts and sequences that two of them share
+ * (leakage), contracts
  * that differ (template drift)
  *
- * Prompts and sequences are compared by 64-bit hashes of their tokens: among ten million, two that differ look alike
- * with a probability of 3e-6. */
+ * Prompts and sequences are compared by 64-bit hashes of their tokens: among ten million, two that
+ * differ look alike with a probability of 3e-6. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -18,9 +21,11 @@
 static const char usage[] =
     "usage: rankwise-data audit SHARD... [--strict]\n"
     "\n"
-    "Finds what would spoil a training: comparisons that are equal, duplicate or contradict each other, prompts that "
+    "Finds what would spoil a training: comparisons that are equal, duplicate or contradict each "
+    "other, prompts that "
     "two\n"
-    "of the shards share, a double BOS, a missing EOS, templates that differ, and how often the longer answer wins.\n"
+    "of the shards share, a double BOS, a missing EOS, templates that differ, and how often the "
+    "longer answer wins.\n"
     "\n"
     "  --strict   exit code 1 if there is a problem (without it 0: the report is the result)\n";
 
@@ -50,7 +55,8 @@ static void add_example(struct finding *f, const struct look *look, int64_t comp
 /* One line; returns whether it is a problem. */
 static bool report(struct finding *f, bool is_problem, const char *what, int64_t all) {
     bool is_found = f->n > 0;
-    printf("  %-8s %s: %lld", is_found ? is_problem ? "problem" : "note" : "ok", what, (long long)f->n);
+    printf("  %-8s %s: %lld", is_found ? is_problem ? "problem" : "note" : "ok", what,
+           (long long)f->n);
     if (is_found) printf(" of %lld", (long long)all);
     if (f->examples.length) printf(" (%s%s)", f->examples.data, f->n > EXAMPLES ? ", ..." : "");
     printf("\n");
@@ -72,7 +78,8 @@ static int compare_edges(const void *a, const void *b) {
     return (x->comparison > y->comparison) - (x->comparison < y->comparison);
 }
 
-/* Equal sequences have one number, so comparisons of the same two texts stand side by side when sorted. */
+/* Equal sequences have one number, so comparisons of the same two texts stand side by side when
+ * sorted. */
 static int audit_comparisons(const struct look *look) {
     const struct shard *s = &look->shard;
     struct finding equal = {0}, duplicate = {0}, contradictory = {0};
@@ -85,11 +92,13 @@ static int audit_comparisons(const struct look *look) {
     qsort(edge, (size_t)s->n_comparisons, sizeof *edge, compare_edges);
     for (int64_t first = 0, end; first < s->n_comparisons; first = end) {
         int64_t wins[2] = {0, 0};
-        for (end = first;
-             end < s->n_comparisons && edge[end].low == edge[first].low && edge[end].high == edge[first].high; end++)
+        for (end = first; end < s->n_comparisons && edge[end].low == edge[first].low &&
+                          edge[end].high == edge[first].high;
+             end++)
             if (wins[edge[end].low_wins]++ > 0) add_example(&duplicate, look, edge[end].comparison);
         if (wins[0] > 0 && wins[1] > 0)
-            for (int64_t i = first; i < end; i++) add_example(&contradictory, look, edge[i].comparison);
+            for (int64_t i = first; i < end; i++)
+                add_example(&contradictory, look, edge[i].comparison);
     }
     mem_free(edge);
     int n = report(&equal, true, "comparisons of equal sides", s->n_comparisons);
@@ -106,8 +115,10 @@ static void audit_lengths(const struct look *look) {
         longer += c > r;
         equal += c == r;
     }
-    printf("  %-8s the longer answer wins: %.2f %%, equally long: %.2f %%; picking the longer is right in %.2f %%\n",
-           "note", 100 * (double)longer / (double)MAX(n, 1), 100 * (double)equal / (double)MAX(n, 1),
+    printf("  %-8s the longer answer wins: %.2f %%, equally long: %.2f %%; picking the longer is "
+           "right in %.2f %%\n",
+           "note", 100 * (double)longer / (double)MAX(n, 1),
+           100 * (double)equal / (double)MAX(n, 1),
            100 * ((double)longer + 0.5 * (double)equal) / (double)MAX(n, 1));
 }
 
@@ -122,7 +133,8 @@ static uint64_t hash_tokens(const int32_t *token, int64_t n) {
     return hash;
 }
 
-/* What the first tokens of the sequences are, as one number; the most frequent is what the template begins with. */
+/* What the first tokens of the sequences are, as one number; the most frequent is what the template
+ * begins with. */
 struct beginnings {
     uint64_t *key; /* (n): of each comparison's chosen side */
     uint64_t most_common;
@@ -147,8 +159,8 @@ static void find_most_common(struct beginnings *b, int64_t n) {
     mem_free(sorted);
 }
 
-/* Where nearly all begin alike, a template stands behind it, and the others are drift. Texts without a template begin
- * in many ways, which is no finding. */
+/* Where nearly all begin alike, a template stands behind it, and the others are drift. Texts
+ * without a template begin in many ways, which is no finding. */
 static bool audit_beginnings(const struct look *look, struct beginnings *b) {
     int64_t n = look->shard.n_comparisons;
     struct finding drift = {0};
@@ -156,7 +168,8 @@ static bool audit_beginnings(const struct look *look, struct beginnings *b) {
     bool has_frame = 20 * b->n_most >= 19 * n;
     for (int64_t i = 0; i < n && has_frame; i++)
         if (b->key[i] != b->most_common) add_example(&drift, look, i);
-    return report(&drift, true, "comparisons that begin otherwise than the others (template drift)", n);
+    return report(&drift, true, "comparisons that begin otherwise than the others (template drift)",
+                  n);
 }
 
 /* Whether the contract promises EOS at the end of each sequence. */
@@ -183,7 +196,8 @@ static int audit_tokens(struct audited *a, int *n_problems) {
         for (int k = 0; k < 2; k++) {
             has_eos &= side[k].id[side[k].n - 1] == eos;
             has_two |= bos >= 0 && side[k].n > 1 && side[k].id[0] == bos && side[k].id[1] == bos;
-            a->sequence[k ? look->shard.rejected[i] : look->shard.chosen[i]] = hash_tokens(side[k].id, side[k].n);
+            a->sequence[k ? look->shard.rejected[i] : look->shard.chosen[i]] =
+                hash_tokens(side[k].id, side[k].n);
         }
         n_ends += has_eos;
         if (has_two) add_example(&twice, look, i);
@@ -193,8 +207,8 @@ static int audit_tokens(struct audited *a, int *n_problems) {
     if (status == 0) {
         bool is_promised = promises_eos(&look->shard.contract);
         *n_problems += report(&twice, true, "comparisons with a double BOS", n);
-        *n_problems +=
-            report(&without, is_promised || n_ends > 0, "comparisons with a side that does not end in EOS", n);
+        *n_problems += report(&without, is_promised || n_ends > 0,
+                              "comparisons with a side that does not end in EOS", n);
         *n_problems += audit_beginnings(look, &begin);
     } else {
         buffer_free(&twice.examples);
@@ -213,9 +227,10 @@ static int audit_golden(const struct look *look) {
     int status = contract_how(&look->shard.contract, &how);
     if (status == 0) status = contract_make(&again, look->tokenizer, &how);
     if (status == 0)
-        status = contract_compare(&look->shard.contract, "the contract", &again, "the carried tokenizer");
-    printf("  %-8s golden vectors of the contract%s%s\n", status == 0 ? "ok" : "problem", status == 0 ? "" : ": ",
-           status == 0 ? "" : error_text());
+        status = contract_compare(&look->shard.contract, "the contract", &again,
+                                  "the carried tokenizer");
+    printf("  %-8s golden vectors of the contract%s%s\n", status == 0 ? "ok" : "problem",
+           status == 0 ? "" : ": ", status == 0 ? "" : error_text());
     contract_free(&again);
     error_clear();
     return status != 0;
@@ -227,7 +242,8 @@ static int audit_golden(const struct look *look) {
 static int hash_prompts(struct audited *a) {
     const struct shard *s = &a->look.shard;
     for (int64_t g = 0; g < s->n_groups; g++) {
-        int64_t comparison = s->group_member[s->group_first[g]], n = look_prompt(&a->look, comparison);
+        int64_t comparison = s->group_member[s->group_first[g]],
+                n = look_prompt(&a->look, comparison);
         for (int64_t i = s->group_first[g] + 1; i < s->group_first[g + 1]; i++)
             n = MIN(n, look_prompt(&a->look, s->group_member[i]));
         if (look_read(&a->look, comparison) != 0) return -1;
@@ -242,7 +258,8 @@ static int audit_shard(struct audited *a, const char *path, int *n_problems) {
     const struct shard *s = &a->look.shard;
     a->prompt = mem_alloc(s->n_groups, sizeof *a->prompt);
     a->sequence = mem_alloc(s->n_sequences, sizeof *a->sequence);
-    printf("%s: %lld comparisons under %lld prompts\n", path, (long long)s->n_comparisons, (long long)s->n_groups);
+    printf("%s: %lld comparisons under %lld prompts\n", path, (long long)s->n_comparisons,
+           (long long)s->n_groups);
     *n_problems += audit_comparisons(&a->look);
     if (audit_tokens(a, n_problems) != 0 || hash_prompts(a) != 0) return -1;
     *n_problems += audit_golden(&a->look);
@@ -267,10 +284,13 @@ static int64_t count_shared(const uint64_t *a, int64_t n_a, const uint64_t *b, i
 static int audit_two(const struct audited *a, const struct audited *b) {
     const struct shard *s = &a->look.shard, *t = &b->look.shard;
     struct finding prompts = {.n = count_shared(a->prompt, s->n_groups, b->prompt, t->n_groups)};
-    struct finding sequences = {.n = count_shared(a->sequence, s->n_sequences, b->sequence, t->n_sequences)};
+    struct finding sequences = {
+        .n = count_shared(a->sequence, s->n_sequences, b->sequence, t->n_sequences)};
     printf("%s and %s\n", s->path, t->path);
-    int n = report(&prompts, true, "prompts of the first that the second has too (leakage)", s->n_groups);
-    n += report(&sequences, true, "sequences of the first that the second has too (leakage)", s->n_sequences);
+    int n = report(&prompts, true, "prompts of the first that the second has too (leakage)",
+                   s->n_groups);
+    n += report(&sequences, true, "sequences of the first that the second has too (leakage)",
+                s->n_sequences);
     if (contract_compare(&s->contract, s->path, &t->contract, t->path) != 0) {
         printf("  problem  contracts: %s\n", error_text());
         error_clear();
@@ -283,7 +303,8 @@ static int audit_two(const struct audited *a, const struct audited *b) {
 static int run(const struct arguments *inputs, bool is_strict) {
     int n = inputs->n_positional, n_problems = 0, status = 0;
     struct audited *a = mem_alloc(n, sizeof *a);
-    for (int i = 0; i < n && status == 0; i++) status = audit_shard(&a[i], inputs->positional[i], &n_problems);
+    for (int i = 0; i < n && status == 0; i++)
+        status = audit_shard(&a[i], inputs->positional[i], &n_problems);
     for (int i = 0; i < n && status == 0; i++)
         for (int j = i + 1; j < n; j++) n_problems += audit_two(&a[i], &a[j]);
     for (int i = 0; i < n; i++) {

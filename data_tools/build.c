@@ -1,7 +1,8 @@
 /* rankwise-data build: the command line, and the order of things. build.h says what is where.
  *
- *   options -> inputs looked at (hash, rows) -> tokenizer, template -> digest -> up to date? -> lock -> up to date?
- *   -> shards opened -> what a killed build has done -> pipeline -> shards published */
+ *   options -> inputs looked at (hash, rows) -> tokenizer, template -> digest -> up to date? ->
+ *   lock -> up to date? -> shards opened -> what a killed build has done -> pipeline -> shards
+ *   published */
 #include <malloc.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -18,19 +19,25 @@
 static const char usage[] =
     "usage: rankwise-data build --tokenizer DIR (--out FILE | --cache DIR) [options] INPUT...\n"
     "\n"
-    "Makes a token shard from preference data. INPUT: [SOURCE=]PATH[:WEIGHT], - for standard input; a weight with a\n"
-    "point is a fraction of the rows (0.5; 1.5: all, and half of them again), one without a number of rows.\n"
+    "Makes a token shard from preference data. INPUT: [SOURCE=]PATH[:WEIGHT], - for standard "
+    "input; a weight with a\n"
+    "point is a fraction of the rows (0.5; 1.5: all, and half of them again), one without a number "
+    "of rows.\n"
     "\n"
-    "  --out FILE           the shard; nothing is done when it is there already, from the same inputs and options\n"
+    "  --out FILE           the shard; nothing is done when it is there already, from the same "
+    "inputs and options\n"
     "  --cache DIR          DIR/<digest of inputs and options>.h5, whose path is printed\n"
-    "  --eval-out FILE, --eval-fraction F   a second shard with the share F of the prompts (0.05), none of which is "
+    "  --eval-out FILE, --eval-fraction F   a second shard with the share F of the prompts (0.05), "
+    "none of which is "
     "in\n"
     "                       the first; with --cache --eval-fraction alone\n"
-    "  --template NAME      text (default), a named one, model (the tokenizer's chat_template) or a file of Jinja\n"
+    "  --template NAME      text (default), a named one, model (the tokenizer's chat_template) or "
+    "a file of Jinja\n"
     "  --now TEXT           what strftime_now returns in it\n"
     "  --max-length N, --max-prompt-length N   tokens of a side (1024) and of a prompt (no limit)\n"
     "  --truncate RULE      what to do with longer ones: right (default), left, drop, error\n"
-    "  --special LIST       special tokens the tokenizer's folder does not name: eos=</s>,pad=<pad>\n"
+    "  --special LIST       special tokens the tokenizer's folder does not name: "
+    "eos=</s>,pad=<pad>\n"
     "  --source NAME        what the rows are (found out from the first one)\n"
     "  --skip-bad-rows      count rows that are not valid and go on\n"
     "  --limit N            read at most N rows\n"
@@ -114,7 +121,8 @@ static int take_size(const struct option *o, int64_t low, int64_t high, int64_t 
     if (!o->value) return 0;
     if (config_parse_size(o->value, out) != 0) return fail_context("--%s", o->name);
     if (*out >= low && *out <= high) return 0;
-    return fail("--%s: expected %lld to %lld, found %s", o->name, (long long)low, (long long)high, o->value);
+    return fail("--%s: expected %lld to %lld, found %s", o->name, (long long)low, (long long)high,
+                o->value);
 }
 
 static int take_fraction(const struct option *o, double *out) {
@@ -136,7 +144,8 @@ static int read_outputs(struct build_options *b, const struct option *o) {
         return fail("--eval-out: a cache names its shards itself; --eval-fraction is enough");
     if (b->out && b->eval_out && strcmp(b->out, b->eval_out) == 0)
         return fail("--out and --eval-out are the same file");
-    if (b->out && !b->eval_out && o[O_EVAL_FRACTION].value) return fail("--eval-fraction: --eval-out is missing");
+    if (b->out && !b->eval_out && o[O_EVAL_FRACTION].value)
+        return fail("--eval-fraction: --eval-out is missing");
     return take_fraction(&o[O_EVAL_FRACTION], &b->eval_fraction);
 }
 
@@ -158,7 +167,8 @@ static int read_numbers(struct build_options *b, const struct option *o) {
 }
 
 /* What can be wrong before any file is opened: misuse. */
-static int read_options(struct build_options *b, const struct option *o, const struct arguments *inputs) {
+static int read_options(struct build_options *b, const struct option *o,
+                        const struct arguments *inputs) {
     b->tokenizer = o[O_TOKENIZER].value;
     b->special = o[O_SPECIAL].value;
     b->template.name = o[O_TEMPLATE].value ? o[O_TEMPLATE].value : "text";
@@ -174,7 +184,8 @@ static int read_options(struct build_options *b, const struct option *o, const s
                                                 .min_strength = o[O_MIN_STRENGTH].value,
                                                 .score_key = o[O_SCORE].value,
                                                 .mapping = o[O_MAPPING].value};
-    b->reader_options = (struct reader_options){.delimiter = o[O_DELIMITER].value, .rows = o[O_ROWS].value};
+    b->reader_options =
+        (struct reader_options){.delimiter = o[O_DELIMITER].value, .rows = o[O_ROWS].value};
     b->skip_bad_rows = o[O_SKIP].value != NULL;
     if (!b->tokenizer) return fail("--tokenizer is missing");
     if (read_outputs(b, o) != 0) return -1;
@@ -202,7 +213,8 @@ static int open_inputs(struct build *b, const struct arguments *arguments) {
         if (input_parse(&b->input[i], arguments->positional[i], b->options.source) != 0) return -1;
         n_stdin += strcmp(b->input[i].path, "-") == 0;
     }
-    if (n_stdin > 1) return fail("standard input can be read once only; hint: write it to a file first");
+    if (n_stdin > 1)
+        return fail("standard input can be read once only; hint: write it to a file first");
     for (int i = 0; i < b->n_inputs; i++)
         if (input_look(b, &b->input[i]) != 0) return -1;
     return 0;
@@ -218,9 +230,9 @@ static int name_outputs(struct build *b) {
     b->out[1] = o->eval_fraction > 0 ? mem_copy_string("") : NULL;
     if (name_digest(b) != 0) return -1;
     if (!b->digest[0])
-        return fail(
-            "--cache: an input that can be read once only has no name before it was read; hint: write it to a "
-            "file first, or give --out");
+        return fail("--cache: an input that can be read once only has no name before it was read; "
+                    "hint: write it to a "
+                    "file first, or give --out");
     if (file_make_directory(o->cache) != 0) return fail_context("--cache");
     b->out[0] = mem_format("%s/%s.h5", o->cache, b->digest);
     if (!b->out[1]) return 0;
@@ -241,7 +253,8 @@ static int run_locked(struct build *b) {
         status = sink_finish(sink);
         if (status == 0 || !sink_failed(sink)) sink_summary(sink, clock_seconds() - start);
     }
-    /* What was encoded stays when a shard could not be written: it is worth something once there is room. */
+    /* What was encoded stays when a shard could not be written: it is worth something once there is
+     * room. */
     bool is_kept = sink_failed(sink);
     if (is_kept) fail_hint("is the disk full?");
     log_end(log, is_kept);
@@ -295,7 +308,8 @@ int build_command(int argc, char **argv) {
     if (command_arguments(&inputs, o, N_OPTIONS, -1, usage, argc, argv, &code)) return code;
     struct build b = {0};
     if (inputs.n_overrides) {
-        fail("expected an input file, found %s; hint: ./%s if that is one", inputs.overrides[0], inputs.overrides[0]);
+        fail("expected an input file, found %s; hint: ./%s if that is one", inputs.overrides[0],
+             inputs.overrides[0]);
         code = command_misuse(argv[0], usage);
     } else if (read_options(&b.options, o, &inputs) != 0) {
         code = command_misuse(argv[0], usage);

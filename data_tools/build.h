@@ -1,19 +1,21 @@
 /* rankwise-data build: rows of preference data to token shards.
  *
  *   inputs      build_input.c     what each argument means, which of its rows are taken, how often
- *   feed        build_feed.c      readers -> batches of records, in the order of the inputs
+ *   intake        build_intake.c      readers -> batches of records, in the order of the inputs
  *   work        build_work.c      a record -> JSON -> source -> template -> a packed row
- *   pipeline    build_pipeline.c  one feed, N workers, one sink; batches reach the sink in their order
+ *   pipeline    build_pipeline.c  one intake, N workers, one sink; batches reach the sink in their
+ *   order
  *   sink        build_sink.c      packed rows -> shards, counts, attributes
  *   log         build_log.c       packed rows on disk, from which a killed build goes on
  *   name        build_name.c      the digest that names a build, its lock, what others left behind
  *
- *   (1) What is built is a function of the inputs' bytes, the tokenizer, the template, the options and the program's
- *       revision, and of nothing else: not of threads, of other processes, of kills and repetitions. The digest is a
- *       hash of just these.
+ *   (1) What is built is a function of the inputs' bytes, the tokenizer, the template, the options
+ *       and the program's revision, and of nothing else: not of threads, of other processes, of
+ *       kills and repetitions. The digest is a hash of just these.
  *   (2) Memory does not grow with the inputs, but for the index that shard.h states.
  *   (3) Rows keep their order. Every comparison that is not kept is counted under one reason.
- *   (4) The first bad row in that order stops the build with its file and line, or is counted (--skip-bad-rows).
+ *   (4) The first bad row in that order stops the build with its file and line, or is counted
+ *       (--skip-bad-rows).
  *   (5) A shard appears under its name when it is whole. */
 #ifndef RANKWISE_DATA_TOOLS_BUILD_H
 #define RANKWISE_DATA_TOOLS_BUILD_H
@@ -35,13 +37,16 @@ struct build_input {
     double fraction;
     int64_t count;
     bool is_file;                 /* a regular file: can be read twice, is hashed before */
-    int64_t n_bytes, changed;     /* size and time of change in ns; a file that changes meanwhile is an error */
+    /* size and time of change in ns; a file that changes meanwhile is an error */
+    int64_t n_bytes, changed;
     char sha256[65];              /* of the file as it lies there */
     int64_t n_rows;               /* counted, where `take` needs it; else -1 */
-    int64_t n_passes, n_last;     /* whole passes, and rows of one more that takes a part; TAKE_ALL: 1, 0 */
-    struct source *source;        /* found by the feed */
+    /* whole passes, and rows of one more that takes a part; TAKE_ALL: 1, 0 */
+    int64_t n_passes, n_last;
+    struct source *source;        /* found by the intake */
     char *found;                  /* its name, by the log of a former run */
-    char *trouble;                /* why it is not found yet, from the latest bad row that was skipped */
+    /* why it is not found yet, from the latest bad row that was skipped */
+    char *trouble;
     char text_sha256[65];         /* of the unpacked text, once it was read to its end */
     int64_t rows;                 /* taken, over all passes */
 };
@@ -61,14 +66,28 @@ struct build_options {
     int n_threads;
 };
 
-/* --- packed rows ---
- * What becomes of a record, as workers hand it to the sink and the log keeps it: the struct, then pair[n_pairs],
- * length[n_answers], the answers' tokens end to end, the origin's bytes, and zeros up to a multiple of 8. */
-enum build_reason { DROPPED_EQUAL, DROPPED_EQUAL_TOKENS, DROPPED_EQUAL_CUT, DROPPED_TOO_LONG, DROPPED_TIE, DROPPED_WEAK,
-                    DROPPED_DELETED, DROPPED_FILTERED, DROPPED_BAD_JSON, DROPPED_BAD_FIELDS, N_REASONS };
+/* --- packed rows --- What becomes of a record, as workers hand it to the sink and the log keeps
+ * it: the struct, then pair[n_pairs], length[n_answers], the answers' tokens end to end, the
+ * origin's bytes, and zeros up to a multiple of 8. */
+enum build_reason {
+    DROPPED_EQUAL,
+    DROPPED_EQUAL_TOKENS,
+    DROPPED_EQUAL_CUT,
+    DROPPED_TOO_LONG,
+    DROPPED_TIE,
+    DROPPED_WEAK,
+    DROPPED_DELETED,
+    DROPPED_FILTERED,
+    DROPPED_BAD_JSON,
+    DROPPED_BAD_FIELDS,
+    N_REASONS
+};
 extern const char *const build_reason_name[N_REASONS];
 
-enum packed_kind { PACKED_ROW, PACKED_END }; /* END: of an input's first pass; the origin is the hash of its text (64
+enum packed_kind {
+    PACKED_ROW,
+    PACKED_END
+}; /* END: of an input's first pass; the origin is the hash of its text (64
                                               * digits) and the name of its source */
 struct packed_row {
     int64_t n_bytes; /* of all of it */
@@ -101,19 +120,20 @@ struct build {
 /* build_input.c */
 int input_parse(struct build_input *input, const char *argument, const char *format);
 int input_look(struct build *b, struct build_input *input); /* size, hash, number of rows, passes */
-int input_check(const struct build_input *input);           /* that the file is still the one that was looked at */
+/* that the file is still the one that was looked at */
+int input_check(const struct build_input *input);
 /* Whether record `index` of a pass is taken. */
 bool input_takes(const struct build *b, int input, int64_t pass, int64_t index);
 int64_t input_passes(const struct build_input *input);
 void input_free(struct build_input *input);
 
-/* build_feed.c: batches of one input and pass. */
+/* build_intake.c: batches of one input and pass. */
 struct build_item {
     size_t at, length;
     int64_t line;
     int bad; /* 0, or the reason why it is a bad row; then the text is the complaint */
 };
-struct feed_batch {
+struct intake_batch {
     struct buffer text; /* the records, end to end */
     struct build_item *item;
     int64_t n_items, room_items;
@@ -126,17 +146,18 @@ struct feed_batch {
     char text_sha256[65];
     struct buffer packed; /* what the worker makes of it */
 };
-void feed_batch_clear(struct feed_batch *batch);
-void feed_batch_free(struct feed_batch *batch);
-struct feed;
-struct feed *feed_new(struct build *b, struct build_place start, int64_t n_taken);
-void feed_fill(struct feed *f, struct feed_batch *batch);
-void feed_free(struct feed *f); /* accepts NULL */
+void intake_batch_clear(struct intake_batch *batch);
+void intake_batch_free(struct intake_batch *batch);
+struct intake;
+struct intake *intake_new(struct build *b, struct build_place start, int64_t n_taken);
+void intake_fill(struct intake *f, struct intake_batch *batch);
+void intake_free(struct intake *f); /* accepts NULL */
 
 /* build_work.c: one per thread. */
 struct build_worker;
 struct build_worker *worker_new(const struct build *b);
-void worker_run(struct build_worker *w, struct feed_batch *batch); /* fills packed; an error goes into trouble */
+/* fills packed; an error goes into trouble */
+void worker_run(struct build_worker *w, struct intake_batch *batch);
 void worker_free(struct build_worker *w);                     /* accepts NULL */
 
 /* build_sink.c */
@@ -151,10 +172,10 @@ void sink_close(struct sink *s);        /* accepts NULL */
 
 /* build_log.c */
 struct build_log;
-/* What is left of a killed build of the same digest goes to the sink, and *start behind it. Never fails: without a log
- * everything is built from the start. NULL: there is none. */
+/* What is left of a killed build of the same digest goes to the sink, and *start behind it. Never
+ * fails: without a log everything is built from the start. NULL: there is none. */
 struct build_log *log_start(struct build *b, struct sink *s, struct build_place *start);
-void log_append(struct build_log *log, const struct feed_batch *batch);
+void log_append(struct build_log *log, const struct intake_batch *batch);
 void log_end(struct build_log *log, bool keep); /* accepts NULL */
 
 /* build_pipeline.c */
@@ -163,8 +184,8 @@ int pipeline_cores(void); /* that this process may use */
 
 /* build_name.c */
 int name_digest(struct build *b); /* of all but what can be read once only */
-/* The build's lock, held until name_unlock; waits for another process that has it. -1: this file system has no locks,
- * or the folder cannot be written, which is told later. */
+/* The build's lock, held until name_unlock; waits for another process that has it. -1: this file
+ * system has no locks, or the folder cannot be written, which is told later. */
 int name_lock(const struct build *b);
 void name_unlock(const struct build *b, int lock);
 bool name_is_up_to_date(const struct build *b);

@@ -2,12 +2,12 @@
  *
  *   [SOURCE=]PATH[:WEIGHT]    WEIGHT: 0.5 a fraction, 2000 (no point) a number of rows
  *
- * An argument that is the path of something is that path, whatever is in it. Then a suffix that is a number is looked
- * for, then a prefix that is the name of a source.
+ * An argument that is the path of something is that path, whatever is in it. Then a suffix that is
+ * a number is looked for, then a prefix that is the name of a source.
  *
- * A weight of more rows than there are repeats them: whole passes first, then a part of one more. A part is drawn
- * without replacement by a permutation of the row numbers from the seed, so it needs no memory, and its rows keep
- * their order. */
+ * A weight of more rows than there are repeats them: whole passes first, then a part of one more. A
+ * part is drawn without replacement by a permutation of the row numbers from the seed, so it needs
+ * no memory, and its rows keep their order. */
 #include <errno.h>
 #include <fcntl.h>
 #include <math.h>
@@ -35,7 +35,8 @@ static bool is_known_source(const char *name, size_t length) {
     return false;
 }
 
-/* The weight behind the last colon: 1 with *input filled, 0: that is no weight, -1 with error_text(). */
+/* The weight behind the last colon: 1 with *input filled, 0: that is no weight, -1 with
+ * error_text(). */
 static int parse_weight(struct build_input *input, const char *text) {
     char *end;
     if (!*text || strspn(text, "0123456789.") != strlen(text)) return 0;
@@ -44,14 +45,15 @@ static int parse_weight(struct build_input *input, const char *text) {
         input->take = TAKE_FRACTION;
         input->fraction = strtod(text, &end);
         if (*end || !(input->fraction > 0) || input->fraction > most_passes)
-            return fail("%s: expected a fraction above 0, as 0.5 or 1.5, behind the colon", input->argument);
+            return fail("%s: expected a fraction above 0, as 0.5 or 1.5, behind the colon",
+                        input->argument);
     } else {
         input->take = TAKE_COUNT;
         input->count = strtoll(text, &end, 10);
         if (*end || errno || input->count < 1)
-            return fail(
-                "%s: expected a number of rows above 0 behind the colon; hint: a fraction has a point, as 1.0",
-                input->argument);
+            return fail("%s: expected a number of rows above 0 behind the colon; hint: a fraction "
+                        "has a point, as 1.0",
+                        input->argument);
     }
     return 1;
 }
@@ -69,7 +71,8 @@ int input_parse(struct build_input *input, const char *argument, const char *for
     if (is_weight < 0) return -1;
     if (is_weight) *colon = 0;
     const char *equals = strchr(input->path, '=');
-    if (!equals || file_exists(input->path) || !is_known_source(input->path, (size_t)(equals - input->path)))
+    if (!equals || file_exists(input->path) ||
+        !is_known_source(input->path, (size_t)(equals - input->path)))
         return 0;
     char *whole = input->path;
     mem_free(input->format);
@@ -113,8 +116,11 @@ static int hash_file(struct build_input *input) {
 int input_check(const struct build_input *input) {
     struct stat s;
     if (!input->is_file) return 0;
-    if (stat(input->path, &s) == 0 && s.st_size == input->n_bytes && change_time(&s) == input->changed) return 0;
-    return fail("%s: changed while it was read; hint: build again when it is complete", input->path);
+    if (stat(input->path, &s) == 0 && s.st_size == input->n_bytes &&
+        change_time(&s) == input->changed)
+        return 0;
+    return fail("%s: changed while it was read; hint: build again when it is complete",
+                input->path);
 }
 
 /* --- how many of its rows --- */
@@ -139,11 +145,13 @@ static int set_passes(struct build *b, struct build_input *input) {
     input->n_passes = 1;
     if (input->take == TAKE_ALL) return 0;
     if (!input->is_file)
-        return fail("%s: a weight needs the number of rows before they are read; hint: write them to a file first",
+        return fail("%s: a weight needs the number of rows before they are read; hint: write them "
+                    "to a file first",
                     input->argument);
     if (count_rows(b, input) != 0) return -1;
     if (input->n_rows == 0) return fail("%s: no rows", input->path);
-    int64_t wanted = input->take == TAKE_COUNT ? input->count : llround(input->fraction * (double)input->n_rows);
+    int64_t wanted =
+        input->take == TAKE_COUNT ? input->count : llround(input->fraction * (double)input->n_rows);
     if (wanted == 0)
         return fail("%s: a fraction of %g of %lld rows is none", input->path, input->fraction,
                     (long long)input->n_rows);

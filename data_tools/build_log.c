@@ -1,10 +1,12 @@
-/* The log of a build: <shard>.partial, the packed rows of every batch as it was finished. A build that is killed
- * leaves it; the next one with the same digest feeds it to its sink and goes on behind it.
+/* The log of a build: <shard>.partial, the packed rows of every batch as it was finished. A build
+ * that is killed leaves it; the next one with the same digest feeds it to its sink and goes on
+ * behind it.
  *
- *   (1) A block is whole when its hash is right, which begins with that of the block before it, and the first with
- *       the digest: what a kill or a power failure cut, or what belongs to another build, is not taken. So nothing
- *       has to be synced.
- *   (2) Blocks are written by one process, which holds the file's lock. Without locks there is no log.
+ *   (1) A block is whole when its hash is right, which begins with that of the block before it, and
+ *       the first with the digest: what a kill or a power failure cut, or what belongs to another
+ *       build, is not taken. So nothing has to be synced.
+ *   (2) Blocks are written by one process, which holds the file's lock. Without locks there is no
+ *       log.
  *   (3) A log that cannot be written is given up, and the build goes on without it. */
 #include <errno.h>
 #include <fcntl.h>
@@ -20,7 +22,7 @@
 #define LOG_MAGIC 0x31676f6c7a6e6b72 /* "rknzlog1" */
 enum { LARGEST_BLOCK = 1 << 30 };
 
-struct block {
+struct log_block {
     uint64_t magic;
     int64_t n_bytes;
     struct build_place next;
@@ -33,8 +35,9 @@ struct build_log {
     struct hash128 former;
 };
 
-static struct hash128 hash_block(const struct block *block, const void *packed, struct hash128 former) {
-    const struct hash128 part[3] = {former, hash128(block, offsetof(struct block, hash), 0),
+static struct hash128 hash_block(const struct log_block *block, const void *packed,
+                                 struct hash128 former) {
+    const struct hash128 part[3] = {former, hash128(block, offsetof(struct log_block, hash), 0),
                                     hash128(packed, (size_t)block->n_bytes, 0)};
     return hash128(part, sizeof part, 0);
 }
@@ -54,11 +57,12 @@ static bool read_all(int file, void *out, size_t n) {
 }
 
 /* The next whole block; its rows replace packed. */
-static bool read_block(struct build_log *log, struct block *block, struct buffer *packed) {
+static bool read_block(struct build_log *log, struct log_block *block, struct buffer *packed) {
     struct stat s;
     off_t at = lseek(log->file, 0, SEEK_CUR);
     if (fstat(log->file, &s) != 0 || !read_all(log->file, block, sizeof *block)) return false;
-    if (block->magic != LOG_MAGIC || block->n_bytes < 0 || block->n_bytes > MIN(LARGEST_BLOCK, s.st_size - at))
+    if (block->magic != LOG_MAGIC || block->n_bytes < 0 ||
+        block->n_bytes > MIN(LARGEST_BLOCK, s.st_size - at))
         return false;
     buffer_clear(packed);
     if (block->n_bytes > (int64_t)packed->capacity) {
@@ -73,7 +77,7 @@ static bool read_block(struct build_log *log, struct block *block, struct buffer
 }
 
 static void replay(struct build_log *log, struct sink *s, struct build_place *start) {
-    struct block block;
+    struct log_block block;
     struct buffer packed = {0};
     off_t end = 0;
     while (read_block(log, &block, &packed) && sink_take(s, &packed) == 0) {
@@ -125,19 +129,21 @@ static bool write_all(int file, const void *data, size_t n) {
     return true;
 }
 
-void log_append(struct build_log *log, const struct feed_batch *batch) {
+void log_append(struct build_log *log, const struct intake_batch *batch) {
     if (!log || log->file < 0) return;
     if (batch->packed.length > LARGEST_BLOCK) {
         give_up(log); /* a hole would be worse */
         return;
     }
-    struct block block = {.magic = LOG_MAGIC, .n_bytes = (int64_t)batch->packed.length, .next = batch->next};
+    struct log_block block = {
+        .magic = LOG_MAGIC, .n_bytes = (int64_t)batch->packed.length, .next = batch->next};
     block.hash = hash_block(&block, batch->packed.data, log->former);
     log->former = block.hash;
-    if (write_all(log->file, &block, sizeof block) && write_all(log->file, batch->packed.data, batch->packed.length))
+    if (write_all(log->file, &block, sizeof block) &&
+        write_all(log->file, batch->packed.data, batch->packed.length))
         return;
-    log_info("%s: %s; this build goes on without it, and would start again if it were killed", log->path,
-             strerror(errno));
+    log_info("%s: %s; this build goes on without it, and would start again if it were killed",
+             log->path, strerror(errno));
     give_up(log);
 }
 

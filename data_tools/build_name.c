@@ -1,8 +1,9 @@
-/* What names a build: the digest of all that decides on its bytes; the lock of the shard it makes; and what others
- * left behind.
+/* What names a build: the digest of all that decides on its bytes; the lock of the shard it makes;
+ * and what others left behind.
  *
- * Of two processes that make the same shard one waits for the other and then finds it done. On a file system without
- * locks both build, each in files of its own, and the later rename wins: the bytes are the same. */
+ * Of two processes that make the same shard one waits for the other and then finds it done. On a
+ * file system without locks both build, each in files of its own, and the later rename wins: the
+ * bytes are the same. */
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
@@ -24,15 +25,16 @@ static void set_text(json_t *object, const char *key, const char *value) {
     if (value && value[0]) json_object_set_new(object, key, json_string(value));
 }
 
-/* Everything that decides on the bytes but files' contents, in a fixed order; also an attribute of the shard. */
+/* Everything that decides on the bytes but files' contents, in a fixed order; also an attribute of
+ * the shard. */
 json_t *name_options(const struct build *b) {
     const struct build_options *o = &b->options;
     const struct template_options *t = template_how(b->template);
     const struct source_options *s = &o->source_options;
-    json_t *out =
-        json_pack("{s:s, s:s, s:I, s:I, s:I, s:b}", "template", t->name, "truncate", truncate_name(t->truncate),
-                  "max_length", (json_int_t)t->max_length, "max_prompt_length", (json_int_t)t->max_prompt_length,
-                  "seed", (json_int_t)o->seed, "skip_bad_rows", (int)o->skip_bad_rows);
+    json_t *out = json_pack("{s:s, s:s, s:I, s:I, s:I, s:b}", "template", t->name, "truncate",
+                            truncate_name(t->truncate), "max_length", (json_int_t)t->max_length,
+                            "max_prompt_length", (json_int_t)t->max_prompt_length, "seed",
+                            (json_int_t)o->seed, "skip_bad_rows", (int)o->skip_bad_rows);
     set_text(out, "now", t->now);
     set_text(out, "special", o->special);
     set_text(out, "chosen_key", s->chosen_key);
@@ -46,8 +48,10 @@ json_t *name_options(const struct build *b) {
     set_text(out, "min_strength", s->min_strength);
     set_text(out, "delimiter", o->reader_options.delimiter);
     set_text(out, "rows", o->reader_options.rows);
-    if (o->reader_options.max_row) json_object_set_new(out, "max_row", json_integer(o->reader_options.max_row));
-    if (o->reader_options.max_ratio) json_object_set_new(out, "max_ratio", json_integer(o->reader_options.max_ratio));
+    if (o->reader_options.max_row)
+        json_object_set_new(out, "max_row", json_integer(o->reader_options.max_row));
+    if (o->reader_options.max_ratio)
+        json_object_set_new(out, "max_ratio", json_integer(o->reader_options.max_ratio));
     if (o->limit >= 0) json_object_set_new(out, "limit", json_integer(o->limit));
     if (b->out[1]) json_object_set_new(out, "eval_fraction", json_real(o->eval_fraction));
     return out;
@@ -89,7 +93,8 @@ static bool add_input(struct sha256 *hash, const struct build_input *in) {
     add_text(hash, in->is_file ? in->sha256 : in->text_sha256);
     add_text(hash, in->format);
     char weight[64];
-    snprintf(weight, sizeof weight, "%d %.17g %lld", (int)in->take, in->fraction, (long long)in->count);
+    snprintf(weight, sizeof weight, "%d %.17g %lld", (int)in->take, in->fraction,
+             (long long)in->count);
     add_text(hash, weight);
     return in->is_file || in->text_sha256[0];
 }
@@ -128,10 +133,12 @@ static char *lock_path(const struct build *b) {
     return mem_format("%s.lock", b->out[0]);
 }
 
-/* Whether the file behind the descriptor is still the one of that name: its last owner may have removed it. */
+/* Whether the file behind the descriptor is still the one of that name: its last owner may have
+ * removed it. */
 static bool is_current(int file, const char *path) {
     struct stat a, b;
-    return fstat(file, &a) == 0 && stat(path, &b) == 0 && a.st_ino == b.st_ino && a.st_dev == b.st_dev;
+    return fstat(file, &a) == 0 && stat(path, &b) == 0 && a.st_ino == b.st_ino &&
+           a.st_dev == b.st_dev;
 }
 
 int name_lock(const struct build *b) {

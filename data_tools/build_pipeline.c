@@ -1,10 +1,11 @@
-/* The pipeline: the feed's thread, N workers, and the sink on the thread that calls.
+/* The pipeline: the intake's thread, N workers, and the sink on the thread that calls.
  *
- *   (1) Batch k lies in slot k % n_slots. It is filled by the feed, worked on by one worker, taken by the sink, in
- *       this order, and the sink takes batches in the order of k: so the first error in the order of the rows is the
- *       one that is told, and the shard's bytes do not depend on the number of threads.
- *   (2) The feed waits when every slot is in use, or more than IN_FLIGHT bytes of text are: memory is bounded by the
- *       number of threads and the largest row.
+ *   (1) Batch k lies in slot k % n_slots. It is filled by the intake, worked on by one worker,
+ *       taken by the sink, in this order, and the sink takes batches in the order of k: so the
+ *       first error in the order of the rows is the one that is told, and the shard's bytes do not
+ *       depend on the number of threads.
+ *   (2) The intake waits when every slot is in use, or more than IN_FLIGHT bytes of text are:
+ *       memory is bounded by the number of threads and the largest row.
  *   (3) With one thread there is one slot, and nothing but calls. */
 #include <pthread.h>
 #include <sched.h>
@@ -22,8 +23,8 @@ struct pipeline {
     struct build *b;
     struct sink *sink;
     struct build_log *log;
-    struct feed *feed;
-    struct feed_batch *slot;
+    struct intake *intake;
+    struct intake_batch *slot;
     int n_slots;
     pthread_mutex_t mutex;
     pthread_cond_t moved;            /* something of what follows */
@@ -57,7 +58,8 @@ static int64_t count_bytes(const struct build *b) {
 static const char *show_seconds(char out[32], double seconds) {
     int64_t s = (int64_t)(seconds + 0.5);
     if (s >= 3600)
-        snprintf(out, 32, "%lld:%02lld:%02lld", (long long)(s / 3600), (long long)(s / 60 % 60), (long long)(s % 60));
+        snprintf(out, 32, "%lld:%02lld:%02lld", (long long)(s / 3600), (long long)(s / 60 % 60),
+                 (long long)(s % 60));
     else
         snprintf(out, 32, "%lld:%02lld", (long long)(s / 60), (long long)(s % 60));
     return out;
@@ -79,14 +81,14 @@ static void show_progress(struct pipeline *p, int64_t n_bytes) {
     char left[32];
     int filled = (int)(20 * share);
     show_seconds(left, share > 0 ? past / share * (1 - share) : 0);
-    log_progress("[%.*s%.*s] %3.0f %%  %lld rows, %.1f MB, %.1f MB/s, %s left", filled, full, 20 - filled, empty,
-                 100 * share, rows, megabytes, megabytes / past, left);
+    log_progress("[%.*s%.*s] %3.0f %%  %lld rows, %.1f MB, %.1f MB/s, %s left", filled, full,
+                 20 - filled, empty, 100 * share, rows, megabytes, megabytes / past, left);
 }
 
 /* --- the stages --- */
 
 /* The sink's part of a batch. 0, 1 behind the last one, or -1. */
-static int take_batch(struct pipeline *p, struct feed_batch *batch) {
+static int take_batch(struct pipeline *p, struct intake_batch *batch) {
     if (sink_take(p->sink, &batch->packed) != 0) return -1;
     if (batch->trouble) return fail("%s", batch->trouble);
     log_append(p->log, batch);
@@ -98,7 +100,7 @@ static int run_alone(struct pipeline *p) {
     struct build_worker *w = worker_new(p->b);
     int status = 0;
     while (status == 0) {
-        feed_fill(p->feed, p->slot);
+        intake_fill(p->intake, p->slot);
         worker_run(w, p->slot);
         status = take_batch(p, p->slot);
     }
@@ -110,14 +112,15 @@ static void *run_feed(void *self) {
     struct pipeline *p = self;
     pthread_mutex_lock(&p->mutex);
     while (!p->is_fed && !p->is_over) {
-        bool is_full = p->n_fed - p->n_taken == p->n_slots || (p->in_flight > IN_FLIGHT && p->n_fed > p->n_taken);
+        bool is_full = p->n_fed - p->n_taken == p->n_slots ||
+                       (p->in_flight > IN_FLIGHT && p->n_fed > p->n_taken);
         if (is_full) {
             pthread_cond_wait(&p->moved, &p->mutex);
             continue;
         }
-        struct feed_batch *batch = &p->slot[p->n_fed % p->n_slots];
+        struct intake_batch *batch = &p->slot[p->n_fed % p->n_slots];
         pthread_mutex_unlock(&p->mutex);
-        feed_fill(p->feed, batch);
+        intake_fill(p->intake, batch);
         pthread_mutex_lock(&p->mutex);
         p->n_fed++;
         p->in_flight += (int64_t)batch->text.length;
@@ -200,13 +203,13 @@ int pipeline_run(struct build *b, struct sink *s, struct build_log *log, struct 
     struct pipeline p = {.b = b, .sink = s, .log = log, .n_slots = n == 1 ? 1 : 2 * n + 2};
     p.started = p.spoke_at = clock_seconds();
     p.all_bytes = count_bytes(b);
-    p.feed = feed_new(b, start, sink_rows(s));
+    p.intake = intake_new(b, start, sink_rows(s));
     p.slot = mem_alloc(p.n_slots, sizeof *p.slot);
     p.is_done = mem_alloc(p.n_slots, sizeof *p.is_done);
     int status = n == 1 ? run_alone(&p) : run_together(&p, n);
-    for (int i = 0; i < p.n_slots; i++) feed_batch_free(&p.slot[i]);
+    for (int i = 0; i < p.n_slots; i++) intake_batch_free(&p.slot[i]);
     mem_free(p.slot);
     mem_free(p.is_done);
-    feed_free(p.feed);
+    intake_free(p.intake);
     return status;
 }

@@ -1,9 +1,11 @@
-/* The sink: packed rows, in the order of the inputs, to the shard or, with a split, the two shards; and what is
- * counted on the way.
+/* The sink: packed rows, in the order of the inputs, to the shard or, with a split, the two shards;
+ * and what is counted on the way.
  *
- *   (1) A prompt's side of the split is a function of its hash and the seed: the same in every build.
- *   (2) `sources` begins with the inputs, in their order; a row with a source column of its own (--source-key)
- *       points to an entry behind them, one for each input and name, in the order of appearance.
+ *   (1) A prompt's side of the split is a function of its hash and the seed: the same in every
+ *       build.
+ *   (2) `sources` begins with the inputs, in their order; a row with a source column of its own
+ *       (--source-key) points to an entry behind them, one for each input and name, in the order of
+ *       appearance.
  *   (3) The held-out shard is published first: an up-to-date training shard means that both are. */
 #include <stdio.h>
 #include <string.h>
@@ -47,7 +49,8 @@ struct sink *sink_open(struct build *b) {
     s->b = b;
     memset(s->first_origin, -1, sizeof s->first_origin);
     for (int i = 0; i < N_SIDES; i++) {
-        if (b->out[i] && !(s->shard[i] = shard_writer_open(b->out[i], tokenizer_size(b->tokenizer)))) {
+        if (b->out[i] &&
+            !(s->shard[i] = shard_writer_open(b->out[i], tokenizer_size(b->tokenizer)))) {
             sink_close(s);
             return NULL;
         }
@@ -89,23 +92,27 @@ static int find_source(struct sink *s, const struct packed_row *row, const char 
     int64_t *first = &s->first_origin[hash % (sizeof s->first_origin / sizeof *s->first_origin)];
     for (int64_t i = *first; i >= 0; i = s->origin[i].next) {
         struct origin *o = &s->origin[i];
-        if (o->input != row->input || strncmp(o->name, name, (size_t)row->n_origin) != 0 || o->name[row->n_origin])
+        if (o->input != row->input || strncmp(o->name, name, (size_t)row->n_origin) != 0 ||
+            o->name[row->n_origin])
             continue;
         o->rows++;
         return s->b->n_inputs + (int)i;
     }
     if (s->b->n_inputs + s->n_origins > UINT16_MAX)
-        return fail("--source-key: more than %d different values with the inputs; hint: is it the right column?",
+        return fail("--source-key: more than %d different values with the inputs; hint: is it the "
+                    "right column?",
                     UINT16_MAX);
     ARRAY_RESERVE(s->origin, s->n_origins, s->room_origins);
-    s->origin[s->n_origins] = (struct origin){row->input, mem_format("%.*s", (int)row->n_origin, name), 1, *first};
+    s->origin[s->n_origins] =
+        (struct origin){row->input, mem_format("%.*s", (int)row->n_origin, name), 1, *first};
     *first = s->n_origins;
     return s->b->n_inputs + (int)s->n_origins++;
 }
 
 static int write_row(struct sink *s, int side, const struct packed_row *row) {
     const struct shard_pair *pair = (const struct shard_pair *)(row + 1);
-    const int32_t *length = (const int32_t *)(pair + row->n_pairs), *token = length + row->n_answers;
+    const int32_t *length = (const int32_t *)(pair + row->n_pairs),
+                  *token = length + row->n_answers;
     if (row->n_answers > s->room_answers) {
         mem_free(s->token);
         s->room_answers = 2 * (int64_t)row->n_answers;
@@ -162,8 +169,9 @@ static json_t *describe_counts(const struct counts *c) {
     for (int i = 0; i < N_REASONS; i++)
         json_object_set_new(dropped, build_reason_name[i], json_integer(c->dropped[i]));
     return json_pack("{s:I, s:I, s:o, s:I, s:I, s:I, s:I}", "read", (json_int_t)c->rows, "kept",
-                     (json_int_t)c->sums.comparisons, "dropped", dropped, "cut_sides", (json_int_t)c->n_cut_sides,
-                     "cut_tokens", (json_int_t)c->n_cut_tokens, "tokens", (json_int_t)c->sums.tokens, "forest_tokens",
+                     (json_int_t)c->sums.comparisons, "dropped", dropped, "cut_sides",
+                     (json_int_t)c->n_cut_sides, "cut_tokens", (json_int_t)c->n_cut_tokens,
+                     "tokens", (json_int_t)c->sums.tokens, "forest_tokens",
                      (json_int_t)c->sums.forest_tokens);
 }
 
@@ -180,11 +188,12 @@ static json_t *describe_input(const struct build_input *in) {
 
 static json_t *describe_sources(const struct sink *s) {
     json_t *list = json_array();
-    for (int i = 0; i < s->b->n_inputs; i++) json_array_append_new(list, describe_input(&s->b->input[i]));
+    for (int i = 0; i < s->b->n_inputs; i++)
+        json_array_append_new(list, describe_input(&s->b->input[i]));
     for (int64_t i = 0; i < s->n_origins; i++) {
         const struct origin *o = &s->origin[i];
-        json_array_append_new(list, json_pack("{s:s, s:s, s:I}", "path", s->b->input[o->input].path, "origin",
-                                              o->name, "rows", (json_int_t)o->rows));
+        json_array_append_new(list, json_pack("{s:s, s:s, s:I}", "path", s->b->input[o->input].path,
+                                              "origin", o->name, "rows", (json_int_t)o->rows));
     }
     return list;
 }
@@ -200,7 +209,8 @@ static int write_json(struct shard_writer *w, const char *name, json_t *value) {
 static int write_attributes(struct sink *s, int side) {
     struct shard_writer *w = s->shard[side];
     json_t *options = name_options(s->b);
-    if (s->shard[HELD_OUT]) json_object_set_new(options, "side", json_string(side == TRAIN ? "train" : "held_out"));
+    if (s->shard[HELD_OUT])
+        json_object_set_new(options, "side", json_string(side == TRAIN ? "train" : "held_out"));
     int status = write_json(w, "sources", describe_sources(s));
     if (status == 0) status = write_json(w, "rows", describe_counts(&s->counts[side]));
     if (write_json(w, "options", options) != 0) status = -1;
@@ -227,8 +237,10 @@ static int check_pairs(struct sink *s) {
         if (!s->shard[i]) continue;
         s->counts[i].sums = shard_writer_sums(s->shard[i]);
         if (s->counts[i].sums.comparisons) continue;
-        return fail("%s: no pair is left to write; hint: the lines above count what was read and dropped%s",
-                    s->b->out[i], s->shard[HELD_OUT] ? "; --eval-fraction and --seed decide on the split" : "");
+        return fail(
+            "%s: no pair is left to write; hint: the lines above count what was read and dropped%s",
+            s->b->out[i],
+            s->shard[HELD_OUT] ? "; --eval-fraction and --seed decide on the split" : "");
     }
     return 0;
 }
@@ -250,18 +262,21 @@ static void print_side(const struct sink *s, int side, double seconds) {
     log_info("%s: %lld rows read, %lld pairs kept, %.2f s", s->b->out[side], (long long)c->rows,
              (long long)c->sums.comparisons, seconds);
     for (int i = 0; i < N_REASONS; i++)
-        if (c->dropped[i]) log_info("  dropped, %s: %lld", build_reason_name[i], (long long)c->dropped[i]);
+        if (c->dropped[i])
+            log_info("  dropped, %s: %lld", build_reason_name[i], (long long)c->dropped[i]);
     if (c->n_cut_sides)
         log_info("  cut to %lld tokens: %lld sides, %lld tokens lost",
                  (long long)template_how(s->b->template)->max_length, (long long)c->n_cut_sides,
                  (long long)c->n_cut_tokens);
-    log_info("  tokens: %lld, as forests of shared prefixes: %lld (%.2f times less)", (long long)c->sums.tokens,
-             (long long)c->sums.forest_tokens, (double)c->sums.tokens / (double)MAX(c->sums.forest_tokens, 1));
+    log_info("  tokens: %lld, as forests of shared prefixes: %lld (%.2f times less)",
+             (long long)c->sums.tokens, (long long)c->sums.forest_tokens,
+             (double)c->sums.tokens / (double)MAX(c->sums.forest_tokens, 1));
 }
 
 void sink_summary(const struct sink *s, double seconds) {
     for (int i = 0; i < s->b->n_inputs; i++)
-        if (s->b->input[i].source) log_info("%s: %s", s->b->input[i].path, source_about(s->b->input[i].source));
+        if (s->b->input[i].source)
+            log_info("%s: %s", s->b->input[i].path, source_about(s->b->input[i].source));
     for (int i = 0; i < N_SIDES; i++)
         if (s->b->out[i]) print_side(s, i, seconds);
 }

@@ -1,4 +1,5 @@
-/* What a worker does: a record to a packed row. Nothing here is shared between threads but what is immutable. */
+/* What a worker does: a record to a packed row. Nothing here is shared between threads but what is
+ * immutable. */
 #include <stdatomic.h>
 #include <string.h>
 
@@ -18,7 +19,7 @@ struct build_worker {
     struct row row;
     struct template_side *side; /* (room_sides): of the answers */
     json_t **answer;            /* (room_sides): those that are encoded together */
-    int32_t *place;             /* (room_sides): of an answer in the packed row; -1: it is not there */
+    int32_t *place; /* (room_sides): of an answer in the packed row; -1: it is not there */
     int64_t room_sides;
     struct shard_pair *pair; /* kept */
     int64_t n_pairs, room_pairs;
@@ -64,7 +65,8 @@ static enum template_status encode_placed(struct build_worker *w) {
     return template_encode(w->template, w->row.prompt, w->answer, n, w->row.tools, w->side);
 }
 
-/* Of several answers to one prompt those that are too long by themselves are left out; the others are kept. */
+/* Of several answers to one prompt those that are too long by themselves are left out; the others
+ * are kept. */
 static enum template_status encode_row(struct build_worker *w) {
     reserve_sides(w, w->row.n_answers);
     for (int i = 0; i < w->row.n_answers; i++) w->place[i] = 0;
@@ -72,17 +74,19 @@ static enum template_status encode_row(struct build_worker *w) {
     if (status != TEMPLATE_TOO_LONG || w->row.n_answers < 3) return status;
     if (template_how(w->b->template)->truncate == TRUNCATE_ERROR) return status;
     for (int i = 0; i < w->row.n_answers; i++)
-        if (template_encode(w->template, w->row.prompt, &w->row.answer[i], 1, w->row.tools, w->side) ==
-            TEMPLATE_TOO_LONG)
+        if (template_encode(w->template, w->row.prompt, &w->row.answer[i], 1, w->row.tools,
+                            w->side) == TEMPLATE_TOO_LONG)
             w->place[i] = -1;
     return encode_placed(w);
 }
 
 static bool same_ids(const struct template_side *a, const struct template_side *b) {
-    return a->ids.n == b->ids.n && memcmp(a->ids.id, b->ids.id, (size_t)a->ids.n * sizeof *a->ids.id) == 0;
+    return a->ids.n == b->ids.n &&
+           memcmp(a->ids.id, b->ids.id, (size_t)a->ids.n * sizeof *a->ids.id) == 0;
 }
 
-/* What tells the prompt: its text; else the tokens that all sides begin with; else nothing but this row itself. */
+/* What tells the prompt: its text; else the tokens that all sides begin with; else nothing but this
+ * row itself. */
 static uint64_t hash_prompt(struct build_worker *w, int n_sides, struct packed_row *out) {
     size_t length;
     const char *text = template_prompt_text(w->template, &length);
@@ -97,7 +101,8 @@ static uint64_t hash_prompt(struct build_worker *w, int n_sides, struct packed_r
         n = k;
     }
     const int64_t self[] = {out->input, out->line};
-    return n ? hash128(first->id, (size_t)n * sizeof *first->id, 1).low : hash128(self, sizeof self, 2).low;
+    return n ? hash128(first->id, (size_t)n * sizeof *first->id, 1).low
+             : hash128(self, sizeof self, 2).low;
 }
 
 /* Why two sides of the row are no comparison, or -1. Sides are places here. */
@@ -120,14 +125,15 @@ static void keep_pairs(struct build_worker *w, struct packed_row *out) {
             continue;
         }
         ARRAY_RESERVE(w->pair, w->n_pairs, w->room_pairs);
-        w->pair[w->n_pairs++] =
-            (struct shard_pair){w->place[pair->chosen], w->place[pair->rejected], pair->margin, pair->weight};
+        w->pair[w->n_pairs++] = (struct shard_pair){
+            w->place[pair->chosen], w->place[pair->rejected], pair->margin, pair->weight};
     }
 }
 
 /* --- packing --- */
 
-static void append_packed(struct build_worker *w, struct packed_row *row, int n_sides, struct buffer *out) {
+static void append_packed(struct build_worker *w, struct packed_row *row, int n_sides,
+                          struct buffer *out) {
     static const char zeros[8];
     const char *origin = w->row.origin ? w->row.origin : "";
     int64_t n_tokens = 0;
@@ -135,12 +141,14 @@ static void append_packed(struct build_worker *w, struct packed_row *row, int n_
     row->n_answers = n_sides;
     row->n_pairs = (int32_t)w->n_pairs;
     row->n_origin = (int32_t)strlen(origin);
-    size_t bytes = sizeof *row + (size_t)w->n_pairs * sizeof *w->pair + (size_t)n_sides * sizeof(int32_t) +
-                   (size_t)n_tokens * sizeof(int32_t) + (size_t)row->n_origin;
+    size_t bytes = sizeof *row + (size_t)w->n_pairs * sizeof *w->pair +
+                   (size_t)n_sides * sizeof(int32_t) + (size_t)n_tokens * sizeof(int32_t) +
+                   (size_t)row->n_origin;
     row->n_bytes = (int64_t)ROUND_UP(bytes, 8);
     buffer_append(out, row, sizeof *row);
     buffer_append(out, w->pair, (size_t)w->n_pairs * sizeof *w->pair);
-    for (int s = 0; s < n_sides; s++) buffer_append(out, &(int32_t){(int32_t)w->side[s].ids.n}, sizeof(int32_t));
+    for (int s = 0; s < n_sides; s++)
+        buffer_append(out, &(int32_t){(int32_t)w->side[s].ids.n}, sizeof(int32_t));
     for (int s = 0; s < n_sides; s++)
         buffer_append(out, w->side[s].ids.id, (size_t)w->side[s].ids.n * sizeof(int32_t));
     buffer_append(out, origin, (size_t)row->n_origin);
@@ -182,25 +190,28 @@ static int find_drop(const struct row *row) {
 /* A row without any comparison that could be told apart from the start needs no tokens. */
 static bool is_all_equal(const struct row *row) {
     for (int i = 0; i < row->n_pairs; i++)
-        if (!json_equal(row->answer[row->pair[i].chosen], row->answer[row->pair[i].rejected])) return false;
+        if (!json_equal(row->answer[row->pair[i].chosen], row->answer[row->pair[i].rejected]))
+            return false;
     return true;
 }
 
-static const char *shown_path(const struct build_worker *w, const struct feed_batch *batch) {
+static const char *shown_path(const struct build_worker *w, const struct intake_batch *batch) {
     const char *path = w->b->input[batch->input].path;
     return strcmp(path, "-") == 0 ? "standard input" : path;
 }
 
 /* The first such row of any thread is told. */
-static void tell_unshown(const struct build_worker *w, const struct feed_batch *batch, int64_t line) {
+static void tell_unshown(const struct build_worker *w, const struct intake_batch *batch,
+                         int64_t line) {
     static atomic_flag is_told = ATOMIC_FLAG_INIT;
-    if (!w->row.tools || template_shows_tools(w->b->template) || atomic_flag_test_and_set(&is_told)) return;
-    log_warn("%s:%lld: \"tools\" is not read by the template %s, in this row and any other", shown_path(w, batch),
-             (long long)line, template_how(w->b->template)->name);
+    if (!w->row.tools || template_shows_tools(w->b->template) || atomic_flag_test_and_set(&is_told))
+        return;
+    log_warn("%s:%lld: \"tools\" is not read by the template %s, in this row and any other",
+             shown_path(w, batch), (long long)line, template_how(w->b->template)->name);
 }
 
-/* Fills the row's counts and packs it; the reason why it is a bad row with error_text(), 0, or -1: it stops the
- * build. */
+/* Fills the row's counts and packs it; the reason why it is a bad row with error_text(), 0, or -1:
+ * it stops the build. */
 static int take_row(struct build_worker *w, const struct source *source, const json_t *json,
                     struct packed_row *packed, struct buffer *out) {
     const struct row *row = &w->row;
@@ -232,7 +243,8 @@ static int take_row(struct build_worker *w, const struct source *source, const j
     }
 }
 
-static int take_item(struct build_worker *w, struct feed_batch *batch, const struct build_item *item) {
+static int take_item(struct build_worker *w, struct intake_batch *batch,
+                     const struct build_item *item) {
     struct packed_row packed = {.line = item->line, .kind = PACKED_ROW, .input = batch->input};
     const char *text = batch->text.data + item->at;
     int reason = item->bad;
@@ -241,7 +253,8 @@ static int take_item(struct build_worker *w, struct feed_batch *batch, const str
         fail("%.*s", (int)MIN(item->length, 2000), text);
     } else {
         json_t *json = json_parse(text, item->length);
-        reason = json ? take_row(w, batch->source, json, &packed, &batch->packed) : DROPPED_BAD_JSON;
+        reason =
+            json ? take_row(w, batch->source, json, &packed, &batch->packed) : DROPPED_BAD_JSON;
         json_decref(json);
     }
     if (reason == 0) {
@@ -261,7 +274,7 @@ static int take_item(struct build_worker *w, struct feed_batch *batch, const str
     return reason > 0 ? fail_hint("--skip-bad-rows counts such rows and goes on") : -1;
 }
 
-void worker_run(struct build_worker *w, struct feed_batch *batch) {
+void worker_run(struct build_worker *w, struct intake_batch *batch) {
     for (int64_t i = 0; i < batch->n_items; i++) {
         if (take_item(w, batch, &batch->item[i]) == 0) continue;
         mem_free(batch->trouble);
@@ -269,7 +282,8 @@ void worker_run(struct build_worker *w, struct feed_batch *batch) {
         return;
     }
     if (!batch->ends_input) return;
-    char *about = mem_format("%s%s", batch->text_sha256, batch->source ? source_name(batch->source) : "");
+    char *about =
+        mem_format("%s%s", batch->text_sha256, batch->source ? source_name(batch->source) : "");
     struct packed_row end = {.kind = PACKED_END, .input = batch->input};
     row_clear(&w->row);
     w->n_pairs = 0;

@@ -2,7 +2,8 @@
  *
  *   {"text": "..."}  ->  {"ids": [...]}          {"ids": [...]}  ->  {"text": "..."}
  *
- * One line out for each line in, in order; blank lines are skipped. No template; special tokens are added when asked.
+ * One line out for each line in, in order; blank lines are skipped. No template; special tokens are
+ * added when asked.
  */
 #include <stdio.h>
 #include <string.h>
@@ -51,7 +52,8 @@ static json_t *encode_row(struct codec *c, const json_t *row) {
         return NULL;
     }
     c->ids.n = 0;
-    if (encoder_encode(c->encoder, json_string_value(text), json_string_length(text), &c->ids) != 0) return NULL;
+    if (encoder_encode(c->encoder, json_string_value(text), json_string_length(text), &c->ids) != 0)
+        return NULL;
     json_t *list = json_array();
     struct frame frame = {0};
     if (c->add_special) frame = tokenizer_frame(c->tokenizer);
@@ -72,7 +74,8 @@ static json_t *decode_row(struct codec *c, const json_t *row) {
     json_array_foreach(list, i, item) {
         json_int_t id = json_integer_value(item);
         if (!json_is_integer(item) || id < 0 || id >= tokenizer_size(c->tokenizer)) {
-            fail("\"ids\"[%zu]: expected an id below %lld", i, (long long)tokenizer_size(c->tokenizer));
+            fail("\"ids\"[%zu]: expected an id below %lld", i,
+                 (long long)tokenizer_size(c->tokenizer));
             return NULL;
         }
         ARRAY_RESERVE(c->ids.id, c->ids.n, c->ids.room);
@@ -80,7 +83,8 @@ static json_t *decode_row(struct codec *c, const json_t *row) {
     }
     buffer_clear(&c->text);
     buffer_append(&c->text, "", 0);
-    if (tokenizer_decode(c->tokenizer, c->ids.id, c->ids.n, c->skip_special, &c->text) != 0) return NULL;
+    if (tokenizer_decode(c->tokenizer, c->ids.id, c->ids.n, c->skip_special, &c->text) != 0)
+        return NULL;
     json_t *text = json_stringn(c->text.data, c->text.length);
     return json_pack("{s:o}", "text", text);
 }
@@ -112,8 +116,10 @@ static int convert_file(struct codec *c, const char *path, convert_row *convert)
 enum { TOKENIZER, SPECIAL, DIRECTION, HELP, N_OPTIONS };
 
 /* direction: the option that only this direction has. */
-static int codec_command(const char *usage, const char *direction, convert_row *convert, int argc, char **argv) {
-    struct option option[N_OPTIONS] = {{"tokenizer", true}, {"special", true}, {direction, false}, {"help", false}};
+static int codec_command(const char *usage, const char *direction, convert_row *convert, int argc,
+                         char **argv) {
+    struct option option[N_OPTIONS] = {
+        {"tokenizer", true}, {"special", true}, {direction, false}, {"help", false}};
     struct arguments inputs;
     int code;
     if (command_arguments(&inputs, option, N_OPTIONS, -1, usage, argc, argv, &code)) return code;

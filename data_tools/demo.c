@@ -1,6 +1,7 @@
 /* rankwise-data demo: the files that `make demo` trains on.
  *
- *   model/           config.json (a tiny Llama, weights at random), tokenizer.json, tokenizer_config.json
+ *   model/           config.json (a tiny Llama, weights at random), tokenizer.json,
+ *   tokenizer_config.json
  *   train.jsonl      the pairs as text, and train.h5, the shard that `build` makes of them
  *   held_out.jsonl   pairs of other prompts, and held_out.h5
  *   texts.jsonl      one held-out prompt with its better and its worse answer, for `rankwise score`
@@ -61,20 +62,24 @@ static int write_model(const char *directory, const struct demo_pair *pair) {
     int64_t vocabulary;
     demo_tokenizer_write(pair, N_TRAIN + N_HELD_OUT, &tokenizer, &vocabulary);
     int status = file_make_directory(directory);
-    if (status == 0) status = write_file(directory, "tokenizer.json", tokenizer.data, tokenizer.length);
+    if (status == 0)
+        status = write_file(directory, "tokenizer.json", tokenizer.data, tokenizer.length);
     buffer_free(&tokenizer);
     if (status == 0)
-        status = write_json(directory, "tokenizer_config.json",
-                            json_pack("{s:s, s:s, s:s}", "tokenizer_class", "PreTrainedTokenizerFast", "eos_token",
-                                      "<|endoftext|>", "bos_token", "<|endoftext|>"));
+        status =
+            write_json(directory, "tokenizer_config.json",
+                       json_pack("{s:s, s:s, s:s}", "tokenizer_class", "PreTrainedTokenizerFast",
+                                 "eos_token", "<|endoftext|>", "bos_token", "<|endoftext|>"));
     if (status != 0) return -1;
-    return write_json(directory, "config.json",
-                      json_pack("{s:[s], s:s, s:I, s:i, s:i, s:i, s:i, s:i, s:i, s:s, s:i, s:f, s:f, s:f, s:b}",
-                                "architectures", "LlamaForCausalLM", "model_type", "llama", "vocab_size",
-                                (json_int_t)vocabulary, "hidden_size", 64, "intermediate_size", 192,
-                                "num_hidden_layers", 2, "num_attention_heads", 4, "num_key_value_heads", 2,
-                                "head_dim", 16, "hidden_act", "silu", "max_position_embeddings", 256, "rope_theta",
-                                10000.0, "rms_norm_eps", 1e-6, "initializer_range", 0.1, "tie_word_embeddings", 1));
+    return write_json(
+        directory, "config.json",
+        json_pack("{s:[s], s:s, s:I, s:i, s:i, s:i, s:i, s:i, s:i, s:s, s:i, s:f, s:f, s:f, s:b}",
+                  "architectures", "LlamaForCausalLM", "model_type", "llama", "vocab_size",
+                  (json_int_t)vocabulary, "hidden_size", 64, "intermediate_size", 192,
+                  "num_hidden_layers", 2, "num_attention_heads", 4, "num_key_value_heads", 2,
+                  "head_dim", 16, "hidden_act", "silu", "max_position_embeddings", 256,
+                  "rope_theta", 10000.0, "rms_norm_eps", 1e-6, "initializer_range", 0.1,
+                  "tie_word_embeddings", 1));
 }
 
 static void append_line(struct buffer *out, json_t *row) {
@@ -85,11 +90,14 @@ static void append_line(struct buffer *out, json_t *row) {
 }
 
 /* <name>.jsonl, and <name>.h5 as a user would make it of that. */
-static int write_pairs(const char *directory, const char *name, const struct demo_pair *pair, int64_t n) {
+static int write_pairs(const char *directory, const char *name, const struct demo_pair *pair,
+                       int64_t n) {
     struct buffer text = {0};
     for (int64_t i = 0; i < n; i++)
-        append_line(&text, json_pack("{s:s, s:s}", "chosen", pair[i].chosen, "rejected", pair[i].rejected));
-    char *tokenizer = file_join(directory, "model"), *rows = mem_format("%s/%s.jsonl", directory, name);
+        append_line(
+            &text, json_pack("{s:s, s:s}", "chosen", pair[i].chosen, "rejected", pair[i].rejected));
+    char *tokenizer = file_join(directory, "model"),
+         *rows = mem_format("%s/%s.jsonl", directory, name);
     char *shard = mem_format("%s/%s.h5", directory, name), *tool[] = {(char[]){"build"},
                                                                       (char[]){"--tokenizer"},
                                                                       tokenizer,

@@ -1,14 +1,15 @@
-/* The demo's preference task: short conversations whose better answer does what was asked, and politely.
+/* The demo's preference task: short conversations whose better answer does what was asked, and
+ * politely.
  *
  *   kind      prompt                        chosen                      rejected
  *   follow    Please name an animal.        How about goat?             Sure: copper.
  *   compare   Which is smaller, 7 or 12?    I would say 7.              One answer is 12.
  *   manner    Tell me a city.               One answer is Oslo.         Why do you bother me? Oslo.
  *
- * No answer is good by itself, but for the manner: every word is the right answer to some prompts and the wrong one
- * to others, equally often, and phrases are drawn for each side on its own, so that length tells nothing. A model has
- * to hold the answer against the prompt. Held-out pairs have prompts (name, phrase, question) that training never
- * shows. */
+ * No answer is good by itself, but for the manner: every word is the right answer to some prompts
+ * and the wrong one to others, equally often, and phrases are drawn for each side on its own, so
+ * that length tells nothing. A model has to hold the answer against the prompt. Held-out pairs have
+ * prompts (name, phrase, question) that training never shows. */
 #include <stdio.h>
 #include <string.h>
 
@@ -22,38 +23,47 @@ struct category {
 };
 static const struct category categories[] = {
     {"a fruit",
-     {"apple", "banana", "cherry", "grape", "lemon", "mango", "melon", "apricot", "peach", "pear", "plum", "fig"}},
-    {"an animal", {"horse", "cow", "dog", "cat", "sheep", "goat", "lion", "tiger", "rabbit", "wolf", "bear", "fox"}},
+     {"apple", "banana", "cherry", "grape", "lemon", "mango", "melon", "apricot", "peach", "pear",
+      "plum", "fig"}},
+    {"an animal",
+     {"horse", "cow", "dog", "cat", "sheep", "goat", "lion", "tiger", "rabbit", "wolf", "bear",
+      "fox"}},
     {"a color",
-     {"red", "blue", "green", "yellow", "purple", "black", "white", "brown", "pink", "grey", "violet", "beige"}},
+     {"red", "blue", "green", "yellow", "purple", "black", "white", "brown", "pink", "grey",
+      "violet", "beige"}},
     {"a city",
-     {"Paris", "London", "Rome", "Berlin", "Madrid", "Vienna", "Oslo", "Prague", "Dublin", "Athens", "Lisbon",
-      "Warsaw"}},
+     {"Paris", "London", "Rome", "Berlin", "Madrid", "Vienna", "Oslo", "Prague", "Dublin", "Athens",
+      "Lisbon", "Warsaw"}},
     {"a tool",
-     {"hammer", "saw", "drill", "wrench", "pliers", "chisel", "shovel", "rake", "axe", "ladder", "screwdriver",
-      "crowbar"}},
+     {"hammer", "saw", "drill", "wrench", "pliers", "chisel", "shovel", "rake", "axe", "ladder",
+      "screwdriver", "crowbar"}},
     {"a drink",
-     {"water", "tea", "coffee", "milk", "juice", "lemonade", "cocoa", "cider", "beer", "wine", "soda", "punch"}},
+     {"water", "tea", "coffee", "milk", "juice", "lemonade", "cocoa", "cider", "beer", "wine",
+      "soda", "punch"}},
     {"a metal",
-     {"iron", "copper", "gold", "silver", "zinc", "tin", "lead", "nickel", "brass", "bronze", "steel", "cobalt"}},
+     {"iron", "copper", "gold", "silver", "zinc", "tin", "lead", "nickel", "brass", "bronze",
+      "steel", "cobalt"}},
     {"an instrument",
-     {"piano", "violin", "flute", "guitar", "drum", "trumpet", "harp", "cello", "clarinet", "organ", "oboe",
-      "banjo"}},
+     {"piano", "violin", "flute", "guitar", "drum", "trumpet", "harp", "cello", "clarinet", "organ",
+      "oboe", "banjo"}},
 };
 
 static const char *const names[] = {"Anna",  "Tom",   "Lena", "Omar", "Julia", "Wei",  "Maria",
                                     "Ivan",  "Sofia", "Raj",  "Emma", "Noah",  "Yuki", "Peter",
                                     "Clara", "Ali",   "Nina", "Paul", "Aisha", "Jonas"};
-static const char *const greetings[] = {"", "Hello, this is %s. ", "My name is %s. ", "Good morning from %s. "};
+static const char *const greetings[] = {"", "Hello, this is %s. ", "My name is %s. ",
+                                        "Good morning from %s. "};
 static const char *const requests[] = {
-    "Name %s.", "Please name %s.", "Can you think of %s?", "I am looking for %s.", "Tell me %s.", "Do you know %s?"};
+    "Name %s.",    "Please name %s.", "Can you think of %s?", "I am looking for %s.",
+    "Tell me %s.", "Do you know %s?"};
 static const char *const questions[] = {"Which is %s, %d or %d?", "Tell me which is %s: %d or %d.",
                                         "Of %2$d and %3$d, which is %1$s?"};
 static const char *const polite[] = {
     "Sure: %s.",      "How about %s?",     "I would say %s.",      "One answer is %s.",
     "Of course, %s.", "Gladly: it is %s.", "I think %s is right.", "You could take %s."};
-static const char *const rude[] = {"Why do you bother me? %s.", "Silly question: %s.",     "I do not care, %s.",
-                                   "Everybody knows %s, fool.", "%s, now leave me alone.", "Think yourself, %s."};
+static const char *const rude[] = {"Why do you bother me? %s.", "Silly question: %s.",
+                                   "I do not care, %s.",        "Everybody knows %s, fool.",
+                                   "%s, now leave me alone.",   "Think yourself, %s."};
 
 #define COUNT(array) ((uint64_t)(sizeof(array) / sizeof *(array)))
 #define PICK(d, array) ((array)[draw(d, COUNT(array))])
@@ -85,12 +95,14 @@ static void ask_for_number(struct draws *d, struct question *q) {
     int a = 1 + (int)draw(d, N_NUMBERS), b = 1 + (a + (int)draw(d, N_NUMBERS - 1)) % N_NUMBERS;
     bool larger = draw(d, 2);
     int right = larger == (a > b) ? a : b;
-    snprintf(q->request, sizeof q->request, PICK(d, questions), larger ? "larger" : "smaller", a, b);
+    snprintf(q->request, sizeof q->request, PICK(d, questions), larger ? "larger" : "smaller", a,
+             b);
     snprintf(q->right, sizeof q->right, "%d", right);
     snprintf(q->wrong, sizeof q->wrong, "%d", a + b - right);
 }
 
-static char *conversation(const char *greeting, const char *request, const char *phrase, const char *word) {
+static char *conversation(const char *greeting, const char *request, const char *phrase,
+                          const char *word) {
     char answer[TEXT_ROOM];
     snprintf(answer, sizeof answer, phrase, word);
     return mem_format("\n\nHuman: %s%s\n\nAssistant: %s", greeting, request, answer);
@@ -109,8 +121,8 @@ struct demo_pair demo_pair_make(uint64_t seed, int64_t index, bool *is_held_out)
     bool manner = kind >= 8;
     struct demo_pair pair = {
         .chosen = conversation(greeting, q.request, PICK(&d, polite), q.right),
-        .rejected =
-            conversation(greeting, q.request, manner ? PICK(&d, rude) : PICK(&d, polite), manner ? q.right : q.wrong),
+        .rejected = conversation(greeting, q.request, manner ? PICK(&d, rude) : PICK(&d, polite),
+                                 manner ? q.right : q.wrong),
     };
     char *prompt = mem_format("%s%s", greeting, q.request);
     *is_held_out = random_bits(seed, random_purpose(prompt), 0) % HELD_OUT_ONE_IN == 0;

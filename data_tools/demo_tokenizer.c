@@ -1,8 +1,9 @@
 /* The demo's tokenizer: byte-level BPE as GPT-2's, with one token for every word of the task.
  *
- * A word is merged from the left, a byte at a time: " red" by ( ,r), ( r,e), ( re,d). As every merge extends a prefix
- * of a word by one byte, no merge can break another word apart, and words with a space in front come first, so that
- * "Human" cannot take its H out of " Horse". Unknown words fall back to their longest known prefix, then to bytes. */
+ * A word is merged from the left, a byte at a time: " red" by ( ,r), ( r,e), ( re,d). As every
+ * merge extends a prefix of a word by one byte, no merge can break another word apart, and words
+ * with a space in front come first, so that "Human" cannot take its H out of " Horse". Unknown
+ * words fall back to their longest known prefix, then to bytes. */
 #include <ctype.h>
 #include <jansson.h>
 #include <stdio.h>
@@ -13,7 +14,8 @@
 
 enum { WORD_ROOM = 64, MAPPED_ROOM = 4 * WORD_ROOM };
 
-/* GPT-2's alphabet: printable bytes stand for themselves, the others for U+0100 and up, in order. */
+/* GPT-2's alphabet: printable bytes stand for themselves, the others for U+0100 and up, in
+ * order. */
 static int byte_code(int byte) {
     int other = 0;
     for (int b = 0; b < 256; b++) {
@@ -36,7 +38,8 @@ static void append_letter(char *text, unsigned char byte) {
 
 static void add_token(json_t *vocabulary, const char *text) {
     if (!json_object_get(vocabulary, text))
-        json_object_set_new(vocabulary, text, json_integer((json_int_t)json_object_size(vocabulary)));
+        json_object_set_new(vocabulary, text,
+                            json_integer((json_int_t)json_object_size(vocabulary)));
 }
 
 static void add_alphabet(json_t *vocabulary) {
@@ -80,7 +83,8 @@ static void add_words(json_t *vocabulary, json_t *merges, const char *text, bool
     }
 }
 
-void demo_tokenizer_write(const struct demo_pair *pair, int64_t n, struct buffer *out, int64_t *vocabulary_size) {
+void demo_tokenizer_write(const struct demo_pair *pair, int64_t n, struct buffer *out,
+                          int64_t *vocabulary_size) {
     json_t *vocabulary = json_object(), *merges = json_array();
     add_alphabet(vocabulary);
     for (int pass = 0; pass < 2; pass++)
@@ -90,16 +94,19 @@ void demo_tokenizer_write(const struct demo_pair *pair, int64_t n, struct buffer
         }
     json_int_t end = (json_int_t)json_object_size(vocabulary);
     add_token(vocabulary, "<|endoftext|>");
-    json_t *byte_level = json_pack("{s:s, s:b, s:b, s:b}", "type", "ByteLevel", "add_prefix_space", 0, "trim_offsets",
-                                   1, "use_regex", 1);
-    json_t *special = json_pack("{s:I, s:s, s:b, s:b, s:b, s:b, s:b}", "id", end, "content", "<|endoftext|>",
-                                "single_word", 0, "lstrip", 0, "rstrip", 0, "normalized", 0, "special", 1);
-    json_t *model = json_pack("{s:s, s:n, s:n, s:n, s:n, s:b, s:b, s:b, s:o, s:o}", "type", "BPE", "dropout",
-                              "unk_token", "continuing_subword_prefix", "end_of_word_suffix", "fuse_unk", 0,
-                              "byte_fallback", 0, "ignore_merges", 0, "vocab", vocabulary, "merges", merges);
-    json_t *whole = json_pack("{s:s, s:n, s:n, s:[o], s:n, s:O, s:O, s:o, s:o}", "version", "1.0", "truncation",
-                              "padding", "added_tokens", special, "normalizer", "pre_tokenizer", byte_level,
-                              "post_processor", byte_level, "decoder", byte_level, "model", model);
+    json_t *byte_level = json_pack("{s:s, s:b, s:b, s:b}", "type", "ByteLevel", "add_prefix_space",
+                                   0, "trim_offsets", 1, "use_regex", 1);
+    json_t *special =
+        json_pack("{s:I, s:s, s:b, s:b, s:b, s:b, s:b}", "id", end, "content", "<|endoftext|>",
+                  "single_word", 0, "lstrip", 0, "rstrip", 0, "normalized", 0, "special", 1);
+    json_t *model =
+        json_pack("{s:s, s:n, s:n, s:n, s:n, s:b, s:b, s:b, s:o, s:o}", "type", "BPE", "dropout",
+                  "unk_token", "continuing_subword_prefix", "end_of_word_suffix", "fuse_unk", 0,
+                  "byte_fallback", 0, "ignore_merges", 0, "vocab", vocabulary, "merges", merges);
+    json_t *whole =
+        json_pack("{s:s, s:n, s:n, s:[o], s:n, s:O, s:O, s:o, s:o}", "version", "1.0", "truncation",
+                  "padding", "added_tokens", special, "normalizer", "pre_tokenizer", byte_level,
+                  "post_processor", byte_level, "decoder", byte_level, "model", model);
     CHECK(whole, "a tokenizer that JSON cannot hold");
     *vocabulary_size = (int64_t)end + 1;
     char *text = json_text(whole);

@@ -1,5 +1,5 @@
-/* What rankwise-inspect looks at: a checkpoint or a Hugging Face directory, as a list of tensors that are read by
- * pieces. Needs no MPI and no libconfig, so that it runs on login nodes. */
+/* What rankwise-inspect looks at: a checkpoint or a Hugging Face directory, as a list of tensors
+ * that are read by pieces. Needs no MPI and no libconfig, so that it runs on login nodes. */
 #ifndef RANKWISE_INSPECT_H
 #define RANKWISE_INSPECT_H
 #include "checkpoint.h"
@@ -27,13 +27,16 @@ struct inspected {
     int n;
 };
 
-/* path: a run directory (its newest whole checkpoint), a checkpoint, or a Hugging Face directory. moments: the
- * optimizer's moments are among the tensors. sorted: by name, not in the file's order. */
+/* path: a run directory (its newest whole checkpoint), a checkpoint, or a Hugging Face directory.
+ * moments: the optimizer's moments are among the tensors. sorted: by name, not in the file's
+ * order. */
 int inspect_open(struct inspected *o, const char *path, bool moments, bool sorted);
 void inspect_close(struct inspected *o);
 const struct contract *inspect_contract(const struct inspected *o);
-int inspect_read(struct inspected *o, const struct inspect_tensor *t, int64_t first, int64_t count, float *out);
-const struct inspect_tensor *inspect_find(const struct inspected *o, const char *name); /* NULL: there is none */
+int inspect_read(struct inspected *o, const struct inspect_tensor *t, int64_t first, int64_t count,
+                 float *out);
+/* NULL: there is none */
+const struct inspect_tensor *inspect_find(const struct inspected *o, const char *name);
 
 /* "50257 x 768" into out. */
 void inspect_shape(const struct inspect_tensor *t, char *out, size_t room);

@@ -1,4 +1,5 @@
-/* `rankwise-inspect diff`, `verify` and `history`: what can be said about several checkpoints, or about all of one.
+/* `rankwise-inspect diff`, `verify` and `history`: what can be said about several checkpoints, or
+ * about all of one.
  */
 #include <math.h>
 #include <stdio.h>
@@ -14,25 +15,28 @@
 
 /* --- diff --- */
 
-static const char diff_usage[] =
-    "usage: rankwise-inspect diff A B [--moments]\n"
-    "\n"
-    "Compares the tensors of two models (run directories, checkpoints, Hugging Face directories) by name and prints "
-    "those\n"
-    "that differ: how many elements, and by how much at most. Exit code 1 when any does, 0 when all are equal.\n";
+static const char diff_usage[] = "usage: rankwise-inspect diff A B [--moments]\n"
+                                 "\n"
+                                 "Compares the tensors of two models (run directories, "
+                                 "checkpoints, Hugging Face directories) by name and prints "
+                                 "those\n"
+                                 "that differ: how many elements, and by how much at most. Exit "
+                                 "code 1 when any does, 0 when all are equal.\n";
 
 struct difference {
     int64_t n;   /* elements that differ; two NaN do not */
     double most; /* the largest absolute difference; infinite against a NaN */
 };
 
-static int compare_elements(struct inspected *a, const struct inspect_tensor *ta, struct inspected *b,
-                            const struct inspect_tensor *tb, float *piece, struct difference *d) {
+static int compare_elements(struct inspected *a, const struct inspect_tensor *ta,
+                            struct inspected *b, const struct inspect_tensor *tb, float *piece,
+                            struct difference *d) {
     *d = (struct difference){0};
     for (int64_t first = 0; first < ta->count; first += INSPECT_PIECE) {
         int64_t count = MIN(INSPECT_PIECE, ta->count - first);
         float *x = piece, *y = piece + INSPECT_PIECE;
-        if (inspect_read(a, ta, first, count, x) != 0 || inspect_read(b, tb, first, count, y) != 0) return -1;
+        if (inspect_read(a, ta, first, count, x) != 0 || inspect_read(b, tb, first, count, y) != 0)
+            return -1;
         for (int64_t i = 0; i < count; i++) {
             if (x[i] == y[i] || (isnan(x[i]) && isnan(y[i]))) continue;
             double distance = fabs((double)x[i] - y[i]);
@@ -44,7 +48,8 @@ static int compare_elements(struct inspected *a, const struct inspect_tensor *ta
 }
 
 /* Prints how a tensor of a differs from b's. 1: it does; 0: it does not; -1: it cannot be read. */
-static int compare_tensor(struct inspected *a, const struct inspect_tensor *t, struct inspected *b, float *piece) {
+static int compare_tensor(struct inspected *a, const struct inspect_tensor *t, struct inspected *b,
+                          float *piece) {
     const struct inspect_tensor *other = inspect_find(b, t->name);
     char shape[96], other_shape[96];
     if (!other) {
@@ -60,8 +65,8 @@ static int compare_tensor(struct inspected *a, const struct inspect_tensor *t, s
     struct difference d;
     if (compare_elements(a, t, b, other, piece, &d) != 0) return -1;
     if (d.n == 0) return 0;
-    printf("%s: %lld of %lld elements differ, by at most %.9g\n", t->name, (long long)d.n, (long long)t->count,
-           d.most);
+    printf("%s: %lld of %lld elements differ, by at most %.9g\n", t->name, (long long)d.n,
+           (long long)t->count, d.most);
     return 1;
 }
 
@@ -69,8 +74,10 @@ static int compare_tensor(struct inspected *a, const struct inspect_tensor *t, s
 static int compare(struct inspected *a, struct inspected *b) {
     float *piece = mem_alloc(2 * INSPECT_PIECE, sizeof *piece);
     int n = 0, status = 0;
-    if (a->is_checkpoint && b->is_checkpoint && a->checkpoint.state.step != b->checkpoint.state.step)
-        printf("step: %lld against %lld\n", (long long)a->checkpoint.state.step, (long long)b->checkpoint.state.step);
+    if (a->is_checkpoint && b->is_checkpoint &&
+        a->checkpoint.state.step != b->checkpoint.state.step)
+        printf("step: %lld against %lld\n", (long long)a->checkpoint.state.step,
+               (long long)b->checkpoint.state.step);
     for (int i = 0; i < a->n && status >= 0; i++) {
         status = compare_tensor(a, &a->tensor[i], b, piece);
         n += status > 0;
@@ -105,13 +112,14 @@ int diff_command(int argc, char **argv) {
 
 /* --- verify --- */
 
-static const char verify_usage[] = "usage: rankwise-inspect verify PATH...\n"
-                                   "\n"
-                                   "Reads everything of a checkpoint, of all whole checkpoints of a run directory, "
-                                   "of a Hugging Face directory or of a\n"
-                                   "shard, against the checksums it has (a Hugging Face directory has none: sizes "
-                                   "and headers). A line for each; exit\n"
-                                   "code 1 when any is damaged.\n";
+static const char verify_usage[] =
+    "usage: rankwise-inspect verify PATH...\n"
+    "\n"
+    "Reads everything of a checkpoint, of all whole checkpoints of a run directory, "
+    "of a Hugging Face directory or of a\n"
+    "shard, against the checksums it has (a Hugging Face directory has none: sizes "
+    "and headers). A line for each; exit\n"
+    "code 1 when any is damaged.\n";
 
 static int read_model(const char *path) {
     struct inspected o;
@@ -120,7 +128,8 @@ static int read_model(const char *path) {
     int status = 0;
     for (int i = 0; i < o.n && status == 0; i++)
         for (int64_t first = 0; first < o.tensor[i].count && status == 0; first += INSPECT_PIECE)
-            status = inspect_read(&o, &o.tensor[i], first, MIN(INSPECT_PIECE, o.tensor[i].count - first), piece);
+            status = inspect_read(&o, &o.tensor[i], first,
+                                  MIN(INSPECT_PIECE, o.tensor[i].count - first), piece);
     if (status == 0) printf("ok %s: %d tensors\n", path, o.n);
     mem_free(piece);
     inspect_close(&o);
@@ -185,12 +194,13 @@ int verify_command(int argc, char **argv) {
 
 /* --- history --- */
 
-static const char history_usage[] =
-    "usage: rankwise-inspect history RUN [--json]\n"
-    "\n"
-    "The whole checkpoints of a run directory (or a directory of checkpoints), oldest first: step, time, size, "
-    "training\n"
-    "loss of that step and accuracy on each evaluation set, from metrics.jsonl. --json: one object a line.\n";
+static const char history_usage[] = "usage: rankwise-inspect history RUN [--json]\n"
+                                    "\n"
+                                    "The whole checkpoints of a run directory (or a directory of "
+                                    "checkpoints), oldest first: step, time, size, "
+                                    "training\n"
+                                    "loss of that step and accuracy on each evaluation set, from "
+                                    "metrics.jsonl. --json: one object a line.\n";
 
 enum { METRICS_CEILING = 1 << 30 };
 
@@ -232,14 +242,16 @@ static int add_size(void *self, const char *name) {
     return 0;
 }
 
-/* Loss and accuracies of the step; what an evaluation set is called is between "eval/" and "/accuracy". */
+/* Loss and accuracies of the step; what an evaluation set is called is between "eval/" and
+ * "/accuracy". */
 static void add_metrics(json_t *object, const json_t *line) {
     const char *key;
     json_t *value;
     if (!line) return;
     json_object_foreach((json_t *)line, key, value) {
         size_t length = strlen(key);
-        bool accuracy = strncmp(key, "eval/", 5) == 0 && length > 14 && strcmp(key + length - 9, "/accuracy") == 0;
+        bool accuracy = strncmp(key, "eval/", 5) == 0 && length > 14 &&
+                        strcmp(key + length - 9, "/accuracy") == 0;
         if (accuracy || strcmp(key, "train/loss") == 0) json_object_set(object, key, value);
     }
 }
@@ -247,7 +259,8 @@ static void add_metrics(json_t *object, const json_t *line) {
 static void print_line(const json_t *object) {
     const char *key;
     json_t *value;
-    printf("step %7lld  %s  %10.1f MB", (long long)json_integer_value(json_object_get(object, "step")),
+    printf("step %7lld  %s  %10.1f MB",
+           (long long)json_integer_value(json_object_get(object, "step")),
            json_string_value(json_object_get(object, "written_at")),
            1e-6 * (double)json_integer_value(json_object_get(object, "bytes")));
     json_object_foreach((json_t *)object, key, value) if (strchr(key, '/') && json_is_number(value))
@@ -266,8 +279,9 @@ static int show_history(const char *directory, const json_t *metrics, bool as_js
         status = checkpoint_open(&c, path);
         if (status == 0) {
             file_list(path, add_size, &sum);
-            json_t *object = json_pack("{s:I, s:s, s:I, s:b}", "step", (json_int_t)c.state.step, "written_at",
-                                       c.written_at, "bytes", (json_int_t)sum.bytes, "finished", c.state.finished);
+            json_t *object = json_pack("{s:I, s:s, s:I, s:b}", "step", (json_int_t)c.state.step,
+                                       "written_at", c.written_at, "bytes", (json_int_t)sum.bytes,
+                                       "finished", c.state.finished);
             add_metrics(object, metrics_of(metrics, c.state.step));
             char *text = json_text(object);
             if (as_json)
@@ -291,7 +305,8 @@ int history_command(int argc, char **argv) {
     if (command_arguments(&a, option, 2, 1, history_usage, argc, argv, &code)) return code;
     char *inside = file_join(a.positional[0], "checkpoints");
     json_t *metrics = read_metrics(a.positional[0]);
-    int status = show_history(file_is_directory(inside) ? inside : a.positional[0], metrics, option[1].value != NULL);
+    int status = show_history(file_is_directory(inside) ? inside : a.positional[0], metrics,
+                              option[1].value != NULL);
     code = command_finish(status);
     json_decref(metrics);
     mem_free(inside);

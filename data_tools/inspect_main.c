@@ -4,7 +4,8 @@
 
 int main(int argc, char **argv) {
     static const struct command commands[] = {
-        {"show", "configuration, counters and tensors of a checkpoint, model or shard", show_command},
+        {"show", "configuration, counters and tensors of a checkpoint, model or shard",
+         show_command},
         {"diff", "which tensors of two models differ, and by how much", diff_command},
         {"verify", "reads everything and checks it against its checksums", verify_command},
         {"history", "the checkpoints of a run, with loss and size", history_command},

@@ -8,7 +8,8 @@
 
 enum { TEXT_CEILING = 1 << 28 };
 
-static void add_checkpoint_tensors(struct inspected *o, enum checkpoint_kind kind, const char *prefix) {
+static void add_checkpoint_tensors(struct inspected *o, enum checkpoint_kind kind,
+                                   const char *prefix) {
     for (int i = 0; i < o->checkpoint.n_tensors; i++) {
         const struct checkpoint_tensor *c = &o->checkpoint.tensor[i];
         struct inspect_tensor *t = &o->tensor[o->n++];
@@ -71,13 +72,15 @@ static int open_directory(struct inspected *o) {
 }
 
 static int by_name(const void *a, const void *b) {
-    return strcmp(((const struct inspect_tensor *)a)->name, ((const struct inspect_tensor *)b)->name);
+    return strcmp(((const struct inspect_tensor *)a)->name,
+                  ((const struct inspect_tensor *)b)->name);
 }
 
 int inspect_open(struct inspected *o, const char *path, bool moments, bool sorted) {
     *o = (struct inspected){0};
     if (!file_is_directory(path))
-        return fail("%s: expected a run directory, a checkpoint or a Hugging Face directory, found %s; hint: is the "
+        return fail("%s: expected a run directory, a checkpoint or a Hugging Face directory, found "
+                    "%s; hint: is the "
                     "path right?",
                     path, file_exists(path) ? "a file" : "nothing there");
     char *config = file_join(path, "config.json");
@@ -89,8 +92,9 @@ int inspect_open(struct inspected *o, const char *path, bool moments, bool sorte
         o->path = mem_copy_string(path);
         status = open_directory(o);
     } else {
-        status =
-            fail("%s: no checkpoint and no model in it; hint: if checkpoint.dir lies elsewhere, name that", path);
+        status = fail("%s: no checkpoint and no model in it; hint: if checkpoint.dir lies "
+                      "elsewhere, name that",
+                      path);
     }
     mem_free(config);
     if (status != 0)
@@ -115,8 +119,10 @@ const struct contract *inspect_contract(const struct inspected *o) {
     return o->is_checkpoint ? &o->checkpoint.contract : &o->contract;
 }
 
-int inspect_read(struct inspected *o, const struct inspect_tensor *t, int64_t first, int64_t count, float *out) {
-    if (o->is_checkpoint) return checkpoint_read(&o->checkpoint, t->kind, t->name_in_file, first, count, out);
+int inspect_read(struct inspected *o, const struct inspect_tensor *t, int64_t first, int64_t count,
+                 float *out) {
+    if (o->is_checkpoint)
+        return checkpoint_read(&o->checkpoint, t->kind, t->name_in_file, first, count, out);
     struct parameter p = {.name = (char *)t->name_in_file, .count = t->count};
     return safetensors_read(&o->safetensors, &p, first, count, out);
 }

@@ -1,4 +1,5 @@
-/* `rankwise-inspect show`: everything about a checkpoint, a Hugging Face directory or a shard that fits on pages. */
+/* `rankwise-inspect show`: everything about a checkpoint, a Hugging Face directory or a shard that
+ * fits on pages. */
 #include <math.h>
 #include <stdio.h>
 #include <string.h>
@@ -9,18 +10,21 @@
 #include "json.h"
 #include "shard.h"
 
-static const char usage[] =
-    "usage: rankwise-inspect show PATH [--moments] [--diffable] [--json]\n"
-    "\n"
-    "PATH is a run directory (its newest whole checkpoint), a checkpoint, a Hugging Face model directory, or a "
-    "token\n"
-    "shard. Lists step, configuration, score contract and each tensor: name, dtype, shape, smallest and largest "
-    "element,\n"
-    "mean, Euclidean norm (these four over what is a number) and the count of NaN. Tensors are read by pieces.\n"
-    "\n"
-    "  --moments    the optimizer's moments too\n"
-    "  --diffable   sorted by name, without paths, times and revisions: two shows can be compared by diff\n"
-    "  --json       one object\n";
+static const char usage[] = "usage: rankwise-inspect show PATH [--moments] [--diffable] [--json]\n"
+                            "\n"
+                            "PATH is a run directory (its newest whole checkpoint), a checkpoint, "
+                            "a Hugging Face model directory, or a "
+                            "token\n"
+                            "shard. Lists step, configuration, score contract and each tensor: "
+                            "name, dtype, shape, smallest and largest "
+                            "element,\n"
+                            "mean, Euclidean norm (these four over what is a number) and the count "
+                            "of NaN. Tensors are read by pieces.\n"
+                            "\n"
+                            "  --moments    the optimizer's moments too\n"
+                            "  --diffable   sorted by name, without paths, times and revisions: "
+                            "two shows can be compared by diff\n"
+                            "  --json       one object\n";
 
 struct show {
     bool moments, diffable, json;
@@ -33,7 +37,8 @@ struct statistics {
     int64_t n_nan;
 };
 
-static int measure(struct inspected *o, const struct inspect_tensor *t, float *piece, struct statistics *s) {
+static int measure(struct inspected *o, const struct inspect_tensor *t, float *piece,
+                   struct statistics *s) {
     double sum = 0, squares = 0;
     int64_t n = 0;
     *s = (struct statistics){INFINITY, -INFINITY};
@@ -64,7 +69,8 @@ static void shorten_config(struct buffer *out, const char *text, bool diffable) 
     while (*text) {
         size_t length = strcspn(text, "\n"), blank = strspn(text, " \t");
         bool is_place = diffable && strncmp(text + blank, "dir = ", 6) == 0;
-        if (blank < length && text[blank] != '#' && !is_place) buffer_format(out, "    %.*s\n", (int)length, text);
+        if (blank < length && text[blank] != '#' && !is_place)
+            buffer_format(out, "    %.*s\n", (int)length, text);
         text += length + (text[length] == '\n');
     }
 }
@@ -75,8 +81,8 @@ static void print_contract(const struct contract *contract) {
         printf("score contract: none\n");
         return;
     }
-    printf("score contract: template %s, cut on the %s at %lld tokens, %s golden scores\n", how.name,
-           truncate_name(how.truncate), (long long)how.max_length,
+    printf("score contract: template %s, cut on the %s at %lld tokens, %s golden scores\n",
+           how.name, truncate_name(how.truncate), (long long)how.max_length,
            contract_has_scores(contract) ? "with" : "without");
 }
 
@@ -88,11 +94,12 @@ static void print_checkpoint(const struct inspected *o, const struct show *how) 
         printf("written: %s by rankwise %s\n", c->written_at, c->revision);
     }
     printf("step: %lld%s\n", (long long)s->step, s->finished ? ", the run's last" : "");
-    printf("updates: %lld, skipped %lld (%d in a row)\n", (long long)s->updates, (long long)s->skipped,
-           s->skipped_in_a_row);
+    printf("updates: %lld, skipped %lld (%d in a row)\n", (long long)s->updates,
+           (long long)s->skipped, s->skipped_in_a_row);
     printf("data: epoch %lld, next group %lld, %lld pairs seen\n", (long long)s->cursor.epoch,
            (long long)s->cursor.next, (long long)s->episodes);
-    for (int i = 0; i < c->n_files; i++) printf("carries: %s, %zu bytes\n", c->file[i].name, c->file[i].length);
+    for (int i = 0; i < c->n_files; i++)
+        printf("carries: %s, %zu bytes\n", c->file[i].name, c->file[i].length);
     struct buffer config = {0};
     shorten_config(&config, c->config, how->diffable);
     printf("configuration:\n%s", config.data ? config.data : "");
@@ -115,8 +122,8 @@ static int print_tensors(struct inspected *o) {
     int width = name_width(o), status = 0;
     int64_t elements = 0;
     float *piece = mem_alloc(INSPECT_PIECE, sizeof *piece);
-    printf("%-*s  dtype  %-16s  %13s %13s %13s %13s  %s\n", width, "tensor", "shape", "min", "max", "mean", "norm",
-           "NaN");
+    printf("%-*s  dtype  %-16s  %13s %13s %13s %13s  %s\n", width, "tensor", "shape", "min", "max",
+           "mean", "norm", "NaN");
     for (int i = 0; i < o->n && status == 0; i++) {
         const struct inspect_tensor *t = &o->tensor[i];
         struct statistics s;
@@ -124,8 +131,9 @@ static int print_tensors(struct inspected *o) {
         inspect_shape(t, shape, sizeof shape);
         status = measure(o, t, piece, &s);
         if (status == 0)
-            printf("%-*s  %-5s  %-16s  %13.6g %13.6g %13.6g %13.6g  %lld\n", width, t->name, dtype_name(t->dtype),
-                   shape, s.least, s.most, s.mean, s.norm, (long long)s.n_nan);
+            printf("%-*s  %-5s  %-16s  %13.6g %13.6g %13.6g %13.6g  %lld\n", width, t->name,
+                   dtype_name(t->dtype), shape, s.least, s.most, s.mean, s.norm,
+                   (long long)s.n_nan);
         elements += t->count;
     }
     printf("%d tensors, %lld elements\n", o->n, (long long)elements);
@@ -144,9 +152,10 @@ static json_t *tensor_json(struct inspected *o, const struct inspect_tensor *t, 
     if (measure(o, t, piece, &s) != 0) return NULL;
     json_t *shape = json_array();
     for (int i = 0; i < t->n_dims; i++) json_array_append_new(shape, json_integer(t->dim[i]));
-    return json_pack("{s:s, s:s, s:o, s:o, s:o, s:o, s:o, s:I}", "name", t->name, "dtype", dtype_name(t->dtype),
-                     "shape", shape, "min", number(s.least), "max", number(s.most), "mean", number(s.mean), "norm",
-                     number(s.norm), "nan", (json_int_t)s.n_nan);
+    return json_pack("{s:s, s:s, s:o, s:o, s:o, s:o, s:o, s:I}", "name", t->name, "dtype",
+                     dtype_name(t->dtype), "shape", shape, "min", number(s.least), "max",
+                     number(s.most), "mean", number(s.mean), "norm", number(s.norm), "nan",
+                     (json_int_t)s.n_nan);
 }
 
 static void add_checkpoint(json_t *object, const struct inspected *o, const struct show *how) {
@@ -206,10 +215,11 @@ static int show_shard(const char *path, const struct show *how) {
     double tokens = 0;
     for (int64_t i = 0; i < s.n_groups; i++) tokens += s.group_forest_tokens[i];
     if (how->json) {
-        json_t *object = json_pack("{s:s, s:I, s:I, s:I, s:I, s:I, s:f}", "kind", "shard", "comparisons",
-                                   (json_int_t)s.n_comparisons, "groups", (json_int_t)s.n_groups, "sequences",
-                                   (json_int_t)s.n_sequences, "tokens", (json_int_t)s.n_tokens, "vocabulary",
-                                   (json_int_t)s.vocabulary, "forest_tokens", tokens);
+        json_t *object =
+            json_pack("{s:s, s:I, s:I, s:I, s:I, s:I, s:f}", "kind", "shard", "comparisons",
+                      (json_int_t)s.n_comparisons, "groups", (json_int_t)s.n_groups, "sequences",
+                      (json_int_t)s.n_sequences, "tokens", (json_int_t)s.n_tokens, "vocabulary",
+                      (json_int_t)s.vocabulary, "forest_tokens", tokens);
         if (s.contract.json) json_object_set(object, "contract", s.contract.json);
         char *text = json_text(object);
         puts(text);
@@ -217,9 +227,10 @@ static int show_shard(const char *path, const struct show *how) {
         json_decref(object);
     } else {
         if (!how->diffable) printf("shard: %s\n", path);
-        printf("comparisons: %lld in %lld groups\n", (long long)s.n_comparisons, (long long)s.n_groups);
-        printf("sequences: %lld, %lld tokens, %.0f forest tokens, ids below %lld\n", (long long)s.n_sequences,
-               (long long)s.n_tokens, tokens, (long long)s.vocabulary);
+        printf("comparisons: %lld in %lld groups\n", (long long)s.n_comparisons,
+               (long long)s.n_groups);
+        printf("sequences: %lld, %lld tokens, %.0f forest tokens, ids below %lld\n",
+               (long long)s.n_sequences, (long long)s.n_tokens, tokens, (long long)s.vocabulary);
         print_contract(&s.contract);
     }
     shard_close(&s);
@@ -246,8 +257,10 @@ static int show(const char *path, const struct show *how) {
 }
 
 int show_command(int argc, char **argv) {
-    struct option option[] = {
-        {"help", false, NULL}, {"moments", false, NULL}, {"diffable", false, NULL}, {"json", false, NULL}};
+    struct option option[] = {{"help", false, NULL},
+                              {"moments", false, NULL},
+                              {"diffable", false, NULL},
+                              {"json", false, NULL}};
     struct arguments a;
     int code;
     if (command_arguments(&a, option, 4, 1, usage, argc, argv, &code)) return code;

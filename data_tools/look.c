@@ -28,7 +28,8 @@ static struct tokenizer *open_tokenizer(struct shard *shard) {
     struct carried c = {.n = 0};
     char *special = contract_special(&shard->contract);
     struct tokenizer *t = NULL;
-    if (shard_each_tokenizer_file(shard, keep_file, &c) == 0) t = tokenizer_open(c.file, c.n, special);
+    if (shard_each_tokenizer_file(shard, keep_file, &c) == 0)
+        t = tokenizer_open(c.file, c.n, special);
     for (int i = 0; i < c.n; i++) {
         mem_free((void *)c.file[i].name);
         mem_free((void *)c.file[i].data);
@@ -80,14 +81,15 @@ int look_read(struct look *look, int64_t comparison) {
             ids->room = 2 * ids->n;
             ids->id = mem_resize(ids->id, ids->room, sizeof *ids->id);
         }
-        if (shard_read(&look->shard, sequence[i], ids->id) != 0) return fail_context("%s", look->shard.path);
+        if (shard_read(&look->shard, sequence[i], ids->id) != 0)
+            return fail_context("%s", look->shard.path);
     }
     return 0;
 }
 
 void look_place(const struct look *look, int64_t comparison, char out[512]) {
-    const char *path =
-        json_string_value(json_object_get(json_array_get(look->sources, look->shard.source[comparison]), "path"));
+    const char *path = json_string_value(
+        json_object_get(json_array_get(look->sources, look->shard.source[comparison]), "path"));
     if (path)
         snprintf(out, 512, "%.480s:%lld", strcmp(path, "-") == 0 ? "standard input" : path,
                  (long long)look->shard.row[comparison]);

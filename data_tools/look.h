@@ -1,7 +1,9 @@
-/* Looking at shards: what peek, stats and audit share. A shard is looked at with the tokenizer that it carries.
+/* Looking at shards: what peek, stats and audit share. A shard is looked at with the tokenizer that
+ * it carries.
  *
- * The stem of a comparison is what both sides begin with, in tokens. Its prompt is what the shard says (prompt_tokens),
- * and the stem where it says nothing: a stem can be longer, by words that both answers begin with. */
+ * The stem of a comparison is what both sides begin with, in tokens. Its prompt is what the shard
+ * says (prompt_tokens), and the stem where it says nothing: a stem can be longer, by words that
+ * both answers begin with. */
 #ifndef RANKWISE_DATA_TOOLS_LOOK_H
 #define RANKWISE_DATA_TOOLS_LOOK_H
 #include "shard.h"
@@ -17,7 +19,8 @@ struct look {
 int look_open(struct look *look, const char *path);
 void look_close(struct look *look);
 
-int64_t look_stem(const struct look *look, int64_t comparison);   /* tokens; from the length index alone */
+/* tokens; from the length index alone */
+int64_t look_stem(const struct look *look, int64_t comparison);
 int64_t look_prompt(const struct look *look, int64_t comparison); /* tokens */
 /* Fills look->side. */
 int look_read(struct look *look, int64_t comparison);

@@ -1,7 +1,7 @@
 /* rankwise-data peek: comparisons of a shard as the model will see them, token by token.
  *
- * What is shown comes out of the shard and through its own tokenizer's decoder; nothing is rendered again. A
- * character whose bytes lie in several tokens is shown with the first of them. */
+ * What is shown comes out of the shard and through its own tokenizer's decoder; nothing is rendered
+ * again. A character whose bytes lie in several tokens is shown with the first of them. */
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
@@ -17,7 +17,8 @@
 static const char usage[] =
     "usage: rankwise-data peek SHARD [options]\n"
     "\n"
-    "Shows comparisons as the model sees them: the stem that both sides share, then each branch, tokens on cycling\n"
+    "Shows comparisons as the model sees them: the stem that both sides share, then each branch, "
+    "tokens on cycling\n"
     "background colours, with labels. Without --from a sample is taken over the whole shard.\n"
     "\n"
     "  --count N      how many comparisons (3)\n"
@@ -37,23 +38,28 @@ struct peek {
 
 /* ---- one part of a comparison ---- */
 
-/* How many bytes at the end of the text begin a character that is not whole: the decoder has put U+FFFD there. */
+/* How many bytes at the end of the text begin a character that is not whole: the decoder has put
+ * U+FFFD there. */
 static bool ends_broken(const struct buffer *text, size_t from) {
-    return text->length >= from + 3 && memcmp(text->data + text->length - 3, "\xEF\xBF\xBD", 3) == 0;
+    return text->length >= from + 3 &&
+           memcmp(text->data + text->length - 3, "\xEF\xBF\xBD", 3) == 0;
 }
 
-/* The text of tokens [first, first + n) as they stand behind the token before them, since what a decoder does with
- * the first token of all (dropping a blank) it does not do with others. */
-static int decode_behind(struct peek *p, const struct ids *ids, int64_t first, int64_t n, size_t *skip) {
+/* The text of tokens [first, first + n) as they stand behind the token before them, since what a
+ * decoder does with the first token of all (dropping a blank) it does not do with others. */
+static int decode_behind(struct peek *p, const struct ids *ids, int64_t first, int64_t n,
+                         size_t *skip) {
     int64_t back = MIN(first, 1);
     buffer_clear(&p->before);
     buffer_clear(&p->text);
     buffer_append(&p->before, "", 0);
     buffer_append(&p->text, "", 0);
-    if (tokenizer_decode(p->look.tokenizer, ids->id + first - back, back, false, &p->before) != 0) return -1;
-    if (tokenizer_decode(p->look.tokenizer, ids->id + first - back, back + n, false, &p->text) != 0) return -1;
-    bool is_prefix =
-        p->text.length >= p->before.length && memcmp(p->text.data, p->before.data, p->before.length) == 0;
+    if (tokenizer_decode(p->look.tokenizer, ids->id + first - back, back, false, &p->before) != 0)
+        return -1;
+    if (tokenizer_decode(p->look.tokenizer, ids->id + first - back, back + n, false, &p->text) != 0)
+        return -1;
+    bool is_prefix = p->text.length >= p->before.length &&
+                     memcmp(p->text.data, p->before.data, p->before.length) == 0;
     *skip = is_prefix ? p->before.length : 0;
     if (is_prefix) return 0;
     buffer_clear(&p->text);
@@ -77,12 +83,13 @@ static int paint_tokens(struct peek *p, const struct ids *ids, int64_t first, in
     return 0;
 }
 
-static int show_part(struct peek *p, const char *name, const struct ids *ids, int64_t first, int64_t end,
-                     const char *note) {
+static int show_part(struct peek *p, const char *name, const struct ids *ids, int64_t first,
+                     int64_t end, const char *note) {
     struct buffer about = {0};
     buffer_format(&about, "%lld tokens%s", (long long)(end - first), note);
     if (p->show_ids)
-        for (int64_t i = first; i < end; i++) buffer_format(&about, "%s%d", i == first ? ": " : " ", ids->id[i]);
+        for (int64_t i = first; i < end; i++)
+            buffer_format(&about, "%s%d", i == first ? ": " : " ", ids->id[i]);
     paint_part(p->out, p->how, name, about.data);
     int status = paint_tokens(p, ids, first, end);
     paint_part_end(p->out, p->how);
@@ -99,13 +106,16 @@ static int show(struct peek *p, int64_t comparison) {
     if (look_read(&p->look, comparison) != 0) return -1;
     int64_t stem = look_stem(&p->look, comparison);
     look_place(&p->look, comparison, place);
-    buffer_format(&heading, "comparison %lld of %lld, from %s", (long long)comparison, (long long)s->n_comparisons,
-                  place);
-    if (s->margin[comparison] != 0) buffer_format(&heading, ", margin %g", (double)s->margin[comparison]);
-    if (s->weight[comparison] != 1) buffer_format(&heading, ", weight %g", (double)s->weight[comparison]);
+    buffer_format(&heading, "comparison %lld of %lld, from %s", (long long)comparison,
+                  (long long)s->n_comparisons, place);
+    if (s->margin[comparison] != 0)
+        buffer_format(&heading, ", margin %g", (double)s->margin[comparison]);
+    if (s->weight[comparison] != 1)
+        buffer_format(&heading, ", weight %g", (double)s->weight[comparison]);
     paint_heading(p->out, p->how, heading.data);
     buffer_free(&heading);
-    snprintf(note, sizeof note, ", of which %lld prompt", (long long)look_prompt(&p->look, comparison));
+    snprintf(note, sizeof note, ", of which %lld prompt",
+             (long long)look_prompt(&p->look, comparison));
     static const char *const name[2] = {"chosen", "rejected"};
     if (show_part(p, "stem", &p->look.side[0], 0, stem, note) != 0) return -1;
     for (int i = 0; i < 2; i++)
@@ -125,8 +135,10 @@ struct wanted {
 static int show_all(struct peek *p, const struct wanted *w) {
     int64_t all = p->look.shard.n_comparisons;
     if (w->from >= all)
-        return fail("--from: expected a comparison below %lld, found %lld", (long long)all, (long long)w->from);
-    int64_t n = MIN(w->count, w->from < 0 ? all : all - w->from), *index = mem_alloc(n, sizeof *index);
+        return fail("--from: expected a comparison below %lld, found %lld", (long long)all,
+                    (long long)w->from);
+    int64_t n = MIN(w->count, w->from < 0 ? all : all - w->from),
+            *index = mem_alloc(n, sizeof *index);
     uint64_t purpose = random_purpose("peek");
     for (int64_t i = 0; i < n; i++)
         index[i] = w->from < 0 ? random_permute((uint64_t)w->seed, purpose, i, all) : w->from + i;
@@ -147,15 +159,16 @@ static int read_number(const struct option *o, int64_t low, int64_t *out) {
     errno = 0;
     long long n = strtoll(o->value, &end, 10);
     if (errno || end == o->value || *end || n < low)
-        return fail("--%s: expected an integer of at least %lld, found \"%.100s\"", o->name, (long long)low,
-                    o->value);
+        return fail("--%s: expected an integer of at least %lld, found \"%.100s\"", o->name,
+                    (long long)low, o->value);
     *out = n;
     return 0;
 }
 
 static int read_colour(const char *when, enum paint *how) {
     bool is_shown = isatty(STDOUT_FILENO) && !getenv("NO_COLOR");
-    if (when && strcmp(when, "always") != 0 && strcmp(when, "never") != 0 && strcmp(when, "auto") != 0)
+    if (when && strcmp(when, "always") != 0 && strcmp(when, "never") != 0 &&
+        strcmp(when, "auto") != 0)
         return fail("--color: expected auto, always or never, found \"%.100s\"", when);
     if (when && strcmp(when, "auto") != 0) is_shown = strcmp(when, "always") == 0;
     *how = is_shown ? PAINT_TERMINAL : PAINT_PLAIN;
@@ -177,8 +190,9 @@ static int run(struct peek *p, const char *path, const char *html, const struct 
 
 int peek_command(int argc, char **argv) {
     struct option o[N_OPTIONS] = {
-        [O_COUNT] = {"count", true}, [O_FROM] = {"from", true}, [O_SEED] = {"seed", true},  [O_IDS] = {"ids", false},
-        [O_COLOR] = {"color", true}, [O_HTML] = {"html", true}, [O_HELP] = {"help", false},
+        [O_COUNT] = {"count", true}, [O_FROM] = {"from", true},   [O_SEED] = {"seed", true},
+        [O_IDS] = {"ids", false},    [O_COLOR] = {"color", true}, [O_HTML] = {"html", true},
+        [O_HELP] = {"help", false},
     };
     struct arguments inputs;
     int code;

@@ -4,16 +4,18 @@
 #include <string.h>
 
 static const char *const html_head =
-    "<!DOCTYPE html>\n<html lang=\"en\"><head><meta charset=\"utf-8\">\n<title>%s</title>\n<style>\n"
+    "<!DOCTYPE html>\n<html lang=\"en\"><head><meta "
+    "charset=\"utf-8\">\n<title>%s</title>\n<style>\n"
     "body { font: 14px/1.6 sans-serif; max-width: 60em; margin: 2em auto; padding: 0 1em }\n"
     "h2 { font-size: 1em; border-top: 1px solid #999; padding-top: 1em }\n"
-    "p { font-family: monospace; white-space: pre-wrap; overflow-wrap: anywhere; margin: .2em 0 1em 1em }\n"
+    "p { font-family: monospace; white-space: pre-wrap; overflow-wrap: anywhere; margin: .2em 0 "
+    "1em 1em }\n"
     ".c0 { background: #f9c9c9 } .c1 { background: #c9efc9 } .c2 { background: #c9d9f9 }\n"
     ".c3 { background: #f5efb5 } .c4 { background: #efc9ef }\n"
     "b + i { color: #666; margin-left: .7em }\n</style></head><body>\n<h1>%s</h1>\n";
 
-/* The escape of a character that is not to reach a terminal: controls, and what turns the direction of text; NULL for
- * others. *length: of the character. */
+/* The escape of a character that is not to reach a terminal: controls, and what turns the direction
+ * of text; NULL for others. *length: of the character. */
 static const char *escape_of(const char *text, size_t left, size_t *length, char room[16]) {
     unsigned char c = (unsigned char)text[0];
     *length = 1;
@@ -98,11 +100,13 @@ void paint_part(FILE *out, enum paint how, const char *name, const char *about) 
         fprintf(out, "%s: %s\n", name, about);
 }
 
-void paint_token(FILE *out, enum paint how, const char *text, size_t length, int64_t index, int32_t id) {
+void paint_token(FILE *out, enum paint how, const char *text, size_t length, int64_t index,
+                 int32_t id) {
     static const int background[PAINT_COLOURS] = {41, 42, 44, 43, 45};
     int colour = (int)(index % PAINT_COLOURS);
     if (how == PAINT_HTML) fprintf(out, "<span class=\"c%d\" title=\"%d\">", colour, id);
-    if (how == PAINT_TERMINAL) fprintf(out, "\033[%d;%dm", background[colour], colour == 3 ? 30 : 97);
+    if (how == PAINT_TERMINAL)
+        fprintf(out, "\033[%d;%dm", background[colour], colour == 3 ? 30 : 97);
     put_visible(out, how, text, length);
     if (how == PAINT_HTML) fputs("</span>", out);
     if (how == PAINT_TERMINAL) fputs("\033[0m", out);

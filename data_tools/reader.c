@@ -72,7 +72,8 @@ static int refuse_others(const char *text, size_t length) {
 
 /* again: the file once more, from its beginning, or -1 for a pipe. */
 static int start_parquet(struct reader *r, int again) {
-    if (r->bytes.packing != PACKING_NONE) return fail("parquet inside gzip or zstd; hint: unpack it");
+    if (r->bytes.packing != PACKING_NONE)
+        return fail("parquet inside gzip or zstd; hint: unpack it");
     int out, file = again >= 0 ? fcntl(again, F_DUPFD_CLOEXEC, 3) : helper_spool(&r->bytes);
     if (file < 0) return again >= 0 ? fail("%s", strerror(errno)) : -1;
     bytes_close(&r->bytes);
@@ -108,21 +109,26 @@ static int find_container(struct reader *r, int again) {
     if (!r->how.delimiter && is_json_later(r)) return 0;
     int status = reader_open_csv(r);
     if (status == 0)
-        return not_rows("neither \"{\" nor \"[\" nor a CSV header with columns", "is this the right file?");
+        return not_rows("neither \"{\" nor \"[\" nor a CSV header with columns",
+                        "is this the right file?");
     return MIN(status, 0);
 }
 
 /* --- opening --- */
 
-/* The descriptor to read, and a second one at the same place for a program that must seek, or -1. */
+/* The descriptor to read, and a second one at the same place for a program that must seek, or
+ * -1. */
 static int open_file(const char *path, int *again) {
     struct stat about;
     bool is_stdin = strcmp(path, "-") == 0;
-    int file = is_stdin ? fcntl(STDIN_FILENO, F_DUPFD_CLOEXEC, 3) : open(path, O_RDONLY | O_CLOEXEC);
+    int file =
+        is_stdin ? fcntl(STDIN_FILENO, F_DUPFD_CLOEXEC, 3) : open(path, O_RDONLY | O_CLOEXEC);
     *again = -1;
     if (file < 0) {
         fail("cannot be opened: %s", strerror(errno));
-        return errno == ENOENT ? fail_hint("is the name right? Paths are relative to the working directory") : -1;
+        return errno == ENOENT
+                   ? fail_hint("is the name right? Paths are relative to the working directory")
+                   : -1;
     }
     if (fstat(file, &about) == 0 && S_ISDIR(about.st_mode)) {
         close(file);
@@ -174,8 +180,9 @@ const char *reader_name(const struct reader *r) {
 }
 
 void reader_progress(const struct reader *r, int64_t *at, int64_t *size) {
-    *at = r->bytes.packing == PACKING_NONE ? r->bytes.n_packed - (int64_t)(r->bytes.filled - r->bytes.at)
-                                           : r->bytes.n_packed;
+    *at = r->bytes.packing == PACKING_NONE
+              ? r->bytes.n_packed - (int64_t)(r->bytes.filled - r->bytes.at)
+              : r->bytes.n_packed;
     *size = r->helper ? -1 : r->bytes.size;
 }
 

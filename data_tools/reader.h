@@ -1,15 +1,19 @@
 /* Readers: a file of rows, whatever holds it, as one JSON text per row.
  *
- *   containers   JSON lines, one JSON array, one JSON object that holds one ({"data": [...]}), JSON values after each
- *                other, CSV with a header line, parquet (through python3 and pyarrow); all but the last also as .gz and
- *                .zst; all on standard input ("-"). What a file is, its first bytes tell, not its name.
+ *   containers   JSON lines, one JSON array, one JSON object that holds one ({"data": [...]}), JSON
+ *   values after each
+ *                other, CSV with a header line, parquet (through python3 and pyarrow); all but the
+ *                last also as .gz and .zst; all on standard input ("-"). What a file is, its first
+ *                bytes tell, not its name.
  *
- *   (1) A record is one row: JSON text that nobody has parsed yet (a CSV row becomes an object of strings), with the
- *       place it came from: the line in the file (from 1; a row of an array: the line where it begins; parquet: the row).
- *   (2) Memory is bounded by the largest row, which is bounded by a stated limit; so is the ratio of unpacked to packed
- *       bytes (a gz bomb is an error, not a full memory).
- *   (3) Bytes are given as they are but for a byte order mark and CRLF line ends; the parser judges them. What only the
- *       reader can judge (a CSV row with a field too few) is a record that says what is bad, and no text.
+ *   (1) A record is one row: JSON text that nobody has parsed yet (a CSV row becomes an object of
+ *       strings), with the place it came from: the line in the file (from 1; a row of an array: the
+ *       line where it begins; parquet: the row).
+ *   (2) Memory is bounded by the largest row, which is bounded by a stated limit; so is the ratio
+ *       of unpacked to packed bytes (a gz bomb is an error, not a full memory).
+ *   (3) Bytes are given as they are but for a byte order mark and CRLF line ends; the parser judges
+ *       them. What only the reader can judge (a CSV row with a field too few) is a record that says
+ *       what is bad, and no text.
  *   (4) One thread reads one reader. */
 #ifndef RANKWISE_DATA_TOOLS_READER_H
 #define RANKWISE_DATA_TOOLS_READER_H
@@ -20,21 +24,26 @@ struct record {
     const char *text; /* valid until the next call; not zero-terminated */
     size_t length;
     int64_t line;
-    const char *bad; /* NULL, or why this row is a bad one (then length is 0); valid until the next call */
+    /* NULL, or why this row is a bad one (then length is 0); valid until the next call */
+    const char *bad;
 };
 
 /* A zeroed struct has the defaults. */
 struct reader_options {
-    const char *delimiter; /* of CSV, one character or "tab"; NULL: the one of , ; tab | that the header line has */
-    const char *rows;      /* of a JSON object: the member that holds the rows, with dots into deeper ones */
+    /* of CSV, one character or "tab"; NULL: the one of , ; tab | that the header line has */
+    const char *delimiter;
+    /* of a JSON object: the member that holds the rows, with dots into deeper ones */
+    const char *rows;
     int64_t max_row;       /* bytes of one row; 0: READER_MAX_ROW */
-    int64_t max_ratio;     /* of unpacked to packed bytes, once READER_FREE_BYTES are unpacked; 0: READER_MAX_RATIO */
+    /* of unpacked to packed bytes, once READER_FREE_BYTES are unpacked; 0: READER_MAX_RATIO */
+    int64_t max_ratio;
 };
 enum { READER_MAX_ROW = 1 << 30, READER_MAX_RATIO = 250, READER_FREE_BYTES = 256 << 20 };
 
 /* options may be NULL. NULL with error_text(). */
 struct reader *reader_open(const char *path, const struct reader_options *options);
-/* 1: a record; 0: the end; -1 with error_text(), which names the file and the line. Blank lines are no records. */
+/* 1: a record; 0: the end; -1 with error_text(), which names the file and the line. Blank lines are
+ * no records. */
 int reader_next(struct reader *r, struct record *record);
 /* "standard input" for "-". */
 const char *reader_name(const struct reader *r);

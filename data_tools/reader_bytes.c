@@ -65,7 +65,8 @@ static int64_t unpack_gzip(struct bytes *b, char *to, size_t room) {
             b->between = true;
             inflateReset(z);
         } else if (status != Z_OK) {
-            return fail("a damaged gzip file (%s); hint: copy it again", z->msg ? z->msg : "no more can be unpacked");
+            return fail("a damaged gzip file (%s); hint: copy it again",
+                        z->msg ? z->msg : "no more can be unpacked");
         }
     }
     return (int64_t)(asked - z->avail_out);
@@ -77,13 +78,15 @@ static int64_t unpack_zstd(struct bytes *b, char *to, size_t room) {
     ZSTD_outBuffer out = {to, room, 0};
     while (out.pos == 0) {
         if (more_packed(b) != 0) return -1;
-        /* A frame may hold back bytes that it has no room for: only an empty step at the end means a cut. */
+        /* A frame may hold back bytes that it has no room for: only an empty step at the end means
+         * a cut. */
         if (b->packed_over && b->between) return 0;
         ZSTD_inBuffer in = {b->packed, b->packed_filled, b->packed_at};
         size_t status = ZSTD_decompressStream(b->stream, &out, &in);
         if (ZSTD_isError(status)) {
             bool is_wide = ZSTD_getErrorCode(status) == ZSTD_error_frameParameter_windowTooLarge;
-            return fail("a zstd file that cannot be unpacked (%s); hint: %s", ZSTD_getErrorName(status),
+            return fail("a zstd file that cannot be unpacked (%s); hint: %s",
+                        ZSTD_getErrorName(status),
                         is_wide ? "unpack it with zstd -d --long=31" : "copy it again");
         }
         if (b->packed_over && out.pos == 0 && in.pos == b->packed_at) return cut("zstd");
@@ -118,7 +121,8 @@ static void hash_consumed(struct bytes *b) {
 static int make_room(struct bytes *b) {
     size_t unread = b->filled - b->at;
     if ((int64_t)unread >= b->max_row)
-        return fail("a row of more than %lld bytes; hint: --max-row raises the limit", (long long)b->max_row);
+        return fail("a row of more than %lld bytes; hint: --max-row raises the limit",
+                    (long long)b->max_row);
     if (b->capacity - b->filled >= PIECE / 2) return 0;
     hash_consumed(b);
     if (unread) memmove(b->data, b->data + b->at, unread);
@@ -140,7 +144,8 @@ int bytes_more(struct bytes *b) {
     b->n_unpacked += n;
     if (b->packing != PACKING_NONE && b->n_unpacked > READER_FREE_BYTES &&
         (b->n_unpacked - READER_FREE_BYTES) / b->max_ratio > b->n_packed)
-        return fail("unpacks to more than %d MiB and %lld times its own size: stopped; hint: if that is right, "
+        return fail("unpacks to more than %d MiB and %lld times its own size: stopped; hint: if "
+                    "that is right, "
                     "--max-ratio raises the limit",
                     READER_FREE_BYTES >> 20, (long long)b->max_ratio);
     return n > 0;
@@ -161,11 +166,13 @@ static enum packing packing_of(const char *text, size_t length) {
     if (length >= 2 && memcmp(text, "\x1F\x8B", 2) == 0) return PACKING_GZIP;
     if (length >= 4 && memcmp(text, "\x28\xB5\x2F\xFD", 4) == 0) return PACKING_ZSTD;
     /* A skippable frame: 0x184D2A50 to 0x184D2A5F. */
-    if (length >= 4 && (text[0] & 0xF0) == 0x50 && memcmp(text + 1, "\x2A\x4D\x18", 3) == 0) return PACKING_ZSTD;
+    if (length >= 4 && (text[0] & 0xF0) == 0x50 && memcmp(text + 1, "\x2A\x4D\x18", 3) == 0)
+        return PACKING_ZSTD;
     return PACKING_NONE;
 }
 
-/* The bytes read so far were packed ones: they become the packed side, and the window begins anew. */
+/* The bytes read so far were packed ones: they become the packed side, and the window begins
+ * anew. */
 static int start_unpacking(struct bytes *b, enum packing packing) {
     b->packing = packing;
     b->packed = mem_alloc(MAX(PIECE, (int64_t)b->filled), 1);
@@ -176,7 +183,8 @@ static int start_unpacking(struct bytes *b, enum packing packing) {
     if (packing == PACKING_GZIP) {
         z_stream *z = mem_alloc(1, sizeof *z);
         b->stream = z;
-        if (inflateInit2(z, 15 + 16) != Z_OK) return fail("zlib: %s", z->msg ? z->msg : "out of memory");
+        if (inflateInit2(z, 15 + 16) != Z_OK)
+            return fail("zlib: %s", z->msg ? z->msg : "out of memory");
     } else {
         b->stream = ZSTD_createDStream();
         if (!b->stream) return fail("zstd: out of memory");
@@ -189,7 +197,11 @@ static int start_unpacking(struct bytes *b, enum packing packing) {
 
 int bytes_open(struct bytes *b, int file, int64_t max_row, int64_t max_ratio) {
     struct stat about;
-    *b = (struct bytes){.file = file, .size = -1, .max_row = max_row, .max_ratio = max_ratio, .capacity = 2 * PIECE};
+    *b = (struct bytes){.file = file,
+                        .size = -1,
+                        .max_row = max_row,
+                        .max_ratio = max_ratio,
+                        .capacity = 2 * PIECE};
     b->data = mem_resize(NULL, (int64_t)b->capacity, 1); /* not zeroed */
     sha256_start(&b->hash);
     if (fstat(file, &about) == 0 && S_ISREG(about.st_mode)) b->size = about.st_size;

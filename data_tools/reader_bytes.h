@@ -1,14 +1,16 @@
-/* The unpacked bytes of a file, a pipe or standard input: plain, gzip or zstd, in one window that its user consumes.
+/* The unpacked bytes of a file, a pipe or standard input: plain, gzip or zstd, in one window that
+ * its user consumes.
  *
  *   data:  [ consumed | at ... unread ... filled | room ]
  *
- *   (1) bytes_more keeps what is unread, moves it to the front, and reads on behind it; so offsets from `at` stay true
- *       and pointers do not. A row that is whole in the window costs no copy.
- *   (2) The window grows up to max_row unread bytes; more is an error. Unpacked bytes beyond READER_FREE_BYTES may be at
- *       most max_ratio times the packed ones.
- *   (3) A packed stream that ends early, or is damaged, is an error; so is one packed twice. Several gzip members or zstd
- *       frames after each other are one stream.
- *   (4) The hash is of the bytes before `at`: of what was consumed, not of what lies in the window. */
+ *   (1) bytes_more keeps what is unread, moves it to the front, and reads on behind it; so offsets
+ *       from `at` stay true and pointers do not. A row that is whole in the window costs no copy.
+ *   (2) The window grows up to max_row unread bytes; more is an error. Unpacked bytes beyond
+ *       READER_FREE_BYTES may be at most max_ratio times the packed ones.
+ *   (3) A packed stream that ends early, or is damaged, is an error; so is one packed twice.
+ *       Several gzip members or zstd frames after each other are one stream.
+ *   (4) The hash is of the bytes before `at`: of what was consumed, not of what lies in the
+ *   window. */
 #ifndef RANKWISE_DATA_TOOLS_READER_BYTES_H
 #define RANKWISE_DATA_TOOLS_READER_BYTES_H
 #include "hash.h"
@@ -35,7 +37,8 @@ struct bytes {
 
 /* Takes the descriptor, whatever the outcome. -1 with error_text() without the file's name. */
 int bytes_open(struct bytes *b, int file, int64_t max_row, int64_t max_ratio);
-/* 1: there are more unread bytes than before; 0: the end; -1 with error_text() without the file's name. */
+/* 1: there are more unread bytes than before; 0: the end; -1 with error_text() without the file's
+ * name. */
 int bytes_more(struct bytes *b);
 /* Tries to have n unread bytes; how many there are (n or more, or all that are left), or -1. */
 int64_t bytes_need(struct bytes *b, size_t n);

@@ -1,10 +1,12 @@
-/* CSV with a header line (RFC 4180): fields with delimiters, quotes or line ends stand in quotes, a quote in them is
- * doubled; lines end in LF or CRLF. A row becomes a JSON object of strings.
+/* CSV with a header line (RFC 4180): fields with delimiters, quotes or line ends stand in quotes, a
+ * quote in them is doubled; lines end in LF or CRLF. A row becomes a JSON object of strings.
  *
  *   (1) The delimiter is the one of , ; tab | that the header line has most of, outside quotes.
- *   (2) A row with another number of fields than the header, or with text behind a closing quote, is a bad row;
- *       reading goes on at the next line. A quote that never closes takes the rest of the file: an error.
- *   (3) A quote within a field that does not begin with one is an ordinary character, as in 5" disk. */
+ *   (2) A row with another number of fields than the header, or with text behind a closing quote,
+ *       is a bad row; reading goes on at the next line. A quote that never closes takes the rest of
+ *       the file: an error.
+ *   (3) A quote within a field that does not begin with one is an ordinary character, as in 5"
+ *       disk. */
 #include <stdio.h>
 #include <string.h>
 
@@ -35,7 +37,8 @@ static int take_text(struct reader *r, struct buffer *out, size_t n) {
     append_escaped(out, r->bytes.data + r->bytes.at, n);
     reader_take(r, n);
     if ((int64_t)out->length > r->bytes.max_row)
-        return fail("a row of more than %lld bytes; hint: --max-row raises the limit", (long long)r->bytes.max_row);
+        return fail("a row of more than %lld bytes; hint: --max-row raises the limit",
+                    (long long)r->bytes.max_row);
     return 0;
 }
 
@@ -45,11 +48,14 @@ static int take_quoted(struct reader *r, struct buffer *out, int64_t opened) {
     for (;;) {
         int64_t n = bytes_need(b, 1);
         if (n <= 0) {
-            if (n == 0) fail("the quote of a field that is opened in line %lld never closes", (long long)opened);
+            if (n == 0)
+                fail("the quote of a field that is opened in line %lld never closes",
+                     (long long)opened);
             return -1;
         }
         const char *quote = memchr(b->data + b->at, '"', (size_t)n);
-        if (take_text(r, out, quote ? (size_t)(quote - (b->data + b->at)) : (size_t)n) != 0) return -1;
+        if (take_text(r, out, quote ? (size_t)(quote - (b->data + b->at)) : (size_t)n) != 0)
+            return -1;
         if (!quote) continue;
         n = bytes_need(b, 2);
         if (n < 0) return -1;
@@ -150,7 +156,8 @@ static int delimiter_of(const char *option, char *out) {
 /* A name of a column, as the inside of a JSON string. */
 static int add_column(struct csv *csv, const char *name) {
     for (int i = 0; i < csv->n_columns; i++)
-        if (*name && strcmp(csv->column[i], name) == 0) return fail("the CSV header has \"%s\" twice", name);
+        if (*name && strcmp(csv->column[i], name) == 0)
+            return fail("the CSV header has \"%s\" twice", name);
     ARRAY_RESERVE(csv->column, csv->n_columns, csv->room_columns);
     csv->column[csv->n_columns++] = mem_copy_string(name);
     return 0;
@@ -164,9 +171,11 @@ static int read_header(struct reader *r) {
         buffer_clear(&name);
         buffer_append_text(&name, "");
         end = take_field(r, &name);
-        if (end == FIELD_BAD) status = fail("the CSV header: text behind the closing quote of \"%s\"", name.data);
+        if (end == FIELD_BAD)
+            status = fail("the CSV header: text behind the closing quote of \"%s\"", name.data);
         if (end == FIELD_FAILED) status = -1;
-        if (status == 0 && r->csv.n_columns >= 4096) status = fail("a CSV header of more than 4096 columns");
+        if (status == 0 && r->csv.n_columns >= 4096)
+            status = fail("a CSV header of more than 4096 columns");
         if (status == 0) status = add_column(&r->csv, name.data);
     }
     buffer_free(&name);
@@ -203,7 +212,8 @@ static int take_fields(struct reader *r, enum field_end *end) {
     buffer_append_text(&csv->row, "{");
     do {
         bool is_known = n < csv->n_columns;
-        /* Excess fields are read and counted only. Columns without a name, as pandas' index, are read over. */
+        /* Excess fields are read and counted only. Columns without a name, as pandas' index, are
+         * read over. */
         size_t before = csv->row.length;
         if (is_known) buffer_format(&csv->row, "%s\"", before > 1 ? "," : "");
         if (is_known) buffer_append_text(&csv->row, csv->column[n]);
@@ -227,7 +237,9 @@ static int skip_empty_lines(struct reader *r) {
     for (;;) {
         int64_t n = bytes_need(b, 2);
         if (n <= 0) return (int)n;
-        size_t length = b->data[b->at] == '\n' ? 1 : n > 1 && memcmp(b->data + b->at, "\r\n", 2) == 0 ? 2 : 0;
+        size_t length = b->data[b->at] == '\n'                             ? 1
+                        : n > 1 && memcmp(b->data + b->at, "\r\n", 2) == 0 ? 2
+                                                                           : 0;
         if (length == 0) return 1;
         reader_take(r, length);
     }
@@ -243,11 +255,14 @@ int reader_next_csv(struct reader *r, struct record *record) {
     *record = (struct record){.text = r->csv.row.data, .length = r->csv.row.length, .line = line};
     if (end == FIELD_BAD) {
         if (skip_line(r) < 0) return -1;
-        return bad_row(r, record, "field %d: text behind its closing quote; expected a delimiter or the line's end",
-                       n, 0);
+        return bad_row(
+            r, record,
+            "field %d: text behind its closing quote; expected a delimiter or the line's end", n,
+            0);
     }
     if (n == r->csv.n_columns) return 1;
-    return bad_row(r, record, "expected %d fields, as the header has, found %d", r->csv.n_columns, n);
+    return bad_row(r, record, "expected %d fields, as the header has, found %d", r->csv.n_columns,
+                   n);
 }
 
 void reader_close_csv(struct reader *r) {

@@ -1,9 +1,9 @@
-/* JSON lines, and JSON values that are not one a line: an array of rows, an object around such an array, or values
- * after each other (as jq prints them).
+/* JSON lines, and JSON values that are not one a line: an array of rows, an object around such an
+ * array, or values after each other (as jq prints them).
  *
- * Nothing is parsed here: values are cut out by brackets and quotes, and the parser judges each. Inside a string
- * memchr finds the next quote, which ends it after an even number of backslashes; strings are nearly all of the
- * bytes. */
+ * Nothing is parsed here: values are cut out by brackets and quotes, and the parser judges each.
+ * Inside a string memchr finds the next quote, which ends it after an even number of backslashes;
+ * strings are nearly all of the bytes. */
 #include <string.h>
 
 #include "reader_parts.h"
@@ -108,7 +108,8 @@ static int take_value(struct reader *r, struct record *record) {
     size_t length;
     int status = measure_value(r, &length);
     if (status < 0) return -1;
-    if (status == 0) return fail("the file ends in the middle of the row that begins here; hint: copy it again");
+    if (status == 0)
+        return fail("the file ends in the middle of the row that begins here; hint: copy it again");
     /* A comma or bracket where a value should be: the parser says so. */
     if (length == 0) length = 1;
     *record = (struct record){.line = r->line, .length = length};
@@ -124,8 +125,9 @@ int reader_next_value(struct reader *r, struct record *record) {
 
 /* --- the array of the rows --- */
 
-static const char *const row_names[] = {"data", "rows",  "examples", "instances",  "items", "records", "samples",
-                                        "list", "train", "test",     "validation", "dev",   "dataset", "preferences"};
+static const char *const row_names[] = {"data",       "rows",    "examples", "instances",  "items",
+                                        "records",    "samples", "list",     "train",      "test",
+                                        "validation", "dev",     "dataset",  "preferences"};
 
 static bool is_row_name(const char *key, size_t length) {
     for (size_t i = 0; i < sizeof row_names / sizeof *row_names; i++)
@@ -133,8 +135,8 @@ static bool is_row_name(const char *key, size_t length) {
     return false;
 }
 
-/* A value of the object around: passed over, an array value by value; but a second list of rows is an error, as
- * nobody chose to leave it out. */
+/* A value of the object around: passed over, an array value by value; but a second list of rows is
+ * an error, as nobody chose to leave it out. */
 static int skip_member(struct reader *r, const char *key) {
     struct record value;
     int c = reader_skip_blanks(r);
@@ -168,7 +170,9 @@ static int next_key(struct reader *r, struct buffer *key) {
         return 0;
     }
     struct record name;
-    if (c != '"') return fail("expected a key of the object around the rows%s", c ? "" : ", found the file's end");
+    if (c != '"')
+        return fail("expected a key of the object around the rows%s",
+                    c ? "" : ", found the file's end");
     if (take_value(r, &name) < 0) return -1;
     buffer_clear(key);
     buffer_append(key, name.text + 1, name.length - 2);
@@ -217,7 +221,9 @@ int reader_next_element(struct reader *r, struct record *record) {
 
 static int enter_array(struct reader *r) {
     int c = reader_skip_blanks(r);
-    if (c != '[') return c < 0 ? -1 : fail("expected an array of rows, found %s", c ? "another value" : "the end");
+    if (c != '[')
+        return c < 0 ? -1
+                     : fail("expected an array of rows, found %s", c ? "another value" : "the end");
     reader_take(r, 1);
     r->next = reader_next_element;
     return 0;
@@ -231,7 +237,9 @@ static int enter_named(struct reader *r) {
     while (status > 0 && *path) {
         size_t length = strcspn(path, ".");
         int c = reader_skip_blanks(r);
-        status = c == '{' ? 1 : c < 0 ? -1 : fail("--rows %s: expected an object around \"%s\"", r->how.rows, path);
+        status = c == '{' ? 1
+                 : c < 0  ? -1
+                          : fail("--rows %s: expected an object around \"%s\"", r->how.rows, path);
         if (status < 0) break;
         reader_take(r, 1);
         r->depth_rows++;
@@ -240,7 +248,8 @@ static int enter_named(struct reader *r) {
             if (skip_member(r, key.data) < 0) status = -1;
             if (status < 0) break;
         }
-        if (status == 0) status = fail("--rows %s: there is no \"%.*s\"", r->how.rows, (int)length, path);
+        if (status == 0)
+            status = fail("--rows %s: there is no \"%.*s\"", r->how.rows, (int)length, path);
         path += length + (path[length] == '.');
     }
     buffer_free(&key);
@@ -249,8 +258,8 @@ static int enter_named(struct reader *r) {
 
 /* --- what begins with "{" --- */
 
-/* Looks at the bytes from offset *at on, reading more when they end: the next one that is no white space, 0 at the
- * end. */
+/* Looks at the bytes from offset *at on, reading more when they end: the next one that is no white
+ * space, 0 at the end. */
 static int look_past_blanks(struct reader *r, size_t *at) {
     struct bytes *b = &r->bytes;
     for (;; (*at)++) {
@@ -275,7 +284,8 @@ static int look_past_value(struct reader *r, size_t *at) {
     return s.offset > 0;
 }
 
-/* Whether the object at *at has as its first key one that a message has: then the array is a conversation. */
+/* Whether the object at *at has as its first key one that a message has: then the array is a
+ * conversation. */
 static int is_message(struct reader *r, size_t at) {
     static const char *const of_messages[] = {"\"role\"", "\"from\"", "\"content\"", "\"value\""};
     at++;
@@ -291,8 +301,8 @@ static int is_message(struct reader *r, size_t at) {
     return 0;
 }
 
-/* 1 if the object that begins here holds scalars and then, under one of row_names, an array of objects, whose offset
- * it gives; 0; -1. Consumes nothing. */
+/* 1 if the object that begins here holds scalars and then, under one of row_names, an array of
+ * objects, whose offset it gives; 0; -1. Consumes nothing. */
 static int is_around_rows(struct reader *r, size_t *array) {
     size_t at = 1;
     for (;;) {
@@ -323,8 +333,8 @@ static int is_around_rows(struct reader *r, size_t *array) {
     }
 }
 
-/* Whether the value that begins here goes on over the line's end, as printed for people; else it is a row of JSON
- * lines, maybe a broken one. */
+/* Whether the value that begins here goes on over the line's end, as printed for people; else it is
+ * a row of JSON lines, maybe a broken one. */
 static int is_over_lines(struct reader *r) {
     struct bytes *b = &r->bytes;
     struct scan s = {0};
@@ -342,7 +352,9 @@ static int is_over_lines(struct reader *r) {
     int after = look_past_blanks(r, &at);
     if (after <= 0) return after;
     if (after == '}' || after == ']' || after == ',') return 1;
-    return before == '{' ? after == '"' : before == ',' ? after != '{' : before == '[' || before == ':';
+    return before == '{'   ? after == '"'
+           : before == ',' ? after != '{'
+                           : before == '[' || before == ':';
 }
 
 int reader_open_json(struct reader *r) {

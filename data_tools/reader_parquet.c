@@ -1,6 +1,6 @@
-/* Parquet by a helper process: python3 with pyarrow runs parquet_rows.py, whose text stands in this program, with the
- * file as its standard input, and writes JSON lines into a pipe. What it says on standard error goes to a file
- * without a name, for the message when it fails. */
+/* Parquet by a helper process: python3 with pyarrow runs parquet_rows.py, whose text stands in this
+ * program, with the file as its standard input, and writes JSON lines into a pipe. What it says on
+ * standard error goes to a file without a name, for the message when it fails. */
 #include <errno.h>
 #include <fcntl.h>
 #include <signal.h>
@@ -30,10 +30,11 @@ struct helper {
 };
 
 static int missing(const char *python) {
-    return fail(
-        "parquet is read by %s with pyarrow, which it does not have; hint: python3 -m venv ~/rankwise-python && "
-        "~/rankwise-python/bin/pip install pyarrow && export RANKWISE_PYTHON=~/rankwise-python/bin/python",
-        python);
+    return fail("parquet is read by %s with pyarrow, which it does not have; hint: python3 -m venv "
+                "~/rankwise-python && "
+                "~/rankwise-python/bin/pip install pyarrow && export "
+                "RANKWISE_PYTHON=~/rankwise-python/bin/python",
+                python);
 }
 
 static const char *python_name(void) {
@@ -47,7 +48,8 @@ static int unnamed_file(void) {
     if (!directory || !*directory) directory = "/tmp";
     int file = open(directory, O_TMPFILE | O_RDWR | O_CLOEXEC, 0600);
     if (file < 0)
-        fail("no temporary file in %s: %s; hint: TMPDIR names another directory", directory, strerror(errno));
+        fail("no temporary file in %s: %s; hint: TMPDIR names another directory", directory,
+             strerror(errno));
     return file;
 }
 
@@ -63,7 +65,8 @@ int helper_spool(struct bytes *b) {
         }
         if (done < n)
             status =
-                fail("a copy of standard input for parquet: %s; hint: TMPDIR says where it goes", strerror(errno));
+                fail("a copy of standard input for parquet: %s; hint: TMPDIR says where it goes",
+                     strerror(errno));
         b->at = b->filled;
         if (status > 0) status = bytes_more(b);
     }
@@ -84,7 +87,8 @@ static int spawn(struct helper *h, int file, int out) {
     posix_spawn_file_actions_destroy(&actions);
     if (code == 0) return 0;
     h->process = 0;
-    return code == ENOENT ? missing(python) : fail("%s: cannot be started: %s", python, strerror(code));
+    return code == ENOENT ? missing(python)
+                          : fail("%s: cannot be started: %s", python, strerror(code));
 }
 
 int helper_start(struct helper **helper, int file, int *out) {
@@ -109,7 +113,8 @@ int helper_start(struct helper **helper, int file, int *out) {
 
 /* The last line of what the helper said. */
 static void last_words(const struct helper *h, char *out, size_t room) {
-    ssize_t n = pread(h->said, out, room - 1, MAX(lseek(h->said, 0, SEEK_END) - (off_t)room + 1, 0));
+    ssize_t n =
+        pread(h->said, out, room - 1, MAX(lseek(h->said, 0, SEEK_END) - (off_t)room + 1, 0));
     out[MAX(n, 0)] = 0;
     size_t length = strlen(out);
     while (length && (out[length - 1] == '\n' || out[length - 1] == ' ')) out[--length] = 0;
@@ -125,8 +130,10 @@ int helper_finish(struct helper *h) {
     h->process = 0;
     if (WIFEXITED(status) && WEXITSTATUS(status) == 0) return 0;
     last_words(h, said, sizeof said);
-    if (WIFSIGNALED(status)) return fail("the parquet reader was ended by signal %d: %s", WTERMSIG(status), said);
-    if (WEXITSTATUS(status) == NO_PYARROW || WEXITSTATUS(status) == NO_PROGRAM) return missing(python_name());
+    if (WIFSIGNALED(status))
+        return fail("the parquet reader was ended by signal %d: %s", WTERMSIG(status), said);
+    if (WEXITSTATUS(status) == NO_PYARROW || WEXITSTATUS(status) == NO_PROGRAM)
+        return missing(python_name());
     return fail("not readable as parquet: %s", *said ? said : "the reader said nothing");
 }
 

@@ -1,5 +1,5 @@
-/* What the containers of reader.c share. Each has a `next` with reader_next's contract but for the place in messages,
- * which reader_next adds. */
+/* What the containers of reader.c share. Each has a `next` with reader_next's contract but for the
+ * place in messages, which reader_next adds. */
 #ifndef RANKWISE_DATA_TOOLS_READER_PARTS_H
 #define RANKWISE_DATA_TOOLS_READER_PARTS_H
 #include "reader.h"
@@ -30,8 +30,8 @@ void reader_take(struct reader *r, size_t n);
 /* The next unread byte that is not white space, which is consumed; 0 at the end, -1 on an error. */
 int reader_skip_blanks(struct reader *r);
 
-/* A JSON value at offset 0 of what begins at some place, in pieces: true when it is whole, and then `offset` is its
- * length. A scalar ends before white space or one of ,:]}. */
+/* A JSON value at offset 0 of what begins at some place, in pieces: true when it is whole, and then
+ * `offset` is its length. A scalar ends before white space or one of ,:]}. */
 struct scan {
     size_t offset;
     int64_t depth;
@@ -39,7 +39,8 @@ struct scan {
 };
 bool scan_value(struct scan *s, const char *text, size_t length);
 
-/* What the text that begins with "{" is, and (with --rows or a known name) consumes up to the array of the rows. */
+/* What the text that begins with "{" is, and (with --rows or a known name) consumes up to the array
+ * of the rows. */
 int reader_open_json(struct reader *r);
 int reader_next_element(struct reader *r, struct record *record);
 int reader_next_value(struct reader *r, struct record *record);
@@ -50,7 +51,8 @@ int reader_open_csv(struct reader *r);
 int reader_next_csv(struct reader *r, struct record *record);
 void reader_close_csv(struct reader *r);
 
-/* The unread bytes and all that follow, in a file without a name, which can be read in any order; -1: error_text(). */
+/* The unread bytes and all that follow, in a file without a name, which can be read in any order;
+ * -1: error_text(). */
 int helper_spool(struct bytes *b);
 /* Starts the helper on the file, which it takes, and gives its output in its place. */
 int helper_start(struct helper **helper, int file, int *out);

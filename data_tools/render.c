@@ -2,8 +2,8 @@
  *
  *   {"messages": [...], "tools": [...], ...}  ->  {"text": "..."}
  *
- * One line out for each line in, in order; blank lines are skipped. What a row has besides messages and
- * add_generation_prompt are more variables of the template. */
+ * One line out for each line in, in order; blank lines are skipped. What a row has besides messages
+ * and add_generation_prompt are more variables of the template. */
 #include <stdio.h>
 #include <string.h>
 
@@ -16,17 +16,21 @@
 static const char usage[] =
     "usage: rankwise-data render --template T [options] [INPUT] < chats.jsonl > texts.jsonl\n"
     "\n"
-    "{\"messages\": [{\"role\", \"content\"}, ...]} lines to {\"text\": \"...\"} lines, as transformers'\n"
-    "apply_chat_template renders them. \"tools\", \"documents\", \"add_generation_prompt\" and any other field of a\n"
+    "{\"messages\": [{\"role\", \"content\"}, ...]} lines to {\"text\": \"...\"} lines, as "
+    "transformers'\n"
+    "apply_chat_template renders them. \"tools\", \"documents\", \"add_generation_prompt\" and any "
+    "other field of a\n"
     "row are given to the template. INPUT may be packed.\n"
     "\n"
     "  --template T             model (the tokenizer's own), a file of Jinja, simple_chat, "
     "simple_concat_with_space,\n"
-    "                           simple_concat_with_new_line, assistant_message_only, zephyr, tulu, chatml\n"
+    "                           simple_concat_with_new_line, assistant_message_only, zephyr, tulu, "
+    "chatml\n"
     "  --tokenizer DIR          whose special tokens and chat template are used\n"
     "  --special LIST           special tokens: bos=<s>,eos=</s>,unk=<unk>,pad=<pad>\n"
     "  --add-generation-prompt  end with what invites the assistant's answer\n"
-    "  --now TEXT               what strftime_now returns; without it the template has no such function\n";
+    "  --now TEXT               what strftime_now returns; without it the template has no such "
+    "function\n";
 
 struct renderer {
     struct chat *chat;
@@ -40,7 +44,8 @@ static int render_row(struct renderer *r, json_t *row) {
     if (!json_is_object(row)) return fail("expected {\"messages\": [...]}");
     json_t *messages = json_incref(json_object_get(row, "messages"));
     bool add = r->add_generation_prompt;
-    int status = messages ? json_get_bool(row, "add_generation_prompt", &add) : fail("\"messages\" is missing");
+    int status = messages ? json_get_bool(row, "add_generation_prompt", &add)
+                          : fail("\"messages\" is missing");
     json_object_del(row, "messages");
     json_object_del(row, "add_generation_prompt");
     buffer_clear(&r->text);
@@ -112,9 +117,10 @@ int render_command(int argc, char **argv) {
     struct arguments inputs;
     int code;
     if (command_arguments(&inputs, o, N_OPTIONS, -1, usage, argc, argv, &code)) return code;
-    const char *wrong = !o[O_TEMPLATE].value && !o[O_TOKENIZER].value ? "--template or --tokenizer is missing"
-                        : inputs.n_positional > 1                     ? "expected one input"
-                                                                      : NULL;
+    const char *wrong = !o[O_TEMPLATE].value && !o[O_TOKENIZER].value
+                            ? "--template or --tokenizer is missing"
+                        : inputs.n_positional > 1 ? "expected one input"
+                                                  : NULL;
     if (wrong) {
         fail("%s", wrong);
         code = command_misuse(argv[0], usage);

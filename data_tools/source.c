@@ -6,7 +6,8 @@
 
 #include "source_parts.h"
 
-const char *const row_drop_name[N_ROW_DROPS] = {"kept", "tie", "weak_preference", "deleted", "filtered"};
+const char *const row_drop_name[N_ROW_DROPS] = {"kept", "tie", "weak_preference", "deleted",
+                                                "filtered"};
 
 /* In the order in which they are looked for: the special ones first. */
 static const struct source_kind *const kinds[] = {
@@ -126,16 +127,19 @@ static int not_found(const json_t *row, const char *found) {
     if (!json_is_object(row))
         fail("expected a row that is a JSON object, found %s", value_shown(row));
     else
-        fail("%s of a row with %s; hint: --source says which it is: %s; or --chosen-key and --rejected-key, or a "
+        fail("%s of a row with %s; hint: --source says which it is: %s; or --chosen-key and "
+             "--rejected-key, or a "
              "mapping "
              "(rankwise-data help build)",
-             *found ? found : "no source is known for the names", keys.length ? keys.data : "no names", names.data);
+             *found ? found : "no source is known for the names",
+             keys.length ? keys.data : "no names", names.data);
     buffer_free(&keys);
     buffer_free(&names);
     return -1;
 }
 
-static const struct source_kind *find_kind(const char *name, const struct source_options *o, const json_t *row) {
+static const struct source_kind *find_kind(const char *name, const struct source_options *o,
+                                           const json_t *row) {
     const struct source_kind *found = NULL;
     if (name) {
         for (int i = 0; i < N_KINDS; i++)
@@ -176,7 +180,8 @@ static int open_kind(struct source *s, const json_t *first_row) {
     return s->kind->open ? s->kind->open(s, first_row) : 0;
 }
 
-struct source *source_open(const char *name, const struct source_options *options, const json_t *first_row) {
+struct source *source_open(const char *name, const struct source_options *options,
+                           const json_t *first_row) {
     const struct source_options none = {0};
     if (!options) options = &none;
     const struct source_kind *kind = find_kind(name, options, first_row);
@@ -203,7 +208,8 @@ const char *source_about(const struct source *s) {
 void source_close(struct source *s) {
     if (!s) return;
     if (s->kind->close) s->kind->close(s);
-    struct path *paths[] = {&s->margin, &s->weight, &s->origin, &s->chosen, &s->rejected, &s->prompt, &s->system};
+    struct path *paths[] = {&s->margin,   &s->weight, &s->origin, &s->chosen,
+                            &s->rejected, &s->prompt, &s->system};
     for (size_t i = 0; i < sizeof paths / sizeof *paths; i++) path_free(paths[i]);
     buffer_free(&s->about);
     mem_free(s);
@@ -217,13 +223,15 @@ static int take_number(const struct path *path, const json_t *json, double least
     if (!value) return -1;
     if (label_number(value, &number) != 0) return fail_context("\"%s\"", path->text);
     if (!isfinite((float)number) || number < least)
-        return fail("\"%s\": expected a number of at least %g, found %g", path->text, least, number);
+        return fail("\"%s\": expected a number of at least %g, found %g", path->text, least,
+                    number);
     *out = (float)number;
     return 0;
 }
 
 /* The columns that any source may have beside its own. */
-/* "tools": a list of objects, or a string of JSON that holds one; any other column of that name is something else. */
+/* "tools": a list of objects, or a string of JSON that holds one; any other column of that name is
+ * something else. */
 static int take_tools(const json_t *json, struct row *row) {
     json_t *value = json_object_get(json, "tools");
     if (!value) return 0;
@@ -254,8 +262,10 @@ static int take_columns(const struct source *s, const json_t *json, struct row *
 
 int source_read(const struct source *s, const json_t *json, struct row *row) {
     row_clear(row);
-    if (!json_is_object(json)) return fail("expected a row that is a JSON object, found %s", value_shown(json));
-    if (s->kind->read(s, json, row) != 0 || take_columns(s, json, row) != 0 || take_tools(json, row) != 0) {
+    if (!json_is_object(json))
+        return fail("expected a row that is a JSON object, found %s", value_shown(json));
+    if (s->kind->read(s, json, row) != 0 || take_columns(s, json, row) != 0 ||
+        take_tools(json, row) != 0) {
         row_clear(row);
         return -1;
     }
@@ -274,12 +284,15 @@ const char *source_known(int index, const char **summary, const char **keys) {
 }
 
 void source_help(struct buffer *out) {
-    buffer_append_text(out, "sources (--source NAME; without it the first row's names tell, or an error):\n");
+    buffer_append_text(
+        out, "sources (--source NAME; without it the first row's names tell, or an error):\n");
     for (int i = 0; i < N_KINDS; i++)
-        buffer_format(out, "  %-23s %s\n%*s%s\n", kinds[i]->name, kinds[i]->summary, 26, "", kinds[i]->keys);
+        buffer_format(out, "  %-23s %s\n%*s%s\n", kinds[i]->name, kinds[i]->summary, 26, "",
+                      kinds[i]->keys);
     buffer_append_text(
         out, "\n"
-             "  --chosen-key K, --rejected-key K   pairs: the two answers; K is a name or a path as a.b[0].c\n"
+             "  --chosen-key K, --rejected-key K   pairs: the two answers; K is a name or a path "
+             "as a.b[0].c\n"
              "  --prompt-key K       what stands before the answers; none: nothing does\n"
              "  --system-key K       pairs: a system message before the prompt\n"
              "  --margin-key K, --weight-key K     a margin and a weight per row (0 and 1)\n"
@@ -288,7 +301,8 @@ void source_help(struct buffer *out) {
              "  --score-key K        ultrafeedback, ranked: the score within an answer\n"
              "  --mapping FILE       the file of the source mapping\n"
              "\n"
-             "inputs are JSON lines, a JSON array, CSV with a header, each also .gz or .zst or - for standard input, "
+             "inputs are JSON lines, a JSON array, CSV with a header, each also .gz or .zst or - "
+             "for standard input, "
              "or parquet:\n"
              "  --rows NAME          the member of a JSON object that holds the rows\n"
              "  --delimiter C        of CSV, when it is not to be found out\n"

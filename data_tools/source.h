@@ -1,11 +1,14 @@
-/* Sources: what a row of one of the known preference formats means. One file each, source_<name>.c; source.c has the
- * registry, which `rankwise-data help build` prints.
+/* Sources: what a row of one of the known preference formats means. One file each, source_<name>.c;
+ * source.c has the registry, which `rankwise-data help build` prints.
  *
- *   (1) A row becomes one prompt with the answers to it, and zero or more comparisons of two answers. Answers that were
- *       judged equal are counted (n_ties) and never become a preference. A label that cannot be read is a bad row.
- *   (2) Values are strings or lists of {role, content} messages, new references owned by the row; content may carry
- *       whatever a chat template knows. What a source makes of it (roles, splitting at markers) is done when it returns.
- *   (3) source_read is called from several threads at once; a source is immutable after source_open. */
+ *   (1) A row becomes one prompt with the answers to it, and zero or more comparisons of two
+ *       answers. Answers that were judged equal are counted (n_ties) and never become a preference.
+ *       A label that cannot be read is a bad row.
+ *   (2) Values are strings or lists of {role, content} messages, new references owned by the row;
+ *       content may carry whatever a chat template knows. What a source makes of it (roles,
+ *       splitting at markers) is done when it returns.
+ *   (3) source_read is called from several threads at once; a source is immutable after
+ *       source_open. */
 #ifndef RANKWISE_DATA_TOOLS_SOURCE_H
 #define RANKWISE_DATA_TOOLS_SOURCE_H
 #include <jansson.h>
@@ -17,10 +20,12 @@ struct row_pair {
 };
 /* Why a row that is in order gives no comparison. */
 enum row_drop { ROW_KEPT, ROW_TIE, ROW_WEAK, ROW_DELETED, ROW_FILTERED, N_ROW_DROPS };
-extern const char *const row_drop_name[N_ROW_DROPS]; /* "kept", "tie", "weak_preference", "deleted", "filtered" */
+extern const char
+    *const row_drop_name[N_ROW_DROPS]; /* "kept", "tie", "weak_preference", "deleted", "filtered" */
 
 struct row {
-    json_t *prompt;  /* a string, a list of messages, or NULL: each answer is a whole conversation */
+    /* a string, a list of messages, or NULL: each answer is a whole conversation */
+    json_t *prompt;
     json_t **answer; /* (n_answers): a string, or a list of messages */
     json_t *tools;   /* a list, which a chat template is given; or NULL */
     int n_answers, room_answers;
@@ -37,16 +42,19 @@ void row_free(struct row *row);
 
 /* Every option of every source; NULL and 0 where the user said nothing. */
 struct source_options {
-    const char *chosen_key, *rejected_key, *prompt_key, *system_key, *margin_key, *weight_key, *source_key; /* paths */
+    /* paths */
+    const char *chosen_key, *rejected_key, *prompt_key, *system_key, *margin_key, *weight_key,
+        *source_key;
     const char *min_strength; /* helpsteer2 and helpsteer3 */
     const char *score_key;    /* ultrafeedback and ranked: a name within an answer */
     const char *mapping;      /* the path of mapping's libconfig file */
 };
 
 struct source; /* source.c */
-/* name NULL: found out from the first row (which may be NULL then only if name is not); an unknown or ambiguous one is
- * an error that lists the names. */
-struct source *source_open(const char *name, const struct source_options *options, const json_t *first_row);
+/* name NULL: found out from the first row (which may be NULL then only if name is not); an unknown
+ * or ambiguous one is an error that lists the names. */
+struct source *source_open(const char *name, const struct source_options *options,
+                           const json_t *first_row);
 const char *source_name(const struct source *s);
 /* What it reads, for the log: "pairs: prompt, chosen, rejected". Valid as long as the source. */
 const char *source_about(const struct source *s);

@@ -1,7 +1,8 @@
 /* Conditions of mapping files: see source_mapping.h.
  *
- * Parsed by descent into a tree, evaluated over a row. == and != compare anything (a number also with a text that is
- * one); < and the like need two numbers or two texts, else the row is a bad one. Missing is null. */
+ * Parsed by descent into a tree, evaluated over a row. == and != compare anything (a number also
+ * with a text that is one); < and the like need two numbers or two texts, else the row is a bad
+ * one. Missing is null. */
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -64,8 +65,8 @@ static struct filter *expected(const struct parser *p, const char *what) {
 }
 
 static bool is_name_char(char c) {
-    return c == '_' || c == '-' || (c >= '0' && c <= '9') || (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') ||
-           (c & 0x80);
+    return c == '_' || c == '-' || (c >= '0' && c <= '9') || (c >= 'a' && c <= 'z') ||
+           (c >= 'A' && c <= 'Z') || (c & 0x80);
 }
 
 static bool take_sign(struct parser *p, const char *sign) {
@@ -79,12 +80,15 @@ static bool take_sign(struct parser *p, const char *sign) {
 static bool take_word(struct parser *p, const char *word) {
     skip_blanks(p);
     size_t n = strlen(word);
-    if (strncmp(p->at, word, n) != 0 || is_name_char(p->at[n]) || p->at[n] == '.' || p->at[n] == '[') return false;
+    if (strncmp(p->at, word, n) != 0 || is_name_char(p->at[n]) || p->at[n] == '.' ||
+        p->at[n] == '[')
+        return false;
     p->at += n;
     return true;
 }
 
-/* A number, a text in quotes (doubled inside), true, false, null; NULL without a message if it is none. */
+/* A number, a text in quotes (doubled inside), true, false, null; NULL without a message if it is
+ * none. */
 static json_t *parse_literal(struct parser *p) {
     skip_blanks(p);
     char quote = *p->at;
@@ -131,7 +135,8 @@ static struct filter *parse_path_node(struct parser *p, enum node_kind kind) {
     struct filter *node = node_new(kind, NULL, NULL);
     int status = path_parse(&node->path, text);
     mem_free(text);
-    if (status == 0 && node->path.is_many) status = fail("\"%s\": [*] is not one value", node->path.text);
+    if (status == 0 && node->path.is_many)
+        status = fail("\"%s\": [*] is not one value", node->path.text);
     if (status == 0) return node;
     filter_free(node);
     return NULL;
@@ -182,7 +187,8 @@ static struct filter *parse_list(struct parser *p, struct filter *left) {
 
 static struct filter *parse_comparison(struct parser *p) {
     static const char *const signs[] = {"==", "!=", "<=", ">=", "<", ">"};
-    static const enum comparison meanings[] = {EQUAL, NOT_EQUAL, LESS_EQUAL, MORE_EQUAL, LESS, MORE};
+    static const enum comparison meanings[] = {EQUAL,      NOT_EQUAL, LESS_EQUAL,
+                                               MORE_EQUAL, LESS,      MORE};
     struct filter *left = parse_term(p);
     if (!left) return NULL;
     if (take_word(p, "in")) return parse_list(p, left);
@@ -245,23 +251,28 @@ struct filter *filter_parse(const char *source) {
 
 static int compare_values(const json_t *a, const json_t *b, enum comparison how, bool *out) {
     double x, y;
-    bool is_number = (json_is_number(a) || json_is_number(b)) && !json_is_null(a) && !json_is_null(b) &&
-                     label_number(a, &x) == 0 && label_number(b, &y) == 0;
+    bool is_number = (json_is_number(a) || json_is_number(b)) && !json_is_null(a) &&
+                     !json_is_null(b) && label_number(a, &x) == 0 && label_number(b, &y) == 0;
     if (how == EQUAL || how == NOT_EQUAL) {
         bool is_equal = is_number ? x == y : json_equal(a, b);
         *out = is_equal == (how == EQUAL);
         return 0;
     }
     if (!is_number && !(json_is_string(a) && json_is_string(b)))
-        return fail("filter: %s cannot be compared", value_shown(json_is_number(a) || json_is_string(a) ? b : a));
+        return fail("filter: %s cannot be compared",
+                    value_shown(json_is_number(a) || json_is_string(a) ? b : a));
     int sign = is_number ? (x > y) - (x < y) : strcmp(json_string_value(a), json_string_value(b));
-    *out = how == LESS ? sign < 0 : how == LESS_EQUAL ? sign <= 0 : how == MORE ? sign > 0 : sign >= 0;
+    *out = how == LESS         ? sign < 0
+           : how == LESS_EQUAL ? sign <= 0
+           : how == MORE       ? sign > 0
+                               : sign >= 0;
     return 0;
 }
 
 static bool is_true(const json_t *value) {
     if (json_is_number(value)) return json_number_value(value) != 0;
-    return json_is_true(value) || json_string_length(value) || json_array_size(value) || json_object_size(value);
+    return json_is_true(value) || json_string_length(value) || json_array_size(value) ||
+           json_object_size(value);
 }
 
 /* Characters of a text, not bytes. */
@@ -269,7 +280,8 @@ static int64_t length_of(const json_t *value) {
     if (!json_is_string(value)) return (int64_t)(json_array_size(value) + json_object_size(value));
     const char *text = json_string_value(value);
     int64_t n = 0;
-    for (size_t i = 0; i < json_string_length(value); i++) n += ((unsigned char)text[i] & 0xC0) != 0x80;
+    for (size_t i = 0; i < json_string_length(value); i++)
+        n += ((unsigned char)text[i] & 0xC0) != 0x80;
     return n;
 }
 
@@ -296,7 +308,8 @@ static int test_in(const struct filter *f, const json_t *value, bool *out) {
 
 static json_t *evaluate_comparison(const struct filter *f, const json_t *row) {
     bool is_so = false;
-    json_t *left = evaluate(f->left, row), *right = left && f->right ? evaluate(f->right, row) : NULL;
+    json_t *left = evaluate(f->left, row),
+           *right = left && f->right ? evaluate(f->right, row) : NULL;
     int status = -1;
     if (left && f->kind == NODE_IN)
         status = test_in(f, left, &is_so);

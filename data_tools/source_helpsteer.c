@@ -1,12 +1,17 @@
-/* helpsteer2 and helpsteer3: NVIDIA's preferences from -3 (the first answer is much better) to 3 (the second is).
+/* helpsteer2 and helpsteer3: NVIDIA's preferences from -3 (the first answer is much better) to 3
+ * (the second is).
  *
- *   helpsteer2   prompt, response_1, response_2, preference_strength; a prompt of several turns has them behind
+ *   helpsteer2   prompt, response_1, response_2, preference_strength; a prompt of several turns has
+ *   them behind
  *                <extra_id_1>User and <extra_id_1>Assistant
- *   helpsteer3   context (messages), response1, response2, overall_preference; or RM-Gallery's form: input
- * (messages), output: a list of {answer: {role, content, label}} or {answer, label}, where label has is_preferred or
+ *   helpsteer3   context (messages), response1, response2, overall_preference; or RM-Gallery's
+ *   form: input
+ * (messages), output: a list of {answer: {role, content, label}} or {answer, label}, where label
+ * has is_preferred or
  *                preference_score
  *
- * 0 is a tie. RM-Gallery trains ties as "the second is better"; here they are counted and dropped. */
+ * 0 is a tie. RM-Gallery trains ties as "the second is better"; here they are counted and
+ * dropped. */
 #include <math.h>
 #include <string.h>
 
@@ -14,16 +19,19 @@
 
 static int open_strength(struct source *s, const json_t *first_row) {
     (void)first_row;
-    json_t *value = s->options.min_strength ? json_string(s->options.min_strength) : json_integer(1);
+    json_t *value =
+        s->options.min_strength ? json_string(s->options.min_strength) : json_integer(1);
     int status = label_number(value, &s->min_strength);
     json_decref(value);
     if (status != 0 || s->min_strength < 0 || s->min_strength > 3)
-        return fail("--min-strength: expected a number from 0 to 3, found %s", s->options.min_strength);
+        return fail("--min-strength: expected a number from 0 to 3, found %s",
+                    s->options.min_strength);
     return 0;
 }
 
 /* Of two answers: positive means the second. */
-static int take_strength(const struct source *s, const json_t *json, const char *key, struct row *row) {
+static int take_strength(const struct source *s, const json_t *json, const char *key,
+                         struct row *row) {
     int64_t strength;
     const json_t *value = row_field(json, key);
     if (!value) return -1;
@@ -51,7 +59,8 @@ static bool matches_helpsteer2(const json_t *row) {
 /* A text whose turns are marked: "...<extra_id_1>Assistant\n...<extra_id_1>User\n...". */
 static int split_turns(const json_t *value, json_t **out) {
     const char *at = json_string_value(value), *role = "user";
-    if (strlen(at) != json_string_length(value)) return fail("a zero byte in a text of several turns");
+    if (strlen(at) != json_string_length(value))
+        return fail("a zero byte in a text of several turns");
     json_t *list = json_array();
     *out = list;
     for (;;) {
@@ -65,7 +74,8 @@ static int split_turns(const json_t *value, json_t **out) {
         at = next + strlen(turn_mark);
         bool is_user = strncmp(at, "User\n", 5) == 0;
         if (!is_user && strncmp(at, "Assistant\n", 10) != 0)
-            return fail("expected User or Assistant and a line's end after %s, found \"%.20s\"", turn_mark, at);
+            return fail("expected User or Assistant and a line's end after %s, found \"%.20s\"",
+                        turn_mark, at);
         role = is_user ? "user" : "assistant";
         at += is_user ? 5 : 10;
     }
@@ -106,24 +116,30 @@ static bool is_public(const json_t *row) {
 }
 
 static bool matches_helpsteer3(const json_t *row) {
-    return is_public(row) || (json_object_get(row, "input") && has_answers(json_object_get(row, "output")));
+    return is_public(row) ||
+           (json_object_get(row, "input") && has_answers(json_object_get(row, "output")));
 }
 
-/* What the label of an answer says: 1 or 0 in *preferred (-1: it does not say), a score in *score (NAN). */
+/* What the label of an answer says: 1 or 0 in *preferred (-1: it does not say), a score in *score
+ * (NAN). */
 static int read_label(const json_t *output, int64_t *preferred, double *score) {
     const json_t *inside = json_object_get(json_object_get(output, "answer"), "label");
-    const json_t *beside = json_object_get(output, "label"), *label = json_is_object(inside) ? inside : beside;
+    const json_t *beside = json_object_get(output, "label"),
+                 *label = json_is_object(inside) ? inside : beside;
     if (!json_is_object(label))
-        return fail("expected a label, an object in \"answer\" or beside it, found %s", value_shown(label));
+        return fail("expected a label, an object in \"answer\" or beside it, found %s",
+                    value_shown(label));
     const json_t *is_preferred = json_object_get(label, "is_preferred"),
                  *points = json_object_get(label, "preference_score");
     *preferred = -1;
     *score = NAN;
     if (json_is_boolean(is_preferred))
         *preferred = json_is_true(is_preferred);
-    else if (is_preferred && !json_is_null(is_preferred) && label_integer(is_preferred, 0, 1, preferred) != 0)
+    else if (is_preferred && !json_is_null(is_preferred) &&
+             label_integer(is_preferred, 0, 1, preferred) != 0)
         return fail_context("is_preferred");
-    if (points && !json_is_null(points) && label_number(points, score) != 0) return fail_context("preference_score");
+    if (points && !json_is_null(points) && label_number(points, score) != 0)
+        return fail_context("preference_score");
     if (*preferred < 0 && isnan(*score))
         return fail("expected is_preferred or preference_score in the label, found neither");
     return 0;
@@ -153,7 +169,8 @@ static int decide(struct row *row, const int64_t *preferred, double *score, int 
         n_scored += !isnan(score[i]);
     }
     bool by_flag = n_said == n && (n_preferred == 1 || n_scored < n);
-    if (!by_flag && n_scored < n) return fail("expected is_preferred or preference_score for all %d answers", n);
+    if (!by_flag && n_scored < n)
+        return fail("expected is_preferred or preference_score for all %d answers", n);
     for (int i = 0; i < n && by_flag; i++) score[i] = (double)preferred[i];
     /* Of those that are not preferred nothing is known. */
     for (int i = 0; i < n && by_flag && n_preferred == 1; i++)
@@ -194,8 +211,10 @@ static int read_helpsteer3(const struct source *s, const json_t *json, struct ro
 
 const struct source_kind source_helpsteer3 = {
     .name = "helpsteer3",
-    .summary = "HelpSteer3: a preference from -3 to 3, or RM-Gallery's answers with labels; ties are dropped",
-    .keys = "context, response1, response2, overall_preference; or input, output[].answer with label",
+    .summary = "HelpSteer3: a preference from -3 to 3, or RM-Gallery's answers with labels; ties "
+               "are dropped",
+    .keys =
+        "context, response1, response2, overall_preference; or input, output[].answer with label",
     .matches = matches_helpsteer3,
     .open = open_strength,
     .read = read_helpsteer3,

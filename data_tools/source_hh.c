@@ -1,8 +1,9 @@
-/* hh: Anthropic HH's dialogues, one text a side, turns marked by "\n\nHuman:" (also "\n\nHum:") and "\n\nAssistant:".
+/* hh: Anthropic HH's dialogues, one text a side, turns marked by "\n\nHuman:" (also "\n\nHum:") and
+ * "\n\nAssistant:".
  *
- * Contents are without the white space around them. A side must begin with a marker and end with a turn of the
- * assistant, which may be empty; sides that begin with no marker go on where the column of the prompt ends
- * (full-hh-rlhf). Never found out: as plain texts they are `pairs`, too. */
+ * Contents are without the white space around them. A side must begin with a marker and end with a
+ * turn of the assistant, which may be empty; sides that begin with no marker go on where the column
+ * of the prompt ends (full-hh-rlhf). Never found out: as plain texts they are `pairs`, too. */
 #include <string.h>
 
 #include "source_parts.h"
@@ -10,12 +11,14 @@
 struct marker {
     const char *text, *role;
 };
-static const struct marker markers[] = {{"Human:", "user"}, {"Assistant:", "assistant"}, {"Hum:", "user"}};
+static const struct marker markers[] = {
+    {"Human:", "user"}, {"Assistant:", "assistant"}, {"Hum:", "user"}};
 
 static const struct marker *marker_at(const char *at, const char *end) {
     for (size_t i = 0; i < sizeof markers / sizeof *markers; i++) {
         size_t length = strlen(markers[i].text);
-        if ((size_t)(end - at) >= length && memcmp(at, markers[i].text, length) == 0) return &markers[i];
+        if ((size_t)(end - at) >= length && memcmp(at, markers[i].text, length) == 0)
+            return &markers[i];
     }
     return NULL;
 }
@@ -49,26 +52,32 @@ static int add_turns(json_t *list, const char *at, const char *end) {
     while (at < end) {
         const struct marker *marker = marker_at(at, end);
         const char *next = next_turn(at, end);
-        json_array_append_new(list, message_new(marker->role, trimmed(at + strlen(marker->text), next)));
+        json_array_append_new(list,
+                              message_new(marker->role, trimmed(at + strlen(marker->text), next)));
         at = next < end ? next + 2 : end;
     }
     size_t n = json_array_size(list);
     const char *last = json_string_value(json_object_get(json_array_get(list, n - 1), "role"));
     if (n < 2 || strcmp(last, "assistant") != 0)
-        return fail("expected turns that end with the assistant's, found %zu that end with the %s's", n, last);
+        return fail(
+            "expected turns that end with the assistant's, found %zu that end with the %s's", n,
+            last);
     return 0;
 }
 
 static const json_t *find_prompt(const struct source *s, const json_t *json) {
-    const json_t *prompt = s->prompt.text ? path_get(&s->prompt, json) : json_object_get(json, "prompt");
+    const json_t *prompt =
+        s->prompt.text ? path_get(&s->prompt, json) : json_object_get(json, "prompt");
     return json_is_string(prompt) ? prompt : NULL;
 }
 
-static int take_dialogue(const struct source *s, const json_t *json, const struct path *path, struct row *row) {
+static int take_dialogue(const struct source *s, const json_t *json, const struct path *path,
+                         struct row *row) {
     const json_t *value = row_value(json, path);
     if (!value) return -1;
     if (!json_is_string(value))
-        return fail("\"%s\": expected a dialogue as text, found %s", path->text, value_shown(value));
+        return fail("\"%s\": expected a dialogue as text, found %s", path->text,
+                    value_shown(value));
     json_t *list = json_array();
     row_add_answer(row, list);
     const char *text = json_string_value(value);
@@ -89,16 +98,19 @@ static int open_hh(struct source *s, const json_t *first_row) {
 }
 
 static int read_hh(const struct source *s, const json_t *json, struct row *row) {
-    if (take_dialogue(s, json, &s->chosen, row) != 0 || take_dialogue(s, json, &s->rejected, row) != 0) return -1;
+    if (take_dialogue(s, json, &s->chosen, row) != 0 ||
+        take_dialogue(s, json, &s->rejected, row) != 0)
+        return -1;
     row_add_pair(row, 0, 1, 0, 1);
     return 0;
 }
 
 const struct source_kind source_hh = {
     .name = "hh",
-    .summary = "Anthropic HH: dialogues as text, split at \\n\\nHuman: and \\n\\nAssistant: into messages",
-    .keys =
-        "chosen, rejected, prompt where they do not have it; without --source hh such rows are pairs of plain texts",
+    .summary =
+        "Anthropic HH: dialogues as text, split at \\n\\nHuman: and \\n\\nAssistant: into messages",
+    .keys = "chosen, rejected, prompt where they do not have it; without --source hh such rows are "
+            "pairs of plain texts",
     .open = open_hh,
     .read = read_hh,
 };

@@ -1,5 +1,6 @@
-/* litbench: two stories to a writing prompt, which is part of the input. Comments that their authors or moderators
- * have taken away are no stories: such rows are dropped and counted as deleted. */
+/* litbench: two stories to a writing prompt, which is part of the input. Comments that their
+ * authors or moderators have taken away are no stories: such rows are dropped and counted as
+ * deleted. */
 #include <string.h>
 
 #include "source_parts.h"
@@ -17,7 +18,9 @@ static bool is_deleted(const json_t *value) {
     while (length > start && memchr(" \t\r\n", text[length - 1], 4)) length--;
     if (length == start) return true;
     for (size_t i = 0; i < sizeof marks / sizeof *marks; i++)
-        if (strlen(marks[i]) == length - start && memcmp(text + start, marks[i], length - start) == 0) return true;
+        if (strlen(marks[i]) == length - start &&
+            memcmp(text + start, marks[i], length - start) == 0)
+            return true;
     return false;
 }
 

@@ -1,5 +1,6 @@
-/* mapping: where prompt, answers and preference lie in rows of any shape, said by a libconfig file. docs/sources.md
- * has the language, configs/mappings/ examples. The file is read once; rows are read by what it said. */
+/* mapping: where prompt, answers and preference lie in rows of any shape, said by a libconfig file.
+ * docs/sources.md has the language, configs/mappings/ examples. The file is read once; rows are
+ * read by what it said. */
 #include "source_mapping.h"
 
 #include <math.h>
@@ -23,8 +24,8 @@ int mapping_check_names(config_setting_t *group, const char *const *names) {
         if (is_known) continue;
         const char *near = config_nearest(name, names, n_names);
         return fail("unknown setting \"%s\" in line %u%s%s%s", name,
-                    config_setting_source_line(config_setting_get_elem(group, (unsigned)i)), near ? "; hint: \"" : "",
-                    near ? near : "", near ? "\" is known here" : "");
+                    config_setting_source_line(config_setting_get_elem(group, (unsigned)i)),
+                    near ? "; hint: \"" : "", near ? near : "", near ? "\" is known here" : "");
     }
     return 0;
 }
@@ -57,10 +58,13 @@ static void side_free(struct side_rule *side) {
 static int parse_part(struct side_rule *side, config_setting_t *group) {
     static const char *const names[] = {"role", "path", "text", "messages", NULL};
     bool is_bad = false;
-    if (!config_setting_is_group(group)) return fail("expected {role = ...; path or text = ...} or {messages = ...}");
+    if (!config_setting_is_group(group))
+        return fail("expected {role = ...; path or text = ...} or {messages = ...}");
     if (mapping_check_names(group, names) != 0) return -1;
-    const char *role = mapping_string(group, "role", &is_bad), *path = mapping_string(group, "path", &is_bad);
-    const char *text = mapping_string(group, "text", &is_bad), *messages = mapping_string(group, "messages", &is_bad);
+    const char *role = mapping_string(group, "role", &is_bad),
+               *path = mapping_string(group, "path", &is_bad);
+    const char *text = mapping_string(group, "text", &is_bad),
+               *messages = mapping_string(group, "messages", &is_bad);
     if (is_bad) return -1;
     bool is_list = messages && !role && !path && !text;
     if (!is_list && !(role && !messages && !path != !text))
@@ -68,10 +72,12 @@ static int parse_part(struct side_rule *side, config_setting_t *group) {
                     config_setting_source_line(group));
     ARRAY_RESERVE(side->part, side->n_parts, side->room_parts);
     struct side_part *part = &side->part[side->n_parts++];
-    *part = (struct side_part){.role = role ? mem_copy_string(role) : NULL, .is_text = text != NULL};
+    *part =
+        (struct side_part){.role = role ? mem_copy_string(role) : NULL, .is_text = text != NULL};
     if (text) return text_parse(&part->text, text);
     if (path_parse(&part->path, is_list ? messages : path) != 0) return -1;
-    return part->path.is_many && !is_list ? fail("\"%s\": [*] is not one value", part->path.text) : 0;
+    return part->path.is_many && !is_list ? fail("\"%s\": [*] is not one value", part->path.text)
+                                          : 0;
 }
 
 /* A path; {text} or {path}; or a list of messages. */
@@ -87,13 +93,15 @@ static int parse_side(struct side_rule *side, config_setting_t *setting) {
         return side->n_parts ? 0 : fail("an empty list of messages");
     }
     bool is_bad = false;
-    if (!config_setting_is_group(setting)) return fail("expected a path, {text = ...} or a list of messages");
+    if (!config_setting_is_group(setting))
+        return fail("expected a path, {text = ...} or a list of messages");
     if (mapping_check_names(setting, names) != 0) return -1;
     path = mapping_string(setting, "path", &is_bad);
     const char *text = mapping_string(setting, "text", &is_bad);
     if (is_bad) return -1;
     if (!path == !text)
-        return fail("expected {text = ...} or {path = ...} in line %u", config_setting_source_line(setting));
+        return fail("expected {text = ...} or {path = ...} in line %u",
+                    config_setting_source_line(setting));
     if (path) return path_parse(&side->path, path);
     side->kind = SIDE_TEXT;
     return text_parse(&side->text, text);
@@ -111,9 +119,12 @@ static int parse_sides(struct mapping *m, config_setting_t *root) {
                      *answers = config_setting_get_member(root, "answers");
     m->has_prompt = prompt != NULL;
     if (prompt && parse_side(&m->prompt, prompt) != 0) return fail_context("prompt");
-    if (prompt && m->prompt.path.is_many) return fail("prompt: \"%s\": [*] is not one value", m->prompt.path.text);
-    if (!answers) return fail("expected answers = \"path[*]\" or answers = (\"path\", \"path\"), found none");
-    if (!config_setting_is_aggregate(answers) || config_setting_is_group(answers)) return add_answer(m, answers);
+    if (prompt && m->prompt.path.is_many)
+        return fail("prompt: \"%s\": [*] is not one value", m->prompt.path.text);
+    if (!answers)
+        return fail("expected answers = \"path[*]\" or answers = (\"path\", \"path\"), found none");
+    if (!config_setting_is_aggregate(answers) || config_setting_is_group(answers))
+        return add_answer(m, answers);
     for (int i = 0; i < config_setting_length(answers); i++)
         if (add_answer(m, config_setting_get_elem(answers, (unsigned)i)) != 0) return -1;
     return m->n_answers ? 0 : fail("answers is empty");
@@ -126,8 +137,9 @@ static int parse_unpacked(struct mapping *m, config_setting_t *root) {
     if (!list) return 0;
     int n = config_setting_is_aggregate(list) ? config_setting_length(list) : 1;
     for (int i = 0; i < n; i++) {
-        const char *name = config_setting_is_aggregate(list) ? config_setting_get_string_elem(list, i)
-                                                             : config_setting_get_string(list);
+        const char *name = config_setting_is_aggregate(list)
+                               ? config_setting_get_string_elem(list, i)
+                               : config_setting_get_string(list);
         if (!name) return fail("parse: expected names of columns");
         ARRAY_RESERVE(m->unpacked, m->n_unpacked, m->room_unpacked);
         m->unpacked[m->n_unpacked++] = mem_copy_string(name);
@@ -135,9 +147,10 @@ static int parse_unpacked(struct mapping *m, config_setting_t *root) {
     return 0;
 }
 
-/* A number for all rows, or the path of a column, which the option of the same purpose overrides. */
-static int parse_column(config_setting_t *root, const char *name, bool may_be_number, struct path *path,
-                        double *out) {
+/* A number for all rows, or the path of a column, which the option of the same purpose
+ * overrides. */
+static int parse_column(config_setting_t *root, const char *name, bool may_be_number,
+                        struct path *path, double *out) {
     config_setting_t *setting = config_setting_get_member(root, name);
     if (!setting) return 0;
     const char *text = config_setting_get_string(setting);
@@ -145,8 +158,9 @@ static int parse_column(config_setting_t *root, const char *name, bool may_be_nu
     if (text) return path_parse(path, text) == 0 ? 0 : fail_context("%s", name);
     if (!may_be_number || !config_setting_is_number(setting))
         return fail("%s: expected a path%s", name, may_be_number ? " or a number" : "");
-    *out = config_setting_type(setting) == CONFIG_TYPE_FLOAT ? config_setting_get_float(setting)
-                                                             : (double)config_setting_get_int64(setting);
+    *out = config_setting_type(setting) == CONFIG_TYPE_FLOAT
+               ? config_setting_get_float(setting)
+               : (double)config_setting_get_int64(setting);
     return isfinite((float)*out) ? 0 : fail("%s: expected a finite number", name);
 }
 
@@ -161,7 +175,8 @@ static int parse_mapping(struct source *s, config_setting_t *root) {
     const char *filter = mapping_string(root, "filter", &is_bad);
     if (is_bad || (filter && !(m->filter = filter_parse(filter)))) return fail_context("filter");
     if (parse_sides(m, root) != 0) return -1;
-    if (preference_parse(&m->preference, config_setting_get_member(root, "preference")) != 0) return -1;
+    if (preference_parse(&m->preference, config_setting_get_member(root, "preference")) != 0)
+        return -1;
     if (parse_column(root, "margin", true, &s->margin, &m->margin) != 0) return -1;
     if (parse_column(root, "weight", true, &s->weight, &m->weight) != 0) return -1;
     if (m->weight < 0) return fail("weight: expected at least 0, found %g", m->weight);
@@ -173,7 +188,8 @@ static int check_text(const struct buffer *text) {
     if (strlen(text->data) != text->length) return fail("a zero byte");
     for (const char *line = text->data; line; line = strchr(line, '\n')) {
         line += strspn(line, " \t\r\n");
-        if (strncmp(line, "@include", 8) == 0) return fail("@include: a mapping includes no other file");
+        if (strncmp(line, "@include", 8) == 0)
+            return fail("@include: a mapping includes no other file");
     }
     return 0;
 }
@@ -218,12 +234,14 @@ static void close_mapping(struct source *s) {
 static json_t *filled(const struct text *text, const json_t *json) {
     struct buffer out = {0};
     buffer_append_text(&out, "");
-    json_t *made = text_fill(text, json, &out) == 0 ? json_stringn_nocheck(out.data, out.length) : NULL;
+    json_t *made =
+        text_fill(text, json, &out) == 0 ? json_stringn_nocheck(out.data, out.length) : NULL;
     buffer_free(&out);
     return made;
 }
 
-/* The value under a path, or (with [*] or a part of a list) all of them in a list; a new reference. */
+/* The value under a path, or (with [*] or a part of a list) all of them in a list; a new
+ * reference. */
 static int add_value(void *self, json_t *value) {
     return value ? json_array_append(self, value) : fail("is missing");
 }
@@ -303,7 +321,8 @@ static int visit_answer(void *self, json_t *value) {
     if (!value || json_is_null(value))
         return fail("\"%s\": answer %d is %s", answers->path->text, answers->row->n_answers + 1,
                     value ? "null" : "missing");
-    if (answers->row->n_answers == ROW_MAX_ANSWERS) return fail("more than %d answers", ROW_MAX_ANSWERS);
+    if (answers->row->n_answers == ROW_MAX_ANSWERS)
+        return fail("more than %d answers", ROW_MAX_ANSWERS);
     return row_take_answer(answers->row, value, answers->path->text);
 }
 
@@ -349,8 +368,10 @@ static int read_unpacked(const struct mapping *m, const json_t *json, struct row
         row->drop = ROW_FILTERED;
         return 0;
     }
-    if (m->has_prompt && read_side(&m->prompt, json, &row->prompt) != 0) return fail_context("prompt");
-    if (read_answers(m, json, row) != 0 || preference_apply(&m->preference, json, row) != 0) return -1;
+    if (m->has_prompt && read_side(&m->prompt, json, &row->prompt) != 0)
+        return fail_context("prompt");
+    if (read_answers(m, json, row) != 0 || preference_apply(&m->preference, json, row) != 0)
+        return -1;
     for (int i = 0; i < row->n_pairs; i++) {
         if (!m->preference.margin_of_scores) row->pair[i].margin = (float)m->margin;
         row->pair[i].weight = (float)m->weight;
@@ -367,7 +388,8 @@ static int read_mapping(const struct source *s, const json_t *json, struct row *
 
 const struct source_kind source_mapping = {
     .name = "mapping",
-    .summary = "rows of any shape, by --mapping FILE, which says where prompt, answers and preference lie",
+    .summary =
+        "rows of any shape, by --mapping FILE, which says where prompt, answers and preference lie",
     .keys = "whatever the file names",
     .open = open_mapping,
     .read = read_mapping,

@@ -1,13 +1,14 @@
-/* What a mapping file says, taken apart; docs/sources.md has the language. All of it is immutable once it is opened. */
+/* What a mapping file says, taken apart; docs/sources.md has the language. All of it is immutable
+ * once it is opened. */
 #ifndef RANKWISE_DATA_TOOLS_SOURCE_MAPPING_H
 #define RANKWISE_DATA_TOOLS_SOURCE_MAPPING_H
 #include <libconfig.h>
 #include "source_parts.h"
 
-/* --- texts with {paths}: source_text.c ---
- * {path} a value; {path?} nothing where it is missing; {path|, } the values of a list joined; {each path}...{/each} once
- * for each element, in which {.} is the element and {.path} leads on from it; {if path}...{/if} where there is something
- * under it; {{ and }} are braces. */
+/* --- texts with {paths}: source_text.c --- {path} a value; {path?} nothing where it is missing;
+ * {path|, } the values of a list joined; {each path}...{/each} once for each element, in which {.}
+ * is the element and {.path} leads on from it; {if path}...{/if} where there is something under it;
+ * {{ and }} are braces. */
 struct text_part;
 struct text {
     struct text_part *part;
@@ -18,8 +19,8 @@ void text_free(struct text *text);
 /* Appends; -1 with error_text(): a value that is missing, or no text. */
 int text_fill(const struct text *text, const json_t *row, struct buffer *out);
 
-/* --- conditions: source_filter.c ---
- * and, or, not, ( ); == != < <= > >=; in ('a', 'b'); numbers, 'texts', true, false, null; paths; len(x), exists(path). */
+/* --- conditions: source_filter.c --- and, or, not, ( ); == != < <= > >=; in ('a', 'b'); numbers,
+ * 'texts', true, false, null; paths; len(x), exists(path). */
 struct filter;
 struct filter *filter_parse(const char *source); /* NULL with error_text() */
 void filter_free(struct filter *filter);         /* accepts NULL */
@@ -27,7 +28,8 @@ int filter_test(const struct filter *filter, const json_t *row, bool *out);
 
 /* --- prompts and answers --- */
 enum side_kind { SIDE_PATH, SIDE_TEXT, SIDE_MESSAGES };
-struct side_part { /* of SIDE_MESSAGES: a message of a role, or (role NULL) the messages under the path */
+/* of SIDE_MESSAGES: a message of a role, or (role NULL) the messages under the path */
+struct side_part {
     char *role;
     bool is_text;
     struct path path;
@@ -60,9 +62,11 @@ struct label_value {
 };
 struct preference {
     enum preference_kind kind;
-    struct path path;              /* label, index, scores with [*], strength, labels, each, ranking */
+    /* label, index, scores with [*], strength, labels, each, ranking */
+    struct path path;
     struct path *score;            /* (n_scores): scores given one by one */
-    struct path left, right, pick; /* of each: left and right with the label in pick, or winner and loser */
+    /* of each: left and right with the label in pick, or winner and loser */
+    struct path left, right, pick;
     bool is_winner;
     struct label_value *value; /* (n_values) */
     int (*between)[2];         /* (n_between): answers from 0; NULL: all, 1-2 1-3 ... 2-3 ... */
@@ -90,6 +94,7 @@ struct mapping {
 
 /* What a setting may hold, or -1 with the nearest name; names ends with NULL. */
 int mapping_check_names(config_setting_t *group, const char *const *names);
-/* The text of a member; NULL if there is none; is_bad is set (and error_text()) if it is no text. */
+/* The text of a member; NULL if there is none; is_bad is set (and error_text()) if it is no
+ * text. */
 const char *mapping_string(config_setting_t *group, const char *name, bool *is_bad);
 #endif

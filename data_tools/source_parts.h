@@ -1,12 +1,14 @@
-/* What the sources share: paths into rows, values made into text and messages, and the registry's entries. */
+/* What the sources share: paths into rows, values made into text and messages, and the registry's
+ * entries. */
 #ifndef RANKWISE_DATA_TOOLS_SOURCE_PARTS_H
 #define RANKWISE_DATA_TOOLS_SOURCE_PARTS_H
 #include "source.h"
 
 /* --- paths: source_path.c ---
- * a.b[0].c   members and elements (from 0; -1: the last); a member with other characters: ["x.y"]; [*]: every element,
- * [2:] or [0:-1]: a part of them. A path without these means one value. A row that has the whole text as a name is taken
- * at its word. */
+ * a.b[0].c   members and elements (from 0; -1: the last); a member with other characters: ["x.y"];
+ * [*]: every element,
+ * [2:] or [0:-1]: a part of them. A path without these means one value. A row that has the whole
+ * text as a name is taken at its word. */
 struct path_step {
     char *key; /* NULL: an element */
     int64_t index;
@@ -23,26 +25,29 @@ int path_parse(struct path *path, const char *text);
 void path_free(struct path *path); /* accepts a zeroed one */
 /* Borrowed; NULL: there is no such value (null is a value). Not for a path with [*]. */
 json_t *path_get(const struct path *path, const json_t *row);
-/* All values of a path, in order; visit returns non-zero to stop, which is then returned. A missing member is
- * visited as NULL. -1 with error_text() if a [*] stands on no array. */
-int path_each(const struct path *path, const json_t *row, int (*visit)(void *self, json_t *value), void *self);
+/* All values of a path, in order; visit returns non-zero to stop, which is then returned. A missing
+ * member is visited as NULL. -1 with error_text() if a [*] stands on no array. */
+int path_each(const struct path *path, const json_t *row, int (*visit)(void *self, json_t *value),
+              void *self);
 
-/* --- values: source_value.c ---
- * A side (prompt or answer) is a string or a non-empty list of {role, content} messages. Read from: a string; a string
- * that holds messages as JSON; a list of messages in any of the known spellings (role or from, content or value or
- * text); one such message; a list of one string. Failures do not name the place: the caller adds it. */
+/* --- values: source_value.c --- A side (prompt or answer) is a string or a non-empty list of
+ * {role, content} messages. Read from: a string; a string that holds messages as JSON; a list of
+ * messages in any of the known spellings (role or from, content or value or text); one such
+ * message; a list of one string. Failures do not name the place: the caller adds it. */
 int side_read(json_t *value, json_t **out); /* a new reference */
 bool side_is_whole(const json_t *side);     /* a list whose first message is not the assistant's */
 json_t *message_new(const char *role, json_t *content); /* takes content */
-/* Both a string, or both lists: a string next to a list becomes a message of the role. Replaces *side. */
+/* Both a string, or both lists: a string next to a list becomes a message of the role. Replaces
+ * *side. */
 void side_as_messages(json_t **side, const char *role);
-/* The value itself, or what it holds when it is a string of JSON that begins with [ or {. A new reference; NULL with
- * error_text() for such a string that cannot be read. */
+/* The value itself, or what it holds when it is a string of JSON that begins with [ or {. A new
+ * reference; NULL with error_text() for such a string that cannot be read. */
 json_t *value_unpacked(json_t *value);
 /* A number, or a string that is one and nothing else; -1 with error_text(). */
 int label_number(const json_t *value, double *out);
 int label_integer(const json_t *value, int64_t low, int64_t high, int64_t *out);
-/* The value as messages show it: at most 40 bytes of its JSON. Valid until the next call on this thread. */
+/* The value as messages show it: at most 40 bytes of its JSON. Valid until the next call on this
+ * thread. */
 const char *value_shown(const json_t *value);
 
 /* --- the registry: source.c --- */
@@ -54,14 +59,17 @@ struct source_kind {
     int (*read)(const struct source *s, const json_t *json, struct row *row);
     void (*close)(struct source *s); /* NULL: nothing to do; also after a failed open */
 };
-extern const struct source_kind source_pairs, source_hh, source_helpsteer2, source_helpsteer3, source_sharegpt,
-    source_summarize, source_ultrafeedback, source_litbench, source_reward_bench, source_ranked, source_mapping;
+extern const struct source_kind source_pairs, source_hh, source_helpsteer2, source_helpsteer3,
+    source_sharegpt, source_summarize, source_ultrafeedback, source_litbench, source_reward_bench,
+    source_ranked, source_mapping;
 
 struct source {
     const struct source_kind *kind;
     struct source_options options;
-    struct path margin, weight, origin, chosen, rejected, prompt, system; /* without text: not read */
-    bool prompt_inside;                                                   /* pairs: the texts begin with the prompt */
+    /* without text: not read */
+    struct path margin, weight, origin, chosen, rejected, prompt, system;
+    /* pairs: the texts begin with the prompt */
+    bool prompt_inside;
     double min_strength;
     struct mapping *mapping;
     struct buffer about;
@@ -75,7 +83,8 @@ int row_take_answer(struct row *row, json_t *value, const char *name);
 int row_take_prompt(struct row *row, json_t *value, const char *name);
 /* After prompt and answers: all strings, or all lists. */
 void row_settle(struct row *row);
-/* Of answers with a score each: a pair for each two with different scores (higher wins), a tie for each two alike. */
+/* Of answers with a score each: a pair for each two with different scores (higher wins), a tie for
+ * each two alike. */
 void row_add_scored(struct row *row, const double *score, int n);
 enum { ROW_MAX_ANSWERS = 256 };
 #endif

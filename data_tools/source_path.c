@@ -83,7 +83,8 @@ void path_free(struct path *path) {
 
 static json_t *take_step(const struct path_step *step, const json_t *value) {
     if (step->key) return json_object_get(value, step->key);
-    int64_t n = (int64_t)json_array_size(value), index = step->index < 0 ? n + step->index : step->index;
+    int64_t n = (int64_t)json_array_size(value),
+            index = step->index < 0 ? n + step->index : step->index;
     return index < 0 ? NULL : json_array_get(value, (size_t)index);
 }
 
@@ -97,14 +98,16 @@ json_t *path_get(const struct path *path, const json_t *row) {
     return value;
 }
 
-static int each_from(const struct path *path, int first, json_t *value, int (*visit)(void *, json_t *), void *self) {
+static int each_from(const struct path *path, int first, json_t *value,
+                     int (*visit)(void *, json_t *), void *self) {
     for (int i = first; i < path->n_steps && value; i++) {
         if (!path->step[i].is_all) {
             value = take_step(&path->step[i], value);
             continue;
         }
         if (!json_is_array(value))
-            return fail("\"%s\": expected an array for [*], found %s", path->text, value_shown(value));
+            return fail("\"%s\": expected an array for [*], found %s", path->text,
+                        value_shown(value));
         int64_t n = (int64_t)json_array_size(value) + path->step[i].end;
         int status = 0;
         for (int64_t k = path->step[i].index; k < n && status == 0; k++)
@@ -114,7 +117,8 @@ static int each_from(const struct path *path, int first, json_t *value, int (*vi
     return visit(self, value);
 }
 
-int path_each(const struct path *path, const json_t *row, int (*visit)(void *self, json_t *value), void *self) {
+int path_each(const struct path *path, const json_t *row, int (*visit)(void *self, json_t *value),
+              void *self) {
     if (!path->is_many) return visit(self, path_get(path, row));
     return each_from(path, 0, (json_t *)row, visit, self);
 }

@@ -1,4 +1,5 @@
-/* Preferences of mapping files: parsed from the group `preference`, applied to a row whose answers are read. */
+/* Preferences of mapping files: parsed from the group `preference`, applied to a row whose answers
+ * are read. */
 #include <limits.h>
 #include <math.h>
 #include <string.h>
@@ -41,10 +42,12 @@ static int parse_meaning(const config_setting_t *setting, int *out) {
             *out = meanings[i];
             return 0;
         }
-    int number = setting && config_setting_type(setting) == CONFIG_TYPE_INT ? config_setting_get_int(setting) : 0;
+    int number = setting && config_setting_type(setting) == CONFIG_TYPE_INT
+                     ? config_setting_get_int(setting)
+                     : 0;
     if (number < 1 || number > ROW_MAX_ANSWERS)
-        return fail(
-            "preference.values: expected \"first\", \"second\", an answer's number from 1, \"tie\" or \"drop\"");
+        return fail("preference.values: expected \"first\", \"second\", an answer's number from 1, "
+                    "\"tie\" or \"drop\"");
     *out = number - 1;
     return 0;
 }
@@ -58,14 +61,17 @@ static int parse_values(struct preference *p, config_setting_t *group) {
         if (!config_setting_is_list(item) || config_setting_length(item) != 2)
             return fail("preference.values: expected (label, meaning) at place %d", i + 1);
         json_t *label = scalar_of(config_setting_get_elem(item, 0));
-        if (!label) return fail("preference.values: expected a number, text, true or false as label %d", i + 1);
+        if (!label)
+            return fail("preference.values: expected a number, text, true or false as label %d",
+                        i + 1);
         ARRAY_RESERVE(p->value, p->n_values, p->room_values);
         struct label_value *value = &p->value[p->n_values++];
         *value = (struct label_value){.label = label};
         if (parse_meaning(config_setting_get_elem(item, 1), &value->meaning) != 0) return -1;
         for (int k = 0; k < i; k++)
             if (json_equal(p->value[k].label, label))
-                return fail("preference.values: the label %s stands there twice", value_shown(label));
+                return fail("preference.values: the label %s stands there twice",
+                            value_shown(label));
     }
     return p->n_values ? 0 : fail("preference.values is empty");
 }
@@ -74,12 +80,14 @@ static int parse_number(config_setting_t *group, const char *name, double *out) 
     const config_setting_t *setting = config_setting_get_member(group, name);
     if (!setting) return 0;
     if (!config_setting_is_number(setting)) return fail("preference.%s: expected a number", name);
-    *out = config_setting_type(setting) == CONFIG_TYPE_FLOAT ? config_setting_get_float(setting)
-                                                             : (double)config_setting_get_int64(setting);
+    *out = config_setting_type(setting) == CONFIG_TYPE_FLOAT
+               ? config_setting_get_float(setting)
+               : (double)config_setting_get_int64(setting);
     return isfinite(*out) ? 0 : fail("preference.%s: expected a finite number", name);
 }
 
-static int parse_choice(config_setting_t *group, const char *name, const char *const words[2], int *out) {
+static int parse_choice(config_setting_t *group, const char *name, const char *const words[2],
+                        int *out) {
     bool is_bad = false;
     const char *text = mapping_string(group, name, &is_bad);
     if (is_bad || !text) return is_bad ? -1 : 0;
@@ -88,7 +96,8 @@ static int parse_choice(config_setting_t *group, const char *name, const char *c
             *out = i;
             return 0;
         }
-    return fail("preference.%s: expected \"%s\" or \"%s\", found \"%s\"", name, words[0], words[1], text);
+    return fail("preference.%s: expected \"%s\" or \"%s\", found \"%s\"", name, words[0], words[1],
+                text);
 }
 
 /* Numbers of answers in rows, from 0 or from 1, which must be said; or the answers' own names. */
@@ -102,8 +111,8 @@ static int parse_base(struct preference *p, config_setting_t *group) {
     }
     if (is_bad || parse_number(group, "base", &base) != 0) return -1;
     if (base != 0 && base != 1)
-        return fail(
-            "preference: expected base = 0 or base = 1 (the first answer's number in the rows), or ids = \"path\"");
+        return fail("preference: expected base = 0 or base = 1 (the first answer's number in the "
+                    "rows), or ids = \"path\"");
     p->base = (int)base;
     return 0;
 }
@@ -115,7 +124,8 @@ static int parse_scores(struct preference *p, config_setting_t *group) {
     if (parse_choice(group, "better", orders, &order) != 0) return -1;
     p->sign = order ? -1 : 1;
     if (parse_number(group, "min_difference", &p->least) != 0) return -1;
-    if (config_setting_type(scores) == CONFIG_TYPE_STRING) return parse_path_member(group, "scores", &p->path);
+    if (config_setting_type(scores) == CONFIG_TYPE_STRING)
+        return parse_path_member(group, "scores", &p->path);
     if (!config_setting_is_aggregate(scores) || config_setting_is_group(scores))
         return fail("preference.scores: expected a path, or a list of paths");
     for (int i = 0; i < config_setting_length(scores); i++) {
@@ -133,10 +143,12 @@ static int parse_strength(struct preference *p, config_setting_t *group) {
     int positive = -1;
     if (parse_choice(group, "positive", words, &positive) != 0) return -1;
     if (positive < 0)
-        return fail("preference: expected positive = \"first\" or \"second\": whom a positive strength prefers");
+        return fail("preference: expected positive = \"first\" or \"second\": whom a positive "
+                    "strength prefers");
     p->sign = positive ? -1 : 1;
     p->most = INFINITY;
-    if (parse_number(group, "min", &p->least) != 0 || parse_number(group, "max", &p->most) != 0) return -1;
+    if (parse_number(group, "min", &p->least) != 0 || parse_number(group, "max", &p->most) != 0)
+        return -1;
     return parse_path_member(group, "strength", &p->path);
 }
 
@@ -146,10 +158,14 @@ static int parse_between(struct preference *p, config_setting_t *group) {
     for (int i = 0; i < config_setting_length(list); i++) {
         config_setting_t *item = config_setting_get_elem(list, (unsigned)i);
         int pair[2] = {0, 0};
-        for (int k = 0; k < 2 && item && config_setting_is_aggregate(item) && config_setting_length(item) == 2; k++)
+        for (int k = 0;
+             k < 2 && item && config_setting_is_aggregate(item) && config_setting_length(item) == 2;
+             k++)
             pair[k] = config_setting_get_int_elem(item, k);
-        if (pair[0] < 1 || pair[1] < 1 || pair[0] == pair[1] || MAX(pair[0], pair[1]) > ROW_MAX_ANSWERS)
-            return fail("preference.between: expected two answers' numbers, from 1, at place %d", i + 1);
+        if (pair[0] < 1 || pair[1] < 1 || pair[0] == pair[1] ||
+            MAX(pair[0], pair[1]) > ROW_MAX_ANSWERS)
+            return fail("preference.between: expected two answers' numbers, from 1, at place %d",
+                        i + 1);
         ARRAY_RESERVE(p->between, p->n_between, p->room_between);
         p->between[p->n_between][0] = pair[0] - 1;
         p->between[p->n_between++][1] = pair[1] - 1;
@@ -161,8 +177,11 @@ static int parse_each(struct preference *p, config_setting_t *group) {
     p->is_winner = config_setting_get_member(group, "winner") != NULL;
     if (parse_path_member(group, "each", &p->path) != 0 || parse_base(p, group) != 0) return -1;
     if (p->is_winner)
-        return parse_path_member(group, "winner", &p->left) == 0 ? parse_path_member(group, "loser", &p->right) : -1;
-    if (parse_path_member(group, "left", &p->left) != 0 || parse_path_member(group, "right", &p->right) != 0)
+        return parse_path_member(group, "winner", &p->left) == 0
+                   ? parse_path_member(group, "loser", &p->right)
+                   : -1;
+    if (parse_path_member(group, "left", &p->left) != 0 ||
+        parse_path_member(group, "right", &p->right) != 0)
         return -1;
     return parse_path_member(group, "pick", &p->pick) == 0 ? parse_values(p, group) : -1;
 }
@@ -173,7 +192,8 @@ static int parse_kind(struct preference *p, config_setting_t *group) {
     case PREFER_ALWAYS:
         return parse_meaning(always, &p->first) == 0 && p->first >= 0
                    ? 0
-                   : fail("preference.always: expected \"first\", \"second\" or an answer's number from 1");
+                   : fail("preference.always: expected \"first\", \"second\" or an answer's number "
+                          "from 1");
     case PREFER_LABEL:
         return parse_path_member(group, "label", &p->path) == 0 ? parse_values(p, group) : -1;
     case PREFER_INDEX:
@@ -183,7 +203,8 @@ static int parse_kind(struct preference *p, config_setting_t *group) {
     case PREFER_STRENGTH:
         return parse_strength(p, group);
     case PREFER_LABELS:
-        if (parse_path_member(group, "labels", &p->path) != 0 || parse_values(p, group) != 0) return -1;
+        if (parse_path_member(group, "labels", &p->path) != 0 || parse_values(p, group) != 0)
+            return -1;
         return parse_between(p, group);
     case PREFER_EACH:
         return parse_each(p, group);
@@ -213,16 +234,18 @@ static const struct kind_names kind_names[] = {
 
 static int parse_preference(struct preference *p, config_setting_t *group) {
     const struct kind_names *found = NULL;
-    if (!group || !config_setting_is_group(group)) return fail("expected preference = { ... }, found none");
+    if (!group || !config_setting_is_group(group))
+        return fail("expected preference = { ... }, found none");
     for (size_t i = 0; i < sizeof kind_names / sizeof *kind_names; i++) {
         if (!config_setting_get_member(group, kind_names[i].names[0])) continue;
         if (found)
-            return fail("preference: \"%s\" and \"%s\" exclude each other", found->names[0], kind_names[i].names[0]);
+            return fail("preference: \"%s\" and \"%s\" exclude each other", found->names[0],
+                        kind_names[i].names[0]);
         found = &kind_names[i];
     }
     if (!found)
-        return fail(
-            "preference: expected one of always, label, index, scores, strength, labels, each, ranking; found none");
+        return fail("preference: expected one of always, label, index, scores, strength, labels, "
+                    "each, ranking; found none");
     static const char *const of_each[] = {"each", "winner", "loser", "left", "right",
                                           "pick", "values", "base",  "ids",  NULL};
     if (mapping_check_names(group, found->kind == PREFER_EACH ? of_each : found->names) != 0)
@@ -260,7 +283,8 @@ void preference_free(struct preference *p) {
 static bool is_label(const json_t *known, const json_t *found) {
     double a, b;
     if (json_equal(known, found)) return true;
-    if (json_is_boolean(known) || json_is_boolean(found) || (json_is_string(known) && json_is_string(found)))
+    if (json_is_boolean(known) || json_is_boolean(found) ||
+        (json_is_string(known) && json_is_string(found)))
         return false;
     return label_number(known, &a) == 0 && label_number(found, &b) == 0 && a == b;
 }
@@ -271,7 +295,8 @@ static int find_meaning(const struct preference *p, const json_t *label, int n_a
         if (!is_label(p->value[i].label, label)) continue;
         *out = p->value[i].meaning;
         if (*out >= n_answers)
-            return fail("the label %s means answer %d of %d", value_shown(label), *out + 1, n_answers);
+            return fail("the label %s means answer %d of %d", value_shown(label), *out + 1,
+                        n_answers);
         return 0;
     }
     for (int i = 0; i < p->n_values && i < 8; i++)
@@ -319,8 +344,8 @@ static int visit_name(void *self, json_t *value) {
 }
 
 /* The answer that a number or a name in the row means. */
-static int find_answer(const struct preference *p, const json_t *json, const json_t *value, const struct row *row,
-                       int *out) {
+static int find_answer(const struct preference *p, const json_t *json, const json_t *value,
+                       const struct row *row, int *out) {
     int64_t number;
     if (!p->ids.text) {
         if (label_integer(value, p->base, p->base + row->n_answers - 1, &number) != 0) return -1;
@@ -330,16 +355,19 @@ static int find_answer(const struct preference *p, const json_t *json, const jso
     struct names names = {.value = value};
     if (path_each(&p->ids, json, visit_name, &names) != 0) return -1;
     if (names.n != row->n_answers)
-        return fail("\"%s\": expected %d names, one for each answer, found %d", p->ids.text, row->n_answers, names.n);
+        return fail("\"%s\": expected %d names, one for each answer, found %d", p->ids.text,
+                    row->n_answers, names.n);
     if (names.n_found != 1)
-        return fail("expected the name of one answer, found %s, which %d have", value_shown(value), names.n_found);
+        return fail("expected the name of one answer, found %s, which %d have", value_shown(value),
+                    names.n_found);
     *out = names.found;
     return 0;
 }
 
 static int apply_index(const struct preference *p, const json_t *json, struct row *row) {
     int best;
-    if (find_answer(p, json, path_get(&p->path, json), row, &best) != 0) return fail_context("\"%s\"", p->path.text);
+    if (find_answer(p, json, path_get(&p->path, json), row, &best) != 0)
+        return fail_context("\"%s\"", p->path.text);
     add_best(row, best);
     return 0;
 }
@@ -355,14 +383,17 @@ static int apply_ranking(const struct preference *p, const json_t *json, struct 
         const json_t *item = json_array_get(unpacked, i);
         size_t n_inner = json_is_array(item) ? json_array_size(item) : 1;
         for (size_t k = 0; k < n_inner && status == 0; k++) {
-            status = find_answer(p, json, json_is_array(item) ? json_array_get(item, k) : item, row, &answer);
-            if (status == 0 && !isnan(score[answer])) status = fail("expected each answer once, found one twice");
+            status = find_answer(p, json, json_is_array(item) ? json_array_get(item, k) : item, row,
+                                 &answer);
+            if (status == 0 && !isnan(score[answer]))
+                status = fail("expected each answer once, found one twice");
             if (status == 0) score[answer] = -(double)i;
             n_said += status == 0;
         }
     }
     if (status == 0 && n_said != row->n_answers)
-        status = fail("expected a list of all %d answers, found %d of them", row->n_answers, n_said);
+        status =
+            fail("expected a list of all %d answers, found %d of them", row->n_answers, n_said);
     if (status == 0) row_add_scored(row, score, row->n_answers);
     json_decref(unpacked);
     return status == 0 ? 0 : fail_context("\"%s\"", p->path.text);
@@ -390,12 +421,14 @@ static int visit_score(void *self, json_t *value) {
         scores->value[scores->n++] = json_is_true(value);
         return 0;
     }
-    if (label_number(value, &scores->value[scores->n]) != 0) return fail_context("score %d", scores->n + 1);
+    if (label_number(value, &scores->value[scores->n]) != 0)
+        return fail_context("score %d", scores->n + 1);
     scores->n++;
     return 0;
 }
 
-static void add_difference(const struct preference *p, struct row *row, int a, int b, double difference) {
+static void add_difference(const struct preference *p, struct row *row, int a, int b,
+                           double difference) {
     if (difference == 0) {
         row->n_ties++;
     } else if (fabs(difference) >= p->least) {
@@ -407,7 +440,8 @@ static void add_difference(const struct preference *p, struct row *row, int a, i
 static int apply_scores(const struct preference *p, const json_t *json, struct row *row) {
     struct scores scores = {.n = 0};
     for (int i = 0; i < p->n_scores; i++)
-        if (path_each(&p->score[i], json, visit_score, &scores) != 0) return fail_context("\"%s\"", p->score[i].text);
+        if (path_each(&p->score[i], json, visit_score, &scores) != 0)
+            return fail_context("\"%s\"", p->score[i].text);
     if (p->n_scores == 0 && path_each(&p->path, json, visit_score, &scores) != 0)
         return fail_context("\"%s\"", p->path.text);
     if (scores.n != row->n_answers)
@@ -425,8 +459,8 @@ static int apply_strength(const struct preference *p, const json_t *json, struct
     if (!value) return -1;
     if (row->n_answers != 2) return fail("a strength is of 2 answers, found %d", row->n_answers);
     if (label_number(value, &strength) != 0 || !(fabs(strength) <= p->most))
-        return fail("\"%s\": expected a number from %g to %g, found %s", p->path.text, -p->most, p->most,
-                    value_shown(value));
+        return fail("\"%s\": expected a number from %g to %g, found %s", p->path.text, -p->most,
+                    p->most, value_shown(value));
     add_difference(p, row, 0, 1, p->sign * strength);
     if (row->n_pairs == 0 && row->n_ties == 0) row->drop = ROW_WEAK;
     return 0;
@@ -434,7 +468,8 @@ static int apply_strength(const struct preference *p, const json_t *json, struct
 
 /* --- labels of pairs --- */
 
-static int add_labelled(const struct preference *p, struct row *row, int left, int right, const json_t *label) {
+static int add_labelled(const struct preference *p, struct row *row, int left, int right,
+                        const json_t *label) {
     int meaning;
     if (left >= row->n_answers || right >= row->n_answers)
         return fail("answers %d and %d of %d are compared", left + 1, right + 1, row->n_answers);
@@ -449,7 +484,8 @@ static int apply_labels(const struct preference *p, const json_t *json, struct r
     if (!list) return -1;
     int n = p->between ? p->n_between : row->n_answers * (row->n_answers - 1) / 2, at = 0;
     if ((int)json_array_size(list) != n)
-        return fail("\"%s\": expected %d labels, found %zu", p->path.text, n, json_array_size(list));
+        return fail("\"%s\": expected %d labels, found %zu", p->path.text, n,
+                    json_array_size(list));
     for (int i = 0; i < (p->between ? n : row->n_answers); i++)
         for (int k = i + 1; k < (p->between ? i + 2 : row->n_answers); k++, at++) {
             int left = p->between ? p->between[i][0] : i, right = p->between ? p->between[i][1] : k;
@@ -464,14 +500,16 @@ static int apply_each(const struct preference *p, const json_t *json, struct row
     const json_t *list = row_value(json, &p->path), *item;
     size_t i;
     if (!list) return -1;
-    if (!json_is_array(list)) return fail("\"%s\": expected a list, found %s", p->path.text, value_shown(list));
+    if (!json_is_array(list))
+        return fail("\"%s\": expected a list, found %s", p->path.text, value_shown(list));
     if (json_array_size(list) > INT_MAX / 2) return fail("\"%s\" is too long", p->path.text);
     json_array_foreach(list, i, item) {
         int left, right;
         if (find_answer(p, json, path_get(&p->left, item), row, &left) != 0 ||
             find_answer(p, json, path_get(&p->right, item), row, &right) != 0)
             return fail_context("\"%s\"[%zu]", p->path.text, i);
-        if (left == right) return fail("\"%s\"[%zu]: an answer compared with itself", p->path.text, i);
+        if (left == right)
+            return fail("\"%s\"[%zu]: an answer compared with itself", p->path.text, i);
         if (p->is_winner)
             row_add_pair(row, left, right, 0, 1);
         else if (add_labelled(p, row, left, right, path_get(&p->pick, item)) != 0)

@@ -1,18 +1,20 @@
-/* ranked: K answers to a prompt with a score (higher is better) or a rank (lower is better) each, in lists side by
- * side or within the answers. ultrafeedback: K completions with ratings. Each two answers that differ make a
- * comparison; those that do not are ties.
+/* ranked: K answers to a prompt with a score (higher is better) or a rank (lower is better) each,
+ * in lists side by side or within the answers. ultrafeedback: K completions with ratings. Each two
+ * answers that differ make a comparison; those that do not are ties.
  *
- * ultrafeedback's score is overall_score, else fine-grained_score, else the mean of its annotations' ratings;
- * --score-key names another. */
+ * ultrafeedback's score is overall_score, else fine-grained_score, else the mean of its
+ * annotations' ratings; --score-key names another. */
 #include <math.h>
 #include <string.h>
 
 #include "source_parts.h"
 
-static const char *const answer_names[] = {"responses", "answers", "completions", "candidates", "outputs"};
+static const char *const answer_names[] = {"responses", "answers", "completions", "candidates",
+                                           "outputs"};
 static const char *const score_names[] = {"scores", "ratings", "rewards"};
 static const char *const rank_names[] = {"ranks", "rank", "ranking", "rankings"};
-static const char *const text_names[] = {"text", "response", "answer", "completion", "content", "output"};
+static const char *const text_names[] = {"text",       "response", "answer",
+                                         "completion", "content",  "output"};
 static const char *const inner_scores[] = {"score", "rating", "reward", "overall_score"};
 static const char *const prompt_names[] = {"prompt", "instruction", "question", "query",
                                            "input",  "context",     "messages"};
@@ -54,8 +56,9 @@ static int take_item(struct row *row, json_t *item, const char *list, size_t i) 
     if (!is_message_list(item)) {
         const char *name = find_name(item, text_names, COUNT(text_names));
         if (!name)
-            return fail("\"%s\"[%zu]: expected a string, messages, or an object with one of %s, found %s", list, i,
-                        shown_names(text_names, COUNT(text_names)), value_shown(item));
+            return fail(
+                "\"%s\"[%zu]: expected a string, messages, or an object with one of %s, found %s",
+                list, i, shown_names(text_names, COUNT(text_names)), value_shown(item));
         item = json_object_get(item, name);
     }
     json_t *side;
@@ -68,52 +71,64 @@ static int take_item(struct row *row, json_t *item, const char *list, size_t i) 
 
 static bool matches_ranked(const json_t *row) {
     const char *name = find_name(row, answer_names, COUNT(answer_names));
-    if (!name || json_object_get(row, "chosen") || !find_name(row, prompt_names, COUNT(prompt_names))) return false;
+    if (!name || json_object_get(row, "chosen") ||
+        !find_name(row, prompt_names, COUNT(prompt_names)))
+        return false;
     if (source_ultrafeedback.matches(row) || source_helpsteer3.matches(row)) return false;
-    if (find_name(row, score_names, COUNT(score_names)) || find_name(row, rank_names, COUNT(rank_names))) return true;
+    if (find_name(row, score_names, COUNT(score_names)) ||
+        find_name(row, rank_names, COUNT(rank_names)))
+        return true;
     const json_t *first = json_array_get(json_object_get(row, name), 0);
     return find_name(first, inner_scores, COUNT(inner_scores)) || json_object_get(first, "rank");
 }
 
 /* The number of each answer: from a list beside, or from within. */
-static int take_numbers(double *score, const json_t *list, const char *name, const char *inner, size_t n,
-                        double sign) {
+static int take_numbers(double *score, const json_t *list, const char *name, const char *inner,
+                        size_t n, double sign) {
     if (!inner && json_array_size(list) != n)
-        return fail("\"%s\": expected %zu values, one for each answer, found %zu", name, n, json_array_size(list));
+        return fail("\"%s\": expected %zu values, one for each answer, found %zu", name, n,
+                    json_array_size(list));
     for (size_t i = 0; i < n; i++) {
         const json_t *value = json_array_get(list, i);
         if (inner) value = json_object_get(value, inner);
         if (label_number(value, &score[i]) != 0)
-            return inner ? fail_context("\"%s\"[%zu].%s", name, i, inner) : fail_context("\"%s\"[%zu]", name, i);
+            return inner ? fail_context("\"%s\"[%zu].%s", name, i, inner)
+                         : fail_context("\"%s\"[%zu]", name, i);
         score[i] *= sign;
     }
     return 0;
 }
 
-static int rank_answers(const struct source *s, const json_t *json, const char *name, const json_t *list,
-                        double *score) {
+static int rank_answers(const struct source *s, const json_t *json, const char *name,
+                        const json_t *list, double *score) {
     size_t n = json_array_size(list);
     const json_t *first = json_array_get(list, 0);
     const char *scores = find_name(json, score_names, COUNT(score_names));
     const char *ranks = find_name(json, rank_names, COUNT(rank_names));
-    const char *inner = json_is_object(first) ? find_name(first, inner_scores, COUNT(inner_scores)) : NULL;
+    const char *inner =
+        json_is_object(first) ? find_name(first, inner_scores, COUNT(inner_scores)) : NULL;
     bool has_rank = json_is_object(first) && json_object_get(first, "rank");
     if (s->options.score_key) return take_numbers(score, list, name, s->options.score_key, n, 1);
     int n_ways = (scores != NULL) + (ranks != NULL) + (inner != NULL) + has_rank;
-    if (n_ways == 0) return fail("expected \"scores\" or \"ranks\" beside \"%s\", or one in each, found none", name);
+    if (n_ways == 0)
+        return fail("expected \"scores\" or \"ranks\" beside \"%s\", or one in each, found none",
+                    name);
     if (n_ways > 1)
-        return fail(
-            "expected one of scores and ranks, found %s and %s; hint: --score-key names one within the answers, or "
-            "a mapping",
-            scores  ? scores
-            : ranks ? ranks
-                    : inner,
-            scores && ranks ? ranks
-            : inner         ? inner
-                            : "rank");
-    if (inner || has_rank) return take_numbers(score, list, name, inner ? inner : "rank", n, inner ? 1 : -1);
+        return fail("expected one of scores and ranks, found %s and %s; hint: --score-key names "
+                    "one within the answers, or "
+                    "a mapping",
+                    scores  ? scores
+                    : ranks ? ranks
+                            : inner,
+                    scores && ranks ? ranks
+                    : inner         ? inner
+                                    : "rank");
+    if (inner || has_rank)
+        return take_numbers(score, list, name, inner ? inner : "rank", n, inner ? 1 : -1);
     json_t *numbers = take_list(json, scores ? scores : ranks);
-    int status = numbers ? take_numbers(score, numbers, scores ? scores : ranks, NULL, n, scores ? 1 : -1) : -1;
+    int status =
+        numbers ? take_numbers(score, numbers, scores ? scores : ranks, NULL, n, scores ? 1 : -1)
+                : -1;
     json_decref(numbers);
     return status;
 }
@@ -127,12 +142,16 @@ static int check_count(const json_t *list, const char *name) {
 static int read_ranked(const struct source *s, const json_t *json, struct row *row) {
     double score[ROW_MAX_ANSWERS];
     const char *name = find_name(json, answer_names, COUNT(answer_names));
-    if (!name) return fail("expected a list under one of %s", shown_names(answer_names, COUNT(answer_names)));
+    if (!name)
+        return fail("expected a list under one of %s",
+                    shown_names(answer_names, COUNT(answer_names)));
     if (s->prompt.text) {
         if (row_take_prompt(row, row_value(json, &s->prompt), s->prompt.text) != 0) return -1;
     } else {
         const char *prompt = find_name(json, prompt_names, COUNT(prompt_names));
-        if (!prompt) return fail("expected a prompt under one of %s", shown_names(prompt_names, COUNT(prompt_names)));
+        if (!prompt)
+            return fail("expected a prompt under one of %s",
+                        shown_names(prompt_names, COUNT(prompt_names)));
         if (row_take_prompt(row, json_object_get(json, prompt), prompt) != 0) return -1;
     }
     json_t *list = take_list(json, name);
@@ -158,7 +177,8 @@ const struct source_kind source_ranked = {
 static bool matches_ultrafeedback(const json_t *row) {
     const json_t *completions = json_object_get(row, "completions");
     if (!json_object_get(row, "instruction") || !completions) return false;
-    return json_is_string(completions) || json_object_get(json_array_get(completions, 0), "response");
+    return json_is_string(completions) ||
+           json_object_get(json_array_get(completions, 0), "response");
 }
 
 /* The mean of the annotations' ratings; each has a Rating, or a list of them has. */
@@ -181,9 +201,11 @@ static int annotations_mean(const json_t *annotations, double *out) {
 
 static int take_score(const struct source *s, const json_t *completion, double *score) {
     static const char *const names[] = {"overall_score", "fine-grained_score"};
-    const char *name = s->options.score_key ? s->options.score_key : find_name(completion, names, 2);
+    const char *name =
+        s->options.score_key ? s->options.score_key : find_name(completion, names, 2);
     if (!name) return annotations_mean(json_object_get(completion, "annotations"), score);
-    return label_number(json_object_get(completion, name), score) == 0 ? 0 : fail_context("%s", name);
+    return label_number(json_object_get(completion, name), score) == 0 ? 0
+                                                                       : fail_context("%s", name);
 }
 
 static int read_completions(const struct source *s, const json_t *list, struct row *row) {
@@ -200,7 +222,8 @@ static int read_completions(const struct source *s, const json_t *list, struct r
 }
 
 static int read_ultrafeedback(const struct source *s, const json_t *json, struct row *row) {
-    if (row_take_prompt(row, row_field(json, "instruction"), "instruction") != 0 || !row_field(json, "completions"))
+    if (row_take_prompt(row, row_field(json, "instruction"), "instruction") != 0 ||
+        !row_field(json, "completions"))
         return -1;
     json_t *list = take_list(json, "completions");
     int status = list ? read_completions(s, list, row) : -1;

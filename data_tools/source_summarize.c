@@ -1,13 +1,15 @@
-/* summarize_from_feedback: OpenAI's comparisons of two summaries of a Reddit post (info.post, info.title,
- * info.subreddit) or a news article (info.article); choice is the better one's index.
+/* summarize_from_feedback: OpenAI's comparisons of two summaries of a Reddit post (info.post,
+ * info.title, info.subreddit) or a news article (info.article); choice is the better one's index.
  *
- * The prompt is the form of the paper (Stiennon et al. 2020, appendix B): SUBREDDIT, TITLE, POST, TL;DR. */
+ * The prompt is the form of the paper (Stiennon et al. 2020, appendix B): SUBREDDIT, TITLE, POST,
+ * TL;DR. */
 #include <string.h>
 
 #include "source_parts.h"
 
 static bool matches_summarize(const json_t *row) {
-    return json_object_get(row, "summaries") && json_object_get(row, "choice") && json_object_get(row, "info");
+    return json_object_get(row, "summaries") && json_object_get(row, "choice") &&
+           json_object_get(row, "info");
 }
 
 static void add_part(struct buffer *text, const char *label, const json_t *value) {
@@ -23,7 +25,8 @@ static int take_info(const json_t *json, struct row *row) {
     const json_t *post = json_object_get(info, "post"), *article = json_object_get(info, "article");
     const json_t *body = json_string_length(post) ? post : article;
     if (json_string_length(body) == 0)
-        return fail("\"info\": expected \"post\" or \"article\" as a string, found %s", value_shown(body));
+        return fail("\"info\": expected \"post\" or \"article\" as a string, found %s",
+                    value_shown(body));
     struct buffer text = {0};
     add_part(&text, "SUBREDDIT: r/", json_object_get(info, "subreddit"));
     add_part(&text, "TITLE: ", json_object_get(info, "title"));
@@ -43,7 +46,8 @@ static int read_summarize(const struct source *s, const json_t *json, struct row
         return fail("\"summaries\": expected a list of 2, found %zu", json_array_size(summaries));
     for (size_t i = 0; i < 2; i++) {
         json_t *summary = json_array_get(summaries, i);
-        if (row_take_answer(row, row_field(summary, "text"), "text") != 0) return fail_context("summaries[%zu]", i);
+        if (row_take_answer(row, row_field(summary, "text"), "text") != 0)
+            return fail_context("summaries[%zu]", i);
     }
     label = row_field(json, "choice");
     if (!label) return -1;
@@ -55,7 +59,8 @@ static int read_summarize(const struct source *s, const json_t *json, struct row
 const struct source_kind source_summarize = {
     .name = "summarize_from_feedback",
     .summary = "OpenAI's comparisons of two summaries",
-    .keys = "info: {post or article, title, subreddit}, summaries: [{text}, {text}], choice: 0 or 1",
+    .keys =
+        "info: {post or article, title, subreddit}, summaries: [{text}, {text}], choice: 0 or 1",
     .matches = matches_summarize,
     .read = read_summarize,
 };

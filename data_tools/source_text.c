@@ -88,7 +88,8 @@ static int parse_block(struct text *text, const char **source, bool is_each, int
     int status = parse_parts(&inner, source, depth + 1);
     text->part[text->n_parts - 1].inner = inner;
     const char *close = is_each ? "{/each}" : "{/if}";
-    if (status == 0 && strncmp(*source, close, strlen(close)) != 0) status = fail("{%s} without %s", name, close);
+    if (status == 0 && strncmp(*source, close, strlen(close)) != 0)
+        status = fail("{%s} without %s", name, close);
     if (status == 0) *source += strlen(close);
     return status;
 }
@@ -99,7 +100,8 @@ static int parse_parts(struct text *text, const char **source, int depth) {
     int status = 0;
     while (status == 0 && **source && !is_end(*source)) {
         const char *at = *source;
-        if ((at[0] == '{' && at[1] == '{') || (at[0] == '}' && at[1] == '}') || (at[0] != '{' && at[0] != '}')) {
+        if ((at[0] == '{' && at[1] == '{') || (at[0] == '}' && at[1] == '}') ||
+            (at[0] != '{' && at[0] != '}')) {
             buffer_append(&literal, at, 1);
             *source += 1 + (at[0] == '{' || at[0] == '}');
             continue;
@@ -111,7 +113,8 @@ static int parse_parts(struct text *text, const char **source, int depth) {
         if (at[0] == '}')
             status = fail("a } without {; a brace itself is }}");
         else
-            status = is_each || is_if ? parse_block(text, source, is_each, depth) : parse_value(text, source);
+            status = is_each || is_if ? parse_block(text, source, is_each, depth)
+                                      : parse_value(text, source);
     }
     if (status == 0 && literal.length) add_part(text)->literal = mem_copy_string(literal.data);
     buffer_free(&literal);
@@ -149,7 +152,8 @@ struct fill {
     int n;
 };
 
-static int fill_parts(const struct text *text, const json_t *row, const json_t *element, struct buffer *out);
+static int fill_parts(const struct text *text, const json_t *row, const json_t *element,
+                      struct buffer *out);
 
 static int append_scalar(struct fill *f, const json_t *value) {
     if (f->n++) buffer_append_text(f->out, f->part->separator);
@@ -157,7 +161,8 @@ static int append_scalar(struct fill *f, const json_t *value) {
         buffer_append(f->out, json_string_value(value), json_string_length(value));
         return 0;
     }
-    if (json_is_object(value) || json_is_array(value)) return fail("expected text, found %s", value_shown(value));
+    if (json_is_object(value) || json_is_array(value))
+        return fail("expected text, found %s", value_shown(value));
     char *shown = json_text(value);
     buffer_append_text(f->out, shown);
     mem_free(shown);
@@ -168,7 +173,8 @@ static int append_value(void *self, json_t *value) {
     struct fill *f = self;
     const json_t *item;
     size_t i;
-    if (!value || json_is_null(value)) return f->part->is_optional ? 0 : fail("is %s", value ? "null" : "missing");
+    if (!value || json_is_null(value))
+        return f->part->is_optional ? 0 : fail("is %s", value ? "null" : "missing");
     if (!json_is_array(value)) return append_scalar(f, value);
     json_array_foreach(value, i, item) {
         if (append_scalar(f, item) != 0) return -1;
@@ -190,26 +196,31 @@ static int append_each(void *self, json_t *value) {
 /* Whether a value has anything in it. */
 static int find_any(void *self, json_t *value) {
     struct fill *f = self;
-    f->n += json_string_length(value) || json_array_size(value) || json_object_size(value) || json_is_number(value) ||
-            json_is_true(value);
+    f->n += json_string_length(value) || json_array_size(value) || json_object_size(value) ||
+            json_is_number(value) || json_is_true(value);
     return 0;
 }
 
-static int fill_part(const struct text_part *part, const json_t *row, const json_t *element, struct buffer *out) {
+static int fill_part(const struct text_part *part, const json_t *row, const json_t *element,
+                     struct buffer *out) {
     if (part->literal) {
         buffer_append_text(out, part->literal);
         return 0;
     }
     struct fill f = {part, row, out, 0};
-    int (*visit)(void *, json_t *) = part->is_each ? append_each : part->is_if ? find_any : append_value;
+    int (*visit)(void *, json_t *) = part->is_each ? append_each
+                                     : part->is_if ? find_any
+                                                   : append_value;
     const json_t *root = part->is_relative ? element : row;
     if (!root) return fail("{.%s} outside of {each}", part->path.text ? part->path.text : "");
-    int status = part->path.text ? path_each(&part->path, root, visit, &f) : visit(&f, (json_t *)root);
+    int status =
+        part->path.text ? path_each(&part->path, root, visit, &f) : visit(&f, (json_t *)root);
     if (status != 0) return fail_context("{%s}", part->path.text ? part->path.text : ".");
     return part->is_if && f.n ? fill_parts(&part->inner, row, element, out) : 0;
 }
 
-static int fill_parts(const struct text *text, const json_t *row, const json_t *element, struct buffer *out) {
+static int fill_parts(const struct text *text, const json_t *row, const json_t *element,
+                      struct buffer *out) {
     for (int i = 0; i < text->n_parts; i++)
         if (fill_part(&text->part[i], row, element, out) != 0) return -1;
     return 0;

@@ -14,7 +14,8 @@ const char *value_shown(const json_t *value) {
     size_t length = strlen(text), most = 40;
     /* Not within a character of several bytes. */
     while (length > most && most > 0 && ((unsigned char)text[most] & 0xC0) == 0x80) most--;
-    snprintf(shown, sizeof shown, "%.*s%s", (int)MIN(length, most), text, length > most ? "..." : "");
+    snprintf(shown, sizeof shown, "%.*s%s", (int)MIN(length, most), text,
+             length > most ? "..." : "");
     mem_free(text);
     return shown;
 }
@@ -26,13 +27,16 @@ struct spelling {
 };
 /* Roles of ShareGPT and of others; "" for what is no message. */
 static const struct spelling spellings[] = {
-    {"human", "user"},        {"user", "user"},           {"prompter", "user"},  {"gpt", "assistant"},
-    {"chatgpt", "assistant"}, {"assistant", "assistant"}, {"bot", "assistant"},  {"model", "assistant"},
-    {"chatbot", "assistant"}, {"ai", "assistant"},        {"system", "system"},  {"tool", "tool"},
-    {"observation", "tool"},  {"function", "tool"},       {"function_call", ""}, {"tool_call", ""},
+    {"human", "user"},       {"user", "user"},         {"prompter", "user"},
+    {"gpt", "assistant"},    {"chatgpt", "assistant"}, {"assistant", "assistant"},
+    {"bot", "assistant"},    {"model", "assistant"},   {"chatbot", "assistant"},
+    {"ai", "assistant"},     {"system", "system"},     {"tool", "tool"},
+    {"observation", "tool"}, {"function", "tool"},     {"function_call", ""},
+    {"tool_call", ""},
 };
 
-/* The role as templates know it; a role of its own (developer, ipython) stays; NULL with error_text(). */
+/* The role as templates know it; a role of its own (developer, ipython) stays; NULL with
+ * error_text(). */
 static const char *role_of(const char *text, bool is_sharegpt) {
     for (size_t i = 0; i < sizeof spellings / sizeof *spellings; i++) {
         if (strcasecmp(text, spellings[i].text) != 0) continue;
@@ -53,7 +57,8 @@ static json_t *first_member(const json_t *object, const char *const *keys, int n
     return NULL;
 }
 
-/* Content parts [{"type": "text", "text": ...}] to one string; images and the like are an error. A new reference. */
+/* Content parts [{"type": "text", "text": ...}] to one string; images and the like are an error. A
+ * new reference. */
 static json_t *join_parts(const json_t *parts) {
     struct buffer text = {0};
     buffer_append_text(&text, "");
@@ -65,7 +70,8 @@ static json_t *join_parts(const json_t *parts) {
         const json_t *value = json_is_string(part) ? part : json_object_get(part, "text");
         const char *type = json_string_value(json_object_get(part, "type"));
         if (!json_is_string(value) || (type && strcmp(type, "text") != 0)) {
-            fail("content of several parts: expected text, found %s", type ? type : value_shown(part));
+            fail("content of several parts: expected text, found %s",
+                 type ? type : value_shown(part));
             is_good = false;
             break;
         }
@@ -82,10 +88,12 @@ static json_t *join_parts(const json_t *parts) {
 static bool is_nothing(const json_t *value) {
     return !value || json_is_null(value) || json_is_false(value) ||
            (json_is_string(value) && !json_string_length(value)) ||
-           (json_is_array(value) && !json_array_size(value)) || (json_is_object(value) && !json_object_size(value));
+           (json_is_array(value) && !json_array_size(value)) ||
+           (json_is_object(value) && !json_object_size(value));
 }
 
-/* Other members of a message that chat templates read; what else a data set keeps there (ids, times) they never see.
+/* Other members of a message that chat templates read; what else a data set keeps there (ids,
+ * times) they never see.
  */
 static const char *const kept_members[] = {"name", "reasoning_content", "thinking", "tool_call_id"};
 
@@ -106,7 +114,8 @@ static json_t *message_read(const json_t *message) {
     const char *name = json_string_value(is_sharegpt ? from : role);
     json_t *content = first_member(message, contents, 3);
     if (!name || !content) {
-        fail("expected a message with %s, found %s", name ? "content" : "a role", value_shown(name ? NULL : role));
+        fail("expected a message with %s, found %s", name ? "content" : "a role",
+             value_shown(name ? NULL : role));
         return NULL;
     }
     name = role_of(name, is_sharegpt);
@@ -154,7 +163,8 @@ static int messages_read(const json_t *list, json_t **out) {
 /* --- sides --- */
 
 static bool is_message(const json_t *value) {
-    return json_object_get(value, "role") || (json_object_get(value, "from") && json_object_get(value, "value"));
+    return json_object_get(value, "role") ||
+           (json_object_get(value, "from") && json_object_get(value, "value"));
 }
 
 /* Whether the string is a JSON list of messages. *out is what it holds then, a new reference. */
@@ -176,7 +186,9 @@ static int list_read(json_t *list, json_t **out) {
     if (n == 0) return fail("an empty list");
     if (!json_is_string(json_array_get(list, 0))) return messages_read(list, out);
     if (n > 1)
-        return fail("a list of %zu values that begins with a string: expected a string or a list of messages", n);
+        return fail("a list of %zu values that begins with a string: expected a string or a list "
+                    "of messages",
+                    n);
     return side_read(json_array_get(list, 0), out);
 }
 
@@ -247,9 +259,10 @@ int label_number(const json_t *value, double *out) {
 
 int label_integer(const json_t *value, int64_t low, int64_t high, int64_t *out) {
     double number;
-    if (label_number(value, &number) != 0 || number != floor(number) || number < (double)low || number > (double)high)
-        return fail("expected an integer from %lld to %lld, found %s", (long long)low, (long long)high,
-                    value_shown(value));
+    if (label_number(value, &number) != 0 || number != floor(number) || number < (double)low ||
+        number > (double)high)
+        return fail("expected an integer from %lld to %lld, found %s", (long long)low,
+                    (long long)high, value_shown(value));
     *out = (int64_t)number;
     return 0;
 }

@@ -1,6 +1,7 @@
 /* rankwise-data stats: what is in shards, from their length index alone: no token is read.
  *
- * A quantile is an element: the smallest that at least the share of all elements is not above (nearest rank). */
+ * A quantile is an element: the smallest that at least the share of all elements is not above
+ * (nearest rank). */
 #include "stats.h"
 
 #include <stdio.h>
@@ -15,11 +16,13 @@
 static const char usage[] =
     "usage: rankwise-data stats SHARD... [--plot FILE.png|FILE.svg] [--json]\n"
     "\n"
-    "Counts, lengths in tokens (prompt, chosen, rejected, and the answers alone), what sharing prompts saves, and "
+    "Counts, lengths in tokens (prompt, chosen, rejected, and the answers alone), what sharing "
+    "prompts saves, and "
     "what\n"
     "padding would cost, for each shard.\n"
     "\n"
-    "  --plot FILE   histograms of prompt, chosen and rejected lengths, a panel for each shard (needs gnuplot)\n"
+    "  --plot FILE   histograms of prompt, chosen and rejected lengths, a panel for each shard "
+    "(needs gnuplot)\n"
     "  --json        one object a line for each shard\n";
 
 static const char *const length_name[N_LENGTHS] = {"prompt", "chosen", "rejected", "chosen_answer",
@@ -37,9 +40,11 @@ static void count_lengths(struct shard_stats *s, const struct look *look) {
     for (int k = 0; k < N_LENGTHS; k++) s->length[k] = mem_alloc(s->n_comparisons, sizeof(int64_t));
     int64_t longest = 0;
     for (int64_t i = 0; i < s->n_comparisons; i++) {
-        int64_t chosen = shard_length(shard, shard->chosen[i]), rejected = shard_length(shard, shard->rejected[i]);
+        int64_t chosen = shard_length(shard, shard->chosen[i]),
+                rejected = shard_length(shard, shard->rejected[i]);
         int64_t prompt = look_prompt(look, i);
-        const int64_t length[N_LENGTHS] = {prompt, chosen, rejected, chosen - prompt, rejected - prompt};
+        const int64_t length[N_LENGTHS] = {prompt, chosen, rejected, chosen - prompt,
+                                           rejected - prompt};
         for (int k = 0; k < N_LENGTHS; k++) s->length[k][i] = length[k];
         s->tokens += chosen + rejected;
         s->forest += shard->forest_tokens[i];
@@ -49,7 +54,8 @@ static void count_lengths(struct shard_stats *s, const struct look *look) {
             longest = 0;
         }
     }
-    for (int k = 0; k < N_LENGTHS; k++) qsort(s->length[k], (size_t)s->n_comparisons, sizeof(int64_t), compare_int64);
+    for (int k = 0; k < N_LENGTHS; k++)
+        qsort(s->length[k], (size_t)s->n_comparisons, sizeof(int64_t), compare_int64);
     for (int64_t g = 0; g < s->n_groups; g++) s->group_forest += shard->group_forest_tokens[g];
 }
 
@@ -83,26 +89,30 @@ static double mean(const struct shard_stats *s, int k) {
 /* ---- printing ---- */
 
 static void print_cost(const char *what, int64_t tokens, int64_t forest) {
-    printf("  %-44s %14lld %8.2f\n", what, (long long)tokens, (double)tokens / (double)MAX(forest, 1));
+    printf("  %-44s %14lld %8.2f\n", what, (long long)tokens,
+           (double)tokens / (double)MAX(forest, 1));
 }
 
 static void print_text(const struct shard_stats *s, const json_t *rows) {
-    printf("%s: %lld comparisons of %lld sequences under %lld prompts\n", s->path, (long long)s->n_comparisons,
-           (long long)s->n_sequences, (long long)s->n_groups);
+    printf("%s: %lld comparisons of %lld sequences under %lld prompts\n", s->path,
+           (long long)s->n_comparisons, (long long)s->n_sequences, (long long)s->n_groups);
     const char *reason;
     json_t *number;
     if (json_is_object(rows))
-        printf("  rows read %lld, kept %lld\n", (long long)json_integer_value(json_object_get(rows, "read")),
+        printf("  rows read %lld, kept %lld\n",
+               (long long)json_integer_value(json_object_get(rows, "read")),
                (long long)json_integer_value(json_object_get(rows, "kept")));
     json_object_foreach(json_object_get(rows, "dropped"), reason, number) {
         if (json_integer_value(number))
             printf("  dropped, %s: %lld\n", reason, (long long)json_integer_value(number));
     }
-    printf("\n  %-20s %9s %9s %9s %9s %9s %9s\n", "tokens", "least", "median", "mean", "90 %", "99 %", "most");
+    printf("\n  %-20s %9s %9s %9s %9s %9s %9s\n", "tokens", "least", "median", "mean", "90 %",
+           "99 %", "most");
     for (int k = 0; k < N_LENGTHS; k++)
-        printf("  %-20s %9lld %9lld %9.1f %9lld %9lld %9lld\n", length_name[k], (long long)quantile(s, k, 0),
-               (long long)quantile(s, k, 0.5), mean(s, k), (long long)quantile(s, k, 0.9),
-               (long long)quantile(s, k, 0.99), (long long)quantile(s, k, 1));
+        printf("  %-20s %9lld %9lld %9.1f %9lld %9lld %9lld\n", length_name[k],
+               (long long)quantile(s, k, 0), (long long)quantile(s, k, 0.5), mean(s, k),
+               (long long)quantile(s, k, 0.9), (long long)quantile(s, k, 0.99),
+               (long long)quantile(s, k, 1));
     printf("\n  %-44s %14s %8s\n", "tokens to compute", "", "ratio");
     print_cost("forest of each pair (what training computes)", s->forest, s->forest);
     print_cost("forest of each prompt (batch.group_by_prompt)", s->group_forest, s->forest);
@@ -116,13 +126,15 @@ static void print_json(const struct shard_stats *s, json_t *rows) {
     json_t *lengths = json_object();
     for (int k = 0; k < N_LENGTHS; k++)
         json_object_set_new(lengths, length_name[k],
-                            json_pack("{s:I, s:I, s:f, s:I, s:I, s:I}", "least", quantile(s, k, 0), "median",
-                                      quantile(s, k, 0.5), "mean", mean(s, k), "p90", quantile(s, k, 0.9), "p99",
-                                      quantile(s, k, 0.99), "most", quantile(s, k, 1)));
-    json_t *object = json_pack("{s:s, s:I, s:I, s:I, s:o, s:I, s:I, s:I, s:I, s:I}", "path", s->path, "comparisons",
-                               s->n_comparisons, "sequences", s->n_sequences, "prompts", s->n_groups, "lengths",
-                               lengths, "tokens", s->tokens, "forest_tokens", s->forest, "prompt_forest_tokens",
-                               s->group_forest, "padded_tokens", s->padded, "padded_full_tokens", s->padded_full);
+                            json_pack("{s:I, s:I, s:f, s:I, s:I, s:I}", "least", quantile(s, k, 0),
+                                      "median", quantile(s, k, 0.5), "mean", mean(s, k), "p90",
+                                      quantile(s, k, 0.9), "p99", quantile(s, k, 0.99), "most",
+                                      quantile(s, k, 1)));
+    json_t *object = json_pack(
+        "{s:s, s:I, s:I, s:I, s:o, s:I, s:I, s:I, s:I, s:I}", "path", s->path, "comparisons",
+        s->n_comparisons, "sequences", s->n_sequences, "prompts", s->n_groups, "lengths", lengths,
+        "tokens", s->tokens, "forest_tokens", s->forest, "prompt_forest_tokens", s->group_forest,
+        "padded_tokens", s->padded, "padded_full_tokens", s->padded_full);
     if (rows) json_object_set(object, "rows", rows);
     char *text = json_text(object);
     puts(text);

@@ -3,7 +3,14 @@
 #define RANKWISE_DATA_TOOLS_STATS_H
 #include "base.h"
 
-enum { LENGTH_PROMPT, LENGTH_CHOSEN, LENGTH_REJECTED, LENGTH_CHOSEN_ANSWER, LENGTH_REJECTED_ANSWER, N_LENGTHS };
+enum {
+    LENGTH_PROMPT,
+    LENGTH_CHOSEN,
+    LENGTH_REJECTED,
+    LENGTH_CHOSEN_ANSWER,
+    LENGTH_REJECTED_ANSWER,
+    N_LENGTHS
+};
 
 struct shard_stats {
     const char *path;             /* borrowed */
@@ -11,12 +18,14 @@ struct shard_stats {
     int64_t *length[N_LENGTHS];   /* (n_comparisons) each, ascending */
     int64_t tokens;               /* of both sides, end to end */
     int64_t forest, group_forest; /* with what a pair, or a prompt's pairs, share counted once */
-    int64_t padded, padded_full;  /* batches of PADDED_PAIRS pairs to their longest; everything to max_length */
+    /* batches of PADDED_PAIRS pairs to their longest; everything to max_length */
+    int64_t padded, padded_full;
     int64_t max_length;
 };
 enum { PADDED_PAIRS = 8 };
 
-/* Draws the histograms of prompt, chosen and rejected lengths, a panel for each shard, at most three side by side, through
- * gnuplot. The file's name ends in .png or .svg. -1 with error_text(). */
+/* Draws the histograms of prompt, chosen and rejected lengths, a panel for each shard, at most
+ * three side by side, through gnuplot. The file's name ends in .png or .svg. -1 with
+ * error_text(). */
 int stats_plot(const char *path, const struct shard_stats *stats, int n);
 #endif

@@ -37,7 +37,8 @@ static double put_numbers(FILE *out, const struct shard_stats *s) {
         for (int64_t i = 0; i < s->n_comparisons; i++)
             count[MIN(N_BINS - 1, (int64_t)((double)s->length[k][i] / width))]++;
         fprintf(out, "$p%d << EOD\n", k);
-        for (int b = 0; b < N_BINS; b++) fprintf(out, "%.6g %lld\n", (b + 0.5) * width, (long long)count[b]);
+        for (int b = 0; b < N_BINS; b++)
+            fprintf(out, "%.6g %lld\n", (b + 0.5) * width, (long long)count[b]);
         fprintf(out, "EOD\n");
     }
     return width;
@@ -49,18 +50,19 @@ static void put_panel(FILE *out, const struct shard_stats *s) {
     fprintf(out, "set title ");
     put_quoted(out, name ? name + 1 : s->path);
     fprintf(out, " noenhanced\nset boxwidth %.6g\n", width);
-    fprintf(out,
-            "plot $p0 with boxes title 'prompt', $p1 with boxes title 'chosen', $p2 with boxes title 'rejected'\n");
+    fprintf(out, "plot $p0 with boxes title 'prompt', $p1 with boxes title 'chosen', $p2 with "
+                 "boxes title 'rejected'\n");
 }
 
 static void put_picture(FILE *out, const char *path, const struct shard_stats *stats, int n) {
     int columns = MIN(n, MOST_COLUMNS), rows = (n + columns - 1) / columns;
-    fprintf(out, "set terminal %s size %d,%d\n", ends_in(path, ".svg") ? "svg" : "pngcairo", columns * PANEL_WIDTH,
-            rows * PANEL_HEIGHT);
+    fprintf(out, "set terminal %s size %d,%d\n", ends_in(path, ".svg") ? "svg" : "pngcairo",
+            columns * PANEL_WIDTH, rows * PANEL_HEIGHT);
     fprintf(out, "set output ");
     put_quoted(out, path);
     fprintf(out, "\nset multiplot layout %d,%d\n", rows, columns);
-    fprintf(out, "set style fill transparent solid 0.5 noborder\nset xlabel 'tokens'\nset ylabel 'comparisons'\n"
+    fprintf(out, "set style fill transparent solid 0.5 noborder\nset xlabel 'tokens'\nset ylabel "
+                 "'comparisons'\n"
                  "set xrange [0:*]\nset yrange [0:*]\n");
     for (int i = 0; i < n; i++) put_panel(out, &stats[i]);
     fprintf(out, "unset multiplot\n");
@@ -78,7 +80,8 @@ int stats_plot(const char *path, const struct shard_stats *stats, int n) {
     if (check_name(path) != 0) return -1;
     FILE *out = popen("gnuplot", "w");
     if (!out) return fail("gnuplot: cannot be started: %s", strerror(errno));
-    void (*former)(int) = signal(SIGPIPE, SIG_IGN); /* a gnuplot that ends early is told by its exit code */
+    void (*former)(int) =
+        signal(SIGPIPE, SIG_IGN); /* a gnuplot that ends early is told by its exit code */
     put_picture(out, path, stats, n);
     int status = pclose(out);
     signal(SIGPIPE, former);

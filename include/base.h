@@ -1,13 +1,17 @@
 /* Rankwise: errors, the rule every module follows.
  *
  * Three kinds of failure, and one way to speak of each:
- *   (1) our own bug:              CHECK(cond, ...)  stays on in release builds and ends the program.
- *   (2) bad input:                the reader calls fail(...) and returns -1; a caller that knows the file or the
- *                                 place adds it with fail_context(...); the subcommand prints error_text() once.
- *                                 A message says what was expected, what was found, and "hint: ..." what to do.
- *   (3) device, network, library: die(...) prints rank, host, time, file and line, and aborts all ranks.
+ *   (1) our own bug:              CHECK(cond, ...)  stays on in release builds and ends the
+ *       program.
+ *   (2) bad input:                the reader calls fail(...) and returns -1; a caller that knows
+ *                                 the file or the place adds it with fail_context(...); the
+ *                                 subcommand prints error_text() once. A message says what was
+ *                                 expected, what was found, and "hint: ..." what to do.
+ *   (3) device, network, library: die(...) prints rank, host, time, file and line, and aborts all
+ *       ranks.
  *
- * The message of (2) is kept per thread, so that readers can be called from I/O threads and fuzzers. */
+ * The message of (2) is kept per thread, so that readers can be called from I/O threads and
+ * fuzzers. */
 #ifndef RANKWISE_BASE_H
 #define RANKWISE_BASE_H
 
@@ -48,7 +52,8 @@ void error_clear(void);
 #endif
 
 /* Ends the program, on all ranks if MPI is up. `text` may be NULL: a library's own words. */
-NO_RETURN void die_at(const char *file, int line, const char *text, const char *format, ...) PRINTF_LIKE(4, 5);
+NO_RETURN void die_at(const char *file, int line, const char *text, const char *format, ...)
+    PRINTF_LIKE(4, 5);
 
 /* What die_at calls after printing; comm_start sets it to MPI_Abort. Must not return. */
 extern void (*die_hook)(void);

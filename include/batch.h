@@ -1,7 +1,7 @@
 /* A micro-batch: the comparisons of some groups, as a forest and as pairs of its reads.
  *
- * Pairs refer to reads (indices into the forest's distinct read rows, hence into the scores). Everything is on the host;
- * the trainer and the evaluation copy what the device needs. */
+ * Pairs refer to reads (indices into the forest's distinct read rows, hence into the scores).
+ * Everything is on the host; the trainer and the evaluation copy what the device needs. */
 #ifndef RANKWISE_BATCH_H
 #define RANKWISE_BATCH_H
 #include "forest.h"
@@ -30,6 +30,7 @@ struct batch_item {
 void batch_init(struct batch *batch, int64_t tokens, int64_t pairs);
 void batch_free(struct batch *batch);
 
-/* Reads the sequences and builds the forest. n may be 0. -1 with error_text() if a shard cannot be read. */
+/* Reads the sequences and builds the forest. n may be 0. -1 with error_text() if a shard cannot be
+ * read. */
 int batch_build(struct batch *batch, const struct batch_item *item, int64_t n);
 #endif

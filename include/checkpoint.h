@@ -1,12 +1,15 @@
 /* Checkpoints: a directory step_000200/ of HDF5 files, whole or not there.
  *
- *   (1) Written as step_000200.tmp/, every file fsynced, end marks verified, renamed, the parent fsynced. A directory
- *       without .tmp is whole. A failure (a full disk) leaves former checkpoints untouched and is an agreed -1.
- *   (2) part_0000.h5 .. by writer ranks (checkpoint.writers per run; 0: one per node); the other ranks send them their
- *       slices in bounded pieces. state.h5 by rank 0: resolved configuration, config.json, cursor, optimizer counters,
- *       contract, tokenizer files, parameter table, where each slice lies, a checksum of every dataset, code revision.
- *       docs/checkpoint.md lists the datasets.
- *   (3) Slices carry their element ranges and are found by tensor name, so any number of ranks at any stage loads it.
+ *   (1) Written as step_000200.tmp/, every file fsynced, end marks verified, renamed, the parent
+ *       fsynced. A directory without .tmp is whole. A failure (a full disk) leaves former
+ *       checkpoints untouched and is an agreed -1.
+ *   (2) part_0000.h5 .. by writer ranks (checkpoint.writers per run; 0: one per node); the other
+ *       ranks send them their slices in bounded pieces. state.h5 by rank 0: resolved configuration,
+ *       config.json, cursor, optimizer counters, contract, tokenizer files, parameter table, where
+ *       each slice lies, a checksum of every dataset, code revision. docs/checkpoint.md lists the
+ *       datasets.
+ *   (3) Slices carry their element ranges and are found by tensor name, so any number of ranks at
+ *       any stage loads it.
  *   (4) What is loaded is checked against its checksum before it is used. */
 #ifndef RANKWISE_CHECKPOINT_H
 #define RANKWISE_CHECKPOINT_H
@@ -25,7 +28,8 @@ struct run_state {
     struct plan_cursor cursor;
     int64_t episodes;            /* pairs seen */
     bool finished;               /* the run reached its end */
-    char data[65];               /* SHA-256 of what the order of the data depends on: a cursor means nothing elsewhere */
+    /* SHA-256 of what the order of the data depends on: a cursor means nothing elsewhere */
+    char data[65];
 };
 
 /* What a checkpoint carries beside tensors; all borrowed. */
@@ -37,7 +41,8 @@ struct checkpoint_extra {
     int n_files;
 };
 
-/* Writes <directory>/step_%06d. Collective over place->data; agreed. Removes old ones beyond keep (0: keep all). */
+/* Writes <directory>/step_%06d. Collective over place->data; agreed. Removes old ones beyond keep
+ * (0: keep all). */
 int checkpoint_save(const char *directory, struct zero *z, const struct parameters *table,
                     const struct placement *place, const struct run_state *state,
                     const struct checkpoint_extra *extra, int writers, int keep);
@@ -47,10 +52,11 @@ char *checkpoint_newest(const char *directory);
 /* The steps of a directory's whole checkpoints, ascending (mem_free); returns how many. */
 int checkpoint_list(const char *directory, int64_t **steps);
 char *checkpoint_path(const char *directory, int64_t step); /* mem_free */
-/* Removes what a killed run left of checkpoints that it was writing or removing; nobody else may be writing there. */
+/* Removes what a killed run left of checkpoints that it was writing or removing; nobody else may be
+ * writing there. */
 void checkpoint_remove_begun(char *directory);
-/* What a user may mean by a path: a checkpoint, a directory of checkpoints, a run directory with checkpoints/ in it.
- * The newest whole checkpoint (mem_free), or NULL: it is none of these. */
+/* What a user may mean by a path: a checkpoint, a directory of checkpoints, a run directory with
+ * checkpoints/ in it. The newest whole checkpoint (mem_free), or NULL: it is none of these. */
 char *checkpoint_find(const char *path);
 
 /* An open checkpoint, for reading: no MPI, used by resume, eval, export, score and inspect. */
@@ -75,12 +81,14 @@ struct checkpoint_tensor {
 enum checkpoint_kind { CHECKPOINT_MASTER, CHECKPOINT_MOMENT1, CHECKPOINT_MOMENT2 };
 int checkpoint_open(struct checkpoint *c, const char *path);
 void checkpoint_close(struct checkpoint *c);
-int checkpoint_read(struct checkpoint *c, enum checkpoint_kind kind, const char *tensor, int64_t first, int64_t count,
-                    float *out);
+int checkpoint_read(struct checkpoint *c, enum checkpoint_kind kind, const char *tensor,
+                    int64_t first, int64_t count, float *out);
 /* The same for a parameter of a model, which must have the shape that was saved. */
-int checkpoint_read_parameter(struct checkpoint *c, enum checkpoint_kind kind, const struct parameter *p,
-                              int64_t first, int64_t count, float *out);
+int checkpoint_read_parameter(struct checkpoint *c, enum checkpoint_kind kind,
+                              const struct parameter *p, int64_t first, int64_t count, float *out);
 
-/* Loads masters (and moments when `moments`) into z's owned slices, then publishes. Collective; agreed. */
-int checkpoint_load(struct checkpoint *c, struct zero *z, const struct placement *place, bool moments);
+/* Loads masters (and moments when `moments`) into z's owned slices, then publishes. Collective;
+ * agreed. */
+int checkpoint_load(struct checkpoint *c, struct zero *z, const struct placement *place,
+                    bool moments);
 #endif

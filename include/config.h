@@ -1,24 +1,38 @@
-/* The configuration: libconfig files, then command-line overrides, checked against one option table.
+/* The configuration: libconfig files, then command-line overrides, checked against one option
+ * table.
  *
- * The table in config_table.c (path, type, default, bounds, one line of help) makes the parser, `rankwise help train`, the
- * resolved copy in the run directory and the shell completion; they cannot drift apart. Several files may be given;
- * later ones override earlier ones, key by key. An unknown key is an error that shows the nearest known name and the
- * file and line. Numbers are read integer-or-float, sizes also as "64k"; an integer beyond 2^31 without its L suffix is
- * an error. Paths in a file are relative to the working directory; an @include is looked for there and then beside the
- * file that has it. What has no default (model.path, data.train) is "" or empty: whoever needs it asks for it. */
+ * The table in config_table.c (path, type, default, bounds, one line of help) makes the parser,
+ * `rankwise help train`, the resolved copy in the run directory and the shell completion; they
+ * cannot drift apart. Several files may be given; later ones override earlier ones, key by key. An
+ * unknown key is an error that shows the nearest known name and the file and line. Numbers are read
+ * integer-or-float, sizes also as "64k"; an integer beyond 2^31 without its L suffix is an error.
+ * Paths in a file are relative to the working directory; an @include is looked for there and then
+ * beside the file that has it. What has no default (model.path, data.train) is "" or empty: whoever
+ * needs it asks for it. */
 #ifndef RANKWISE_CONFIG_H
 #define RANKWISE_CONFIG_H
 #include "memory.h"
 
 struct config_data {   /* one entry of data.train or data.eval */
-    char *name, *path; /* name: of eval sets; default the file's name without .h5; NULL in data.train */
+    /* name: of eval sets; default the file's name without .h5; NULL in data.train */
+    char *name, *path;
     double weight;     /* share of the rows an epoch takes; above 1 repeats; default 1 */
     int64_t rows;      /* or a count; 0: by weight */
 };
 
 struct config {
-    struct { char *name; int64_t seed; char *device, *plugin; int64_t threads; char *dir; int64_t log_every; } run;
-    struct { char *path, *init, *precision, *head_init; double dropout; } model; /* init: "pretrained", "random" */
+    struct {
+        char *name;
+        int64_t seed;
+        char *device, *plugin;
+        int64_t threads;
+        char *dir;
+        int64_t log_every;
+    } run;
+    struct {
+        char *path, *init, *precision, *head_init;
+        double dropout;
+    } model; /* init: "pretrained", "random" */
     struct {
         struct config_data *train, *eval;
         int n_train, n_eval;
@@ -37,24 +51,28 @@ struct config {
     struct { bool jsonl; } track;
 };
 
-/* files and overrides ("path=value") in the order given. run.name defaults to the last file's name without .cfg, run.dir
- * to "runs/<run.name>", checkpoint.dir to "<run.dir>/checkpoints". -1 with error_text(). */
-int config_load(struct config *config, const char *const *files, int n_files, const char *const *overrides,
-                int n_overrides);
+/* files and overrides ("path=value") in the order given. run.name defaults to the last file's name
+ * without .cfg, run.dir to "runs/<run.name>", checkpoint.dir to "<run.dir>/checkpoints". -1 with
+ * error_text(). */
+int config_load(struct config *config, const char *const *files, int n_files,
+                const char *const *overrides, int n_overrides);
 /* From the text that config_text made (a checkpoint's), then overrides. */
-int config_parse(struct config *config, const char *text, const char *const *overrides, int n_overrides);
+int config_parse(struct config *config, const char *text, const char *const *overrides,
+                 int n_overrides);
 void config_free(struct config *config);
 
-/* The resolved configuration as a libconfig file that gives the same configuration again, every option with its help
- * as a comment. mem_free. */
+/* The resolved configuration as a libconfig file that gives the same configuration again, every
+ * option with its help as a comment. mem_free. */
 char *config_text(const struct config *config);
 
 /* `rankwise help train`: the option table, grouped, with defaults, to out. */
 void config_help(struct buffer *out);
-/* Lines of "path<TAB>type<TAB>default<TAB>help" for completion; the type of a choice is its words, "a|b|c". */
+/* Lines of "path<TAB>type<TAB>default<TAB>help" for completion; the type of a choice is its words,
+ * "a|b|c". */
 void config_completion(struct buffer *out);
 
-/* A size or count: digits, optionally k, M or G (powers of 1024 for sizes as "64k"). -1 with error_text(). */
+/* A size or count: digits, optionally k, M or G (powers of 1024 for sizes as "64k"). -1 with
+ * error_text(). */
 int config_parse_size(const char *text, int64_t *out);
 
 /* The known word nearest to `word` (Levenshtein distance), or NULL if none is near. */

@@ -1,17 +1,22 @@
-/* The score contract: everything that decides which number a text gets, as one JSON text that travels from shard to
- * checkpoint to exported model and is compared whenever two of them meet.
+/* The score contract: everything that decides which number a text gets, as one JSON text that
+ * travels from shard to checkpoint to exported model and is compared whenever two of them meet.
  *
  *   tokenizer   identity: what it does, not how its file is written (tokenizer_identity)
- *   special     special and added tokens, content -> id: compared one by one; one side may have more
- *   template    its name and text ("" for a built-in one); "now": what strftime_now returns, where that was given;
+ *   special     special and added tokens, content -> id: compared one by one; one side may have
+ *   more
+ *   template    its name and text ("" for a built-in one); "now": what strftime_now returns, where
+ *   that was given;
  *               "tool_use": the text for rows with tools, where that is another
  *   bos_token   what the template's variable is, where it names it and there is one
- *   bos, eos    the rule and the token. BOS: "none", "prepend_unless_there"; EOS: "append_unless_there", or
- *               "as_rendered", and then "at": "end", "inside" or "nowhere" of what the template writes
+ *   bos, eos    the rule and the token. BOS: "none", "prepend_unless_there"; EOS:
+ *   "append_unless_there", or
+ *               "as_rendered", and then "at": "end", "inside" or "nowhere" of what the template
+ *               writes
  *   position    where the score is read: "last_token"
  *   max_length, truncate; max_prompt_length where there is one
  *   precision   of the golden scores; another precision is no reason to refuse
- *   golden      eight (text, ids, score) vectors; score null until a model is there; "messages" where the text is
+ *   golden      eight (text, ids, score) vectors; score null until a model is there; "messages"
+ *   where the text is
  *               that of a conversation */
 #ifndef RANKWISE_CONTRACT_H
 #define RANKWISE_CONTRACT_H
@@ -23,27 +28,33 @@ struct contract {
 };
 
 /* Encodes the golden texts. */
-int contract_make(struct contract *contract, const struct tokenizer *tokenizer, const struct template_options *how);
+int contract_make(struct contract *contract, const struct tokenizer *tokenizer,
+                  const struct template_options *how);
 int contract_parse(struct contract *contract, const char *json, size_t length);
 char *contract_text(const struct contract *contract); /* mem_free */
-/* What its template is opened with (texts borrowed from it). -1 when it states what cannot be done here. */
+/* What its template is opened with (texts borrowed from it). -1 when it states what cannot be done
+ * here. */
 int contract_how(const struct contract *contract, struct template_options *how);
-/* What to give tokenizer_open with the carried files: "bos=<token>,eos=<token>", for folders that do not name them
- * themselves. NULL without a contract. mem_free. */
+/* What to give tokenizer_open with the carried files: "bos=<token>,eos=<token>", for folders that
+ * do not name them themselves. NULL without a contract. mem_free. */
 char *contract_special(const struct contract *contract);
 void contract_copy(struct contract *to, const struct contract *from);
 void contract_free(struct contract *contract);
 
-/* 0 when both would give a text the same ids and read the score at the same place; else -1 with error_text() that
- * says which part differs, what was expected (a, named a_name) and what was found (b). */
-int contract_compare(const struct contract *a, const char *a_name, const struct contract *b, const char *b_name);
+/* 0 when both would give a text the same ids and read the score at the same place; else -1 with
+ * error_text() that says which part differs, what was expected (a, named a_name) and what was found
+ * (b). */
+int contract_compare(const struct contract *a, const char *a_name, const struct contract *b,
+                     const char *b_name);
 
 /* The golden vectors. */
 enum { CONTRACT_N_GOLDEN = 8 };
 /* *ids is the caller's: mem_free((void *)*ids). */
 int contract_golden_ids(const struct contract *contract, int k, const int32_t **ids, int64_t *n);
-int contract_set_scores(struct contract *contract, const char *precision, const double score[CONTRACT_N_GOLDEN]);
-/* 0 when scores are there and each differs by at most tolerance of the contract's precision (F32 1e-4, BF16 5e-2). */
+int contract_set_scores(struct contract *contract, const char *precision,
+                        const double score[CONTRACT_N_GOLDEN]);
+/* 0 when scores are there and each differs by at most tolerance of the contract's precision (F32
+ * 1e-4, BF16 5e-2). */
 int contract_check_scores(const struct contract *contract, const char *precision,
                           const double score[CONTRACT_N_GOLDEN]);
 bool contract_has_scores(const struct contract *contract);

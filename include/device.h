@@ -5,8 +5,9 @@
 #include "config.h"
 #include "placement.h"
 
-/* Claims this rank's cores and opens its device, with channels for the groups that it sends in. NULL with error_text() if
- * what was asked for cannot be had. Collective over place->data; agreed. */
+/* Claims this rank's cores and opens its device, with channels for the groups that it sends in.
+ * NULL with error_text() if what was asked for cannot be had. Collective over place->data;
+ * agreed. */
 struct device *device_open(const struct config *config, struct placement *place);
 void device_close(struct device *dev, struct placement *place); /* accepts NULL */
 
@@ -17,8 +18,8 @@ void device_leave(struct device *dev, struct placement *place);
 /* The dtype of model.precision. */
 enum dtype device_precision(const struct config *config);
 
-/* Memory that this rank can count on: the device's own, or the host's, which is what the machine and its cgroup have left,
- * shared by the node's ranks. */
+/* Memory that this rank can count on: the device's own, or the host's, which is what the machine
+ * and its cgroup have left, shared by the node's ranks. */
 size_t device_memory_available(struct device *dev, const struct placement *place);
 size_t device_host_memory_available(const struct placement *place);
 #endif

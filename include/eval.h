@@ -1,4 +1,5 @@
-/* Evaluation: every comparison of a shard scored once, at any number of ranks; sums and counts, divided once. */
+/* Evaluation: every comparison of a shard scored once, at any number of ranks; sums and counts,
+ * divided once. */
 #ifndef RANKWISE_EVAL_H
 #define RANKWISE_EVAL_H
 #include "loss.h"
@@ -10,12 +11,13 @@ struct eval_options {
     bool progress;
 };
 
-/* The model's room that evaluating the shard needs: forest tokens and read rows of its largest micro-batch. */
+/* The model's room that evaluating the shard needs: forest tokens and read rows of its largest
+ * micro-batch. */
 int64_t eval_max_tokens(const struct shard *shard, int64_t tokens_per_microbatch);
 int64_t eval_max_rows(const struct shard *shard, int64_t tokens_per_microbatch);
 
-/* scores (may be NULL): filled with {chosen, rejected} per comparison in the shard's order (n_comparisons, 2), on every
- * rank. Collective over data; agreed. */
+/* scores (may be NULL): filled with {chosen, rejected} per comparison in the shard's order
+ * (n_comparisons, 2), on every rank. Collective over data; agreed. */
 int eval_shard(struct model *m, struct device *dev, const struct group *data, struct shard *shard,
                const struct eval_options *options, struct loss_summary *summary, float *scores);
 

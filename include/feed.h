@@ -1,12 +1,15 @@
-/* Feeds: host data that the device needs for the next piece of work, sent while it still computes with the former.
+/* Feeds: host data that the device needs for the next piece of work, sent while it still computes
+ * with the former.
  *
- * Two blocks of pinned host memory and two of the device's take turns. The copy goes over STREAM_COPY, after what was
- * computed with the device's block before; STREAM_COMPUTE waits for it. So the host may build and send piece k + 1 while
- * the device computes piece k, and waits only when it is two ahead.
+ * Two blocks of pinned host memory and two of the device's take turns. The copy goes over
+ * STREAM_COPY, after what was computed with the device's block before; STREAM_COMPUTE waits for it.
+ * So the host may build and send piece k + 1 while the device computes piece k, and waits only when
+ * it is two ahead.
  *
  *     fill(feed_begin(&f));  at = feed_send(&f, bytes);  ... ops that read `at` ...  feed_begin ...
  *
- *   (1) What feed_send returned is valid for the ops that are put on STREAM_COMPUTE before the next feed_begin.
+ *   (1) What feed_send returned is valid for the ops that are put on STREAM_COMPUTE before the next
+ *       feed_begin.
  *   (2) A feed has four events, from first_event on; backend.h says whose. */
 #ifndef RANKWISE_FEED_H
 #define RANKWISE_FEED_H

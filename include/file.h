@@ -1,7 +1,8 @@
 /* Whole files, paths and atomic replacement.
  *
- * Readers return -1 with error_text() that names the path. A file is replaced by write to "<path>.tmp", fsync, rename,
- * fsync of the directory, so that a reader sees the former one or the new one, never a part. */
+ * Readers return -1 with error_text() that names the path. A file is replaced by write to
+ * "<path>.tmp", fsync, rename, fsync of the directory, so that a reader sees the former one or the
+ * new one, never a part. */
 #ifndef RANKWISE_FILE_H
 #define RANKWISE_FILE_H
 #include "memory.h"
@@ -13,7 +14,8 @@ extern "C" {
 int file_read(const char *path, size_t ceiling, struct buffer *out);
 int file_replace(const char *path, const void *data, size_t length);
 
-/* The last part of a replacement, for files that a library has written: fsync, rename, fsync of the directory. */
+/* The last part of a replacement, for files that a library has written: fsync, rename, fsync of the
+ * directory. */
 int file_publish(const char *temporary, const char *path);
 
 bool file_exists(const char *path);
@@ -25,9 +27,9 @@ int file_make_directory(const char *path);
 /* Removes a directory tree, or a file; a missing one is fine. */
 int file_remove_tree(const char *path);
 
-/* Takes the exclusive lock of a file, which it makes, and waits up to `seconds` for another process to let go of it. The
- * descriptor, whose close frees the lock as the process's end does; -1: another one holds it. A file system without
- * locks is warned of, once. */
+/* Takes the exclusive lock of a file, which it makes, and waits up to `seconds` for another process
+ * to let go of it. The descriptor, whose close frees the lock as the process's end does; -1:
+ * another one holds it. A file system without locks is warned of, once. */
 int file_lock(const char *path, double seconds);
 
 /* fsync of a file or directory by its path. */
@@ -36,7 +38,8 @@ int file_sync(const char *path);
 /* "<directory>/<name>"; the caller frees it with mem_free. */
 char *file_join(const char *directory, const char *name);
 
-/* Calls visit for each entry but "." and "..", sorted by name, until it returns non-zero, which is then returned. */
+/* Calls visit for each entry but "." and "..", sorted by name, until it returns non-zero, which is
+ * then returned. */
 int file_list(const char *directory, int (*visit)(void *self, const char *name), void *self);
 
 #ifdef __cplusplus

@@ -1,10 +1,13 @@
-/* The forest batch: sequences merged into a trie of shared prefixes, in preorder, without padding (docs/architecture.md).
+/* The forest batch: sequences merged into a trie of shared prefixes, in preorder, without padding
+ * (docs/architecture.md).
  *
  *   token[n], position[n], reach[n];   query i may look at key j   <=>   j <= i && i < reach[j]
  *
- *   (1) Preorder: a node's subtree is [i, reach[i]); reach[i] > i; position[i] is its depth in its tree.
- *   (2) Exactly the distinct prefixes of the given sequences are there, once each; identical sequences are one. The
- *       layout is that of the sequences sorted by their tokens, so it does not depend on their order.
+ *   (1) Preorder: a node's subtree is [i, reach[i]); reach[i] > i; position[i] is its depth in its
+ *       tree.
+ *   (2) Exactly the distinct prefixes of the given sequences are there, once each; identical
+ *       sequences are one. The layout is that of the sequences sorted by their tokens, so it does
+ *       not depend on their order.
  *   (3) A read is a row at which a score is wanted: `row` lists the distinct read rows, ascending;
  *       read_of_sequence[s] is the index in `row` of the last token of sequence s.
  *   (4) order: all rows sorted by (token, row), for the embedding's backward.
@@ -30,7 +33,8 @@ void forest_init(struct forest *forest, int64_t tokens, int64_t sequences);
 void forest_free(struct forest *forest);
 
 /* sequence[s] has length[s] >= 1 tokens. The distinct prefixes must fit the room: CHECKed. */
-void forest_build(struct forest *forest, int64_t n_sequences, const int32_t *const *sequence, const int32_t *length);
+void forest_build(struct forest *forest, int64_t n_sequences, const int32_t *const *sequence,
+                  const int32_t *length);
 
 /* How many tokens the forest of these sequences would have. Needs no room. */
 int64_t forest_count(int64_t n_sequences, const int32_t *const *sequence, const int32_t *length);

@@ -1,7 +1,8 @@
 /* The log: stderr, and the run directory's log.txt once one is open. stdout stays free for results.
  *
- * info and warn speak on rank 0 alone, for what is the same everywhere; the _rank forms speak on every rank and name
- * it. A clean run prints no warning. Nothing is logged inside a step except the progress line. */
+ * info and warn speak on rank 0 alone, for what is the same everywhere; the _rank forms speak on
+ * every rank and name it. A clean run prints no warning. Nothing is logged inside a step except the
+ * progress line. */
 #ifndef RANKWISE_LOG_H
 #define RANKWISE_LOG_H
 #include "base.h"
@@ -17,7 +18,8 @@ void log_warn_rank(const char *format, ...) PRINTF_LIKE(1, 2);
 /* "rankwise: error: ..." on stderr, from this rank. The text may end in "hint: ...". */
 void log_error(const char *format, ...) PRINTF_LIKE(1, 2);
 
-/* Also appends what rank 0 says to the file. Returns -1 with error_text() if it cannot be opened. */
+/* Also appends what rank 0 says to the file. Returns -1 with error_text() if it cannot be
+ * opened. */
 int log_open(const char *path);
 void log_close(void);
 

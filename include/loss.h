@@ -1,7 +1,8 @@
 /* Losses: from scores to dscores and tallies.
  *
- * Sums and counts are kept, never means: they are added over micro-batches and ranks and divided once by the global
- * count, so that no metric depends on how the step was cut. Losses know no communication and no files. */
+ * Sums and counts are kept, never means: they are added over micro-batches and ranks and divided
+ * once by the global count, so that no metric depends on how the step was cut. Losses know no
+ * communication and no files. */
 #ifndef RANKWISE_LOSS_H
 #define RANKWISE_LOSS_H
 #include "ops.h"
@@ -18,12 +19,15 @@ enum loss_tally {
     LOSS_N_TALLIES
 };
 
-/* Adds one pair on the host, by the formula of op_bradley_terry: what evaluation uses on scores that it has read back. */
-void loss_add_pair(double tally[LOSS_N_TALLIES], float chosen, float rejected, float margin, float weight);
+/* Adds one pair on the host, by the formula of op_bradley_terry: what evaluation uses on scores
+ * that it has read back. */
+void loss_add_pair(double tally[LOSS_N_TALLIES], float chosen, float rejected, float margin,
+                   float weight);
 
 /* The figures that are reported, from summed tallies. All NaN when there were no pairs. */
 struct loss_summary {
-    double pairs, loss, accuracy, ties, chosen_reward, rejected_reward, reward_margin; /* ties: their share */
+    /* ties: their share */
+    double pairs, loss, accuracy, ties, chosen_reward, rejected_reward, reward_margin;
 };
 struct loss_summary loss_summarize(const double tally[LOSS_N_TALLIES]);
 #endif

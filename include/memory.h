@@ -1,8 +1,8 @@
 /* Checked and counted host memory.
  *
- * Every allocation of the program passes here (libraries' own apart): sizes are checked for overflow, memory that
- * cannot be had ends the program with its size and purpose, and the balance is counted, so that a test can demand
- * that it is zero at exit. */
+ * Every allocation of the program passes here (libraries' own apart): sizes are checked for
+ * overflow, memory that cannot be had ends the program with its size and purpose, and the balance
+ * is counted, so that a test can demand that it is zero at exit. */
 #ifndef RANKWISE_MEMORY_H
 #define RANKWISE_MEMORY_H
 #include "base.h"
@@ -13,7 +13,8 @@ extern "C" {
 /* Zeroed memory for count items of size bytes, 64-byte aligned; never NULL, also for count 0. */
 void *mem_alloc(int64_t count, size_t size);
 
-/* Grows or shrinks; the contents up to the smaller size are kept, the rest is not zeroed. old may be NULL. */
+/* Grows or shrinks; the contents up to the smaller size are kept, the rest is not zeroed. old may
+ * be NULL. */
 void *mem_resize(void *old, int64_t count, size_t size);
 
 /* Accepts NULL. */
@@ -26,7 +27,8 @@ char *mem_format(const char *format, ...) PRINTF_LIKE(1, 2);
 size_t mem_balance(void);
 size_t mem_peak(void);
 
-/* A buffer that grows: bytes plus a terminating zero that is not counted. A zeroed struct is a valid empty buffer. */
+/* A buffer that grows: bytes plus a terminating zero that is not counted. A zeroed struct is a
+ * valid empty buffer. */
 struct buffer {
     char *data;
     size_t length, capacity;
@@ -37,7 +39,8 @@ void buffer_format(struct buffer *buffer, const char *format, ...) PRINTF_LIKE(2
 void buffer_clear(struct buffer *buffer);
 void buffer_free(struct buffer *buffer);
 
-/* Grows an array of n items to room for one more; doubles. `array` is an lvalue, `room` its capacity (an lvalue). */
+/* Grows an array of n items to room for one more; doubles. `array` is an lvalue, `room` its
+ * capacity (an lvalue). */
 #define ARRAY_RESERVE(array, n, room)                                              \
     do {                                                                           \
         if ((n) >= (room)) {                                                       \

@@ -1,15 +1,18 @@
-/* The model: forward and hand-written backward over a forest batch, unit by unit, in plain sight of zero's gathers.
+/* The model: forward and hand-written backward over a forest batch, unit by unit, in plain sight of
+ * zero's gathers.
  *
- * Letters: T tokens, R read rows, D width, H heads, K kv heads, d head_dim, F ffn, V vocabulary, L layers.
+ * Letters: T tokens, R read rows, D width, H heads, K kv heads, d head_dim, F ffn, V vocabulary, L
+ * layers.
  *
- *   (1) The residual stream and its gradient are fp32; what enters a matmul is the compute dtype; the last unit is
- *       fp32.
+ *   (1) The residual stream and its gradient are fp32; what enters a matmul is the compute dtype;
+ *       the last unit is fp32.
  *   (2) In the last block everything after K and V is computed for the R read rows only.
- *   (3) All activations live in one arena that model_init takes; model_plan tells its size before. With recompute
- *       only block inputs are kept and each block's forward runs again before its backward.
+ *   (3) All activations live in one arena that model_init takes; model_plan tells its size before.
+ *       With recompute only block inputs are kept and each block's forward runs again before its
+ *       backward.
  *   (4) model_forward with train = false keeps nothing for a backward and needs no room for it.
- *   (5) Collective over the shard group at stage 3 and whenever gradients are reduced; an empty batch (n = 0) walks
- *       the same units without computing. */
+ *   (5) Collective over the shard group at stage 3 and whenever gradients are reduced; an empty
+ *       batch (n = 0) walks the same units without computing. */
 #ifndef RANKWISE_MODEL_H
 #define RANKWISE_MODEL_H
 #include "forest.h"
@@ -28,29 +31,34 @@ struct model; /* model.c */
 struct model_bytes {
     size_t activations, scratch;
 };
-struct model_bytes model_plan(struct device *dev, const struct arch *arch, const struct model_options *options);
+struct model_bytes model_plan(struct device *dev, const struct arch *arch,
+                              const struct model_options *options);
 
 /* The device's part of that: model_init does it too. */
-void model_reserve(struct device *dev, const struct arch *arch, const struct model_options *options);
+void model_reserve(struct device *dev, const struct arch *arch,
+                   const struct model_options *options);
 
 /* arch, table and z are not owned and must outlive the model. */
-struct model *model_init(struct device *dev, const struct arch *arch, const struct parameters *table, struct zero *z,
+struct model *model_init(struct device *dev, const struct arch *arch,
+                         const struct parameters *table, struct zero *z,
                          const struct model_options *options);
 void model_free(struct model *m);
 
-/* A forward need not be followed by a backward. score (n_rows of the forest): device memory owned by the model, valid
- * until the next forward. */
+/* A forward need not be followed by a backward. score (n_rows of the forest): device memory owned
+ * by the model, valid until the next forward. */
 const float *model_forward(struct model *m, const struct forest *batch);
 
-/* dscore (n_rows): device memory, zeroed by model_forward, to be filled by the loss. Adds into zero's gradients and
- * calls zero_reduce for each unit, last unit first. */
+/* dscore (n_rows): device memory, zeroed by model_forward, to be filled by the loss. Adds into
+ * zero's gradients and calls zero_reduce for each unit, last unit first. */
 float *model_dscore(struct model *m);
 void model_backward(struct model *m, bool last_microbatch);
 
-/* For tests, in training: the residual stream that enters block `layer` (0: the embedding's), (T, D), to the host. */
+/* For tests, in training: the residual stream that enters block `layer` (0: the embedding's), (T,
+ * D), to the host. */
 void model_copy_hidden(struct model *m, int layer, float *out);
 
-/* The matrix products of a step, for reserve() and for the benchmark's roofline, each with how often it occurs (those
- * of a recomputation not counted). Freed with mem_free. */
-int model_gemm_shapes(const struct arch *arch, const struct model_options *options, struct gemm_shape **out);
+/* The matrix products of a step, for reserve() and for the benchmark's roofline, each with how
+ * often it occurs (those of a recomputation not counted). Freed with mem_free. */
+int model_gemm_shapes(const struct arch *arch, const struct model_options *options,
+                      struct gemm_shape **out);
 #endif

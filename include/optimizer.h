@@ -1,7 +1,7 @@
 /* AdamW on the owned slices, with clipping by the global norm; and the learning-rate schedules.
  *
- * A step whose gradient norm is not finite is skipped: weights, moments and the update count stay as they are. The norm is
- * on the device, which decides; the host hears of it afterwards. */
+ * A step whose gradient norm is not finite is skipped: weights, moments and the update count stay
+ * as they are. The norm is on the device, which decides; the host hears of it afterwards. */
 #ifndef RANKWISE_OPTIMIZER_H
 #define RANKWISE_OPTIMIZER_H
 #include "zero.h"
@@ -18,10 +18,12 @@ struct optimizer {
     int skipped_in_a_row;  /* ten stop the run */
 };
 
-/* The update with the gradient that zero_clip has measured: step is its. Starts it and the publishing of what changes. */
+/* The update with the gradient that zero_clip has measured: step is its. Starts it and the
+ * publishing of what changes. */
 void optimizer_step(const struct optimizer *o, struct zero *z, double lr, const double *step);
 
-/* After each optimizer_step, with step copied to the host: whether the update was made; counts it. */
+/* After each optimizer_step, with step copied to the host: whether the update was made; counts
+ * it. */
 bool optimizer_settle(struct optimizer *o, const double step[2]);
 
 enum schedule_kind { SCHEDULE_COSINE, SCHEDULE_WSD, SCHEDULE_LINEAR, SCHEDULE_CONSTANT };
@@ -31,9 +33,10 @@ struct schedule {
     int64_t steps;  /* the real number of updates */
     double warmup;  /* below 1: a share of the steps; from 1 on: a count */
 };
-/* The rate of update `step`, 0 <= step < steps. Warm-up of w updates: lr * (step + 1) / w; w is the count, its fraction cut
- * off, or the share of the steps, rounded up. Then with p the share of the rest that is done, from 0: cosine to
- * min_lr_ratio, linear to min_lr_ratio, constant; or wsd: constant, then cosine to min_lr_ratio over the last tenth of
- * all steps, rounded up (what warm-up takes of it is warm-up's). */
+/* The rate of update `step`, 0 <= step < steps. Warm-up of w updates: lr * (step + 1) / w; w is the
+ * count, its fraction cut off, or the share of the steps, rounded up. Then with p the share of the
+ * rest that is done, from 0: cosine to min_lr_ratio, linear to min_lr_ratio, constant; or wsd:
+ * constant, then cosine to min_lr_ratio over the last tenth of all steps, rounded up (what warm-up
+ * takes of it is warm-up's). */
 double schedule_lr(const struct schedule *schedule, int64_t step);
 #endif

@@ -1,9 +1,11 @@
-/* The parameter table: the one list that drives initialisation, loading, sharding, decay, checkpoint, export and
- * inspection. A parameter is found by (unit, role) or by name, never by number.
+/* The parameter table: the one list that drives initialisation, loading, sharding, decay,
+ * checkpoint, export and inspection. A parameter is found by (unit, role) or by name, never by
+ * number.
  *
- * Units: 0 the embedding, 1 .. L the blocks, L + 1 the final norm with the head (always fp32). A unit's parameters
- * lie one after another, in the table's order, without gaps, each row-major as in the safetensors file: so q, k and v
- * are one matrix of (H + 2K) d rows, and gate and up one of 2F rows. */
+ * Units: 0 the embedding, 1 .. L the blocks, L + 1 the final norm with the head (always fp32). A
+ * unit's parameters lie one after another, in the table's order, without gaps, each row-major as in
+ * the safetensors file: so q, k and v are one matrix of (H + 2K) d rows, and gate and up one of 2F
+ * rows. */
 #ifndef RANKWISE_PARAMETERS_H
 #define RANKWISE_PARAMETERS_H
 #include "arch.h"
@@ -56,17 +58,21 @@ struct parameters {
 
 void parameters_build(struct parameters *table, const struct arch *arch);
 void parameters_free(struct parameters *table);
-const struct parameter *parameters_find(const struct parameters *table, const char *name); /* NULL if there is none */
+/* NULL if there is none */
+const struct parameter *parameters_find(const struct parameters *table, const char *name);
 int64_t parameters_count(const struct parameters *table);
 
-/* Where the elements of parameters come from: a safetensors directory, a checkpoint, or a seed. read() gives elements
- * [first, first + count) of p in fp32; -1 with error_text(). Not collective. */
+/* Where the elements of parameters come from: a safetensors directory, a checkpoint, or a seed.
+ * read() gives elements [first, first + count) of p in fp32; -1 with error_text(). Not
+ * collective. */
 struct parameter_source {
     int (*read)(void *self, const struct parameter *p, int64_t first, int64_t count, float *out);
     void *self;
 };
 
-/* Elements as p->init says, by counter-based random numbers: the same on any rank. The score head is INIT_NORMAL with
- * standard deviation 1 / sqrt(D + 1); for head_init = "zero" the caller sets its init to INIT_ZERO. */
-void parameters_init(const struct parameter *p, uint64_t seed, int64_t first, int64_t count, float *out);
+/* Elements as p->init says, by counter-based random numbers: the same on any rank. The score head
+ * is INIT_NORMAL with standard deviation 1 / sqrt(D + 1); for head_init = "zero" the caller sets
+ * its init to INIT_ZERO. */
+void parameters_init(const struct parameter *p, uint64_t seed, int64_t first, int64_t count,
+                     float *out);
 #endif

@@ -5,7 +5,7 @@
 
 struct products {
     struct device *dev; /* not owned */
-    struct product *item;
+    struct timed_product *item;
     int n;
 };
 

@@ -1,9 +1,11 @@
-/* safetensors files and directories: a single model.safetensors, or shards with model.safetensors.index.json.
+/* safetensors files and directories: a single model.safetensors, or shards with
+ * model.safetensors.index.json.
  *
- * The header parser takes a buffer and checks every number in it: offsets inside the file, sizes that match shape and
- * dtype, no overlap. Elements are read by range (pread), converted to fp32. Names are matched to the parameter table:
- * with or without the base-model prefix ("model.", "gpt_neox."); lm_head / embed_out and old buffers (attention.bias,
- * masked_bias, inv_freq) are ignored; any other unknown or missing tensor is an error that names it. */
+ * The header parser takes a buffer and checks every number in it: offsets inside the file, sizes
+ * that match shape and dtype, no overlap. Elements are read by range (pread), converted to fp32.
+ * Names are matched to the parameter table: with or without the base-model prefix ("model.",
+ * "gpt_neox."); lm_head / embed_out and old buffers (attention.bias, masked_bias, inv_freq) are
+ * ignored; any other unknown or missing tensor is an error that names it. */
 #ifndef RANKWISE_SAFETENSORS_H
 #define RANKWISE_SAFETENSORS_H
 #include "parameters.h"
@@ -25,23 +27,29 @@ struct safetensors {
     bool has_score; /* a score head is among them */
 };
 
-/* The header of one file: buffer holds the first `length` bytes (8 + header at least), file_bytes is its
- * size. */
-int safetensors_parse(struct safetensors *out, int file, const char *buffer, size_t length, uint64_t file_bytes);
+/* The header of one file: buffer holds the first `length` bytes (8 + header at least), file_bytes
+ * is its size. */
+int safetensors_parse(struct safetensors *out, int file, const char *buffer, size_t length,
+                      uint64_t file_bytes);
 int safetensors_open(struct safetensors *out, const char *directory);
 void safetensors_close(struct safetensors *s);
 
-/* Checks every parameter of the table against the files. The score head may be missing: *has_score tells. */
+/* Checks every parameter of the table against the files. The score head may be missing: *has_score
+ * tells. */
 int safetensors_match(struct safetensors *s, const struct parameters *table);
-int safetensors_read(struct safetensors *s, const struct parameter *p, int64_t first, int64_t count, float *out);
+int safetensors_read(struct safetensors *s, const struct parameter *p, int64_t first, int64_t count,
+                     float *out);
 
-/* Writing: one file at a time, tensors in the order of begin. total bytes decide about an index above
- * `split_bytes`. */
+/* Writing: one file at a time, tensors in the order of begin. total bytes decide about an index
+ * above `split_bytes`. */
 struct safetensors_writer;
-struct safetensors_writer *safetensors_writer_open(const char *directory, const struct parameters *table,
-                                                   enum dtype dtype, uint64_t split_bytes);
+struct safetensors_writer *safetensors_writer_open(const char *directory,
+                                                   const struct parameters *table, enum dtype dtype,
+                                                   uint64_t split_bytes);
 /* The next elements of p; parameters in the table's order, each in order. */
-int safetensors_writer_add(struct safetensors_writer *w, const struct parameter *p, const float *data, int64_t count);
-int safetensors_writer_finish(struct safetensors_writer *w); /* fsync, rename, index; frees w also on error */
+int safetensors_writer_add(struct safetensors_writer *w, const struct parameter *p,
+                           const float *data, int64_t count);
+/* fsync, rename, index; frees w also on error */
+int safetensors_writer_finish(struct safetensors_writer *w);
 void safetensors_writer_abandon(struct safetensors_writer *w); /* removes what was begun; frees w */
 #endif

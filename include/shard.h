@@ -1,24 +1,27 @@
-/* Token shards: HDF5 files of tokenised comparisons, written once, read many times; docs/shard.md lists
- * every dataset and attribute.
+/* Token shards: HDF5 files of tokenised comparisons, written once, read many times; docs/shard.md
+ * lists every dataset and attribute.
  *
- * Reading checks everything that is read before it is used: offsets ascend and stay inside, sequence numbers exist,
- * tokens are below the tokenizer's size. A shard that was cut or is not one is an error with a hint, never a crash. */
+ * Reading checks everything that is read before it is used: offsets ascend and stay inside,
+ * sequence numbers exist, tokens are below the tokenizer's size. A shard that was cut or is not one
+ * is an error with a hint, never a crash. */
 #ifndef RANKWISE_SHARD_H
 #define RANKWISE_SHARD_H
 #include "contract.h"
 #include "memory.h"
 
 enum { SHARD_FORMAT = 1 };
-#define SHARD_KIND "rankwise token shard" /* the attribute that tells shards from other HDF5 files */
+/* the attribute that tells shards from other HDF5 files */
+#define SHARD_KIND "rankwise token shard"
 
 /* --- writing ---
  *
- * A row at a time; sequences and columns go to the file as they come. What is kept in memory until the end, in bytes: at
- * most 27 for each different sequence (its hash, and its slot in a table of them) and 32 for each run of comparisons that
- * have the same prompt; beside that a few MiB, whatever the size of the shard.
+ * A row at a time; sequences and columns go to the file as they come. What is kept in memory until
+ * the end, in bytes: at most 27 for each different sequence (its hash, and its slot in a table of
+ * them) and 32 for each run of comparisons that have the same prompt; beside that a few MiB,
+ * whatever the size of the shard.
  *
- * Two sequences are one if they have the same hash of 128 bits: for two different ones among 2^32, which is the most that
- * a shard takes, that happens with a probability of 2^-65. */
+ * Two sequences are one if they have the same hash of 128 bits: for two different ones among 2^32,
+ * which is the most that a shard takes, that happens with a probability of 2^-65. */
 struct shard_pair {
     int32_t chosen, rejected; /* answers of the row */
     float margin, weight;
@@ -27,7 +30,8 @@ struct shard_row {
     const int32_t *const *token; /* (n_answers): the tokens of each answer behind its prompt */
     const int32_t *length;       /* (n_answers), at least 1 */
     int32_t n_answers, n_pairs;
-    const struct shard_pair *pair; /* (n_pairs), each becomes a comparison; answers that are in none are not stored */
+    /* (n_pairs), each becomes a comparison; answers that are in none are not stored */
+    const struct shard_pair *pair;
     uint64_t prompt;               /* its hash: comparisons of equal prompt are one group */
     int32_t prompt_tokens;         /* at the start of every answer */
     uint16_t source;               /* index of the source */
@@ -35,21 +39,25 @@ struct shard_row {
 };
 struct shard_writer;
 
-/* Writes "<path>.tmp-<host>-<process>"; nothing stands under `path` before shard_writer_finish, which replaces what was
- * there. vocabulary: the largest token id + 1. NULL with error_text() when the path cannot be written. */
+/* Writes "<path>.tmp-<host>-<process>"; nothing stands under `path` before shard_writer_finish,
+ * which replaces what was there. vocabulary: the largest token id + 1. NULL with error_text() when
+ * the path cannot be written. */
 struct shard_writer *shard_writer_open(const char *path, int64_t vocabulary);
-/* All return 0, or -1 with error_text(); after a failure every later call, shard_writer_finish too, fails in that way. */
+/* All return 0, or -1 with error_text(); after a failure every later call, shard_writer_finish too,
+ * fails in that way. */
 int shard_writer_row(struct shard_writer *w, const struct shard_row *row);
 /* A named text attribute of the root ("rows", "sources": JSON; "revision"). */
 int shard_writer_attribute(struct shard_writer *w, const char *name, const char *text);
 /* A tokenizer file, byte for byte. */
-int shard_writer_tokenizer_file(struct shard_writer *w, const char *name, const void *data, size_t length);
+int shard_writer_tokenizer_file(struct shard_writer *w, const char *name, const void *data,
+                                size_t length);
 /* So far, over all comparisons: their number, the tokens of both sides, and those as forests. */
 struct shard_sums {
     int64_t comparisons, tokens, forest_tokens;
 };
 struct shard_sums shard_writer_sums(const struct shard_writer *w);
-int shard_writer_finish(struct shard_writer *w, const struct contract *contract); /* frees w, also on error */
+/* frees w, also on error */
+int shard_writer_finish(struct shard_writer *w, const struct contract *contract);
 void shard_writer_abandon(struct shard_writer *w);                                /* accepts NULL */
 
 /* --- reading --- */
@@ -70,18 +78,22 @@ struct shard {
 };
 int shard_open(struct shard *shard, const char *path);
 void shard_close(struct shard *shard);
-/* Whether the shard's ids and scores mean what `contract` (named contract_name) says, and its ids lie within the rows of
- * the model's embedding. -1 with error_text(). */
-int shard_suits(const struct shard *shard, const struct contract *contract, const char *contract_name,
-                int64_t embedding_rows);
+/* Whether the shard's ids and scores mean what `contract` (named contract_name) says, and its ids
+ * lie within the rows of the model's embedding. -1 with error_text(). */
+int shard_suits(const struct shard *shard, const struct contract *contract,
+                const char *contract_name, int64_t embedding_rows);
 int64_t shard_length(const struct shard *shard, int64_t sequence);
 /* out has room for shard_length tokens. Messages do not name the file: the caller does. */
 int shard_read(struct shard *shard, int64_t sequence, int32_t *out);
-/* A text attribute of the root ("rows", "sources", "revision"); mem_free. NULL with error_text(). */
+/* A text attribute of the root ("rows", "sources", "revision"); mem_free. NULL with
+ * error_text(). */
 char *shard_text(struct shard *shard, const char *name);
-/* The same of a file that need not be a shard, without reading its index. NULL with error_text(). */
+/* The same of a file that need not be a shard, without reading its index. NULL with
+ * error_text(). */
 char *shard_text_of(const char *path, const char *name);
 /* The carried tokenizer files: visit gets each name and its bytes until it returns non-zero. */
-int shard_each_tokenizer_file(struct shard *shard, int (*visit)(void *self, const char *name, const void *data,
-                                                              size_t length), void *self);
+int shard_each_tokenizer_file(struct shard *shard,
+                              int (*visit)(void *self, const char *name, const void *data,
+                                           size_t length),
+                              void *self);
 #endif

@@ -1,11 +1,14 @@
 /* Tensors: views of device memory, which own nothing.
  *
- * A tensor is a row-major matrix. `stride` is the distance of two rows in elements (>= cols), so that a tensor can be
- * some columns of a wider one. A vector of n is a tensor of 1 row and n columns.
+ * A tensor is a row-major matrix. `stride` is the distance of two rows in elements (>= cols), so
+ * that a tensor can be some columns of a wider one. A vector of n is a tensor of 1 row and n
+ * columns.
  *
- *   (1) Memory that a tensor of per-token rows points into has room for ROUND_UP(rows, ROW_QUANTUM) rows. The rows
- *       beyond `rows` are the backend's scratch: it may overwrite them, and nobody reads them.
- *   (2) DTYPE_F32 and DTYPE_BF16 are the dtypes of numbers, DTYPE_I32 of token numbers, positions and indices. */
+ *   (1) Memory that a tensor of per-token rows points into has room for ROUND_UP(rows, ROW_QUANTUM)
+ *       rows. The rows beyond `rows` are the backend's scratch: it may overwrite them, and nobody
+ *       reads them.
+ *   (2) DTYPE_F32 and DTYPE_BF16 are the dtypes of numbers, DTYPE_I32 of token numbers, positions
+ *       and indices. */
 #ifndef RANKWISE_TENSOR_H
 #define RANKWISE_TENSOR_H
 #include "base.h"
@@ -22,9 +25,10 @@ struct tensor {
     int64_t rows, cols, stride;
 };
 
-/* The heads of a projection: head h of row t starts at data + t * row_stride + h * head_stride (in elements) and has
- * head_dim consecutive elements. Fused Llama-like (q | k | v) and NeoX-like (q k v per head) outputs are both views of
- * this kind. By tensor.h (1) there is room for whole quanta of rows. */
+/* The heads of a projection: head h of row t starts at data + t * row_stride + h * head_stride (in
+ * elements) and has head_dim consecutive elements. Fused Llama-like (q | k | v) and NeoX-like (q k
+ * v per head) outputs are both views of this kind. By tensor.h (1) there is room for whole quanta
+ * of rows. */
 struct heads {
     void *data;
     enum dtype dtype;

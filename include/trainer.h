@@ -3,12 +3,13 @@
 #define RANKWISE_TRAINER_H
 #include "config.h"
 
-/* Trains as configured, or goes on from the newest whole checkpoint of the run directory. Returns the exit code:
- * EXIT_DONE, EXIT_FAILED, EXIT_STOPPED (a signal, after a checkpoint). Collective over the world. */
+/* Trains as configured, or goes on from the newest whole checkpoint of the run directory. Returns
+ * the exit code: EXIT_DONE, EXIT_FAILED, EXIT_STOPPED (a signal, after a checkpoint). Collective
+ * over the world. */
 int trainer_run(struct config *config);
 
-/* `rankwise plan`: data, plan and memory only; prints to stdout, allocates nothing large. -1 also when a rank would need
- * more memory than it has here. */
+/* `rankwise plan`: data, plan and memory only; prints to stdout, allocates nothing large. -1 also
+ * when a rank would need more memory than it has here. */
 int trainer_plan(struct config *config, int n_ranks);
 
 /* From now on a signal to stop (SIGUSR1, SIGTERM, SIGINT) is a wish that the step loop looks at. */

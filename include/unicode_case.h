@@ -1,5 +1,5 @@
-/* What Python's str methods know of characters: kinds and case, from tables that tests/golden/make_case.py generates by
- * asking Python about every code point. */
+/* What Python's str methods know of characters: kinds and case, from tables that
+ * tests/golden/make_case.py generates by asking Python about every code point. */
 #ifndef RANKWISE_UNICODE_CASE_H
 #define RANKWISE_UNICODE_CASE_H
 #include "unicode.h"

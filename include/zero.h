@@ -1,23 +1,28 @@
 /* ZeRO: who holds which part of weights, gradients and optimizer state, and when parts move.
  *
- * It knows unit sizes, not the model. Each unit is one flat segment, padded so that every rank of the shard group owns
- * an equal slice that starts at a multiple of 256 elements: rank r owns [r, r + 1) * slice of the padded segment, at
- * every stage. The stage (Rajbhandari et al., "ZeRO", SC 2020) only decides what else is kept:
+ * It knows unit sizes, not the model. Each unit is one flat segment, padded so that every rank of
+ * the shard group owns an equal slice that starts at a multiple of 256 elements: rank r owns [r, r
+ * + 1) * slice of the padded segment, at every stage. The stage (Rajbhandari et al., "ZeRO", SC
+ * 2020) only decides what else is kept:
  *
- *   stage 0  everything everywhere; gradients all-reduced (reduce-scatter + all-gather) in the last micro-batch
- *   stage 1  optimizer state owned; gradients reduce-scattered in the last micro-batch; weights all-gathered after step
+ *   stage 0  everything everywhere; gradients all-reduced (reduce-scatter + all-gather) in the last
+ *   micro-batch
+ *   stage 1  optimizer state owned; gradients reduce-scattered in the last micro-batch; weights
+ *   all-gathered after step
  *   stage 2  gradients owned too: each unit reduce-scattered in every micro-batch's backward
- *   stage 3  weights owned too: a block is gathered for its forward and again for its backward, one ahead; the first
+ *   stage 3  weights owned too: a block is gathered for its forward and again for its backward, one
+ *   ahead; the first
  *            unit for its forward only; the last one is kept from its forward to its backward
  *
- *   (1) Every rank calls every function below in the same order with the same units: they are collective over the
- *       shard group (and replica group), an empty micro-batch included.
+ *   (1) Every rank calls every function below in the same order with the same units: they are
+ *       collective over the shard group (and replica group), an empty micro-batch included.
  *   (2) Memory is taken once, in zero_init, from the device; zero_plan tells how much before.
  *   (3) Gradients are sums over ranks; the loss carries 1 / global count, so nobody divides.
  *   (4) With fp32 compute the owned slice of the weights is the master itself, unless (5).
- *   (5) Offloaded, masters and moments lie in host memory, also those of fp32 units, whose weights are then copies; the
- *       update runs there. Everything else is the same.
- *   (6) bytes_sent counts what this rank's part of each collective's payload is: (size - 1) / size of its bytes. */
+ *   (5) Offloaded, masters and moments lie in host memory, also those of fp32 units, whose weights
+ *       are then copies; the update runs there. Everything else is the same.
+ *   (6) bytes_sent counts what this rank's part of each collective's payload is: (size - 1) / size
+ *       of its bytes. */
 #ifndef RANKWISE_ZERO_H
 #define RANKWISE_ZERO_H
 #include "parameters.h"
@@ -30,80 +35,92 @@ struct zero_options {
     enum dtype dtype; /* compute dtype of the units that are not fp32 */
     bool train;       /* false: weights only, no gradients, no optimizer state (eval, score) */
     bool prefetch;    /* stage 3: gather the next unit while this one computes */
-    struct device *host; /* parallel.offload: the CPU's device, which updates; NULL: not offloaded. Not owned */
+    /* parallel.offload: the CPU's device, which updates; NULL: not offloaded. Not owned */
+    struct device *host;
 };
 
 struct zero; /* parallel/zero_state.h */
 
-/* Bytes per rank by kind, before anything is allocated. size: of the shard group. gathered: room for whole units:
- * stage 3's weights, stage 2's and 3's gradients on their way to their owners. host: what offloading takes of the host's
- * memory instead of optimizer. */
+/* Bytes per rank by kind, before anything is allocated. size: of the shard group. gathered: room
+ * for whole units: stage 3's weights, stage 2's and 3's gradients on their way to their owners.
+ * host: what offloading takes of the host's memory instead of optimizer. */
 struct zero_bytes {
     size_t weights, gradients, optimizer, gathered, host;
 };
-struct zero_bytes zero_plan(const struct parameters *table, const struct zero_options *options, int size);
+struct zero_bytes zero_plan(const struct parameters *table, const struct zero_options *options,
+                            int size);
 
-/* Payload bytes a rank sends in one training step of `micro` micro-batches, by the formulas of stages 0-3 (docs/
- * parallel.md), padding and the 8 bytes of the norm included. Replica traffic is not in it. */
-size_t zero_formula_bytes(const struct parameters *table, const struct zero_options *options, int size, int micro);
+/* Payload bytes a rank sends in one training step of `micro` micro-batches, by the formulas of
+ * stages 0-3 (docs/ parallel.md), padding and the 8 bytes of the norm included. Replica traffic is
+ * not in it. */
+size_t zero_formula_bytes(const struct parameters *table, const struct zero_options *options,
+                          int size, int micro);
 
 /* table is not owned and must outlive it; the groups of place too. */
-struct zero *zero_init(struct device *dev, const struct placement *place, const struct parameters *table,
-                       const struct zero_options *options);
+struct zero *zero_init(struct device *dev, const struct placement *place,
+                       const struct parameters *table, const struct zero_options *options);
 void zero_free(struct zero *z);                    /* accepts NULL */
 struct device *zero_device(const struct zero *z); /* whose memory zero_slice points into */
 
-/* Fills this rank's slices from the source, in bounded pieces. Not collective: the callers agree on what it returns,
- * and if all is well all call zero_publish, which gives the others what their stage keeps of it. Moments of a
- * checkpoint are written through zero_each_slice, between the two. */
+/* Fills this rank's slices from the source, in bounded pieces. Not collective: the callers agree on
+ * what it returns, and if all is well all call zero_publish, which gives the others what their
+ * stage keeps of it. Moments of a checkpoint are written through zero_each_slice, between the
+ * two. */
 int zero_load(struct zero *z, const struct parameter_source *source);
 
-/* The whole unit's weights, ready for compute (waits for the gather). Pointer to element 0 of the unit, valid until
- * zero_release. `next` is the unit that will be asked for after this one, or -1: stage 3 gathers it ahead. At stage 3 one
- * block at a time may be held. */
+/* The whole unit's weights, ready for compute (waits for the gather). Pointer to element 0 of the
+ * unit, valid until zero_release. `next` is the unit that will be asked for after this one, or -1:
+ * stage 3 gathers it ahead. At stage 3 one block at a time may be held. */
 const void *zero_weights(struct zero *z, int unit, int next);
 void zero_release(struct zero *z, int unit);
 enum dtype zero_dtype(const struct zero *z, int unit);
 
-/* The fp32 gradient of the whole unit, to be added to; the same until zero_reduce, which says that this micro-batch's
- * backward of the unit is done: it starts whatever the stage sends. last: of the step's micro-batches. Every unit must
- * be reduced in every micro-batch, an empty one included. */
+/* The fp32 gradient of the whole unit, to be added to; the same until zero_reduce, which says that
+ * this micro-batch's backward of the unit is done: it starts whatever the stage sends. last: of the
+ * step's micro-batches. Every unit must be reduced in every micro-batch, an empty one included. */
 float *zero_gradient(struct zero *z, int unit);
 void zero_reduce(struct zero *z, int unit, bool last);
 
-/* After the last backward and all reductions: op_clip of the global sum of squares of the gradient, the same bits on
- * every rank. step: two doubles of device memory. Collective. */
+/* After the last backward and all reductions: op_clip of the global sum of squares of the gradient,
+ * the same bits on every rank. step: two doubles of device memory. Collective. */
 void zero_clip(struct zero *z, double clip, double *step);
 
-/* The part of a parameter that this rank's optimizer has to do: what is in the owned slice, at stage 0 all. weight and
- * gradient are memory of the device, master and moments of `state`, which is the device too unless (5). Without training
- * moments and gradient are NULL, and so is the master of units that are not fp32. */
+/* The part of a parameter that this rank's optimizer has to do: what is in the owned slice, at
+ * stage 0 all. weight and gradient are memory of the device, master and moments of `state`, which
+ * is the device too unless (5). Without training moments and gradient are NULL, and so is the
+ * master of units that are not fp32. */
 struct zero_slice {
     const struct parameter *parameter;
     int64_t first, count; /* elements of the parameter */
-    struct tensor weight; /* (1, count) in the compute dtype; is the master where both are fp32 and by (4) */
+    /* (1, count) in the compute dtype; is the master where both are fp32 and by (4) */
+    struct tensor weight;
     float *master, *moment1, *moment2, *gradient;
     struct device *state;
 };
-void zero_each_slice(struct zero *z, void (*visit)(void *self, const struct zero_slice *slice), void *self);
+void zero_each_slice(struct zero *z, void (*visit)(void *self, const struct zero_slice *slice),
+                     void *self);
 
-/* After zero_clip: one update. Calls update, which is to change master, moments and weight and to clear the gradient, for
- * each slice; and publishes each unit when it is done. All that is in the slice is memory of slice->state here, and so is
- * step, a copy if need be: offloaded, the host reads the step first, and does not call update when step[1] < 0.
- * weight.data is NULL where the master is all that has to be written. Collective. */
+/* After zero_clip: one update. Calls update, which is to change master, moments and weight and to
+ * clear the gradient, for each slice; and publishes each unit when it is done. All that is in the
+ * slice is memory of slice->state here, and so is step, a copy if need be: offloaded, the host
+ * reads the step first, and does not call update when step[1] < 0. weight.data is NULL where the
+ * master is all that has to be written. Collective. */
 void zero_update(struct zero *z, const double *step,
-                 void (*update)(void *self, const struct zero_slice *slice, const double *step), void *self);
+                 void (*update)(void *self, const struct zero_slice *slice, const double *step),
+                 void *self);
 
-/* As zero_each_slice, but only what this rank owns by [r, r + 1) * slice at every stage, each element on exactly one
- * rank of the shard group: what checkpoints and export write. Not collective. */
-void zero_each_owned(struct zero *z, void (*visit)(void *self, const struct zero_slice *slice), void *self);
+/* As zero_each_slice, but only what this rank owns by [r, r + 1) * slice at every stage, each
+ * element on exactly one rank of the shard group: what checkpoints and export write. Not
+ * collective. */
+void zero_each_owned(struct zero *z, void (*visit)(void *self, const struct zero_slice *slice),
+                     void *self);
 
-/* After loading, or after slices were changed by zero_each_slice: whoever keeps more of the weights than it owns gets the
- * rest. Started for all units; zero_weights waits for its own. Collective. */
+/* After loading, or after slices were changed by zero_each_slice: whoever keeps more of the weights
+ * than it owns gets the rest. Started for all units; zero_weights waits for its own. Collective. */
 void zero_publish(struct zero *z);
 
-/* The master weights of one unit (without training: the weights), whole and in fp32, on rank 0 of the shard group (NULL
- * elsewhere): host memory, valid until the next call. Collective. */
+/* The master weights of one unit (without training: the weights), whole and in fp32, on rank 0 of
+ * the shard group (NULL elsewhere): host memory, valid until the next call. Collective. */
 const float *zero_gather_master(struct zero *z, int unit);
 
 size_t zero_expected_bytes(const struct zero *z, int micro); /* zero_formula_bytes of this one */
@@ -111,8 +128,8 @@ uint64_t zero_bytes_sent(const struct zero *z);         /* over the shard group,
 uint64_t zero_replica_bytes_sent(const struct zero *z); /* over the replica group */
 size_t zero_bytes_held(const struct zero *z);
 
-/* For tests: the gradient of a unit as stage 0 would hold it after the step's reductions, on every rank (host memory,
- * the unit's count of floats). Collective. */
+/* For tests: the gradient of a unit as stage 0 would hold it after the step's reductions, on every
+ * rank (host memory, the unit's count of floats). Collective. */
 void zero_copy_gradient(struct zero *z, int unit, float *out);
 /* For tests: drops the gradient. */
 void zero_clear_gradients(struct zero *z);

@@ -1,5 +1,5 @@
-/* rankwise: the program for compute nodes and workstations. The list of subcommands, and the two helps that are made
- * from the option table: `help train` and `help completion`. */
+/* rankwise: the program for compute nodes and workstations. The list of subcommands, and the two
+ * helps that are made from the option table: `help train` and `help completion`. */
 #include <stdio.h>
 #include <string.h>
 
@@ -18,12 +18,13 @@ static const struct command commands[] = {
     {"export", "a Hugging Face model directory from a run", export_command},
     {"plan", "memory and steps of a run, without starting it", plan_command},
     {"doctor", "what this machine has and whether it works", doctor_command},
-    {"help", "about a command; \"help train\" lists all options, \"help completion\" is for bash", help_command},
+    {"help", "about a command; \"help train\" lists all options, \"help completion\" is for bash",
+     help_command},
 };
 enum { N_COMMANDS = sizeof commands / sizeof *commands };
 
-/* The words of a choice after "path=", the paths themselves before. COMP_WORDBREAKS has "=", so that bash replaces
- * only what follows it. */
+/* The words of a choice after "path=", the paths themselves before. COMP_WORDBREAKS has "=", so
+ * that bash replaces only what follows it. */
 static const char completion_body[] =
     "    esac\n"
     "    cur=${COMP_LINE:0:COMP_POINT} cur=${cur##* }\n"
@@ -32,7 +33,8 @@ static const char completion_body[] =
     "    *=*) if [[ $words ]]; then COMPREPLY=($(compgen -W \"$words\" -- \"${cur#*=}\"))\n"
     "         else COMPREPLY=($(compgen -f -- \"${cur#*=}\")); fi ;;\n"
     "    *) COMPREPLY=($(compgen -W \"$options\" -- \"$cur\"))\n"
-    "       if ((${#COMPREPLY[@]})); then compopt -o nospace 2>/dev/null; else COMPREPLY=($(compgen -f -- "
+    "       if ((${#COMPREPLY[@]})); then compopt -o nospace 2>/dev/null; else "
+    "COMPREPLY=($(compgen -f -- "
     "\"$cur\")); fi ;;\n"
     "    esac\n"
     "}\n"
@@ -44,7 +46,9 @@ static void print_completion(void) {
     for (const char *line = table.data; *line; line = strchr(line, '\n') + 1) {
         int path = (int)strcspn(line, "\t"), type = (int)strcspn(line + path + 1, "\t");
         buffer_format(&options, " %.*s=", path, line);
-        if (!memchr(line + path + 1, '|', (size_t)type) || memchr(line + path + 1, ' ', (size_t)type)) continue;
+        if (!memchr(line + path + 1, '|', (size_t)type) ||
+            memchr(line + path + 1, ' ', (size_t)type))
+            continue;
         buffer_format(&words, "    *' %.*s='*) words='", path, line);
         for (int i = 0; i < type; i++) {
             char c = line[path + 1 + i];
@@ -52,9 +56,11 @@ static void print_completion(void) {
         }
         buffer_append_text(&words, "' ;;\n");
     }
-    printf("# bash completion: source <(rankwise help completion)\n_rankwise() {\n    local cur words= commands='");
+    printf("# bash completion: source <(rankwise help completion)\n_rankwise() {\n    local cur "
+           "words= commands='");
     for (int i = 0; i < N_COMMANDS; i++) printf("%s%s", i ? " " : "", commands[i].name);
-    printf("' options='%s'\n    case \" ${COMP_LINE##* }\" in\n%s%s", options.data, words.data, completion_body);
+    printf("' options='%s'\n    case \" ${COMP_LINE##* }\" in\n%s%s", options.data, words.data,
+           completion_body);
     buffer_free(&table);
     buffer_free(&options);
     buffer_free(&words);

@@ -1,5 +1,5 @@
-/* The golden models of tests/golden/make_models.py, opened for a test: weights in a zero of one rank, a forest of the
- * case's sequences, and what transformers computed. Failures end the test. */
+/* The golden models of tests/golden/make_models.py, opened for a test: weights in a zero of one
+ * rank, a forest of the case's sequences, and what transformers computed. Failures end the test. */
 #ifndef RANKWISE_TESTS_GOLDEN_H
 #define RANKWISE_TESTS_GOLDEN_H
 #include "file.h"
@@ -85,19 +85,22 @@ struct rig {
 };
 
 /* The files, and the score head of expected.safetensors where they have none. */
-static int rig_read(void *self, const struct parameter *p, int64_t first, int64_t count, float *out) {
+static int rig_read(void *self, const struct parameter *p, int64_t first, int64_t count,
+                    float *out) {
     struct rig *r = self;
-    if (p->role != ROLE_SCORE || r->weights.has_score) return safetensors_read(&r->weights, p, first, count, out);
+    if (p->role != ROLE_SCORE || r->weights.has_score)
+        return safetensors_read(&r->weights, p, first, count, out);
     memcpy(out, golden_get(&r->golden, "score.weight", NULL) + first, (size_t)count * sizeof *out);
     return 0;
 }
 
-static inline void rig_build(struct rig *r, int64_t n, const int32_t *const *sequence, const int32_t *length) {
+static inline void rig_build(struct rig *r, int64_t n, const int32_t *const *sequence,
+                             const int32_t *length) {
     forest_build(&r->forest, n, sequence, length);
 }
 
-static inline void rig_open(struct rig *r, const char *golden_case, enum dtype dtype, bool train, bool recompute,
-                            int threads) {
+static inline void rig_open(struct rig *r, const char *golden_case, enum dtype dtype, bool train,
+                            bool recompute, int threads) {
     char *path = mem_format(GOLDEN_ROOT "%s", golden_case);
     *r = (struct rig){0};
     r->place.data = r->place.shard = r->place.replica = r->place.node = (struct group){0, 1, NULL};
@@ -146,7 +149,8 @@ static inline const float *rig_forward(struct rig *r) {
     return r->score;
 }
 
-/* Forward and backward of the golden Bradley-Terry loss over the pairs that are not left out; the mean loss. */
+/* Forward and backward of the golden Bradley-Terry loss over the pairs that are not left out; the
+ * mean loss. */
 static inline double rig_step(struct rig *r, int leave_out) {
     int32_t chosen[64], rejected[64];
     int64_t n = 0;
@@ -161,8 +165,8 @@ static inline double rig_step(struct rig *r, int leave_out) {
                        test_device_copy(r->dev, rejected, sizeof rejected),
                        test_device_copy(r->dev, tally, sizeof tally)};
     const float *score = model_forward(r->model, &r->forest);
-    op_bradley_terry(r->dev, model_dscore(r->model), memory[2], score, memory[0], memory[1], NULL, NULL, n,
-                     1 / (float)n);
+    op_bradley_terry(r->dev, model_dscore(r->model), memory[2], score, memory[0], memory[1], NULL,
+                     NULL, n, 1 / (float)n);
     model_backward(r->model, true);
     test_device_read(r->dev, tally, memory[2], sizeof tally);
     for (int i = 0; i < 3; i++) r->dev->backend->release(r->dev, memory[i]);

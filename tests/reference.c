@@ -5,13 +5,15 @@
 
 #include "loss.h"
 
-void reference_gemm(double *out, const double *a, bool transpose_a, const double *b, bool transpose_b,
-                    const double *bias, const double *add, int64_t m, int64_t n, int64_t k) {
+void reference_gemm(double *out, const double *a, bool transpose_a, const double *b,
+                    bool transpose_b, const double *bias, const double *add, int64_t m, int64_t n,
+                    int64_t k) {
     for (int64_t i = 0; i < m; i++) {
         for (int64_t j = 0; j < n; j++) {
             double sum = (bias ? bias[j] : 0) + (add ? add[i * n + j] : 0);
             for (int64_t p = 0; p < k; p++)
-                sum += a[transpose_a ? p * m + i : i * k + p] * b[transpose_b ? j * k + p : p * n + j];
+                sum +=
+                    a[transpose_a ? p * m + i : i * k + p] * b[transpose_b ? j * k + p : p * n + j];
             out[i * n + j] = sum;
         }
     }
@@ -35,8 +37,9 @@ static double row_scale(const double *x, double mean, double eps, int64_t n) {
     return 1 / sqrt(sum / (double)n + eps);
 }
 
-void reference_norm_forward(enum norm_kind kind, double *out, double *stats, const double *in, const double *weight,
-                            const double *bias, double eps, int64_t rows, int64_t cols) {
+void reference_norm_forward(enum norm_kind kind, double *out, double *stats, const double *in,
+                            const double *weight, const double *bias, double eps, int64_t rows,
+                            int64_t cols) {
     for (int64_t i = 0; i < rows; i++) {
         const double *x = in + i * cols;
         double mean = kind == NORM_LAYER ? row_mean(x, cols) : 0, r = row_scale(x, mean, eps, cols);
@@ -47,8 +50,9 @@ void reference_norm_forward(enum norm_kind kind, double *out, double *stats, con
     }
 }
 
-void reference_norm_backward(enum norm_kind kind, double *din, double *dweight, double *dbias, const double *dout,
-                             const double *in, const double *weight, double eps, int64_t rows, int64_t cols) {
+void reference_norm_backward(enum norm_kind kind, double *din, double *dweight, double *dbias,
+                             const double *dout, const double *in, const double *weight, double eps,
+                             int64_t rows, int64_t cols) {
     for (int64_t i = 0; i < rows; i++) {
         const double *x = in + i * cols, *d = dout + i * cols;
         double mean = kind == NORM_LAYER ? row_mean(x, cols) : 0, r = row_scale(x, mean, eps, cols);
@@ -67,8 +71,8 @@ void reference_norm_backward(enum norm_kind kind, double *din, double *dweight, 
     }
 }
 
-void reference_rope_table(double *table, const int32_t *position, int64_t rows, const float *inverse_frequency,
-                          int n_pairs, double magnitude) {
+void reference_rope_table(double *table, const int32_t *position, int64_t rows,
+                          const float *inverse_frequency, int n_pairs, double magnitude) {
     for (int64_t i = 0; i < rows; i++) {
         for (int p = 0; p < n_pairs; p++) {
             float angle = (float)position[i] * inverse_frequency[p];
@@ -78,10 +82,11 @@ void reference_rope_table(double *table, const int32_t *position, int64_t rows, 
     }
 }
 
-void reference_rope(double *out, const double *in, const double *table, int64_t rows, int n_heads, int head_dim,
-                    int n_pairs, bool backward) {
+void reference_rope(double *out, const double *in, const double *table, int64_t rows, int n_heads,
+                    int head_dim, int n_pairs, bool backward) {
     for (int64_t i = 0; i < rows * n_heads; i++) {
-        const double *x = in + i * head_dim, *cosine = table + i / n_heads * 2 * n_pairs, *sine = cosine + n_pairs;
+        const double *x = in + i * head_dim, *cosine = table + i / n_heads * 2 * n_pairs,
+                     *sine = cosine + n_pairs;
         double *y = out + i * head_dim;
         for (int p = 0; p < n_pairs; p++) {
             double s = backward ? -sine[p] : sine[p];
@@ -101,8 +106,8 @@ void reference_swiglu_forward(double *out, const double *gate_up, int64_t rows, 
     }
 }
 
-void reference_swiglu_backward(double *dgate_up, const double *dout, const double *gate_up, int64_t rows,
-                               int64_t cols) {
+void reference_swiglu_backward(double *dgate_up, const double *dout, const double *gate_up,
+                               int64_t rows, int64_t cols) {
     for (int64_t i = 0; i < rows; i++) {
         for (int64_t j = 0; j < cols; j++) {
             double gate = gate_up[i * 2 * cols + j], up = gate_up[i * 2 * cols + cols + j];
@@ -119,26 +124,31 @@ void reference_gelu_forward(double *out, const double *in, int64_t n) {
 
 void reference_gelu_backward(double *din, const double *dout, const double *in, int64_t n) {
     for (int64_t i = 0; i < n; i++) {
-        double x = in[i], share = 0.5 * (1 + erf(x / sqrt(2))), density = exp(-x * x / 2) / sqrt(2 * acos(-1));
+        double x = in[i], share = 0.5 * (1 + erf(x / sqrt(2))),
+               density = exp(-x * x / 2) / sqrt(2 * acos(-1));
         din[i] = dout[i] * (share + x * density);
     }
 }
 
-void reference_embed_forward(double *out, const double *weight, const int32_t *token, int64_t rows, int64_t cols) {
+void reference_embed_forward(double *out, const double *weight, const int32_t *token, int64_t rows,
+                             int64_t cols) {
     for (int64_t i = 0; i < rows; i++)
         for (int64_t j = 0; j < cols; j++) out[i * cols + j] = weight[token[i] * cols + j];
 }
 
-void reference_embed_backward(double *dweight, const double *dout, const int32_t *token, int64_t rows, int64_t cols) {
+void reference_embed_backward(double *dweight, const double *dout, const int32_t *token,
+                              int64_t rows, int64_t cols) {
     reference_scatter_add_rows(dweight, dout, token, rows, cols);
 }
 
-void reference_scatter_add_rows(double *out, const double *in, const int32_t *index, int64_t rows, int64_t cols) {
+void reference_scatter_add_rows(double *out, const double *in, const int32_t *index, int64_t rows,
+                                int64_t cols) {
     for (int64_t i = 0; i < rows; i++)
         for (int64_t j = 0; j < cols; j++) out[index[i] * cols + j] += in[i * cols + j];
 }
 
-void reference_head_forward(double *score, const double *in, const double *weight, int64_t rows, int64_t cols) {
+void reference_head_forward(double *score, const double *in, const double *weight, int64_t rows,
+                            int64_t cols) {
     reference_gemm(score, in, false, weight, true, NULL, NULL, rows, 1, cols);
 }
 
@@ -148,14 +158,15 @@ void reference_head_backward(double *din, double *dweight, const double *dscore,
     reference_gemm(dweight, dscore, true, in, false, NULL, dweight, 1, cols, rows);
 }
 
-void reference_adamw(double *master, double *moment1, double *moment2, const double *gradient, int64_t n,
-                     const struct adamw *how, const double *step) {
+void reference_adamw(double *master, double *moment1, double *moment2, const double *gradient,
+                     int64_t n, const struct adamw *how, const double *step) {
     for (int64_t i = 0; i < n && step[1] >= 0; i++) {
         double g = gradient[i] * step[1];
         moment1[i] = how->beta1 * (double)moment1[i] + (1 - (double)how->beta1) * g;
         moment2[i] = how->beta2 * (double)moment2[i] + (1 - (double)how->beta2) * g * g;
         master[i] -= (double)how->lr * how->decay * master[i];
-        master[i] -= how->lr * (moment1[i] / how->correction1) / (sqrt(moment2[i] / how->correction2) + how->eps);
+        master[i] -= how->lr * (moment1[i] / how->correction1) /
+                     (sqrt(moment2[i] / how->correction2) + how->eps);
     }
 }
 
@@ -167,9 +178,9 @@ void reference_clip(double *step, const double *square_norm, int n, double clip)
     if (isnan(step[0]) || isinf(step[0])) step[1] = -1;
 }
 
-void reference_bradley_terry(double *dscore, double *tally, const double *score, const int32_t *chosen,
-                             const int32_t *rejected, const float *margin, const float *weight, int64_t n,
-                             double scale) {
+void reference_bradley_terry(double *dscore, double *tally, const double *score,
+                             const int32_t *chosen, const int32_t *rejected, const float *margin,
+                             const float *weight, int64_t n, double scale) {
     for (int64_t p = 0; p < n; p++) {
         double better = score[chosen[p]], worse = score[rejected[p]], w = weight ? weight[p] : 1;
         double z = better - worse - (margin ? margin[p] : 0);

@@ -1,7 +1,8 @@
 /* The specification of every op: plain loops in double precision, used by tests alone.
  *
- * All matrices are row-major without gaps; heads are (rows, heads, head_dim). "=" and "+=" as in ops.h. The names are
- * those of ops.h; what the ops of ops.h say holds here. Attention is in reference_attention.c. */
+ * All matrices are row-major without gaps; heads are (rows, heads, head_dim). "=" and "+=" as in
+ * ops.h. The names are those of ops.h; what the ops of ops.h say holds here. Attention is in
+ * reference_attention.c. */
 #ifndef RANKWISE_TESTS_REFERENCE_H
 #define RANKWISE_TESTS_REFERENCE_H
 #include "backend.h"
@@ -10,43 +11,49 @@ extern "C" {
 #endif
 
 /* out (m, n) = op(a) op(b) + bias (n) + add (m, n); bias and add may be NULL, add may be out. */
-void reference_gemm(double *out, const double *a, bool transpose_a, const double *b, bool transpose_b,
-                    const double *bias, const double *add, int64_t m, int64_t n, int64_t k);
+void reference_gemm(double *out, const double *a, bool transpose_a, const double *b,
+                    bool transpose_b, const double *bias, const double *add, int64_t m, int64_t n,
+                    int64_t k);
 void reference_column_sum(double *out, const double *in, int64_t rows, int64_t cols); /* += */
 
-void reference_norm_forward(enum norm_kind kind, double *out, double *stats, const double *in, const double *weight,
-                            const double *bias, double eps, int64_t rows, int64_t cols);
-void reference_norm_backward(enum norm_kind kind, double *din, double *dweight, double *dbias, const double *dout,
-                             const double *in, const double *weight, double eps, int64_t rows,
-                             int64_t cols); /* all += */
+void reference_norm_forward(enum norm_kind kind, double *out, double *stats, const double *in,
+                            const double *weight, const double *bias, double eps, int64_t rows,
+                            int64_t cols);
+void reference_norm_backward(enum norm_kind kind, double *din, double *dweight, double *dbias,
+                             const double *dout, const double *in, const double *weight, double eps,
+                             int64_t rows, int64_t cols); /* all += */
 
 /* rows of the table: position * inverse_frequency is rounded to float, all else is double. */
-void reference_rope_table(double *table, const int32_t *position, int64_t rows, const float *inverse_frequency,
-                          int n_pairs, double magnitude);
-void reference_rope(double *out, const double *in, const double *table, int64_t rows, int n_heads, int head_dim,
-                    int n_pairs, bool backward);
+void reference_rope_table(double *table, const int32_t *position, int64_t rows,
+                          const float *inverse_frequency, int n_pairs, double magnitude);
+void reference_rope(double *out, const double *in, const double *table, int64_t rows, int n_heads,
+                    int head_dim, int n_pairs, bool backward);
 
 void reference_swiglu_forward(double *out, const double *gate_up, int64_t rows, int64_t cols);
-void reference_swiglu_backward(double *dgate_up, const double *dout, const double *gate_up, int64_t rows,
-                               int64_t cols);
+void reference_swiglu_backward(double *dgate_up, const double *dout, const double *gate_up,
+                               int64_t rows, int64_t cols);
 void reference_gelu_forward(double *out, const double *in, int64_t n);
 void reference_gelu_backward(double *din, const double *dout, const double *in, int64_t n);
 
-void reference_embed_forward(double *out, const double *weight, const int32_t *token, int64_t rows, int64_t cols);
-void reference_embed_backward(double *dweight, const double *dout, const int32_t *token, int64_t rows,
-                              int64_t cols); /* += */
-void reference_scatter_add_rows(double *out, const double *in, const int32_t *index, int64_t rows, int64_t cols);
+void reference_embed_forward(double *out, const double *weight, const int32_t *token, int64_t rows,
+                             int64_t cols);
+void reference_embed_backward(double *dweight, const double *dout, const int32_t *token,
+                              int64_t rows, int64_t cols); /* += */
+void reference_scatter_add_rows(double *out, const double *in, const int32_t *index, int64_t rows,
+                                int64_t cols);
 
-void reference_head_forward(double *score, const double *in, const double *weight, int64_t rows, int64_t cols);
+void reference_head_forward(double *score, const double *in, const double *weight, int64_t rows,
+                            int64_t cols);
 void reference_head_backward(double *din, double *dweight, const double *dscore, const double *in,
-                             const double *weight, int64_t rows, int64_t cols); /* din =, dweight += */
+                             /* din =, dweight += */
+                             const double *weight, int64_t rows, int64_t cols);
 
-void reference_adamw(double *master, double *moment1, double *moment2, const double *gradient, int64_t n,
-                     const struct adamw *how, const double *step);
+void reference_adamw(double *master, double *moment1, double *moment2, const double *gradient,
+                     int64_t n, const struct adamw *how, const double *step);
 void reference_clip(double *step, const double *square_norm, int n, double clip);
-void reference_bradley_terry(double *dscore, double *tally, const double *score, const int32_t *chosen,
-                             const int32_t *rejected, const float *margin, const float *weight, int64_t n,
-                             double scale);
+void reference_bradley_terry(double *dscore, double *tally, const double *score,
+                             const int32_t *chosen, const int32_t *rejected, const float *margin,
+                             const float *weight, int64_t n, double scale);
 
 #ifdef __cplusplus
 }

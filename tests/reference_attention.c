@@ -11,7 +11,8 @@ static bool sees(const struct reference_attention *a, int64_t i, int64_t j) {
     return a->key_offset + j <= query && query < a->reach[j];
 }
 
-static const double *kv_row(const struct reference_attention *a, const double *x, int64_t j, int head) {
+static const double *kv_row(const struct reference_attention *a, const double *x, int64_t j,
+                            int head) {
     return x + (j * a->n_kv_heads + head / (a->n_heads / a->n_kv_heads)) * a->head_dim;
 }
 

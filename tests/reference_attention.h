@@ -1,6 +1,8 @@
-/* The specification of attention over a forest: plain loops in double precision, used by tests alone.
+/* The specification of attention over a forest: plain loops in double precision, used by tests
+ * alone.
  *
- * q, out, dq, dout (q_rows, n_heads, head_dim); k, v, dk, dv (k_rows, n_kv_heads, head_dim); lse (q_rows, n_heads).
+ * q, out, dq, dout (q_rows, n_heads, head_dim); k, v, dk, dv (k_rows, n_kv_heads, head_dim); lse
+ * (q_rows, n_heads).
  */
 #ifndef RANKWISE_TESTS_REFERENCE_ATTENTION_H
 #define RANKWISE_TESTS_REFERENCE_ATTENTION_H

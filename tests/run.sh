@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Runs every test and counts. A test is a program $BUILD/tests/test_* or a script tests/cli/cli_*.sh, tests/cluster/*.sh or
-# tests/style.sh; it prints lines "ok <name>", "not ok <name>: why" and "skipped <name>: why". Comments in the first lines
+# tests/style.sh and tests/layers.sh; it prints lines "ok <name>", "not ok <name>: why" and "skipped <name>: why". Comments in the first lines
 # of its source say how:
 #   ranks: 1 2 3    under mpirun with each of these numbers (without: alone, no mpirun)
 #   limit: 600      seconds it may take (300)
@@ -59,7 +59,7 @@ wanted() { # name source
 only=("$@")
 cores=$(nproc)
 alone=() together=()
-for source in tests/test_*.c tests/cli/cli_*.sh tests/cluster/*.sh tests/emulated_cuda/*.sh tests/style.sh; do
+for source in tests/test_*.c tests/cli/cli_*.sh tests/cluster/*.sh tests/emulated_cuda/*.sh tests/style.sh tests/layers.sh; do
     [[ -e $source ]] || continue
     name=$(basename "${source%.*}")
     wanted "$name" "$source" || continue

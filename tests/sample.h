@@ -1,7 +1,8 @@
 /* Random matrices for the tests of ops: a tensor on the device, and the same numbers in double.
  *
- * All memory that a tensor does not own is NaN at first: the gaps between its rows, which no op may write (compared),
- * and the rows up to the next quantum, which ops may overwrite but must not let into a result. */
+ * All memory that a tensor does not own is NaN at first: the gaps between its rows, which no op may
+ * write (compared), and the rows up to the next quantum, which ops may overwrite but must not let
+ * into a result. */
 #ifndef RANKWISE_TESTS_SAMPLE_H
 #define RANKWISE_TESTS_SAMPLE_H
 #include "random.h"
@@ -68,9 +69,10 @@ static inline void sample_read(struct sample *s) {
     mem_free(host.data);
 }
 
-/* Normal numbers of that standard deviation, rounded to the dtype; rows of the tensor are cols + gap apart. */
-static inline struct sample sample_make(uint64_t seed, enum dtype dtype, int64_t rows, int64_t cols, int64_t gap,
-                                        double deviation) {
+/* Normal numbers of that standard deviation, rounded to the dtype; rows of the tensor are cols +
+ * gap apart. */
+static inline struct sample sample_make(uint64_t seed, enum dtype dtype, int64_t rows, int64_t cols,
+                                        int64_t gap, double deviation) {
     int64_t room = ROUND_UP(rows, ROW_QUANTUM) * (cols + gap);
     struct tensor host = {mem_alloc(room, dtype_bytes(dtype)), dtype, rows, cols, cols + gap};
     struct sample s = {.t = host, .value = mem_alloc(rows * cols, sizeof *s.value)};
@@ -84,7 +86,8 @@ static inline struct sample sample_make(uint64_t seed, enum dtype dtype, int64_t
 }
 
 static inline struct sample sample_copy(const struct sample *from) {
-    struct sample s = sample_make(0, from->t.dtype, from->t.rows, from->t.cols, from->t.stride - from->t.cols, 0);
+    struct sample s =
+        sample_make(0, from->t.dtype, from->t.rows, from->t.cols, from->t.stride - from->t.cols, 0);
     dev->backend->copy(dev, s.t.data, from->t.data, sample_bytes(from->t), STREAM_COMPUTE);
     sample_read(&s);
     return s;
@@ -95,21 +98,25 @@ static inline void sample_free(struct sample *s) {
     mem_free(s->value);
 }
 
-/* How far an op may be from the reference: relative to the number, and absolute. For bf16 results 2^-8 is a unit. */
+/* How far an op may be from the reference: relative to the number, and absolute. For bf16 results
+ * 2^-8 is a unit. */
 static inline double sample_rtol(enum dtype dtype) {
     return dtype == DTYPE_F32 ? 3e-6 : 0x1.1p-8;
 }
 
 /* Every element of t is within atol + rtol * |expected|, and the gaps are untouched. */
-static inline void sample_compare(const char *what, struct tensor t, const double *expected, double atol) {
+static inline void sample_compare(const char *what, struct tensor t, const double *expected,
+                                  double atol) {
     double rtol = sample_rtol(t.dtype);
     struct tensor host = sample_host(t);
     for (int64_t i = 0; i < t.rows; i++) {
         for (int64_t j = 0; j < t.cols; j++) {
             double x = sample_number(sample_at(host, i, j), t.dtype), y = expected[i * t.cols + j];
             if (!(fabs(x - y) <= atol + rtol * fabs(y)))
-                TEST_END(TEST_FAILED, "%s (%lld, %lld) %s: element (%lld, %lld) is %.9g, expected %.9g", what,
-                         (long long)t.rows, (long long)t.cols, dtype_name(t.dtype), (long long)i, (long long)j, x, y);
+                TEST_END(TEST_FAILED,
+                         "%s (%lld, %lld) %s: element (%lld, %lld) is %.9g, expected %.9g", what,
+                         (long long)t.rows, (long long)t.cols, dtype_name(t.dtype), (long long)i,
+                         (long long)j, x, y);
         }
         for (int64_t j = t.cols; j < t.stride; j++)
             if (!isnan(sample_number(sample_at(host, i, j), t.dtype)))

@@ -1,5 +1,6 @@
-/* config.json -> struct arch, and the parameter table. Numbers of the ropes are transformers' own (see the comment at
- * each); what the fields mean is tested against whole models in test_model.c. */
+/* config.json -> struct arch, and the parameter table. Numbers of the ropes are transformers' own
+ * (see the comment at each); what the fields mean is tested against whole models in
+ * test_model.c. */
 #include "arch.h"
 #include "parameters.h"
 #include "test.h"
@@ -19,39 +20,52 @@ static int parse(struct arch *arch, const char *json) {
 static void test_missing_fields_have_the_class_defaults(void) {
     struct arch a;
     ASSERT_INT(parse(&a, "{\"model_type\":\"llama\"}"), 0);
-    ASSERT(a.D == 4096 && a.F == 11008 && a.V == 32000 && a.L == 32 && a.H == 32 && a.K == 32 && a.d == 128);
-    ASSERT(!a.qkv_bias && !a.out_bias && !a.mlp_bias && a.norm == NORM_RMS && a.gated && !a.parallel_residual);
-    ASSERT(a.bos_token_id == 1 && a.eos_token_id == 2 && a.pad_token_id == -1 && a.max_positions == 2048);
+    ASSERT(a.D == 4096 && a.F == 11008 && a.V == 32000 && a.L == 32 && a.H == 32 && a.K == 32 &&
+           a.d == 128);
+    ASSERT(!a.qkv_bias && !a.out_bias && !a.mlp_bias && a.norm == NORM_RMS && a.gated &&
+           !a.parallel_residual);
+    ASSERT(a.bos_token_id == 1 && a.eos_token_id == 2 && a.pad_token_id == -1 &&
+           a.max_positions == 2048);
     ASSERT_NEAR(a.norm_eps, 1e-6, 1e-12);
     arch_free(&a);
     ASSERT_INT(parse(&a, "{\"model_type\":\"qwen2\",\"num_attention_heads\":64}"), 0);
     ASSERT(a.V == 151936 && a.F == 22016 && a.K == 32 && a.d == 64 && a.qkv_bias && !a.out_bias &&
            a.eos_token_id == -1);
     arch_free(&a);
-    ASSERT_INT(parse(&a, "{\"model_type\":\"qwen2\",\"num_attention_heads\":64,\"num_key_value_heads\":null}"), 0);
+    ASSERT_INT(
+        parse(&a,
+              "{\"model_type\":\"qwen2\",\"num_attention_heads\":64,\"num_key_value_heads\":null}"),
+        0);
     ASSERT_INT(a.K, 64);
     arch_free(&a);
     ASSERT_INT(parse(&a, "{\"model_type\":\"qwen3\"}"), 0);
     ASSERT(a.d == 128 && a.qk_norm && !a.qkv_bias && a.K == 32);
     arch_free(&a);
     ASSERT_INT(parse(&a, "{\"model_type\":\"gpt_neox\"}"), 0);
-    ASSERT(a.D == 6144 && a.H == 64 && a.K == 64 && a.d == 96 && a.rope_pairs == 12 && a.F == 24576 && a.L == 44);
-    ASSERT(a.fused_qkv && a.qkv_bias && a.out_bias && a.mlp_bias && a.parallel_residual && a.norm == NORM_LAYER);
+    ASSERT(a.D == 6144 && a.H == 64 && a.K == 64 && a.d == 96 && a.rope_pairs == 12 &&
+           a.F == 24576 && a.L == 44);
+    ASSERT(a.fused_qkv && a.qkv_bias && a.out_bias && a.mlp_bias && a.parallel_residual &&
+           a.norm == NORM_LAYER);
     ASSERT_NEAR(a.norm_eps, 1e-5, 1e-11);
     arch_free(&a);
 }
 
-/* LlamaRotaryEmbedding(LlamaConfig(hidden_size=64, num_attention_heads=4, rope_parameters=...)).inv_freq */
+/* LlamaRotaryEmbedding(LlamaConfig(hidden_size=64, num_attention_heads=4,
+ * rope_parameters=...)).inv_freq */
 static void test_llama3_frequencies_are_those_of_transformers(void) {
-    static const float expected[] = {1.0f,           0.316227764f,    0.100000001f,    0.0316227786f,
-                                     0.00308676064f, 0.000395284733f, 0.000125000006f, 3.95284733e-05f};
+    static const float expected[] = {
+        1.0f,           0.316227764f,    0.100000001f,    0.0316227786f,
+        0.00308676064f, 0.000395284733f, 0.000125000006f, 3.95284733e-05f};
     static const char *const spelling[] = {
-        "{\"model_type\":\"llama\",\"hidden_size\":64,\"num_attention_heads\":4,\"rope_theta\":10000.0,\"rope_"
+        "{\"model_type\":\"llama\",\"hidden_size\":64,\"num_attention_heads\":4,\"rope_theta\":"
+        "10000.0,\"rope_"
         "scaling\":"
         "{\"type\":\"llama3\",\"factor\":8.0,\"low_freq_factor\":1.0,\"high_freq_factor\":4.0,"
         "\"original_max_position_embeddings\":1024},\"torch_dtype\":\"bfloat16\"}",
-        "{\"model_type\":\"llama\",\"hidden_size\":64,\"num_attention_heads\":4,\"rope_parameters\":"
-        "{\"rope_theta\":10000,\"rope_type\":\"llama3\",\"factor\":8.0,\"low_freq_factor\":1.0,\"high_freq_factor\":"
+        "{\"model_type\":\"llama\",\"hidden_size\":64,\"num_attention_heads\":4,\"rope_"
+        "parameters\":"
+        "{\"rope_theta\":10000,\"rope_type\":\"llama3\",\"factor\":8.0,\"low_freq_factor\":1.0,"
+        "\"high_freq_factor\":"
         "4.0,"
         "\"original_max_position_embeddings\":1024},\"dtype\":\"bfloat16\"}",
     };
@@ -66,15 +80,20 @@ static void test_llama3_frequencies_are_those_of_transformers(void) {
 
 static void test_neox_spellings(void) {
     static const char *const spelling[] = {
-        "{\"model_type\":\"gpt_neox\",\"hidden_size\":64,\"num_attention_heads\":2,\"rotary_pct\":0.5,"
+        "{\"model_type\":\"gpt_neox\",\"hidden_size\":64,\"num_attention_heads\":2,\"rotary_pct\":"
+        "0.5,"
         "\"rotary_emb_base\":500,\"use_parallel_residual\":false,\"attention_bias\":false}",
-        "{\"model_type\":\"gpt_neox\",\"hidden_size\":64,\"num_attention_heads\":2,\"rope_parameters\":{\"rope_"
+        "{\"model_type\":\"gpt_neox\",\"hidden_size\":64,\"num_attention_heads\":2,\"rope_"
+        "parameters\":{\"rope_"
         "theta\":"
-        "500,\"rope_type\":\"default\",\"partial_rotary_factor\":0.5},\"use_parallel_residual\":false,"
+        "500,\"rope_type\":\"default\",\"partial_rotary_factor\":0.5},\"use_parallel_residual\":"
+        "false,"
         "\"attention_bias\":false}",
-        "{\"model_type\":\"gpt_neox\",\"hidden_size\":64,\"num_attention_heads\":2,\"rope_parameters\":{\"rope_"
+        "{\"model_type\":\"gpt_neox\",\"hidden_size\":64,\"num_attention_heads\":2,\"rope_"
+        "parameters\":{\"rope_"
         "theta\":"
-        "500},\"partial_rotary_factor\":0.5,\"use_parallel_residual\":false,\"attention_bias\":false}",
+        "500},\"partial_rotary_factor\":0.5,\"use_parallel_residual\":false,\"attention_bias\":"
+        "false}",
     };
     for (int s = 0; s < 3; s++) {
         struct arch a;
@@ -88,56 +107,75 @@ static void test_neox_spellings(void) {
 
 static void test_llama3_original_length_outside_wins(void) {
     struct arch a, b;
-    const char *rope = "\"rope_parameters\":{\"rope_type\":\"llama3\",\"factor\":8,\"low_freq_factor\":1,"
-                       "\"high_freq_factor\":4,\"original_max_position_embeddings\":";
+    const char *rope =
+        "\"rope_parameters\":{\"rope_type\":\"llama3\",\"factor\":8,\"low_freq_factor\":1,"
+        "\"high_freq_factor\":4,\"original_max_position_embeddings\":";
     char *inside = mem_format("{\"model_type\":\"llama\",%s16}}", rope);
-    char *both = mem_format("{\"model_type\":\"llama\",\"original_max_position_embeddings\":16,%s2048}}", rope);
+    char *both = mem_format(
+        "{\"model_type\":\"llama\",\"original_max_position_embeddings\":16,%s2048}}", rope);
     ASSERT_INT(parse(&a, inside), 0);
     ASSERT_INT(parse(&b, both), 0);
-    ASSERT(memcmp(a.inverse_frequency, b.inverse_frequency, (size_t)a.rope_pairs * sizeof(float)) == 0);
+    ASSERT(memcmp(a.inverse_frequency, b.inverse_frequency, (size_t)a.rope_pairs * sizeof(float)) ==
+           0);
     arch_free(&a), arch_free(&b);
     mem_free(inside), mem_free(both);
 }
 
 static void test_what_changes_the_arithmetic_is_refused(void) {
-    ASSERT_REFUSED("{\"model_type\":\"llama\",\"is_causal\":false}", "\"is_causal\": expected true, found false");
+    ASSERT_REFUSED("{\"model_type\":\"llama\",\"is_causal\":false}",
+                   "\"is_causal\": expected true, found false");
     ASSERT_REFUSED("{\"model_type\":\"llama\",\"hidden_act\":\"gelu\"}",
                    "\"hidden_act\": expected silu, found \"gelu\"");
-    ASSERT_REFUSED("{\"model_type\":\"gpt_neox\",\"hidden_act\":\"gelu_new\"}", "expected gelu, found \"gelu_new\"");
+    ASSERT_REFUSED("{\"model_type\":\"gpt_neox\",\"hidden_act\":\"gelu_new\"}",
+                   "expected gelu, found \"gelu_new\"");
     ASSERT_REFUSED("{\"model_type\":\"llama\",\"rope_scaling\":{\"type\":\"linear\",\"factor\":2}}",
                    "\"rope_type\": expected default or llama3, found linear");
-    ASSERT_REFUSED("{\"model_type\":\"qwen3\",\"rope_parameters\":{\"rope_type\":\"yarn\",\"factor\":2}}",
-                   "found yarn");
-    ASSERT_REFUSED("{\"model_type\":\"llama\",\"rope_scaling\":{\"rope_type\":\"llama3\",\"factor\":2}}", "llama3");
-    ASSERT_REFUSED("{\"model_type\":\"qwen3\",\"rope_parameters\":{\"full_attention\":{}}}", "full_attention");
-    ASSERT_REFUSED("{\"model_type\":\"llama\",\"partial_rotary_factor\":0.5}", "partial_rotary_factor");
     ASSERT_REFUSED(
-        "{\"model_type\":\"qwen2\",\"use_sliding_window\":true,\"sliding_window\":64,\"max_window_layers\":2}",
-        "\"use_sliding_window\": expected false, found true with \"sliding_window\" 64");
+        "{\"model_type\":\"qwen3\",\"rope_parameters\":{\"rope_type\":\"yarn\",\"factor\":2}}",
+        "found yarn");
+    ASSERT_REFUSED(
+        "{\"model_type\":\"llama\",\"rope_scaling\":{\"rope_type\":\"llama3\",\"factor\":2}}",
+        "llama3");
+    ASSERT_REFUSED("{\"model_type\":\"qwen3\",\"rope_parameters\":{\"full_attention\":{}}}",
+                   "full_attention");
+    ASSERT_REFUSED("{\"model_type\":\"llama\",\"partial_rotary_factor\":0.5}",
+                   "partial_rotary_factor");
+    ASSERT_REFUSED("{\"model_type\":\"qwen2\",\"use_sliding_window\":true,\"sliding_window\":64,"
+                   "\"max_window_layers\":2}",
+                   "\"use_sliding_window\": expected false, found true with \"sliding_window\" 64");
     ASSERT_REFUSED("{\"model_type\":\"qwen3\",\"num_hidden_layers\":2,"
                    "\"layer_types\":[\"full_attention\",\"sliding_attention\"]}",
                    "\"layer_types\"");
-    ASSERT_REFUSED("{\"model_type\":\"llama\",\"quantization_config\":{\"bits\":4}}", "\"quantization_config\"");
-    ASSERT_REFUSED(
-        "{\"model_type\":\"llama\",\"architectures\":[\"LlamaForSequenceClassification\"],\"num_labels\":3}",
-        "\"num_labels\": expected 1");
-    ASSERT_REFUSED("{\"model_type\":\"mistral\"}", "expected llama, qwen2, qwen3 or gpt_neox, found mistral");
+    ASSERT_REFUSED("{\"model_type\":\"llama\",\"quantization_config\":{\"bits\":4}}",
+                   "\"quantization_config\"");
+    ASSERT_REFUSED("{\"model_type\":\"llama\",\"architectures\":["
+                   "\"LlamaForSequenceClassification\"],\"num_labels\":3}",
+                   "\"num_labels\": expected 1");
+    ASSERT_REFUSED("{\"model_type\":\"mistral\"}",
+                   "expected llama, qwen2, qwen3 or gpt_neox, found mistral");
     ASSERT_REFUSED("{}", "found nothing");
 }
 
 static void test_what_does_not_change_it_is_accepted(void) {
     static const char *const fine[] = {
-        "{\"model_type\":\"qwen2\",\"use_sliding_window\":false,\"sliding_window\":64,\"max_window_layers\":2}",
+        "{\"model_type\":\"qwen2\",\"use_sliding_window\":false,\"sliding_window\":64,\"max_window_"
+        "layers\":2}",
         "{\"model_type\":\"qwen2\",\"use_sliding_window\":true,\"sliding_window\":null}",
-        "{\"model_type\":\"qwen2\",\"use_sliding_window\":true,\"sliding_window\":64,\"max_window_layers\":32}",
+        "{\"model_type\":\"qwen2\",\"use_sliding_window\":true,\"sliding_window\":64,\"max_window_"
+        "layers\":32}",
         "{\"model_type\":\"llama\",\"sliding_window\":64}",
         "{\"model_type\":\"qwen3\",\"num_hidden_layers\":1,\"layer_types\":[\"full_attention\"]}",
-        "{\"model_type\":\"llama\",\"rope_scaling\":null,\"rope_theta\":5e5,\"attention_dropout\":0.5}",
-        "{\"model_type\":\"llama\",\"rope_scaling\":{\"rope_type\":\"default\"},\"hidden_act\":\"swish\"}",
-        "{\"model_type\":\"gpt_neox\",\"hidden_dropout\":0.1,\"attention_dropout\":0.1,\"classifier_dropout\":0.1}",
-        "{\"model_type\":\"llama\",\"architectures\":[\"LlamaForSequenceClassification\"],\"id2label\":{\"0\":\"x\"}"
+        "{\"model_type\":\"llama\",\"rope_scaling\":null,\"rope_theta\":5e5,\"attention_dropout\":"
+        "0.5}",
+        "{\"model_type\":\"llama\",\"rope_scaling\":{\"rope_type\":\"default\"},\"hidden_act\":"
+        "\"swish\"}",
+        "{\"model_type\":\"gpt_neox\",\"hidden_dropout\":0.1,\"attention_dropout\":0.1,"
+        "\"classifier_dropout\":0.1}",
+        "{\"model_type\":\"llama\",\"architectures\":[\"LlamaForSequenceClassification\"],"
+        "\"id2label\":{\"0\":\"x\"}"
         "}",
-        "{\"model_type\":\"llama\",\"architectures\":[\"LlamaForCausalLM\"],\"num_labels\":2,\"eos_token_id\":[5,6]}",
+        "{\"model_type\":\"llama\",\"architectures\":[\"LlamaForCausalLM\"],\"num_labels\":2,\"eos_"
+        "token_id\":[5,6]}",
     };
     for (int i = 0; i < N_TESTS(fine); i++) {
         struct arch a;
@@ -149,17 +187,24 @@ static void test_what_does_not_change_it_is_accepted(void) {
 }
 
 static void test_sizes_are_checked(void) {
-    ASSERT_REFUSED("{\"model_type\":\"llama\",\"hidden_size\":0}", "\"hidden_size\": expected 1 to");
+    ASSERT_REFUSED("{\"model_type\":\"llama\",\"hidden_size\":0}",
+                   "\"hidden_size\": expected 1 to");
     ASSERT_REFUSED("{\"model_type\":\"llama\",\"hidden_size\":-64}", "\"hidden_size\"");
     ASSERT_REFUSED("{\"model_type\":\"llama\",\"hidden_size\":1e300}", "\"hidden_size\"");
-    ASSERT_REFUSED("{\"model_type\":\"llama\",\"hidden_size\":\"64\"}", "expected an integer, found a string");
-    ASSERT_REFUSED("{\"model_type\":\"llama\",\"vocab_size\":4611686018427387904}", "\"vocab_size\"");
-    ASSERT_REFUSED("{\"model_type\":\"llama\",\"num_attention_heads\":8,\"num_key_value_heads\":3}",
-                   "\"num_key_value_heads\": expected a divisor of num_attention_heads (8), found 3");
-    ASSERT_REFUSED("{\"model_type\":\"llama\",\"hidden_size\":100,\"num_attention_heads\":8}", "expected a multiple");
-    ASSERT_REFUSED("{\"model_type\":\"llama\",\"hidden_size\":24,\"num_attention_heads\":8}", "rotated dimensions");
+    ASSERT_REFUSED("{\"model_type\":\"llama\",\"hidden_size\":\"64\"}",
+                   "expected an integer, found a string");
+    ASSERT_REFUSED("{\"model_type\":\"llama\",\"vocab_size\":4611686018427387904}",
+                   "\"vocab_size\"");
+    ASSERT_REFUSED(
+        "{\"model_type\":\"llama\",\"num_attention_heads\":8,\"num_key_value_heads\":3}",
+        "\"num_key_value_heads\": expected a divisor of num_attention_heads (8), found 3");
+    ASSERT_REFUSED("{\"model_type\":\"llama\",\"hidden_size\":100,\"num_attention_heads\":8}",
+                   "expected a multiple");
+    ASSERT_REFUSED("{\"model_type\":\"llama\",\"hidden_size\":24,\"num_attention_heads\":8}",
+                   "rotated dimensions");
     ASSERT_REFUSED("{\"model_type\":\"gpt_neox\",\"rotary_pct\":0}", "partial_rotary_factor");
-    ASSERT_REFUSED("{\"model_type\":\"gpt_neox\",\"head_dim\":32}", "expected num_attention_heads * head_dim");
+    ASSERT_REFUSED("{\"model_type\":\"gpt_neox\",\"head_dim\":32}",
+                   "expected num_attention_heads * head_dim");
     ASSERT_REFUSED("{\"model_type\":\"llama\",\"rms_norm_eps\":0}", "\"rms_norm_eps\"");
     ASSERT_REFUSED("{\"model_type\":\"llama\",\"rope_theta\":-1}", "rope_theta");
     ASSERT_REFUSED("[]", "expected a JSON object");
@@ -168,7 +213,8 @@ static void test_sizes_are_checked(void) {
 
 /* Every cut of a whole configuration is an error, not a crash and not a model. */
 static void test_cut_configurations(void) {
-    static const char whole[] = "{\"model_type\":\"llama\",\"rope_parameters\":{\"rope_theta\":1e4}}";
+    static const char whole[] =
+        "{\"model_type\":\"llama\",\"rope_parameters\":{\"rope_theta\":1e4}}";
     for (size_t n = 0; n + 1 < sizeof whole - 1; n++) {
         struct arch a;
         ASSERT_INT(arch_parse(&a, whole, n), -1);
@@ -192,7 +238,8 @@ static void drop(struct arch *a, struct parameters *table) {
 
 static void test_units_are_without_gaps(void) {
     static const char *const models[] = {
-        "{\"model_type\":\"llama\",\"attention_bias\":true,\"mlp_bias\":true,\"num_hidden_layers\":3}",
+        "{\"model_type\":\"llama\",\"attention_bias\":true,\"mlp_bias\":true,\"num_hidden_layers\":"
+        "3}",
         "{\"model_type\":\"qwen2\",\"num_hidden_layers\":2}",
         "{\"model_type\":\"qwen3\",\"num_hidden_layers\":1,\"attention_bias\":true}",
         "{\"model_type\":\"gpt_neox\",\"num_hidden_layers\":2}",
@@ -208,7 +255,8 @@ static void test_units_are_without_gaps(void) {
             for (int i = table.unit[u].first; i < table.unit[u].end; i++) {
                 const struct parameter *p = &table.item[i];
                 ASSERT(p->unit == u && p->offset == at && p->count == p->rows * p->cols);
-                ASSERT(table.unit[u].by_role[p->role] == p && parameters_find(&table, p->name) == p);
+                ASSERT(table.unit[u].by_role[p->role] == p &&
+                       parameters_find(&table, p->name) == p);
                 ASSERT(p->decay == (p->n_dims == 2));
                 at += p->count;
             }
@@ -222,12 +270,14 @@ static void test_units_are_without_gaps(void) {
     }
 }
 
-/* sum(p.numel()) of transformers' models from the same configurations, head of one label included. */
+/* sum(p.numel()) of transformers' models from the same configurations, head of one label
+ * included. */
 static void test_counts_are_those_of_transformers(void) {
     struct arch a;
     struct parameters table;
     build(&a, &table,
-          "{\"model_type\":\"qwen3\",\"hidden_size\":1024,\"intermediate_size\":3072,\"num_hidden_layers\":28,"
+          "{\"model_type\":\"qwen3\",\"hidden_size\":1024,\"intermediate_size\":3072,\"num_hidden_"
+          "layers\":28,"
           "\"num_attention_heads\":16,\"num_key_value_heads\":8,\"head_dim\":128}");
     ASSERT_INT(parameters_count(&table), 596050944);
     drop(&a, &table);
@@ -242,7 +292,8 @@ static void test_initial_values(void) {
     struct arch a;
     struct parameters table;
     build(&a, &table,
-          "{\"model_type\":\"gpt_neox\",\"hidden_size\":64,\"num_attention_heads\":2,\"vocab_size\":500,"
+          "{\"model_type\":\"gpt_neox\",\"hidden_size\":64,\"num_attention_heads\":2,\"vocab_"
+          "size\":500,"
           "\"num_hidden_layers\":1,\"intermediate_size\":96,\"initializer_range\":0.05}");
     static float whole[500 * 64], part[100];
     const struct parameter *p = parameters_find(&table, "gpt_neox.embed_in.weight");
@@ -261,7 +312,8 @@ static void test_initial_values(void) {
 
     parameters_init(parameters_find(&table, "gpt_neox.final_layer_norm.weight"), 7, 0, 64, part);
     ASSERT(part[0] == 1 && part[63] == 1);
-    parameters_init(parameters_find(&table, "gpt_neox.layers.0.attention.dense.bias"), 7, 0, 64, part);
+    parameters_init(parameters_find(&table, "gpt_neox.layers.0.attention.dense.bias"), 7, 0, 64,
+                    part);
     ASSERT(part[0] == 0 && part[63] == 0);
     ASSERT_NEAR(parameters_find(&table, "score.weight")->init_std, 1 / sqrt(65), 1e-7);
     ASSERT(parameters_find(&table, "lm_head.weight") == NULL);
@@ -271,7 +323,8 @@ static void test_initial_values(void) {
 int main(int argc, char **argv) {
     static const struct test tests[] = {
         {"missing_fields_have_the_class_defaults", test_missing_fields_have_the_class_defaults},
-        {"llama3_frequencies_are_those_of_transformers", test_llama3_frequencies_are_those_of_transformers},
+        {"llama3_frequencies_are_those_of_transformers",
+         test_llama3_frequencies_are_those_of_transformers},
         {"neox_spellings", test_neox_spellings},
         {"llama3_original_length_outside_wins", test_llama3_original_length_outside_wins},
         {"what_changes_the_arithmetic_is_refused", test_what_changes_the_arithmetic_is_refused},

@@ -1,5 +1,5 @@
-/* attention over a forest: a device (the CPU, or a plug-in's) against the double reference, and what must not change
- * a bit. devices: emulated; limit: 600 */
+/* attention over a forest: a device (the CPU, or a plug-in's) against the double reference, and
+ * what must not change a bit. devices: emulated; limit: 600 */
 #include "backend.h"
 #include "golden/attention.h"
 #include "ops.h"
@@ -10,8 +10,9 @@
 
 enum { SEED = 11 };
 
-/* One problem: numbers as doubles for the reference, and views for the op. The heads lie in one fused buffer (q | k |
- * v of a row, or with `interleaved` q k v of each head), rows beyond the real ones and gaps filled with NaN. */
+/* One problem: numbers as doubles for the reference, and views for the op. The heads lie in one
+ * fused buffer (q | k | v of a row, or with `interleaved` q k v of each head), rows beyond the real
+ * ones and gaps filled with NaN. */
 struct problem {
     int64_t n, n_queries; /* keys; query rows */
     int H, K, d;
@@ -40,11 +41,13 @@ static int32_t add_star(int32_t *reach, int32_t at, int stem, int n_branches, in
     int32_t end = at + stem + n_branches * branch;
     for (int i = 0; i < stem; i++) reach[at + i] = end;
     for (int b = 0; b < n_branches; b++)
-        for (int i = 0; i < branch; i++) reach[at + stem + b * branch + i] = at + stem + (b + 1) * branch;
+        for (int i = 0; i < branch; i++)
+            reach[at + stem + b * branch + i] = at + stem + (b + 1) * branch;
     return end;
 }
 
-/* A random trie in preorder: each token hangs on one of the former token's ancestors, mostly on itself. */
+/* A random trie in preorder: each token hangs on one of the former token's ancestors, mostly on
+ * itself. */
 static void deep_forest(int32_t *reach, int64_t n, uint64_t salt) {
     int32_t *stack = mem_alloc(n + 1, sizeof *stack);
     int depth = 0;
@@ -87,7 +90,8 @@ static void make_reach(int32_t *reach, int64_t n, enum forest_kind kind) {
 
 static double read_number(const struct heads *h, int64_t row, int head, int e) {
     int64_t at = row * h->row_stride + head * h->head_stride + e;
-    return h->dtype == DTYPE_F32 ? ((float *)h->data)[at] : bf16_to_float(((uint16_t *)h->data)[at]);
+    return h->dtype == DTYPE_F32 ? ((float *)h->data)[at]
+                                 : bf16_to_float(((uint16_t *)h->data)[at]);
 }
 
 static void write_number(const struct heads *h, int64_t row, int head, int e, double x) {
@@ -117,14 +121,16 @@ static double *fill(const struct heads *h, const char *purpose, double size) {
     return to;
 }
 
-static struct heads view(void *data, const struct problem *p, int64_t rows, int n_heads, int64_t row_stride,
-                         int64_t first, int64_t head_stride) {
+static struct heads view(void *data, const struct problem *p, int64_t rows, int n_heads,
+                         int64_t row_stride, int64_t first, int64_t head_stride) {
     char *at = (char *)data + (size_t)first * dtype_bytes(p->dtype);
     return (struct heads){at, p->dtype, rows, n_heads, p->d, row_stride, head_stride};
 }
 
-/* The three views of a fused buffer; with a query list q has rows of its own and takes a part of the buffer. */
-static void fused(struct heads *q, struct heads *k, struct heads *v, void *data, const struct problem *p) {
+/* The three views of a fused buffer; with a query list q has rows of its own and takes a part of
+ * the buffer. */
+static void fused(struct heads *q, struct heads *k, struct heads *v, void *data,
+                  const struct problem *p) {
     int64_t d = p->d;
     if (p->interleaved) { /* NeoX: H == K */
         int64_t stride = 3 * p->H * d;
@@ -139,10 +145,11 @@ static void fused(struct heads *q, struct heads *k, struct heads *v, void *data,
     }
 }
 
-/* n, n_queries, H, K, d, dtype, interleaved, reach, query and key_offset are set; the rest is made. reach and query
- * become the problem's. */
+/* n, n_queries, H, K, d, dtype, interleaved, reach, query and key_offset are set; the rest is made.
+ * reach and query become the problem's. */
 static void problem_make(struct problem *p) {
-    int64_t rows = ROUND_UP(MAX(p->n, p->n_queries), ROW_QUANTUM), stride = (p->H + 2 * p->K) * p->d + 6;
+    int64_t rows = ROUND_UP(MAX(p->n, p->n_queries), ROW_QUANTUM),
+            stride = (p->H + 2 * p->K) * p->d + 6;
     for (int i = 0; i < 2; i++) p->data[i] = nan_buffer(rows * stride, p->dtype);
     p->out = nan_buffer(rows * p->H * p->d, p->dtype);
     p->dout_data = nan_buffer(rows * p->H * p->d, p->dtype);
@@ -171,8 +178,8 @@ static void problem_free(struct problem *p) {
 
 static struct results reference(const struct problem *p) {
     int64_t q = p->n_queries * p->H * p->d, k = p->n * p->K * p->d;
-    struct results r = {mem_alloc(q, 8), mem_alloc(p->n_queries * p->H, 8), mem_alloc(q, 8), mem_alloc(k, 8),
-                        mem_alloc(k, 8)};
+    struct results r = {mem_alloc(q, 8), mem_alloc(p->n_queries * p->H, 8), mem_alloc(q, 8),
+                        mem_alloc(k, 8), mem_alloc(k, 8)};
     struct reference_attention a = {p->q, p->k, p->v,     p->n_queries, p->n,          p->H,
                                     p->K, p->d, p->query, p->reach,     p->key_offset, p->a.scale};
     reference_attention_forward(r.out, r.lse, &a);
@@ -210,7 +217,8 @@ static void mirror_add(struct mirror *m, const void *here, size_t bytes) {
 static void *mirrored(const struct mirror *m, const void *here) {
     for (int i = 0; i < m->n; i++) {
         ptrdiff_t at = (const char *)here - m->part[i].here;
-        if (here && at >= 0 && (at == 0 || at < (ptrdiff_t)m->part[i].bytes)) return m->part[i].there + at;
+        if (here && at >= 0 && (at == 0 || at < (ptrdiff_t)m->part[i].bytes))
+            return m->part[i].there + at;
     }
     return NULL;
 }
@@ -221,7 +229,8 @@ static struct heads mirrored_heads(const struct mirror *m, struct heads h) {
 }
 
 static void mirror_open(struct mirror *m, const struct problem *p, int threads) {
-    size_t size = dtype_bytes(p->dtype), rows = (size_t)ROUND_UP(MAX(p->n, p->n_queries), ROW_QUANTUM);
+    size_t size = dtype_bytes(p->dtype),
+           rows = (size_t)ROUND_UP(MAX(p->n, p->n_queries), ROW_QUANTUM);
     struct op_limits limits = {.tokens = MAX(p->n, p->n_queries),
                                .rows = MAX(p->n, p->n_queries),
                                .width = (p->H + 2 * p->K) * p->d,
@@ -232,7 +241,8 @@ static void mirror_open(struct mirror *m, const struct problem *p, int threads) 
     memset(m, 0, sizeof *m);
     m->dev = test_device_open(threads);
     m->dev->backend->reserve(m->dev, &limits);
-    for (int i = 0; i < 2; i++) mirror_add(m, p->data[i], rows * (size_t)((p->H + 2 * p->K) * p->d + 6) * size);
+    for (int i = 0; i < 2; i++)
+        mirror_add(m, p->data[i], rows * (size_t)((p->H + 2 * p->K) * p->d + 6) * size);
     mirror_add(m, p->out, rows * (size_t)(p->H * p->d) * size);
     mirror_add(m, p->dout_data, rows * (size_t)(p->H * p->d) * size);
     mirror_add(m, p->lse, rows * (size_t)p->H * sizeof(float));
@@ -258,8 +268,8 @@ static void run(struct problem *p, int threads, bool backward) {
     size_t before = mem_balance(), peak = mem_peak();
     op_attention_forward(m.dev, &a);
     if (backward)
-        op_attention_backward(m.dev, mirrored_heads(&m, p->dq), mirrored_heads(&m, p->dk), mirrored_heads(&m, p->dv),
-                              mirrored_heads(&m, p->dout_view), &a);
+        op_attention_backward(m.dev, mirrored_heads(&m, p->dq), mirrored_heads(&m, p->dk),
+                              mirrored_heads(&m, p->dv), mirrored_heads(&m, p->dout_view), &a);
     ASSERT_INT(mem_balance(), before); /* nothing is allocated inside an op */
     ASSERT_INT(mem_peak(), peak);
     mirror_close(&m);
@@ -267,16 +277,19 @@ static void run(struct problem *p, int threads, bool backward) {
 
 /* ---- comparisons ---- */
 
-/* Each number within `most` of the largest reference number, and all of them together within `norm` of their norm;
- * but no smaller unit than 1: dq and dk of a query with few keys are differences that cancel. */
-static void compare(const char *name, const struct heads *h, const double *expected, double most, double norm) {
+/* Each number within `most` of the largest reference number, and all of them together within `norm`
+ * of their norm; but no smaller unit than 1: dq and dk of a query with few keys are differences
+ * that cancel. */
+static void compare(const char *name, const struct heads *h, const double *expected, double most,
+                    double norm) {
     double largest = 1, square = 0, error_square = 0, error = 0;
     int64_t i = 0;
     for (int64_t r = 0; r < h->rows; r++)
         for (int n = 0; n < h->n_heads; n++)
             for (int e = 0; e < h->head_dim; e++, i++) {
                 double x = read_number(h, r, n, e), diff = fabs(x - expected[i]);
-                if (!(diff <= 1e30)) TEST_END(TEST_FAILED, "%s: row %lld head %d is %g", name, (long long)r, n, x);
+                if (!(diff <= 1e30))
+                    TEST_END(TEST_FAILED, "%s: row %lld head %d is %g", name, (long long)r, n, x);
                 largest = fmax(largest, fabs(expected[i]));
                 error = fmax(error, diff);
                 square += expected[i] * expected[i];
@@ -284,8 +297,9 @@ static void compare(const char *name, const struct heads *h, const double *expec
             }
     square = fmax(square, (double)i);
     if (error > most * largest || error_square > norm * norm * square)
-        TEST_END(TEST_FAILED, "%s (%lld, %d, %d): largest error %.3g of %.3g, norm %.3g of %.3g", name,
-                 (long long)h->rows, h->n_heads, h->head_dim, error, largest, sqrt(error_square), sqrt(square));
+        TEST_END(TEST_FAILED, "%s (%lld, %d, %d): largest error %.3g of %.3g, norm %.3g of %.3g",
+                 name, (long long)h->rows, h->n_heads, h->head_dim, error, largest,
+                 sqrt(error_square), sqrt(square));
 }
 
 static void compare_all(struct problem *p, const struct results *r) {
@@ -311,7 +325,8 @@ static void check(struct problem *p, int threads) {
     problem_free(p);
 }
 
-static struct problem forest_problem(int64_t n, enum forest_kind kind, int H, int K, int d, enum dtype dtype) {
+static struct problem forest_problem(int64_t n, enum forest_kind kind, int H, int K, int d,
+                                     enum dtype dtype) {
     struct problem p = {.n = n, .n_queries = n, .H = H, .K = K, .d = d, .dtype = dtype};
     p.reach = mem_alloc(MAX(n, 1), sizeof *p.reach);
     make_reach(p.reach, n, kind);
@@ -416,11 +431,13 @@ static double *wave(int64_t n, double step) {
 }
 
 static void test_reference_is_torch(void) {
-    struct problem p = {.n = GOLDEN_N, .n_queries = GOLDEN_N, .H = GOLDEN_H, .K = GOLDEN_K, .d = GOLDEN_D};
+    struct problem p = {
+        .n = GOLDEN_N, .n_queries = GOLDEN_N, .H = GOLDEN_H, .K = GOLDEN_K, .d = GOLDEN_D};
     p.reach = mem_alloc(p.n, sizeof *p.reach);
     memcpy(p.reach, golden_reach, sizeof golden_reach);
     p.a.scale = 0.5f;
-    p.q = wave(p.n * p.H * p.d, 0.7), p.k = wave(p.n * p.K * p.d, 1.3), p.v = wave(p.n * p.K * p.d, 0.9);
+    p.q = wave(p.n * p.H * p.d, 0.7), p.k = wave(p.n * p.K * p.d, 1.3),
+    p.v = wave(p.n * p.K * p.d, 0.9);
     p.dout = wave(p.n * p.H * p.d, 0.37);
     struct results r = reference(&p);
     for (int64_t i = 0; i < p.n * p.H * p.d; i++) {
@@ -456,7 +473,8 @@ static void test_reference_gradient(void) {
     } what[] = {{p.q, r.dq, 40 * 8}, {p.k, r.dk, 40 * 4}, {p.v, r.dv, 40 * 4}};
     for (int w = 0; w < 3; w++)
         for (int64_t i = 0; i < what[w].n; i += 7) {
-            double h = 1e-5, up = objective(&p, what[w].input, i, h), down = objective(&p, what[w].input, i, -h);
+            double h = 1e-5, up = objective(&p, what[w].input, i, h),
+                   down = objective(&p, what[w].input, i, -h);
             ASSERT_NEAR(what[w].gradient[i], (up - down) / (2 * h), 1e-8);
         }
     results_free(&r);
@@ -465,8 +483,10 @@ static void test_reference_gradient(void) {
 
 /* What the op wrote, byte for byte. */
 static char *results_bytes(const struct problem *p, size_t *n) {
-    size_t size = dtype_bytes(p->dtype), rows = (size_t)ROUND_UP(MAX(p->n, p->n_queries), ROW_QUANTUM);
-    size_t grad = rows * (size_t)((p->H + 2 * p->K) * p->d + 6) * size, out = rows * (size_t)(p->H * p->d) * size;
+    size_t size = dtype_bytes(p->dtype),
+           rows = (size_t)ROUND_UP(MAX(p->n, p->n_queries), ROW_QUANTUM);
+    size_t grad = rows * (size_t)((p->H + 2 * p->K) * p->d + 6) * size,
+           out = rows * (size_t)(p->H * p->d) * size;
     size_t lse = rows * (size_t)p->H * sizeof(float);
     char *all = mem_alloc((int64_t)(grad + out + lse), 1);
     memcpy(all, p->data[1], grad);
@@ -476,7 +496,8 @@ static char *results_bytes(const struct problem *p, size_t *n) {
     return all;
 }
 
-/* One thread makes all gradients of a tree in one pass; where threads outnumber trees it is two passes. */
+/* One thread makes all gradients of a tree in one pass; where threads outnumber trees it is two
+ * passes. */
 static void test_threads_change_no_bit(void) {
     static const int threads[] = {1, 2, 3, 16};
     for (int t = 0; t < 2; t++)
@@ -497,13 +518,16 @@ static void test_threads_change_no_bit(void) {
         }
 }
 
-static void copy_rows(const struct heads *to, int64_t row, const struct heads *from, int64_t from_row) {
+static void copy_rows(const struct heads *to, int64_t row, const struct heads *from,
+                      int64_t from_row) {
     for (int h = 0; h < to->n_heads; h++)
-        for (int e = 0; e < to->head_dim; e++) write_number(to, row, h, e, read_number(from, from_row, h, e));
+        for (int e = 0; e < to->head_dim; e++)
+            write_number(to, row, h, e, read_number(from, from_row, h, e));
 }
 
 /* The problem of some rows of another one, with a reach of its own. */
-static struct problem part_of(const struct problem *p, const int32_t *row, int64_t n, const int32_t *reach) {
+static struct problem part_of(const struct problem *p, const int32_t *row, int64_t n,
+                              const int32_t *reach) {
     struct problem part = forest_problem(n, SINGLE, p->H, p->K, p->d, p->dtype);
     memcpy(part.reach, reach, (size_t)n * sizeof *reach);
     problem_make(&part);
@@ -516,7 +540,8 @@ static struct problem part_of(const struct problem *p, const int32_t *row, int64
     return part;
 }
 
-/* A tree alone gives the same bits as between others; on a GPU, whose tiles know of no trees, nearly. */
+/* A tree alone gives the same bits as between others; on a GPU, whose tiles know of no trees,
+ * nearly. */
 static void test_company_changes_no_bit(void) {
     for (int t = 0; t < 2; t++) {
         double most = on_cpu() ? 0 : t ? 1e-2 : 2e-6;
@@ -527,12 +552,14 @@ static void test_company_changes_no_bit(void) {
         struct problem tree = part_of(&p, row, 70, reach);
         run(&p, 2, true);
         run(&tree, 2, true);
-        struct heads all[] = {p.a.out, p.dq, p.dk, p.dv}, alone[] = {tree.a.out, tree.dq, tree.dk, tree.dv};
+        struct heads all[] = {p.a.out, p.dq, p.dk, p.dv},
+                     alone[] = {tree.a.out, tree.dq, tree.dk, tree.dv};
         for (int v = 0; v < 4; v++)
             for (int64_t i = 0; i < 70; i++)
                 for (int h = 0; h < all[v].n_heads; h++)
                     for (int e = 0; e < 16; e++) {
-                        double x = read_number(&all[v], 140 + i, h, e), y = read_number(&alone[v], i, h, e);
+                        double x = read_number(&all[v], 140 + i, h, e),
+                               y = read_number(&alone[v], i, h, e);
                         ASSERT_NEAR(x, y, most * (1 + fabs(y)));
                     }
         problem_free(&p);
@@ -540,8 +567,9 @@ static void test_company_changes_no_bit(void) {
     }
 }
 
-/* Each path from a root to a leaf, as a sequence of its own, gives the rows the same outputs. A row's dout goes to
- * one of its sequences, so that the sequences' gradients add up to the forest's. */
+/* Each path from a root to a leaf, as a sequence of its own, gives the rows the same outputs. A
+ * row's dout goes to one of its sequences, so that the sequences' gradients add up to the
+ * forest's. */
 static void test_forest_equals_separate(void) {
     enum { N = 200 };
     struct problem p = forest_problem(N, DEEP, 2, 1, 16, DTYPE_F32);
@@ -558,21 +586,23 @@ static void test_forest_equals_separate(void) {
         for (int64_t i = 0; i < n; i++) reach[i] = (int32_t)n;
         struct problem path = part_of(&p, row, n, reach);
         for (int64_t i = 0; i < n; i++) {
-            for (int j = 0; j < 32 && done[row[i]]; j++) write_number(&path.dout_view, i, j / 16, j % 16, 0);
+            for (int j = 0; j < 32 && done[row[i]]; j++)
+                write_number(&path.dout_view, i, j / 16, j % 16, 0);
             done[row[i]] = true;
         }
         run(&path, 2, true);
         for (int64_t i = 0; i < n; i++)
             for (int e = 0; e < 32; e++) {
-                double diff =
-                    read_number(&path.a.out, i, e / 16, e % 16) - read_number(&p.a.out, row[i], e / 16, e % 16);
+                double diff = read_number(&path.a.out, i, e / 16, e % 16) -
+                              read_number(&p.a.out, row[i], e / 16, e % 16);
                 error = fmax(error, fabs(diff));
                 if (e < 16) sum[row[i] * 16 + e] += read_number(&path.dk, i, 0, e);
             }
         problem_free(&path);
     }
     for (int64_t i = 0; i < N * 16; i++)
-        gradient_error = fmax(gradient_error, fabs(sum[i] - read_number(&p.dk, i / 16, 0, (int)(i % 16))));
+        gradient_error =
+            fmax(gradient_error, fabs(sum[i] - read_number(&p.dk, i / 16, 0, (int)(i % 16))));
     ASSERT_NEAR(error, 0, 1e-6);
     ASSERT_NEAR(gradient_error, 0, 5e-6);
     mem_free(sum);
@@ -602,7 +632,8 @@ static void test_slices_merge(void) {
         run(&part[i], 2, false);
     }
     for (int i = 0; i < N * H; i++) {
-        double lse = whole.lse[i], share[2] = {exp(part[0].lse[i] - lse), exp(part[1].lse[i] - lse)};
+        double lse = whole.lse[i],
+               share[2] = {exp(part[0].lse[i] - lse), exp(part[1].lse[i] - lse)};
         ASSERT_NEAR(share[0] + share[1], 1, 1e-5);
         for (int e = 0; e < 16; e++)
             ASSERT_NEAR(share[0] * read_number(&part[0].a.out, i / H, i % H, e) +

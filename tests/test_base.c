@@ -20,7 +20,8 @@ static void test_memory_counts_what_it_gives(void) {
 }
 
 static void test_random_is_philox(void) {
-    /* Known answers of Random123's kat_vectors for philox4x32-10: counter and key all zero, and all ones. */
+    /* Known answers of Random123's kat_vectors for philox4x32-10: counter and key all zero, and all
+     * ones. */
     ASSERT_INT((uint32_t)random_bits(0, 0, 0), 0x6627e8d5);
     ASSERT_INT((uint32_t)(random_bits(0, 0, 0) >> 32), 0xe169c58d);
     ASSERT_INT((uint32_t)random_bits(UINT64_MAX, UINT64_MAX, UINT64_MAX), 0x408f276d);
@@ -77,7 +78,8 @@ static void test_sha256_in_pieces(void) {
     sha256_finish(&hash, whole);
     for (size_t piece = 1; piece < 200; piece++) {
         sha256_start(&hash);
-        for (size_t at = 0; at < sizeof data; at += piece) sha256_add(&hash, data + at, MIN(piece, sizeof data - at));
+        for (size_t at = 0; at < sizeof data; at += piece)
+            sha256_add(&hash, data + at, MIN(piece, sizeof data - at));
         sha256_finish(&hash, pieces);
         ASSERT_TEXT(pieces, whole);
     }
@@ -122,12 +124,14 @@ static void test_file_replace_and_tree(void) {
     mem_free(root);
 }
 
-/* What the quick parser takes is what Jansson makes of it; damage of every kind is Jansson's to judge. */
+/* What the quick parser takes is what Jansson makes of it; damage of every kind is Jansson's to
+ * judge. */
 static void test_json_is_janssons(void) {
-    static const char sample[] = "{\"a\": [1, -2.5e3, true, false, null, \"x\\n\\u00e9\\ud83d\\ude00 "
-                                 "\xc3\xa9\xf0\x9f\x98\x80\"], \"b\": {\"c\": {}, "
-                                 "\"\\u0064\": []}, \"long text without anything in it\": \"0123456789abcdef \\\\ "
-                                 "\\\" \\/\", \"n\": 123456789012345678}";
+    static const char sample[] =
+        "{\"a\": [1, -2.5e3, true, false, null, \"x\\n\\u00e9\\ud83d\\ude00 "
+        "\xc3\xa9\xf0\x9f\x98\x80\"], \"b\": {\"c\": {}, "
+        "\"\\u0064\": []}, \"long text without anything in it\": \"0123456789abcdef \\\\ "
+        "\\\" \\/\", \"n\": 123456789012345678}";
     static const char marks[] = "\"\\{}[]:,0-.eEtfnu \n\x01\x7f\xc3\xed\xa0\xff";
     const size_t flags = JSON_REJECT_DUPLICATES | JSON_DECODE_ANY | JSON_ALLOW_NUL;
     int n_taken = 0, n_tried = 20000;
@@ -140,8 +144,10 @@ static void test_json_is_janssons(void) {
             text[bits % length] = marks[(bits >> 32) % (sizeof marks - 1)];
         }
         json_error_t error;
-        json_t *found = json_parse(text, length), *expected = json_loadb(text, length, flags, &error);
-        /* A number beyond an int64 is read again as a real: the one thing that json_parse has beside Jansson. */
+        json_t *found = json_parse(text, length),
+               *expected = json_loadb(text, length, flags, &error);
+        /* A number beyond an int64 is read again as a real: the one thing that json_parse has
+         * beside Jansson. */
         bool is_large = !expected && json_error_code(&error) == json_error_numeric_overflow;
         if (!is_large) ASSERT((expected != NULL) == (found != NULL));
         if (expected) {
@@ -159,7 +165,8 @@ static void test_json_is_janssons(void) {
 }
 
 static void test_json_is_strict(void) {
-    static const char *const bad[] = {"{\"a\":1,\"a\":2}", "{} x", "{\"a\":NaN}", "\"\xff\"", "[1,]", "", "{\"a\":1"};
+    static const char *const bad[] = {
+        "{\"a\":1,\"a\":2}", "{} x", "{\"a\":NaN}", "\"\xff\"", "[1,]", "", "{\"a\":1"};
     for (int i = 0; i < N_TESTS(bad); i++) {
         ASSERT(json_parse(bad[i], strlen(bad[i])) == NULL);
         ASSERT_CONTAINS(error_text(), "not valid JSON");

@@ -1,6 +1,5 @@
-/* build: the memory of `rankwise-data build` does not grow with its input, but for the index that shard.h states. The
- * program's own peak is asked of the kernel.
- * limit: 600 */
+/* build: the memory of `rankwise-data build` does not grow with its input, but for the index that
+ * shard.h states. The program's own peak is asked of the kernel. limit: 600 */
 #include <fcntl.h>
 #include <sys/resource.h>
 #include <sys/wait.h>
@@ -17,14 +16,16 @@ enum { INDEX_BYTES = 2 * 27 + 32 };
 
 static char *folder;
 
-/* Rows of some 60 tokens, all different; `repeated`: prompts come back at the end, so that groups are read again. */
+/* Rows of some 60 tokens, all different; `repeated`: prompts come back at the end, so that groups
+ * are read again. */
 static char *write_rows(const char *name, int64_t n, bool repeated) {
     char *path = file_join(folder, name);
     FILE *f = fopen(path, "w");
     ASSERT(f != NULL);
     for (int64_t i = 0; i < n; i++) {
         int64_t prompt = repeated ? i % (n / 2) : i;
-        fprintf(f, "{\"prompt\": \"Question %lld: what is it? \", \"chosen\": \"It is", (long long)prompt);
+        fprintf(f, "{\"prompt\": \"Question %lld: what is it? \", \"chosen\": \"It is",
+                (long long)prompt);
         for (uint64_t k = 0; k < 12; k++)
             fprintf(f, " %llu", (long long unsigned)random_bits(1, (uint64_t)i, k) % 1000);
         fprintf(f, "\", \"rejected\": \"It is not %lld\"}\n", (long long)i);
@@ -44,8 +45,8 @@ static int64_t peak_of(const char *rows, const char *threads) {
     if (child == 0) {
         int null = open("/dev/null", O_WRONLY);
         dup2(null, STDERR_FILENO);
-        execl(program, program, "build", "--tokenizer", "tests/golden/tokenizer_small", "--threads", threads, "--out",
-              out, rows, (char *)NULL);
+        execl(program, program, "build", "--tokenizer", "tests/golden/tokenizer_small", "--threads",
+              threads, "--out", out, rows, (char *)NULL);
         _exit(127);
     }
     struct rusage usage;
@@ -68,14 +69,16 @@ static void check_memory(const char *threads, int64_t n_small, bool repeated) {
     char *large = write_rows("large.jsonl", N_LARGE, repeated);
     int64_t few = peak_of(small, threads), many = peak_of(large, threads);
     int64_t index = (int64_t)N_LARGE * INDEX_BYTES / 1024;
-    printf("# %s threads: %lld KiB for %lld rows, %lld KiB for %d, of which %lld may be the index\n", threads,
-           (long long)few, (long long)n_small, (long long)many, N_LARGE, (long long)index);
+    printf(
+        "# %s threads: %lld KiB for %lld rows, %lld KiB for %d, of which %lld may be the index\n",
+        threads, (long long)few, (long long)n_small, (long long)many, N_LARGE, (long long)index);
     file_remove_tree(folder);
     mem_free(small);
     mem_free(large);
     mem_free(folder);
     if (many > few * 6 / 5 + index)
-        TEST_END(TEST_FAILED, "%lld KiB, expected at most %lld", (long long)many, (long long)(few * 6 / 5 + index));
+        TEST_END(TEST_FAILED, "%lld KiB, expected at most %lld", (long long)many,
+                 (long long)(few * 6 / 5 + index));
 }
 
 static void test_memory_with_one_thread(void) {

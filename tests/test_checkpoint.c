@@ -1,6 +1,5 @@
-/* Checkpoints: written by any ranks at any stage, read by any others with the same bits; damage is found, a full disk
- * leaves the former ones alone.
- * ranks: 1 2 3; devices: emulated */
+/* Checkpoints: written by any ranks at any stage, read by any others with the same bits; damage is
+ * found, a full disk leaves the former ones alone. ranks: 1 2 3; devices: emulated */
 #include <hdf5.h>
 #include <signal.h>
 #include <sys/resource.h>
@@ -14,15 +13,22 @@
 #include "test.h"
 #include "test_device.h"
 
-/* Odd sizes: no tensor is a multiple of the slice alignment; the embedding of the large one has several blocks. */
+/* Odd sizes: no tensor is a multiple of the slice alignment; the embedding of the large one has
+ * several blocks. */
 static const char small_model[] =
-    "{\"model_type\":\"qwen2\",\"architectures\":[\"Qwen2ForCausalLM\"],\"hidden_size\":24,\"intermediate_size\":40,"
-    "\"vocab_size\":101,\"num_hidden_layers\":2,\"num_attention_heads\":3,\"num_key_value_heads\":1,"
-    "\"hidden_act\":\"silu\",\"rms_norm_eps\":1e-6,\"max_position_embeddings\":64,\"tie_word_embeddings\":true}";
+    "{\"model_type\":\"qwen2\",\"architectures\":[\"Qwen2ForCausalLM\"],\"hidden_size\":24,"
+    "\"intermediate_size\":40,"
+    "\"vocab_size\":101,\"num_hidden_layers\":2,\"num_attention_heads\":3,\"num_key_value_heads\":"
+    "1,"
+    "\"hidden_act\":\"silu\",\"rms_norm_eps\":1e-6,\"max_position_embeddings\":64,\"tie_word_"
+    "embeddings\":true}";
 static const char large_model[] =
-    "{\"model_type\":\"qwen2\",\"architectures\":[\"Qwen2ForCausalLM\"],\"hidden_size\":600,\"intermediate_size\":40,"
-    "\"vocab_size\":7301,\"num_hidden_layers\":1,\"num_attention_heads\":3,\"num_key_value_heads\":1,"
-    "\"hidden_act\":\"silu\",\"rms_norm_eps\":1e-6,\"max_position_embeddings\":64,\"tie_word_embeddings\":true}";
+    "{\"model_type\":\"qwen2\",\"architectures\":[\"Qwen2ForCausalLM\"],\"hidden_size\":600,"
+    "\"intermediate_size\":40,"
+    "\"vocab_size\":7301,\"num_hidden_layers\":1,\"num_attention_heads\":3,\"num_key_value_heads\":"
+    "1,"
+    "\"hidden_act\":\"silu\",\"rms_norm_eps\":1e-6,\"max_position_embeddings\":64,\"tie_word_"
+    "embeddings\":true}";
 
 /* A call that gives 0; else its message is the test's. */
 #define ASSERT_DONE(call)                                                                      \
@@ -47,7 +53,8 @@ static float expected(enum checkpoint_kind kind, const char *name, int64_t i) {
     return (float)random_uniform(5 + (uint64_t)kind, random_purpose(name), (uint64_t)i) - 0.5f;
 }
 
-static int read_expected(void *self, const struct parameter *p, int64_t first, int64_t count, float *out) {
+static int read_expected(void *self, const struct parameter *p, int64_t first, int64_t count,
+                         float *out) {
     (void)self;
     for (int64_t i = 0; i < count; i++) out[i] = expected(CHECKPOINT_MASTER, p->name, first + i);
     return 0;
@@ -56,14 +63,17 @@ static int read_expected(void *self, const struct parameter *p, int64_t first, i
 static void fill_moments(void *self, const struct zero_slice *s) {
     struct device *dev = self;
     float *host = mem_alloc(s->count, sizeof *host);
-    for (int64_t i = 0; i < s->count; i++) host[i] = expected(CHECKPOINT_MOMENT1, s->parameter->name, s->first + i);
+    for (int64_t i = 0; i < s->count; i++)
+        host[i] = expected(CHECKPOINT_MOMENT1, s->parameter->name, s->first + i);
     dev->backend->copy_in(dev, s->moment1, host, (size_t)s->count * sizeof *host, STREAM_COMPUTE);
-    for (int64_t i = 0; i < s->count; i++) host[i] = expected(CHECKPOINT_MOMENT2, s->parameter->name, s->first + i);
+    for (int64_t i = 0; i < s->count; i++)
+        host[i] = expected(CHECKPOINT_MOMENT2, s->parameter->name, s->first + i);
     dev->backend->copy_in(dev, s->moment2, host, (size_t)s->count * sizeof *host, STREAM_COMPUTE);
     mem_free(host);
 }
 
-static void world_open(struct world *w, const char *model, int stage, enum dtype dtype, const char *shard_group) {
+static void world_open(struct world *w, const char *model, int stage, enum dtype dtype,
+                       const char *shard_group) {
     *w = (struct world){0};
     ASSERT_INT(placement_init(&w->place, shard_group), 0);
     w->dev = test_device_open(1);
@@ -89,8 +99,12 @@ static void world_close(struct world *w) {
     placement_free(&w->place);
 }
 
-static const struct run_state some_state = {
-    .step = 200, .updates = 198, .skipped = 2, .skipped_in_a_row = 1, .cursor = {3, 77}, .episodes = 6400};
+static const struct run_state some_state = {.step = 200,
+                                            .updates = 198,
+                                            .skipped = 2,
+                                            .skipped_in_a_row = 1,
+                                            .cursor = {3, 77},
+                                            .episodes = 6400};
 static const struct tokenizer_file some_files[] = {{"tokenizer.json", "{\"a\":\0\"b\"}", 11},
                                                    {"tokenizer_config.json", "", 0}};
 
@@ -140,12 +154,14 @@ static void check_slice(void *self, const struct zero_slice *s) {
     for (int kind = 0; kind < 3; kind++) {
         test_device_read(dev, host, from[kind], (size_t)s->count * sizeof *host);
         for (int64_t i = 0; i < s->count; i++)
-            if (host[i] != expected(kind, s->parameter->name, s->first + i)) ASSERT_TEXT(s->parameter->name, "");
+            if (host[i] != expected(kind, s->parameter->name, s->first + i))
+                ASSERT_TEXT(s->parameter->name, "");
     }
     mem_free(host);
 }
 
-/* Loads into another world and looks at its slices; the memory's bits, since nothing is computed. */
+/* Loads into another world and looks at its slices; the memory's bits, since nothing is
+ * computed. */
 static void assert_loads(int64_t step, struct world *w) {
     struct checkpoint c;
     char *path = checkpoint_path(directory, step);
@@ -182,7 +198,8 @@ static void test_any_stage_loads_at_any_stage(void) {
             assert_loads(200, &to);
             world_close(&to);
         }
-        world_open(&to, small_model, stage, DTYPE_F32, "1"); /* each rank is a shard group of its own */
+        world_open(&to, small_model, stage, DTYPE_F32,
+                   "1"); /* each rank is a shard group of its own */
         assert_loads(200, &to);
         world_close(&to);
         world_close(&from);
@@ -197,7 +214,10 @@ static void test_any_number_of_writers(void) {
         start_clean();
         ASSERT_DONE(save(&w, 200, writers, 0));
         char *path = checkpoint_path(directory, 200);
-        int n_parts = writers == 0 ? 1 : MIN(writers, w.place.data.size); /* all ranks of a test are on one node */
+        int n_parts =
+            writers == 0
+                ? 1
+                : MIN(writers, w.place.data.size); /* all ranks of a test are on one node */
         ASSERT_INT(entries(path), n_parts + 1);
         mem_free(path);
         assert_whole(200);
@@ -305,7 +325,8 @@ static void test_layout_is_as_documented(void) {
     float data[8 * 24];
     ASSERT(H5Dread(set, H5T_NATIVE_FLOAT, H5S_ALL, H5S_ALL, H5P_DEFAULT, data) >= 0);
     for (int i = 0; i < 8 * 24; i++)
-        ASSERT_NEAR(data[i], expected(CHECKPOINT_MOMENT1, "model.layers.1.self_attn.k_proj.weight", i), 0);
+        ASSERT_NEAR(data[i],
+                    expected(CHECKPOINT_MOMENT1, "model.layers.1.self_attn.k_proj.weight", i), 0);
     int64_t range[2] = {-1, -1};
     hid_t attribute = H5Aopen(set, "range", H5P_DEFAULT);
     ASSERT(attribute >= 0 && H5Aread(attribute, H5T_NATIVE_INT64, range) >= 0);
@@ -335,7 +356,8 @@ static void test_old_ones_are_removed(void) {
     comm_barrier(comm_world());
     ASSERT_INT(entries(directory), 3);
     comm_barrier(comm_world());
-    ASSERT_DONE(save(&w, 50, 0, 1)); /* a step behind the others: the new one stays, whatever its number */
+    ASSERT_DONE(
+        save(&w, 50, 0, 1)); /* a step behind the others: the new one stays, whatever its number */
     ASSERT_INT(checkpoint_list(directory, &steps), 1);
     ASSERT_INT(steps[0], 50);
     mem_free(steps);
@@ -348,7 +370,8 @@ static void test_leftovers_and_the_same_step(void) {
     start_clean();
     world_open(&w, small_model, 2, DTYPE_F32, "all");
     world_fill(&w);
-    char *path = checkpoint_path(directory, 200), *left = mem_format("%s.tmp", path), *junk = file_join(left, "x");
+    char *path = checkpoint_path(directory, 200), *left = mem_format("%s.tmp", path),
+         *junk = file_join(left, "x");
     if (base_rank == 0) {
         ASSERT_INT(file_make_directory(left), 0);
         ASSERT_INT(file_replace(junk, "x", 1), 0);
@@ -403,7 +426,8 @@ static void test_full_disk_leaves_the_former_one(void) {
     ASSERT_DONE(save(&w, 200, 0, 0));
     signal(SIGXFSZ, SIG_IGN);
     static const rlim_t limit[] = {0, 1, 100, 2000, 5000, 20000, 60000, 100000};
-    for (int i = 0; i < N_TESTS(limit); i++) { /* on all ranks, then on the last one alone, which is a writer */
+    for (int i = 0; i < N_TESTS(limit);
+         i++) { /* on all ranks, then on the last one alone, which is a writer */
         for (int only_last = 0; only_last < 2; only_last++) {
             if (!only_last || base_rank == base_size - 1) limit_files(limit[i]);
             bool fails = base_size == 1 || !only_last || limit[i] < 40000;
@@ -426,7 +450,8 @@ static void write_file(const char *path, const char *data, size_t length) {
     ASSERT(f && fwrite(data, 1, length, f) == length && fclose(f) == 0);
 }
 
-/* Opens and reads everything: an error with a text, or exactly what was saved (a byte that nobody reads). */
+/* Opens and reads everything: an error with a text, or exactly what was saved (a byte that nobody
+ * reads). */
 static bool found_or_harmless(void) {
     struct checkpoint c;
     bool found = false;
@@ -495,7 +520,8 @@ static void test_damage_is_found(void) {
 /* --- an index that HDF5 finds whole but that lies --- */
 
 /* Sets one int64 of a dataset, or of an attribute when column is -1, and gives what was there. */
-static int64_t set_number(const char *path, const char *name, int64_t row, int column, int64_t value) {
+static int64_t set_number(const char *path, const char *name, int64_t row, int column,
+                          int64_t value) {
     hid_t file = H5Fopen(path, H5F_ACC_RDWR, H5P_DEFAULT);
     int64_t number[8192], former;
     ASSERT(file >= 0);

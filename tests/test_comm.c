@@ -31,7 +31,8 @@ static float sum_of_values(int size, int64_t i) {
 static void test_broadcast_and_gather_in_pieces(void) {
     size_t bytes = ((size_t)16 << 20) + 12345; /* more than one piece, not a whole number of them */
     int size = all()->size, last = size - 1;
-    unsigned char *data = mem_alloc((int64_t)bytes, 1), *gathered = mem_alloc((int64_t)bytes * size, 1);
+    unsigned char *data = mem_alloc((int64_t)bytes, 1),
+                  *gathered = mem_alloc((int64_t)bytes * size, 1);
     for (size_t i = 0; i < bytes; i++) data[i] = base_rank == last ? (unsigned char)(i * 31) : 0;
     comm_broadcast(all(), last, data, bytes);
     for (size_t i = 0; i < bytes; i += 1001) ASSERT_INT(data[i], (unsigned char)(i * 31));
@@ -150,8 +151,8 @@ static void test_placement_groups(void) {
     error_clear();
 }
 
-/* Every allowed core is used, and by no more ranks than it must. Plain `mpirun -np 1` binds the rank to one core:
- * then this test holds only because the rank widens its affinity. */
+/* Every allowed core is used, and by no more ranks than it must. Plain `mpirun -np 1` binds the
+ * rank to one core: then this test holds only because the rank widens its affinity. */
 static void test_cores_are_shared_out(void) {
     struct placement place;
     ASSERT_INT(placement_init(&place, "all"), 0);
@@ -172,7 +173,8 @@ static void test_cores_are_shared_out(void) {
     ASSERT(total >= size ? most == 1 : threads == 1);
     if (getenv("OMPI_COMM_WORLD_SIZE")) {
         cpu_set_t launcher;
-        if (sched_getaffinity(getppid(), sizeof launcher, &launcher) == 0) ASSERT_INT(total, CPU_COUNT(&launcher));
+        if (sched_getaffinity(getppid(), sizeof launcher, &launcher) == 0)
+            ASSERT_INT(total, CPU_COUNT(&launcher));
     }
     ASSERT_INT(placement_claim_cores(&place, 3), 3);
     ASSERT_INT(omp_get_max_threads(), 3);
@@ -190,12 +192,14 @@ static void check_sums(int64_t count, bool in_place) {
     float *data = mem_alloc(count * size, sizeof *data), *out = mem_alloc(count, sizeof *out);
     float *to = in_place ? data + base_rank * count : out;
     for (int64_t i = 0; i < count * size; i++) data[i] = value(base_rank, i);
-    if (size == 1 && !in_place) memcpy(out, data, (size_t)count * sizeof *out); /* of one rank: nothing to do */
+    if (size == 1 && !in_place)
+        memcpy(out, data, (size_t)count * sizeof *out); /* of one rank: nothing to do */
     table.reduce_scatter(&dev, all(), to, data, count);
     table.event_record(&dev, 7, STREAM_COMM);
     for (int i = 0; i < 3; i++) table.progress(&dev);
     table.stream_wait(&dev, STREAM_COMPUTE, 7);
-    for (int64_t i = 0; i < count; i++) ASSERT_NEAR(to[i], sum_of_values(size, base_rank * count + i), 0);
+    for (int64_t i = 0; i < count; i++)
+        ASSERT_NEAR(to[i], sum_of_values(size, base_rank * count + i), 0);
     mem_free(out);
     mem_free(data);
 }
@@ -226,8 +230,8 @@ static void test_all_gather(void) {
     }
 }
 
-/* A later operation sees what an earlier one left, though nothing is waited for between; and the calls of comm.h that
- * are made meanwhile are not confused with them. */
+/* A later operation sees what an earlier one left, though nothing is waited for between; and the
+ * calls of comm.h that are made meanwhile are not confused with them. */
 static void test_operations_run_in_order(void) {
     enum { N = 20, COUNT = 3000 };
     int size = all()->size;
@@ -249,7 +253,8 @@ static void test_operations_run_in_order(void) {
             /* Element j < 10 of every slice was summed over the ranks once more. */
             int64_t j = i % COUNT;
             float expected = j < 10 ? 0 : sum_of_values(size, i + k);
-            for (int r = 0; j < 10 && r < size; r++) expected += sum_of_values(size, r * COUNT + j + k);
+            for (int r = 0; j < 10 && r < size; r++)
+                expected += sum_of_values(size, r * COUNT + j + k);
             ASSERT_NEAR(data[k][i], expected, 0);
         }
         mem_free(data[k]);
@@ -269,8 +274,8 @@ static void test_queue_outgrows_its_room(void) {
     mem_free(data);
 }
 
-/* `test_comm lost HOW`: the last rank ends in one of the ways there are, the others wait for it for ever;
- * tests/cli/cli_ranks.sh looks at what becomes of them. */
+/* `test_comm lost HOW`: the last rank ends in one of the ways there are, the others wait for it for
+ * ever; tests/cli/cli_ranks.sh looks at what becomes of them. */
 static void lose_a_rank(const char *how) {
     static float data[4096];
     if (base_rank == base_size - 1) {
@@ -279,7 +284,8 @@ static void lose_a_rank(const char *how) {
         if (strcmp(how, "check") == 0) CHECK(base_rank < 0, "rank %d", base_rank);
         if (strcmp(how, "kill") == 0) raise(SIGKILL);
         if (strcmp(how, "exit") == 0) exit(EXIT_FAILED);
-        if (strcmp(how, "call") == 0) comm_broadcast(comm_world(), -5, data, sizeof data); /* what MPI refuses */
+        if (strcmp(how, "call") == 0)
+            comm_broadcast(comm_world(), -5, data, sizeof data); /* what MPI refuses */
     }
     if (base_rank % 2 == 0) table.all_reduce(&dev, comm_world(), data, 4096);
     table.synchronize(&dev, STREAM_COMM);

@@ -1,11 +1,13 @@
-/* command: splitting arguments, finding subcommands, and what happens when stdout cannot be written. */
+/* command: splitting arguments, finding subcommands, and what happens when stdout cannot be
+ * written. */
 #include <fcntl.h>
 #include <unistd.h>
 
 #include "command.h"
 #include "test.h"
 
-static struct option option[] = {{"data", true, NULL}, {"json", false, NULL}, {"help", false, NULL}};
+static struct option option[] = {
+    {"data", true, NULL}, {"json", false, NULL}, {"help", false, NULL}};
 static struct arguments parsed;
 
 /* Words are separated by blanks. */
@@ -76,7 +78,8 @@ static int say_command(int argc, char **argv) {
 
 /* Runs a command line with stdout and stderr going to a file of that name; gives the exit code. */
 static int run(const char *out, const char *a, const char *b, const char *c) {
-    static const struct command commands[] = {{"say", "says it", say_command}, {"other", "is not run", say_command}};
+    static const struct command commands[] = {{"say", "says it", say_command},
+                                              {"other", "is not run", say_command}};
     const char *const words[] = {"prog", a, b, c};
     char *argv[5] = {0}, copy[4][32];
     int argc = 0;

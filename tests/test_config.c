@@ -1,4 +1,5 @@
-/* config: reading files and overrides, errors with their places, and the text that gives the same configuration. */
+/* config: reading files and overrides, errors with their places, and the text that gives the same
+ * configuration. */
 #include <unistd.h>
 
 #include "config.h"
@@ -55,15 +56,16 @@ static void test_defaults(void) {
 }
 
 static void test_reads_a_file(void) {
-    int status = load("# one of each kind\n"
-                      "run = { seed = 5000000000L; };\n"
-                      "model = { path = \"m\\\"x\"; precision = \"bf16\"; };\n"
-                      "data = { train = ( { path = \"a.h5\"; weight = 2; }, { path = \"b.h5\"; rows = 7; } );\n"
-                      "         eval = \"dir/held.h5\"; shuffle = false; };\n"
-                      "batch: { groups = 1e2; tokens_per_microbatch = \"64k\" }\n"
-                      "optim = { lr = 1; betas = (0.8, 0.95); schedule = \"wsd\" };\n"
-                      "parallel = { shard_group = 4 };\n",
-                      NULL);
+    int status = load(
+        "# one of each kind\n"
+        "run = { seed = 5000000000L; };\n"
+        "model = { path = \"m\\\"x\"; precision = \"bf16\"; };\n"
+        "data = { train = ( { path = \"a.h5\"; weight = 2; }, { path = \"b.h5\"; rows = 7; } );\n"
+        "         eval = \"dir/held.h5\"; shuffle = false; };\n"
+        "batch: { groups = 1e2; tokens_per_microbatch = \"64k\" }\n"
+        "optim = { lr = 1; betas = (0.8, 0.95); schedule = \"wsd\" };\n"
+        "parallel = { shard_group = 4 };\n",
+        NULL);
     if (status != 0) TEST_END(TEST_FAILED, "%s", error_text());
     ASSERT_INT(config.run.seed, 5000000000);
     ASSERT_TEXT(config.model.path, "m\"x");
@@ -98,9 +100,15 @@ static void test_later_files_win_key_by_key(void) {
 
 static void test_overrides(void) {
     static const char *const overrides[] = {
-        "model.path=\"a b\"", "optim.betas=0.7, 0.8",      "batch.tokens_per_microbatch=2M",
-        "data.train='x.h5'",  "data.shuffle=false",        "data.eval=({path=\"e.h5\"; name=\"one\"}, \"f.h5\")",
-        "run.seed=1e3",       "parallel.shard_group=node", "run.name=123",
+        "model.path=\"a b\"",
+        "optim.betas=0.7, 0.8",
+        "batch.tokens_per_microbatch=2M",
+        "data.train='x.h5'",
+        "data.shuffle=false",
+        "data.eval=({path=\"e.h5\"; name=\"one\"}, \"f.h5\")",
+        "run.seed=1e3",
+        "parallel.shard_group=node",
+        "run.name=123",
         "optim.steps=7L",
     };
     config_free(&config);
@@ -131,11 +139,13 @@ static void test_unknown_keys_show_the_nearest(void) {
     refuse("", "optim.lrr=1", "command line: |did you mean optim.lr?");
     refuse("", "optim.lr", "expected group.key=value");
     refuse("optim = 3;", NULL, "optim: expected a group { ... }, found the integer 3");
-    refuse("data = { train = ( { path = \"a\"; wieght = 1; } ); };", NULL, "entry 1: |did you mean weight");
+    refuse("data = { train = ( { path = \"a\"; wieght = 1; } ); };", NULL,
+           "entry 1: |did you mean weight");
 }
 
 static void test_wrong_types_and_bounds(void) {
-    refuse("\noptim = { lr = \"1e-5\"; };", NULL, "a.cfg:2: optim.lr: expected a number, found the string \"1e-5\"");
+    refuse("\noptim = { lr = \"1e-5\"; };", NULL,
+           "a.cfg:2: optim.lr: expected a number, found the string \"1e-5\"");
     refuse("data = { shuffle = 1; };", NULL, "expected true or false, found the integer 1");
     refuse("model = { path = 3; };", NULL, "expected a string, found the integer 3");
     refuse("batch = { groups = 2.5; };", NULL, "expected an integer, found the number 2.5");
@@ -170,10 +180,10 @@ static void test_integers_never_wrap(void) {
     refuse("run = { seed = 0xFFFFFFFF; };", NULL, "write 0xFFFFFFFFL");
     refuse("run = { seed = 99999999999999999999L; };", NULL, "below 2^63");
     refuse("run = { seed = 2147483648; };", NULL, "2147483648L");
-    ASSERT_INT(
-        load("run = { seed = 2147483647; name = \"99999999999\"; }; # 99999999999\n/* 99999999999 */ // 99999999999",
-             NULL),
-        0);
+    ASSERT_INT(load("run = { seed = 2147483647; name = \"99999999999\"; }; # 99999999999\n/* "
+                    "99999999999 */ // 99999999999",
+                    NULL),
+               0);
     ASSERT_INT(load("optim = { lr = 1e-5; clip = 10000000000.0; warmup = 1.e10; };", NULL), 0);
     ASSERT_NEAR(config.optim.clip, 1e10, 0);
 }
@@ -187,7 +197,8 @@ static void test_includes(void) {
     put("inner.cfg", "\noptim = { lr = 3000000000; };\n");
     refuse("@include \"inner.cfg\"\n", NULL, "a.cfg:1: included: |inner.cfg:2: |3000000000L");
     put("inner.cfg", "\n\noptim = { rl = 1; };\n");
-    refuse("run = { seed = 1; };\n@include \"inner.cfg\"\n", NULL, "inner.cfg:3: unknown option optim.rl");
+    refuse("run = { seed = 1; };\n@include \"inner.cfg\"\n", NULL,
+           "inner.cfg:3: unknown option optim.rl");
     put("inner.cfg", "@include \"inner.cfg\"\n");
     refuse("@include \"inner.cfg\"\n", NULL, "at most 10 files one in another");
     refuse("@include \"nowhere.cfg\"\n", NULL, "a.cfg:1: included: |nowhere.cfg: cannot be opened");
@@ -211,7 +222,8 @@ static void test_syntax_errors_have_their_place(void) {
     ASSERT_CONTAINS(error_text(), "group.key=value");
 }
 
-/* A configuration with a value other than the default in every option gives itself again, twice over. */
+/* A configuration with a value other than the default in every option gives itself again, twice
+ * over. */
 static void test_text_gives_the_same_again(void) {
     static const char *const overrides[] = {
         "run.name=a \"quoted\\name\"",
@@ -286,7 +298,8 @@ static void test_text_gives_the_same_again(void) {
         snprintf(group, sizeof group, "\n%.*s = {", (int)(dot - line), line);
         const char *a = strstr(strstr(text, group), key), *b = strstr(strstr(plain, group), key);
         ASSERT(a && b);
-        if (strncmp(a, b, strcspn(a, "\n") + 1) == 0) TEST_END(TEST_FAILED, "%.40s is left at its default", line);
+        if (strncmp(a, b, strcspn(a, "\n") + 1) == 0)
+            TEST_END(TEST_FAILED, "%.40s is left at its default", line);
     }
     buffer_free(&completion);
     mem_free(plain);
@@ -310,13 +323,16 @@ static void test_parse_takes_overrides(void) {
     mem_free(text);
 }
 
-/* Everything is given back, also on every kind of error; run.sh's order of tests does not matter. */
+/* Everything is given back, also on every kind of error; run.sh's order of tests does not
+ * matter. */
 static void test_nothing_is_left(void) {
     config_free(&config);
     size_t before = mem_balance();
-    static const char *const bad[] = {"optim.lr=x", "data.train=({path=\"a\"},{path=1})", "nothing.at=all",
-                                      "data.eval=(\"a\",\"a\")", "optim.betas=(1"};
-    for (int i = 0; i < N_TESTS(bad); i++) ASSERT_INT(load("data = { train = (\"x\", \"y\"); };", bad[i]), -1);
+    static const char *const bad[] = {"optim.lr=x", "data.train=({path=\"a\"},{path=1})",
+                                      "nothing.at=all", "data.eval=(\"a\",\"a\")",
+                                      "optim.betas=(1"};
+    for (int i = 0; i < N_TESTS(bad); i++)
+        ASSERT_INT(load("data = { train = (\"x\", \"y\"); };", bad[i]), -1);
     ASSERT_INT(load("@include \"a.cfg\"", NULL), -1);
     ASSERT_INT(load("data = { train = (\"x\"); };", "data.train=y"), 0);
     config_free(&config);
@@ -327,8 +343,11 @@ static void test_sizes(void) {
     static const struct {
         const char *text;
         int64_t value;
-    } good[] = {
-        {"0", 0}, {"64k", 65536}, {"3M", 3 << 20}, {"2G", (int64_t)2 << 30}, {"9223372036854775807", INT64_MAX}};
+    } good[] = {{"0", 0},
+                {"64k", 65536},
+                {"3M", 3 << 20},
+                {"2G", (int64_t)2 << 30},
+                {"9223372036854775807", INT64_MAX}};
     static const char *const bad[] = {
         "", "k", "6 4", " 4", "4kk", "4K", "9223372036854775808", "9007199254740992M", "0x10"};
     int64_t n;
@@ -342,7 +361,8 @@ static void test_sizes(void) {
 static void test_nearest(void) {
     static const char *const known[] = {"train", "eval", "score", "export"};
     ASSERT_TEXT(config_nearest("trian", known, 4), "train");
-    ASSERT_TEXT(config_nearest("evaluate", (const char *const[]){"eval"}, 1) ? "near" : "far", "far");
+    ASSERT_TEXT(config_nearest("evaluate", (const char *const[]){"eval"}, 1) ? "near" : "far",
+                "far");
     ASSERT_TEXT(config_nearest("exprot", known, 4), "export");
     ASSERT(config_nearest("wxyz", known, 4) == NULL);
     char lengthy[400];

@@ -34,7 +34,8 @@ static void test_survives_its_text(void) {
 
 /* The golden ids are those of the text, cut as the contract says. */
 static void test_golden_vectors(void) {
-    struct contract whole = make(TRUNCATE_RIGHT, 1024), cut = make(TRUNCATE_ERROR, 8), left = make(TRUNCATE_LEFT, 8);
+    struct contract whole = make(TRUNCATE_RIGHT, 1024), cut = make(TRUNCATE_ERROR, 8),
+                    left = make(TRUNCATE_LEFT, 8);
     struct buffer text = {0};
     for (int k = 0; k < CONTRACT_N_GOLDEN; k++) {
         const int32_t *ids, *cut_ids, *left_ids;
@@ -71,10 +72,16 @@ static void test_says_which_part_differs(void) {
         {{"template", "text"}, "\"{{ x }}\"", "differ in template"},
         {{"bos", "rule"}, "\"prepend\"", "differ in bos"},
         {{"eos", "token"}, "\"</s>\"", "differ in eos"},
-        {{"position"}, "\"mean\"", "expected \"last_token\" (the shard), found \"mean\" (the model)"},
-        {{"max_length"}, "512", "differ in max_length: expected 1024 (the shard), found 512 (the model)"},
+        {{"position"},
+         "\"mean\"",
+         "expected \"last_token\" (the shard), found \"mean\" (the model)"},
+        {{"max_length"},
+         "512",
+         "differ in max_length: expected 1024 (the shard), found 512 (the model)"},
         {{"truncate"}, "\"left\"", "differ in truncate"},
-        {{"special", "<|endoftext|>"}, "3", "the special token \"<|endoftext|>\": expected 511 (the shard), found 3"},
+        {{"special", "<|endoftext|>"},
+         "3",
+         "the special token \"<|endoftext|>\": expected 511 (the shard), found 3"},
         {{"special", "<pad>"}, "600", NULL}, /* one side may have more */
         {{"precision"}, "\"BF16\"", NULL},   /* another precision is no reason */
     };
@@ -93,8 +100,8 @@ static void test_says_which_part_differs(void) {
         contract_free(&b);
     }
     contract_copy(&b, &a);
-    json_array_set_new(json_object_get(json_array_get(json_object_get(b.json, "golden"), 3), "ids"), 0,
-                       json_integer(9));
+    json_array_set_new(json_object_get(json_array_get(json_object_get(b.json, "golden"), 3), "ids"),
+                       0, json_integer(9));
     ASSERT_INT(contract_compare(&a, "a", &b, "b"), -1);
     ASSERT_CONTAINS(error_text(), "the ids of golden text 3");
     ASSERT_INT(contract_compare(&a, "the shard", &none, "the model"), -1);
@@ -131,16 +138,22 @@ static void test_bad_contracts_are_refused(void) {
     static const struct {
         const char *key, *value, *message;
     } cases[] = {
-        {"format", "2", "another version"},       {"tokenizer", "3", "expected a string"},
-        {"special", "[]", "\"special\""},         {"special", "{\"a\":-1}", "expected an id"},
-        {"template", "\"text\"", "\"template\""}, {"bos", "{}", "\"rule\" is missing"},
-        {"max_length", "0", "expected 1 to"},     {"max_length", "null", "\"max_length\" is missing"},
-        {"golden", "[]", "expected a list of 8"}, {"golden", "[1,2,3,4,5,6,7,8]", "expected an object"},
+        {"format", "2", "another version"},
+        {"tokenizer", "3", "expected a string"},
+        {"special", "[]", "\"special\""},
+        {"special", "{\"a\":-1}", "expected an id"},
+        {"template", "\"text\"", "\"template\""},
+        {"bos", "{}", "\"rule\" is missing"},
+        {"max_length", "0", "expected 1 to"},
+        {"max_length", "null", "\"max_length\" is missing"},
+        {"golden", "[]", "expected a list of 8"},
+        {"golden", "[1,2,3,4,5,6,7,8]", "expected an object"},
     };
     struct contract a = make(TRUNCATE_RIGHT, 1024), b;
     for (int i = 0; i < N_TESTS(cases); i++) {
         contract_copy(&b, &a);
-        json_object_set_new(b.json, cases[i].key, json_parse(cases[i].value, strlen(cases[i].value)));
+        json_object_set_new(b.json, cases[i].key,
+                            json_parse(cases[i].value, strlen(cases[i].value)));
         char *text = contract_text(&b);
         contract_free(&b);
         ASSERT_INT(contract_parse(&b, text, strlen(text)), -1);
@@ -149,7 +162,8 @@ static void test_bad_contracts_are_refused(void) {
         mem_free(text);
     }
     char *text = contract_text(&a);
-    for (size_t cut = 0; cut < strlen(text); cut += 7) ASSERT_INT(contract_parse(&b, text, cut), -1);
+    for (size_t cut = 0; cut < strlen(text); cut += 7)
+        ASSERT_INT(contract_parse(&b, text, cut), -1);
     mem_free(text);
     contract_free(&a);
 }

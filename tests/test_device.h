@@ -1,8 +1,9 @@
-/* The device that a test runs on: the CPU, or what the plug-in named by RANKWISE_PLUGIN opens. Compiled with
- * RANKWISE_CORE_ONLY a test links no CPU backend (make check-gpu, on machines without oneDNN), and needs the plug-in.
+/* The device that a test runs on: the CPU, or what the plug-in named by RANKWISE_PLUGIN opens.
+ * Compiled with RANKWISE_CORE_ONLY a test links no CPU backend (make check-gpu, on machines without
+ * oneDNN), and needs the plug-in.
  *
- * Memory of a device is not the host's: a test that hands arrays to ops gets them there by test_device_copy and back by
- * test_device_read. */
+ * Memory of a device is not the host's: a test that hands arrays to ops gets them there by
+ * test_device_copy and back by test_device_read. */
 #ifndef RANKWISE_TEST_DEVICE_H
 #define RANKWISE_TEST_DEVICE_H
 #include <stdlib.h>

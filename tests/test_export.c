@@ -1,5 +1,6 @@
-/* What export does to config.json and to the tokenizer's files. That transformers agrees is tests/long's matter
- * (export_transformers.py), the whole command's that of tests/cli/cli_inspect.sh. */
+/* What export does to config.json and to the tokenizer's files. That transformers agrees is
+ * tests/long's matter (export_transformers.py), the whole command's that of
+ * tests/cli/cli_inspect.sh. */
 #include "export.h"
 #include "file.h"
 #include "json.h"
@@ -10,8 +11,8 @@ static const char plain_config[] =
     "\"<|endoftext|>\", \"model_max_length\": 1000000000000000019884624838656}";
 
 /* The small tokenizer of the golden files with other files beside it; config or map NULL: none. */
-static struct tokenizer *open_tokenizer(const char *extra_token, const char *config, const char *map,
-                                        const char *special) {
+static struct tokenizer *open_tokenizer(const char *extra_token, const char *config,
+                                        const char *map, const char *special) {
     struct buffer text = {0};
     struct tokenizer_file file[3];
     int n = 1;
@@ -19,11 +20,13 @@ static struct tokenizer *open_tokenizer(const char *extra_token, const char *con
     json_t *json = json_parse(text.data, text.length);
     ASSERT(json);
     if (extra_token)
-        json_array_append_new(json_object_get(json, "added_tokens"),
-                              json_pack("{s:i, s:s, s:b}", "id", 512, "content", extra_token, "special", 1));
+        json_array_append_new(
+            json_object_get(json, "added_tokens"),
+            json_pack("{s:i, s:s, s:b}", "id", 512, "content", extra_token, "special", 1));
     char *main = json_text(json);
     file[0] = (struct tokenizer_file){"tokenizer.json", main, strlen(main)};
-    if (config) file[n++] = (struct tokenizer_file){"tokenizer_config.json", config, strlen(config)};
+    if (config)
+        file[n++] = (struct tokenizer_file){"tokenizer_config.json", config, strlen(config)};
     if (map) file[n++] = (struct tokenizer_file){"special_tokens_map.json", map, strlen(map)};
     struct tokenizer *t = tokenizer_open(file, n, special);
     if (!t) ASSERT_TEXT(error_text(), "");
@@ -35,7 +38,8 @@ static struct tokenizer *open_tokenizer(const char *extra_token, const char *con
 
 /* The tokenizer as a reader of the exported directory gets it. */
 static struct tokenizer *export_and_open(const struct tokenizer *t, const struct export_pad *pad) {
-    static const char *const name[] = {"tokenizer.json", "tokenizer_config.json", "special_tokens_map.json"};
+    static const char *const name[] = {"tokenizer.json", "tokenizer_config.json",
+                                       "special_tokens_map.json"};
     struct buffer text[3] = {{0}};
     struct tokenizer_file file[3];
     int n = 0;
@@ -49,7 +53,8 @@ static struct tokenizer *export_and_open(const struct tokenizer *t, const struct
 }
 
 /* Whether an exported file is the carried one byte for byte. */
-static bool is_unchanged(const struct tokenizer *t, const struct export_pad *pad, const char *name) {
+static bool is_unchanged(const struct tokenizer *t, const struct export_pad *pad,
+                         const char *name) {
     const struct tokenizer_file *file;
     struct buffer text = {0};
     bool same = false;
@@ -57,7 +62,8 @@ static bool is_unchanged(const struct tokenizer *t, const struct export_pad *pad
     ASSERT_INT(export_tokenizer_file(&text, name, t, pad, NULL), 0);
     for (int i = 0; i < n; i++)
         if (strcmp(file[i].name, name) == 0)
-            same = file[i].length == text.length && memcmp(file[i].data, text.data, text.length) == 0;
+            same =
+                file[i].length == text.length && memcmp(file[i].data, text.data, text.length) == 0;
     buffer_free(&text);
     return same;
 }
@@ -72,7 +78,8 @@ static void assert_same_identity(const struct tokenizer *a, const struct tokeniz
 }
 
 /* The choice for a tokenizer, checked on what it makes of the files. */
-static void assert_added(struct tokenizer *t, int64_t rows, const char *token, int id, int64_t exported_rows) {
+static void assert_added(struct tokenizer *t, int64_t rows, const char *token, int id,
+                         int64_t exported_rows) {
     struct export_pad pad;
     ASSERT_INT(export_pad_choose(&pad, t, rows), 0);
     ASSERT(pad.is_added);
@@ -97,14 +104,17 @@ static void test_a_missing_pad_is_added(void) {
 static void test_a_pad_that_texts_have_is_not_one(void) {
     static const char *const config[] = {
         "{\"eos_token\": \"<|endoftext|>\", \"pad_token\": \"<|endoftext|>\"}",
-        "{\"eos_token\": \"<|endoftext|>\", \"bos_token\": \"a\", \"pad_token\": {\"content\": \"a\"}}",
-        "{\"eos_token\": \"<|endoftext|>\", \"unk_token\": {\"content\": \"b\"}, \"pad_token\": \"b\"}",
+        "{\"eos_token\": \"<|endoftext|>\", \"bos_token\": \"a\", \"pad_token\": {\"content\": "
+        "\"a\"}}",
+        "{\"eos_token\": \"<|endoftext|>\", \"unk_token\": {\"content\": \"b\"}, \"pad_token\": "
+        "\"b\"}",
     };
     for (int i = 0; i < N_TESTS(config); i++)
         assert_added(open_tokenizer(NULL, config[i], NULL, NULL), 512, "<|pad|>", 512, 513);
-    assert_added(
-        open_tokenizer(NULL, "{}", "{\"eos_token\": \"<|endoftext|>\", \"pad_token\": \"<|endoftext|>\"}", NULL), 512,
-        "<|pad|>", 512, 513);
+    assert_added(open_tokenizer(
+                     NULL, "{}",
+                     "{\"eos_token\": \"<|endoftext|>\", \"pad_token\": \"<|endoftext|>\"}", NULL),
+                 512, "<|pad|>", 512, 513);
 }
 
 static void test_a_taken_name_is_not_taken_again(void) {
@@ -112,10 +122,11 @@ static void test_a_taken_name_is_not_taken_again(void) {
 }
 
 static void test_a_pad_of_its_own_stays(void) {
-    const char *config = "{\"tokenizer_class\": \"PreTrainedTokenizerFast\", \"pad_token\": {\"content\": "
-                         "\"<pad>\"},\n  \"eos_token\": "
-                         "\"<|endoftext|>\", \"bos_token\": "
-                         "\"<|endoftext|>\"}";
+    const char *config =
+        "{\"tokenizer_class\": \"PreTrainedTokenizerFast\", \"pad_token\": {\"content\": "
+        "\"<pad>\"},\n  \"eos_token\": "
+        "\"<|endoftext|>\", \"bos_token\": "
+        "\"<|endoftext|>\"}";
     struct tokenizer *t = open_tokenizer("<pad>", config, "{\"pad_token\": \"<pad>\"}", NULL);
     struct export_pad pad;
     ASSERT_INT(export_pad_choose(&pad, t, 600), 0);
@@ -139,19 +150,23 @@ static const char *class_of_export(const char *config, struct buffer *out) {
     return out->data;
 }
 
-/* The class that transformers has for a model type, or that is named, may not read tokenizer.json as it stands. */
+/* The class that transformers has for a model type, or that is named, may not read tokenizer.json
+ * as it stands. */
 static void test_a_class_is_named(void) {
     struct buffer out = {0};
-    const char *made = class_of_export("{\"eos_token\": \"<|endoftext|>\", \"pad_token\": \"<pad>\"}", &out);
+    const char *made =
+        class_of_export("{\"eos_token\": \"<|endoftext|>\", \"pad_token\": \"<pad>\"}", &out);
     ASSERT_CONTAINS(made, "\"tokenizer_class\": \"PreTrainedTokenizerFast\"");
     ASSERT_CONTAINS(made, "\"model_input_names\"");
-    const char *named = class_of_export(
-        "{\"tokenizer_class\": \"GPT2TokenizerFast\", \"eos_token\": \"<|endoftext|>\", \"pad_token\": null}", &out);
+    const char *named = class_of_export("{\"tokenizer_class\": \"GPT2TokenizerFast\", "
+                                        "\"eos_token\": \"<|endoftext|>\", \"pad_token\": null}",
+                                        &out);
     ASSERT_CONTAINS(named, "\"tokenizer_class\": \"PreTrainedTokenizerFast\"");
     buffer_free(&out);
 }
 
-/* What the user named on the command line when the shard was built is named by the exported files. */
+/* What the user named on the command line when the shard was built is named by the exported
+ * files. */
 static void test_named_tokens_are_written_down(void) {
     struct tokenizer *t = open_tokenizer("<pad>", NULL, NULL, "eos=<|endoftext|>,pad=<pad>");
     struct export_pad pad;
@@ -172,10 +187,11 @@ static void test_named_tokens_are_written_down(void) {
 }
 
 static void test_added_tokens_decoder_gets_the_pad(void) {
-    struct tokenizer *t = open_tokenizer(
-        NULL,
-        "{\"eos_token\": \"<|endoftext|>\", \"added_tokens_decoder\": {\"511\": {\"content\": \"<|endoftext|>\"}}}",
-        NULL, NULL);
+    struct tokenizer *t =
+        open_tokenizer(NULL,
+                       "{\"eos_token\": \"<|endoftext|>\", \"added_tokens_decoder\": {\"511\": "
+                       "{\"content\": \"<|endoftext|>\"}}}",
+                       NULL, NULL);
     struct export_pad pad;
     struct buffer text = {0};
     ASSERT_INT(export_pad_choose(&pad, t, 512), 0);
@@ -183,14 +199,16 @@ static void test_added_tokens_decoder_gets_the_pad(void) {
     json_t *json = json_parse(text.data, text.length);
     const json_t *decoder = json_object_get(json, "added_tokens_decoder");
     ASSERT_INT(json_object_size(decoder), 2);
-    ASSERT_TEXT(json_string_value(json_object_get(json_object_get(decoder, "512"), "content")), "<|pad|>");
+    ASSERT_TEXT(json_string_value(json_object_get(json_object_get(decoder, "512"), "content")),
+                "<|pad|>");
     json_decref(json);
     buffer_free(&text);
     export_pad_free(&pad);
     tokenizer_free(t);
 }
 
-/* Opens the template, and another of what is exported for it: the text of a conversation by the latter. */
+/* Opens the template, and another of what is exported for it: the text of a conversation by the
+ * latter. */
 static const char *exported_text(const struct template_options *how, const char *answer) {
     static char result[400];
     struct tokenizer *t = open_tokenizer(NULL, plain_config, NULL, NULL);
@@ -203,8 +221,8 @@ static const char *exported_text(const struct template_options *how, const char 
     if (!exported) ASSERT_TEXT(error_text(), "");
     struct template_worker *w = template_worker_new(exported);
     struct buffer out = {0};
-    json_t *messages =
-        json_pack("[{s:s, s:s}, {s:s, s:s}]", "role", "user", "content", "a", "role", "assistant", "content", answer);
+    json_t *messages = json_pack("[{s:s, s:s}, {s:s, s:s}]", "role", "user", "content", "a", "role",
+                                 "assistant", "content", answer);
     ASSERT_INT(template_render(w, NULL, messages, false, &out), 0);
     snprintf(result, sizeof result, "%s", out.data);
     json_decref(messages);
@@ -222,9 +240,12 @@ static void test_the_template_goes_along(void) {
     struct template_options named = {"simple_chat", "", TRUNCATE_RIGHT, 0};
     ASSERT_TEXT(exported_text(&named, "b"), "User: a\n\nAssistant: b<|endoftext|>");
     ASSERT_TEXT(exported_text(&named, "b<|endoftext|>"), "User: a\n\nAssistant: b<|endoftext|>");
-    struct template_options dated = {
-        "chat_template", "\n  {% if true %}{{ strftime_now('%Y') }}{% endif %}!", TRUNCATE_RIGHT, 0, 0,
-        "it's \\ today"};
+    struct template_options dated = {"chat_template",
+                                     "\n  {% if true %}{{ strftime_now('%Y') }}{% endif %}!",
+                                     TRUNCATE_RIGHT,
+                                     0,
+                                     0,
+                                     "it's \\ today"};
     ASSERT_TEXT(exported_text(&dated, "b"), "\nit's \\ today!");
     struct template_options text = {"text", "", TRUNCATE_RIGHT, 0};
     struct tokenizer *t = open_tokenizer(NULL, plain_config, NULL, NULL);
@@ -244,11 +265,15 @@ static void test_no_free_id_is_an_error(void) {
 
 static void test_config_of_the_exported_model(void) {
     static const char neox[] =
-        "{\"architectures\": [\"GPTNeoXForCausalLM\"], \"model_type\": \"gpt_neox\", \"hidden_size\": 32, "
-        "\"intermediate_size\": 64, \"vocab_size\": 512, \"num_hidden_layers\": 1, \"num_attention_heads\": 2, "
-        "\"hidden_act\": \"gelu\", \"rotary_pct\": 0.25, \"rotary_emb_base\": 10000, \"layer_norm_eps\": 1e-5, "
+        "{\"architectures\": [\"GPTNeoXForCausalLM\"], \"model_type\": \"gpt_neox\", "
+        "\"hidden_size\": 32, "
+        "\"intermediate_size\": 64, \"vocab_size\": 512, \"num_hidden_layers\": 1, "
+        "\"num_attention_heads\": 2, "
+        "\"hidden_act\": \"gelu\", \"rotary_pct\": 0.25, \"rotary_emb_base\": 10000, "
+        "\"layer_norm_eps\": 1e-5, "
         "\"max_position_embeddings\": 64, \"torch_dtype\": \"float16\", \"problem_type\": "
-        "\"single_label_classification\", \"id2label\": {\"0\": \"A\", \"1\": \"B\"}, \"unheard_of\": [1, 2.5]}";
+        "\"single_label_classification\", \"id2label\": {\"0\": \"A\", \"1\": \"B\"}, "
+        "\"unheard_of\": [1, 2.5]}";
     struct arch arch;
     struct export_pad pad = {"<|pad|>", 512, true, 513};
     if (arch_parse(&arch, neox, strlen(neox)) != 0) ASSERT_TEXT(error_text(), "");

@@ -1,5 +1,5 @@
-/* forest: against brute force on random tries. The visibility relation must be "is a prefix of", the rows the
- * distinct prefixes, and nothing may depend on the order of the sequences. */
+/* forest: against brute force on random tries. The visibility relation must be "is a prefix of",
+ * the rows the distinct prefixes, and nothing may depend on the order of the sequences. */
 #include <time.h>
 
 #include "forest.h"
@@ -20,12 +20,14 @@ static int draw(int n) {
     return (int)(random_bits(11, 1, draw_at++) % (uint64_t)n);
 }
 
-/* Random sequences over a small alphabet, most of them branches, copies or prefixes of earlier ones. */
+/* Random sequences over a small alphabet, most of them branches, copies or prefixes of earlier
+ * ones. */
 static void random_batch(struct batch *b, int n, int alphabet, int max_length) {
     b->n = n;
     for (int s = 0; s < n; s++) {
         b->length[s] = 1 + draw(max_length);
-        for (int i = 0; i < b->length[s]; i++) b->token[s][i] = draw(alphabet) * (draw(4) ? 1 : 70001);
+        for (int i = 0; i < b->length[s]; i++)
+            b->token[s][i] = draw(alphabet) * (draw(4) ? 1 : 70001);
         if (s > 0 && draw(4)) {
             int from = draw(s), shared = draw(b->length[from] + 1);
             memcpy(b->token[s], b->token[from], (size_t)shared * sizeof(int32_t));
@@ -40,7 +42,8 @@ static bool is_prefix(const int32_t *a, int n_a, const int32_t *b, int n_b) {
     return n_a <= n_b && memcmp(a, b, (size_t)n_a * sizeof *a) == 0;
 }
 
-/* The row of the prefix of n tokens of a sequence: by the mask alone, from the sequence's read row. */
+/* The row of the prefix of n tokens of a sequence: by the mask alone, from the sequence's read
+ * row. */
 static int32_t row_of(const struct forest *f, int64_t s, int n) {
     int32_t last = f->row[f->read_of_sequence[s]], found = -1;
     for (int32_t j = 0; j <= last; j++)
@@ -59,7 +62,8 @@ static void check_forest(const struct forest *f, const struct batch *b) {
     for (int s = 0; s < b->n; s++)
         for (int n = 1; n <= b->length[s]; n++) {
             bool is_new = true;
-            for (int t = 0; t < s; t++) is_new = is_new && !is_prefix(b->token[s], n, b->token[t], b->length[t]);
+            for (int t = 0; t < s; t++)
+                is_new = is_new && !is_prefix(b->token[s], n, b->token[t], b->length[t]);
             int32_t row = row_of(f, s, n);
             ASSERT(row >= 0 && row < f->n);
             ASSERT_INT(f->token[row], b->token[s][n - 1]);
@@ -73,7 +77,8 @@ static void check_forest(const struct forest *f, const struct batch *b) {
     for (int i = 0; i < f->n; i++)
         for (int j = 0; j < f->n; j++) {
             bool visible = j <= i && i < f->reach[j];
-            ASSERT(visible == is_prefix(b->token[owner[j]], length[j], b->token[owner[i]], length[i]));
+            ASSERT(visible ==
+                   is_prefix(b->token[owner[j]], length[j], b->token[owner[i]], length[i]));
         }
     for (int s = 0; s < b->n; s++) {
         int32_t last = f->row[f->read_of_sequence[s]];
@@ -88,7 +93,8 @@ static void test_random_tries_against_brute_force(void) {
     struct forest f;
     forest_init(&f, MAX_SEQUENCES * MAX_LENGTH, MAX_SEQUENCES);
     for (int round = 0; round < 400; round++) {
-        random_batch(&b, 1 + draw(round % 7 ? 12 : MAX_SEQUENCES), 1 + draw(4), 1 + draw(MAX_LENGTH));
+        random_batch(&b, 1 + draw(round % 7 ? 12 : MAX_SEQUENCES), 1 + draw(4),
+                     1 + draw(MAX_LENGTH));
         forest_build(&f, b.n, b.sequence, b.length);
         check_forest(&f, &b);
         ASSERT_INT(forest_count(b.n, b.sequence, b.length), f.n);
@@ -119,7 +125,8 @@ static void test_order_of_sequences_does_not_matter(void) {
         ASSERT(memcmp(f.position, g.position, bytes) == 0 && memcmp(f.order, g.order, bytes) == 0);
         ASSERT(memcmp(f.row, g.row, (size_t)f.n_rows * sizeof(int32_t)) == 0);
         for (int64_t s = 0; s < b.n; s++)
-            ASSERT_INT(g.read_of_sequence[random_permute(5, (uint64_t)round, s, b.n)], f.read_of_sequence[s]);
+            ASSERT_INT(g.read_of_sequence[random_permute(5, (uint64_t)round, s, b.n)],
+                       f.read_of_sequence[s]);
     }
     forest_free(&f);
     forest_free(&g);
@@ -129,7 +136,8 @@ static void check_rows(const int32_t *found, int64_t n, const int32_t *expected)
     for (int64_t i = 0; i < n; i++) ASSERT_INT(found[i], expected[i]);
 }
 
-/* A pair with a stem, a third answer that is its stem, a copy, and a tree of its own; worked out by hand. */
+/* A pair with a stem, a third answer that is its stem, a copy, and a tree of its own; worked out by
+ * hand. */
 static void test_layout_by_hand(void) {
     static const int32_t a[] = {7, 7, 3, 9}, b[] = {7, 7, 2}, stem[] = {7, 7}, other[] = {5};
     const int32_t *sequence[] = {a, b, stem, a, other};
@@ -180,12 +188,14 @@ static void test_validate_finds_damage(void) {
         n_tried++;
         n_found += forest_validate(&f) != 0;
     }
-    /* A reach that ends a subtree elsewhere can describe another, valid forest; nearly all damage is seen. */
+    /* A reach that ends a subtree elsewhere can describe another, valid forest; nearly all damage
+     * is seen. */
     ASSERT(n_found > n_tried * 8 / 10);
     forest_free(&f);
 }
 
-/* A stem of 4000 tokens with 1000 branches, 2000 prefixes of one chain: fast, and without memory of its own. */
+/* A stem of 4000 tokens with 1000 branches, 2000 prefixes of one chain: fast, and without memory of
+ * its own. */
 static void test_no_quadratic_time_and_no_allocation(void) {
     enum { N = 2000, STEM = 4000 };
     int32_t *stem = mem_alloc(N, (STEM + 8) * sizeof *stem), *length = mem_alloc(N, sizeof *length);
@@ -212,7 +222,10 @@ static void test_no_quadratic_time_and_no_allocation(void) {
     ASSERT_INT(mem_peak(), peak);
     ASSERT(f.n > STEM && f.n <= STEM + 8 * N);
     ASSERT_INT(forest_validate(&f), 0);
-    ASSERT(looks < 1000); /* log2(N) comparisons of each sequence, some ten looks each; a quadratic build takes N */
+    ASSERT(
+        looks <
+        /* log2(N) comparisons of each sequence, some ten looks each; a quadratic build takes N */
+        1000);
     forest_free(&f);
     mem_free(stem);
     mem_free(length);

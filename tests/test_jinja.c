@@ -1,11 +1,13 @@
-/* The Jinja interpreter: every case of jinja_cases.json gives what jinja2 gave; what cannot end, ends. */
+/* The Jinja interpreter: every case of jinja_cases.json gives what jinja2 gave; what cannot end,
+ * ends. */
 #include "jinja.h"
 #include "json.h"
 #include "test.h"
 
 static struct jinja_memory *memory;
 
-static int render(const char *template, size_t length, const json_t *variables, struct buffer *out) {
+static int render(const char *template, size_t length, const json_t *variables,
+                  struct buffer *out) {
     struct jinja_variable variable[64];
     int n = 0;
     const char *key;
@@ -30,10 +32,12 @@ static void test_every_case_is_jinja2s(void) {
     size_t i;
     int n_bad = 0;
     json_array_foreach(json_object_get(golden, "cases"), i, one) {
-        const json_t *template = json_object_get(one, "template"), *text = json_object_get(one, "text");
+        const json_t *template = json_object_get(one, "template"),
+                     *text = json_object_get(one, "text");
         const char *error = json_string_value(json_object_get(one, "error"));
         buffer_clear(&out);
-        int status = render(json_string_value(template), json_string_length(template), variables, &out);
+        int status =
+            render(json_string_value(template), json_string_length(template), variables, &out);
         bool is_same = text ? status == 0 && out.length == json_string_length(text) &&
                                   memcmp(out.data, json_string_value(text), out.length) == 0
                             : status != 0 && strstr(error_text(), error);
@@ -53,21 +57,30 @@ static void test_what_cannot_end_ends(void) {
     static const struct {
         const char *template, *message;
     } cases[] = {
-        {"{% for a in range(100000) %}{% for b in range(100000) %}{% endfor %}{% endfor %}", "ever end"},
+        {"{% for a in range(100000) %}{% for b in range(100000) %}{% endfor %}{% endfor %}",
+         "ever end"},
         {"{% macro f() %}{{ f() }}{% endmacro %}{{ f() }}", "recurse"},
-        {"{% macro f(x) %}{% for i in x %}{{ f(x) }}{% endfor %}{% endmacro %}{{ f([1]) }}", "recurse"},
+        {"{% macro f(x) %}{% for i in x %}{{ f(x) }}{% endfor %}{% endmacro %}{{ f([1]) }}",
+         "recurse"},
         {"{% for x in [1] recursive %}{{ loop([1]) }}{% endfor %}", "recurse"},
-        {"{% set n = namespace(s='x') %}{% for i in range(99) %}{% set n.s = n.s + n.s %}{% endfor %}", "memory"},
-        {"{% set n = namespace(s=[1]) %}{% for i in range(99) %}{% set n.s = n.s + n.s %}{% endfor %}", "memory"},
+        {"{% set n = namespace(s='x') %}{% for i in range(99) %}{% set n.s = n.s + n.s %}{% endfor "
+         "%}",
+         "memory"},
+        {"{% set n = namespace(s=[1]) %}{% for i in range(99) %}{% set n.s = n.s + n.s %}{% endfor "
+         "%}",
+         "memory"},
         {"{{ 'x' * 1000000000000 }}", "memory"},
         {"{{ [1] * 1000000000000 }}", "memory"},
         {"{{ '%1000000000d' % 1 }}", "width"},
         {"{{ 'x' | center(99999999999) }}", "memory"},
         {"{{ 9223372036854775807 + 1 }}", "overflow"},
-        {"{% set n = namespace(s='x' * 100000) %}{% for i in range(100000) %}{{ n.s }}{% endfor %}", "output"},
-        {"{% set n = namespace(s=[]) %}{% for i in range(99999) %}{% set n.s = [n.s] %}{% endfor %}{{ n.s }}",
+        {"{% set n = namespace(s='x' * 100000) %}{% for i in range(100000) %}{{ n.s }}{% endfor %}",
+         "output"},
+        {"{% set n = namespace(s=[]) %}{% for i in range(99999) %}{% set n.s = [n.s] %}{% endfor "
+         "%}{{ n.s }}",
          "nested"},
-        {"{% set n = namespace(a=[], b=[]) %}{% for i in range(99999) %}{% set n.a = [n.a] %}{% set n.b = [n.b] %}"
+        {"{% set n = namespace(a=[], b=[]) %}{% for i in range(99999) %}{% set n.a = [n.a] %}{% "
+         "set n.b = [n.b] %}"
          "{% endfor %}{{ n.a == n.b }}{{ 1 }}",
          ""},
     };
@@ -102,15 +115,17 @@ static void test_what_cannot_end_ends(void) {
 static void test_long_conversations(void) {
     json_t *messages = json_array(), *variables = json_object();
     for (int i = 0; i < 10000; i++)
-        json_array_append_new(messages, json_pack("{s:s, s:s}", "role", i % 2 ? "assistant" : "user", "content",
-                                                  "some words that are said in a turn"));
+        json_array_append_new(messages,
+                              json_pack("{s:s, s:s}", "role", i % 2 ? "assistant" : "user",
+                                        "content", "some words that are said in a turn"));
     json_object_set_new(variables, "messages", messages);
     static const char template[] =
         "{% set n = namespace(t='') %}{% for m in messages %}"
         "{% if messages[loop.index0].role == m.role and messages[loop.index0:] | length %}"
         "{% set n.t = n.t + '<' + m.role + '>' + m.content %}{% endif %}{% endfor %}{{ n.t }}";
     struct buffer out = {0};
-    if (render(template, sizeof template - 1, variables, &out) != 0) TEST_END(TEST_FAILED, "%s", error_text());
+    if (render(template, sizeof template - 1, variables, &out) != 0)
+        TEST_END(TEST_FAILED, "%s", error_text());
     ASSERT_INT(out.length, 5000 * (2 * 34 + 6 + 11));
     buffer_free(&out);
     json_decref(variables);

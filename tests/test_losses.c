@@ -1,8 +1,9 @@
-/* Twenty steps on HH-like pairs: every backend's losses are those that the CPU's gave (tests/golden/losses.h, which
- * `test_losses --write` makes on the CPU). On the device of test_device.h, so on a GPU where check-gpu runs it.
+/* Twenty steps on HH-like pairs: every backend's losses are those that the CPU's gave
+ * (tests/golden/losses.h, which `test_losses --write` makes on the CPU). On the device of
+ * test_device.h, so on a GPU where check-gpu runs it.
  *
- * fp32 within 1e-4 of the loss; bf16 within 2e-2. The lengths are short, so that emulated GPUs take seconds.
- * devices: emulated; limit: 600 */
+ * fp32 within 1e-4 of the loss; bf16 within 2e-2. The lengths are short, so that emulated GPUs take
+ * seconds. devices: emulated; limit: 600 */
 #include "test.h"
 
 #include "gpu/session.h"
@@ -15,20 +16,34 @@ static struct device *dev;
 
 /* A small model of each kind of head: d 16 with grouped heads, and d 128. */
 static const struct session_shape shapes[LOSSES_SHAPES] = {
-    {.width = 64, .ffn = 96, .vocabulary = 512, .layers = 2, .heads = 4, .kv_heads = 2, .head_dim = 16},
-    {.width = 128, .ffn = 256, .vocabulary = 1024, .layers = 2, .heads = 2, .kv_heads = 1, .head_dim = 128},
+    {.width = 64,
+     .ffn = 96,
+     .vocabulary = 512,
+     .layers = 2,
+     .heads = 4,
+     .kv_heads = 2,
+     .head_dim = 16},
+    {.width = 128,
+     .ffn = 256,
+     .vocabulary = 1024,
+     .layers = 2,
+     .heads = 2,
+     .kv_heads = 1,
+     .head_dim = 128},
 };
 static const struct session_pair pairs[MICRO][PAIRS] = {
     {{20, 33, 41}, {7, 50, 9}, {1, 2, 3}},
     {{31, 40, 32}, {12, 30, 44}, {5, 17, 12}},
 };
 
-static void train(const struct session_shape *shape, enum dtype dtype, bool recompute, double loss[STEPS]) {
+static void train(const struct session_shape *shape, enum dtype dtype, bool recompute,
+                  double loss[STEPS]) {
     struct session s;
     session_open(&s, dev, shape, dtype, recompute, TOKENS, PAIRS);
     for (int step = 0; step < STEPS; step++) {
         for (int m = 0; m < MICRO; m++)
-            session_micro(&s, pairs[m], PAIRS, (uint64_t)(step % 5 * MICRO + m), MICRO * PAIRS, m == MICRO - 1);
+            session_micro(&s, pairs[m], PAIRS, (uint64_t)(step % 5 * MICRO + m), MICRO * PAIRS,
+                          m == MICRO - 1);
         loss[step] = session_update(&s, 1e-4);
     }
     session_close(&s);
@@ -40,7 +55,8 @@ static void compare(int shape, enum dtype dtype, bool recompute) {
     const double *expected = dtype == DTYPE_F32 ? losses_f32[shape] : losses_bf16[shape];
     ASSERT(losses_f32[shape][STEPS - 1] <
            0.8 * losses_f32[shape][0]); /* it does learn: the comparison means something */
-    for (int i = 0; i < STEPS; i++) ASSERT_NEAR(loss[i], expected[i], tolerance * MAX(expected[i], 0.1));
+    for (int i = 0; i < STEPS; i++)
+        ASSERT_NEAR(loss[i], expected[i], tolerance * MAX(expected[i], 0.1));
 }
 
 static void test_f32(void) {
@@ -69,16 +85,19 @@ static void test_same_bits(void) {
 }
 
 static void write_losses(void) {
-    printf("/* Losses of tests/test_losses.c on the CPU; made by: build/tests/test_losses --write */\n"
-           "#ifndef RANKWISE_GOLDEN_LOSSES_H\n#define RANKWISE_GOLDEN_LOSSES_H\nenum { LOSSES_SHAPES = %d };\n",
-           LOSSES_SHAPES);
+    printf(
+        "/* Losses of tests/test_losses.c on the CPU; made by: build/tests/test_losses --write */\n"
+        "#ifndef RANKWISE_GOLDEN_LOSSES_H\n#define RANKWISE_GOLDEN_LOSSES_H\nenum { LOSSES_SHAPES "
+        "= %d };\n",
+        LOSSES_SHAPES);
     for (int d = 0; d < 2; d++) {
         printf("static const double losses_%s[LOSSES_SHAPES][%d] = {\n", d ? "bf16" : "f32", STEPS);
         for (int shape = 0; shape < LOSSES_SHAPES; shape++) {
             double loss[STEPS];
             train(&shapes[shape], d ? DTYPE_BF16 : DTYPE_F32, false, loss);
             for (int i = 0; i < STEPS; i++)
-                printf("%s%.9f%s", i % 8 == 0 ? i ? "\n     " : "    {" : " ", loss[i], i + 1 < STEPS ? "," : "},\n");
+                printf("%s%.9f%s", i % 8 == 0 ? i ? "\n     " : "    {" : " ", loss[i],
+                       i + 1 < STEPS ? "," : "},\n");
         }
         printf("};\n");
     }

@@ -31,7 +31,8 @@ static void test_each_step_stands_once_after_resume(void) {
     write_steps(m, 1, 6);
     metrics_close(m);
     read_text(path, &whole);
-    ASSERT_CONTAINS(whole.data, "{\"step\": 2, \"train/loss\": 1, \"eval/a \\\"b\\\"/accuracy\": null}\n");
+    ASSERT_CONTAINS(whole.data,
+                    "{\"step\": 2, \"train/loss\": 1, \"eval/a \\\"b\\\"/accuracy\": null}\n");
 
     /* A run killed in the middle of a line, two steps after its checkpoint of step 3. */
     buffer_append_text(&resumed, whole.data);

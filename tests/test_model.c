@@ -1,5 +1,6 @@
-/* The model against transformers in float64 (tests/golden/make_models.py), and against itself: forest and separate
- * sequences, recompute, training and scoring, bf16, threads. devices: emulated; limit: 600 */
+/* The model against transformers in float64 (tests/golden/make_models.py), and against itself:
+ * forest and separate sequences, recompute, training and scoring, bf16, threads. devices: emulated;
+ * limit: 600 */
 #include "golden.h"
 #include "optimizer.h"
 #include "random.h"
@@ -16,13 +17,15 @@ static double distance(const float *a, const float *b, int64_t n) {
     return sqrt(sum);
 }
 
-#define ASSERT_BELOW(what, value, bound)                                                                         \
-    do {                                                                                                         \
-        double value_ = (value), bound_ = (bound);                                                               \
-        if (!(value_ <= bound_)) TEST_END(TEST_FAILED, "%s: %.3g, expected at most %.3g", what, value_, bound_); \
+#define ASSERT_BELOW(what, value, bound)                                                    \
+    do {                                                                                    \
+        double value_ = (value), bound_ = (bound);                                          \
+        if (!(value_ <= bound_))                                                            \
+            TEST_END(TEST_FAILED, "%s: %.3g, expected at most %.3g", what, value_, bound_); \
     } while (0)
 
-/* The worst value of each figure, printed at the end behind a "#" for those who want the numbers (make bench). */
+/* The worst value of each figure, printed at the end behind a "#" for those who want the numbers
+ * (make bench). */
 static struct figure {
     const char *name;
     double worst;
@@ -50,7 +53,8 @@ static void test_scores_are_those_of_transformers(void) {
     for (int c = 0; c < N_GOLDEN_CASES; c++) {
         struct rig r;
         rig_open(&r, golden_cases[c], DTYPE_F32, false, false, 2);
-        ASSERT_BELOW(golden_cases[c], measured("scores, transformers: largest difference", score_error(&r)), 5e-6);
+        ASSERT_BELOW(golden_cases[c],
+                     measured("scores, transformers: largest difference", score_error(&r)), 5e-6);
         rig_close(&r);
     }
 }
@@ -133,11 +137,13 @@ static void check_gradients(const char *name, enum dtype dtype, double loss_boun
 }
 
 static void test_gradients_are_those_of_torch(void) {
-    for (int c = 0; c < N_GOLDEN_CASES; c++) check_gradients(golden_cases[c], DTYPE_F32, 2e-6, 2e-5);
+    for (int c = 0; c < N_GOLDEN_CASES; c++)
+        check_gradients(golden_cases[c], DTYPE_F32, 2e-6, 2e-5);
 }
 
 static void test_bf16_is_near(void) {
-    for (int c = 0; c < N_GOLDEN_CASES; c++) check_gradients(golden_cases[c], DTYPE_BF16, 1e-2, 0.1);
+    for (int c = 0; c < N_GOLDEN_CASES; c++)
+        check_gradients(golden_cases[c], DTYPE_BF16, 1e-2, 0.1);
 }
 
 /* Ten AdamW steps with clipping, as the script made them. */
@@ -174,12 +180,14 @@ struct random_set {
     float dscore[N_RANDOM];
 };
 
-/* Each sequence goes on from a prefix of an earlier one: any depth of sharing, prefixes and duplicates included. */
+/* Each sequence goes on from a prefix of an earlier one: any depth of sharing, prefixes and
+ * duplicates included. */
 static void make_random_set(struct random_set *set, uint64_t seed) {
     uint64_t at = 0;
     for (int s = 0; s < N_RANDOM; s++) {
         int parent = s ? (int)(random_bits(seed, 1, at++) % (uint64_t)s) : 0;
-        int shared = s ? (int)(random_bits(seed, 1, at++) % (uint64_t)(set->length[parent] + 1)) : 0;
+        int shared =
+            s ? (int)(random_bits(seed, 1, at++) % (uint64_t)(set->length[parent] + 1)) : 0;
         int more = (int)(random_bits(seed, 1, at++) % (uint64_t)(LONGEST - shared + 1));
         if (s % 4 == 3) more = 0;
         if (shared + more == 0) more = 1;
@@ -192,7 +200,8 @@ static void make_random_set(struct random_set *set, uint64_t seed) {
     }
 }
 
-/* Forward of sequences [first, end) as one forest, backward of the sum of dscore * score; scores to score. */
+/* Forward of sequences [first, end) as one forest, backward of the sum of dscore * score; scores to
+ * score. */
 static void run_set(struct rig *r, const struct random_set *set, int first, int end, float *score) {
     rig_build(r, end - first, set->sequence + first, set->length + first);
     const float *out = rig_forward(r);
@@ -220,9 +229,12 @@ static void check_forest(const char *name, uint64_t seed) {
     for (int s = 0; s < N_RANDOM; s++) run_set(&r, &set, s, s + 1, separate);
     float *many = rig_gradients(&r);
     for (int s = 0; s < N_RANDOM; s++)
-        ASSERT_BELOW(name, measured("forest, separate sequences: scores", fabs(together[s] - separate[s])), 1e-5);
+        ASSERT_BELOW(
+            name, measured("forest, separate sequences: scores", fabs(together[s] - separate[s])),
+            1e-5);
     ASSERT(norm_of(many, n) > 0.1);
-    double error = measured("forest, separate sequences: gradients", distance(one, many, n) / norm_of(many, n));
+    double error = measured("forest, separate sequences: gradients",
+                            distance(one, many, n) / norm_of(many, n));
     ASSERT_BELOW(name, error, 1e-5);
     mem_free(one);
     mem_free(many);
@@ -252,11 +264,14 @@ static float *results(const char *name, enum dtype dtype, bool recompute, int th
 
 static void check_same(const char *name, enum dtype dtype, bool recompute, int threads) {
     int64_t n, m;
-    float *a = results(name, dtype, false, 2, &n), *b = results(name, dtype, recompute, threads, &m);
+    float *a = results(name, dtype, false, 2, &n),
+          *b = results(name, dtype, recompute, threads, &m);
     ASSERT_INT(n, m);
     int64_t different = 0;
     for (int64_t i = 0; i < n; i++) different += memcmp(&a[i], &b[i], sizeof *a) != 0;
-    if (different) TEST_END(TEST_FAILED, "%s: %lld of %lld numbers differ", name, (long long)different, (long long)n);
+    if (different)
+        TEST_END(TEST_FAILED, "%s: %lld of %lld numbers differ", name, (long long)different,
+                 (long long)n);
     mem_free(a);
     mem_free(b);
 }
@@ -282,7 +297,8 @@ static void test_scoring_gives_the_training_scores(void) {
         rig_open(&train, golden_cases[c], DTYPE_F32, true, false, 2);
         rig_open(&score, golden_cases[c], DTYPE_F32, false, false, 2);
         const float *a = rig_forward(&train), *b = rig_forward(&score);
-        for (int64_t i = 0; i < train.forest.n_rows; i++) ASSERT(memcmp(&a[i], &b[i], sizeof *a) == 0);
+        for (int64_t i = 0; i < train.forest.n_rows; i++)
+            ASSERT(memcmp(&a[i], &b[i], sizeof *a) == 0);
         rig_close(&train);
         rig_close(&score);
     }
@@ -311,7 +327,8 @@ static void test_empty_and_unused_forwards(void) {
 static void test_memory_is_planned(void) {
     struct rig r;
     rig_open(&r, "qwen3", DTYPE_F32, true, false, 2);
-    struct model_options plain = {DTYPE_F32, false, true, 400, 64}, recompute = plain, score = plain;
+    struct model_options plain = {DTYPE_F32, false, true, 400, 64}, recompute = plain,
+                         score = plain;
     recompute.recompute = true;
     score.train = false;
     size_t kept = model_plan(r.dev, &r.arch, &plain).activations;

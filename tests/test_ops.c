@@ -1,5 +1,5 @@
-/* The other ops of the device of test_device.h against the reference, and the reference's gradients against
- * differences. devices: emulated; limit: 600 */
+/* The other ops of the device of test_device.h against the reference, and the reference's gradients
+ * against differences. devices: emulated; limit: 600 */
 #include "log.h"
 #include "loss.h"
 #include "ops.h"
@@ -8,7 +8,8 @@
 #include "cpu/vector.h"
 
 static const enum dtype dtypes[] = {DTYPE_F32, DTYPE_BF16};
-static const int64_t sizes[][2] = {{1, 1}, {1, 32}, {5, 33}, {64, 64}, {131, 100}, {40, 256}, {9, 1544}, {2, 9000}};
+static const int64_t sizes[][2] = {{1, 1},     {1, 32},   {5, 33},   {64, 64},
+                                   {131, 100}, {40, 256}, {9, 1544}, {2, 9000}};
 enum { N_SIZES = sizeof sizes / sizeof *sizes };
 
 static double *zeros(int64_t n) {
@@ -19,7 +20,8 @@ static double *zeros(int64_t n) {
 
 static int head_left = 3; /* elements before the first head of a row */
 
-/* A view of all but the last head_dim of each `every` * head_dim elements: every = 1 is Llama's, 3 NeoX's. */
+/* A view of all but the last head_dim of each `every` * head_dim elements: every = 1 is Llama's, 3
+ * NeoX's. */
 static struct heads heads_of(const struct sample *s, int n_heads, int head_dim, int every) {
     struct heads x = {.data = (char *)s->t.data + head_left * dtype_bytes(s->t.dtype),
                       .dtype = s->t.dtype,
@@ -31,7 +33,8 @@ static struct heads heads_of(const struct sample *s, int n_heads, int head_dim, 
     return x;
 }
 
-static struct sample heads_make(uint64_t seed, enum dtype dtype, int64_t rows, int n_heads, int head_dim, int every) {
+static struct sample heads_make(uint64_t seed, enum dtype dtype, int64_t rows, int n_heads,
+                                int head_dim, int every) {
     return sample_make(seed, dtype, rows, head_left + (int64_t)n_heads * every * head_dim, 2, 1);
 }
 
@@ -48,7 +51,8 @@ static double *heads_pack(const struct sample *s, int n_heads, int head_dim, int
 static void heads_unpack(struct sample *s, const double *in, int n_heads, int head_dim, int every) {
     for (int64_t i = 0; i < s->t.rows * n_heads; i++)
         for (int j = 0; j < head_dim; j++)
-            s->value[i / n_heads * s->t.cols + head_left + i % n_heads * every * head_dim + j] = in[i * head_dim + j];
+            s->value[i / n_heads * s->t.cols + head_left + i % n_heads * every * head_dim + j] =
+                in[i * head_dim + j];
 }
 
 /* ---- the reference's gradients are slopes ---- */
@@ -66,7 +70,8 @@ static void check_slope(const char *what, double *x, const double *dx, int64_t n
         x[i] = old;
         double slope = (up - down) / (2 * step);
         if (!(fabs(slope - dx[i]) <= 1e-7 + 1e-7 * fabs(slope)))
-            TEST_END(TEST_FAILED, "%s: gradient %lld is %.9g, slope %.9g", what, (long long)i, dx[i], slope);
+            TEST_END(TEST_FAILED, "%s: gradient %lld is %.9g, slope %.9g", what, (long long)i,
+                     dx[i], slope);
     }
 }
 
@@ -133,7 +138,8 @@ static void test_reference_gradients_are_slopes(void) {
         reference_norm_backward(g_kind, dx, dw, db, g_dout, g_in, g_weight, 1e-3, G_ROWS, G_COLS);
         objective = norm_of_in, check_slope("norm, in", g_in, dx, G_ROWS * G_COLS);
         objective = norm_of_weight, check_slope("norm, weight", g_weight, dw, G_COLS);
-        objective = norm_of_bias, check_slope("norm, bias", g_bias, db, g_kind == NORM_LAYER ? G_COLS : 0);
+        objective = norm_of_bias,
+        check_slope("norm, bias", g_bias, db, g_kind == NORM_LAYER ? G_COLS : 0);
     }
     reference_swiglu_backward(dx, g_dout, g_in, G_ROWS, G_COLS / 2);
     objective = swiglu_of, check_slope("swiglu", g_in, dx, G_ROWS * G_COLS);
@@ -194,10 +200,14 @@ static void test_bf16_rounds_to_even(void) {
 /* ---- ops against the reference ---- */
 
 static void check_norm(enum norm_kind kind, enum dtype dtype, int64_t T, int64_t D, int gap) {
-    struct sample x = sample_make(1, DTYPE_F32, T, D, gap, 2), w = sample_make(2, dtype, 1, D, 0, 1);
-    struct sample b = sample_make(3, dtype, 1, D, 0, 1), y = sample_make(4, dtype, T, D, 2 * gap, 1);
-    struct sample stats = sample_make(5, DTYPE_F32, T, 2, 0, 1), dy = sample_make(6, dtype, T, D, gap, 1);
-    struct sample dx = sample_make(7, DTYPE_F32, T, D, gap, 1), dw = sample_make(8, DTYPE_F32, 1, D, 0, 1);
+    struct sample x = sample_make(1, DTYPE_F32, T, D, gap, 2),
+                  w = sample_make(2, dtype, 1, D, 0, 1);
+    struct sample b = sample_make(3, dtype, 1, D, 0, 1),
+                  y = sample_make(4, dtype, T, D, 2 * gap, 1);
+    struct sample stats = sample_make(5, DTYPE_F32, T, 2, 0, 1),
+                  dy = sample_make(6, dtype, T, D, gap, 1);
+    struct sample dx = sample_make(7, DTYPE_F32, T, D, gap, 1),
+                  dw = sample_make(8, DTYPE_F32, 1, D, 0, 1);
     struct sample db = sample_make(9, DTYPE_F32, 1, D, 0, 1);
     bool layer = kind == NORM_LAYER;
     double eps = 1e-2;
@@ -205,12 +215,15 @@ static void check_norm(enum norm_kind kind, enum dtype dtype, int64_t T, int64_t
     op_norm_forward(dev, kind, y.t, stats.t.data, x.t, w.t, layer ? &b.t : NULL, (float)eps);
     sample_compare("norm", y.t, y.value, 1e-5);
     sample_compare("norm stats", stats.t, stats.value, 1e-6);
-    reference_norm_backward(kind, dx.value, dw.value, db.value, dy.value, x.value, w.value, eps, T, D);
-    op_norm_backward(dev, kind, dx.t, dw.t.data, layer ? db.t.data : NULL, dy.t, x.t, w.t, stats.t.data);
+    reference_norm_backward(kind, dx.value, dw.value, db.value, dy.value, x.value, w.value, eps, T,
+                            D);
+    op_norm_backward(dev, kind, dx.t, dw.t.data, layer ? db.t.data : NULL, dy.t, x.t, w.t,
+                     stats.t.data);
     sample_compare("norm dx", dx.t, dx.value, 1e-4);
     sample_compare("norm dweight", dw.t, dw.value, 1e-4);
     sample_compare("norm dbias", db.t, db.value, 1e-4);
-    sample_free(&x), sample_free(&w), sample_free(&b), sample_free(&y), sample_free(&stats), sample_free(&dy);
+    sample_free(&x), sample_free(&w), sample_free(&b), sample_free(&y), sample_free(&stats),
+        sample_free(&dy);
     sample_free(&dx), sample_free(&dw), sample_free(&db);
 }
 
@@ -233,7 +246,8 @@ static void test_norms_of_every_width(void) {
 }
 
 static void check_column_sum(enum dtype dtype, int64_t T, int64_t D, int gap) {
-    struct sample x = sample_make(1, dtype, T, D, gap, 1), y = sample_make(2, DTYPE_F32, 1, D, 0, 1);
+    struct sample x = sample_make(1, dtype, T, D, gap, 1),
+                  y = sample_make(2, DTYPE_F32, 1, D, 0, 1);
     reference_column_sum(y.value, x.value, T, D);
     dev->backend->column_sum(dev, y.t.data, x.t);
     sample_compare("column sum", y.t, y.value, 1e-5 + 1e-8 * (double)T);
@@ -242,22 +256,28 @@ static void check_column_sum(enum dtype dtype, int64_t T, int64_t D, int gap) {
 
 static void test_column_sums(void) {
     for (int d = 0; d < 2; d++) {
-        for (int i = 0; i < N_SIZES; i++) check_column_sum(dtypes[d], sizes[i][0], sizes[i][1], i % 2 ? 7 : 0);
+        for (int i = 0; i < N_SIZES; i++)
+            check_column_sum(dtypes[d], sizes[i][0], sizes[i][1], i % 2 ? 7 : 0);
         check_column_sum(dtypes[d], 129, 328, 0);
         check_column_sum(dtypes[d], 33000, 16, 0);
     }
 }
 
 static void check_head_norm(enum dtype dtype, int64_t T, int H, int d, int every) {
-    struct sample x = heads_make(1, dtype, T, H, d, every), y = heads_make(2, dtype, T, H, d, every);
-    struct sample w = sample_make(3, dtype, 1, d, 0, 1), stats = sample_make(4, DTYPE_F32, T, H, 0, 1);
-    struct sample dy = heads_make(5, dtype, T, H, d, every), dw = sample_make(6, DTYPE_F32, 1, d, 0, 1);
-    double *in = heads_pack(&x, H, d, every), *dout = heads_pack(&dy, H, d, every), *out = zeros(T * H * d);
+    struct sample x = heads_make(1, dtype, T, H, d, every),
+                  y = heads_make(2, dtype, T, H, d, every);
+    struct sample w = sample_make(3, dtype, 1, d, 0, 1),
+                  stats = sample_make(4, DTYPE_F32, T, H, 0, 1);
+    struct sample dy = heads_make(5, dtype, T, H, d, every),
+                  dw = sample_make(6, DTYPE_F32, 1, d, 0, 1);
+    double *in = heads_pack(&x, H, d, every), *dout = heads_pack(&dy, H, d, every),
+           *out = zeros(T * H * d);
     double *pairs = zeros(T * H * 2), eps = 1e-2;
     reference_norm_forward(NORM_RMS, out, pairs, in, w.value, NULL, eps, T * H, d);
     for (int64_t i = 0; i < T * H; i++) stats.value[i] = pairs[2 * i + 1];
     heads_unpack(&y, out, H, d, every);
-    op_head_norm_forward(dev, heads_of(&y, H, d, every), stats.t.data, heads_of(&x, H, d, every), w.t, (float)eps);
+    op_head_norm_forward(dev, heads_of(&y, H, d, every), stats.t.data, heads_of(&x, H, d, every),
+                         w.t, (float)eps);
     sample_compare("head norm", y.t, y.value, 1e-5);
     sample_compare("head norm stats", stats.t, stats.value, 1e-6);
 
@@ -265,11 +285,13 @@ static void check_head_norm(enum dtype dtype, int64_t T, int H, int d, int every
     reference_norm_backward(NORM_RMS, out, dw.value, NULL, dout, in, w.value, eps, T * H, d);
     heads_unpack(&dy, out, H, d, every);
     struct heads in_place = heads_of(&dy, H, d, every);
-    op_head_norm_backward(dev, in_place, dw.t.data, in_place, heads_of(&x, H, d, every), w.t, stats.t.data);
+    op_head_norm_backward(dev, in_place, dw.t.data, in_place, heads_of(&x, H, d, every), w.t,
+                          stats.t.data);
     sample_compare("head norm dx", dy.t, dy.value, 1e-5);
     sample_compare("head norm dweight", dw.t, dw.value, 2e-4);
     mem_free(in), mem_free(dout), mem_free(out), mem_free(pairs);
-    sample_free(&x), sample_free(&y), sample_free(&w), sample_free(&stats), sample_free(&dy), sample_free(&dw);
+    sample_free(&x), sample_free(&y), sample_free(&w), sample_free(&stats), sample_free(&dy),
+        sample_free(&dw);
 }
 
 static void test_head_norms(void) {
@@ -304,13 +326,16 @@ static void test_rope_table_of_large_angles(void) {
     sample_free(&table), sample_take_back();
 }
 
-static void check_rope(enum dtype dtype, int64_t T, int H, int d, int n_pairs, int every, bool backward, bool same) {
-    struct sample x = heads_make(1, dtype, T, H, d, every), y = heads_make(2, dtype, T, H, d, every);
+static void check_rope(enum dtype dtype, int64_t T, int H, int d, int n_pairs, int every,
+                       bool backward, bool same) {
+    struct sample x = heads_make(1, dtype, T, H, d, every),
+                  y = heads_make(2, dtype, T, H, d, every);
     struct sample table = sample_make(3, DTYPE_F32, T, 2 * n_pairs, 0, 1), *to = same ? &x : &y;
     double *in = heads_pack(&x, H, d, every), *out = zeros(T * H * d);
     reference_rope(out, in, table.value, T, H, d, n_pairs, backward);
     heads_unpack(to, out, H, d, every);
-    op_rope(dev, heads_of(to, H, d, every), heads_of(&x, H, d, every), table.t.data, n_pairs, backward);
+    op_rope(dev, heads_of(to, H, d, every), heads_of(&x, H, d, every), table.t.data, n_pairs,
+            backward);
     sample_compare("rope", to->t, to->value, 3e-6);
     mem_free(in), mem_free(out);
     sample_free(&x), sample_free(&y), sample_free(&table);
@@ -337,8 +362,10 @@ static void test_rope_of_every_size(void) {
 }
 
 static void check_activations(enum dtype dtype, int64_t T, int64_t F, int gap) {
-    struct sample x = sample_make(1, dtype, T, 2 * F, gap, 2), y = sample_make(2, dtype, T, F, gap, 1);
-    struct sample dy = sample_make(3, dtype, T, F, 2 * gap, 1), dx = sample_make(4, dtype, T, 2 * F, gap, 1);
+    struct sample x = sample_make(1, dtype, T, 2 * F, gap, 2),
+                  y = sample_make(2, dtype, T, F, gap, 1);
+    struct sample dy = sample_make(3, dtype, T, F, 2 * gap, 1),
+                  dx = sample_make(4, dtype, T, 2 * F, gap, 1);
     reference_swiglu_forward(y.value, x.value, T, F);
     op_swiglu_forward(dev, y.t, x.t);
     sample_compare("swiglu", y.t, y.value, 1e-6);
@@ -357,14 +384,18 @@ static void check_activations(enum dtype dtype, int64_t T, int64_t F, int gap) {
 
 static void test_activations(void) {
     for (int i = 0; i < N_SIZES; i++)
-        for (int d = 0; d < 2; d++) check_activations(dtypes[d], sizes[i][0], sizes[i][1], i % 2 ? 3 : 0);
+        for (int d = 0; d < 2; d++)
+            check_activations(dtypes[d], sizes[i][0], sizes[i][1], i % 2 ? 3 : 0);
 }
 
 static void test_activations_of_extremes(void) {
     static const float gate[] = {-INFINITY, -1e30f, -200, -90, 0, 90, 1e30f, NAN};
-    struct sample x = sample_make(1, DTYPE_F32, 8, 2, 0, 1), y = sample_make(2, DTYPE_F32, 8, 1, 0, 1);
-    struct sample dx = sample_make(3, DTYPE_F32, 8, 2, 0, 1), dy = sample_make(4, DTYPE_F32, 8, 1, 0, 1);
-    for (int i = 0; i < 8; i++) sample_set(x.t, i, 0, gate[i]), sample_set(x.t, i, 1, 1), sample_set(dy.t, i, 0, 1);
+    struct sample x = sample_make(1, DTYPE_F32, 8, 2, 0, 1),
+                  y = sample_make(2, DTYPE_F32, 8, 1, 0, 1);
+    struct sample dx = sample_make(3, DTYPE_F32, 8, 2, 0, 1),
+                  dy = sample_make(4, DTYPE_F32, 8, 1, 0, 1);
+    for (int i = 0; i < 8; i++)
+        sample_set(x.t, i, 0, gate[i]), sample_set(x.t, i, 1, 1), sample_set(dy.t, i, 0, 1);
     op_swiglu_forward(dev, y.t, x.t);
     op_swiglu_backward(dev, dx.t, dy.t, x.t);
     for (int i = 1; i < 7; i++) {
@@ -373,7 +404,8 @@ static void test_activations_of_extremes(void) {
     }
     ASSERT(isnan(sample_element(y.t, 7, 0)) && isnan(sample_element(dx.t, 7, 0)));
     op_gelu_forward(dev, y.t, tensor_cols(x.t, 0, 1));
-    ASSERT(isnan(sample_element(y.t, 7, 0)) && sample_element(y.t, 6, 0) == 1e30f && sample_element(y.t, 1, 0) == 0);
+    ASSERT(isnan(sample_element(y.t, 7, 0)) && sample_element(y.t, 6, 0) == 1e30f &&
+           sample_element(y.t, 1, 0) == 0);
     sample_free(&x), sample_free(&y), sample_free(&dx), sample_free(&dy);
 }
 
@@ -387,14 +419,17 @@ static void test_cast_gather_scatter(void) {
             sample_free(&x), sample_free(&y);
         }
         static const int32_t index[] = {36, 0, 7, 8, 20};
-        struct sample x = sample_make(1, dtypes[from], 37, 45, 3, 1), y = sample_make(2, dtypes[from], 5, 45, 1, 1);
-        for (int i = 0; i < 5; i++) memcpy(y.value + i * 45, x.value + index[i] * 45, 45 * sizeof *y.value);
+        struct sample x = sample_make(1, dtypes[from], 37, 45, 3, 1),
+                      y = sample_make(2, dtypes[from], 5, 45, 1, 1);
+        for (int i = 0; i < 5; i++)
+            memcpy(y.value + i * 45, x.value + index[i] * 45, 45 * sizeof *y.value);
         op_gather_rows(dev, y.t, x.t, GIVE(index));
         sample_compare("gather", y.t, y.value, 0);
         sample_free(&x), sample_free(&y);
     }
     static const int32_t index[] = {3, 0, 20};
-    struct sample x = sample_make(1, DTYPE_F32, 3, 45, 3, 1), y = sample_make(2, DTYPE_F32, 21, 45, 1, 1);
+    struct sample x = sample_make(1, DTYPE_F32, 3, 45, 3, 1),
+                  y = sample_make(2, DTYPE_F32, 21, 45, 1, 1);
     reference_scatter_add_rows(y.value, x.value, index, 3, 45);
     op_scatter_add_rows(dev, y.t, x.t, GIVE(index));
     sample_compare("scatter", y.t, y.value, 0);
@@ -408,19 +443,23 @@ static void sort_rows(int32_t *order, const int32_t *token, int64_t n, int32_t v
             if (token[row] == t) order[i++] = row;
 }
 
-/* T rows of D, the first `same` of one token, the others of V at random; seed decides about those. */
+/* T rows of D, the first `same` of one token, the others of V at random; seed decides about
+ * those. */
 static void check_embedding(enum dtype dtype, int32_t V, int T, int D, int same) {
     struct sample w = sample_make(1, dtype, V, D, 0, 1), x = sample_make(2, DTYPE_F32, T, D, 0, 1);
-    struct sample dw = sample_make(3, DTYPE_F32, V, D, 0, 1), dx = sample_make(4, DTYPE_F32, T, D, 4, 1);
+    struct sample dw = sample_make(3, DTYPE_F32, V, D, 0, 1),
+                  dx = sample_make(4, DTYPE_F32, T, D, 4, 1);
     int32_t *token = mem_alloc(T, sizeof *token), *order = mem_alloc(T, sizeof *order);
-    for (int i = 0; i < T; i++) token[i] = i < same ? 4 : (int32_t)(random_bits(1, 0, (uint64_t)i) % (uint64_t)V);
+    for (int i = 0; i < T; i++)
+        token[i] = i < same ? 4 : (int32_t)(random_bits(1, 0, (uint64_t)i) % (uint64_t)V);
     sort_rows(order, token, T, V);
     const int32_t *tokens = sample_give(token, (size_t)T * sizeof *token);
     reference_embed_forward(x.value, w.value, token, T, D);
     op_embed_forward(dev, x.t, w.t, tokens);
     sample_compare("embedding", x.t, x.value, 0);
     reference_embed_backward(dw.value, dx.value, token, T, D);
-    op_embed_backward(dev, dw.t.data, dx.t, tokens, sample_give(order, (size_t)T * sizeof *order), V);
+    op_embed_backward(dev, dw.t.data, dx.t, tokens, sample_give(order, (size_t)T * sizeof *order),
+                      V);
     sample_compare("embedding dweight", dw.t, dw.value, 1e-5 + 2e-6 * T);
     mem_free(token), mem_free(order);
     sample_free(&w), sample_free(&x), sample_free(&dw), sample_free(&dx), sample_take_back();
@@ -440,9 +479,12 @@ static void test_embedding(void) {
 static void test_head(void) {
     for (int i = 0; i < N_SIZES; i++) {
         int64_t R = sizes[i][0], D = sizes[i][1];
-        struct sample x = sample_make(1, DTYPE_F32, R, D, 2, 1), w = sample_make(2, DTYPE_F32, 1, D, 0, 0.2);
-        struct sample y = sample_make(3, DTYPE_F32, 1, R, 0, 1), dx = sample_make(4, DTYPE_F32, R, D, 2, 1);
-        struct sample dw = sample_make(5, DTYPE_F32, 1, D, 0, 1), dy = sample_make(6, DTYPE_F32, 1, R, 0, 1);
+        struct sample x = sample_make(1, DTYPE_F32, R, D, 2, 1),
+                      w = sample_make(2, DTYPE_F32, 1, D, 0, 0.2);
+        struct sample y = sample_make(3, DTYPE_F32, 1, R, 0, 1),
+                      dx = sample_make(4, DTYPE_F32, R, D, 2, 1);
+        struct sample dw = sample_make(5, DTYPE_F32, 1, D, 0, 1),
+                      dy = sample_make(6, DTYPE_F32, 1, R, 0, 1);
         reference_head_forward(y.value, x.value, w.value, R, D);
         op_head_forward(dev, y.t.data, x.t, w.t.data);
         sample_compare("head", y.t, y.value, MAX(1e-6, 4e-9 * (double)D));
@@ -450,14 +492,17 @@ static void test_head(void) {
         op_head_backward(dev, dx.t, dw.t.data, dy.t.data, x.t, w.t.data);
         sample_compare("head dx", dx.t, dx.value, 0);
         sample_compare("head dweight", dw.t, dw.value, 1e-5);
-        sample_free(&x), sample_free(&w), sample_free(&y), sample_free(&dx), sample_free(&dw), sample_free(&dy);
+        sample_free(&x), sample_free(&w), sample_free(&y), sample_free(&dx), sample_free(&dw),
+            sample_free(&dy);
     }
 }
 
 static void check_adamw(enum dtype dtype, int64_t n, bool same_memory) {
     struct adamw how = {.lr = 1e-2f, .beta1 = 0.9f, .beta2 = 0.95f, .eps = 1e-6f, .decay = 0.1f};
-    struct sample w = sample_make(1, dtype, 1, n, 0, 1), master = sample_make(2, DTYPE_F32, 1, n, 0, 1);
-    struct sample m = sample_make(3, DTYPE_F32, 1, n, 0, 0), v = sample_make(4, DTYPE_F32, 1, n, 0, 0);
+    struct sample w = sample_make(1, dtype, 1, n, 0, 1),
+                  master = sample_make(2, DTYPE_F32, 1, n, 0, 1);
+    struct sample m = sample_make(3, DTYPE_F32, 1, n, 0, 0),
+                  v = sample_make(4, DTYPE_F32, 1, n, 0, 0);
     double *none = zeros(n);
     struct tensor weight = same_memory ? master.t : w.t;
     for (int t = 1; t <= 6; t++) { /* the fourth is skipped */
@@ -545,7 +590,8 @@ static void test_bradley_terry(void) {
     sample_free(&dscore), sample_take_back();
 }
 
-/* As many pairs as answers have when each is compared with each: rows serve many, some are on both sides of one. */
+/* As many pairs as answers have when each is compared with each: rows serve many, some are on both
+ * sides of one. */
 static void test_bradley_terry_of_many(void) {
     enum { R = 90, N = 2500 };
     static int32_t chosen[N], rejected[N];
@@ -557,18 +603,22 @@ static void test_bradley_terry_of_many(void) {
         margin[i] = (float)random_normal(3, 0, (uint64_t)i);
         weight[i] = (float)(i % 5) / 4;
     }
-    for (int i = 0; i < R; i++) score64[i] = score[i] = (float)(2 * random_normal(4, 0, (uint64_t)i));
-    struct sample dscore = sample_make(1, DTYPE_F32, 1, R, 0, 0), again = sample_make(1, DTYPE_F32, 1, R, 0, 0);
+    for (int i = 0; i < R; i++)
+        score64[i] = score[i] = (float)(2 * random_normal(4, 0, (uint64_t)i));
+    struct sample dscore = sample_make(1, DTYPE_F32, 1, R, 0, 0),
+                  again = sample_make(1, DTYPE_F32, 1, R, 0, 0);
     double *tallies = GIVE(tally), *tallies_again = GIVE(tally);
     const int32_t *better = GIVE(chosen), *worse = GIVE(rejected);
     const float *scores = GIVE(score), *margins = GIVE(margin), *weights = GIVE(weight);
     reference_bradley_terry(d, expected, score64, chosen, rejected, margin, weight, N, 0.5);
     op_bradley_terry(dev, dscore.t.data, tallies, scores, better, worse, margins, weights, N, 0.5f);
-    op_bradley_terry(dev, again.t.data, tallies_again, scores, better, worse, margins, weights, N, 0.5f);
+    op_bradley_terry(dev, again.t.data, tallies_again, scores, better, worse, margins, weights, N,
+                     0.5f);
     sample_compare("dscore", dscore.t, d, 1e-5);
     ASSERT(sample_same_bits(dscore.t, again.t));
     test_device_read(dev, tally, tallies, sizeof tally);
-    for (int i = 0; i < LOSS_N_TALLIES; i++) ASSERT_NEAR(tally[i], expected[i], 1e-9 + 1e-12 * fabs(expected[i]));
+    for (int i = 0; i < LOSS_N_TALLIES; i++)
+        ASSERT_NEAR(tally[i], expected[i], 1e-9 + 1e-12 * fabs(expected[i]));
     double first[LOSS_N_TALLIES];
     memcpy(first, tally, sizeof first);
     test_device_read(dev, tally, tallies_again, sizeof tally);
@@ -585,15 +635,21 @@ static void run_all(struct device *on, enum dtype dtype, struct sample *out) {
     static int32_t token[N_T], order[N_T];
     for (int i = 0; i < N_T; i++) token[i] = i % 3 ? 2 : i % N_V;
     sort_rows(order, token, N_T, N_V);
-    struct sample x = sample_make(1, DTYPE_F32, N_T, N_D, 0, 1), w = sample_make(2, dtype, 1, N_D, 0, 1);
-    struct sample b = sample_make(3, dtype, 1, N_D, 0, 1), dy = sample_make(4, dtype, N_T, N_D, 0, 1);
-    struct sample h = sample_make(5, dtype, N_T, 2 * N_D, 0, 1), stats = sample_make(6, DTYPE_F32, N_T, 6, 0, 1);
-    for (int i = 0; i < N_OUT; i++) out[i] = sample_make(20 + (uint64_t)i, DTYPE_F32, N_T, 2 * N_D, 0, 1);
+    struct sample x = sample_make(1, DTYPE_F32, N_T, N_D, 0, 1),
+                  w = sample_make(2, dtype, 1, N_D, 0, 1);
+    struct sample b = sample_make(3, dtype, 1, N_D, 0, 1),
+                  dy = sample_make(4, dtype, N_T, N_D, 0, 1);
+    struct sample h = sample_make(5, dtype, N_T, 2 * N_D, 0, 1),
+                  stats = sample_make(6, DTYPE_F32, N_T, 6, 0, 1);
+    for (int i = 0; i < N_OUT; i++)
+        out[i] = sample_make(20 + (uint64_t)i, DTYPE_F32, N_T, 2 * N_D, 0, 1);
     struct tensor y = tensor_make(out[0].t.data, dtype, N_T, N_D),
                   dx = tensor_make(out[1].t.data, DTYPE_F32, N_T, N_D);
     op_norm_forward(on, NORM_LAYER, y, stats.t.data, x.t, w.t, &b.t, 1e-5f);
-    op_norm_backward(on, NORM_LAYER, dx, out[2].t.data, out[3].t.data, dy.t, x.t, w.t, stats.t.data);
-    struct heads q = {h.t.data, dtype, N_T, 6, 32, 2 * N_D, 32}, dq = {out[4].t.data, dtype, N_T, 6, 32, 2 * N_D, 32};
+    op_norm_backward(on, NORM_LAYER, dx, out[2].t.data, out[3].t.data, dy.t, x.t, w.t,
+                     stats.t.data);
+    struct heads q = {h.t.data, dtype, N_T, 6, 32, 2 * N_D, 32},
+                 dq = {out[4].t.data, dtype, N_T, 6, 32, 2 * N_D, 32};
     struct tensor w32 = tensor_make(w.t.data, dtype, 1, 32);
     op_head_norm_forward(on, dq, stats.t.data, q, w32, 1e-5f);
     op_head_norm_backward(on, dq, out[5].t.data, dq, q, w32, stats.t.data);
@@ -606,9 +662,11 @@ static void run_all(struct device *on, enum dtype dtype, struct sample *out) {
     op_swiglu_backward(on, gate, dy.t, h.t);
     double norm = 0, *given = sample_give(&norm, sizeof norm);
     op_square_norm(on, given, x.t.data, N_T * N_D);
-    dev->backend->copy(dev, (float *)out[11].t.data + N_T * N_D, given, sizeof norm, STREAM_COMPUTE);
+    dev->backend->copy(dev, (float *)out[11].t.data + N_T * N_D, given, sizeof norm,
+                       STREAM_COMPUTE);
     sample_take_back();
-    sample_free(&x), sample_free(&w), sample_free(&b), sample_free(&dy), sample_free(&h), sample_free(&stats);
+    sample_free(&x), sample_free(&w), sample_free(&b), sample_free(&dy), sample_free(&h),
+        sample_free(&stats);
 }
 
 static void check_same_bits(struct sample *a, struct sample *b) {
@@ -650,7 +708,8 @@ static void test_threads_do_not_change_a_bit(void) {
 static void test_no_rows_is_no_work(void) {
     struct tensor none = {NULL, DTYPE_F32, 0, 8, 8}, wide = {NULL, DTYPE_F32, 0, 16, 16};
     struct heads no_heads = {NULL, DTYPE_F32, 0, 2, 4, 8, 4};
-    struct sample w = sample_make(1, DTYPE_F32, 1, 8, 0, 1), dw = sample_make(2, DTYPE_F32, 1, 8, 0, 1);
+    struct sample w = sample_make(1, DTYPE_F32, 1, 8, 0, 1),
+                  dw = sample_make(2, DTYPE_F32, 1, 8, 0, 1);
     struct tensor w4 = tensor_make(w.t.data, DTYPE_F32, 1, 4);
     op_norm_forward(dev, NORM_RMS, none, NULL, none, w.t, NULL, 1e-5f);
     op_norm_backward(dev, NORM_RMS, none, dw.t.data, NULL, none, none, w.t, NULL);

@@ -13,7 +13,8 @@ static const int64_t counts[N_PARAMETERS] = {407, 29, 900};
 
 static struct parameter item[N_PARAMETERS];
 static struct unit unit[1];
-static const struct parameters table = {.item = item, .n = N_PARAMETERS, .unit = unit, .n_units = 1};
+static const struct parameters table = {
+    .item = item, .n = N_PARAMETERS, .unit = unit, .n_units = 1};
 
 static void make_table(void) {
     for (int p = 0; p < N_PARAMETERS; p++) {
@@ -23,9 +24,11 @@ static void make_table(void) {
     unit[0].end = N_PARAMETERS;
 }
 
-static int read_start(void *self, const struct parameter *p, int64_t first, int64_t count, float *out) {
+static int read_start(void *self, const struct parameter *p, int64_t first, int64_t count,
+                      float *out) {
     (void)self;
-    for (int64_t i = 0; i < count; i++) out[i] = (float)(((first + i) * 5 + (p - item)) % 23 - 11) / 32;
+    for (int64_t i = 0; i < count; i++)
+        out[i] = (float)(((first + i) * 5 + (p - item)) % 23 - 11) / 32;
     return 0;
 }
 
@@ -71,13 +74,15 @@ static void backward(struct run *r, int step, float scale) {
     test_device_read(r->dev, g, on_device, sizeof g);
     for (int p = 0; p < N_PARAMETERS; p++)
         for (int64_t i = 0; i < counts[p]; i++)
-            g[item[p].offset + i] += base_rank == 0 ? scale * gradient(p, i, step) - (float)others : 1;
+            g[item[p].offset + i] +=
+                base_rank == 0 ? scale * gradient(p, i, step) - (float)others : 1;
     r->dev->backend->copy_in(r->dev, on_device, g, sizeof g, STREAM_COMPUTE);
     zero_release(r->z, 0);
     zero_reduce(r->z, 0, true);
 }
 
-/* A step of that gradient, as the trainer makes it; *norm, unless NULL: the gradient's. Whether it was made. */
+/* A step of that gradient, as the trainer makes it; *norm, unless NULL: the gradient's. Whether it
+ * was made. */
 static bool step_once(struct run *r, struct optimizer *o, int step, float scale, double *norm) {
     double clipped[2];
     backward(r, step, scale);

@@ -1,4 +1,5 @@
-/* plan: exact cover of every epoch by all ranks, the same groups per step whatever the layout, resume from a cursor.
+/* plan: exact cover of every epoch by all ranks, the same groups per step whatever the layout,
+ * resume from a cursor.
  */
 #include "plan.h"
 #include "random.h"
@@ -13,8 +14,8 @@ struct world {
     struct plan plan;
 };
 
-static void make_world(struct world *w, const int64_t n[3], const int64_t take[3], struct plan_options options,
-                       int ranks) {
+static void make_world(struct world *w, const int64_t n[3], const int64_t take[3],
+                       struct plan_options options, int ranks) {
     for (int s = 0; s < 3; s++) {
         for (int g = 0; g < n[s]; g++)
             w->tokens[s][g] = 1 + (int32_t)(random_bits(3, (uint64_t)s, (uint64_t)g) % 700);
@@ -23,12 +24,13 @@ static void make_world(struct world *w, const int64_t n[3], const int64_t take[3
     ASSERT_INT(plan_init(&w->plan, &options, w->source, 3, ranks), 0);
 }
 
-static const struct plan_options usual = {.seed = 9, .shuffle = true, .groups = 16, .tokens_per_microbatch = 1000};
+static const struct plan_options usual = {
+    .seed = 9, .shuffle = true, .groups = 16, .tokens_per_microbatch = 1000};
 static const int64_t odd_sizes[3] = {101, 37, 7};
 
 /* A step of all ranks: marks the groups, checks (3) and (4). Returns the number of groups. */
-static int64_t take_step(struct plan *plan, struct plan_cursor *cursor, int size, int seen[3][MAX_GROUPS],
-                         struct plan_step *step) {
+static int64_t take_step(struct plan *plan, struct plan_cursor *cursor, int size,
+                         int seen[3][MAX_GROUPS], struct plan_step *step) {
     struct plan_cursor after = {0};
     int64_t n = 0, load[8] = {0}, longest = 0;
     int n_micro = -1;
@@ -44,7 +46,8 @@ static int64_t take_step(struct plan *plan, struct plan_cursor *cursor, int size
             ASSERT(first <= end);
             for (int64_t g = first; g < end; g++) {
                 struct plan_group group = step->group[g];
-                ASSERT_INT(group.forest_tokens, plan->source[group.source].forest_tokens[group.group]);
+                ASSERT_INT(group.forest_tokens,
+                           plan->source[group.source].forest_tokens[group.group]);
                 seen[group.source][group.group]++;
                 tokens += group.forest_tokens;
                 longest = MAX(longest, group.forest_tokens);
@@ -98,7 +101,8 @@ static void test_epochs_are_covered_exactly(void) {
 }
 
 /* The step's groups as a set: what a loss over the whole step would see. */
-static uint64_t step_identity(struct plan *plan, struct plan_cursor *cursor, int size, struct plan_step *step) {
+static uint64_t step_identity(struct plan *plan, struct plan_cursor *cursor, int size,
+                              struct plan_step *step) {
     uint64_t sum = 0;
     struct plan_cursor after = {0};
     for (int r = 0; r < size; r++) {
@@ -140,7 +144,8 @@ static void test_shuffles_differ_by_epoch_and_seed(void) {
     make_world(&b, odd_sizes, odd_sizes, other, 1);
     int same_epoch = 0, same_seed = 0, in_place = 0;
     for (int64_t i = 0; i < 145; i++) {
-        struct plan_group x = plan_at(&a.plan, 0, i), y = plan_at(&a.plan, 1, i), z = plan_at(&b.plan, 0, i);
+        struct plan_group x = plan_at(&a.plan, 0, i), y = plan_at(&a.plan, 1, i),
+                          z = plan_at(&b.plan, 0, i);
         same_epoch += x.source == y.source && x.group == y.group;
         same_seed += x.source == z.source && x.group == z.group;
         in_place += x.source == 0 && x.group == i;
@@ -164,7 +169,8 @@ static void test_stored_order(void) {
     plan_free(&w.plan);
 }
 
-/* take below, at and above n: over many epochs every group of a source comes up equally often, by at most one. */
+/* take below, at and above n: over many epochs every group of a source comes up equally often, by
+ * at most one. */
 static void test_mixing_is_balanced(void) {
     static struct world w;
     static int seen[3][MAX_GROUPS];
@@ -182,7 +188,8 @@ static void test_mixing_is_balanced(void) {
             ASSERT_INT(of_source[s], take[s]);
             int64_t total = take[s] * (epoch + 1);
             for (int g = 0; g < odd_sizes[s]; g++)
-                ASSERT(seen[s][g] == total / odd_sizes[s] || seen[s][g] == total / odd_sizes[s] + 1);
+                ASSERT(seen[s][g] == total / odd_sizes[s] ||
+                       seen[s][g] == total / odd_sizes[s] + 1);
         }
     }
     plan_free(&w.plan);
@@ -194,7 +201,8 @@ static void test_resume_from_a_cursor(void) {
     struct plan_step step = {0}, again = {0};
     struct plan_cursor cursor = {0};
     for (int k = 0; k < 25; k++) {
-        /* Another process, which knows nothing but the cursor, here also in its form at an epoch's end. */
+        /* Another process, which knows nothing but the cursor, here also in its form at an epoch's
+         * end. */
         struct plan_cursor stored = cursor;
         if (stored.next == 0 && stored.epoch > 0)
             stored = (struct plan_cursor){stored.epoch - 1, a.plan.epoch_groups};
@@ -203,7 +211,8 @@ static void test_resume_from_a_cursor(void) {
         plan_step(&a.plan, &cursor, 1, 3, &step);
         ASSERT(stored.epoch == cursor.epoch && stored.next == cursor.next);
         ASSERT_INT(step.n_micro, again.n_micro);
-        for (int m = 0; m <= step.n_micro; m++) ASSERT_INT(step.micro_first[m], again.micro_first[m]);
+        for (int m = 0; m <= step.n_micro; m++)
+            ASSERT_INT(step.micro_first[m], again.micro_first[m]);
         for (int64_t g = 0; g < step.micro_first[step.n_micro]; g++) {
             ASSERT_INT(step.group[g].source, again.group[g].source);
             ASSERT_INT(step.group[g].group, again.group[g].group);
@@ -220,7 +229,8 @@ static void test_packing_by_hand(void) {
     const int32_t tokens[] = {5, 90, 30, 60, 40, 20};
     const struct plan_source source = {tokens, 6, 6};
     const struct plan_options options = {.groups = 6, .tokens_per_microbatch = 70};
-    /* Rank 0: 90, 30 (at 90 against 100). Rank 1: 60, 40, 20 (at 100 against 120), then 5 (at 120 both: rank 0). */
+    /* Rank 0: 90, 30 (at 90 against 100). Rank 1: 60, 40, 20 (at 100 against 120), then 5 (at 120
+     * both: rank 0). */
     static const int64_t expected_group[2][4] = {{1, 2, 0, -1}, {3, 4, 5, -1}};
     static const int64_t expected_first[2][3] = {{0, 1, 3}, {0, 1, 3}};
     struct plan plan;

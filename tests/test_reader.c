@@ -21,7 +21,8 @@ static const char *write_text(const char *text) {
     return write_bytes(text, strlen(text));
 }
 
-/* All records as "line:text|", a bad one as "line!why|", an error as "error". Freed by the next call. */
+/* All records as "line:text|", a bad one as "line!why|", an error as "error". Freed by the next
+ * call. */
 static const char *rows_with(const char *file, const struct reader_options *how) {
     buffer_clear(&out);
     buffer_append_text(&out, "");
@@ -48,7 +49,8 @@ static const char *rows(const char *text) {
 
 static void lines(void) {
     ASSERT_TEXT(rows("{\"a\": 1}\n{\"b\": 2}\n"), "1:{\"a\": 1}|2:{\"b\": 2}|");
-    ASSERT_TEXT(rows("\xEF\xBB\xBF{\"a\": 1}\r\n\r\n \t\n{\"b\": 2}"), "1:{\"a\": 1}|4:{\"b\": 2}|");
+    ASSERT_TEXT(rows("\xEF\xBB\xBF{\"a\": 1}\r\n\r\n \t\n{\"b\": 2}"),
+                "1:{\"a\": 1}|4:{\"b\": 2}|");
     ASSERT_TEXT(rows(""), "");
     ASSERT_TEXT(rows("\n\n \n"), "");
     ASSERT_TEXT(rows("{\"a\": 1\n{\"b\": 2}\n"), "1:{\"a\": 1|2:{\"b\": 2}|");
@@ -60,7 +62,8 @@ static void lines(void) {
 static void values_after_each_other(void) {
     ASSERT_TEXT(rows("{\n  \"a\": 1\n}\n{\n  \"b\": [\n    2\n  ]\n}\n"),
                 "1:{\n  \"a\": 1\n}|4:{\n  \"b\": [\n    2\n  ]\n}|");
-    ASSERT_TEXT(rows("{ \"a\": \"}\\\"{\",\n\"c\": 2}\n\n[1]"), "1:{ \"a\": \"}\\\"{\",\n\"c\": 2}|4:[1]|");
+    ASSERT_TEXT(rows("{ \"a\": \"}\\\"{\",\n\"c\": 2}\n\n[1]"),
+                "1:{ \"a\": \"}\\\"{\",\n\"c\": 2}|4:[1]|");
     ASSERT_TEXT(rows("{\n \"a\": 1"), "error");
     ASSERT_CONTAINS(error_text(), ":1: the file ends in the middle of the row");
 }
@@ -80,8 +83,9 @@ static void array(void) {
 }
 
 static void object_around(void) {
-    ASSERT_TEXT(rows("{\"version\": \"1\", \"data\": [{\"a\": 1},\n{\"b\": 2}], \"n\": {\"x\": [1]}}\n"),
-                "1:{\"a\": 1}|2:{\"b\": 2}|");
+    ASSERT_TEXT(
+        rows("{\"version\": \"1\", \"data\": [{\"a\": 1},\n{\"b\": 2}], \"n\": {\"x\": [1]}}\n"),
+        "1:{\"a\": 1}|2:{\"b\": 2}|");
     ASSERT_TEXT(rows("{\"dataset\": \"hh\",\n \"train\": [\n {\"a\": 1}]}"), "3:{\"a\": 1}|");
     ASSERT_TEXT(rows("{\"train\": [{\"a\": 1}], \"test\": [{\"b\": 2}]}"), "1:{\"a\": 1}|error");
     ASSERT_CONTAINS(error_text(), "--rows");
@@ -89,10 +93,10 @@ static void object_around(void) {
     ASSERT_TEXT(rows("{\"data\": [{\"role\": 1}]}\n"), "1:{\"data\": [{\"role\": 1}]}|");
     ASSERT_TEXT(rows("{\"answers\": [{\"text\": 1}]}\n"), "1:{\"answers\": [{\"text\": 1}]}|");
     struct reader_options how = {.rows = "x.y"};
-    ASSERT_TEXT(
-        rows_with(write_text("{\"q\": [[1, \"]\"], 2], \"x\": {\"z\": 1, \"y\": [{\"a\": 1}], \"k\": 0}, \"l\": []}"),
-                  &how),
-        "1:{\"a\": 1}|");
+    ASSERT_TEXT(rows_with(write_text("{\"q\": [[1, \"]\"], 2], \"x\": {\"z\": 1, \"y\": [{\"a\": "
+                                     "1}], \"k\": 0}, \"l\": []}"),
+                          &how),
+                "1:{\"a\": 1}|");
     ASSERT_TEXT(rows_with(write_text("{\"x\": {\"z\": 1}}"), &how), "error");
     ASSERT_CONTAINS(error_text(), "there is no \"y\"");
 }
@@ -101,7 +105,8 @@ static void object_around(void) {
 
 static size_t gzip(char *to, size_t room, const char *text, size_t length) {
     z_stream z = {0};
-    if (deflateInit2(&z, 6, Z_DEFLATED, 15 + 16, 9, Z_DEFAULT_STRATEGY) != Z_OK) die("deflateInit2");
+    if (deflateInit2(&z, 6, Z_DEFLATED, 15 + 16, 9, Z_DEFAULT_STRATEGY) != Z_OK)
+        die("deflateInit2");
     z.next_in = (Bytef *)text;
     z.avail_in = (uInt)length;
     z.next_out = (Bytef *)to;
@@ -113,7 +118,8 @@ static size_t gzip(char *to, size_t room, const char *text, size_t length) {
 
 static void packed_streams(void) {
     char packed[512];
-    const char *a = "{\"a\": 1}\n{\"b\"", *b = ": 2}\n{\"c\": 3}\n", *all = "1:{\"a\": 1}|2:{\"b\": 2}|3:{\"c\": 3}|";
+    const char *a = "{\"a\": 1}\n{\"b\"", *b = ": 2}\n{\"c\": 3}\n",
+               *all = "1:{\"a\": 1}|2:{\"b\": 2}|3:{\"c\": 3}|";
     size_t n = gzip(packed, sizeof packed, a, strlen(a));
     n += gzip(packed + n, sizeof packed - n, b, strlen(b));
     ASSERT_TEXT(rows_with(write_bytes(packed, n), NULL), all);
@@ -209,15 +215,18 @@ static void many_rows(void) {
 }
 
 static void csv(void) {
-    ASSERT_TEXT(rows("a,b\n1,2\n\n3,\n"), "2:{\"a\":\"1\",\"b\":\"2\"}|4:{\"a\":\"3\",\"b\":\"\"}|");
-    ASSERT_TEXT(rows("\xEF\xBB\xBF\"a\",b\r\n\"x\r\n\"\"y\"\"\",\"\"\r\nlast,\t\\"),
-                "2:{\"a\":\"x\\u000d\\n\\\"y\\\"\",\"b\":\"\"}|4:{\"a\":\"last\",\"b\":\"\\u0009\\\\\"}|");
+    ASSERT_TEXT(rows("a,b\n1,2\n\n3,\n"),
+                "2:{\"a\":\"1\",\"b\":\"2\"}|4:{\"a\":\"3\",\"b\":\"\"}|");
+    ASSERT_TEXT(
+        rows("\xEF\xBB\xBF\"a\",b\r\n\"x\r\n\"\"y\"\"\",\"\"\r\nlast,\t\\"),
+        "2:{\"a\":\"x\\u000d\\n\\\"y\\\"\",\"b\":\"\"}|4:{\"a\":\"last\",\"b\":\"\\u0009\\\\\"}|");
     ASSERT_TEXT(rows("a;b,c;d\n1;2,3;4\n"), "2:{\"a\":\"1\",\"b,c\":\"2,3\",\"d\":\"4\"}|");
     ASSERT_TEXT(rows("a\tb\n1 \"x\"\t,\n"), "2:{\"a\":\"1 \\\"x\\\"\",\"b\":\",\"}|");
     ASSERT_TEXT(rows(",a,b\n0,1,2\n"), "2:{\"a\":\"1\",\"b\":\"2\"}|");
     /* (2) of reader_csv.c. */
     ASSERT_TEXT(rows("a,b\n1\n1,2,3\n\"1\"x,2\n3,4\n"),
-                "2!expected 2 fields, as the header has, found 1|3!expected 2 fields, as the header has, found 3|"
+                "2!expected 2 fields, as the header has, found 1|3!expected 2 fields, as the "
+                "header has, found 3|"
                 "4!field 1: text behind its closing quote; expected a delimiter or the line's "
                 "end|5:{\"a\":\"3\",\"b\":\"4\"}|");
     ASSERT_TEXT(rows("a,b\n1,2\n3,\"4\n5,6\n"), "2:{\"a\":\"1\",\"b\":\"2\"}|error");
@@ -225,7 +234,8 @@ static void csv(void) {
     ASSERT_TEXT(rows("a,a\n1,2\n"), "error");
     ASSERT_CONTAINS(error_text(), "has \"a\" twice");
     struct reader_options how = {.delimiter = "tab"};
-    ASSERT_TEXT(rows_with(write_text("a,b\tc\n1,2\t3\n"), &how), "2:{\"a,b\":\"1,2\",\"c\":\"3\"}|");
+    ASSERT_TEXT(rows_with(write_text("a,b\tc\n1,2\t3\n"), &how),
+                "2:{\"a,b\":\"1,2\",\"c\":\"3\"}|");
     how = (struct reader_options){.max_row = 1 << 20};
     char *text = mem_alloc(3 << 20, 1);
     memset(text, 'x', 3 << 20);

@@ -1,4 +1,5 @@
-/* safetensors: files that Python wrote (the golden models), files that are cut or lie, and the writer's own files. */
+/* safetensors: files that Python wrote (the golden models), files that are cut or lie, and the
+ * writer's own files. */
 #include "safetensors.h"
 
 #include <fcntl.h>
@@ -35,12 +36,14 @@ static int parse_text(struct safetensors *s, const char *header, size_t data_byt
 static void test_good_header(void) {
     struct safetensors s;
     ASSERT_INT(parse_text(&s,
-                          A_GOOD_ONE ",\"__metadata__\":{\"format\":\"pt\"},"
-                                     "\"b\":{\"dtype\":\"BF16\",\"shape\":[5],\"data_offsets\":[24,34]}}",
+                          A_GOOD_ONE
+                          ",\"__metadata__\":{\"format\":\"pt\"},"
+                          "\"b\":{\"dtype\":\"BF16\",\"shape\":[5],\"data_offsets\":[24,34]}}",
                           34),
                0);
     ASSERT_INT(s.n, 2);
-    ASSERT(s.entry[0].n_dims == 2 && s.entry[0].dim[0] == 2 && s.entry[0].dim[1] == 3 && s.entry[0].count == 6);
+    ASSERT(s.entry[0].n_dims == 2 && s.entry[0].dim[0] == 2 && s.entry[0].dim[1] == 3 &&
+           s.entry[0].count == 6);
     ASSERT(s.entry[1].dtype == DTYPE_BF16 && s.entry[1].count == 5);
     ASSERT_INT(s.entry[1].first_byte - s.entry[0].first_byte, 24);
     safetensors_close(&s);
@@ -48,23 +51,36 @@ static void test_good_header(void) {
 
 static void test_lies_are_refused(void) {
     ASSERT_REFUSED(A_GOOD_ONE "}", 23, "expected 0 to 23");
-    ASSERT_REFUSED("{\"a\":{\"dtype\":\"F32\",\"shape\":[2,3],\"data_offsets\":[0,20]}}", 24, "expected 24 bytes");
-    ASSERT_REFUSED("{\"a\":{\"dtype\":\"F32\",\"shape\":[6],\"data_offsets\":[24,0]}}", 24, "tensor a");
-    ASSERT_REFUSED("{\"a\":{\"dtype\":\"F32\",\"shape\":[6],\"data_offsets\":[-24,0]}}", 24, "data_offsets");
-    ASSERT_REFUSED("{\"a\":{\"dtype\":\"F32\",\"shape\":[6],\"data_offsets\":[0,24,30]}}", 30, "two integers");
-    ASSERT_REFUSED("{\"a\":{\"dtype\":\"F32\",\"shape\":[6],\"data_offsets\":[0,2.4e1]}}", 24, "two integers");
+    ASSERT_REFUSED("{\"a\":{\"dtype\":\"F32\",\"shape\":[2,3],\"data_offsets\":[0,20]}}", 24,
+                   "expected 24 bytes");
+    ASSERT_REFUSED("{\"a\":{\"dtype\":\"F32\",\"shape\":[6],\"data_offsets\":[24,0]}}", 24,
+                   "tensor a");
+    ASSERT_REFUSED("{\"a\":{\"dtype\":\"F32\",\"shape\":[6],\"data_offsets\":[-24,0]}}", 24,
+                   "data_offsets");
+    ASSERT_REFUSED("{\"a\":{\"dtype\":\"F32\",\"shape\":[6],\"data_offsets\":[0,24,30]}}", 30,
+                   "two integers");
+    ASSERT_REFUSED("{\"a\":{\"dtype\":\"F32\",\"shape\":[6],\"data_offsets\":[0,2.4e1]}}", 24,
+                   "two integers");
     ASSERT_REFUSED("{\"a\":{\"dtype\":\"F32\",\"shape\":[6]}}", 24, "two integers");
     ASSERT_REFUSED("{\"a\":{\"dtype\":\"F32\",\"data_offsets\":[0,24]}}", 24, "\"shape\"");
-    ASSERT_REFUSED("{\"a\":{\"shape\":[6],\"data_offsets\":[0,24]}}", 24, "dtype: expected F32, F16 or BF16");
-    ASSERT_REFUSED("{\"a\":{\"dtype\":\"I8\",\"shape\":[24],\"data_offsets\":[0,24]}}", 24, "found I8");
-    ASSERT_REFUSED("{\"a\":{\"dtype\":\"F32\",\"shape\":[4294967296,4294967296],\"data_offsets\":[0,24]}}", 24,
+    ASSERT_REFUSED("{\"a\":{\"shape\":[6],\"data_offsets\":[0,24]}}", 24,
+                   "dtype: expected F32, F16 or BF16");
+    ASSERT_REFUSED("{\"a\":{\"dtype\":\"I8\",\"shape\":[24],\"data_offsets\":[0,24]}}", 24,
+                   "found I8");
+    ASSERT_REFUSED(
+        "{\"a\":{\"dtype\":\"F32\",\"shape\":[4294967296,4294967296],\"data_offsets\":[0,24]}}", 24,
+        "shape");
+    ASSERT_REFUSED("{\"a\":{\"dtype\":\"F32\",\"shape\":[-2,-3],\"data_offsets\":[0,24]}}", 24,
                    "shape");
-    ASSERT_REFUSED("{\"a\":{\"dtype\":\"F32\",\"shape\":[-2,-3],\"data_offsets\":[0,24]}}", 24, "shape");
-    ASSERT_REFUSED("{\"a\":{\"dtype\":\"F32\",\"shape\":[1,1,1,1,6],\"data_offsets\":[0,24]}}", 24, "shape");
-    ASSERT_REFUSED("{\"a\":{\"dtype\":\"F32\",\"shape\":[6],\"data_offsets\":[0,99999999999999999999]}}", 24,
-                   "integers");
-    ASSERT_REFUSED(A_GOOD_ONE ",\"b\":{\"dtype\":\"F32\",\"shape\":[1],\"data_offsets\":[20,24]}}", 24, "overlap");
-    ASSERT_REFUSED(A_GOOD_ONE ",\"a\":{\"dtype\":\"F32\",\"shape\":[1],\"data_offsets\":[24,28]}}", 28, "duplicate");
+    ASSERT_REFUSED("{\"a\":{\"dtype\":\"F32\",\"shape\":[1,1,1,1,6],\"data_offsets\":[0,24]}}", 24,
+                   "shape");
+    ASSERT_REFUSED(
+        "{\"a\":{\"dtype\":\"F32\",\"shape\":[6],\"data_offsets\":[0,99999999999999999999]}}", 24,
+        "integers");
+    ASSERT_REFUSED(A_GOOD_ONE ",\"b\":{\"dtype\":\"F32\",\"shape\":[1],\"data_offsets\":[20,24]}}",
+                   24, "overlap");
+    ASSERT_REFUSED(A_GOOD_ONE ",\"a\":{\"dtype\":\"F32\",\"shape\":[1],\"data_offsets\":[24,28]}}",
+                   28, "duplicate");
     ASSERT_REFUSED(A_GOOD_ONE ",\"b\":7}", 24, "tensor b: expected an object");
     ASSERT_REFUSED("[]", 0, "expected a JSON object");
     ASSERT_REFUSED("{\"a\":", 0, "not valid JSON");
@@ -74,7 +90,9 @@ static void test_lies_are_refused(void) {
 static void test_cut_files_are_refused(void) {
     struct buffer whole = {0};
     struct safetensors s = {0};
-    ASSERT_INT(file_read("tests/golden/models/qwen3_bf16_one_layer_v4/model.safetensors", 1 << 20, &whole), 0);
+    ASSERT_INT(
+        file_read("tests/golden/models/qwen3_bf16_one_layer_v4/model.safetensors", 1 << 20, &whole),
+        0);
     size_t header = 8 + (unsigned char)whole.data[0] + 256u * (unsigned char)whole.data[1];
     for (size_t n = 0; n < whole.length; n += n < header ? 1 : 997) {
         ASSERT_INT(safetensors_parse(&s, 0, whole.data, n, n), -1);
@@ -114,13 +132,15 @@ static void close_golden(struct files *f) {
     mem_free(f->root);
 }
 
-static int write_model(const struct files *f, enum dtype dtype, uint64_t split_bytes, int64_t piece) {
+static int write_model(const struct files *f, enum dtype dtype, uint64_t split_bytes,
+                       int64_t piece) {
     struct safetensors_writer *w = safetensors_writer_open(f->root, &f->table, dtype, split_bytes);
     int status = 0;
     for (int i = 0; i < f->table.n && status == 0; i++) {
         const struct parameter *p = &f->table.item[i];
         float *data = mem_alloc(p->count, sizeof *data);
-        for (int64_t e = 0; e < p->count; e++) data[e] = (float)random_normal(1, (uint64_t)i, (uint64_t)e);
+        for (int64_t e = 0; e < p->count; e++)
+            data[e] = (float)random_normal(1, (uint64_t)i, (uint64_t)e);
         for (int64_t first = 0; first < p->count && status == 0; first += piece)
             status = safetensors_writer_add(w, p, data + first, MIN(piece, p->count - first));
         mem_free(data);
@@ -180,7 +200,8 @@ static void test_full_disk(void) {
     setrlimit(RLIMIT_FSIZE, &former);
     ASSERT_INT(status, -1);
     ASSERT_CONTAINS(error_text(), "cannot be written");
-    char *left = file_join(f.root, "model.safetensors.tmp"), *single = file_join(f.root, "model.safetensors");
+    char *left = file_join(f.root, "model.safetensors.tmp"),
+         *single = file_join(f.root, "model.safetensors");
     ASSERT(!file_exists(left) && !file_exists(single));
     mem_free(left);
     mem_free(single);
@@ -188,12 +209,14 @@ static void test_full_disk(void) {
 }
 
 /* Puts one file of one tensor, and asserts what match says about it. */
-static void check_match(const struct files *f, const char *name, const char *shape, int bytes, const char *part) {
+static void check_match(const struct files *f, const char *name, const char *shape, int bytes,
+                        const char *part) {
     char *path = file_join(f->root, "model.safetensors");
     struct buffer text = {0};
     struct safetensors s;
     buffer_append(&text, "\0\0\0\0\0\0\0", 8);
-    buffer_format(&text, "{\"%s\":{\"dtype\":\"F32\",\"shape\":%s,\"data_offsets\":[0,%d]}}", name, shape, bytes);
+    buffer_format(&text, "{\"%s\":{\"dtype\":\"F32\",\"shape\":%s,\"data_offsets\":[0,%d]}}", name,
+                  shape, bytes);
     text.data[0] = (char)(text.length - 8);
     for (int i = 0; i < bytes; i++) buffer_append(&text, "", 1);
     ASSERT_INT(file_replace(path, text.data, text.length), 0);
@@ -211,8 +234,10 @@ static void test_unknown_missing_and_misshaped_tensors_are_named(void) {
     check_match(&f, "model.layers.9.input_layernorm.weight", "[24]", 96,
                 "model.layers.9.input_layernorm.weight is unknown");
     check_match(&f, "model.norm.weight", "[24]", 96, "model.embed_tokens.weight is missing");
-    check_match(&f, "norm.weight", "[25]", 100, "model.norm.weight: expected shape (24), found (25)");
-    check_match(&f, "score.weight", "[2,24]", 192, "score.weight: expected shape (1, 24), found (2, 24)");
+    check_match(&f, "norm.weight", "[25]", 100,
+                "model.norm.weight: expected shape (24), found (25)");
+    check_match(&f, "score.weight", "[2,24]", 192,
+                "score.weight: expected shape (1, 24), found (2, 24)");
     check_match(&f, "lm_head.weight", "[2]", 8, "model.embed_tokens.weight is missing");
     close_golden(&f);
 }
@@ -264,7 +289,8 @@ int main(int argc, char **argv) {
         {"cut_files_are_refused", test_cut_files_are_refused},
         {"round_trip", test_round_trip},
         {"full_disk", test_full_disk},
-        {"unknown_missing_and_misshaped_tensors_are_named", test_unknown_missing_and_misshaped_tensors_are_named},
+        {"unknown_missing_and_misshaped_tensors_are_named",
+         test_unknown_missing_and_misshaped_tensors_are_named},
         {"directories_that_are_wrong", test_directories_that_are_wrong},
     };
     return test_main(tests, N_TESTS(tests), argc, argv);

@@ -1,6 +1,6 @@
-/* shard: what is written is read back, the same bytes each time; and no cut, flipped or wrongly made file is
- * believed. Damage is tried at every kind of place: all data and metadata have checksums, so a flipped byte is an
- * error or has no effect at all. */
+/* shard: what is written is read back, the same bytes each time; and no cut, flipped or wrongly
+ * made file is believed. Damage is tried at every kind of place: all data and metadata have
+ * checksums, so a flipped byte is an error or has no effect at all. */
 #include <glob.h>
 #include <hdf5.h>
 #include <signal.h>
@@ -30,8 +30,8 @@ static struct side make_side(int pair, bool chosen, int64_t vocabulary) {
     int prompt = pair % 3 == 2 ? 1000 + pair : pair / 3;
     if (pair == 11 && !chosen) return make_side(10, true, vocabulary);
     for (int i = 0; i < s.length; i++)
-        s.token[i] =
-            (int32_t)(bits(i < 8 ? prompt : pair, 100 + i * 2 + (i < 8 ? 0 : chosen)) % (uint64_t)vocabulary);
+        s.token[i] = (int32_t)(bits(i < 8 ? prompt : pair, 100 + i * 2 + (i < 8 ? 0 : chosen)) %
+                               (uint64_t)vocabulary);
     return s;
 }
 
@@ -47,7 +47,8 @@ static char *temporary_path(const char *name) {
 
 static void add_row(struct shard_writer *w, const struct side *chosen, const struct side *rejected,
                     const struct shard_pair *pair, uint64_t prompt, int64_t row, uint16_t source) {
-    const int32_t *token[] = {chosen->token, rejected->token}, length[] = {chosen->length, rejected->length};
+    const int32_t *token[] = {chosen->token, rejected->token},
+                  length[] = {chosen->length, rejected->length};
     struct shard_row r = {token, length, 2, 1, pair, prompt, 8, source, row};
     if (shard_writer_row(w, &r) != 0) TEST_END(TEST_FAILED, "%s", error_text());
 }
@@ -56,7 +57,8 @@ static void write_shard(const char *path, int64_t vocabulary) {
     struct shard_writer *w = shard_writer_open(path, vocabulary);
     ASSERT(w != NULL);
     for (int i = 0; i < N_PAIRS; i++) {
-        struct side chosen = make_side(i, true, vocabulary), rejected = make_side(i, false, vocabulary);
+        struct side chosen = make_side(i, true, vocabulary),
+                    rejected = make_side(i, false, vocabulary);
         struct shard_pair pair = {.rejected = 1, .margin = 0.5f * (float)i, .weight = 1};
         add_row(w, &chosen, &rejected, &pair, (uint64_t)(i % 3 == 2 ? 1000 + i : i / 3), 3 * i + 1,
                 (uint16_t)(i % 2));
@@ -66,7 +68,8 @@ static void write_shard(const char *path, int64_t vocabulary) {
     struct tokenizer *t = small_tokenizer();
     const struct tokenizer_file *file;
     int n = tokenizer_files(t, &file);
-    for (int i = 0; i < n; i++) shard_writer_tokenizer_file(w, file[i].name, file[i].data, file[i].length);
+    for (int i = 0; i < n; i++)
+        shard_writer_tokenizer_file(w, file[i].name, file[i].data, file[i].length);
     shard_writer_tokenizer_file(w, "nothing.json", "", 0);
     struct contract contract = {0};
     struct template_options how = {"text", "", TRUNCATE_RIGHT, MAX_TOKENS};
@@ -78,7 +81,8 @@ static void write_shard(const char *path, int64_t vocabulary) {
 
 static bool side_is(struct shard *shard, int64_t sequence, const struct side *side) {
     int32_t token[MAX_TOKENS];
-    return shard_length(shard, sequence) == side->length && shard_read(shard, sequence, token) == 0 &&
+    return shard_length(shard, sequence) == side->length &&
+           shard_read(shard, sequence, token) == 0 &&
            memcmp(token, side->token, (size_t)side->length * sizeof *token) == 0;
 }
 
@@ -96,12 +100,15 @@ static int64_t forest_of(const struct side *side, int n) {
 static bool shard_is_whole(struct shard *shard) {
     if (shard->n_comparisons != N_PAIRS || shard->n_groups != N_PAIRS * 2 / 3) return false;
     for (int i = 0; i < N_PAIRS; i++) {
-        struct side side[2] = {make_side(i, true, shard->vocabulary), make_side(i, false, shard->vocabulary)};
-        if (!side_is(shard, shard->chosen[i], &side[0]) || !side_is(shard, shard->rejected[i], &side[1]))
+        struct side side[2] = {make_side(i, true, shard->vocabulary),
+                               make_side(i, false, shard->vocabulary)};
+        if (!side_is(shard, shard->chosen[i], &side[0]) ||
+            !side_is(shard, shard->rejected[i], &side[1]))
             return false;
         if (shard->forest_tokens[i] != forest_of(side, 2)) return false;
         if (shard->margin[i] != 0.5f * (float)i || shard->weight[i] != 1) return false;
-        if (shard->row[i] != 3 * i + 1 || shard->source[i] != i % 2 || shard->prompt_tokens[i] != 8) return false;
+        if (shard->row[i] != 3 * i + 1 || shard->source[i] != i % 2 || shard->prompt_tokens[i] != 8)
+            return false;
     }
     return true;
 }
@@ -154,8 +161,8 @@ static int compare_file(void *self, const char *name, const void *data, size_t l
     if (strcmp(name, "nothing.json") == 0) return length != 0;
     char *path = file_join("tests/golden/tokenizer_small", name);
     struct buffer text = {0};
-    int differs =
-        file_read(path, 1 << 24, &text) != 0 || text.length != length || memcmp(text.data, data, length) != 0;
+    int differs = file_read(path, 1 << 24, &text) != 0 || text.length != length ||
+                  memcmp(text.data, data, length) != 0;
     buffer_free(&text);
     mem_free(path);
     return differs;
@@ -244,20 +251,23 @@ static void test_large(void) {
     mem_free(path);
 }
 
-/* Two prompts with 14,000 pairs each, more tokens than are held at once, now and then in turns: their groups are
- * counted from what is read back. */
+/* Two prompts with 14,000 pairs each, more tokens than are held at once, now and then in turns:
+ * their groups are counted from what is read back. */
 static void test_large_groups(void) {
     enum { N = 28000, LENGTH = 200, SHARED = 150 };
     char *path = temporary_path("groups");
     struct shard_writer *w = shard_writer_open(path, 50257);
     ASSERT(w != NULL);
-    int32_t *token = mem_alloc(2 * N * LENGTH, sizeof *token), *length = mem_alloc(2 * N, sizeof *length);
+    int32_t *token = mem_alloc(2 * N * LENGTH, sizeof *token),
+            *length = mem_alloc(2 * N, sizeof *length);
     const int32_t **all[2] = {mem_alloc(N, sizeof **all), mem_alloc(N, sizeof **all)};
     int64_t n[2] = {0, 0};
     for (int i = 0; i < 2 * N; i++) {
         length[i] = LENGTH - i % 3;
         for (int k = 0; k < LENGTH; k++) {
-            uint64_t from = k < SHARED ? (uint64_t)(i % 7) : k < SHARED + 40 ? (uint64_t)(i % 100) : (uint64_t)i;
+            uint64_t from = k < SHARED        ? (uint64_t)(i % 7)
+                            : k < SHARED + 40 ? (uint64_t)(i % 100)
+                                              : (uint64_t)i;
             token[i * LENGTH + k] = (int32_t)(random_bits(1, from, (uint64_t)k) % 50257);
         }
     }
@@ -295,7 +305,8 @@ static void test_large_groups(void) {
     mem_free(path);
 }
 
-/* Whether the file is refused with a message that names it, or is read exactly as it was written. */
+/* Whether the file is refused with a message that names it, or is read exactly as it was
+ * written. */
 static bool refused_or_whole(const char *path, bool *was_refused) {
     struct shard shard;
     *was_refused = true;
@@ -304,7 +315,8 @@ static bool refused_or_whole(const char *path, bool *was_refused) {
     int files = shard_each_tokenizer_file(&shard, compare_file, &n);
     /* Damage of tokens or carried files is found when they are read, by the checksum. */
     bool whole = shard_is_whole(&shard) && files == 0;
-    bool told = files == -1 || strstr(error_text(), "cannot be read") || strstr(error_text(), "sequence ");
+    bool told =
+        files == -1 || strstr(error_text(), "cannot be read") || strstr(error_text(), "sequence ");
     shard_close(&shard);
     *was_refused = !whole;
     return whole || told;
@@ -333,7 +345,8 @@ static void test_flipped_bytes_are_found(void) {
     write_shard(path, 512);
     ASSERT_INT(file_read(path, 1 << 24, &image), 0);
     int n_refused = 0, n_tried = 0;
-    for (size_t at = 0; at < image.length; at += 1 + (size_t)(random_bits(9, 9, at) % (image.length / 900))) {
+    for (size_t at = 0; at < image.length;
+         at += 1 + (size_t)(random_bits(9, 9, at) % (image.length / 900))) {
         char kept = image.data[at];
         image.data[at] ^= (char)(1 << random_bits(9, 8, at) % 8);
         FILE *f = fopen(path, "wb");
@@ -343,7 +356,8 @@ static void test_flipped_bytes_are_found(void) {
         bool was_refused;
         error_clear();
         if (!refused_or_whole(path, &was_refused))
-            TEST_END(TEST_FAILED, "a flipped bit in byte %zu is not found: \"%s\"", at, error_text());
+            TEST_END(TEST_FAILED, "a flipped bit in byte %zu is not found: \"%s\"", at,
+                     error_text());
         n_refused += was_refused;
         n_tried++;
     }
@@ -357,7 +371,8 @@ static void test_flipped_bytes_are_found(void) {
 /* --- files that are good HDF5, but wrong --- */
 
 /* Replaces a dataset (or removes it, with n < 0) by chunks of int64, or of another type. */
-static void replace_dataset(const char *path, const char *name, hid_t type, int64_t n, const int64_t *data) {
+static void replace_dataset(const char *path, const char *name, hid_t type, int64_t n,
+                            const int64_t *data) {
     hid_t file = H5Fopen(path, H5F_ACC_RDWR, H5P_DEFAULT);
     ASSERT(file >= 0);
     H5Ldelete(file, name, H5P_DEFAULT);
@@ -422,8 +437,8 @@ static int64_t *copy_index(const int64_t *from, int64_t n) {
 }
 
 /* Writes a damaged copy of an int64 dataset, expects the complaint, and mends it. */
-static void try_damage(const char *path, const char *name, const int64_t *good, int64_t n, int64_t at, int64_t wrong,
-                       const char *why) {
+static void try_damage(const char *path, const char *name, const int64_t *good, int64_t n,
+                       int64_t at, int64_t wrong, const char *why) {
     int64_t *bad = copy_index(good, n);
     bad[at] = wrong;
     replace_dataset(path, name, H5T_STD_I64LE, n, bad);
@@ -440,7 +455,8 @@ static void test_wrong_contents_are_refused(void) {
     open_shard(&shard, path);
     int64_t n = shard.n_sequences, end = shard.n_tokens;
     int64_t *first = copy_index(shard.first, n + 1), *chosen = copy_index(shard.chosen, N_PAIRS);
-    int64_t *member = copy_index(shard.group_member, N_PAIRS), *count = mem_alloc(N_PAIRS, sizeof *count);
+    int64_t *member = copy_index(shard.group_member, N_PAIRS),
+            *count = mem_alloc(N_PAIRS, sizeof *count);
     for (int i = 0; i < N_PAIRS; i++) count[i] = shard.forest_tokens[i];
     shard_close(&shard);
 

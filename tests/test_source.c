@@ -70,9 +70,13 @@ struct example {
 
 static void run(const struct example *example, int n) {
     for (int i = 0; i < n; i++) {
-        const char *found = read_rows(example[i].source, NULL, example[i].row, NULL), *expected = example[i].expected;
-        bool is_right = *expected == '~' ? strstr(found, expected + 1) != NULL : strcmp(found, expected) == 0;
-        if (!is_right) TEST_END(TEST_FAILED, "%.200s: %.300s, expected %.300s", example[i].row, found, expected);
+        const char *found = read_rows(example[i].source, NULL, example[i].row, NULL),
+                   *expected = example[i].expected;
+        bool is_right =
+            *expected == '~' ? strstr(found, expected + 1) != NULL : strcmp(found, expected) == 0;
+        if (!is_right)
+            TEST_END(TEST_FAILED, "%.200s: %.300s, expected %.300s", example[i].row, found,
+                     expected);
     }
 }
 #define RUN(table) run(table, (int)(sizeof(table) / sizeof *(table)))
@@ -80,42 +84,56 @@ static void run(const struct example *example, int n) {
 static void pairs(void) {
     static const struct example table[] = {
         {NULL, "{\"chosen\": \"a\", \"rejected\": \"b\"}", " / a / b; 0>1"},
-        {NULL, "{\"prompt\": \"p\", \"chosen\": \"a\", \"rejected\": \"b\", \"id\": 3}", "p / a / b; 0>1"},
+        {NULL, "{\"prompt\": \"p\", \"chosen\": \"a\", \"rejected\": \"b\", \"id\": 3}",
+         "p / a / b; 0>1"},
         /* The prompt is in the texts already. */
-        {NULL, "{\"prompt\": \"p \", \"chosen\": \"p a\", \"rejected\": \"p b\"}", " / p a / p b; 0>1"},
+        {NULL, "{\"prompt\": \"p \", \"chosen\": \"p a\", \"rejected\": \"p b\"}",
+         " / p a / p b; 0>1"},
         {NULL,
-         "{\"prompt\": \"x\", \"chosen\": \"\\n\\nHuman: q\\n\\nAssistant: a\", \"rejected\": \"\\n\\nHuman: q\"}",
+         "{\"prompt\": \"x\", \"chosen\": \"\\n\\nHuman: q\\n\\nAssistant: a\", \"rejected\": "
+         "\"\\n\\nHuman: q\"}",
          " / \n\nHuman: q\n\nAssistant: a / \n\nHuman: q; 0>1"},
         {NULL, "{\"question\": \"q\", \"chosen\": \"a\", \"rejected\": \"b\"}", "q / a / b; 0>1"},
-        {NULL, "{\"question\": \"q\", \"context\": \"c\", \"chosen\": \"a\", \"rejected\": \"b\"}", "~--prompt-key"},
+        {NULL, "{\"question\": \"q\", \"context\": \"c\", \"chosen\": \"a\", \"rejected\": \"b\"}",
+         "~--prompt-key"},
         {NULL, "{\"system\": \"s\", \"question\": \"q\", \"chosen\": \"a\", \"rejected\": \"b\"}",
          "<s>s <u>q / <a>a / <a>b; 0>1"},
-        {NULL, "{\"system\": \"\", \"question\": \"q\", \"chosen\": \"a\", \"rejected\": \"b\"}", "q / a / b; 0>1"},
+        {NULL, "{\"system\": \"\", \"question\": \"q\", \"chosen\": \"a\", \"rejected\": \"b\"}",
+         "q / a / b; 0>1"},
         /* TRL: whole conversations, or an explicit prompt of messages. */
         {NULL,
-         "{\"prompt\": \"q\", \"chosen\": [{\"role\": \"user\", \"content\": \"q\"}, {\"role\": \"assistant\", "
+         "{\"prompt\": \"q\", \"chosen\": [{\"role\": \"user\", \"content\": \"q\"}, {\"role\": "
+         "\"assistant\", "
          "\"content\": "
-         "\"a\"}], \"rejected\": [{\"role\": \"user\", \"content\": \"q\"}, {\"role\": \"assistant\", \"content\": "
+         "\"a\"}], \"rejected\": [{\"role\": \"user\", \"content\": \"q\"}, {\"role\": "
+         "\"assistant\", \"content\": "
          "\"b\"}]}",
          " / <u>q <a>a / <u>q <a>b; 0>1"},
         {NULL,
-         "{\"prompt\": [{\"role\": \"user\", \"content\": \"q\"}], \"chosen\": [{\"role\": \"assistant\", "
+         "{\"prompt\": [{\"role\": \"user\", \"content\": \"q\"}], \"chosen\": [{\"role\": "
+         "\"assistant\", "
          "\"content\": "
          "\"a\"}], \"rejected\": [{\"role\": \"assistant\", \"content\": \"b\"}]}",
          "<u>q / <a>a / <a>b; 0>1"},
-        {NULL, "{\"prompt\": [{\"role\": \"user\", \"content\": \"q\"}], \"chosen\": \"a\", \"rejected\": \"b\"}",
+        {NULL,
+         "{\"prompt\": [{\"role\": \"user\", \"content\": \"q\"}], \"chosen\": \"a\", "
+         "\"rejected\": \"b\"}",
          "<u>q / <a>a / <a>b; 0>1"},
         /* OpenJudge: a string of JSON; other spellings; a message alone; a list of one string. */
         {NULL,
-         "{\"chosen\": \"[{\\\"role\\\": \\\"user\\\", \\\"content\\\": \\\"q\\\"}, {\\\"from\\\": \\\"gpt\\\", "
-         "\\\"value\\\": \\\"a\\\"}]\", \"rejected\": [{\"from\": \"human\", \"value\": \"q\"}, {\"from\": \"GPT\", "
+         "{\"chosen\": \"[{\\\"role\\\": \\\"user\\\", \\\"content\\\": \\\"q\\\"}, {\\\"from\\\": "
+         "\\\"gpt\\\", "
+         "\\\"value\\\": \\\"a\\\"}]\", \"rejected\": [{\"from\": \"human\", \"value\": \"q\"}, "
+         "{\"from\": \"GPT\", "
          "\"value\": \"b\"}]}",
          " / <u>q <a>a / <u>q <a>b; 0>1"},
         {NULL,
-         "{\"prompt\": \"q\", \"chosen\": {\"role\": \"assistant\", \"content\": \"a\"}, \"rejected\": [\"b\"]}",
+         "{\"prompt\": \"q\", \"chosen\": {\"role\": \"assistant\", \"content\": \"a\"}, "
+         "\"rejected\": [\"b\"]}",
          "<u>q / <a>a / <a>b; 0>1"},
         {NULL,
-         "{\"prompt\": \"q\", \"chosen\": {\"role\": \"assistant\", \"content\": [{\"type\": \"text\", \"text\": "
+         "{\"prompt\": \"q\", \"chosen\": {\"role\": \"assistant\", \"content\": [{\"type\": "
+         "\"text\", \"text\": "
          "\"a\"}, "
          "{\"type\": \"text\", \"text\": \"z\"}], \"tool_calls\": null}, \"rejected\": \"b\"}",
          "<u>q / <a>az / <a>b; 0>1"},
@@ -123,17 +141,24 @@ static void pairs(void) {
         /* Refused. */
         {NULL, "{\"chosen\": \"a\", \"rejected\": null}", "~\"rejected\" is null"},
         {NULL, "{\"chosen\": [], \"rejected\": \"b\"}", "~\"chosen\": an empty list"},
-        {NULL, "{\"chosen\": 3, \"rejected\": \"b\"}", "~expected a string or a list of messages, found 3"},
-        {NULL, "{\"chosen\": {\"text\": \"a\"}, \"rejected\": {\"text\": \"b\"}}", "~a path names what is deeper"},
+        {NULL, "{\"chosen\": 3, \"rejected\": \"b\"}",
+         "~expected a string or a list of messages, found 3"},
+        {NULL, "{\"chosen\": {\"text\": \"a\"}, \"rejected\": {\"text\": \"b\"}}",
+         "~a path names what is deeper"},
         {NULL, "{\"chosen\": [{\"role\": \"user\", \"content\": \"a\"}], \"rejected\": \"b\"}",
          "~a whole conversation"},
-        {NULL, "{\"chosen\": [{\"role\": \"user\", \"content\": null}], \"rejected\": \"b\"}", "~message 1: "},
-        {NULL, "{\"chosen\": [{\"role\": \"user\", \"content\": [{\"type\": \"image\"}]}], \"rejected\": \"b\"}",
+        {NULL, "{\"chosen\": [{\"role\": \"user\", \"content\": null}], \"rejected\": \"b\"}",
+         "~message 1: "},
+        {NULL,
+         "{\"chosen\": [{\"role\": \"user\", \"content\": [{\"type\": \"image\"}]}], \"rejected\": "
+         "\"b\"}",
          "~expected text, found image"},
         {NULL,
-         "{\"chosen\": [{\"role\": \"assistant\", \"content\": \"\", \"tool_calls\": [{}]}], \"rejected\": \"b\"}",
+         "{\"chosen\": [{\"role\": \"assistant\", \"content\": \"\", \"tool_calls\": [{}]}], "
+         "\"rejected\": \"b\"}",
          "~tool_calls"},
-        {NULL, "{\"chosen\": [{\"from\": \"martian\", \"value\": \"x\"}], \"rejected\": \"b\"}", "~martian"},
+        {NULL, "{\"chosen\": [{\"from\": \"martian\", \"value\": \"x\"}], \"rejected\": \"b\"}",
+         "~martian"},
         {NULL, "{\"winner\": \"a\", \"loser\": \"b\"}", "~hint: --source says which"},
         {NULL, "[1]", "~expected a row that is a JSON object, found [1]"},
         {"nonsense", "{}", "~--source: expected one of pairs, hh,"},
@@ -142,7 +167,8 @@ static void pairs(void) {
     RUN(table);
     /* What the first row settled holds for the others. */
     const char *inside = "{\"prompt\": \"p \", \"chosen\": \"p a\", \"rejected\": \"p b\"}";
-    ASSERT_CONTAINS(read_rows(NULL, NULL, inside, "{\"prompt\": \"q\", \"chosen\": \"p a\", \"rejected\": \"p b\"}"),
+    ASSERT_CONTAINS(read_rows(NULL, NULL, inside,
+                              "{\"prompt\": \"q\", \"chosen\": \"p a\", \"rejected\": \"p b\"}"),
                     "expected it to begin with \"prompt\", as in the first row");
     ASSERT_TEXT(read_rows(NULL, NULL, "{\"prompt\": \"p\", \"chosen\": \"a\", \"rejected\": \"b\"}",
                           "{\"prompt\": \"p\", \"chosen\": \"p a\", \"rejected\": \"p b\"}"),
@@ -162,23 +188,27 @@ static void options(void) {
                                .margin_key = "m",
                                .weight_key = "w",
                                .source_key = "from.set"};
-    ASSERT_TEXT(
-        read_rows(NULL, &o,
-                  "{\"winner\": {\"text\": \"c\"}, \"a\": [\"z\", \"r\"], \"x.y\": \"p\", \"m\": \"1.5\", \"w\": 2, "
-                  "\"from\": {\"set\": \"here\"}}",
-                  NULL),
-        "p / c / r; 0>1 m1.5 w2 from here");
+    ASSERT_TEXT(read_rows(NULL, &o,
+                          "{\"winner\": {\"text\": \"c\"}, \"a\": [\"z\", \"r\"], \"x.y\": \"p\", "
+                          "\"m\": \"1.5\", \"w\": 2, "
+                          "\"from\": {\"set\": \"here\"}}",
+                          NULL),
+                "p / c / r; 0>1 m1.5 w2 from here");
     o = (struct source_options){.margin_key = "m"};
-    ASSERT_CONTAINS(read_rows(NULL, &o, "{\"chosen\": \"a\", \"rejected\": \"b\", \"m\": \"high\"}", NULL),
-                    "\"m\": expected a number, found \"high\"");
+    ASSERT_CONTAINS(
+        read_rows(NULL, &o, "{\"chosen\": \"a\", \"rejected\": \"b\", \"m\": \"high\"}", NULL),
+        "\"m\": expected a number, found \"high\"");
     o = (struct source_options){.weight_key = "w"};
-    ASSERT_CONTAINS(read_rows(NULL, &o, "{\"chosen\": \"a\", \"rejected\": \"b\", \"w\": -1}", NULL),
-                    "at least 0, found -1");
+    ASSERT_CONTAINS(
+        read_rows(NULL, &o, "{\"chosen\": \"a\", \"rejected\": \"b\", \"w\": -1}", NULL),
+        "at least 0, found -1");
     o = (struct source_options){.prompt_key = "none"};
-    ASSERT_TEXT(read_rows(NULL, &o, "{\"prompt\": \"p\", \"chosen\": \"a\", \"rejected\": \"b\"}", NULL),
-                " / a / b; 0>1");
+    ASSERT_TEXT(
+        read_rows(NULL, &o, "{\"prompt\": \"p\", \"chosen\": \"a\", \"rejected\": \"b\"}", NULL),
+        " / a / b; 0>1");
     o = (struct source_options){.prompt_key = "p"};
-    ASSERT_CONTAINS(read_rows(NULL, &o, "{\"chosen\": \"a\", \"rejected\": \"b\"}", NULL), "\"p\" is missing");
+    ASSERT_CONTAINS(read_rows(NULL, &o, "{\"chosen\": \"a\", \"rejected\": \"b\"}", NULL),
+                    "\"p\" is missing");
     o = (struct source_options){.chosen_key = "a[*]"};
     ASSERT_CONTAINS(read_rows(NULL, &o, "{\"chosen\": \"a\"}", NULL), "--chosen-key: [*]");
     o = (struct source_options){.chosen_key = "a[x"};
@@ -188,17 +218,23 @@ static void options(void) {
 static void hh(void) {
     static const struct example table[] = {
         {"hh",
-         "{\"chosen\": \"\\n\\nHuman: hi there \\n\\nAssistant: yes?\\n\\nmore\\n\\nHum: q\\n\\nAssistant: a\", "
+         "{\"chosen\": \"\\n\\nHuman: hi there \\n\\nAssistant: yes?\\n\\nmore\\n\\nHum: "
+         "q\\n\\nAssistant: a\", "
          "\"rejected\": \"Human: hi\\n\\nAssistant:\"}",
          " / <u>hi there <a>yes?\n\nmore <u>q <a>a / <u>hi <a>; 0>1"},
-        {"hh", "{\"prompt\": \"\\n\\nHuman: hi\\n\\nAssistant:\", \"chosen\": \" yes\", \"rejected\": \" no\"}",
+        {"hh",
+         "{\"prompt\": \"\\n\\nHuman: hi\\n\\nAssistant:\", \"chosen\": \" yes\", \"rejected\": \" "
+         "no\"}",
          " / <u>hi <a>yes / <u>hi <a>no; 0>1"},
         {"hh",
-         "{\"prompt\": \"\\n\\nHuman: hi\\n\\nAssistant:\", \"chosen\": \"\\n\\nHuman: hi\\n\\nAssistant: yes\", "
+         "{\"prompt\": \"\\n\\nHuman: hi\\n\\nAssistant:\", \"chosen\": \"\\n\\nHuman: "
+         "hi\\n\\nAssistant: yes\", "
          "\"rejected\": \" no\"}",
          " / <u>hi <a>yes / <u>hi <a>no; 0>1"},
-        {"hh", "{\"prompt\": \"Say hi\", \"chosen\": \"yes\", \"rejected\": \"no\"}", "~expected it to begin with"},
-        {"hh", "{\"chosen\": \"hello\", \"rejected\": \"Human: hi\\n\\nAssistant:\"}", "~expected it to begin with"},
+        {"hh", "{\"prompt\": \"Say hi\", \"chosen\": \"yes\", \"rejected\": \"no\"}",
+         "~expected it to begin with"},
+        {"hh", "{\"chosen\": \"hello\", \"rejected\": \"Human: hi\\n\\nAssistant:\"}",
+         "~expected it to begin with"},
         {"hh", "{\"chosen\": \"Human: hi\\n\\nAssistant: x\\n\\nHuman: y\", \"rejected\": \"\"}",
          "~end with the assistant's"},
         {"hh", "{\"chosen\": [\"x\"], \"rejected\": \"\"}", "~expected a dialogue as text"},
@@ -207,30 +243,36 @@ static void hh(void) {
 }
 
 static void helpsteer(void) {
-#define TWO(strength) \
-    "{\"prompt\": \"p\", \"response_1\": \"a\", \"response_2\": \"b\", \"preference_strength\": " strength "}"
-#define THREE(strength)                                                                                      \
-    "{\"context\": [{\"role\": \"user\", \"content\": \"q\"}], \"response1\": \"a\", \"response2\": \"b\", " \
+#define TWO(strength)                                                    \
+    "{\"prompt\": \"p\", \"response_1\": \"a\", \"response_2\": \"b\", " \
+    "\"preference_strength\": " strength "}"
+#define THREE(strength)                                                                \
+    "{\"context\": [{\"role\": \"user\", \"content\": \"q\"}], \"response1\": \"a\", " \
+    "\"response2\": \"b\", "                                                           \
     "\"overall_preference\": " strength "}"
-#define GALLERY(a, b) \
-    "{\"input\": \"[{\\\"role\\\": \\\"user\\\", \\\"content\\\": \\\"q\\\"}]\", \"output\": [" a ", " b "]}"
+#define GALLERY(a, b)                                                                             \
+    "{\"input\": \"[{\\\"role\\\": \\\"user\\\", \\\"content\\\": \\\"q\\\"}]\", \"output\": [" a \
+    ", " b "]}"
     static const struct example table[] = {
         {NULL, TWO("3"), "p / a / b; 1>0"},
         {NULL, TWO("-1"), "p / a / b; 0>1"},
         {NULL, TWO("\"2\""), "p / a / b; 1>0"},
         {NULL, TWO("0"), "p / a / b; ties 1 tie"},
-        {NULL, TWO("-100"), "~\"preference_strength\": expected an integer from -3 to 3, found -100"},
+        {NULL, TWO("-100"),
+         "~\"preference_strength\": expected an integer from -3 to 3, found -100"},
         {NULL, TWO("null"), "~\"preference_strength\" is null"},
         {NULL, TWO("1.5"), "~expected an integer"},
         {"helpsteer2",
-         "{\"prompt\": \"one<extra_id_1>Assistant\\ntwo\\n<extra_id_1>User\\nthree\", \"response_1\": \"a\", "
+         "{\"prompt\": \"one<extra_id_1>Assistant\\ntwo\\n<extra_id_1>User\\nthree\", "
+         "\"response_1\": \"a\", "
          "\"response_2\": \"b\", \"preference_strength\": 1}",
          "<u>one <a>two <u>three / <a>a / <a>b; 1>0"},
         {NULL, THREE("-2"), "<u>q / <a>a / <a>b; 0>1"},
         {NULL, THREE("1"), "<u>q / <a>a / <a>b; 1>0"},
         {NULL, THREE("0"), "<u>q / <a>a / <a>b; ties 1 tie"},
         {NULL,
-         GALLERY("{\"answer\": {\"role\": \"assistant\", \"content\": \"a\", \"label\": {\"is_preferred\": false}}}",
+         GALLERY("{\"answer\": {\"role\": \"assistant\", \"content\": \"a\", \"label\": "
+                 "{\"is_preferred\": false}}}",
                  "{\"answer\": {\"content\": \"b\", \"label\": {\"is_preferred\": true}}}"),
          "<u>q / <a>a / <a>b; 1>0"},
         {NULL,
@@ -238,8 +280,10 @@ static void helpsteer(void) {
                  "{\"answer\": {\"content\": \"b\"}, \"label\": {\"preference_score\": 1}}"),
          "<u>q / <a>a / <a>b; 0>1"},
         {NULL,
-         GALLERY("{\"answer\": {\"content\": \"a\"}, \"label\": {\"is_preferred\": true, \"preference_score\": 1}}",
-                 "{\"answer\": {\"content\": \"b\"}, \"label\": {\"is_preferred\": true, \"preference_score\": 1}}"),
+         GALLERY("{\"answer\": {\"content\": \"a\"}, \"label\": {\"is_preferred\": true, "
+                 "\"preference_score\": 1}}",
+                 "{\"answer\": {\"content\": \"b\"}, \"label\": {\"is_preferred\": true, "
+                 "\"preference_score\": 1}}"),
          "<u>q / <a>a / <a>b; ties 1 tie"},
         {NULL,
          GALLERY("{\"answer\": {\"content\": \"a\"}, \"label\": {\"is_preferred\": true}}",
@@ -255,93 +299,123 @@ static void helpsteer(void) {
     ASSERT_TEXT(read_rows(NULL, &o, TWO("1"), NULL), "p / a / b; weak_preference");
     ASSERT_TEXT(read_rows(NULL, &o, TWO("-2"), NULL), "p / a / b; 0>1");
     o.min_strength = "x";
-    ASSERT_CONTAINS(read_rows(NULL, &o, TWO("1"), NULL), "--min-strength: expected a number from 0 to 3, found x");
+    ASSERT_CONTAINS(read_rows(NULL, &o, TWO("1"), NULL),
+                    "--min-strength: expected a number from 0 to 3, found x");
 }
 
 static void others(void) {
     static const struct example table[] = {
         {NULL,
-         "{\"conversations\": [{\"from\": \"system\", \"value\": \"s\"}, {\"from\": \"human\", \"value\": \"q\"}], "
+         "{\"conversations\": [{\"from\": \"system\", \"value\": \"s\"}, {\"from\": \"human\", "
+         "\"value\": \"q\"}], "
          "\"chosen\": "
-         "{\"from\": \"gpt\", \"value\": \"a\"}, \"rejected\": {\"from\": \"gpt\", \"value\": \"b\"}}",
+         "{\"from\": \"gpt\", \"value\": \"a\"}, \"rejected\": {\"from\": \"gpt\", \"value\": "
+         "\"b\"}}",
          "<s>s <u>q / <a>a / <a>b; 0>1"},
         {NULL,
-         "{\"system\": \"s\", \"conversations\": [{\"role\": \"user\", \"content\": \"q\"}], \"chosen\": \"a\", "
+         "{\"system\": \"s\", \"conversations\": [{\"role\": \"user\", \"content\": \"q\"}], "
+         "\"chosen\": \"a\", "
          "\"rejected\": "
          "\"b\", \"tools\": \"\"}",
          "<s>s <u>q / <a>a / <a>b; 0>1"},
         {NULL,
-         "{\"conversations\": [{\"from\": \"human\", \"value\": \"q\"}], \"chosen\": \"a\", \"rejected\": \"b\", "
+         "{\"conversations\": [{\"from\": \"human\", \"value\": \"q\"}], \"chosen\": \"a\", "
+         "\"rejected\": \"b\", "
          "\"tools\": \"[{\\\"name\\\": \\\"f\\\"}]\"}",
          "<u>q / <a>a / <a>b; 0>1 tools 1"},
-        {NULL, "{\"prompt\": \"q\", \"chosen\": \"a\", \"rejected\": \"b\", \"tools\": [{\"name\": \"f\"}, {}]}",
+        {NULL,
+         "{\"prompt\": \"q\", \"chosen\": \"a\", \"rejected\": \"b\", \"tools\": [{\"name\": "
+         "\"f\"}, {}]}",
          "q / a / b; 0>1 tools 2"},
         {NULL, "{\"prompt\": \"q\", \"chosen\": \"a\", \"rejected\": \"b\", \"tools\": \"hammer\"}",
          "q / a / b; 0>1"},
         {NULL, "{\"prompt\": \"q\", \"chosen\": \"a\", \"rejected\": \"b\", \"tools\": \"[{\"}",
          "~\"tools\": a string of JSON: not valid JSON"},
         {"sharegpt",
-         "{\"conversations\": [{\"from\": \"human\", \"value\": \"q\"}, {\"from\": \"function_call\", \"value\": "
+         "{\"conversations\": [{\"from\": \"human\", \"value\": \"q\"}, {\"from\": "
+         "\"function_call\", \"value\": "
          "\"f\"}], "
          "\"chosen\": \"a\", \"rejected\": \"b\"}",
          "~message 2: a message from \"function_call\": tool calls are not read"},
         {"sharegpt",
-         "{\"conversations\": [{\"from\": \"human\", \"value\": \"q\"}, {\"from\": \"gpt\", \"value\": \"f\"}], "
+         "{\"conversations\": [{\"from\": \"human\", \"value\": \"q\"}, {\"from\": \"gpt\", "
+         "\"value\": \"f\"}], "
          "\"chosen\": \"a\", \"rejected\": \"b\"}",
          "~expected the last message to be the user's"},
         {NULL,
-         "{\"info\": {\"post\": \"long\", \"title\": \"t\", \"subreddit\": \"s\", \"article\": null}, \"summaries\": "
+         "{\"info\": {\"post\": \"long\", \"title\": \"t\", \"subreddit\": \"s\", \"article\": "
+         "null}, \"summaries\": "
          "[{\"text\": \" a\"}, {\"text\": \" b\"}], \"choice\": 1}",
          "SUBREDDIT: r/s\n\nTITLE: t\n\nPOST: long\n\nTL;DR: /  a /  b; 1>0"},
         {NULL,
-         "{\"info\": {\"post\": \"long\"}, \"summaries\": [{\"text\": \"a\"}, {\"text\": \"b\"}], \"choice\": 2}",
+         "{\"info\": {\"post\": \"long\"}, \"summaries\": [{\"text\": \"a\"}, {\"text\": \"b\"}], "
+         "\"choice\": 2}",
          "~\"choice\": expected an integer from 0 to 1, found 2"},
-        {NULL, "{\"prompt\": \"p\", \"chosen_story\": \"a\", \"rejected_story\": \"b\"}", "p / a / b; 0>1"},
-        {NULL, "{\"prompt\": \"p\", \"chosen_story\": \" [removed]\\n\", \"rejected_story\": \"b\"}", "; deleted"},
-        {"litbench", "{\"prompt\": \"p\", \"chosen_story\": \"\", \"rejected_story\": null}", "; deleted"},
-        {NULL, "{\"prompt\": \"p\", \"chosen\": [\"a\", \"b\"], \"rejected\": [\"c\"], \"id\": \"x\"}",
+        {NULL, "{\"prompt\": \"p\", \"chosen_story\": \"a\", \"rejected_story\": \"b\"}",
+         "p / a / b; 0>1"},
+        {NULL,
+         "{\"prompt\": \"p\", \"chosen_story\": \" [removed]\\n\", \"rejected_story\": \"b\"}",
+         "; deleted"},
+        {"litbench", "{\"prompt\": \"p\", \"chosen_story\": \"\", \"rejected_story\": null}",
+         "; deleted"},
+        {NULL,
+         "{\"prompt\": \"p\", \"chosen\": [\"a\", \"b\"], \"rejected\": [\"c\"], \"id\": \"x\"}",
          "p / a / b / c; 0>2 1>2"},
-        {NULL, "{\"prompt\": \"p\", \"chosen\": [\"a\"], \"rejected\": [\"c\", \"d\", \"e\"], \"subset\": \"Math\"}",
+        {NULL,
+         "{\"prompt\": \"p\", \"chosen\": [\"a\"], \"rejected\": [\"c\", \"d\", \"e\"], "
+         "\"subset\": \"Math\"}",
          "p / a / c / d / e; 0>1 0>2 0>3"},
         {NULL,
-         "{\"prompt\": \"p\", \"chosen\": \"a\", \"rejected\": \"b\", \"chosen_model\": \"m\", \"subset\": \"x\"}",
+         "{\"prompt\": \"p\", \"chosen\": \"a\", \"rejected\": \"b\", \"chosen_model\": \"m\", "
+         "\"subset\": \"x\"}",
          "p / a / b; 0>1"},
-        {NULL, "{\"prompt\": \"p\", \"responses\": [\"a\", \"b\", \"c\"], \"scores\": [1, 3, \"1\"]}",
-         "p / a / b / c; 1>0 1>2 ties 1"},
-        {NULL, "{\"prompt\": \"p\", \"responses\": [\"a\", \"b\"], \"ranks\": [1, 2]}", "p / a / b; 0>1"},
         {NULL,
-         "{\"prompt\": \"p\", \"answers\": [{\"answer\": \"a\", \"rank\": 2}, {\"answer\": \"b\", \"rank\": 1.0}]}",
+         "{\"prompt\": \"p\", \"responses\": [\"a\", \"b\", \"c\"], \"scores\": [1, 3, \"1\"]}",
+         "p / a / b / c; 1>0 1>2 ties 1"},
+        {NULL, "{\"prompt\": \"p\", \"responses\": [\"a\", \"b\"], \"ranks\": [1, 2]}",
+         "p / a / b; 0>1"},
+        {NULL,
+         "{\"prompt\": \"p\", \"answers\": [{\"answer\": \"a\", \"rank\": 2}, {\"answer\": \"b\", "
+         "\"rank\": 1.0}]}",
          "p / a / b; 1>0"},
-        {NULL, "{\"prompt\": \"p\", \"responses\": [\"a\", \"b\"], \"scores\": [1]}", "~expected 2 values"},
+        {NULL, "{\"prompt\": \"p\", \"responses\": [\"a\", \"b\"], \"scores\": [1]}",
+         "~expected 2 values"},
         {NULL, "{\"prompt\": \"p\", \"responses\": [\"a\", \"b\"], \"scores\": [1, null]}",
          "~\"scores\"[1]: expected a number, found null"},
-        {NULL, "{\"prompt\": \"p\", \"responses\": [\"a\", \"b\"], \"scores\": [1, 2], \"ranks\": [1, 2]}",
-         "~found scores and ranks"},
-        {NULL, "{\"prompt\": \"p\", \"responses\": [\"a\"], \"scores\": [1]}", "~expected 2 to 256 answers, found 1"},
         {NULL,
-         "{\"instruction\": \"q\", \"completions\": [{\"response\": \"a\", \"overall_score\": 7.5}, {\"response\": "
+         "{\"prompt\": \"p\", \"responses\": [\"a\", \"b\"], \"scores\": [1, 2], \"ranks\": [1, "
+         "2]}",
+         "~found scores and ranks"},
+        {NULL, "{\"prompt\": \"p\", \"responses\": [\"a\"], \"scores\": [1]}",
+         "~expected 2 to 256 answers, found 1"},
+        {NULL,
+         "{\"instruction\": \"q\", \"completions\": [{\"response\": \"a\", \"overall_score\": "
+         "7.5}, {\"response\": "
          "\"b\", "
          "\"overall_score\": \"8\"}, {\"response\": \"c\", \"overall_score\": 8}]}",
          "q / a / b / c; 1>0 2>0 ties 1"},
         {NULL,
-         "{\"instruction\": \"q\", \"completions\": [{\"response\": \"a\", \"annotations\": {\"x\": {\"Rating\": "
+         "{\"instruction\": \"q\", \"completions\": [{\"response\": \"a\", \"annotations\": "
+         "{\"x\": {\"Rating\": "
          "\"5\"}, "
-         "\"y\": {\"Rating\": \"2\"}}}, {\"response\": \"b\", \"annotations\": {\"x\": {\"Rating\": \"3\"}, \"y\": "
+         "\"y\": {\"Rating\": \"2\"}}}, {\"response\": \"b\", \"annotations\": {\"x\": "
+         "{\"Rating\": \"3\"}, \"y\": "
          "{\"Rating\": \"3\"}}}]}",
          "q / a / b; 0>1"},
         {NULL,
-         "{\"instruction\": \"q\", \"completions\": [{\"response\": \"a\", \"annotations\": {\"x\": {\"Rating\": "
+         "{\"instruction\": \"q\", \"completions\": [{\"response\": \"a\", \"annotations\": "
+         "{\"x\": {\"Rating\": "
          "\"N/A\"}}}, "
          "{\"response\": \"b\", \"annotations\": {\"x\": {\"Rating\": \"3\"}}}]}",
          "~completions[0]: annotations.x.Rating: expected a number, found \"N/A\""},
     };
     RUN(table);
     struct source_options o = {.score_key = "s"};
-    ASSERT_TEXT(
-        read_rows("ranked", &o,
-                  "{\"prompt\": \"p\", \"responses\": [{\"text\": \"a\", \"s\": 1}, {\"text\": \"b\", \"s\": 2}]}",
-                  NULL),
-        "p / a / b; 1>0");
+    ASSERT_TEXT(read_rows("ranked", &o,
+                          "{\"prompt\": \"p\", \"responses\": [{\"text\": \"a\", \"s\": 1}, "
+                          "{\"text\": \"b\", \"s\": 2}]}",
+                          NULL),
+                "p / a / b; 1>0");
 }
 
 /* --- mappings --- */
@@ -363,37 +437,45 @@ struct mapping_example {
 
 static void run_mappings(const struct mapping_example *example, int n) {
     for (int i = 0; i < n; i++) {
-        const char *found = map_rows(example[i].mapping, example[i].row), *expected = example[i].expected;
-        bool is_right = *expected == '~' ? strstr(found, expected + 1) != NULL : strcmp(found, expected) == 0;
+        const char *found = map_rows(example[i].mapping, example[i].row),
+                   *expected = example[i].expected;
+        bool is_right =
+            *expected == '~' ? strstr(found, expected + 1) != NULL : strcmp(found, expected) == 0;
         if (!is_right)
-            TEST_END(TEST_FAILED, "%.300s %.200s: %.300s, expected %.200s", example[i].mapping, example[i].row, found,
-                     expected);
+            TEST_END(TEST_FAILED, "%.300s %.200s: %.300s, expected %.200s", example[i].mapping,
+                     example[i].row, found, expected);
     }
 }
 #define RUN_MAPPINGS(table) run_mappings(table, (int)(sizeof(table) / sizeof *(table)))
 
 static void preferences(void) {
 #define AB "answers = (\"a\", \"b\"); "
-#define LABEL \
-    AB "preference = { label = \"l\"; values = ((1, \"first\"), (\"B\", 2), (0, \"tie\"), (true, \"drop\")); };"
+#define LABEL                                                                                      \
+    AB "preference = { label = \"l\"; values = ((1, \"first\"), (\"B\", 2), (0, \"tie\"), (true, " \
+       "\"drop\")); };"
 #define EACH "answers = \"x[*]\"; preference = { each = \"v\"; "
     static const struct mapping_example table[] = {
-        {AB "preference = { always = \"second\"; };", "{\"a\": \"x\", \"b\": \"y\"}", " / x / y; 1>0"},
+        {AB "preference = { always = \"second\"; };", "{\"a\": \"x\", \"b\": \"y\"}",
+         " / x / y; 1>0"},
         {LABEL, "{\"a\": \"x\", \"b\": \"y\", \"l\": 1}", " / x / y; 0>1"},
         {LABEL, "{\"a\": \"x\", \"b\": \"y\", \"l\": \"1\"}", " / x / y; 0>1"},
         {LABEL, "{\"a\": \"x\", \"b\": \"y\", \"l\": \"B\"}", " / x / y; 1>0"},
         {LABEL, "{\"a\": \"x\", \"b\": \"y\", \"l\": 0.0}", " / x / y; ties 1 tie"},
         {LABEL, "{\"a\": \"x\", \"b\": \"y\", \"l\": true}", " / x / y; filtered"},
-        {LABEL, "{\"a\": \"x\", \"b\": \"y\", \"l\": 2}", "~\"l\": expected one of 1, \"B\", 0, true, found 2"},
+        {LABEL, "{\"a\": \"x\", \"b\": \"y\", \"l\": 2}",
+         "~\"l\": expected one of 1, \"B\", 0, true, found 2"},
         {LABEL, "{\"a\": \"x\", \"b\": \"y\"}", "~found nothing"},
-        {AB "preference = { index = \"l\"; base = 1; };", "{\"a\": \"x\", \"b\": \"y\", \"l\": 2}", " / x / y; 1>0"},
+        {AB "preference = { index = \"l\"; base = 1; };", "{\"a\": \"x\", \"b\": \"y\", \"l\": 2}",
+         " / x / y; 1>0"},
         {AB "preference = { index = \"l\"; base = 0; };", "{\"a\": \"x\", \"b\": \"y\", \"l\": 2}",
          "~expected an integer from 0 to 1"},
         {AB "preference = { index = \"w\"; ids = \"m[*]\"; };",
          "{\"a\": \"x\", \"b\": \"y\", \"m\": [\"p\", \"q\"], \"w\": \"q\"}", " / x / y; 1>0"},
         {AB "preference = { index = \"w\"; ids = \"m[*]\"; };",
-         "{\"a\": \"x\", \"b\": \"y\", \"m\": [\"q\", \"q\"], \"w\": \"q\"}", "~found \"q\", which 2 have"},
-        {AB "preference = { scores = (\"s\", \"t\"); min_difference = 2; margin = \"difference\"; };",
+         "{\"a\": \"x\", \"b\": \"y\", \"m\": [\"q\", \"q\"], \"w\": \"q\"}",
+         "~found \"q\", which 2 have"},
+        {AB
+         "preference = { scores = (\"s\", \"t\"); min_difference = 2; margin = \"difference\"; };",
          "{\"a\": \"x\", \"b\": \"y\", \"s\": 1, \"t\": \"3.5\"}", " / x / y; 1>0 m2.5"},
         {AB "preference = { scores = (\"s\", \"t\"); min_difference = 2; };",
          "{\"a\": \"x\", \"b\": \"y\", \"s\": 1, \"t\": 2}", " / x / y; weak_preference"},
@@ -401,28 +483,33 @@ static void preferences(void) {
          "{\"x\": [{\"t\": \"a\", \"s\": 2}, {\"t\": \"b\", \"s\": 1}, {\"t\": \"c\", \"s\": 2}]}",
          " / a / b / c; 1>0 1>2 ties 1"},
         {"answers = \"x[*].t\"; preference = { scores = \"x[*].s\"; };",
-         "{\"x\": [{\"t\": \"a\", \"s\": 2}, {\"t\": \"b\"}]}", "~score 2: expected a number, found nothing"},
-        {AB "preference = { scores = (\"p\", \"q\"); };", "{\"a\": \"x\", \"b\": \"y\", \"p\": false, \"q\": true}",
-         " / x / y; 1>0"},
+         "{\"x\": [{\"t\": \"a\", \"s\": 2}, {\"t\": \"b\"}]}",
+         "~score 2: expected a number, found nothing"},
+        {AB "preference = { scores = (\"p\", \"q\"); };",
+         "{\"a\": \"x\", \"b\": \"y\", \"p\": false, \"q\": true}", " / x / y; 1>0"},
         {AB "preference = { strength = \"s\"; positive = \"second\"; max = 3; };",
          "{\"a\": \"x\", \"b\": \"y\", \"s\": -2}", " / x / y; 0>1"},
         {AB "preference = { strength = \"s\"; positive = \"second\"; max = 3; };",
          "{\"a\": \"x\", \"b\": \"y\", \"s\": 4}", "~expected a number from -3 to 3, found 4"},
-        {"answers = \"x[*]\"; preference = { labels = \"l\"; values = ((1, \"first\"), (2, \"second\"), (0, "
+        {"answers = \"x[*]\"; preference = { labels = \"l\"; values = ((1, \"first\"), (2, "
+         "\"second\"), (0, "
          "\"tie\")); };",
          "{\"x\": [\"a\", \"b\", \"c\"], \"l\": [2, 0, 1]}", " / a / b / c; 1>0 1>2 ties 1"},
-        {"answers = \"x[*]\"; preference = { labels = \"l\"; between = ((3, 1)); values = ((1, \"first\")); };",
+        {"answers = \"x[*]\"; preference = { labels = \"l\"; between = ((3, 1)); values = ((1, "
+         "\"first\")); };",
          "{\"x\": [\"a\", \"b\", \"c\"], \"l\": [1]}", " / a / b / c; 2>0"},
         {"answers = \"x[*]\"; preference = { labels = \"l\"; values = ((1, \"first\")); };",
          "{\"x\": [\"a\", \"b\", \"c\"], \"l\": [1]}", "~expected 3 labels, found 1"},
         {EACH "winner = \"w\"; loser = \"l\"; base = 1; };",
          "{\"x\": [\"a\", \"b\", \"c\"], \"v\": [{\"w\": 3, \"l\": 1}, {\"w\": 1, \"l\": 2}]}",
          " / a / b / c; 2>0 0>1"},
-        {EACH "winner = \"w\"; loser = \"l\"; base = 1; };", "{\"x\": [\"a\", \"b\"], \"v\": [{\"w\": 1, \"l\": 1}]}",
-         "~compared with itself"},
-        {EACH "left = \"i\"; right = \"j\"; pick = \"p\"; base = 0; values = ((\"l\", \"first\"), (\"r\", "
+        {EACH "winner = \"w\"; loser = \"l\"; base = 1; };",
+         "{\"x\": [\"a\", \"b\"], \"v\": [{\"w\": 1, \"l\": 1}]}", "~compared with itself"},
+        {EACH "left = \"i\"; right = \"j\"; pick = \"p\"; base = 0; values = ((\"l\", \"first\"), "
+              "(\"r\", "
               "\"second\"), (\"=\", \"tie\")); };",
-         "{\"x\": [\"a\", \"b\"], \"v\": [{\"i\": 0, \"j\": 1, \"p\": \"r\"}, {\"i\": 0, \"j\": 1, \"p\": \"=\"}]}",
+         "{\"x\": [\"a\", \"b\"], \"v\": [{\"i\": 0, \"j\": 1, \"p\": \"r\"}, {\"i\": 0, \"j\": 1, "
+         "\"p\": \"=\"}]}",
          " / a / b; 1>0 ties 1"},
         {"answers = \"x[*]\"; preference = { ranking = \"r\"; base = 0; };",
          "{\"x\": [\"a\", \"b\", \"c\"], \"r\": [2, [0, 1]]}", " / a / b / c; 2>0 2>1 ties 1"},
@@ -432,7 +519,8 @@ static void preferences(void) {
          "{\"x\": [\"a\", \"b\", \"c\"], \"r\": [2, 0]}", "~found 2 of them"},
         {"answers = \"x[*]\"; preference = { always = 1; };", "{\"x\": [\"a\"]}",
          "~expected 2 answers or more, found 1"},
-        {"answers = \"x[*]\"; preference = { always = 1; };", "{\"x\": [\"a\", null]}", "~answer 2 is null"},
+        {"answers = \"x[*]\"; preference = { always = 1; };", "{\"x\": [\"a\", null]}",
+         "~answer 2 is null"},
         {"answers = \"x[*]\"; preference = { always = 1; };", "{\"x\": \"a\"}",
          "~expected an array for [*], found \"a\""},
     };
@@ -446,7 +534,8 @@ static void mapping_texts(void) {
         {"prompt = { text = \"Q: {q} {{}} {n}{z?}\"; };" REST, ROW("\"q\": \"why\", \"n\": 3"),
          "Q: why {} 3 / x / y; 0>1"},
         {"prompt = { text = \"{l} {m[*].t|, } {m[1:].t}\"; };" REST,
-         ROW("\"l\": [\"1\", 2], \"m\": [{\"t\": \"p\"}, {\"t\": \"q\"}]"), "1\n2 p, q q / x / y; 0>1"},
+         ROW("\"l\": [\"1\", 2], \"m\": [{\"t\": \"p\"}, {\"t\": \"q\"}]"),
+         "1\n2 p, q q / x / y; 0>1"},
         {"prompt = { text = \"{each m}<{.t}|{each .u}{.}{q}{/each}>{/each}\"; };" REST,
          ROW("\"q\": \"!\", \"m\": [{\"t\": \"p\", \"u\": [1, 2]}, {\"t\": \"q\", \"u\": []}]"),
          "<p|1!2!><q|> / x / y; 0>1"},
@@ -454,19 +543,27 @@ static void mapping_texts(void) {
          ROW("\"i\": \"1\", \"j\": \"2\", \"k\": \"\""), "1, 2. / x / y; 0>1"},
         {"prompt = { text = \"{if q}\"; };" REST, "{}", "~{if} without {/if}"},
         {"prompt = { text = \"{if q}{/each}\"; };" REST, "{}", "~{if} without {/if}"},
-        {"prompt = ( { messages = \"m[0:-1]\"; } ); answers = (\"m[-1]\", \"r\"); preference = { always = 1; };",
-         "{\"m\": [{\"role\": \"user\", \"content\": \"q\"}, {\"role\": \"assistant\", \"content\": \"a\"}], \"r\": "
+        {"prompt = ( { messages = \"m[0:-1]\"; } ); answers = (\"m[-1]\", \"r\"); preference = { "
+         "always = 1; };",
+         "{\"m\": [{\"role\": \"user\", \"content\": \"q\"}, {\"role\": \"assistant\", "
+         "\"content\": \"a\"}], \"r\": "
          "\"b\"}",
          "<u>q / <a>a / <a>b; 0>1"},
-        {"prompt = { text = \"{[\\\"a b\\\"].c}\"; };" REST, ROW("\"a b\": {\"c\": \"d\"}"), "d / x / y; 0>1"},
-        {"prompt = ( { role = \"system\"; text = \"{s?}\"; }, { messages = \"h\"; }, { role = \"user\"; path = "
+        {"prompt = { text = \"{[\\\"a b\\\"].c}\"; };" REST, ROW("\"a b\": {\"c\": \"d\"}"),
+         "d / x / y; 0>1"},
+        {"prompt = ( { role = \"system\"; text = \"{s?}\"; }, { messages = \"h\"; }, { role = "
+         "\"user\"; path = "
          "\"q\"; } );" REST,
-         ROW("\"h\": [{\"from\": \"human\", \"value\": \"1\"}, {\"from\": \"gpt\", \"value\": \"2\"}], \"q\": \"3\""),
+         ROW("\"h\": [{\"from\": \"human\", \"value\": \"1\"}, {\"from\": \"gpt\", \"value\": "
+             "\"2\"}], \"q\": \"3\""),
          "<u>1 <a>2 <u>3 / <a>x / <a>y; 0>1"},
         {"parse = [\"q\"]; prompt = \"q[0]\"; margin = 0.5; weight = \"w\"; source = \"s\";" REST,
-         ROW("\"q\": \"[\\\"first\\\"]\", \"w\": 2, \"s\": \"set\""), "first / x / y; 0>1 m0.5 w2 from set"},
-        {"parse = [\"q\"]; prompt = \"q[0]\";" REST, ROW("\"q\": \"['first']\""), "~\"q\": not valid JSON"},
-        {"prompt = { text = \"{q}\"; };" REST, ROW("\"q\": {\"r\": 1}"), "~{q}: expected text, found an object"},
+         ROW("\"q\": \"[\\\"first\\\"]\", \"w\": 2, \"s\": \"set\""),
+         "first / x / y; 0>1 m0.5 w2 from set"},
+        {"parse = [\"q\"]; prompt = \"q[0]\";" REST, ROW("\"q\": \"['first']\""),
+         "~\"q\": not valid JSON"},
+        {"prompt = { text = \"{q}\"; };" REST, ROW("\"q\": {\"r\": 1}"),
+         "~{q}: expected text, found an object"},
         {"prompt = { text = \"{q}\"; };" REST, ROW("\"q\": null"), "~{q}: is null"},
         {"prompt = { text = \"{each q}\"; };" REST, "{}", "~{each} without {/each}"},
         {"prompt = { text = \"{q\"; };" REST, "{}", "~expected } after {q"},
@@ -475,8 +572,10 @@ static void mapping_texts(void) {
         {"answers = \"x\";", "{}", "~expected preference = { ... }, found none"},
         {"preference = { always = 1; };", "{}", "~expected answers ="},
         {"promt = \"q\";" REST, "{}", "~unknown setting \"promt\" in line 1; hint: \"prompt\""},
-        {"answers = \"x[*]\"; preference = { always = 1; label = \"l\"; };", "{}", "~exclude each other"},
-        {"answers = \"x[*]\"; preference = { index = \"l\"; };", "{}", "~expected base = 0 or base = 1"},
+        {"answers = \"x[*]\"; preference = { always = 1; label = \"l\"; };", "{}",
+         "~exclude each other"},
+        {"answers = \"x[*]\"; preference = { index = \"l\"; };", "{}",
+         "~expected base = 0 or base = 1"},
         {"answers = \"x[*]\"; preference = { label = \"l\"; values = ((1, \"best\")); };", "{}",
          "~preference.values: expected \"first\""},
         {"answers = \"x[*]\"; preference = { label = \"l\"; values = ((1, 1), (1, 2)); };", "{}",
@@ -528,8 +627,8 @@ static void filters(void) {
     };
     for (size_t i = 0; i < sizeof table / sizeof *table; i++) {
         char *mapping = mem_format("filter = \"%s\";" REST, table[i].filter);
-        const char *found = map_rows(
-            mapping, ROW("\"n\": 3, \"s\": \"abc\", \"u\": \"a'b\", \"t\": true, \"o\": {\"p\": [4, \"5\"]}"));
+        const char *found = map_rows(mapping, ROW("\"n\": 3, \"s\": \"abc\", \"u\": \"a'b\", "
+                                                  "\"t\": true, \"o\": {\"p\": [4, \"5\"]}"));
         int is = strcmp(found, " / x / y; 0>1") == 0 ? 1
                  : strcmp(found, "; filtered") == 0  ? 0
                  : strstr(found, "the condition")    ? -2

@@ -1,5 +1,5 @@
-/* Templates: rendering, EOS, truncation. The strings are open-instruct's simple_chat worked out by hand; ids come
- * from the tokenizer, which test_tokenizer holds to the library's. */
+/* Templates: rendering, EOS, truncation. The strings are open-instruct's simple_chat worked out by
+ * hand; ids come from the tokenizer, which test_tokenizer holds to the library's. */
 #include "template.h"
 #include "json.h"
 #include "test.h"
@@ -30,7 +30,8 @@ static const char *render(const char *name, const char *prompt_json, const char 
     json_t *prompt = parse(prompt_json), *value = parse(value_json);
     struct buffer out = {0};
     error_clear();
-    snprintf(result, sizeof result, "%s", template_render(w, prompt, value, false, &out) == 0 ? out.data : "");
+    snprintf(result, sizeof result, "%s",
+             template_render(w, prompt, value, false, &out) == 0 ? out.data : "");
     buffer_free(&out);
     json_decref(prompt);
     json_decref(value);
@@ -40,24 +41,26 @@ static const char *render(const char *name, const char *prompt_json, const char 
 }
 
 static void test_text_is_taken_as_it_is(void) {
-    ASSERT_TEXT(render("text", NULL, "\"\\n\\nHuman: a\\n\\nAssistant: b \""), "\n\nHuman: a\n\nAssistant: b ");
+    ASSERT_TEXT(render("text", NULL, "\"\\n\\nHuman: a\\n\\nAssistant: b \""),
+                "\n\nHuman: a\n\nAssistant: b ");
     ASSERT_TEXT(render("text", "\"Q: \"", "\"A\""), "Q: A");
     ASSERT_TEXT(render("simple_chat", NULL, "\"as it is\""), "as it is");
 }
 
 static void test_simple_chat(void) {
     ASSERT_TEXT(render("simple_chat", NULL,
-                       "[{\"role\":\"system\",\"content\":\"Be kind.\"},{\"role\":\"USER\",\"content\":\"Hi\"},"
+                       "[{\"role\":\"system\",\"content\":\"Be "
+                       "kind.\"},{\"role\":\"USER\",\"content\":\"Hi\"},"
                        "{\"role\":\"assistant\",\"content\":\"Hello \"}]"),
                 "System: Be kind.\n\nUser: Hi\n\nAssistant: Hello <|endoftext|>");
     ASSERT_TEXT(render("simple_chat", "[{\"role\":\"user\",\"content\":\"Hi\"}]",
                        "[{\"role\":\"assistant\",\"content\":\"Hello\"}]"),
                 "User: Hi\n\nAssistant: Hello<|endoftext|>");
-    ASSERT_TEXT(
-        render("simple_chat", NULL,
-               "[{\"role\":\"user\",\"content\":[{\"type\":\"text\",\"text\":\"a\"},{\"type\":\"text\",\"text\":"
-               "\"b\"}]}]"),
-        "User: ab<|endoftext|>");
+    ASSERT_TEXT(render("simple_chat", NULL,
+                       "[{\"role\":\"user\",\"content\":[{\"type\":\"text\",\"text\":\"a\"},{"
+                       "\"type\":\"text\",\"text\":"
+                       "\"b\"}]}]"),
+                "User: ab<|endoftext|>");
 }
 
 static void test_what_cannot_be_rendered_is_named(void) {
@@ -70,15 +73,19 @@ static void test_what_cannot_be_rendered_is_named(void) {
         {"simple_chat", NULL, "[{\"content\":\"Hi\"}]", "'dict object' has no attribute 'role'"},
         {"simple_chat", NULL, "[{\"role\":\"user\",\"content\":\"Hi\"},{\"role\":\"user\"}]",
          "'dict object' has no attribute 'content'"},
-        {"simple_chat", NULL, "[{\"role\":3,\"content\":\"Hi\"}]", "'int object' has no attribute 'capitalize'"},
-        {"simple_chat", NULL, "[{\"role\":\"user\",\"content\":[{\"type\":\"image\"}]}]", "can only concatenate str"},
-        {"zephyr", NULL, "[{\"role\":\"user\",\"content\":[{\"type\":\"text\"}]}]", "can only concatenate str"},
+        {"simple_chat", NULL, "[{\"role\":3,\"content\":\"Hi\"}]",
+         "'int object' has no attribute 'capitalize'"},
+        {"simple_chat", NULL, "[{\"role\":\"user\",\"content\":[{\"type\":\"image\"}]}]",
+         "can only concatenate str"},
+        {"zephyr", NULL, "[{\"role\":\"user\",\"content\":[{\"type\":\"text\"}]}]",
+         "can only concatenate str"},
     };
     for (int i = 0; i < N_TESTS(bad); i++) {
         ASSERT_TEXT(render(bad[i].template, bad[i].prompt, bad[i].value), "");
         ASSERT_CONTAINS(error_text(), bad[i].message);
     }
-    struct template_options unknown = {"txt", "", TRUNCATE_RIGHT, 100}, short_one = {"text", "", TRUNCATE_RIGHT, 1};
+    struct template_options unknown = {"txt", "", TRUNCATE_RIGHT, 100},
+                            short_one = {"text", "", TRUNCATE_RIGHT, 1};
     ASSERT(!template_open(&unknown, tokenizer));
     ASSERT_CONTAINS(error_text(), "model or a file of Jinja, found \"txt\"");
     ASSERT(!template_open(&short_one, tokenizer));
@@ -113,12 +120,14 @@ static const char *ids_text(const struct ids *ids) {
     char *out = result[turn++ & 3];
     out[0] = 0;
     for (int64_t i = 0, at = 0; i < ids->n; i++)
-        at += snprintf(out + at, sizeof result[0] - (size_t)at, "%s%d", i > 0 ? " " : "", ids->id[i]);
+        at +=
+            snprintf(out + at, sizeof result[0] - (size_t)at, "%s%d", i > 0 ? " " : "", ids->id[i]);
     return out;
 }
 
 /* The ids of a text without a prompt as text, "1 2 3"; the status when it is not OK. */
-static const char *encode(enum truncate truncate, int64_t max_length, const char *text, int64_t *n_cut) {
+static const char *encode(enum truncate truncate, int64_t max_length, const char *text,
+                          int64_t *n_cut) {
     struct template *t = make("text", truncate, max_length);
     struct template_worker *w = template_worker_new(t);
     struct template_side side = {0};
@@ -137,7 +146,8 @@ static const char *encode(enum truncate truncate, int64_t max_length, const char
 }
 
 static void test_eos_and_truncation(void) {
-    /* "a".."e" are 64..68 in the byte alphabet's order, EOS is 511; no merge joins "z" with any of these. */
+    /* "a".."e" are 64..68 in the byte alphabet's order, EOS is 511; no merge joins "z" with any of
+     * these. */
     int64_t n_cut = -1;
     ASSERT_TEXT(encode(TRUNCATE_RIGHT, 10, "1z2z", &n_cut), "16 89 17 89 511");
     ASSERT_INT(n_cut, 0);
@@ -178,7 +188,8 @@ static const char turns[] = "[{\"role\":\"system\",\"content\":\"0123456789\"},"
                             "{\"role\":\"user\",\"content\":\"abcdefghijklmnopqrstuvwxyz\"}]";
 
 /* The texts of the two sides, "|" between them, or the status. */
-static const char *sides(const struct template_options *how, const char *prompt_json, const char *a, const char *b) {
+static const char *sides(const struct template_options *how, const char *prompt_json, const char *a,
+                         const char *b) {
     static char result[2000];
     template_free(make("text", TRUNCATE_RIGHT, 10)); /* for the tokenizer */
     struct template *t = template_open(how, tokenizer);
@@ -213,10 +224,12 @@ static const char *sides(const struct template_options *how, const char *prompt_
 /* The oldest contents go first; frame and answers stay; both sides keep the same prompt. */
 static void test_left_truncation_keeps_the_frame(void) {
     struct template_options how = {"chat_template", frame, TRUNCATE_LEFT, 0};
-    const char *yes = "\"yes\"", *no = "[{\"role\":\"assistant\",\"content\":\"no, a much longer one\"}]";
-    ASSERT_TEXT(sides(&how, turns, yes, no),
-                "<system>0123456789;<user>abcdefghijklmnopqrstuvwxyz;<assistant>yes;|"
-                "<system>0123456789;<user>abcdefghijklmnopqrstuvwxyz;<assistant>no, a much longer one;");
+    const char *yes = "\"yes\"",
+               *no = "[{\"role\":\"assistant\",\"content\":\"no, a much longer one\"}]";
+    ASSERT_TEXT(
+        sides(&how, turns, yes, no),
+        "<system>0123456789;<user>abcdefghijklmnopqrstuvwxyz;<assistant>yes;|"
+        "<system>0123456789;<user>abcdefghijklmnopqrstuvwxyz;<assistant>no, a much longer one;");
     char whole[400];
     for (int64_t length = 400; length >= 2; length--) {
         how.max_length = length;
@@ -227,14 +240,17 @@ static void test_left_truncation_keeps_the_frame(void) {
         }
         snprintf(whole, sizeof whole, "%s", found);
         const char *bar = strchr(found, '|'), *end = strstr(found, ";<assistant>yes;|");
-        ASSERT(strncmp(found, "<system>", 8) == 0 && bar && end && end + strlen(";<assistant>yes;|") == bar + 1);
+        ASSERT(strncmp(found, "<system>", 8) == 0 && bar && end &&
+               end + strlen(";<assistant>yes;|") == bar + 1);
         ASSERT(strstr(found, ";<user>") && strncmp(found, bar + 1, (size_t)(end - found)) == 0);
         ASSERT_CONTAINS(bar, ";<assistant>no, a much longer one;");
     }
-    ASSERT_TEXT(whole, "<system>;<user>;<assistant>yes;|<system>;<user>;<assistant>no, a much longer one;");
+    ASSERT_TEXT(
+        whole, "<system>;<user>;<assistant>yes;|<system>;<user>;<assistant>no, a much longer one;");
 }
 
-/* Special tokens in contents go whole, and an assistant's marks of reasoning stay; a user's are words like others. */
+/* Special tokens in contents go whole, and an assistant's marks of reasoning stay; a user's are
+ * words like others. */
 static void test_cuts_split_no_token(void) {
     struct template_options how = {"chat_template", frame, TRUNCATE_LEFT, 0};
     const char *prompt = "[{\"role\":\"user\",\"content\":\"ab<|endoftext|>c<think>d</think>\"},"
@@ -276,18 +292,21 @@ static void test_prompts_have_a_limit_of_their_own(void) {
     how.max_prompt_length = 200;
     ASSERT_CONTAINS(sides(&how, turns, "\"yes\"", "\"no\""), "xyz;<assistant>yes;|");
     how = (struct template_options){"text", "", TRUNCATE_LEFT, 8};
-    ASSERT_TEXT(sides(&how, "\"1z2z3z4z5z\"", "\"6z\"", "\"7z8z\""), "z5z6z<|endoftext|>|z5z7z8z<|endoftext|>");
+    ASSERT_TEXT(sides(&how, "\"1z2z3z4z5z\"", "\"6z\"", "\"7z8z\""),
+                "z5z6z<|endoftext|>|z5z7z8z<|endoftext|>");
     how.max_length = 4;
     ASSERT_TEXT(sides(&how, "\"1z2z3z4z5z\"", "\"6z\"", "\"7z8z\""), "too long");
 }
 
 static void test_conversations_without_a_prompt(void) {
     struct template_options how = {"chat_template", frame, TRUNCATE_RIGHT, 0};
-    ASSERT_TEXT(sides(&how, NULL,
-                      "[{\"role\":\"user\",\"content\":\"a\"},{\"role\":\"assistant\",\"content\":\"b\"}]",
-                      "[{\"role\":\"user\",\"content\":\"a\"},{\"role\":\"assistant\",\"content\":\"c\"}]"),
+    ASSERT_TEXT(
+        sides(&how, NULL,
+              "[{\"role\":\"user\",\"content\":\"a\"},{\"role\":\"assistant\",\"content\":\"b\"}]",
+              "[{\"role\":\"user\",\"content\":\"a\"},{\"role\":\"assistant\",\"content\":\"c\"}]"),
+        "<user>a;<assistant>b;|<user>a;<assistant>c;");
+    ASSERT_TEXT(sides(&how, "\"a\"", "\"b\"", "\"c\""),
                 "<user>a;<assistant>b;|<user>a;<assistant>c;");
-    ASSERT_TEXT(sides(&how, "\"a\"", "\"b\"", "\"c\""), "<user>a;<assistant>b;|<user>a;<assistant>c;");
     ASSERT_TEXT(sides(&how, NULL, "\"as it is\"", "\"this too\""), "as it is|this too");
     ASSERT_TEXT(sides(&how, NULL, "\"a\"", "[{\"role\":\"user\",\"content\":\"a\"}]"), "bad");
     how.source = "{{ raise_exception('never') }}";

@@ -1,4 +1,5 @@
-/* Tokenizers against Hugging Face tokenizers: the goldens are made by tests/golden/make_tokenizers.py.  limit: 900 */
+/* Tokenizers against Hugging Face tokenizers: the goldens are made by
+ * tests/golden/make_tokenizers.py.  limit: 900 */
 #include <zlib.h>
 
 #include "file.h"
@@ -7,7 +8,8 @@
 #include "test.h"
 #include "tokenizer.h"
 
-static const char small[] = "tests/golden/tokenizer_small", resaved[] = "tests/golden/tokenizer_resaved";
+static const char small[] = "tests/golden/tokenizer_small",
+                  resaved[] = "tests/golden/tokenizer_resaved";
 static const char shared[] = "../shared/data";
 
 static struct tokenizer *open_text(const char *json, const char *config) {
@@ -32,7 +34,8 @@ static void merge_patch(json_t *target, const json_t *patch) {
         if (json_is_null(value)) {
             json_object_del(target, key);
         } else if (json_is_object(value)) {
-            if (!json_is_object(json_object_get(target, key))) json_object_set_new(target, key, json_object());
+            if (!json_is_object(json_object_get(target, key)))
+                json_object_set_new(target, key, json_object());
             merge_patch(json_object_get(target, key), value);
         } else {
             json_object_set(target, key, value);
@@ -65,32 +68,35 @@ static struct tokenizer *open_patched_text(const char *patch) {
     return t;
 }
 
-static void check_ids(const char *name, const json_t *text, const json_t *expected, const struct ids *found) {
+static void check_ids(const char *name, const json_t *text, const json_t *expected,
+                      const struct ids *found) {
     bool same = (size_t)found->n == json_array_size(expected);
     for (int64_t i = 0; same && i < found->n; i++)
         same = found->id[i] == json_integer_value(json_array_get(expected, (size_t)i));
     if (same) return;
     struct buffer list = {0};
     for (int64_t i = 0; i < found->n; i++) buffer_format(&list, "%s%d", i ? "," : "", found->id[i]);
-    TEST_END(TEST_FAILED, "%s: %.200s: expected %.300s, found [%.300s]", name, json_text(text), json_text(expected),
-             list.data);
+    TEST_END(TEST_FAILED, "%s: %.200s: expected %.300s, found [%.300s]", name, json_text(text),
+             json_text(expected), list.data);
 }
 
 static int64_t check_case(const json_t *one) {
     const char *name = json_string_value(json_object_get(one, "name"));
     const json_t *row;
     size_t i, k;
-    struct tokenizer *t =
-        open_patched_of(json_string_value(json_object_get(one, "base")), json_object_get(one, "patch"));
+    struct tokenizer *t = open_patched_of(json_string_value(json_object_get(one, "base")),
+                                          json_object_get(one, "patch"));
     if (!t) TEST_END(TEST_FAILED, "%s: %s", name, error_text());
     struct encoder *e = encoder_new(t);
     struct ids ids = {0};
     struct buffer text = {0};
     /* Twice: the second time words come from the cache. */
-    for (int round = 0; round < 2; round++) json_array_foreach(json_object_get(one, "encoded"), i, row) {
+    for (int round = 0; round < 2; round++)
+        json_array_foreach(json_object_get(one, "encoded"), i, row) {
             const json_t *string = json_array_get(row, 0);
             ids.n = 0;
-            int status = encoder_encode(e, json_string_value(string), json_string_length(string), &ids);
+            int status =
+                encoder_encode(e, json_string_value(string), json_string_length(string), &ids);
             if (status != 0) TEST_END(TEST_FAILED, "%s: %s", name, error_text());
             check_ids(name, string, json_array_get(row, 1), &ids);
         }
@@ -140,7 +146,8 @@ static void encode_side(struct encoder *e, const json_t *row, const char *side, 
 static void check_real(const json_t *golden) {
     const char *name = json_string_value(json_object_get(golden, "tokenizer"));
     char *directory = mem_format("%s/tokenizers/%s", shared, name);
-    char *path = mem_format("%s/prefs/%s", shared, json_string_value(json_object_get(golden, "file")));
+    char *path =
+        mem_format("%s/prefs/%s", shared, json_string_value(json_object_get(golden, "file")));
     struct tokenizer *t = tokenizer_open_directory(directory, NULL);
     if (!t) TEST_END(TEST_FAILED, "%s", error_text());
     struct encoder *e = encoder_new(t);
@@ -219,9 +226,9 @@ static void test_identity_is_what_it_does(void) {
     json_object_set_new(model, "vocab", vocab);
     size_t i;
     json_t *merges = json_array();
-    json_array_foreach(json_object_get(model, "merges"), i, merge)
-        json_array_append_new(merges, json_sprintf("%s %s", json_string_value(json_array_get(merge, 0)),
-                                                   json_string_value(json_array_get(merge, 1))));
+    json_array_foreach(json_object_get(model, "merges"), i, merge) json_array_append_new(
+        merges, json_sprintf("%s %s", json_string_value(json_array_get(merge, 0)),
+                             json_string_value(json_array_get(merge, 1))));
     json_object_set_new(model, "merges", merges);
     json_t *other = reversed(json);
     char *text = json_text(other);
@@ -238,9 +245,10 @@ static void test_scanner_equals_its_pattern(void) {
         "(?:'s|'t|'re|'ve|'m|'ll|'d| ?\\p{L}+| ?\\p{N}+| ?[^\\s\\p{L}\\p{N}]+|\\s+(?!\\S)|\\s+)";
     char a[65], b[65];
     identity_of(tokenizer_open_directory(small, NULL), a);
-    json_t *patch = json_pack("{s:{s:s, s:[{s:s, s:s, s:{s:s}}, {s:s, s:b, s:b}]}}", "pre_tokenizer", "type",
-                              "Sequence", "pretokenizers", "type", "Split", "behavior", "Isolated", "pattern",
-                              "Regex", pattern, "type", "ByteLevel", "add_prefix_space", 0, "use_regex", 0);
+    json_t *patch =
+        json_pack("{s:{s:s, s:[{s:s, s:s, s:{s:s}}, {s:s, s:b, s:b}]}}", "pre_tokenizer", "type",
+                  "Sequence", "pretokenizers", "type", "Split", "behavior", "Isolated", "pattern",
+                  "Regex", pattern, "type", "ByteLevel", "add_prefix_space", 0, "use_regex", 0);
     ASSERT(patch);
     identity_of(open_patched(patch), b);
     json_decref(patch);
@@ -271,9 +279,12 @@ static void test_special_tokens_and_where_they_come_from(void) {
         const char *message;
     } cases[] = {
         {"{\"eos_token\":\"<|endoftext|>\"}", NULL, NULL, NULL, -1, 511, -1, NULL},
-        {"{\"eos_token\":{\"content\":\"<|endoftext|>\"},\"pad_token\":null}", NULL, NULL, NULL, -1, 511, -1, NULL},
-        {NULL, "{\"bos_token\":\"a\",\"pad_token\":{\"content\":\"b\"}}", NULL, NULL, 64, -1, 65, NULL},
-        {"{\"eos_token\":\"a\"}", "{\"eos_token\":\"b\",\"pad_token\":\"c\"}", NULL, NULL, -1, 64, 66, NULL},
+        {"{\"eos_token\":{\"content\":\"<|endoftext|>\"},\"pad_token\":null}", NULL, NULL, NULL, -1,
+         511, -1, NULL},
+        {NULL, "{\"bos_token\":\"a\",\"pad_token\":{\"content\":\"b\"}}", NULL, NULL, 64, -1, 65,
+         NULL},
+        {"{\"eos_token\":\"a\"}", "{\"eos_token\":\"b\",\"pad_token\":\"c\"}", NULL, NULL, -1, 64,
+         66, NULL},
         {"{}", NULL, NULL, "eos=a,pad=,", -1, 64, 11, NULL},
         {"{\"eos_token\":\"a\"}", NULL, NULL, "pad=b,bos=c", 66, 64, 65, NULL},
         {"{\"eos_token\":\"a\"}", NULL, NULL, "eos=a", -1, 64, -1, NULL},
@@ -282,13 +293,16 @@ static void test_special_tokens_and_where_they_come_from(void) {
         {NULL, NULL, "{\"eos_token_id\":7,\"bos_token_id\":[8,9]}", NULL, 8, 7, -1, NULL},
         {NULL, NULL, "{\"eos_token_id\":7}", "eos=a", -1, 64, -1, NULL},
         {"{\"model_max_length\":7}", NULL, "{\"eos_token_id\":7}", NULL, -1, 7, -1, NULL},
-        {"{\"bos_token\":null}", NULL, "{\"bos_token_id\":7,\"eos_token_id\":7}", NULL, -1, -1, -1, NULL},
-        {NULL, NULL, "{\"eos_token_id\":512}", NULL, 0, 0, 0, "config.json: \"eos_token_id\": expected the id"},
+        {"{\"bos_token\":null}", NULL, "{\"bos_token_id\":7,\"eos_token_id\":7}", NULL, -1, -1, -1,
+         NULL},
+        {NULL, NULL, "{\"eos_token_id\":512}", NULL, 0, 0, 0,
+         "config.json: \"eos_token_id\": expected the id"},
         {NULL, NULL, NULL, NULL, -1, -1, -1, NULL},
         {"{\"eos_token\":\"</s>\"}", NULL, NULL, NULL, 0, 0, 0,
          "tokenizer_config.json: the eos token \"</s>\" is not in"},
         {NULL, NULL, NULL, "pad=<pad>", 0, 0, 0, "the pad token \"<pad>\" is not in"},
-        {NULL, NULL, NULL, "end=a", 0, 0, 0, "expected bos=..., eos=..., pad=... or unk=..., found \"end=a\""},
+        {NULL, NULL, NULL, "end=a", 0, 0, 0,
+         "expected bos=..., eos=..., pad=... or unk=..., found \"end=a\""},
         {"{\"eos_token\":3}", NULL, NULL, NULL, 0, 0, 0, "\"eos_token\": expected a string"},
         {"[]", NULL, NULL, NULL, 0, 0, 0, "tokenizer_config.json: expected an object"},
         {"{", NULL, NULL, NULL, 0, 0, 0, "tokenizer_config.json: not valid JSON"},
@@ -311,8 +325,10 @@ static void test_special_tokens_and_where_they_come_from(void) {
             continue;
         }
         if (!t) TEST_END(TEST_FAILED, "case %d: %s", i, error_text());
-        if (tokenizer_bos(t) != cases[i].bos || tokenizer_eos(t) != cases[i].eos || tokenizer_pad(t) != cases[i].pad)
-            TEST_END(TEST_FAILED, "case %d: found %d %d %d", i, tokenizer_bos(t), tokenizer_eos(t), tokenizer_pad(t));
+        if (tokenizer_bos(t) != cases[i].bos || tokenizer_eos(t) != cases[i].eos ||
+            tokenizer_pad(t) != cases[i].pad)
+            TEST_END(TEST_FAILED, "case %d: found %d %d %d", i, tokenizer_bos(t), tokenizer_eos(t),
+                     tokenizer_pad(t));
         tokenizer_free(t);
     }
     buffer_free(&json);
@@ -332,7 +348,8 @@ static void test_frame(void) {
         {"null", NULL, 0, 0, 0, 0},
         {"{\"type\":\"ByteLevel\"}", NULL, 0, 0, 0, 0},
         {template, NULL, 1, 2, 64, 65},
-        {"{\"type\":\"RobertaProcessing\",\"sep\":[\"b\",65],\"cls\":[\"a\",64]}", NULL, 1, 1, 64, 65},
+        {"{\"type\":\"RobertaProcessing\",\"sep\":[\"b\",65],\"cls\":[\"a\",64]}", NULL, 1, 1, 64,
+         65},
         {template, "{\"add_bos_token\":false}", 1, 2, 64, 65},
         {"null", "{\"add_bos_token\":true,\"bos_token\":\"c\",\"eos_token\":\"d\"}", 0, 0, 0, 0},
     };
@@ -359,7 +376,8 @@ static void test_questions(void) {
     ASSERT(t);
     ASSERT_INT(tokenizer_size(t), 512);
     ASSERT_INT(tokenizer_id(t, "<|endoftext|>"), 511);
-    ASSERT_INT(tokenizer_id(t, "\u0120the"), tokenizer_id(t, tokenizer_token(t, tokenizer_id(t, "\u0120the"))));
+    ASSERT_INT(tokenizer_id(t, "\u0120the"),
+               tokenizer_id(t, tokenizer_token(t, tokenizer_id(t, "\u0120the"))));
     ASSERT_INT(tokenizer_id(t, "no such token"), -1);
     ASSERT(tokenizer_token(t, -1) == NULL && tokenizer_token(t, 512) == NULL);
     int id;
@@ -382,7 +400,8 @@ static void test_questions(void) {
     /* What cannot be encoded or decoded. */
     struct encoder *e = encoder_new(t);
     struct ids ids = {0};
-    static const char *const bad[] = {"ab\xff", "ab\xc3", "ab\xed\xa0\x80", "ab\xc0\x80", "ab\xf4\x90\x80\x80"};
+    static const char *const bad[] = {"ab\xff", "ab\xc3", "ab\xed\xa0\x80", "ab\xc0\x80",
+                                      "ab\xf4\x90\x80\x80"};
     for (int i = 0; i < N_TESTS(bad); i++) {
         ASSERT_INT(encoder_encode(e, bad[i], strlen(bad[i]), &ids), -1);
         ASSERT_CONTAINS(error_text(), "invalid UTF-8 at byte 2");
@@ -401,17 +420,23 @@ static void test_what_is_not_built_is_named(void) {
     static const struct {
         const char *patch, *message;
     } cases[] = {
-        {"{\"normalizer\":{\"type\":\"Precompiled\"}}", "tokenizer.json: normalizer: Precompiled is not implemented"},
+        {"{\"normalizer\":{\"type\":\"Precompiled\"}}",
+         "tokenizer.json: normalizer: Precompiled is not implemented"},
         {"{\"normalizer\":{\"type\":\"Sequence\",\"normalizers\":[{\"type\":\"BertNormalizer\"}]}}",
          "normalizer: [0]: BertNormalizer is not implemented"},
         {"{\"normalizer\":{\"type\":\"Prepend\"}}", "Prepend: \"prepend\": expected a string"},
-        {"{\"pre_tokenizer\":{\"type\":\"UnicodeScripts\"}}", "pre_tokenizer: UnicodeScripts is not implemented"},
-        {"{\"pre_tokenizer\":{\"type\":\"Metaspace\",\"replacement\":\"ab\"}}", "expected one character"},
-        {"{\"pre_tokenizer\":{\"type\":\"Metaspace\",\"replacement\":\"_\",\"add_prefix_space\":false}}",
+        {"{\"pre_tokenizer\":{\"type\":\"UnicodeScripts\"}}",
+         "pre_tokenizer: UnicodeScripts is not implemented"},
+        {"{\"pre_tokenizer\":{\"type\":\"Metaspace\",\"replacement\":\"ab\"}}",
+         "expected one character"},
+        {"{\"pre_tokenizer\":{\"type\":\"Metaspace\",\"replacement\":\"_\",\"add_prefix_space\":"
+         "false}}",
          "contradicts"},
-        {"{\"pre_tokenizer\":{\"type\":\"Split\",\"behavior\":\"Between\",\"pattern\":{\"Regex\":\"x\"}}}",
+        {"{\"pre_tokenizer\":{\"type\":\"Split\",\"behavior\":\"Between\",\"pattern\":{\"Regex\":"
+         "\"x\"}}}",
          "found \"Between\""},
-        {"{\"pre_tokenizer\":{\"type\":\"Split\",\"behavior\":\"Removed\"}}", "\"pattern\": expected"},
+        {"{\"pre_tokenizer\":{\"type\":\"Split\",\"behavior\":\"Removed\"}}",
+         "\"pattern\": expected"},
         {"{\"decoder\":{\"type\":\"CTC\"}}", "decoder: CTC is not implemented"},
         {"{\"model\":{\"type\":\"Unigram\"}}", "model: \"type\": Unigram is not implemented"},
         {"{\"model\":{\"dropout\":0.1}}", "model: dropout 0.1 is not implemented"},
@@ -421,14 +446,20 @@ static void test_what_is_not_built_is_named(void) {
         {"{\"model\":{\"vocab\":{\"x\":\"y\"}}}", "vocab[\"x\"]: expected an integer"},
         {"{\"model\":{\"vocab\":[]}}", "vocab: expected an object"},
         {"{\"model\":{\"merges\":[\"a b c\"]}}", "model: merges[0]: expected two tokens"},
-        {"{\"model\":{\"merges\":[[\"t\",\"h\"],[\"t\"]]}}", "model: merges[1]: expected \"a b\" or"},
-        {"{\"model\":{\"merges\":[[\"t\",\"qqq\"]]}}", "merges[0]: \"qqq\" is not in the vocabulary"},
+        {"{\"model\":{\"merges\":[[\"t\",\"h\"],[\"t\"]]}}",
+         "model: merges[1]: expected \"a b\" or"},
+        {"{\"model\":{\"merges\":[[\"t\",\"qqq\"]]}}",
+         "merges[0]: \"qqq\" is not in the vocabulary"},
         {"{\"model\":{\"merges\":[[\"q\",\"q\"]]}}", "its result \"qq\" is not in the vocabulary"},
         {"{\"model\":{\"merges\":{}}}", "merges: expected a list"},
-        {"{\"model\":{\"unk_token\":\"<u>\",\"vocab\":{\"!\":null},\"merges\":[]}}", "unk_token \"<u>\" is not in"},
-        {"{\"added_tokens\":[{\"id\":512,\"content\":3}]}", "added_tokens: [0]: \"content\": expected a string"},
-        {"{\"post_processor\":{\"type\":\"Nothing\"}}", "post_processor: Nothing is not implemented"},
-        {"{\"post_processor\":{\"type\":\"TemplateProcessing\",\"single\":[]}}", "sequence A is missing"},
+        {"{\"model\":{\"unk_token\":\"<u>\",\"vocab\":{\"!\":null},\"merges\":[]}}",
+         "unk_token \"<u>\" is not in"},
+        {"{\"added_tokens\":[{\"id\":512,\"content\":3}]}",
+         "added_tokens: [0]: \"content\": expected a string"},
+        {"{\"post_processor\":{\"type\":\"Nothing\"}}",
+         "post_processor: Nothing is not implemented"},
+        {"{\"post_processor\":{\"type\":\"TemplateProcessing\",\"single\":[]}}",
+         "sequence A is missing"},
         {"{\"added_tokens\":3}", "added_tokens: expected a list"},
     };
     for (int i = 0; i < N_TESTS(cases); i++) {
@@ -455,15 +486,16 @@ static void test_what_patterns_lack_is_named(void) {
         {"(?i:\u00df)", "without case is not implemented"},
         {"(?i:[\\p{L}])", "without case is not implemented"},
         {"\\X", "\"\\X\" is not implemented"},
-        {"\\p{Klingon}", "\"\\p{Klingon}\" is not implemented (general categories and scripts are)"},
+        {"\\p{Klingon}",
+         "\"\\p{Klingon}\" is not implemented (general categories and scripts are)"},
         {"[z-a]", "is no range"},
         {"[[:alien:]]", "\"[:alien:]]\" is not implemented"},
         {"x\\", "\"\\\" ends the pattern"},
         {"(?<=x+)y", "lookbehind assertion is not fixed length"},
     };
     for (int i = 0; i < N_TESTS(cases); i++) {
-        json_t *patch = json_pack("{s:{s:s, s:s, s:{s:s}}}", "pre_tokenizer", "type", "Split", "behavior", "Isolated",
-                                  "pattern", "Regex", cases[i][0]);
+        json_t *patch = json_pack("{s:{s:s, s:s, s:{s:s}}}", "pre_tokenizer", "type", "Split",
+                                  "behavior", "Isolated", "pattern", "Regex", cases[i][0]);
         ASSERT(patch);
         if (open_patched(patch)) TEST_END(TEST_FAILED, "%s was accepted", cases[i][0]);
         ASSERT_CONTAINS(error_text(), "pre_tokenizer: Split: regular expression \"");
@@ -474,7 +506,8 @@ static void test_what_patterns_lack_is_named(void) {
 
 /* Five steps that each make a hundred letters of one would make 10 GB of one letter. */
 static void test_chains_of_replacements_end(void) {
-    static const char step[] = "{\"type\":\"Replace\",\"pattern\":{\"String\":\"a\"},\"content\":\"";
+    static const char step[] =
+        "{\"type\":\"Replace\",\"pattern\":{\"String\":\"a\"},\"content\":\"";
     struct buffer steps = {0};
     for (int i = 0; i < 5; i++) {
         buffer_append_text(&steps, i ? "," : "");
@@ -504,8 +537,8 @@ static void test_chains_of_replacements_end(void) {
 
 static void test_long_patterns_are_refused(void) {
     struct buffer patch = {0};
-    buffer_append_text(&patch,
-                       "{\"pre_tokenizer\":{\"type\":\"Split\",\"behavior\":\"Isolated\",\"pattern\":{\"Regex\":\"");
+    buffer_append_text(&patch, "{\"pre_tokenizer\":{\"type\":\"Split\",\"behavior\":\"Isolated\","
+                               "\"pattern\":{\"Regex\":\"");
     for (int i = 0; i < 70000; i++) buffer_append_text(&patch, "x");
     buffer_append_text(&patch, "\"}}}");
     ASSERT(open_patched_text(patch.data) == NULL);
@@ -526,7 +559,8 @@ static void test_cut_files_are_errors(void) {
     buffer_free(&json);
 }
 
-/* A "word" of a megabyte takes n log n steps, not n squared; so does a text of combining marks under NFC. */
+/* A "word" of a megabyte takes n log n steps, not n squared; so does a text of combining marks
+ * under NFC. */
 static void test_long_words_are_fast(void) {
     struct tokenizer *t = open_patched_text("{\"normalizer\":{\"type\":\"NFC\"}}");
     ASSERT(t);

@@ -1,5 +1,6 @@
-/* zero: the four stages over real ranks, on small integers, so that every comparison is exact. The backend here is
- * plain loops over host memory, with the program's own collectives; or a plug-in's. ranks: 1 2 3 4; devices: emulated
+/* zero: the four stages over real ranks, on small integers, so that every comparison is exact. The
+ * backend here is plain loops over host memory, with the program's own collectives; or a plug-in's.
+ * ranks: 1 2 3 4; devices: emulated
  */
 #include "device.h"
 #include "ops.h"
@@ -23,7 +24,8 @@ static void test_release(struct device *d, void *memory) {
     mem_free(memory);
 }
 
-static void test_copy(struct device *d, void *to, const void *from, size_t bytes, enum stream stream) {
+static void test_copy(struct device *d, void *to, const void *from, size_t bytes,
+                      enum stream stream) {
     (void)d, (void)stream;
     memcpy(to, from, bytes);
 }
@@ -45,7 +47,8 @@ static void test_square_norm(struct device *d, double *out, const float *in, int
     for (int64_t i = 0; i < n; i++) *out += (double)in[i] * in[i];
 }
 
-static void test_clip(struct device *d, double *step, const double *square_norm, int n, double clip) {
+static void test_clip(struct device *d, double *step, const double *square_norm, int n,
+                      double clip) {
     (void)d;
     step[0] = 0;
     step[1] = clip;
@@ -92,16 +95,16 @@ static void make_model(void) {
     for (int u = 0; u < N_UNITS; u++) {
         unit[u] = (struct unit){.first = model.n, .fp32 = u == N_UNITS - 1};
         for (int i = 0; i < 5 && counts[u][i]; i++) {
-            item[model.n++] =
-                (struct parameter){.name = "p", .unit = u, .offset = unit[u].count, .count = counts[u][i]};
+            item[model.n++] = (struct parameter){
+                .name = "p", .unit = u, .offset = unit[u].count, .count = counts[u][i]};
             unit[u].count += counts[u][i];
         }
         unit[u].end = model.n;
     }
 }
 
-/* Numbers of the device as the host sees them, to be freed; and back, which frees them. What is offloaded lies on the
- * host already. */
+/* Numbers of the device as the host sees them, to be freed; and back, which frees them. What is
+ * offloaded lies on the host already. */
 static bool is_offloaded;
 
 static void *read_copy(const void *from, int64_t count, size_t size) {
@@ -136,14 +139,16 @@ static float gradient_value(int rank, int step, int micro, int u, int64_t i) {
     return (float)((i + rank * 2 + step * 5 + micro * 7 + u) % 3 - 1);
 }
 
-static int read_start(void *self, const struct parameter *p, int64_t first, int64_t count, float *out) {
+static int read_start(void *self, const struct parameter *p, int64_t first, int64_t count,
+                      float *out) {
     int64_t *read = self;
     *read += count;
     for (int64_t i = 0; i < count; i++) out[i] = start_value(p->unit, p->offset + first + i);
     return 0;
 }
 
-static int read_fails(void *self, const struct parameter *p, int64_t first, int64_t count, float *out) {
+static int read_fails(void *self, const struct parameter *p, int64_t first, int64_t count,
+                      float *out) {
     (void)self, (void)count;
     out[0] = 0;
     return p->unit == 2 ? fail("unit 2 at %lld cannot be read", (long long)first) : 0;
@@ -158,10 +163,11 @@ static void check_weights(const struct zero *z, int u, const void *weights) {
     void *host = mem_alloc(unit[u].count, size);
     test_device_read(dev, host, weights, (size_t)unit[u].count * size);
     for (int64_t i = 0; i < unit[u].count; i++) {
-        float w = size == sizeof(float) ? ((const float *)host)[i] : bf16_to_float(((const uint16_t *)host)[i]);
+        float w = size == sizeof(float) ? ((const float *)host)[i]
+                                        : bf16_to_float(((const uint16_t *)host)[i]);
         if (w != expected[u][i])
-            TEST_END(TEST_FAILED, "rank %d, unit %d, element %lld: %g, expected %g", base_rank, u, (long long)i, w,
-                     expected[u][i]);
+            TEST_END(TEST_FAILED, "rank %d, unit %d, element %lld: %g, expected %g", base_rank, u,
+                     (long long)i, w, expected[u][i]);
     }
     mem_free(host);
 }
@@ -175,7 +181,8 @@ static void add_gradient(float *gradient, int rank, int step, int micro, int u) 
     mem_free(host);
 }
 
-static void walk(struct zero *z, int rank, int step, int micro, int n_micro, bool empty, bool check) {
+static void walk(struct zero *z, int rank, int step, int micro, int n_micro, bool empty,
+                 bool check) {
     for (int u = 0; u < N_UNITS; u++) {
         const void *w = zero_weights(z, u, u + 1 < N_UNITS ? u + 1 : -1);
         if (check) check_weights(z, u, w);
@@ -312,7 +319,8 @@ static void check_layout(const struct layout *l) {
     for (int u = 0; u < N_UNITS; u++) {
         const float *master = zero_gather_master(z, u);
         ASSERT((master != NULL) == (place.shard.rank == 0));
-        for (int64_t i = 0; master && i < unit[u].count; i++) ASSERT_NEAR(master[i], expected[u][i], 0);
+        for (int64_t i = 0; master && i < unit[u].count; i++)
+            ASSERT_NEAR(master[i], expected[u][i], 0);
     }
     if (place.replica.size == 1) ASSERT_INT(zero_replica_bytes_sent(z), 0);
     zero_free(z);
@@ -325,7 +333,8 @@ static void test_stages_train_alike(void) {
         for (int variant = 0; variant < 8; variant++) {
             enum dtype dtype = variant & 1 ? DTYPE_BF16 : DTYPE_F32;
             struct device *host = variant & 4 ? &plain : NULL; /* offloaded */
-            struct layout l = {"all", {stage, dtype, true, variant % 4 != 3, host}, variant & 2 ? 3 : 1};
+            struct layout l = {
+                "all", {stage, dtype, true, variant % 4 != 3, host}, variant & 2 ? 3 : 1};
             check_layout(&l);
         }
 }
@@ -337,7 +346,8 @@ static void test_shard_groups_are_replicas(void) {
             char text[16];
             snprintf(text, sizeof text, "%d", n);
             for (int offloaded = 0; offloaded < 2; offloaded++) {
-                struct layout l = {text, {stage, DTYPE_BF16, true, true, offloaded ? &plain : NULL}, 2};
+                struct layout l = {
+                    text, {stage, DTYPE_BF16, true, true, offloaded ? &plain : NULL}, 2};
                 check_layout(&l);
             }
         }
@@ -349,16 +359,21 @@ static void test_bytes_follow_the_formulas(void) {
         for (int stage = 0; stage <= 3; stage++)
             for (int m = 1; m <= 3; m += 2)
                 for (int w = 2; w <= 4; w += 2) {
-                    struct zero_options options = {stage, w == 2 ? DTYPE_BF16 : DTYPE_F32, true, true};
-                    double all = (double)psi(0, N_UNITS), blocks = (double)psi(1, N_UNITS - 1), fp32 = (4 - w) * 73.0;
+                    struct zero_options options = {stage, w == 2 ? DTYPE_BF16 : DTYPE_F32, true,
+                                                   true};
+                    double all = (double)psi(0, N_UNITS), blocks = (double)psi(1, N_UNITS - 1),
+                           fp32 = (4 - w) * 73.0;
                     double column[] = {8 * all, (4 + w) * all + fp32, (4 * m + w) * all + fp32,
                                        m * ((4 + w) * all + fp32 + w * blocks)};
                     double formula = column[stage] * (size - 1) / size;
                     double sent = (double)zero_formula_bytes(&model, &options, size, m);
-                    double padding = N_UNITS * ZERO_ALIGN * (size - 1) * (4.0 * m + 8.0 * m) + 8 * (size - 1);
+                    double padding =
+                        N_UNITS * ZERO_ALIGN * (size - 1) * (4.0 * m + 8.0 * m) + 8 * (size - 1);
                     if (sent < formula || sent > formula + padding)
-                        TEST_END(TEST_FAILED, "%d ranks, stage %d, %d micro-batches: %.0f bytes, formula %.0f + %.0f",
-                                 size, stage, m, sent, formula, padding);
+                        TEST_END(
+                            TEST_FAILED,
+                            "%d ranks, stage %d, %d micro-batches: %.0f bytes, formula %.0f + %.0f",
+                            size, stage, m, sent, formula, padding);
                 }
 }
 
@@ -449,7 +464,8 @@ static void test_without_training(void) {
                 }
             for (int u = 0; u < N_UNITS; u++) {
                 const float *whole = zero_gather_master(z, u);
-                for (int64_t i = 0; whole && i < unit[u].count; i++) ASSERT_NEAR(whole[i], expected[u][i], 0);
+                for (int64_t i = 0; whole && i < unit[u].count; i++)
+                    ASSERT_NEAR(whole[i], expected[u][i], 0);
             }
             zero_free(z);
         }
@@ -463,7 +479,8 @@ static void add_one(void *self, const struct zero_slice *s) {
     write_master(s, master);
 }
 
-/* What stage 3 still has from before an update, gathered ahead or kept for a backward, must not be used after it. */
+/* What stage 3 still has from before an update, gathered ahead or kept for a backward, must not be
+ * used after it. */
 static void test_update_makes_gathered_weights_stale(void) {
     struct placement place = join("all");
     struct zero_options options = {3, DTYPE_BF16, true, true};
@@ -537,8 +554,9 @@ int main(int argc, char **argv) {
     make_table();
     make_model();
     if (test_has_plugin()) dev = test_device_open(1);
-    int code = argc == 4 && strcmp(argv[1], "bytes") == 0 ? report_bytes(argv)
-                                                          : test_main(tests, N_TESTS(tests), argc, argv);
+    int code = argc == 4 && strcmp(argv[1], "bytes") == 0
+                   ? report_bytes(argv)
+                   : test_main(tests, N_TESTS(tests), argc, argv);
     if (dev != &plain) test_device_close(dev);
     size_t balance = mem_balance();
     comm_stop();

@@ -1,11 +1,13 @@
 /* config.json -> struct arch.
  *
- *   (1) A missing field, or null, has the default of transformers' configuration class of the same model_type.
- *   (2) Every field that changes the arithmetic is either implemented or refused by name, never passed over.
+ *   (1) A missing field, or null, has the default of transformers' configuration class of the same
+ *       model_type.
+ *   (2) Every field that changes the arithmetic is either implemented or refused by name, never
+ *       passed over.
  *   (3) Every size is bounded here, so that no product of sizes overflows an int64_t later.
  *
- * The inverse frequencies are computed in fp32 in transformers' order of operations: positions of some thousands
- * multiply their rounding. */
+ * The inverse frequencies are computed in fp32 in transformers' order of operations: positions of
+ * some thousands multiply their rounding. */
 #include "arch.h"
 
 #include <math.h>
@@ -15,7 +17,13 @@
 #include "json.h"
 
 enum { CONFIG_CEILING = 16 << 20 };
-enum { MAX_WIDTH = 1 << 20, MAX_FFN = 1 << 22, MAX_VOCABULARY = 1 << 24, MAX_LAYERS = 4096, MAX_HEADS = 1 << 15 };
+enum {
+    MAX_WIDTH = 1 << 20,
+    MAX_FFN = 1 << 22,
+    MAX_VOCABULARY = 1 << 24,
+    MAX_LAYERS = 4096,
+    MAX_HEADS = 1 << 15
+};
 enum { MAX_HEAD_DIM = 4096, MAX_POSITIONS = 1 << 30 };
 
 /* What differs between the families' defaults. K 0: as many as H; d 0: D / H. */
@@ -28,9 +36,12 @@ struct family {
 
 static const struct family families[] = {
     [ARCH_LLAMA] = {"llama", "Llama", "silu", 4096, 11008, 32000, 32, 32, 0, 0, 2048, 1e-6, 1, 2},
-    [ARCH_QWEN2] = {"qwen2", "Qwen2", "silu", 4096, 22016, 151936, 32, 32, 32, 0, 32768, 1e-6, -1, -1},
-    [ARCH_QWEN3] = {"qwen3", "Qwen3", "silu", 4096, 22016, 151936, 32, 32, 32, 128, 32768, 1e-6, -1, -1},
-    [ARCH_NEOX] = {"gpt_neox", "GPTNeoX", "gelu", 6144, 24576, 50432, 44, 64, 0, 0, 2048, 1e-5, 0, 2},
+    [ARCH_QWEN2] = {"qwen2", "Qwen2", "silu", 4096, 22016, 151936, 32, 32, 32, 0, 32768, 1e-6, -1,
+                    -1},
+    [ARCH_QWEN3] = {"qwen3", "Qwen3", "silu", 4096, 22016, 151936, 32, 32, 32, 128, 32768, 1e-6, -1,
+                    -1},
+    [ARCH_NEOX] = {"gpt_neox", "GPTNeoX", "gelu", 6144, 24576, 50432, 44, 64, 0, 0, 2048, 1e-5, 0,
+                   2},
 };
 enum { N_FAMILIES = sizeof families / sizeof families[0] };
 
@@ -44,7 +55,8 @@ const char *arch_class_prefix(enum arch_family family) {
 
 static int refuse(const char *key, const json_t *value, const char *expected) {
     char *text = json_text(value);
-    int status = fail("\"%s\": expected %s, found %.200s, which is not implemented", key, expected, text);
+    int status =
+        fail("\"%s\": expected %s, found %.200s, which is not implemented", key, expected, text);
     mem_free(text);
     return status;
 }
@@ -57,7 +69,8 @@ static int parse_family(struct arch *arch, const json_t *config) {
         arch->family = (enum arch_family)f;
         return 0;
     }
-    return fail("\"model_type\": expected llama, qwen2, qwen3 or gpt_neox, found %.100s", type ? type : "nothing");
+    return fail("\"model_type\": expected llama, qwen2, qwen3 or gpt_neox, found %.100s",
+                type ? type : "nothing");
 }
 
 static int parse_sizes(struct arch *arch, const json_t *config) {
@@ -73,27 +86,32 @@ static int parse_sizes(struct arch *arch, const json_t *config) {
         json_get_int(config, "max_position_embeddings", 1, MAX_POSITIONS, &arch->max_positions) ||
         json_get_int(config, "head_dim", 1, MAX_HEAD_DIM, &d))
         return -1;
-    if (json_is_null(json_object_get(config, "num_key_value_heads"))) K = 0; /* unlike a missing one in Qwen's */
+    if (json_is_null(json_object_get(config, "num_key_value_heads")))
+        K = 0; /* unlike a missing one in Qwen's */
     if (!neox && json_get_int(config, "num_key_value_heads", 1, MAX_HEADS, &K)) return -1;
     if (K == 0) K = H;
     if (d == 0 && arch->D % H != 0)
-        return fail("\"hidden_size\": expected a multiple of num_attention_heads (%lld), found %lld", (long long)H,
-                    (long long)arch->D);
+        return fail(
+            "\"hidden_size\": expected a multiple of num_attention_heads (%lld), found %lld",
+            (long long)H, (long long)arch->D);
     if (d == 0) d = arch->D / H;
-    if (d > MAX_HEAD_DIM) return fail("\"hidden_size\" / \"num_attention_heads\": expected at most %d", MAX_HEAD_DIM);
+    if (d > MAX_HEAD_DIM)
+        return fail("\"hidden_size\" / \"num_attention_heads\": expected at most %d", MAX_HEAD_DIM);
     if (neox && d * H != arch->D)
-        return fail("\"hidden_size\": expected num_attention_heads * head_dim = %lld, found %lld", (long long)(d * H),
-                    (long long)arch->D);
+        return fail("\"hidden_size\": expected num_attention_heads * head_dim = %lld, found %lld",
+                    (long long)(d * H), (long long)arch->D);
     if (H % K != 0)
-        return fail("\"num_key_value_heads\": expected a divisor of num_attention_heads (%lld), found %lld",
-                    (long long)H, (long long)K);
+        return fail(
+            "\"num_key_value_heads\": expected a divisor of num_attention_heads (%lld), found %lld",
+            (long long)H, (long long)K);
     arch->L = (int)L, arch->H = (int)H, arch->K = (int)K, arch->d = (int)d;
     return 0;
 }
 
 static int parse_switches(struct arch *arch, const json_t *config) {
     bool neox = arch->family == ARCH_NEOX, attention_bias = neox, mlp_bias = neox;
-    if (arch->family != ARCH_QWEN2 && json_get_bool(config, "attention_bias", &attention_bias)) return -1;
+    if (arch->family != ARCH_QWEN2 && json_get_bool(config, "attention_bias", &attention_bias))
+        return -1;
     if (arch->family == ARCH_LLAMA && json_get_bool(config, "mlp_bias", &mlp_bias)) return -1;
     arch->norm = neox ? NORM_LAYER : NORM_RMS;
     arch->qkv_bias = attention_bias || arch->family == ARCH_QWEN2;
@@ -109,10 +127,13 @@ static int parse_switches(struct arch *arch, const json_t *config) {
 static int parse_numbers(struct arch *arch, const json_t *config) {
     const char *eps_key = arch->family == ARCH_NEOX ? "layer_norm_eps" : "rms_norm_eps";
     double eps = families[arch->family].eps, std = 0.02;
-    if (json_get_number(config, eps_key, &eps) || json_get_number(config, "initializer_range", &std)) return -1;
+    if (json_get_number(config, eps_key, &eps) ||
+        json_get_number(config, "initializer_range", &std))
+        return -1;
     if (!((float)eps > 0 && eps < 1))
         return fail("\"%s\": expected more than 0 and less than 1, found %g", eps_key, eps);
-    if (!(std >= 0 && std <= 1)) return fail("\"initializer_range\": expected 0 to 1, found %g", std);
+    if (!(std >= 0 && std <= 1))
+        return fail("\"initializer_range\": expected 0 to 1, found %g", std);
     arch->norm_eps = (float)eps;
     arch->init_std = (float)std;
     return 0;
@@ -124,7 +145,8 @@ static int parse_token_id(const json_t *config, const char *key, int64_t missing
     if (json_is_array(value)) value = json_array_get(value, 0);
     *out = (int)(value ? -1 : missing);
     if (!value || json_is_null(value)) return 0;
-    if (!json_is_integer(value) || json_integer_value(value) < -1 || json_integer_value(value) >= MAX_VOCABULARY)
+    if (!json_is_integer(value) || json_integer_value(value) < -1 ||
+        json_integer_value(value) >= MAX_VOCABULARY)
         return fail("\"%s\": expected a token number", key);
     *out = (int)json_integer_value(value);
     return 0;
@@ -139,7 +161,8 @@ static int check_implemented(const struct arch *arch, const json_t *config) {
         return refuse("hidden_act", json_object_get(config, "hidden_act"), expected);
 
     const json_t *value = json_object_get(config, "quantization_config");
-    if (value && !json_is_null(value)) return refuse("quantization_config", value, "none (F32, F16 or BF16 weights)");
+    if (value && !json_is_null(value))
+        return refuse("quantization_config", value, "none (F32, F16 or BF16 weights)");
     bool use_mrope = false;
     if (json_get_bool(config, "use_mrope", &use_mrope)) return -1;
     if (use_mrope) return refuse("use_mrope", json_object_get(config, "use_mrope"), "false");
@@ -155,10 +178,10 @@ static int check_implemented(const struct arch *arch, const json_t *config) {
     if (json_is_object(value)) labels = (int64_t)json_object_size(value);
     if (json_get_int(config, "num_labels", 0, INT32_MAX, &labels)) return -1;
     if (labels != 1)
-        return fail(
-            "\"num_labels\": expected 1 (a reward model), found %lld labels; hint: a classifier's head cannot "
-            "be taken over; start from the causal language model",
-            (long long)labels);
+        return fail("\"num_labels\": expected 1 (a reward model), found %lld labels; hint: a "
+                    "classifier's head cannot "
+                    "be taken over; start from the causal language model",
+                    (long long)labels);
     return 0;
 }
 
@@ -179,26 +202,32 @@ static int check_windows(const struct arch *arch, const json_t *config) {
         return -1;
     bool none = json_is_null(value) || window == 0 || json_is_array(types) || first >= arch->L;
     if (use && !none)
-        return fail("\"use_sliding_window\": expected false, found true with \"sliding_window\" %lld from layer %lld "
+        return fail("\"use_sliding_window\": expected false, found true with \"sliding_window\" "
+                    "%lld from layer %lld "
                     "on, which is not implemented",
                     (long long)window, (long long)first);
     return 0;
 }
 
-/* Llama 3's frequencies: long wavelengths divided by factor, short ones kept, a linear blend between. */
+/* Llama 3's frequencies: long wavelengths divided by factor, short ones kept, a linear blend
+ * between. */
 static int scale_llama3(struct arch *arch, const json_t *config, const json_t *rope) {
     double factor = NAN, low = NAN, high = NAN;
     int64_t original = arch->max_positions;
-    if (json_get_number(rope, "factor", &factor) || json_get_number(rope, "low_freq_factor", &low) ||
+    if (json_get_number(rope, "factor", &factor) ||
+        json_get_number(rope, "low_freq_factor", &low) ||
         json_get_number(rope, "high_freq_factor", &high) ||
         json_get_int(rope, "original_max_position_embeddings", 1, MAX_POSITIONS, &original) ||
-        json_get_int(config, "original_max_position_embeddings", 1, MAX_POSITIONS, &original)) /* outside wins */
+        json_get_int(config, "original_max_position_embeddings", 1, MAX_POSITIONS,
+                     &original)) /* outside wins */
         return -1;
     if (!(factor > 0 && low > 0 && high > low && factor < 1e9 && high < 1e9))
-        return fail("rope type llama3: expected factor > 0 and high_freq_factor > low_freq_factor > 0, found %g, %g, "
+        return fail("rope type llama3: expected factor > 0 and high_freq_factor > low_freq_factor "
+                    "> 0, found %g, %g, "
                     "%g",
                     factor, high, low);
-    float low_wavelength = (float)((double)original / low), high_wavelength = (float)((double)original / high);
+    float low_wavelength = (float)((double)original / low),
+          high_wavelength = (float)((double)original / high);
     float f = (float)factor, l = (float)low, width = (float)(high - low);
     for (int i = 0; i < arch->rope_pairs; i++) {
         float inverse = arch->inverse_frequency[i], wavelength = (float)(2 * M_PI) / inverse;
@@ -227,23 +256,30 @@ static int find_rope(const json_t *config, const json_t **out) {
     return 0;
 }
 
-/* theta and the rotated share of a head: inside the rope's object first, then the older spellings beside it. */
-static int parse_rope_numbers(const struct arch *arch, const json_t *config, const json_t *rope, double *theta,
-                              double *share) {
+/* theta and the rotated share of a head: inside the rope's object first, then the older spellings
+ * beside it. */
+static int parse_rope_numbers(const struct arch *arch, const json_t *config, const json_t *rope,
+                              double *theta, double *share) {
     bool neox = arch->family == ARCH_NEOX;
     *theta = 10000;
     *share = neox ? 0.25 : 1;
     const char *outside_theta = neox ? "rotary_emb_base" : "rope_theta";
     const char *outside_share = neox ? "rotary_pct" : "partial_rotary_factor";
-    if (json_get_number(config, "rope_theta", theta) || json_get_number(config, outside_theta, theta) ||
-        json_get_number(rope, "rope_theta", theta) || json_get_number(config, "partial_rotary_factor", share) ||
-        json_get_number(config, outside_share, share) || json_get_number(rope, "partial_rotary_factor", share))
+    if (json_get_number(config, "rope_theta", theta) ||
+        json_get_number(config, outside_theta, theta) ||
+        json_get_number(rope, "rope_theta", theta) ||
+        json_get_number(config, "partial_rotary_factor", share) ||
+        json_get_number(config, outside_share, share) ||
+        json_get_number(rope, "partial_rotary_factor", share))
         return -1;
-    if (!(*theta > 1e-30 && *theta < 1e30)) return fail("rope_theta: expected a positive number, found %g", *theta);
-    if (!(*share > 0 && *share <= 1)) return fail("partial_rotary_factor: expected 0 to 1, found %g", *share);
+    if (!(*theta > 1e-30 && *theta < 1e30))
+        return fail("rope_theta: expected a positive number, found %g", *theta);
+    if (!(*share > 0 && *share <= 1))
+        return fail("partial_rotary_factor: expected 0 to 1, found %g", *share);
     if (!neox && *share != 1)
-        return fail("\"partial_rotary_factor\": expected 1 for %s, found %g, which is not implemented",
-                    arch_family_name(arch->family), *share);
+        return fail(
+            "\"partial_rotary_factor\": expected 1 for %s, found %g, which is not implemented",
+            arch_family_name(arch->family), *share);
     return 0;
 }
 
@@ -251,20 +287,25 @@ static int parse_rope(struct arch *arch, const json_t *config) {
     const json_t *rope = NULL, *value;
     if (find_rope(config, &rope)) return -1;
     const char *type = "default", *key;
-    if (json_get_string(rope, "type", &type) || json_get_string(rope, "rope_type", &type)) return -1;
+    if (json_get_string(rope, "type", &type) || json_get_string(rope, "rope_type", &type))
+        return -1;
     json_object_foreach((json_t *)rope, key, value) {
-        if (json_is_object(value)) return refuse(key, value, "one set of rope parameters for all layers");
+        if (json_is_object(value))
+            return refuse(key, value, "one set of rope parameters for all layers");
     }
     bool llama3 = strcmp(type, "llama3") == 0;
     if (!llama3 && strcmp(type, "default") != 0)
-        return fail("\"rope_type\": expected default or llama3, found %.100s, which is not implemented", type);
+        return fail(
+            "\"rope_type\": expected default or llama3, found %.100s, which is not implemented",
+            type);
 
     double theta, share;
     if (parse_rope_numbers(arch, config, rope, &theta, &share)) return -1;
     int dims = (int)(arch->d * share);
     arch->rope_pairs = (dims + 1) / 2; /* an odd number is rounded up, as in transformers 5 */
     if (dims < 1 || 2 * arch->rope_pairs > arch->d)
-        return fail("rotated dimensions of a head: expected an even number from 2 to %d, found %d", arch->d, dims);
+        return fail("rotated dimensions of a head: expected an even number from 2 to %d, found %d",
+                    arch->d, dims);
     arch->rope_magnitude = 1;
     arch->inverse_frequency = mem_alloc(arch->rope_pairs, sizeof(float));
     for (int i = 0; i < arch->rope_pairs; i++)
@@ -275,7 +316,8 @@ static int parse_rope(struct arch *arch, const json_t *config) {
 static int parse_config(struct arch *arch, const json_t *config) {
     if (!json_is_object(config)) return fail("expected a JSON object");
     if (parse_family(arch, config) || parse_sizes(arch, config) || parse_switches(arch, config) ||
-        parse_numbers(arch, config) || check_implemented(arch, config) || check_windows(arch, config))
+        parse_numbers(arch, config) || check_implemented(arch, config) ||
+        check_windows(arch, config))
         return -1;
     const struct family *f = &families[arch->family];
     if (parse_token_id(config, "pad_token_id", -1, &arch->pad_token_id) ||
@@ -306,7 +348,8 @@ int arch_read(struct arch *arch, const char *directory) {
     *arch = (struct arch){0};
     int status = file_read(path, CONFIG_CEILING, &text);
     if (status == 0 && arch_parse(arch, text.data, text.length)) status = fail_context("%s", path);
-    if (status) fail_hint("expected the Hugging Face directory of a Llama, Qwen2, Qwen3 or GPT-NeoX model");
+    if (status)
+        fail_hint("expected the Hugging Face directory of a Llama, Qwen2, Qwen3 or GPT-NeoX model");
     buffer_free(&text);
     mem_free(path);
     return status;

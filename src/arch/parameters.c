@@ -1,4 +1,5 @@
-/* The parameter table: see parameters.h. Names are those of <Family>ForSequenceClassification in transformers. */
+/* The parameter table: see parameters.h. Names are those of <Family>ForSequenceClassification in
+ * transformers. */
 #include "parameters.h"
 
 #include <math.h>
@@ -7,17 +8,27 @@
 #include "memory.h"
 #include "random.h"
 
-/* The name of each role inside a block. Up and down are the gated MLP's gate_proj, up_proj, down_proj, or NeoX's. */
+/* The name of each role inside a block. Up and down are the gated MLP's gate_proj, up_proj,
+ * down_proj, or NeoX's. */
 static const char *const llama_name[N_ROLES] = {
-    [ROLE_NORM1_WEIGHT] = "input_layernorm.weight", [ROLE_QKV_WEIGHT] = "self_attn.q_proj.weight",
-    [ROLE_K_WEIGHT] = "self_attn.k_proj.weight",    [ROLE_V_WEIGHT] = "self_attn.v_proj.weight",
-    [ROLE_QKV_BIAS] = "self_attn.q_proj.bias",      [ROLE_K_BIAS] = "self_attn.k_proj.bias",
-    [ROLE_V_BIAS] = "self_attn.v_proj.bias",        [ROLE_Q_NORM] = "self_attn.q_norm.weight",
-    [ROLE_K_NORM] = "self_attn.k_norm.weight",      [ROLE_OUT_WEIGHT] = "self_attn.o_proj.weight",
-    [ROLE_OUT_BIAS] = "self_attn.o_proj.bias",      [ROLE_NORM2_WEIGHT] = "post_attention_layernorm.weight",
-    [ROLE_UP_WEIGHT] = "mlp.gate_proj.weight",      [ROLE_UP2_WEIGHT] = "mlp.up_proj.weight",
-    [ROLE_UP_BIAS] = "mlp.gate_proj.bias",          [ROLE_UP2_BIAS] = "mlp.up_proj.bias",
-    [ROLE_DOWN_WEIGHT] = "mlp.down_proj.weight",    [ROLE_DOWN_BIAS] = "mlp.down_proj.bias",
+    [ROLE_NORM1_WEIGHT] = "input_layernorm.weight",
+    [ROLE_QKV_WEIGHT] = "self_attn.q_proj.weight",
+    [ROLE_K_WEIGHT] = "self_attn.k_proj.weight",
+    [ROLE_V_WEIGHT] = "self_attn.v_proj.weight",
+    [ROLE_QKV_BIAS] = "self_attn.q_proj.bias",
+    [ROLE_K_BIAS] = "self_attn.k_proj.bias",
+    [ROLE_V_BIAS] = "self_attn.v_proj.bias",
+    [ROLE_Q_NORM] = "self_attn.q_norm.weight",
+    [ROLE_K_NORM] = "self_attn.k_norm.weight",
+    [ROLE_OUT_WEIGHT] = "self_attn.o_proj.weight",
+    [ROLE_OUT_BIAS] = "self_attn.o_proj.bias",
+    [ROLE_NORM2_WEIGHT] = "post_attention_layernorm.weight",
+    [ROLE_UP_WEIGHT] = "mlp.gate_proj.weight",
+    [ROLE_UP2_WEIGHT] = "mlp.up_proj.weight",
+    [ROLE_UP_BIAS] = "mlp.gate_proj.bias",
+    [ROLE_UP2_BIAS] = "mlp.up_proj.bias",
+    [ROLE_DOWN_WEIGHT] = "mlp.down_proj.weight",
+    [ROLE_DOWN_BIAS] = "mlp.down_proj.bias",
 };
 static const char *const neox_name[N_ROLES] = {
     [ROLE_NORM1_WEIGHT] = "input_layernorm.weight",
@@ -40,7 +51,8 @@ struct builder {
     int room;
 };
 
-static struct parameter *add(struct builder *b, enum role role, char *name, int64_t rows, int64_t cols) {
+static struct parameter *add(struct builder *b, enum role role, char *name, int64_t rows,
+                             int64_t cols) {
     struct parameters *table = b->table;
     ARRAY_RESERVE(table->item, table->n, b->room);
     struct unit *unit = &table->unit[table->n_units];
@@ -53,7 +65,8 @@ static struct parameter *add(struct builder *b, enum role role, char *name, int6
 }
 
 /* A matrix (rows, cols): decays, normal with standard deviation std. */
-static void add_matrix(struct builder *b, enum role role, char *name, int64_t rows, int64_t cols, int split_axis) {
+static void add_matrix(struct builder *b, enum role role, char *name, int64_t rows, int64_t cols,
+                       int split_axis) {
     struct parameter *p = add(b, role, name, rows, cols);
     p->n_dims = 2;
     p->decay = true;
@@ -62,8 +75,8 @@ static void add_matrix(struct builder *b, enum role role, char *name, int64_t ro
     p->split_axis = split_axis;
 }
 
-static void add_vector(struct builder *b, enum role role, char *name, int64_t length, enum init_kind init,
-                       int split_axis) {
+static void add_vector(struct builder *b, enum role role, char *name, int64_t length,
+                       enum init_kind init, int split_axis) {
     struct parameter *p = add(b, role, name, length, 1);
     p->init = init;
     p->split_axis = split_axis;
@@ -86,13 +99,15 @@ static char *block_name(const struct builder *b, enum role role) {
     return mem_format("%slayers.%d.%s", base_prefix(b->arch), b->table->n_units - 1, names[role]);
 }
 
-static void block_matrix(struct builder *b, enum role role, int64_t rows, int64_t cols, int split_axis) {
+static void block_matrix(struct builder *b, enum role role, int64_t rows, int64_t cols,
+                         int split_axis) {
     add_matrix(b, role, block_name(b, role), rows, cols, split_axis);
 }
 
 static void block_norm(struct builder *b, enum role weight, enum role bias) {
     add_vector(b, weight, block_name(b, weight), b->arch->D, INIT_ONE, -1);
-    if (b->arch->norm == NORM_LAYER) add_vector(b, bias, block_name(b, bias), b->arch->D, INIT_ZERO, -1);
+    if (b->arch->norm == NORM_LAYER)
+        add_vector(b, bias, block_name(b, bias), b->arch->D, INIT_ZERO, -1);
 }
 
 static void block_bias(struct builder *b, enum role role, int64_t length, int split_axis) {
@@ -135,9 +150,11 @@ static void add_last_unit(struct builder *b) {
     const struct arch *a = b->arch;
     const char *norm = a->family == ARCH_NEOX ? "final_layer_norm" : "norm";
     b->table->unit[b->table->n_units].fp32 = true;
-    add_vector(b, ROLE_FINAL_NORM_WEIGHT, mem_format("%s%s.weight", base_prefix(a), norm), a->D, INIT_ONE, -1);
+    add_vector(b, ROLE_FINAL_NORM_WEIGHT, mem_format("%s%s.weight", base_prefix(a), norm), a->D,
+               INIT_ONE, -1);
     if (a->norm == NORM_LAYER)
-        add_vector(b, ROLE_FINAL_NORM_BIAS, mem_format("%s%s.bias", base_prefix(a), norm), a->D, INIT_ZERO, -1);
+        add_vector(b, ROLE_FINAL_NORM_BIAS, mem_format("%s%s.bias", base_prefix(a), norm), a->D,
+                   INIT_ZERO, -1);
     add_matrix(b, ROLE_SCORE, mem_copy_string("score.weight"), 1, a->D, -1);
     b->table->item[b->table->n - 1].init_std = (float)(1 / sqrt((double)a->D + 1));
     end_unit(b);
@@ -148,7 +165,8 @@ void parameters_build(struct parameters *table, const struct arch *arch) {
     table->unit = mem_alloc(arch->L + 2, sizeof *table->unit);
     struct builder b = {table, arch};
     const char *embedding = arch->family == ARCH_NEOX ? "embed_in" : "embed_tokens";
-    add_matrix(&b, ROLE_EMBEDDING, mem_format("%s%s.weight", base_prefix(arch), embedding), arch->V, arch->D, 0);
+    add_matrix(&b, ROLE_EMBEDDING, mem_format("%s%s.weight", base_prefix(arch), embedding), arch->V,
+               arch->D, 0);
     end_unit(&b);
     for (int layer = 0; layer < arch->L; layer++) {
         block_norm(&b, ROLE_NORM1_WEIGHT, ROLE_NORM1_BIAS);
@@ -181,9 +199,10 @@ int64_t parameters_count(const struct parameters *table) {
     return count;
 }
 
-void parameters_init(const struct parameter *p, uint64_t seed, int64_t first, int64_t count, float *out) {
-    CHECK(first >= 0 && count >= 0 && first + count <= p->count, "%s: elements %lld + %lld of %lld", p->name,
-          (long long)first, (long long)count, (long long)p->count);
+void parameters_init(const struct parameter *p, uint64_t seed, int64_t first, int64_t count,
+                     float *out) {
+    CHECK(first >= 0 && count >= 0 && first + count <= p->count, "%s: elements %lld + %lld of %lld",
+          p->name, (long long)first, (long long)count, (long long)p->count);
     uint64_t purpose = random_purpose(p->name);
 #pragma omp parallel for if (count > 4096)
     for (int64_t i = 0; i < count; i++) {

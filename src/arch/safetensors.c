@@ -1,8 +1,10 @@
-/* Reading safetensors: see safetensors.h; the format is described in huggingface/safetensors' README.
+/* Reading safetensors: see safetensors.h; the format is described in huggingface/safetensors'
+ * README.
  *
- *   (1) Nothing is believed: the header's length, every shape, dtype and offset is checked against the file's size
- *       before it is used, and tensors may not overlap.
- *   (2) After safetensors_match every entry has its parameter's name, and entries are sorted by it. */
+ *   (1) Nothing is believed: the header's length, every shape, dtype and offset is checked against
+ *       the file's size before it is used, and tensors may not overlap.
+ *   (2) After safetensors_match every entry has its parameter's name, and entries are sorted by
+ *   it. */
 #include "safetensors.h"
 
 #include <errno.h>
@@ -26,8 +28,9 @@ static bool ends_with(const char *text, const char *end) {
 /* Language-model heads, which a reward model has no use for, and buffers that old files carry. */
 static bool is_ignored(const char *name) {
     static const char *const whole[] = {"lm_head.weight", "embed_out.weight"};
-    static const char *const tail[] = {".attention.bias", ".attention.masked_bias", ".rotary_emb.inv_freq",
-                                       ".rotary_emb.cos_cached", ".rotary_emb.sin_cached"};
+    static const char *const tail[] = {".attention.bias", ".attention.masked_bias",
+                                       ".rotary_emb.inv_freq", ".rotary_emb.cos_cached",
+                                       ".rotary_emb.sin_cached"};
     for (size_t i = 0; i < sizeof whole / sizeof whole[0]; i++)
         if (strcmp(name, whole[i]) == 0) return true;
     for (size_t i = 0; i < sizeof tail / sizeof tail[0]; i++)
@@ -54,7 +57,9 @@ static int parse_dtype(const char *text, enum dtype *out) {
         *out = known[i];
         return 0;
     }
-    return fail("dtype: expected F32, F16 or BF16, found %.20s; hint: quantised weights are not read", text);
+    return fail(
+        "dtype: expected F32, F16 or BF16, found %.20s; hint: quantised weights are not read",
+        text);
 }
 
 static int parse_offsets(const json_t *value, int64_t data_bytes, struct range *out) {
@@ -65,7 +70,8 @@ static int parse_offsets(const json_t *value, int64_t data_bytes, struct range *
     out->first = json_integer_value(first);
     out->end = json_integer_value(end);
     if (out->first < 0 || out->end < out->first || out->end > data_bytes)
-        return fail("\"data_offsets\": expected 0 to %lld, the bytes after the header, found %lld to %lld; hint: the "
+        return fail("\"data_offsets\": expected 0 to %lld, the bytes after the header, found %lld "
+                    "to %lld; hint: the "
                     "file may be cut off; get it again",
                     (long long)data_bytes, (long long)out->first, (long long)out->end);
     return 0;
@@ -73,28 +79,31 @@ static int parse_offsets(const json_t *value, int64_t data_bytes, struct range *
 
 static int parse_shape(const json_t *value, struct safetensors_entry *entry) {
     const json_t *shape = json_object_get(value, "shape");
-    if (!json_is_array(shape) || json_array_size(shape) > 4) return fail("\"shape\": expected up to four numbers");
+    if (!json_is_array(shape) || json_array_size(shape) > 4)
+        return fail("\"shape\": expected up to four numbers");
     entry->n_dims = (int)json_array_size(shape);
     entry->count = 1;
     for (int i = 0; i < entry->n_dims; i++) {
         const json_t *dim = json_array_get(shape, (size_t)i);
         entry->dim[i] = json_integer_value(dim);
         if (!json_is_integer(dim) || entry->dim[i] < 0 ||
-            __builtin_mul_overflow(entry->count, entry->dim[i], &entry->count) || entry->count > INT64_MAX / 8)
+            __builtin_mul_overflow(entry->count, entry->dim[i], &entry->count) ||
+            entry->count > INT64_MAX / 8)
             return fail("\"shape\": dimension %d is not a size that can be", i);
     }
     return 0;
 }
 
 /* One tensor of the header. An ignored one is checked for its place only and not kept. */
-static int parse_tensor(struct safetensors *out, const char *name, const json_t *value, int64_t header_end,
-                        int64_t data_bytes, int file, struct range *range) {
+static int parse_tensor(struct safetensors *out, const char *name, const json_t *value,
+                        int64_t header_end, int64_t data_bytes, int file, struct range *range) {
     struct safetensors_entry entry = {.file = file};
     const char *dtype = "";
     if (!json_is_object(value)) return fail("expected an object");
     if (parse_offsets(value, data_bytes, range)) return -1;
     if (is_ignored(name)) return 0;
-    if (json_get_string(value, "dtype", &dtype) || parse_dtype(dtype, &entry.dtype) || parse_shape(value, &entry))
+    if (json_get_string(value, "dtype", &dtype) || parse_dtype(dtype, &entry.dtype) ||
+        parse_shape(value, &entry))
         return -1;
     int64_t bytes = entry.count * (int64_t)dtype_bytes(entry.dtype);
     if (bytes != range->end - range->first)
@@ -115,7 +124,8 @@ static int check_overlaps(struct range *range, size_t n) {
     return 0;
 }
 
-static int parse_tensors(struct safetensors *out, int file, json_t *header, int64_t header_end, int64_t data_bytes) {
+static int parse_tensors(struct safetensors *out, int file, json_t *header, int64_t header_end,
+                         int64_t data_bytes) {
     if (!json_is_object(header)) return fail("expected a JSON object as the header");
     struct range *range = mem_alloc((int64_t)json_object_size(header), sizeof *range);
     size_t n = 0;
@@ -140,11 +150,13 @@ static void free_entries(struct safetensors *s, int from) {
 
 static int check_header_length(uint64_t header_bytes, uint64_t file_bytes) {
     if (header_bytes > HEADER_CEILING)
-        return fail("expected a header of at most %d bytes, found %llu; hint: this is not a safetensors file",
+        return fail("expected a header of at most %d bytes, found %llu; hint: this is not a "
+                    "safetensors file",
                     (int)HEADER_CEILING, (unsigned long long)header_bytes);
     if (header_bytes > file_bytes - PREFIX_BYTES)
-        return fail("the header is cut off: expected %llu bytes, found %llu; hint: get the file again",
-                    (unsigned long long)header_bytes, (unsigned long long)(file_bytes - PREFIX_BYTES));
+        return fail(
+            "the header is cut off: expected %llu bytes, found %llu; hint: get the file again",
+            (unsigned long long)header_bytes, (unsigned long long)(file_bytes - PREFIX_BYTES));
     return 0;
 }
 
@@ -154,13 +166,16 @@ static uint64_t read_u64(const char *bytes) {
     return value;
 }
 
-int safetensors_parse(struct safetensors *out, int file, const char *buffer, size_t length, uint64_t file_bytes) {
+int safetensors_parse(struct safetensors *out, int file, const char *buffer, size_t length,
+                      uint64_t file_bytes) {
     if (length < PREFIX_BYTES || file_bytes < PREFIX_BYTES)
-        return fail("expected at least %d bytes, found %llu", (int)PREFIX_BYTES, (unsigned long long)file_bytes);
+        return fail("expected at least %d bytes, found %llu", (int)PREFIX_BYTES,
+                    (unsigned long long)file_bytes);
     uint64_t header_bytes = read_u64(buffer);
     if (check_header_length(header_bytes, file_bytes)) return -1;
     if (header_bytes > length - PREFIX_BYTES) return fail("the header is cut off");
-    if (file_bytes > INT64_MAX / 2) return fail("a file of %llu bytes cannot be", (unsigned long long)file_bytes);
+    if (file_bytes > INT64_MAX / 2)
+        return fail("a file of %llu bytes cannot be", (unsigned long long)file_bytes);
 
     json_t *header = json_parse(buffer + PREFIX_BYTES, (size_t)header_bytes);
     if (!header) return fail_context("header");
@@ -179,7 +194,8 @@ static int read_exactly(int descriptor, char *out, size_t bytes, int64_t offset)
         ssize_t n = pread(descriptor, out, bytes, offset);
         if (n < 0 && errno == EINTR) continue;
         if (n < 0) return fail("cannot be read: %s", strerror(errno));
-        if (n == 0) return fail("ends at byte %lld, sooner than when it was opened", (long long)offset);
+        if (n == 0)
+            return fail("ends at byte %lld, sooner than when it was opened", (long long)offset);
         out += n;
         offset += n;
         bytes -= (size_t)n;
@@ -193,7 +209,8 @@ static int read_header(struct safetensors *s, int file, int descriptor) {
     if (!S_ISREG(stat.st_mode)) return fail("not a regular file");
     uint64_t file_bytes = (uint64_t)stat.st_size;
     char prefix[PREFIX_BYTES];
-    if (file_bytes < PREFIX_BYTES) return fail("expected at least %d bytes, found %d", PREFIX_BYTES, (int)file_bytes);
+    if (file_bytes < PREFIX_BYTES)
+        return fail("expected at least %d bytes, found %d", PREFIX_BYTES, (int)file_bytes);
     if (read_exactly(descriptor, prefix, PREFIX_BYTES, 0)) return -1;
     if (check_header_length(read_u64(prefix), file_bytes)) return -1;
     size_t length = PREFIX_BYTES + (size_t)read_u64(prefix);
@@ -211,13 +228,15 @@ static int open_file(struct safetensors *s, const char *directory, const char *n
     s->descriptor = mem_resize(s->descriptor, s->n_files, sizeof *s->descriptor);
     s->path[file] = file_join(directory, name);
     s->descriptor[file] = open(s->path[file], O_RDONLY | O_CLOEXEC);
-    if (s->descriptor[file] < 0) return fail("%s: cannot be opened: %s", s->path[file], strerror(errno));
+    if (s->descriptor[file] < 0)
+        return fail("%s: cannot be opened: %s", s->path[file], strerror(errno));
     if (read_header(s, file, s->descriptor[file])) return fail_context("%s", s->path[file]);
     return 0;
 }
 
 static int compare_entries(const void *a, const void *b) {
-    return strcmp(((const struct safetensors_entry *)a)->name, ((const struct safetensors_entry *)b)->name);
+    return strcmp(((const struct safetensors_entry *)a)->name,
+                  ((const struct safetensors_entry *)b)->name);
 }
 
 /* By (2). A name may stand once, over all files. */
@@ -225,8 +244,8 @@ static int sort_entries(struct safetensors *s) {
     if (s->n > 1) qsort(s->entry, (size_t)s->n, sizeof *s->entry, compare_entries);
     for (int i = 1; i < s->n; i++)
         if (strcmp(s->entry[i].name, s->entry[i - 1].name) == 0)
-            return fail("tensor %.200s stands twice, in %s and %s", s->entry[i].name, s->path[s->entry[i - 1].file],
-                        s->path[s->entry[i].file]);
+            return fail("tensor %.200s stands twice, in %s and %s", s->entry[i].name,
+                        s->path[s->entry[i - 1].file], s->path[s->entry[i].file]);
     return 0;
 }
 
@@ -237,7 +256,9 @@ static struct safetensors_entry *find_entry(const struct safetensors *s, const c
 
 static int file_of(struct safetensors *s, const char *directory, const char *name, int *out) {
     if (strchr(name, '/') || !ends_with(name, ".safetensors"))
-        return fail("\"weight_map\": expected the name of a .safetensors file beside it, found %.200s", name);
+        return fail(
+            "\"weight_map\": expected the name of a .safetensors file beside it, found %.200s",
+            name);
     for (*out = 0; *out < s->n_files; ++*out)
         if (strcmp(strrchr(s->path[*out], '/') + 1, name) == 0) return 0;
     return open_file(s, directory, name);
@@ -248,9 +269,11 @@ static int open_shards(struct safetensors *s, const char *directory, const json_
     const json_t *map = json_object_get(index, "weight_map"), *value;
     const char *name;
     int file;
-    if (!json_is_object(map) || json_object_size(map) == 0) return fail("\"weight_map\": expected names of files");
+    if (!json_is_object(map) || json_object_size(map) == 0)
+        return fail("\"weight_map\": expected names of files");
     json_object_foreach((json_t *)map, name, value) {
-        if (!json_is_string(value)) return fail("\"weight_map\": %.200s: expected the name of a file", name);
+        if (!json_is_string(value))
+            return fail("\"weight_map\": %.200s: expected the name of a file", name);
         if (file_of(s, directory, json_string_value(value), &file)) return -1;
     }
     if (sort_entries(s)) return -1;
@@ -282,9 +305,11 @@ int safetensors_open(struct safetensors *out, const char *directory) {
     } else if (file_exists(index)) {
         status = open_index(out, directory, index);
     } else {
-        status = fail("%s: expected model.safetensors or model.safetensors.index.json, found neither; hint: other "
-                      "formats (pytorch_model.bin) are not read; save the model with safe_serialization=True",
-                      directory);
+        status = fail(
+            "%s: expected model.safetensors or model.safetensors.index.json, found neither; hint: "
+            "other "
+            "formats (pytorch_model.bin) are not read; save the model with safe_serialization=True",
+            directory);
     }
     mem_free(single);
     mem_free(index);
@@ -306,7 +331,8 @@ void safetensors_close(struct safetensors *s) {
 
 /* ---- parameters ---- */
 
-/* The parameter an entry is meant for: its name as it is, or with the base model's prefix put before it. */
+/* The parameter an entry is meant for: its name as it is, or with the base model's prefix put
+ * before it. */
 static const struct parameter *parameter_of(const struct parameters *table, const char *name) {
     const struct parameter *p = parameters_find(table, name);
     if (p) return p;
@@ -318,15 +344,17 @@ static const struct parameter *parameter_of(const struct parameters *table, cons
 }
 
 static int check_shape(const struct safetensors_entry *entry, const struct parameter *p) {
-    bool same =
-        entry->n_dims == p->n_dims && entry->dim[0] == p->rows && (p->n_dims == 1 || entry->dim[1] == p->cols);
+    bool same = entry->n_dims == p->n_dims && entry->dim[0] == p->rows &&
+                (p->n_dims == 1 || entry->dim[1] == p->cols);
     if (same) return 0;
     struct buffer found = {0};
-    for (int i = 0; i < entry->n_dims; i++) buffer_format(&found, "%s%lld", i ? ", " : "", (long long)entry->dim[i]);
-    int status = p->n_dims == 1 ? fail("%s: expected shape (%lld), found (%s)", p->name, (long long)p->rows,
-                                       found.data ? found.data : "")
-                                : fail("%s: expected shape (%lld, %lld), found (%s)", p->name, (long long)p->rows,
-                                       (long long)p->cols, found.data ? found.data : "");
+    for (int i = 0; i < entry->n_dims; i++)
+        buffer_format(&found, "%s%lld", i ? ", " : "", (long long)entry->dim[i]);
+    int status = p->n_dims == 1
+                     ? fail("%s: expected shape (%lld), found (%s)", p->name, (long long)p->rows,
+                            found.data ? found.data : "")
+                     : fail("%s: expected shape (%lld, %lld), found (%s)", p->name,
+                            (long long)p->rows, (long long)p->cols, found.data ? found.data : "");
     buffer_free(&found);
     return status;
 }
@@ -337,8 +365,8 @@ int safetensors_match(struct safetensors *s, const struct parameters *table) {
         struct safetensors_entry *entry = &s->entry[i];
         const struct parameter *p = parameter_of(table, entry->name);
         if (!p)
-            return fail("%s: tensor %.200s is unknown to this architecture; hint: %s", s->path[entry->file],
-                        entry->name, other_model);
+            return fail("%s: tensor %.200s is unknown to this architecture; hint: %s",
+                        s->path[entry->file], entry->name, other_model);
         if (check_shape(entry, p)) {
             fail_context("%s", s->path[entry->file]);
             return fail_hint(other_model);
@@ -353,7 +381,8 @@ int safetensors_match(struct safetensors *s, const struct parameters *table) {
         if (table->item[i].role == ROLE_SCORE)
             s->has_score = found;
         else if (!found)
-            return fail("%s: tensor %s is missing; hint: %s", s->path[0], table->item[i].name, other_model);
+            return fail("%s: tensor %s is missing; hint: %s", s->path[0], table->item[i].name,
+                        other_model);
     }
     return 0;
 }
@@ -364,13 +393,15 @@ static void convert(float *out, const char *in, enum dtype dtype, int64_t n) {
         return;
     }
     const uint16_t *bits = (const uint16_t *)(const void *)in;
-    for (int64_t i = 0; i < n; i++) out[i] = dtype == DTYPE_BF16 ? bf16_to_float(bits[i]) : f16_to_float(bits[i]);
+    for (int64_t i = 0; i < n; i++)
+        out[i] = dtype == DTYPE_BF16 ? bf16_to_float(bits[i]) : f16_to_float(bits[i]);
 }
 
-int safetensors_read(struct safetensors *s, const struct parameter *p, int64_t first, int64_t count, float *out) {
+int safetensors_read(struct safetensors *s, const struct parameter *p, int64_t first, int64_t count,
+                     float *out) {
     const struct safetensors_entry *entry = find_entry(s, p->name);
-    CHECK(entry && first >= 0 && count >= 0 && first + count <= entry->count, "%s: elements %lld + %lld", p->name,
-          (long long)first, (long long)count);
+    CHECK(entry && first >= 0 && count >= 0 && first + count <= entry->count,
+          "%s: elements %lld + %lld", p->name, (long long)first, (long long)count);
     int64_t size = (int64_t)dtype_bytes(entry->dtype), piece = READ_BYTES / size;
     char *buffer = mem_alloc(MIN(count, piece), (size_t)size);
     int status = 0;

@@ -1,8 +1,9 @@
 /* Writing safetensors: see safetensors.h.
  *
- *   (1) Which tensor goes into which file, and where, is settled before the first byte: a file is closed before the
- *       tensor that would carry it above split_bytes.
- *   (2) Files are written as <name>.tmp; only when all are whole and synced are they renamed, the index last. After
+ *   (1) Which tensor goes into which file, and where, is settled before the first byte: a file is
+ *       closed before the tensor that would carry it above split_bytes.
+ *   (2) Files are written as <name>.tmp; only when all are whole and synced are they renamed, the
+ *       index last. After
  * an error no .tmp file is left and nothing that stood there before was touched. */
 #include "safetensors.h"
 
@@ -75,7 +76,8 @@ static int write_all(struct safetensors_writer *w, const void *data, size_t byte
     return 0;
 }
 
-/* The length, then the JSON header, padded with spaces so that the data begin at a multiple of 8. */
+/* The length, then the JSON header, padded with spaces so that the data begin at a multiple of
+ * 8. */
 static int write_header(struct safetensors_writer *w, int file) {
     struct buffer text = {0};
     uint64_t offset = 0;
@@ -83,8 +85,8 @@ static int write_header(struct safetensors_writer *w, int file) {
     for (int i = 0; i < w->table->n; i++) {
         const struct parameter *p = &w->table->item[i];
         if (w->file_of[i] != file) continue;
-        buffer_format(&text, ",\"%s\":{\"dtype\":\"%s\",\"shape\":[%lld", p->name, dtype_name(w->dtype),
-                      (long long)p->rows);
+        buffer_format(&text, ",\"%s\":{\"dtype\":\"%s\",\"shape\":[%lld", p->name,
+                      dtype_name(w->dtype), (long long)p->rows);
         if (p->n_dims == 2) buffer_format(&text, ",%lld", (long long)p->cols);
         buffer_format(&text, "],\"data_offsets\":[%llu,%llu]}", (unsigned long long)offset,
                       (unsigned long long)(offset + bytes_of(w, p)));
@@ -124,8 +126,9 @@ static int end_file(struct safetensors_writer *w) {
     return fail("%s: cannot be synced: %s", w->directory, strerror(error));
 }
 
-struct safetensors_writer *safetensors_writer_open(const char *directory, const struct parameters *table,
-                                                   enum dtype dtype, uint64_t split_bytes) {
+struct safetensors_writer *safetensors_writer_open(const char *directory,
+                                                   const struct parameters *table, enum dtype dtype,
+                                                   uint64_t split_bytes) {
     CHECK(dtype == DTYPE_F32 || dtype == DTYPE_BF16, "dtype %s is not written", dtype_name(dtype));
     struct safetensors_writer *w = mem_alloc(1, sizeof *w);
     w->directory = mem_copy_string(directory);
@@ -148,10 +151,11 @@ static int write_elements(struct safetensors_writer *w, const float *data, int64
     return 0;
 }
 
-int safetensors_writer_add(struct safetensors_writer *w, const struct parameter *p, const float *data,
-                           int64_t count) {
+int safetensors_writer_add(struct safetensors_writer *w, const struct parameter *p,
+                           const float *data, int64_t count) {
     if (w->failed) return -1;
-    CHECK(w->at < w->table->n && p == &w->table->item[w->at] && count >= 0 && w->done + count <= p->count,
+    CHECK(w->at < w->table->n && p == &w->table->item[w->at] && count >= 0 &&
+              w->done + count <= p->count,
           "%s is written out of order", p->name);
     if (w->descriptor < 0 && begin_file(w, w->file_of[w->at])) return -1;
     if (write_elements(w, data, count)) return -1;
@@ -165,8 +169,9 @@ int safetensors_writer_add(struct safetensors_writer *w, const struct parameter 
 
 static int write_index(const struct safetensors_writer *w) {
     struct buffer text = {0};
-    buffer_format(&text, "{\n  \"metadata\": {\n    \"total_size\": %llu\n  },\n  \"weight_map\": {",
-                  (unsigned long long)((uint64_t)parameters_count(w->table) * dtype_bytes(w->dtype)));
+    buffer_format(
+        &text, "{\n  \"metadata\": {\n    \"total_size\": %llu\n  },\n  \"weight_map\": {",
+        (unsigned long long)((uint64_t)parameters_count(w->table) * dtype_bytes(w->dtype)));
     for (int i = 0; i < w->table->n; i++) {
         char *name = file_name(w, w->file_of[i]);
         buffer_format(&text, "%s\n    \"%s\": \"%s\"", i ? "," : "", w->table->item[i].name, name);

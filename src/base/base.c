@@ -33,13 +33,15 @@ int fail_context(const char *format, ...) {
     va_start(args, format);
     int n = vsnprintf(message, sizeof message, format, args);
     va_end(args);
-    if (n >= 0 && (size_t)n < sizeof message) snprintf(message + n, sizeof message - n, ": %s", former);
+    if (n >= 0 && (size_t)n < sizeof message)
+        snprintf(message + n, sizeof message - n, ": %s", former);
     return -1;
 }
 
 int fail_hint(const char *hint) {
     size_t length = strlen(message);
-    if (!strstr(message, "hint: ")) snprintf(message + length, sizeof message - length, "; hint: %s", hint);
+    if (!strstr(message, "hint: "))
+        snprintf(message + length, sizeof message - length, "; hint: %s", hint);
     return -1;
 }
 
@@ -58,8 +60,8 @@ NO_RETURN void die_at(const char *file, int line, const char *text, const char *
     vsnprintf(said, sizeof said, format, args);
     va_end(args);
     gethostname(host, sizeof host - 1);
-    fprintf(stderr, "rankwise: fatal: rank %d of %d on %s, %.1f s, %s:%d: %s%s%s\n", base_rank, base_size, host,
-            clock_seconds(), file, line, said, text ? ": " : "", text ? text : "");
+    fprintf(stderr, "rankwise: fatal: rank %d of %d on %s, %.1f s, %s:%d: %s%s%s\n", base_rank,
+            base_size, host, clock_seconds(), file, line, said, text ? ": " : "", text ? text : "");
     fflush(NULL);
     if (die_hook) die_hook();
     _exit(EXIT_FAILED);

@@ -9,10 +9,12 @@
 #include "config.h"
 #include "log.h"
 
-static void print_usage(FILE *out, const char *program, const char *about, const struct command *commands, int n) {
+static void print_usage(FILE *out, const char *program, const char *about,
+                        const struct command *commands, int n) {
     fprintf(out, "%s: %s\nusage: %s <command> [arguments]\n\n", program, about, program);
     for (int i = 0; i < n; i++) fprintf(out, "  %-10s %s\n", commands[i].name, commands[i].summary);
-    fprintf(out, "\n\"%s help <command>\" tells more; \"%s --version\" names the build.\n", program, program);
+    fprintf(out, "\n\"%s help <command>\" tells more; \"%s --version\" names the build.\n", program,
+            program);
 }
 
 static const struct command *find_command(const struct command *commands, int n, const char *name) {
@@ -21,7 +23,8 @@ static const struct command *find_command(const struct command *commands, int n,
     return NULL;
 }
 
-static int misuse_unknown(const char *program, const struct command *commands, int n, const char *name) {
+static int misuse_unknown(const char *program, const struct command *commands, int n,
+                          const char *name) {
     const char *known[32];
     CHECK(n <= 30, "%d subcommands", n);
     for (int i = 0; i < n; i++) known[i] = commands[i].name;
@@ -34,8 +37,8 @@ static int misuse_unknown(const char *program, const struct command *commands, i
     return EXIT_MISUSE;
 }
 
-int command_help(const char *program, const char *about, const struct command *commands, int n_commands, int argc,
-                 char **argv) {
+int command_help(const char *program, const char *about, const struct command *commands,
+                 int n_commands, int argc, char **argv) {
     if (argc < 2) {
         print_usage(stdout, program, about, commands, n_commands);
         return EXIT_DONE;
@@ -56,12 +59,13 @@ static int check_stdout(int code) {
     return EXIT_FAILED;
 }
 
-static int run_command(const char *program, const char *about, const struct command *commands, int n_commands,
-                       int argc, char **argv) {
+static int run_command(const char *program, const char *about, const struct command *commands,
+                       int n_commands, int argc, char **argv) {
     const char *name = argv[1];
     const struct command *command = find_command(commands, n_commands, name);
     if (command) return command->run(argc - 1, argv + 1);
-    if (strcmp(name, "help") == 0) return command_help(program, about, commands, n_commands, argc - 1, argv + 1);
+    if (strcmp(name, "help") == 0)
+        return command_help(program, about, commands, n_commands, argc - 1, argv + 1);
     if (strcmp(name, "--help") == 0 || strcmp(name, "-h") == 0)
         return command_help(program, about, commands, n_commands, 1, argv);
     if (strcmp(name, "--version") == 0) {
@@ -71,16 +75,18 @@ static int run_command(const char *program, const char *about, const struct comm
     return misuse_unknown(program, commands, n_commands, name);
 }
 
-/* A file opened later must not get the number of a stream that the caller has closed: what is printed would go into
- * it. What stands there instead fails as the closed one does: stdin cannot be read, stdout not be written. */
+/* A file opened later must not get the number of a stream that the caller has closed: what is
+ * printed would go into it. What stands there instead fails as the closed one does: stdin cannot be
+ * read, stdout not be written. */
 static void keep_streams_apart(void) {
     static const int mode[] = {O_WRONLY, O_RDONLY, O_WRONLY};
     for (int fd = 0; fd < 3; fd++)
-        if (fcntl(fd, F_GETFD) < 0 && open("/dev/null", mode[fd]) != fd) die("/dev/null cannot be opened");
+        if (fcntl(fd, F_GETFD) < 0 && open("/dev/null", mode[fd]) != fd)
+            die("/dev/null cannot be opened");
 }
 
-int command_main(const char *program, const char *about, const struct command *commands, int n_commands, int argc,
-                 char **argv) {
+int command_main(const char *program, const char *about, const struct command *commands,
+                 int n_commands, int argc, char **argv) {
     keep_streams_apart();
     if (argc < 2) {
         print_usage(stderr, program, about, commands, n_commands);
@@ -91,7 +97,8 @@ int command_main(const char *program, const char *about, const struct command *c
 
 /* ---- arguments ---- */
 
-/* group.key=: letters, digits and _ with a dot before the "=", so that a file name with "=" in it is no override. */
+/* group.key=: letters, digits and _ with a dot before the "=", so that a file name with "=" in it
+ * is no override. */
 static bool is_override(const char *text) {
     const char *p = text, *dot = NULL;
     for (; isalnum((unsigned char)*p) || *p == '_' || *p == '.'; p++)
@@ -111,7 +118,8 @@ static int misuse_option(const struct option *option, int n_options, const char 
     return EXIT_MISUSE;
 }
 
-/* Takes the option at argv[*i] and its value, if that stands apart; moves *i to the last one used. */
+/* Takes the option at argv[*i] and its value, if that stands apart; moves *i to the last one
+ * used. */
 static int take_option(struct option *option, int n_options, int argc, char **argv, int *i) {
     const char *name = argv[*i] + 2, *equals = strchr(name, '=');
     int length = equals ? (int)(equals - name) : (int)strlen(name);
@@ -148,11 +156,14 @@ static int take_short(struct option *option, int n_options, const char *text) {
         option[k].value = "";
         return 0;
     }
-    fail("unknown option %s; hint: options are written --name; after \"--\" everything is a plain argument", text);
+    fail("unknown option %s; hint: options are written --name; after \"--\" everything is a plain "
+         "argument",
+         text);
     return EXIT_MISUSE;
 }
 
-int arguments_parse(struct arguments *out, struct option *option, int n_options, int argc, char **argv) {
+int arguments_parse(struct arguments *out, struct option *option, int n_options, int argc,
+                    char **argv) {
     *out = (struct arguments){.positional = mem_alloc(argc, sizeof(char *)),
                               .overrides = mem_alloc(argc, sizeof(char *))};
     int status = 0;

@@ -1,9 +1,12 @@
 /* The configuration: files, then overrides, into struct config through the option table.
  *
- *   (1) A value comes from a libconfig setting or from the text of an override; both become a struct value, and one
- *       function per kind of option stores it, so that a file and the command line agree on what is allowed.
- *   (2) Errors say the place ("hh.cfg:12", "command line"), the option's path, what was expected and what was found.
- *   (3) Lists of data are replaced as a whole by a later file or override; everything else key by key. */
+ *   (1) A value comes from a libconfig setting or from the text of an override; both become a
+ *       struct value, and one function per kind of option stores it, so that a file and the command
+ *       line agree on what is allowed.
+ *   (2) Errors say the place ("hh.cfg:12", "command line"), the option's path, what was expected
+ *       and what was found.
+ *   (3) Lists of data are replaced as a whole by a later file or override; everything else key by
+ *       key. */
 #include "config.h"
 
 #include <errno.h>
@@ -17,10 +20,10 @@
 
 /* ---- values ---- */
 
-enum found { FOUND_INT, FOUND_NUMBER, FOUND_BOOL, FOUND_STRING, FOUND_TREE };
+enum config_found { FOUND_INT, FOUND_NUMBER, FOUND_BOOL, FOUND_STRING, FOUND_TREE };
 
 struct value {
-    enum found found;
+    enum config_found found;
     int64_t integer;
     double number; /* also of an integer */
     bool truth;
@@ -46,17 +49,19 @@ static struct value value_of_setting(const config_setting_t *setting) {
     }
 }
 
-/* Text that is a whole number or float is one, as in a file; also an integer with libconfig's L. Blanks around it do
- * not count. */
+/* Text that is a whole number or float is one, as in a file; also an integer with libconfig's L.
+ * Blanks around it do not count. */
 static struct value value_of_text(const char *text) {
     char *end;
     errno = 0;
     long long n = strtoll(text, &end, 10);
     end += end == text ? 0 : strspn(end, "L");
     bool is_whole = end != text && end[strspn(end, " ")] == 0;
-    if (is_whole && errno != ERANGE) return (struct value){.found = FOUND_INT, .integer = n, .number = (double)n};
+    if (is_whole && errno != ERANGE)
+        return (struct value){.found = FOUND_INT, .integer = n, .number = (double)n};
     double x = strtod(text, &end);
-    if (end != text && end[strspn(end, " ")] == 0) return (struct value){.found = FOUND_NUMBER, .number = x};
+    if (end != text && end[strspn(end, " ")] == 0)
+        return (struct value){.found = FOUND_NUMBER, .number = x};
     if (strcmp(text, "true") == 0 || strcmp(text, "false") == 0)
         return (struct value){.found = FOUND_BOOL, .truth = *text == 't'};
     return (struct value){.found = FOUND_STRING, .text = text};
@@ -85,10 +90,12 @@ static void describe(const struct value *v, char out[320]) {
     }
 }
 
-static int fail_expected(const char *path, const char *expected, const struct value *v, const char *hint) {
+static int fail_expected(const char *path, const char *expected, const struct value *v,
+                         const char *hint) {
     char found[320];
     describe(v, found);
-    return fail("%s: expected %s, found %s%s%s", path, expected, found, hint ? "; hint: " : "", hint ? hint : "");
+    return fail("%s: expected %s, found %s%s%s", path, expected, found, hint ? "; hint: " : "",
+                hint ? hint : "");
 }
 
 /* ---- storing: one function per kind of option ---- */
@@ -101,7 +108,8 @@ static int fail_bounds(const struct config_option *o, const struct value *v) {
 }
 
 static int store_number(double *field, const struct config_option *o, const struct value *v) {
-    if (v->found != FOUND_INT && v->found != FOUND_NUMBER) return fail_expected(o->path, config_expected(o), v, NULL);
+    if (v->found != FOUND_INT && v->found != FOUND_NUMBER)
+        return fail_expected(o->path, config_expected(o), v, NULL);
     if (!config_is_within(o, v->number)) return fail_bounds(o, v);
     *field = v->number;
     return 0;
@@ -132,7 +140,8 @@ static void set_string(char **field, const char *text) {
 }
 
 static int store_string(char **field, const struct config_option *o, const struct value *v) {
-    if (v->found != FOUND_STRING) return fail_expected(o->path, config_expected(o), v, "put it in quotes");
+    if (v->found != FOUND_STRING)
+        return fail_expected(o->path, config_expected(o), v, "put it in quotes");
     set_string(field, v->text);
     return 0;
 }
@@ -188,8 +197,10 @@ static int store_group(char **field, const struct config_option *o, const struct
 /* (0.9, 0.999), [0.9, 0.999] or "0.9, 0.999" into two doubles. */
 static int store_betas(double *field, const struct config_option *o, const struct value *v) {
     struct value part[2];
-    if (v->found == FOUND_TREE && !config_setting_is_group(v->tree) && config_setting_length(v->tree) == 2) {
-        for (unsigned i = 0; i < 2; i++) part[i] = value_of_setting(config_setting_get_elem(v->tree, i));
+    if (v->found == FOUND_TREE && !config_setting_is_group(v->tree) &&
+        config_setting_length(v->tree) == 2) {
+        for (unsigned i = 0; i < 2; i++)
+            part[i] = value_of_setting(config_setting_get_elem(v->tree, i));
     } else if (v->found == FOUND_STRING) {
         char *text = mem_copy_string(v->text), *comma = strchr(text, ',');
         if (comma) *comma = 0;
@@ -219,9 +230,11 @@ static void free_data(struct config_data *data, int n) {
 /* The keys of one entry. For training a share or a number of rows, for evaluation a name. */
 static int read_data_key(struct config_data *entry, const struct config_option *o, const char *key,
                          const struct value *v) {
-    static const struct config_option weight = {"weight", OPTION_NUMBER, .high = 1e6, .open = LOW_OPEN},
+    static const struct config_option weight = {"weight", OPTION_NUMBER, .high = 1e6,
+                                                .open = LOW_OPEN},
                                       rows = {"rows", OPTION_INT, .low = 1, .high = 1e15},
-                                      path = {"path", OPTION_STRING}, name = {"name", OPTION_STRING};
+                                      path = {"path", OPTION_STRING},
+                                      name = {"name", OPTION_STRING};
     bool is_train = o->kind == OPTION_TRAIN;
     if (strcmp(key, "path") == 0) return store_string(&entry->path, &path, v);
     if (is_train && strcmp(key, "weight") == 0) return store_number(&entry->weight, &weight, v);
@@ -229,8 +242,8 @@ static int read_data_key(struct config_data *entry, const struct config_option *
     if (!is_train && strcmp(key, "name") == 0) return store_string(&entry->name, &name, v);
     const char *known[] = {"path", is_train ? "weight" : "name", "rows"};
     const char *near = config_nearest(key, known, is_train ? 3 : 2);
-    return fail("expected path%s, found \"%s\"%s%s", is_train ? ", weight or rows" : " or name", key,
-                near ? "; hint: did you mean " : "", near ? near : "");
+    return fail("expected path%s, found \"%s\"%s%s", is_train ? ", weight or rows" : " or name",
+                key, near ? "; hint: did you mean " : "", near ? near : "");
 }
 
 static int read_data_entry(struct config_data *entry, const struct config_option *o,
@@ -253,19 +266,23 @@ static int read_data_entry(struct config_data *entry, const struct config_option
     return 0;
 }
 
-static int store_data(struct config_data **list, int *n_list, const struct config_option *o, const struct value *v) {
+static int store_data(struct config_data **list, int *n_list, const struct config_option *o,
+                      const struct value *v) {
     bool is_one = v->found == FOUND_TREE && config_setting_is_group(v->tree);
     bool is_path = v->found == FOUND_STRING;
-    if (!is_path && v->found != FOUND_TREE) return fail_expected(o->path, config_expected(o), v, NULL);
+    if (!is_path && v->found != FOUND_TREE)
+        return fail_expected(o->path, config_expected(o), v, NULL);
     int n = is_path ? *v->text != 0 : is_one ? 1 : config_setting_length(v->tree), status = 0;
     struct config_data *data = mem_alloc(n, sizeof *data);
     if (is_path && n) data[0] = (struct config_data){.path = mem_copy_string(v->text), .weight = 1};
     for (int i = 0; i < n && !is_path && status == 0; i++) {
-        status = read_data_entry(&data[i], o, is_one ? v->tree : config_setting_get_elem(v->tree, (unsigned)i));
+        status = read_data_entry(&data[i], o,
+                                 is_one ? v->tree : config_setting_get_elem(v->tree, (unsigned)i));
         if (status != 0) fail_context("%s: entry %d", o->path, i + 1);
     }
     for (int i = 0; i < n && status == 0; i++)
-        if (*data[i].path == 0) status = fail("%s: entry %d: expected a path, found \"\"", o->path, i + 1);
+        if (*data[i].path == 0)
+            status = fail("%s: entry %d: expected a path, found \"\"", o->path, i + 1);
     if (status != 0) {
         free_data(data, n);
         return -1;
@@ -346,18 +363,20 @@ static int fail_unknown_group(const config_setting_t *setting, const char *name)
     char group[128][32];
     for (int i = 0; i < n_config_options; i++) {
         snprintf(group[i], sizeof group[i], "%.*s",
-                 (int)(leaf_of(config_options[i].path) - config_options[i].path - 1), config_options[i].path);
+                 (int)(leaf_of(config_options[i].path) - config_options[i].path - 1),
+                 config_options[i].path);
         known[i] = group[i];
     }
     if (!config_setting_is_group(setting)) return fail_unknown(name);
     const char *near = config_nearest(name, known, n_config_options);
-    return fail("unknown group %.256s; hint: %s%s%s", name, near ? "did you mean " : "", near ? near : "",
-                near ? "?" : "\"rankwise help train\" lists them all");
+    return fail("unknown group %.256s; hint: %s%s%s", name, near ? "did you mean " : "",
+                near ? near : "", near ? "?" : "\"rankwise help train\" lists them all");
 }
 
 /* ---- files ---- */
 
-static int read_group(struct config *config, const config_setting_t *group, const char *name, unsigned *line) {
+static int read_group(struct config *config, const config_setting_t *group, const char *name,
+                      unsigned *line) {
     if (!config_setting_is_group(group)) {
         struct value v = value_of_setting(group);
         return fail_expected(name, "a group { ... }", &v, NULL);
@@ -389,9 +408,11 @@ static int read_root(struct config *config, const config_setting_t *root, unsign
 static int fail_syntax(const config_t *parsed) {
     const char *said = config_error_text(parsed);
     if (said && strcmp(said, "duplicate setting name") == 0)
-        return fail("a key that is set twice; hint: a file and what it includes set a key or a group once; a further "
+        return fail("a key that is set twice; hint: a file and what it includes set a key or a "
+                    "group once; a further "
                     "file or an override on the command line may set it again");
-    return fail("%s; hint: expected lines as group = { key = value; };", said ? said : "not libconfig");
+    return fail("%s; hint: expected lines as group = { key = value; };",
+                said ? said : "not libconfig");
 }
 
 static int read_source(struct config *config, const struct config_source *source) {
@@ -417,7 +438,8 @@ static int read_source(struct config *config, const struct config_source *source
 static int read_file(struct config *config, const char *path) {
     struct config_source source;
     if (config_source_file(&source, path) != 0) {
-        if (strchr(path, '=')) fail_context("an override is group.key=value, and this names no group");
+        if (strchr(path, '='))
+            fail_context("an override is group.key=value, and this names no group");
         return fail_hint("configs/ has examples; paths are relative to the working directory");
     }
     int status = read_source(config, &source);
@@ -457,7 +479,8 @@ static char *unquoted(const char *text) {
 }
 
 static int read_text(struct config *config, const struct config_option *option, const char *text) {
-    if (option->kind >= OPTION_BETAS && *text && strchr("([{", *text)) return read_tree(config, option, text);
+    if (option->kind >= OPTION_BETAS && *text && strchr("([{", *text))
+        return read_tree(config, option, text);
     char *plain = unquoted(text);
     struct value v = {.found = FOUND_STRING, .text = plain};
     if (option->kind <= OPTION_NUMBER) v = value_of_text(plain);
@@ -481,7 +504,8 @@ static int read_override(struct config *config, const char *override) {
 static void set_defaults(struct config *config) {
     *config = (struct config){0};
     for (int i = 0; i < n_config_options; i++)
-        CHECK(read_text(config, &config_options[i], config_options[i].fallback) == 0, "%s", error_text());
+        CHECK(read_text(config, &config_options[i], config_options[i].fallback) == 0, "%s",
+              error_text());
 }
 
 /* The file's name without directory and suffix; mem_free. */
@@ -503,10 +527,10 @@ static int name_eval_sets(struct config *config) {
         if (!set[i].name) set[i].name = stem(set[i].path, ".h5");
         for (int j = 0; j < i; j++)
             if (strcmp(set[i].name, set[j].name) == 0)
-                return fail(
-                    "data.eval: expected a name of its own for each set, found \"%s\" twice; hint: add name = "
-                    "\"...\"",
-                    set[i].name);
+                return fail("data.eval: expected a name of its own for each set, found \"%s\" "
+                            "twice; hint: add name = "
+                            "\"...\"",
+                            set[i].name);
     }
     return 0;
 }
@@ -520,8 +544,8 @@ static int resolve(struct config *config, const char *last_file) {
     return name_eval_sets(config);
 }
 
-static int finish(struct config *config, int status, const char *last_file, const char *const *overrides,
-                  int n_overrides) {
+static int finish(struct config *config, int status, const char *last_file,
+                  const char *const *overrides, int n_overrides) {
     for (int i = 0; i < n_overrides && status == 0; i++) {
         status = read_override(config, overrides[i]);
         if (status != 0) fail_context("command line");
@@ -531,15 +555,16 @@ static int finish(struct config *config, int status, const char *last_file, cons
     return status;
 }
 
-int config_load(struct config *config, const char *const *files, int n_files, const char *const *overrides,
-                int n_overrides) {
+int config_load(struct config *config, const char *const *files, int n_files,
+                const char *const *overrides, int n_overrides) {
     set_defaults(config);
     int status = 0;
     for (int i = 0; i < n_files && status == 0; i++) status = read_file(config, files[i]);
     return finish(config, status, n_files ? files[n_files - 1] : NULL, overrides, n_overrides);
 }
 
-int config_parse(struct config *config, const char *text, const char *const *overrides, int n_overrides) {
+int config_parse(struct config *config, const char *text, const char *const *overrides,
+                 int n_overrides) {
     struct config_source source;
     set_defaults(config);
     int status = config_source_text(&source, "configuration", text);

@@ -1,13 +1,16 @@
-/* Configuration source: a file and all that it includes as one text, with the place each line came from.
+/* Configuration source: a file and all that it includes as one text, with the place each line came
+ * from.
  *
- * libconfig can include by itself, but then nobody sees the text, and its integers wrap in silence beyond 2^31
- * (libconfig 1.5, which is Debian 12's). So includes are put in here, and every integer is looked at on the way.
+ * libconfig can include by itself, but then nobody sees the text, and its integers wrap in silence
+ * beyond 2^31 (libconfig 1.5, which is Debian 12's). So includes are put in here, and every integer
+ * is looked at on the way.
  *
- *   (1) Strings and comments are followed as libconfig's lexer follows them: what looks like a number or an
- *       @include in one is neither. They must end in the file in which they begin.
- *   (2) Line i of the text came from place[i - 1]; an include's lines stand between two pieces of the including
- *       line.
- *   (3) Nesting and the sum of all text are limited, so that a file that includes itself is an error. */
+ *   (1) Strings and comments are followed as libconfig's lexer follows them: what looks like a
+ *       number or an @include in one is neither. They must end in the file in which they begin.
+ *   (2) Line i of the text came from place[i - 1]; an include's lines stand between two pieces of
+ *       the including line.
+ *   (3) Nesting and the sum of all text are limited, so that a file that includes itself is an
+ *       error. */
 #include <ctype.h>
 #include <errno.h>
 #include <stdio.h>
@@ -19,7 +22,7 @@
 
 enum { DEPTH_LIMIT = 10, TEXT_CEILING = 4 << 20, LONGEST_NUMBER = 64 };
 
-struct scan {
+struct config_scan {
     struct config_source *source;
     const char *at, *end;
     int file, line, depth;
@@ -39,12 +42,12 @@ static void add_place(struct config_source *source, int file, int line) {
     source->place[source->n_lines++] = (struct config_place){file, line};
 }
 
-static int fail_here(const struct scan *s, const char *what) {
+static int fail_here(const struct config_scan *s, const char *what) {
     return fail("%s:%d: %s", s->source->file[s->file], s->line, what);
 }
 
 /* Copies n bytes to the text; after each line feed a new line of this file begins. */
-static void copy(struct scan *s, size_t n) {
+static void copy(struct config_scan *s, size_t n) {
     for (size_t i = 0; i < n; i++) {
         buffer_append(&s->source->text, s->at + i, 1);
         if (s->at[i] == '\n') add_place(s->source, s->file, ++s->line);
@@ -52,30 +55,32 @@ static void copy(struct scan *s, size_t n) {
     s->at += n;
 }
 
-static bool is_at(const struct scan *s, const char *text) {
+static bool is_at(const struct config_scan *s, const char *text) {
     size_t n = strlen(text);
     return (size_t)(s->end - s->at) >= n && memcmp(s->at, text, n) == 0;
 }
 
-static int copy_string(struct scan *s) {
+static int copy_string(struct config_scan *s) {
     const char *p = s->at + 1;
     while (p < s->end && *p != '"') p += *p == '\\' && p + 1 < s->end ? 2 : 1;
     if (p >= s->end)
-        return fail_here(s, "expected the end of the string that begins here, found the end of the file");
+        return fail_here(
+            s, "expected the end of the string that begins here, found the end of the file");
     copy(s, (size_t)(p + 1 - s->at));
     return 0;
 }
 
-static int copy_comment(struct scan *s) {
+static int copy_comment(struct config_scan *s) {
     const char *p = s->at + 2;
     while (p < s->end && !(p[0] == '*' && p + 1 < s->end && p[1] == '/')) p++;
     if (p >= s->end)
-        return fail_here(s, "expected the end of the comment that begins here, found the end of the file");
+        return fail_here(
+            s, "expected the end of the comment that begins here, found the end of the file");
     copy(s, (size_t)(p + 2 - s->at));
     return 0;
 }
 
-static void copy_line_comment(struct scan *s) {
+static void copy_line_comment(struct config_scan *s) {
     const char *line_end = memchr(s->at, '\n', (size_t)(s->end - s->at));
     copy(s, (size_t)((line_end ? line_end : s->end) - s->at));
 }
@@ -84,20 +89,23 @@ static bool is_word_part(char c) {
     return isalnum((unsigned char)c) || c == '_' || c == '-' || c == '*';
 }
 
-static void copy_word(struct scan *s) {
+static void copy_word(struct config_scan *s) {
     size_t n = 0;
     while (s->at + n < s->end && is_word_part(s->at[n])) n++;
     copy(s, n);
 }
 
-/* An integer as libconfig's lexer cuts it: decimal or hexadecimal, L or LL for 64 bits. Floats pass. */
-static int copy_number(struct scan *s) {
+/* An integer as libconfig's lexer cuts it: decimal or hexadecimal, L or LL for 64 bits. Floats
+ * pass. */
+static int copy_number(struct config_scan *s) {
     char text[LONGEST_NUMBER + 1];
     size_t n = 1;
-    while (s->at + n < s->end && (isalnum((unsigned char)s->at[n]) || s->at[n] == '.' ||
-                                  ((s->at[n] == '+' || s->at[n] == '-') && strchr("eE", s->at[n - 1]))))
+    while (s->at + n < s->end &&
+           (isalnum((unsigned char)s->at[n]) || s->at[n] == '.' ||
+            ((s->at[n] == '+' || s->at[n] == '-') && strchr("eE", s->at[n - 1]))))
         n++;
-    if (n > LONGEST_NUMBER) return fail_here(s, "expected a number, found one of more than 64 characters");
+    if (n > LONGEST_NUMBER)
+        return fail_here(s, "expected a number, found one of more than 64 characters");
     memcpy(text, s->at, n);
     text[n] = 0;
     size_t digits = n;
@@ -110,7 +118,8 @@ static int copy_number(struct scan *s) {
     long long value = strtoll(text, &end, is_hexadecimal ? 16 : 10);
     if (end != text && *end == 0) {
         if (errno == ERANGE)
-            return fail("%s:%d: expected an integer below 2^63, found %s", s->source->file[s->file], s->line, text);
+            return fail("%s:%d: expected an integer below 2^63, found %s", s->source->file[s->file],
+                        s->line, text);
         if (!is_long && (value < INT32_MIN || value > INT32_MAX))
             return fail("%s:%d: expected an integer of at most 32 bits, found %s; hint: write %sL",
                         s->source->file[s->file], s->line, text, text);
@@ -119,20 +128,23 @@ static int copy_number(struct scan *s) {
     return 0;
 }
 
-/* The name is looked for from the working directory, as all paths in a file, then beside the including file. */
-static char *find_include(const struct scan *s, const char *name) {
+/* The name is looked for from the working directory, as all paths in a file, then beside the
+ * including file. */
+static char *find_include(const struct config_scan *s, const char *name) {
     const char *from = s->source->file[s->file], *slash = strrchr(from, '/');
     if (file_exists(name) || name[0] == '/' || !slash) return mem_copy_string(name);
     return mem_format("%.*s/%s", (int)(slash - from), from, name);
 }
 
-static int take_include(struct scan *s) {
+static int take_include(struct config_scan *s) {
     const char *p = s->at + strlen("@include");
     while (p < s->end && (*p == ' ' || *p == '\t')) p++;
-    const char *close = p < s->end && *p == '"' ? memchr(p + 1, '"', (size_t)(s->end - p - 1)) : NULL;
+    const char *close =
+        p < s->end && *p == '"' ? memchr(p + 1, '"', (size_t)(s->end - p - 1)) : NULL;
     if (!close || memchr(p, '\n', (size_t)(close - p)))
         return fail_here(s, "expected @include \"file\", found no file name in quotes");
-    if (!s->may_include) return fail_here(s, "expected no @include, since there is no file that it could stand in");
+    if (!s->may_include)
+        return fail_here(s, "expected no @include, since there is no file that it could stand in");
     if (s->depth >= DEPTH_LIMIT)
         return fail_here(s, "expected at most 10 files one in another, found an @include more");
     char *name = mem_format("%.*s", (int)(close - p - 1), p + 1), *path = find_include(s, name);
@@ -148,7 +160,7 @@ static int take_include(struct scan *s) {
 }
 
 /* One string, comment, word, number or other byte. */
-static int scan_token(struct scan *s) {
+static int scan_token(struct config_scan *s) {
     char c = *s->at;
     if (c == '"') return copy_string(s);
     if (is_at(s, "/*")) return copy_comment(s);
@@ -157,7 +169,8 @@ static int scan_token(struct scan *s) {
         return 0;
     }
     if (is_at(s, "@include")) return take_include(s);
-    bool is_signed = (c == '+' || c == '-') && s->at + 1 < s->end && isdigit((unsigned char)s->at[1]);
+    bool is_signed =
+        (c == '+' || c == '-') && s->at + 1 < s->end && isdigit((unsigned char)s->at[1]);
     if (isdigit((unsigned char)c) || is_signed) return copy_number(s);
     if (isalpha((unsigned char)c))
         copy_word(s);
@@ -166,7 +179,7 @@ static int scan_token(struct scan *s) {
     return 0;
 }
 
-static int scan_text(struct scan *s) {
+static int scan_text(struct config_scan *s) {
     if (memchr(s->at, 0, (size_t)(s->end - s->at)))
         return fail("%s: expected text, found a zero byte", s->source->file[s->file]);
     add_place(s->source, s->file, s->line);
@@ -182,7 +195,8 @@ static int scan_file(struct config_source *source, const char *path, int depth) 
     struct buffer text = {0};
     int status = file_read(path, TEXT_CEILING, &text);
     if (status == 0) {
-        struct scan s = {source, text.data, text.data + text.length, add_file(source, path), 1, depth, true};
+        struct config_scan s = {
+            source, text.data, text.data + text.length, add_file(source, path), 1, depth, true};
         status = scan_text(&s);
     }
     buffer_free(&text);
@@ -195,18 +209,20 @@ int config_source_file(struct config_source *source, const char *path) {
     if (status != 0)
         config_source_free(source);
     else
-        buffer_append_text(&source->text, "\n"); /* libconfig wants an end to a last line that is a comment */
+        buffer_append_text(&source->text,
+                           "\n"); /* libconfig wants an end to a last line that is a comment */
     return status;
 }
 
 int config_source_text(struct config_source *source, const char *name, const char *text) {
     *source = (struct config_source){0};
-    struct scan s = {source, text, text + strlen(text), add_file(source, name), 1, 1, false};
+    struct config_scan s = {source, text, text + strlen(text), add_file(source, name), 1, 1, false};
     int status = scan_text(&s);
     if (status != 0)
         config_source_free(source);
     else
-        buffer_append_text(&source->text, "\n"); /* libconfig wants an end to a last line that is a comment */
+        buffer_append_text(&source->text,
+                           "\n"); /* libconfig wants an end to a last line that is a comment */
     return status;
 }
 

@@ -1,5 +1,6 @@
-/* The option table. Defaults follow what reward-model trainers have in common (AdamW, one epoch, cosine to zero after
- * a short warm-up, clipping at 1); precision is fp32 unless asked, so that the first run is the exact one. */
+/* The option table. Defaults follow what reward-model trainers have in common (AdamW, one epoch,
+ * cosine to zero after a short warm-up, clipping at 1); precision is fp32 unless asked, so that the
+ * first run is the exact one. */
 #include "config_table.h"
 
 #include <math.h>
@@ -13,12 +14,15 @@ const struct config_option config_options[] = {
     {"run.name", OPTION_STRING, AT(run.name), "", "the last configuration file's name without .cfg",
      .help = "Name of the run."},
     {"run.dir", OPTION_STRING, AT(run.dir), "", "runs/<run.name>",
-     .help = "Run directory: resolved configuration, log, metrics, checkpoints. A run that has checkpoints goes on."},
+     .help = "Run directory: resolved configuration, log, metrics, checkpoints. A run that has "
+             "checkpoints goes on."},
     {"run.seed", OPTION_INT, AT(run.seed), "1", .low = 0, .high = 9e15,
      .help = "Seed of the order of the data and of random weights."},
     {"run.device", OPTION_CHOICE, AT(run.device), "auto", .words = "cpu|cuda|auto",
-     .help = "What computes: the CPU's cores, a GPU for each rank, or GPUs where there are any (auto)."},
-    {"run.plugin", OPTION_STRING, AT(run.plugin), "", "librankwise_cuda.so beside the program, else in ../lib",
+     .help = "What computes: the CPU's cores, a GPU for each rank, or GPUs where there are any "
+             "(auto)."},
+    {"run.plugin", OPTION_STRING, AT(run.plugin), "",
+     "librankwise_cuda.so beside the program, else in ../lib",
      .help = "The shared object that knows GPUs."},
     {"run.threads", OPTION_INT, AT(run.threads), "0", .low = 0, .high = 4096,
      .help = "Threads per rank; 0: the node's allowed cores divided by the ranks on it."},
@@ -26,30 +30,39 @@ const struct config_option config_options[] = {
      .help = "Steps between two lines of progress where stderr is no terminal."},
 
     {"model.path", OPTION_STRING, AT(model.path), "", "none, must be given to train",
-     .help = "Hugging Face model directory (config.json, safetensors), or one with config.json alone to start at "
+     .help = "Hugging Face model directory (config.json, safetensors), or one with config.json "
+             "alone to start at "
              "random."},
     {"model.init", OPTION_CHOICE, AT(model.init), "pretrained", .words = "pretrained|random",
      .help = "Weights: those of model.path, or random ones from run.seed."},
     {"model.precision", OPTION_CHOICE, AT(model.precision), "fp32", .words = "fp32|bf16",
-     .help = "Compute precision; master weights, gradients across ranks, scores and losses are fp32 always."},
+     .help = "Compute precision; master weights, gradients across ranks, scores and losses are "
+             "fp32 always."},
     {"model.head_init", OPTION_CHOICE, AT(model.head_init), "auto", .words = "auto|random",
-     .help = "Score head: the model's own where it has one (auto), or always a fresh one from run.seed."},
-    {"model.dropout", OPTION_NUMBER, AT(model.dropout), "0", .low = 0, .high = 0, .help = "Always 0.",
+     .help = "Score head: the model's own where it has one (auto), or always a fresh one from "
+             "run.seed."},
+    {"model.dropout", OPTION_NUMBER, AT(model.dropout), "0", .low = 0, .high = 0,
+     .help = "Always 0.",
      .hint = "sharing the prompt between answers is exact only without dropout"},
 
     {"data.train", OPTION_TRAIN, AT(data.train), "", "none, must be given to train",
-     .help = "Shards to train on: a path, or a list of { path; weight | rows; }: the share of the shard's groups "
-             "(comparisons, unless batch.group_by_prompt) that an epoch takes (above 1 repeats), or their number."},
+     .help = "Shards to train on: a path, or a list of { path; weight | rows; }: the share of the "
+             "shard's groups "
+             "(comparisons, unless batch.group_by_prompt) that an epoch takes (above 1 repeats), "
+             "or their number."},
     {"data.eval", OPTION_EVAL, AT(data.eval), "", "none",
-     .help = "Shards to evaluate on: a path, or a list of { path; name; }. Metrics are named eval/<name>/..."},
+     .help = "Shards to evaluate on: a path, or a list of { path; name; }. Metrics are named "
+             "eval/<name>/..."},
     {"data.shuffle", OPTION_BOOL, AT(data.shuffle), "true",
      .help = "A seeded permutation each epoch; false keeps the stored order."},
 
     {"batch.groups", OPTION_INT, AT(batch.groups), "64", .low = 1, .high = 1e9,
-     .help = "Groups per step over all ranks; a group is one comparison unless batch.group_by_prompt."},
-    {"batch.tokens_per_microbatch", OPTION_SIZE, AT(batch.tokens_per_microbatch), "16k", .low = 1, .high = 1e9,
      .help =
-         "Most tokens (shared prefixes counted once) that a rank takes at once; bounds the memory of activations."},
+         "Groups per step over all ranks; a group is one comparison unless batch.group_by_prompt."},
+    {"batch.tokens_per_microbatch", OPTION_SIZE, AT(batch.tokens_per_microbatch), "16k", .low = 1,
+     .high = 1e9,
+     .help = "Most tokens (shared prefixes counted once) that a rank takes at once; bounds the "
+             "memory of activations."},
     {"batch.group_by_prompt", OPTION_BOOL, AT(batch.group_by_prompt), "false",
      .help = "A group is everything compared under one prompt."},
 
@@ -58,15 +71,16 @@ const struct config_option config_options[] = {
 
     {"optim.lr", OPTION_NUMBER, AT(optim.lr), "1e-5", .low = 0, .high = 100, .open = LOW_OPEN,
      .help = "Peak learning rate."},
-    {"optim.betas", OPTION_BETAS, AT(optim.beta1), "0.9, 0.999", .low = 0, .high = 1, .open = HIGH_OPEN,
-     .help = "AdamW's decay of the first and second moment."},
+    {"optim.betas", OPTION_BETAS, AT(optim.beta1), "0.9, 0.999", .low = 0, .high = 1,
+     .open = HIGH_OPEN, .help = "AdamW's decay of the first and second moment."},
     {"optim.eps", OPTION_NUMBER, AT(optim.eps), "1e-8", .low = 0, .high = 1, .open = LOW_OPEN,
      .help = "AdamW's epsilon."},
     {"optim.weight_decay", OPTION_NUMBER, AT(optim.weight_decay), "0.01", .low = 0, .high = 100,
      .help = "Decoupled weight decay, on matrices only (embedding and head included)."},
     {"optim.clip", OPTION_NUMBER, AT(optim.clip), "1", .low = 0, .high = 1e30,
      .help = "Largest global norm of the gradient; 0: no clipping."},
-    {"optim.schedule", OPTION_CHOICE, AT(optim.schedule), "cosine", .words = "cosine|wsd|linear|constant",
+    {"optim.schedule", OPTION_CHOICE, AT(optim.schedule), "cosine",
+     .words = "cosine|wsd|linear|constant",
      .help = "Learning rate after the warm-up; wsd is constant, then cosine over the last tenth."},
     {"optim.warmup", OPTION_NUMBER, AT(optim.warmup), "0.03", .low = 0, .high = 1e12,
      .help = "Linear warm-up: a share of the steps below 1, a number of steps from 1 on."},
@@ -79,13 +93,16 @@ const struct config_option config_options[] = {
 
     {"parallel.zero_stage", OPTION_INT, AT(parallel.zero_stage), "1", .low = 0, .high = 3,
      .help = "What ranks divide: 0 nothing, 1 optimizer state, 2 and gradients, 3 and weights."},
-    {"parallel.shard_group", OPTION_GROUP, AT(parallel.shard_group), "all", .words = "all|node", .low = 1,
-     .high = 1e6, .help = "Ranks to divide over: all, those of a node, or groups of N; replicated between groups."},
-    {"parallel.recompute", OPTION_CHOICE, AT(parallel.recompute), "none", .words = "none|block",
+    {"parallel.shard_group", OPTION_GROUP, AT(parallel.shard_group), "all", .words = "all|node",
+     .low = 1, .high = 1e6,
      .help =
-         "block keeps only block inputs and computes each block again in backward: less memory, a third more work."},
+         "Ranks to divide over: all, those of a node, or groups of N; replicated between groups."},
+    {"parallel.recompute", OPTION_CHOICE, AT(parallel.recompute), "none", .words = "none|block",
+     .help = "block keeps only block inputs and computes each block again in backward: less "
+             "memory, a third more work."},
     {"parallel.offload", OPTION_CHOICE, AT(parallel.offload), "none", .words = "none|optimizer",
-     .help = "optimizer keeps master weights and moments in the host's memory and updates there: a GPU then has room "
+     .help = "optimizer keeps master weights and moments in the host's memory and updates there: a "
+             "GPU then has room "
              "for a larger model, and steps take longer."},
     {"parallel.prefetch", OPTION_BOOL, AT(parallel.prefetch), "true",
      .help = "Stage 3: gather the next unit's weights while this one computes."},
@@ -94,8 +111,8 @@ const struct config_option config_options[] = {
      .help = "Where checkpoints are written."},
     {"checkpoint.every_steps", OPTION_INT, AT(checkpoint.every_steps), "0", ANY_COUNT,
      .help = "Steps between two checkpoints; 0: only at the end (and on a signal)."},
-    {"checkpoint.every_minutes", OPTION_NUMBER, AT(checkpoint.every_minutes), "0", .low = 0, .high = 1e9,
-     .help = "Minutes between two checkpoints; 0: not by time."},
+    {"checkpoint.every_minutes", OPTION_NUMBER, AT(checkpoint.every_minutes), "0", .low = 0,
+     .high = 1e9, .help = "Minutes between two checkpoints; 0: not by time."},
     {"checkpoint.keep", OPTION_INT, AT(checkpoint.keep), "3", .low = 0, .high = 1e9,
      .help = "Newest checkpoints that are kept; 0: all."},
     {"checkpoint.writers", OPTION_INT, AT(checkpoint.writers), "0", .low = 0, .high = 1e6,
@@ -128,13 +145,15 @@ static const struct {
 
 const char *config_group_about(const char *group, size_t length) {
     for (size_t i = 0; i < sizeof groups / sizeof *groups; i++)
-        if (strlen(groups[i].name) == length && memcmp(groups[i].name, group, length) == 0) return groups[i].about;
+        if (strlen(groups[i].name) == length && memcmp(groups[i].name, group, length) == 0)
+            return groups[i].about;
     return NULL;
 }
 
 static bool has_bounds(const struct config_option *option) {
-    return option->kind == OPTION_INT || option->kind == OPTION_SIZE || option->kind == OPTION_NUMBER ||
-           option->kind == OPTION_BETAS || option->kind == OPTION_GROUP;
+    return option->kind == OPTION_INT || option->kind == OPTION_SIZE ||
+           option->kind == OPTION_NUMBER || option->kind == OPTION_BETAS ||
+           option->kind == OPTION_GROUP;
 }
 
 void config_bounds(const struct config_option *option, char out[96]) {
@@ -145,7 +164,8 @@ void config_bounds(const struct config_option *option, char out[96]) {
     if (option->low == option->high)
         snprintf(out, 96, "only %g", option->low);
     else if (option->kind != OPTION_NUMBER && option->high < 10000)
-        snprintf(out, 96, option->open ? "from %g to below %g" : "%g to %g", option->low, option->high);
+        snprintf(out, 96, option->open ? "from %g to below %g" : "%g to %g", option->low,
+                 option->high);
     else if (option->high > 1e12)
         snprintf(out, 96, "%s %g", low, option->low);
     else

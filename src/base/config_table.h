@@ -1,7 +1,10 @@
-/* The option table: what config.c (reading) and config_text.c (writing, help) share. Everyone else uses config.h.
+/* The option table: what config.c (reading) and config_text.c (writing, help) share. Everyone else
+ * uses config.h.
  *
- *   (1) Every option stands once, and groups stand together, in the order in which help and config_text show them.
- *   (2) The default is text, read by the code that reads overrides: it cannot be of another type than its option. */
+ *   (1) Every option stands once, and groups stand together, in the order in which help and
+ *       config_text show them.
+ *   (2) The default is text, read by the code that reads overrides: it cannot be of another type
+ *       than its option. */
 #ifndef RANKWISE_CONFIG_TABLE_H
 #define RANKWISE_CONFIG_TABLE_H
 #include "config.h"
@@ -25,7 +28,8 @@ struct config_option {
     const char *path;
     enum option_kind kind;
     size_t offset;                /* in struct config */
-    const char *fallback, *shown; /* shown: how help tells a default that depends on other options */
+    /* shown: how help tells a default that depends on other options */
+    const char *fallback, *shown;
     double low, high;
     int open;
     const char *words; /* of a choice: "a|b|c" */
@@ -46,7 +50,8 @@ bool config_is_within(const struct config_option *option, double value);
 /* "a number", "an integer", "true or false": what the option expects. */
 const char *config_expected(const struct config_option *option);
 
-/* One libconfig text out of a file and all that it includes, with the place that each line came from. */
+/* One libconfig text out of a file and all that it includes, with the place that each line came
+ * from. */
 struct config_source {
     struct buffer text;
     struct config_place {
@@ -55,7 +60,8 @@ struct config_source {
     char **file; /* (n_files) */
     int n_lines, room_lines, n_files, room_files;
 };
-/* -1 with error_text(): unreadable, a zero byte, an integer that does not fit, includes too deep. */
+/* -1 with error_text(): unreadable, a zero byte, an integer that does not fit, includes too
+ * deep. */
 int config_source_file(struct config_source *source, const char *path);
 /* Text without includes; `name` is what errors call it. */
 int config_source_text(struct config_source *source, const char *name, const char *text);

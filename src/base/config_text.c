@@ -1,4 +1,5 @@
-/* Writing the configuration: the resolved file, the help, the completion lines; all walk the option table. */
+/* Writing the configuration: the resolved file, the help, the completion lines; all walk the option
+ * table. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -26,7 +27,8 @@ static void put_integer(struct buffer *out, int64_t n) {
     buffer_format(out, "%lld%s", (long long)n, n < INT32_MIN || n > INT32_MAX ? "L" : "");
 }
 
-/* The fewest digits that give the same bits again; never to be taken for an integer, which libconfig would wrap. */
+/* The fewest digits that give the same bits again; never to be taken for an integer, which
+ * libconfig would wrap. */
 static void put_number(struct buffer *out, double x) {
     char text[40];
     for (int digits = 15; digits <= 17; digits++) {
@@ -56,7 +58,8 @@ static void put_data(struct buffer *out, const struct config_data *data, int n) 
     buffer_append_text(out, n ? "\n    )" : ")");
 }
 
-static void put_value(struct buffer *out, const struct config *config, const struct config_option *o) {
+static void put_value(struct buffer *out, const struct config *config,
+                      const struct config_option *o) {
     const void *field = (const char *)config + o->offset;
     const double *number = field;
     switch (o->kind) {
@@ -118,11 +121,14 @@ static bool begins_group(int i) {
 
 char *config_text(const struct config *config) {
     struct buffer out = {0};
-    buffer_append_text(&out, "# The configuration as resolved; \"rankwise help train\" tells about each option.\n");
+    buffer_append_text(
+        &out,
+        "# The configuration as resolved; \"rankwise help train\" tells about each option.\n");
     for (int i = 0; i < n_config_options; i++) {
         const struct config_option *o = &config_options[i];
         size_t n = group_length(o);
-        if (begins_group(i)) buffer_format(&out, "%s\n%.*s = {\n", i ? "};\n" : "", (int)n, o->path);
+        if (begins_group(i))
+            buffer_format(&out, "%s\n%.*s = {\n", i ? "};\n" : "", (int)n, o->path);
         put_wrapped(&out, "    # ", o->help);
         buffer_format(&out, "    %s = ", o->path + n + 1);
         put_value(&out, config, o);
@@ -146,12 +152,15 @@ static void put_allowed(struct buffer *out, const struct config_option *o) {
 }
 
 void config_help(struct buffer *out) {
-    buffer_append_text(out, "Options, in configuration files as group = { key = value; }; and on the command line as "
-                            "group.key=value.\nLater files and overrides win. Sizes may be written 64k, 16M, 2G.\n");
+    buffer_append_text(
+        out,
+        "Options, in configuration files as group = { key = value; }; and on the command line as "
+        "group.key=value.\nLater files and overrides win. Sizes may be written 64k, 16M, 2G.\n");
     for (int i = 0; i < n_config_options; i++) {
         const struct config_option *o = &config_options[i];
         int n = (int)group_length(o);
-        if (begins_group(i)) buffer_format(out, "\n%.*s: %s\n", n, o->path, config_group_about(o->path, (size_t)n));
+        if (begins_group(i))
+            buffer_format(out, "\n%.*s: %s\n", n, o->path, config_group_about(o->path, (size_t)n));
         buffer_format(out, "  %s = %s    (", o->path, shown_default(o));
         put_allowed(out, o);
         buffer_append_text(out, ")\n");

@@ -61,13 +61,14 @@ int file_lock(const char *path, double seconds) {
     while (flock(fd, LOCK_EX | LOCK_NB) != 0) {
         if (errno == EINTR) continue;
         if (errno != EWOULDBLOCK) {
-            log_warn("%s: cannot be locked here (%s); two runs at once would not see each other", path,
-                     strerror(errno));
+            log_warn("%s: cannot be locked here (%s); two runs at once would not see each other",
+                     path, strerror(errno));
             break;
         }
         if (clock_seconds() > end) {
             close(fd);
-            return fail("%s: held by another process that writes there; hint: wait for it, or use another directory",
+            return fail("%s: held by another process that writes there; hint: wait for it, or use "
+                        "another directory",
                         path);
         }
         usleep(50000);
@@ -136,12 +137,14 @@ int file_make_directory(const char *path) {
         if (*at != '/' && *at != 0) continue;
         char end = *at;
         *at = 0;
-        if (mkdir(part, 0777) != 0 && errno != EEXIST) status = fail("%s: cannot be made: %s", part, strerror(errno));
+        if (mkdir(part, 0777) != 0 && errno != EEXIST)
+            status = fail("%s: cannot be made: %s", part, strerror(errno));
         *at = end;
         if (end == 0) break;
     }
     mem_free(part);
-    if (status == 0 && !file_is_directory(path)) return fail("%s: expected a directory, found a file", path);
+    if (status == 0 && !file_is_directory(path))
+        return fail("%s: expected a directory, found a file", path);
     return status;
 }
 
@@ -169,7 +172,8 @@ int file_list(const char *directory, int (*visit)(void *self, const char *name),
     if (n < 0) return fail("%s: cannot be listed: %s", directory, strerror(errno));
     for (int i = 0; i < n; i++) {
         const char *name = entry[i]->d_name;
-        if (status == 0 && strcmp(name, ".") != 0 && strcmp(name, "..") != 0) status = visit(self, name);
+        if (status == 0 && strcmp(name, ".") != 0 && strcmp(name, "..") != 0)
+            status = visit(self, name);
         free(entry[i]);
     }
     free(entry);

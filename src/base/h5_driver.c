@@ -1,10 +1,10 @@
 /* A file driver for HDF5 that survives a full disk: see h5.h.
  *
- * HDF5 does not: when a write of 1.10.8 fails, H5Fclose keeps the file half open and the library ends the program
- * with a segmentation fault when it closes itself (tried with RLIMIT_FSIZE from 1 kB to 1 MB: each time). A run that
- * may go on without this file must not end that way. So this driver tells HDF5 that every write succeeds, keeps the
- * first errno for the caller, and drops all that comes after it. The caller looks at the error before it trusts the
- * file.
+ * HDF5 does not: when a write of 1.10.8 fails, H5Fclose keeps the file half open and the library
+ * ends the program with a segmentation fault when it closes itself (tried with RLIMIT_FSIZE from 1
+ * kB to 1 MB: each time). A run that may go on without this file must not end that way. So this
+ * driver tells HDF5 that every write succeeds, keeps the first errno for the caller, and drops all
+ * that comes after it. The caller looks at the error before it trusts the file.
  *
  *   (1) *error stays 0 exactly if everything that HDF5 wrote has reached the kernel.
  *   (2) Only for new files: opening truncates. */
@@ -52,7 +52,8 @@ static H5FD_t *driver_open(const char *name, unsigned flags, hid_t fapl, haddr_t
 
 static herr_t driver_close(H5FD_t *base) {
     struct driver_file *f = (struct driver_file *)base;
-    if (close(f->descriptor) != 0) note_error(f); /* where network file systems tell that the disk is full */
+    if (close(f->descriptor) != 0)
+        note_error(f); /* where network file systems tell that the disk is full */
     mem_free(f);
     return 0;
 }
@@ -81,7 +82,8 @@ static haddr_t driver_get_eof(const H5FD_t *base, H5FD_mem_t type) {
 }
 
 /* What lies beyond the end reads as zeros, as in HDF5's own driver. */
-static herr_t driver_read(H5FD_t *base, H5FD_mem_t type, hid_t dxpl, haddr_t address, size_t size, void *out) {
+static herr_t driver_read(H5FD_t *base, H5FD_mem_t type, hid_t dxpl, haddr_t address, size_t size,
+                          void *out) {
     (void)type, (void)dxpl;
     struct driver_file *f = (struct driver_file *)base;
     char *to = out;
@@ -131,7 +133,8 @@ hid_t h5_new_file_access(int *error) {
     static const H5FD_class_t driver = {
 #if H5_VERSION_GE(1, 13, 0)
         .version = H5FD_CLASS_VERSION,
-        .value = (H5FD_class_value_t)300, /* from the range that HDF5 leaves to tests and private use */
+        .value =
+            (H5FD_class_value_t)300, /* from the range that HDF5 leaves to tests and private use */
 #endif
         .name = "rankwise",
         .maxaddr = INT64_MAX,
@@ -154,6 +157,7 @@ hid_t h5_new_file_access(int *error) {
     hid_t access = H5Pcreate(H5P_FILE_ACCESS);
     CHECK(id >= 0 && H5Pset_driver(access, id, &info) >= 0, "HDF5 refuses the file driver");
     /* This version of the format has a checksum on all of its metadata. */
-    CHECK(H5Pset_libver_bounds(access, H5F_LIBVER_V110, H5F_LIBVER_V110) >= 0, "HDF5 refuses its format of 1.10");
+    CHECK(H5Pset_libver_bounds(access, H5F_LIBVER_V110, H5F_LIBVER_V110) >= 0,
+          "HDF5 refuses its format of 1.10");
     return access;
 }

@@ -41,7 +41,8 @@ json_t *json_parse(const char *text, size_t length) {
     json_error_t error;
     size_t flags = JSON_REJECT_DUPLICATES | JSON_DECODE_ANY | JSON_ALLOW_NUL;
     json_t *value = json_loadb(text, length, flags, &error);
-    /* Tokenizer configurations say "model_max_length": 1000000000000000019884624838656 for "none". */
+    /* Tokenizer configurations say "model_max_length": 1000000000000000019884624838656 for
+     * "none". */
     if (!value && json_error_code(&error) == json_error_numeric_overflow)
         value = json_loadb(text, length, flags | JSON_DECODE_INT_AS_REAL, &error);
     if (!value) {
@@ -83,7 +84,8 @@ int json_get_int(const json_t *object, const char *key, int64_t low, int64_t hig
         return fail("\"%s\": expected an integer, found %s", key, type_name(value));
     if (json_is_real(value) ? number < (double)low || number > (double)high
                             : json_integer_value(value) < low || json_integer_value(value) > high)
-        return fail("\"%s\": expected %lld to %lld, found %.17g", key, (long long)low, (long long)high, number);
+        return fail("\"%s\": expected %lld to %lld, found %.17g", key, (long long)low,
+                    (long long)high, number);
     *out = json_is_real(value) ? (int64_t)number : (int64_t)json_integer_value(value);
     return 0;
 }
@@ -91,7 +93,8 @@ int json_get_int(const json_t *object, const char *key, int64_t low, int64_t hig
 int json_get_number(const json_t *object, const char *key, double *out) {
     const json_t *value = find(object, key);
     if (!value) return 0;
-    if (!json_is_number(value)) return fail("\"%s\": expected a number, found %s", key, type_name(value));
+    if (!json_is_number(value))
+        return fail("\"%s\": expected a number, found %s", key, type_name(value));
     *out = json_number_value(value);
     return 0;
 }
@@ -99,7 +102,8 @@ int json_get_number(const json_t *object, const char *key, double *out) {
 int json_get_bool(const json_t *object, const char *key, bool *out) {
     const json_t *value = find(object, key);
     if (!value) return 0;
-    if (!json_is_boolean(value)) return fail("\"%s\": expected true or false, found %s", key, type_name(value));
+    if (!json_is_boolean(value))
+        return fail("\"%s\": expected true or false, found %s", key, type_name(value));
     *out = json_is_true(value);
     return 0;
 }
@@ -107,7 +111,8 @@ int json_get_bool(const json_t *object, const char *key, bool *out) {
 int json_get_string(const json_t *object, const char *key, const char **out) {
     const json_t *value = find(object, key);
     if (!value) return 0;
-    if (!json_is_string(value)) return fail("\"%s\": expected a string, found %s", key, type_name(value));
+    if (!json_is_string(value))
+        return fail("\"%s\": expected a string, found %s", key, type_name(value));
     if (strlen(json_string_value(value)) != json_string_length(value))
         return fail("\"%s\": a string with a zero byte", key);
     *out = json_string_value(value);
@@ -115,7 +120,8 @@ int json_get_string(const json_t *object, const char *key, const char **out) {
 }
 
 char *json_text(const json_t *value) {
-    char *made = json_dumps(value, JSON_COMPACT | JSON_ENCODE_ANY | JSON_PRESERVE_ORDER | JSON_REAL_PRECISION(17));
+    char *made = json_dumps(value, JSON_COMPACT | JSON_ENCODE_ANY | JSON_PRESERVE_ORDER |
+                                       JSON_REAL_PRECISION(17));
     CHECK(made, "a JSON value that cannot be written");
     char *text = mem_copy_string(made);
     free(made);

@@ -1,8 +1,9 @@
 /* The quick parser: see json_fast.h.
  *
- * Jansson takes JSON a character at a time; of a build of HH pairs that was a quarter of the time (perf, one core).
- * Here a string is looked over once, and copied once. Whatever is unusual or wrong ends in NULL, so that Jansson
- * decides and words the error: so this can be exact without knowing errors. tests/fuzz/fuzz_json.c compares the two.
+ * Jansson takes JSON a character at a time; of a build of HH pairs that was a quarter of the time
+ * (perf, one core). Here a string is looked over once, and copied once. Whatever is unusual or
+ * wrong ends in NULL, so that Jansson decides and words the error: so this can be exact without
+ * knowing errors. tests/fuzz/fuzz_json.c compares the two.
  */
 #include "json_fast.h"
 
@@ -13,19 +14,20 @@
 
 #include "memory.h"
 
-struct parser {
+struct json_parser {
     const unsigned char *at, *end;
     int depth;
     struct buffer string, key; /* unescaped */
 };
 
-static json_t *parse_value(struct parser *p);
+static json_t *parse_value(struct json_parser *p);
 
-static void skip_blanks(struct parser *p) {
-    while (p->at < p->end && (*p->at == ' ' || *p->at == '\n' || *p->at == '\t' || *p->at == '\r')) p->at++;
+static void skip_blanks(struct json_parser *p) {
+    while (p->at < p->end && (*p->at == ' ' || *p->at == '\n' || *p->at == '\t' || *p->at == '\r'))
+        p->at++;
 }
 
-static bool take(struct parser *p, char wanted) {
+static bool take(struct json_parser *p, char wanted) {
     skip_blanks(p);
     if (p->at == p->end || *p->at != (unsigned char)wanted) return false;
     p->at++;
@@ -34,24 +36,27 @@ static bool take(struct parser *p, char wanted) {
 
 /* --- strings --- */
 
-/* Bytes of the valid character of several bytes at `s`, or 0 (RFC 3629: the shortest form, no surrogates). */
+/* Bytes of the valid character of several bytes at `s`, or 0 (RFC 3629: the shortest form, no
+ * surrogates). */
 static size_t long_character(const unsigned char *s, const unsigned char *end) {
     size_t n = s[0] >= 0xF0 ? 4 : s[0] >= 0xE0 ? 3 : 2;
     if (s[0] < 0xC2 || s[0] > 0xF4 || (size_t)(end - s) < n) return 0;
     for (size_t i = 1; i < n; i++)
         if ((s[i] & 0xC0) != 0x80) return 0;
-    if ((s[0] == 0xE0 && s[1] < 0xA0) || (s[0] == 0xED && s[1] > 0x9F) || (s[0] == 0xF0 && s[1] < 0x90) ||
-        (s[0] == 0xF4 && s[1] > 0x8F))
+    if ((s[0] == 0xE0 && s[1] < 0xA0) || (s[0] == 0xED && s[1] > 0x9F) ||
+        (s[0] == 0xF0 && s[1] < 0x90) || (s[0] == 0xF4 && s[1] > 0x8F))
         return 0;
     return n;
 }
 
-/* Whether one of the eight bytes is a control character, a quotation mark, a backslash, or not ASCII: in each byte
- * the highest bit is set by x < n, for n <= 128, in (x - n) & ~x, and the byte zero where it was equal before. */
+/* Whether one of the eight bytes is a control character, a quotation mark, a backslash, or not
+ * ASCII: in each byte the highest bit is set by x < n, for n <= 128, in (x - n) & ~x, and the byte
+ * zero where it was equal before. */
 static bool has_special(uint64_t x) {
     const uint64_t ones = 0x0101010101010101u, high = 0x8080808080808080u;
     uint64_t quote = x ^ ones * '"', back = x ^ ones * '\\';
-    return (((x - ones * 0x20) & ~x) | ((quote - ones) & ~quote) | ((back - ones) & ~back) | x) & high;
+    return (((x - ones * 0x20) & ~x) | ((quote - ones) & ~quote) | ((back - ones) & ~back) | x) &
+           high;
 }
 
 static const unsigned char *skip_plain(const unsigned char *s, const unsigned char *end) {
@@ -72,7 +77,7 @@ static int hex_digit(unsigned char c) {
 }
 
 /* Four digits behind \u; -1: not these. */
-static int take_unit(struct parser *p) {
+static int take_unit(struct json_parser *p) {
     int unit = 0;
     if (p->end - p->at < 4) return -1;
     for (int i = 0; i < 4; i++) {
@@ -83,7 +88,7 @@ static int take_unit(struct parser *p) {
     return unit;
 }
 
-static bool take_code_point(struct parser *p, struct buffer *out) {
+static bool take_code_point(struct json_parser *p, struct buffer *out) {
     int unit = take_unit(p), n;
     char text[4];
     if (unit < 0 || (unit >= 0xDC00 && unit <= 0xDFFF)) return false;
@@ -106,7 +111,7 @@ static bool take_code_point(struct parser *p, struct buffer *out) {
     return true;
 }
 
-static bool take_escape(struct parser *p, struct buffer *out) {
+static bool take_escape(struct json_parser *p, struct buffer *out) {
     static const char from[] = "\"\\/bfnrt", to[] = "\"\\/\b\f\n\r\t";
     if (p->at == p->end) return false;
     unsigned char c = *p->at++;
@@ -116,9 +121,10 @@ static bool take_escape(struct parser *p, struct buffer *out) {
     return found != NULL;
 }
 
-/* What stands behind the opening quotation mark. *text: in the parsed text itself when nothing was escaped, else in
- * out. */
-static bool take_string(struct parser *p, struct buffer *out, const char **text, size_t *length) {
+/* What stands behind the opening quotation mark. *text: in the parsed text itself when nothing was
+ * escaped, else in out. */
+static bool take_string(struct json_parser *p, struct buffer *out, const char **text,
+                        size_t *length) {
     const unsigned char *start = p->at;
     bool is_copied = false;
     buffer_clear(out);
@@ -147,11 +153,11 @@ static bool take_string(struct parser *p, struct buffer *out, const char **text,
 
 /* --- values --- */
 
-static bool is_digit(const struct parser *p) {
+static bool is_digit(const struct json_parser *p) {
     return p->at < p->end && *p->at >= '0' && *p->at <= '9';
 }
 
-static json_t *parse_number(struct parser *p) {
+static json_t *parse_number(struct json_parser *p) {
     enum { MOST_DIGITS = 18, ROOM = 64 }; /* 18 digits are always an int64 */
     const unsigned char *start = p->at;
     bool is_real = false;
@@ -185,7 +191,7 @@ static json_t *parse_number(struct parser *p) {
     return isfinite(value) ? json_real(value) : NULL;
 }
 
-static json_t *parse_array(struct parser *p) {
+static json_t *parse_array(struct json_parser *p) {
     json_t *array = json_array();
     if (take(p, ']')) return array;
     do {
@@ -199,17 +205,19 @@ unusual:
     return NULL;
 }
 
-/* A member's name ends in a zero byte for Jansson; one that has such a byte inside is an error of Jansson's. */
-static bool take_key(struct parser *p) {
+/* A member's name ends in a zero byte for Jansson; one that has such a byte inside is an error of
+ * Jansson's. */
+static bool take_key(struct json_parser *p) {
     const char *text;
     size_t length;
-    if (!take(p, '"') || !take_string(p, &p->string, &text, &length) || memchr(text, 0, length)) return false;
+    if (!take(p, '"') || !take_string(p, &p->string, &text, &length) || memchr(text, 0, length))
+        return false;
     buffer_clear(&p->key);
     buffer_append(&p->key, text, length);
     return take(p, ':');
 }
 
-static json_t *parse_object(struct parser *p) {
+static json_t *parse_object(struct json_parser *p) {
     json_t *object = json_object();
     if (take(p, '}')) return object;
     do {
@@ -226,14 +234,14 @@ unusual:
     return NULL;
 }
 
-static json_t *take_word(struct parser *p, const char *word, json_t *value) {
+static json_t *take_word(struct json_parser *p, const char *word, json_t *value) {
     size_t n = strlen(word);
     if ((size_t)(p->end - p->at) < n || memcmp(p->at, word, n) != 0) return NULL;
     p->at += n;
     return value;
 }
 
-static json_t *parse_nested(struct parser *p, json_t *(*parse)(struct parser *p)) {
+static json_t *parse_nested(struct json_parser *p, json_t *(*parse)(struct json_parser *p)) {
     p->at++;
     if (p->depth == 0) return NULL;
     p->depth--;
@@ -242,7 +250,7 @@ static json_t *parse_nested(struct parser *p, json_t *(*parse)(struct parser *p)
     return value;
 }
 
-static json_t *parse_value(struct parser *p) {
+static json_t *parse_value(struct json_parser *p) {
     const char *text;
     size_t length;
     skip_blanks(p);
@@ -250,7 +258,8 @@ static json_t *parse_value(struct parser *p) {
     switch (*p->at) {
     case '"':
         p->at++;
-        return take_string(p, &p->string, &text, &length) ? json_stringn_nocheck(text, length) : NULL;
+        return take_string(p, &p->string, &text, &length) ? json_stringn_nocheck(text, length)
+                                                          : NULL;
     case '{':
         return parse_nested(p, parse_object);
     case '[':
@@ -268,7 +277,7 @@ static json_t *parse_value(struct parser *p) {
 
 json_t *json_parse_fast(const char *text, size_t length, int nesting) {
     if (!text) return NULL;
-    struct parser p = {.at = (const unsigned char *)text, .depth = nesting};
+    struct json_parser p = {.at = (const unsigned char *)text, .depth = nesting};
     p.end = p.at + length;
     json_t *value = parse_value(&p);
     skip_blanks(&p);

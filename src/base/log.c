@@ -12,7 +12,8 @@
 static FILE *file;
 static bool is_quiet, progress_is_open;
 
-/* A progress line that stands unfinished on the terminal is ended before anything else is printed. */
+/* A progress line that stands unfinished on the terminal is ended before anything else is
+ * printed. */
 static void end_progress(void) {
     if (progress_is_open) fputc('\n', stderr);
     progress_is_open = false;

@@ -23,7 +23,8 @@ static size_t *header(void *memory) {
 
 static void *take(int64_t n, size_t size, bool zeroed) {
     size_t bytes, whole;
-    if (n < 0 || __builtin_mul_overflow((size_t)n, size, &bytes) || __builtin_add_overflow(bytes, 2 * HEADER, &whole))
+    if (n < 0 || __builtin_mul_overflow((size_t)n, size, &bytes) ||
+        __builtin_add_overflow(bytes, 2 * HEADER, &whole))
         die("asked for %lld items of %zu bytes: not a size", (long long)n, size);
     char *block = aligned_alloc(HEADER, ROUND_UP(whole, HEADER));
     if (!block) die("out of memory: %zu bytes wanted, %zu held", bytes, mem_balance());
@@ -66,7 +67,8 @@ char *mem_copy_string(const char *text) {
 /* Room for `more` bytes and the terminating zero. */
 static void reserve(struct buffer *b, size_t more) {
     size_t wanted;
-    if (__builtin_add_overflow(b->length, more + 1, &wanted)) die("a buffer of %zu + %zu bytes", b->length, more);
+    if (__builtin_add_overflow(b->length, more + 1, &wanted))
+        die("a buffer of %zu + %zu bytes", b->length, more);
     if (wanted <= b->capacity) return;
     b->capacity = MAX(wanted, 2 * b->capacity);
     b->data = mem_resize(b->data, (int64_t)b->capacity, 1);

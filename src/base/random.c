@@ -3,29 +3,30 @@
 
 #include <math.h>
 
-struct block {
+struct random_block {
     uint32_t word[4];
 };
 
-static struct block philox(uint64_t seed, uint64_t purpose, uint64_t index) {
-    uint32_t c[4] = {(uint32_t)index, (uint32_t)(index >> 32), (uint32_t)purpose, (uint32_t)(purpose >> 32)};
+static struct random_block philox(uint64_t seed, uint64_t purpose, uint64_t index) {
+    uint32_t c[4] = {(uint32_t)index, (uint32_t)(index >> 32), (uint32_t)purpose,
+                     (uint32_t)(purpose >> 32)};
     uint32_t key0 = (uint32_t)seed, key1 = (uint32_t)(seed >> 32);
     for (int round = 0; round < 10; round++) {
         uint64_t a = (uint64_t)0xD2511F53u * c[0], b = (uint64_t)0xCD9E8D57u * c[2];
-        uint32_t next[4] = {(uint32_t)(b >> 32) ^ c[1] ^ key0, (uint32_t)b, (uint32_t)(a >> 32) ^ c[3] ^ key1,
-                            (uint32_t)a};
+        uint32_t next[4] = {(uint32_t)(b >> 32) ^ c[1] ^ key0, (uint32_t)b,
+                            (uint32_t)(a >> 32) ^ c[3] ^ key1, (uint32_t)a};
         for (int i = 0; i < 4; i++) c[i] = next[i];
         key0 += 0x9E3779B9u;
         key1 += 0xBB67AE85u;
     }
-    return (struct block){{c[0], c[1], c[2], c[3]}};
+    return (struct random_block){{c[0], c[1], c[2], c[3]}};
 }
 
-static uint64_t low_half(struct block b) {
+static uint64_t low_half(struct random_block b) {
     return (uint64_t)b.word[1] << 32 | b.word[0];
 }
 
-static uint64_t high_half(struct block b) {
+static uint64_t high_half(struct random_block b) {
     return (uint64_t)b.word[3] << 32 | b.word[2];
 }
 
@@ -48,7 +49,7 @@ double random_uniform(uint64_t seed, uint64_t purpose, uint64_t index) {
 }
 
 double random_normal(uint64_t seed, uint64_t purpose, uint64_t index) {
-    struct block b = philox(seed, purpose, index);
+    struct random_block b = philox(seed, purpose, index);
     double radius = sqrt(-2 * log(1 - unit_interval(low_half(b))));
     return radius * cos(2 * M_PI * unit_interval(high_half(b)));
 }

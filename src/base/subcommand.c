@@ -17,12 +17,14 @@ int command_misuse(const char *name, const char *usage) {
     return EXIT_MISUSE;
 }
 
-bool command_arguments(struct arguments *out, struct option *option, int n_options, int n_positional,
-                       const char *usage, int argc, char **argv, int *code) {
+bool command_arguments(struct arguments *out, struct option *option, int n_options,
+                       int n_positional, const char *usage, int argc, char **argv, int *code) {
     int status = arguments_parse(out, option, n_options, argc, argv);
     bool help = status == 0 && wants_help(option, n_options);
-    if (status == 0 && !help && (n_positional < 0 || out->n_positional == n_positional)) return false;
-    if (status == 0 && !help) fail("expected %d arguments, found %d", n_positional, out->n_positional);
+    if (status == 0 && !help && (n_positional < 0 || out->n_positional == n_positional))
+        return false;
+    if (status == 0 && !help)
+        fail("expected %d arguments, found %d", n_positional, out->n_positional);
     *code = help ? EXIT_DONE : command_misuse(argv[0], usage);
     if (help) fputs(usage, stdout);
     if (status == 0) arguments_free(out);

@@ -30,7 +30,8 @@ int64_t checkpoint_blocks(int64_t count) {
 
 uint32_t checkpoint_checksum(const float *data, int64_t count) {
     CHECK(count <= CHECKPOINT_BLOCK, "a block of %lld elements", (long long)count);
-    return (uint32_t)crc32(crc32(0, NULL, 0), (const Bytef *)data, (uInt)(count * (int64_t)sizeof *data));
+    return (uint32_t)crc32(crc32(0, NULL, 0), (const Bytef *)data,
+                           (uInt)(count * (int64_t)sizeof *data));
 }
 
 void checkpoint_pieces_free(struct checkpoint_pieces *pieces) {
@@ -70,7 +71,8 @@ int checkpoint_file_create(struct checkpoint_file *f, const char *path) {
 int checkpoint_file_failure(struct checkpoint_file *f) {
     bool full = f->error == ENOSPC || f->error == EDQUOT || f->error == EFBIG;
     return fail("%s: cannot be written: %s%s", f->path, f->error ? strerror(f->error) : h5_reason(),
-                full ? "; hint: free some space or set checkpoint.dir to a place that has more" : "");
+                full ? "; hint: free some space or set checkpoint.dir to a place that has more"
+                     : "");
 }
 
 int checkpoint_file_close(struct checkpoint_file *f, int status) {
@@ -82,8 +84,10 @@ int checkpoint_file_close(struct checkpoint_file *f, int status) {
     return status;
 }
 
-/* A chunked dataset of one chunk with a Fletcher-32 checksum, so that a flipped byte is found when it is read. */
-static int write_checked(hid_t file, const char *name, hid_t type, int n_dims, const hsize_t *dim, const void *data) {
+/* A chunked dataset of one chunk with a Fletcher-32 checksum, so that a flipped byte is found when
+ * it is read. */
+static int write_checked(hid_t file, const char *name, hid_t type, int n_dims, const hsize_t *dim,
+                         const void *data) {
     bool empty = dim[0] == 0;
     hid_t space = H5Screate_simple(n_dims, dim, NULL);
     hid_t links = H5Pcreate(H5P_LINK_CREATE), how = H5Pcreate(H5P_DATASET_CREATE);
@@ -94,7 +98,8 @@ static int write_checked(hid_t file, const char *name, hid_t type, int n_dims, c
     }
     hid_t set = H5Dcreate2(file, name, type, space, links, how, H5P_DEFAULT);
     int status = set < 0 ? -1 : 0;
-    if (status == 0 && !empty && H5Dwrite(set, type, H5S_ALL, H5S_ALL, H5P_DEFAULT, data) < 0) status = -1;
+    if (status == 0 && !empty && H5Dwrite(set, type, H5S_ALL, H5S_ALL, H5P_DEFAULT, data) < 0)
+        status = -1;
     if (status != 0) fail("%s: %s", name, h5_reason());
     if (set >= 0 && H5Dclose(set) < 0 && status == 0) status = fail("%s: %s", name, h5_reason());
     H5Pclose(how);
@@ -103,7 +108,8 @@ static int write_checked(hid_t file, const char *name, hid_t type, int n_dims, c
     return status;
 }
 
-int checkpoint_write_ints(hid_t file, const char *name, int64_t rows, int64_t cols, const int64_t *data) {
+int checkpoint_write_ints(hid_t file, const char *name, int64_t rows, int64_t cols,
+                          const int64_t *data) {
     hsize_t dim[2] = {(hsize_t)rows, (hsize_t)cols};
     return write_checked(file, name, H5T_NATIVE_INT64, cols == 1 ? 1 : 2, dim, data);
 }
@@ -129,7 +135,8 @@ int checkpoint_read_attribute(hid_t file, const char *name, int64_t n, int64_t *
     if (attribute < 0) return fail("attribute %s: %s", name, h5_reason());
     hid_t space = H5Aget_space(attribute), type = H5Aget_type(attribute);
     int status = 0;
-    if (space < 0 || H5Sget_simple_extent_npoints(space) != n || type < 0 || H5Tget_class(type) != H5T_INTEGER)
+    if (space < 0 || H5Sget_simple_extent_npoints(space) != n || type < 0 ||
+        H5Tget_class(type) != H5T_INTEGER)
         status = fail("attribute %s: expected %lld integers", name, (long long)n);
     else if (H5Aread(attribute, H5T_NATIVE_INT64, value) < 0)
         status = fail("attribute %s: %s", name, h5_reason());

@@ -1,9 +1,9 @@
-/* What the writer and the reader of checkpoints share: names, marks, pieces and small HDF5 helpers. Private to
- * checkpoint_*.c. docs/checkpoint.md describes the files for others.
+/* What the writer and the reader of checkpoints share: names, marks, pieces and small HDF5 helpers.
+ * Private to checkpoint_*.c. docs/checkpoint.md describes the files for others.
  *
- * A piece is one dataset of a part file: elements [first, first + count) of one tensor, of one kind. Its data is
- * checksummed (CRC-32) in blocks of CHECKPOINT_BLOCK elements, so that a rank that needs a few elements reads and
- * verifies a few blocks. */
+ * A piece is one dataset of a part file: elements [first, first + count) of one tensor, of one
+ * kind. Its data is checksummed (CRC-32) in blocks of CHECKPOINT_BLOCK elements, so that a rank
+ * that needs a few elements reads and verifies a few blocks. */
 #ifndef RANKWISE_CHECKPOINT_FORMAT_H
 #define RANKWISE_CHECKPOINT_FORMAT_H
 #include "checkpoint.h"
@@ -12,7 +12,8 @@
 
 enum {
     CHECKPOINT_BLOCK = 1 << 20,              /* elements: 4 MiB */
-    CHECKPOINT_PIECE = 4 * CHECKPOINT_BLOCK, /* elements that are sent and written at once: 16 MiB */
+    /* elements that are sent and written at once: 16 MiB */
+    CHECKPOINT_PIECE = 4 * CHECKPOINT_BLOCK,
     CHECKPOINT_N_KINDS = 3,
 };
 #define CHECKPOINT_TEXT_CEILING ((int64_t)1 << 30) /* bytes of a text or file in state.h5 */
@@ -34,7 +35,8 @@ void checkpoint_pieces_free(struct checkpoint_pieces *pieces);
 /* By kind, tensor and first element: the order in state.h5, in which holes and overlaps show. */
 void checkpoint_pieces_sort(struct checkpoint_pieces *pieces);
 
-extern const char *const checkpoint_kind_name[CHECKPOINT_N_KINDS]; /* "master", "moment1", "moment2" */
+extern const char
+    *const checkpoint_kind_name[CHECKPOINT_N_KINDS]; /* "master", "moment1", "moment2" */
 
 /* "<directory>/part_0003.h5", "<directory>/state.h5"; mem_free. */
 char *checkpoint_part_path(const char *directory, int64_t part);
@@ -47,14 +49,16 @@ int64_t checkpoint_blocks(int64_t count);
 uint32_t checkpoint_checksum(const float *data, int64_t count);
 
 /* Small datasets and attributes of state.h5 and the marks of parts. -1 with error_text(). */
-int checkpoint_write_ints(hid_t file, const char *name, int64_t rows, int64_t cols, const int64_t *data);
+int checkpoint_write_ints(hid_t file, const char *name, int64_t rows, int64_t cols,
+                          const int64_t *data);
 int checkpoint_write_bytes(hid_t file, const char *name, const void *data, size_t length);
 int checkpoint_write_attribute(hid_t file, const char *name, int64_t n, const int64_t *value);
 int checkpoint_read_attribute(hid_t file, const char *name, int64_t n, int64_t *value);
 
 int checkpoint_file_bytes(const char *path, int64_t *bytes);
 
-/* A new file through the driver; close tells, with the path, whether all of it reached the disk, and fsyncs it. */
+/* A new file through the driver; close tells, with the path, whether all of it reached the disk,
+ * and fsyncs it. */
 struct checkpoint_file {
     hid_t id;
     char *path;
@@ -66,8 +70,8 @@ int checkpoint_file_close(struct checkpoint_file *f, int status);
 
 /* --- what the parts of checkpoint_save give each other --- */
 
-/* writer[r] is the rank that writes what rank r owns; -1: another replica saves it. The part number of a writer is
- * how many writers stand before it. Collective over place->data. */
+/* writer[r] is the rank that writes what rank r owns; -1: another replica saves it. The part number
+ * of a writer is how many writers stand before it. Collective over place->data. */
 void checkpoint_assign_writers(int *writer, const struct placement *place, int writers);
 int64_t checkpoint_part_number(const int *writer, int rank);
 
@@ -76,14 +80,17 @@ struct checkpoint_part {
     struct checkpoint_pieces pieces;
     int64_t bytes;
 };
-/* This rank's part in writing the parts: writes its own and its clients' slices, or sends its own. Not agreed. */
+/* This rank's part in writing the parts: writes its own and its clients' slices, or sends its own.
+ * Not agreed. */
 int checkpoint_write_part(struct checkpoint_part *out, const char *directory, struct zero *z,
-                          const struct parameters *table, const struct placement *place, const int *writer);
+                          const struct parameters *table, const struct placement *place,
+                          const int *writer);
 
 /* state.h5. pieces are of all parts, sorted; part_bytes (n_parts). */
-int checkpoint_write_state(const char *directory, const struct parameters *table, const struct run_state *state,
-                           const struct checkpoint_extra *extra, const struct checkpoint_pieces *pieces,
-                           const int64_t *part_bytes, int64_t n_parts);
+int checkpoint_write_state(const char *directory, const struct parameters *table,
+                           const struct run_state *state, const struct checkpoint_extra *extra,
+                           const struct checkpoint_pieces *pieces, const int64_t *part_bytes,
+                           int64_t n_parts);
 
 /* checkpoint_open without the look at the name, for a directory that is not yet renamed. */
 int checkpoint_open_files(struct checkpoint *c, const char *path);

@@ -1,4 +1,5 @@
-/* Which checkpoints a directory holds: by their names alone, since a directory without .tmp is whole. */
+/* Which checkpoints a directory holds: by their names alone, since a directory without .tmp is
+ * whole. */
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -20,7 +21,8 @@ char *checkpoint_path(const char *directory, int64_t step) {
     return file_join(directory, name);
 }
 
-/* The step of "step_000200"; -1 for any other name: it must be the very name that the step is written under. */
+/* The step of "step_000200"; -1 for any other name: it must be the very name that the step is
+ * written under. */
 static int64_t step_of(const char *name) {
     char *end, again[32];
     if (strncmp(name, "step_", 5) != 0 || name[5] < '0' || name[5] > '9') return -1;
@@ -52,7 +54,9 @@ static int by_step(const void *a, const void *b) {
 int checkpoint_list(const char *directory, int64_t **steps) {
     struct found f = {.directory = directory};
     if (file_is_directory(directory)) file_list(directory, take_name, &f);
-    if (f.n) qsort(f.step, (size_t)f.n, sizeof *f.step, by_step); /* seven digits sort after six only as numbers */
+    if (f.n)
+        qsort(f.step, (size_t)f.n, sizeof *f.step,
+              by_step); /* seven digits sort after six only as numbers */
     *steps = f.step;
     return f.n;
 }
@@ -65,8 +69,8 @@ char *checkpoint_newest(const char *directory) {
     return path;
 }
 
-/* "step_000200.tmp" and "step_000200.removed.tmp" are what a killed run leaves of a checkpoint that it was writing or
- * removing. */
+/* "step_000200.tmp" and "step_000200.removed.tmp" are what a killed run leaves of a checkpoint that
+ * it was writing or removing. */
 static int remove_begun(void *self, const char *name) {
     static const char *const ending[] = {".tmp", ".removed.tmp"};
     for (int i = 0; i < 2; i++) {
@@ -85,7 +89,8 @@ void checkpoint_remove_begun(char *directory) {
 }
 
 char *checkpoint_find(const char *path) {
-    char *state = file_join(path, "state.h5"), *inside = file_join(path, "checkpoints"), *found = NULL;
+    char *state = file_join(path, "state.h5"), *inside = file_join(path, "checkpoints"),
+         *found = NULL;
     if (file_exists(state)) found = mem_copy_string(path);
     if (!found) found = checkpoint_newest(path);
     if (!found) found = checkpoint_newest(inside);

@@ -1,5 +1,5 @@
-/* Loading a checkpoint into ZeRO's slices: each rank reads only what it keeps, whatever the ranks and the stage that
- * wrote it. */
+/* Loading a checkpoint into ZeRO's slices: each rank reads only what it keeps, whatever the ranks
+ * and the stage that wrote it. */
 #include "checkpoint.h"
 #include "memory.h"
 
@@ -11,15 +11,18 @@ struct load {
     int status;
 };
 
-static int read_master(void *self, const struct parameter *p, int64_t first, int64_t count, float *out) {
+static int read_master(void *self, const struct parameter *p, int64_t first, int64_t count,
+                       float *out) {
     return checkpoint_read_parameter(self, CHECKPOINT_MASTER, p, first, count, out);
 }
 
-static void load_kind(struct load *l, enum checkpoint_kind kind, const struct zero_slice *slice, float *to) {
+static void load_kind(struct load *l, enum checkpoint_kind kind, const struct zero_slice *slice,
+                      float *to) {
     struct device *dev = slice->state;
     for (int64_t at = 0; at < slice->count && l->status == 0; at += LOAD_PIECE) {
         int64_t n = MIN(LOAD_PIECE, slice->count - at);
-        l->status = checkpoint_read_parameter(l->c, kind, slice->parameter, slice->first + at, n, l->buffer);
+        l->status = checkpoint_read_parameter(l->c, kind, slice->parameter, slice->first + at, n,
+                                              l->buffer);
         if (l->status != 0) return;
         dev->backend->copy_in(dev, to + at, l->buffer, (size_t)n * sizeof *to, STREAM_COMPUTE);
         dev->backend->synchronize(dev, STREAM_COMPUTE); /* before the buffer is filled again */
@@ -32,7 +35,8 @@ static void load_moments(void *self, const struct zero_slice *slice) {
     load_kind(l, CHECKPOINT_MOMENT2, slice, slice->moment2);
 }
 
-int checkpoint_load(struct checkpoint *c, struct zero *z, const struct placement *place, bool moments) {
+int checkpoint_load(struct checkpoint *c, struct zero *z, const struct placement *place,
+                    bool moments) {
     struct parameter_source source = {read_master, c};
     struct load l = {.c = c, .buffer = mem_alloc(LOAD_PIECE, sizeof(float))};
     l.status = zero_load(z, &source);

@@ -1,11 +1,15 @@
-/* Opening a checkpoint and reading elements of it. No MPI here: resume, export, score and inspect all come this way.
+/* Opening a checkpoint and reading elements of it. No MPI here: resume, export, score and inspect
+ * all come this way.
  *
- * Everything in state.h5 is checked before it is used: sizes against the file's own size, the table's names and
- * shapes, that the pieces of each kind cover each tensor exactly once, that parts exist with the recorded number of
- * bytes. Parts are opened when the first element of them is asked for (a rank of a large run needs few).
+ * Everything in state.h5 is checked before it is used: sizes against the file's own size, the
+ * table's names and shapes, that the pieces of each kind cover each tensor exactly once, that parts
+ * exist with the recorded number of bytes. Parts are opened when the first element of them is asked
+ * for (a rank of a large run needs few).
  *
- *   (1) Elements pass through one cached block, which is verified against its checksum when it is loaded.
- *   (2) HDF5 verifies its own metadata: the files are written in its 1.10 format, which has checksums throughout. */
+ *   (1) Elements pass through one cached block, which is verified against its checksum when it is
+ *       loaded.
+ *   (2) HDF5 verifies its own metadata: the files are written in its 1.10 format, which has
+ *       checksums throughout. */
 #include "checkpoint_format.h"
 
 #include <errno.h>
@@ -36,9 +40,10 @@ static struct parts *parts_of(const struct checkpoint *c) {
 
 /* --- small datasets of state.h5 --- */
 
-/* A whole dataset of n_dims dimensions, memory from mem_alloc, one zero byte behind it. The checksum that it was
- * written with is verified by HDF5. NULL with error_text(). */
-static void *read_dataset(hid_t file, const char *name, hid_t type, size_t item_bytes, int n_dims, hsize_t *dim) {
+/* A whole dataset of n_dims dimensions, memory from mem_alloc, one zero byte behind it. The
+ * checksum that it was written with is verified by HDF5. NULL with error_text(). */
+static void *read_dataset(hid_t file, const char *name, hid_t type, size_t item_bytes, int n_dims,
+                          hsize_t *dim) {
     hid_t set = H5Dopen2(file, name, H5P_DEFAULT), space = -1, stored = -1, how = -1;
     void *data = NULL;
     hsize_t file_bytes = 0;
@@ -51,8 +56,8 @@ static void *read_dataset(hid_t file, const char *name, hid_t type, size_t item_
     how = H5Dget_create_plist(set);
     H5Fget_filesize(file, &file_bytes);
     if (space < 0 || stored < 0 || how < 0 || H5Sget_simple_extent_ndims(space) != n_dims ||
-        H5Sget_simple_extent_dims(space, dim, NULL) != n_dims || H5Tget_class(stored) != H5T_INTEGER ||
-        H5Tget_size(stored) != item_bytes) {
+        H5Sget_simple_extent_dims(space, dim, NULL) != n_dims ||
+        H5Tget_class(stored) != H5T_INTEGER || H5Tget_size(stored) != item_bytes) {
         fail("%s: expected %d-dimensional integers of %zu bytes", name, n_dims, item_bytes);
         goto done;
     }
@@ -60,8 +65,8 @@ static void *read_dataset(hid_t file, const char *name, hid_t type, size_t item_
     for (int i = 0; i < n_dims; i++)
         if (__builtin_mul_overflow(n, dim[i], &n)) n = file_bytes;
     if (n > (hsize_t)CHECKPOINT_TEXT_CEILING || n * item_bytes > file_bytes) {
-        fail("%s: %llu items of %zu bytes in a file of %llu bytes", name, (unsigned long long)n, item_bytes,
-             (unsigned long long)file_bytes);
+        fail("%s: %llu items of %zu bytes in a file of %llu bytes", name, (unsigned long long)n,
+             item_bytes, (unsigned long long)file_bytes);
         goto done;
     }
     if (n > 0 && H5Pget_nfilters(how) != 1) {
@@ -113,16 +118,19 @@ static int read_run_state(hid_t file, struct run_state *state) {
         const char *name;
         int64_t *value;
     } field[] = {
-        {"step", &state->step},          {"updates", &state->updates},    {"skipped", &state->skipped},
-        {"skipped_in_a_row", &in_a_row}, {"epoch", &state->cursor.epoch}, {"next", &state->cursor.next},
+        {"step", &state->step},          {"updates", &state->updates},
+        {"skipped", &state->skipped},    {"skipped_in_a_row", &in_a_row},
+        {"epoch", &state->cursor.epoch}, {"next", &state->cursor.next},
         {"episodes", &state->episodes},  {"finished", &finished},
     };
     for (size_t i = 0; i < sizeof field / sizeof field[0]; i++) {
         if (checkpoint_read_attribute(file, field[i].name, 1, field[i].value) != 0) return -1;
         if (*field[i].value < 0)
-            return fail("attribute %s: %lld is negative", field[i].name, (long long)*field[i].value);
+            return fail("attribute %s: %lld is negative", field[i].name,
+                        (long long)*field[i].value);
     }
-    if (in_a_row > INT32_MAX || finished > 1) return fail("skipped_in_a_row or finished out of range");
+    if (in_a_row > INT32_MAX || finished > 1)
+        return fail("skipped_in_a_row or finished out of range");
     state->skipped_in_a_row = (int)in_a_row;
     state->finished = finished;
     return 0;
@@ -140,7 +148,8 @@ static int read_data_identity(hid_t file, struct run_state *state) {
 static int read_texts(hid_t file, struct checkpoint *c) {
     if (read_data_identity(file, &c->state) != 0) return -1;
     if (!(c->config = read_text(file, "/config")) || !(c->arch_json = read_text(file, "/arch")) ||
-        !(c->revision = read_text(file, "/revision")) || !(c->written_at = read_text(file, "/written_at")))
+        !(c->revision = read_text(file, "/revision")) ||
+        !(c->written_at = read_text(file, "/written_at")))
         return -1;
     if (H5Lexists(file, "/contract", H5P_DEFAULT) <= 0) return 0;
     size_t length;
@@ -157,7 +166,8 @@ struct file_visit {
     int room;
 };
 
-static herr_t read_tokenizer_file(hid_t group, const char *name, const H5L_info_t *info, void *self) {
+static herr_t read_tokenizer_file(hid_t group, const char *name, const H5L_info_t *info,
+                                  void *self) {
     (void)group, (void)info;
     struct file_visit *v = self;
     size_t length;
@@ -183,15 +193,17 @@ static int read_tokenizer(hid_t file, struct checkpoint *c) {
     return status < 0 ? -1 : 0;
 }
 
-static int take_tensor(struct checkpoint_tensor *t, const char *name, size_t length, const int64_t shape[3]) {
+static int take_tensor(struct checkpoint_tensor *t, const char *name, size_t length,
+                       const int64_t shape[3]) {
     if (length == 0 || length > MAX_NAME || memchr(name, '/', length))
         return fail("/tensor/name: a name of %zu bytes, or with a slash", length);
     int64_t dims = shape[0], rows = shape[1], cols = shape[2], count;
     if (dims < 1 || dims > 2 || rows < 1 || cols < 1 || (dims == 1 && cols != 1) ||
         __builtin_mul_overflow(rows, cols, &count) || count > INT64_MAX / 64)
-        return fail("/tensor/shape: %.*s: %lld dimensions, %lld x %lld", (int)length, name, (long long)dims,
-                    (long long)rows, (long long)cols);
-    *t = (struct checkpoint_tensor){mem_format("%.*s", (int)length, name), (int)dims, rows, cols, count};
+        return fail("/tensor/shape: %.*s: %lld dimensions, %lld x %lld", (int)length, name,
+                    (long long)dims, (long long)rows, (long long)cols);
+    *t = (struct checkpoint_tensor){mem_format("%.*s", (int)length, name), (int)dims, rows, cols,
+                                    count};
     return 0;
 }
 
@@ -206,7 +218,8 @@ static int check_names(const struct checkpoint *c) {
     for (int i = 0; i < c->n_tensors; i++) name[i] = c->tensor[i].name;
     qsort(name, (size_t)c->n_tensors, sizeof *name, by_text);
     for (int i = 1; i < c->n_tensors && status == 0; i++)
-        if (strcmp(name[i - 1], name[i]) == 0) status = fail("/tensor/name: %s stands there twice", name[i]);
+        if (strcmp(name[i - 1], name[i]) == 0)
+            status = fail("/tensor/name: %s stands there twice", name[i]);
     mem_free(name);
     return status;
 }
@@ -217,7 +230,8 @@ static int take_table(struct checkpoint *c, const char *names, const int64_t *sh
     c->tensor = mem_alloc(n, sizeof *c->tensor);
     for (int64_t i = 0; i < n; i++) {
         const char *end = strchr(at, '\n');
-        if (!end) return fail("/tensor/name: %lld names, expected %lld", (long long)i, (long long)n);
+        if (!end)
+            return fail("/tensor/name: %lld names, expected %lld", (long long)i, (long long)n);
         if (take_tensor(&c->tensor[i], at, (size_t)(end - at), shape + 3 * i) != 0) return -1;
         c->n_tensors++;
         at = end + 1;
@@ -244,29 +258,33 @@ static int read_table(hid_t file, struct checkpoint *c) {
 
 /* --- the index --- */
 
-/* The pieces lie in the order of kind, tensor and first element, without holes or overlaps, to each tensor's end. */
+/* The pieces lie in the order of kind, tensor and first element, without holes or overlaps, to each
+ * tensor's end. */
 static int check_cover(const struct checkpoint *c) {
     int64_t at = 0;
     for (int64_t kind = 0; kind < CHECKPOINT_N_KINDS; kind++)
         for (int64_t t = 0; t < c->n_tensors; t++) {
             int64_t covered = 0;
-            for (; at < c->n_pieces && c->piece[at].kind == kind && c->piece[at].tensor == t; at++) {
+            for (; at < c->n_pieces && c->piece[at].kind == kind && c->piece[at].tensor == t;
+                 at++) {
                 if (c->piece[at].first != covered) break;
                 covered += c->piece[at].count;
             }
             if (covered != c->tensor[t].count)
-                return fail("/piece: %s of %s: %lld of %lld elements are covered", checkpoint_kind_name[kind],
-                            c->tensor[t].name, (long long)covered, (long long)c->tensor[t].count);
+                return fail("/piece: %s of %s: %lld of %lld elements are covered",
+                            checkpoint_kind_name[kind], c->tensor[t].name, (long long)covered,
+                            (long long)c->tensor[t].count);
         }
-    return at == c->n_pieces ? 0 : fail("/piece: piece %lld lies outside or overlaps", (long long)at);
+    return at == c->n_pieces ? 0
+                             : fail("/piece: piece %lld lies outside or overlaps", (long long)at);
 }
 
 static int check_pieces(const struct checkpoint *c) {
     const struct parts *parts = parts_of(c);
     for (int64_t i = 0; i < c->n_pieces; i++) {
         const struct checkpoint_piece *p = &c->piece[i];
-        if (p->part < 0 || p->part >= parts->n || p->kind < 0 || p->kind >= CHECKPOINT_N_KINDS || p->tensor < 0 ||
-            p->tensor >= c->n_tensors || p->count < 1 || p->first < 0 ||
+        if (p->part < 0 || p->part >= parts->n || p->kind < 0 || p->kind >= CHECKPOINT_N_KINDS ||
+            p->tensor < 0 || p->tensor >= c->n_tensors || p->count < 1 || p->first < 0 ||
             p->first > c->tensor[p->tensor].count - p->count || p->block < 0 ||
             p->block > parts->n_sums - checkpoint_blocks(p->count))
             return fail("/piece: entry %lld is out of range", (long long)i);
@@ -305,7 +323,8 @@ static int check_parts(const struct checkpoint *c) {
         int64_t bytes = 0;
         status = checkpoint_file_bytes(path, &bytes);
         if (status == 0 && bytes != parts->bytes[i])
-            status = fail("%s: expected %lld bytes, found %lld", path, (long long)parts->bytes[i], (long long)bytes);
+            status = fail("%s: expected %lld bytes, found %lld", path, (long long)parts->bytes[i],
+                          (long long)bytes);
         mem_free(path);
     }
     return status;
@@ -315,17 +334,20 @@ static int read_state(hid_t file, struct checkpoint *c) {
     int64_t format, end[2];
     if (checkpoint_read_attribute(file, "format", 1, &format) != 0) return -1;
     if (format != CHECKPOINT_FORMAT)
-        return fail("format %lld, this program reads %d; hint: use the version of rankwise that wrote it",
-                    (long long)format, CHECKPOINT_FORMAT);
-    if (read_run_state(file, &c->state) != 0 || read_texts(file, c) != 0 || read_tokenizer(file, c) != 0 ||
-        read_table(file, c) != 0 || read_index(file, c) != 0 || checkpoint_read_attribute(file, "end", 2, end) != 0)
+        return fail(
+            "format %lld, this program reads %d; hint: use the version of rankwise that wrote it",
+            (long long)format, CHECKPOINT_FORMAT);
+    if (read_run_state(file, &c->state) != 0 || read_texts(file, c) != 0 ||
+        read_tokenizer(file, c) != 0 || read_table(file, c) != 0 || read_index(file, c) != 0 ||
+        checkpoint_read_attribute(file, "end", 2, end) != 0)
         return -1;
     if (end[0] != c->n_pieces || end[1] != parts_of(c)->n_sums)
         return fail("its end mark does not fit what it holds");
     return 0;
 }
 
-/* Read only and without a lock: what is under a whole checkpoint's name does not change any more. */
+/* Read only and without a lock: what is under a whole checkpoint's name does not change any
+ * more. */
 static hid_t open_hdf5(const char *path) {
     h5_quiet();
     hid_t access = H5Pcreate(H5P_FILE_ACCESS);
@@ -370,7 +392,8 @@ int checkpoint_open(struct checkpoint *c, const char *path) {
     while (length > 1 && path[length - 1] == '/') length--;
     if (length > 4 && strncmp(path + length - 4, ".tmp", 4) == 0) {
         *c = (struct checkpoint){0};
-        return fail("%s: a checkpoint that was not finished; hint: use one whose name has no .tmp", path);
+        return fail("%s: a checkpoint that was not finished; hint: use one whose name has no .tmp",
+                    path);
     }
     return checkpoint_open_files(c, path);
 }
@@ -428,9 +451,11 @@ static int open_part(struct checkpoint *c, int64_t part) {
                         checkpoint_read_attribute(file, "end", 2, end) != 0))
         status = fail_context("%s", path);
     expected_end(c, part, expected);
-    if (status == 0 && (format != CHECKPOINT_FORMAT || number != part || memcmp(end, expected, sizeof end) != 0))
+    if (status == 0 &&
+        (format != CHECKPOINT_FORMAT || number != part || memcmp(end, expected, sizeof end) != 0))
         status =
-            fail("%s: its marks (format %lld, part %lld, %lld datasets, %lld elements) are not those in state.h5",
+            fail("%s: its marks (format %lld, part %lld, %lld datasets, %lld elements) are not "
+                 "those in state.h5",
                  path, (long long)format, (long long)number, (long long)end[0], (long long)end[1]);
     if (status == 0)
         parts->file[part] = file;
@@ -447,7 +472,8 @@ int checkpoint_check_marks(struct checkpoint *c) {
 }
 
 /* Says which dataset of which file is bad. */
-static int fail_piece(const struct checkpoint *c, const struct checkpoint_piece *p, const char *what) {
+static int fail_piece(const struct checkpoint *c, const struct checkpoint_piece *p,
+                      const char *what) {
     char *path = checkpoint_part_path(c->path, p->part);
     char *name = checkpoint_dataset_name(p->kind, c->tensor[p->tensor].name, p->first);
     fail("%s: %s: %s; hint: the checkpoint is damaged, use an older one", path, name, what);
@@ -470,8 +496,8 @@ static int open_piece(struct checkpoint *c, int64_t index) {
     if (parts->set < 0) return fail_piece(c, p, h5_reason());
     hid_t space = H5Dget_space(parts->set), type = H5Dget_type(parts->set);
     bool good = space >= 0 && type >= 0 && H5Sget_simple_extent_ndims(space) == 1 &&
-                H5Sget_simple_extent_npoints(space) == p->count && H5Tget_class(type) == H5T_FLOAT &&
-                H5Tget_size(type) == sizeof(float);
+                H5Sget_simple_extent_npoints(space) == p->count &&
+                H5Tget_class(type) == H5T_FLOAT && H5Tget_size(type) == sizeof(float);
     if (type >= 0) H5Tclose(type);
     if (space >= 0) H5Sclose(space);
     if (!good) return fail_piece(c, p, "not the floats that state.h5 lists");
@@ -479,7 +505,8 @@ static int open_piece(struct checkpoint *c, int64_t index) {
     return 0;
 }
 
-/* By (1): elements [first, first + CHECKPOINT_BLOCK) of a piece into the cache; first is a multiple of the block. */
+/* By (1): elements [first, first + CHECKPOINT_BLOCK) of a piece into the cache; first is a multiple
+ * of the block. */
 static int load_block(struct checkpoint *c, int64_t index, int64_t first) {
     struct parts *parts = parts_of(c);
     const struct checkpoint_piece *p = &c->piece[index];
@@ -489,13 +516,17 @@ static int load_block(struct checkpoint *c, int64_t index, int64_t first) {
     parts->cached_piece = -1;
     hsize_t at[1] = {(hsize_t)first}, count[1] = {(hsize_t)MIN(CHECKPOINT_BLOCK, p->count - first)};
     hid_t in_file = H5Dget_space(parts->set), in_memory = H5Screate_simple(1, count, NULL);
-    herr_t status = in_file < 0 ? -1 : H5Sselect_hyperslab(in_file, H5S_SELECT_SET, at, NULL, count, NULL);
-    if (status >= 0) status = H5Dread(parts->set, H5T_NATIVE_FLOAT, in_memory, in_file, H5P_DEFAULT, parts->block);
+    herr_t status =
+        in_file < 0 ? -1 : H5Sselect_hyperslab(in_file, H5S_SELECT_SET, at, NULL, count, NULL);
+    if (status >= 0)
+        status =
+            H5Dread(parts->set, H5T_NATIVE_FLOAT, in_memory, in_file, H5P_DEFAULT, parts->block);
     int read = status < 0 ? fail_piece(c, p, h5_reason()) : 0;
     if (in_file >= 0) H5Sclose(in_file);
     H5Sclose(in_memory);
     if (read != 0) return -1;
-    if (checkpoint_checksum(parts->block, (int64_t)count[0]) != parts->sum[p->block + first / CHECKPOINT_BLOCK])
+    if (checkpoint_checksum(parts->block, (int64_t)count[0]) !=
+        parts->sum[p->block + first / CHECKPOINT_BLOCK])
         return fail_piece(c, p, "its checksum is not the one in state.h5");
     parts->cached_piece = index;
     parts->cached_first = first;
@@ -503,7 +534,8 @@ static int load_block(struct checkpoint *c, int64_t index, int64_t first) {
 }
 
 /* The piece that holds an element: the last one that does not start behind it. */
-static int64_t find_piece(const struct checkpoint *c, int64_t kind, int64_t tensor, int64_t element) {
+static int64_t find_piece(const struct checkpoint *c, int64_t kind, int64_t tensor,
+                          int64_t element) {
     int64_t low = 0, high = c->n_pieces;
     while (high - low > 1) {
         int64_t middle = low + (high - low) / 2;
@@ -525,13 +557,13 @@ static int find_tensor(const struct checkpoint *c, const char *name) {
     return -1;
 }
 
-int checkpoint_read(struct checkpoint *c, enum checkpoint_kind kind, const char *tensor, int64_t first, int64_t count,
-                    float *out) {
+int checkpoint_read(struct checkpoint *c, enum checkpoint_kind kind, const char *tensor,
+                    int64_t first, int64_t count, float *out) {
     int t = find_tensor(c, tensor);
     if (t < 0) return fail("%s: it has no tensor %s", c->path, tensor);
     if (first < 0 || count < 0 || first > c->tensor[t].count - count)
-        return fail("%s: %s: elements %lld + %lld of %lld", c->path, tensor, (long long)first, (long long)count,
-                    (long long)c->tensor[t].count);
+        return fail("%s: %s: elements %lld + %lld of %lld", c->path, tensor, (long long)first,
+                    (long long)count, (long long)c->tensor[t].count);
     while (count > 0) {
         int64_t index = find_piece(c, kind, t, first);
         const struct checkpoint_piece *p = &c->piece[index];
@@ -546,13 +578,14 @@ int checkpoint_read(struct checkpoint *c, enum checkpoint_kind kind, const char 
     return 0;
 }
 
-int checkpoint_read_parameter(struct checkpoint *c, enum checkpoint_kind kind, const struct parameter *p,
-                              int64_t first, int64_t count, float *out) {
+int checkpoint_read_parameter(struct checkpoint *c, enum checkpoint_kind kind,
+                              const struct parameter *p, int64_t first, int64_t count, float *out) {
     int t = find_tensor(c, p->name);
     if (t < 0) return fail("%s: it has no tensor %s, which the model needs", c->path, p->name);
     const struct checkpoint_tensor *saved = &c->tensor[t];
     if (saved->n_dims != p->n_dims || saved->rows != p->rows || saved->cols != p->cols)
-        return fail("%s: %s: the model needs %lld x %lld, the checkpoint has %lld x %lld", c->path, p->name,
-                    (long long)p->rows, (long long)p->cols, (long long)saved->rows, (long long)saved->cols);
+        return fail("%s: %s: the model needs %lld x %lld, the checkpoint has %lld x %lld", c->path,
+                    p->name, (long long)p->rows, (long long)p->cols, (long long)saved->rows,
+                    (long long)saved->cols);
     return checkpoint_read(c, kind, p->name, first, count, out);
 }

@@ -1,9 +1,9 @@
 /* checkpoint_save: the order in which a checkpoint becomes whole, and what is removed afterwards.
  *
- *   (1) Nothing of a former checkpoint is touched before the new one is complete on disk and its end marks are read
- *       back; a failure removes what was begun and is the same -1 on all ranks.
- *   (2) A directory loses its name before it loses its contents: a run killed at any moment leaves no half-removed
- *       checkpoint under a whole one's name. */
+ *   (1) Nothing of a former checkpoint is touched before the new one is complete on disk and its
+ *       end marks are read back; a failure removes what was begun and is the same -1 on all ranks.
+ *   (2) A directory loses its name before it loses its contents: a run killed at any moment leaves
+ *       no half-removed checkpoint under a whole one's name. */
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>
@@ -28,7 +28,9 @@ static void discard(const char *temporary) {
 }
 
 static int rename_path(const char *from, const char *to) {
-    return rename(from, to) == 0 ? 0 : fail("%s: cannot be renamed to %s: %s", from, to, strerror(errno));
+    return rename(from, to) == 0
+               ? 0
+               : fail("%s: cannot be renamed to %s: %s", from, to, strerror(errno));
 }
 
 /* Takes a whole checkpoint's name away, then removes it. */
@@ -66,7 +68,8 @@ static int read_back(const char *temporary) {
     return status;
 }
 
-/* Old checkpoints beyond `keep`, the one just written not among them. What cannot be removed is only a warning. */
+/* Old checkpoints beyond `keep`, the one just written not among them. What cannot be removed is
+ * only a warning. */
 static void remove_old(const char *directory, int64_t written, int keep) {
     int64_t *step;
     int n = checkpoint_list(directory, &step);
@@ -88,7 +91,8 @@ static void add_part(struct checkpoint_pieces *all, const struct checkpoint_piec
         all->item[all->n + i] = part->item[i];
         all->item[all->n + i].block += all->n_sums;
     }
-    if (part->n_sums) memcpy(all->sum + all->n_sums, part->sum, (size_t)part->n_sums * sizeof *all->sum);
+    if (part->n_sums)
+        memcpy(all->sum + all->n_sums, part->sum, (size_t)part->n_sums * sizeof *all->sum);
     all->n += part->n;
     all->n_sums += part->n_sums;
 }
@@ -112,8 +116,9 @@ static void send_part(const struct group *data, const struct checkpoint_part *pa
 }
 
 /* Rank 0 gathers what the writers noted (part_bytes: room for every rank); the number of parts. */
-static int64_t gather_parts(const struct group *data, const int *writer, const struct checkpoint_part *mine,
-                            struct checkpoint_pieces *all, int64_t *part_bytes) {
+static int64_t gather_parts(const struct group *data, const int *writer,
+                            const struct checkpoint_part *mine, struct checkpoint_pieces *all,
+                            int64_t *part_bytes) {
     if (data->rank != 0) {
         if (writer[data->rank] == data->rank) send_part(data, mine);
         return 0;
@@ -149,7 +154,8 @@ int checkpoint_save(const char *directory, struct zero *z, const struct paramete
         if (status == 0) {
             int64_t n_parts = gather_parts(data, writer, &part, &all, part_bytes);
             if (lead) {
-                status = checkpoint_write_state(temporary, table, state, extra, &all, part_bytes, n_parts);
+                status = checkpoint_write_state(temporary, table, state, extra, &all, part_bytes,
+                                                n_parts);
                 if (status == 0) status = read_back(temporary);
                 if (status == 0) status = file_sync(temporary);
                 if (status == 0) status = put_in_place(directory, temporary, final);

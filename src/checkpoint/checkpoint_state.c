@@ -1,5 +1,5 @@
-/* Writing state.h5: everything of a checkpoint that is not weights or moments, and the index of where those lie.
- * docs/checkpoint.md lists what stands where; checkpoint_read.c reads it. */
+/* Writing state.h5: everything of a checkpoint that is not weights or moments, and the index of
+ * where those lie. docs/checkpoint.md lists what stands where; checkpoint_read.c reads it. */
 #include <string.h>
 
 #include "checkpoint_format.h"
@@ -48,10 +48,12 @@ static int write_tokenizer(hid_t file, const struct checkpoint_extra *extra) {
     return status;
 }
 
-/* Names one per line, (n_dims, rows, cols) and decay: the parameter table as far as a reader needs it. */
+/* Names one per line, (n_dims, rows, cols) and decay: the parameter table as far as a reader needs
+ * it. */
 static int write_table(hid_t file, const struct parameters *table) {
     struct buffer names = {0};
-    int64_t *shape = mem_alloc(table->n, 3 * sizeof *shape), *decay = mem_alloc(table->n, sizeof *decay);
+    int64_t *shape = mem_alloc(table->n, 3 * sizeof *shape),
+            *decay = mem_alloc(table->n, sizeof *decay);
     for (int i = 0; i < table->n; i++) {
         const struct parameter *p = &table->item[i];
         buffer_format(&names, "%s\n", p->name);
@@ -69,20 +71,22 @@ static int write_table(hid_t file, const struct parameters *table) {
     return status;
 }
 
-static int write_index(hid_t file, const struct checkpoint_pieces *pieces, const int64_t *part_bytes,
-                       int64_t n_parts) {
+static int write_index(hid_t file, const struct checkpoint_pieces *pieces,
+                       const int64_t *part_bytes, int64_t n_parts) {
     int64_t *sum = mem_alloc(pieces->n_sums, sizeof *sum);
     for (int64_t i = 0; i < pieces->n_sums; i++) sum[i] = pieces->sum[i];
     int status = checkpoint_write_ints(file, "/piece", pieces->n, 6, (const int64_t *)pieces->item);
-    if (status == 0) status = checkpoint_write_ints(file, "/block_checksum", pieces->n_sums, 1, sum);
+    if (status == 0)
+        status = checkpoint_write_ints(file, "/block_checksum", pieces->n_sums, 1, sum);
     if (status == 0) status = checkpoint_write_ints(file, "/part_bytes", n_parts, 1, part_bytes);
     mem_free(sum);
     return status;
 }
 
-int checkpoint_write_state(const char *directory, const struct parameters *table, const struct run_state *state,
-                           const struct checkpoint_extra *extra, const struct checkpoint_pieces *pieces,
-                           const int64_t *part_bytes, int64_t n_parts) {
+int checkpoint_write_state(const char *directory, const struct parameters *table,
+                           const struct run_state *state, const struct checkpoint_extra *extra,
+                           const struct checkpoint_pieces *pieces, const int64_t *part_bytes,
+                           int64_t n_parts) {
     char *path = checkpoint_state_path(directory);
     struct checkpoint_file f;
     int64_t format = CHECKPOINT_FORMAT, end[2] = {pieces->n, pieces->n_sums};

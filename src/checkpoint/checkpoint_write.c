@@ -1,14 +1,16 @@
 /* Parts of a checkpoint: the writers' side and the side of those who send to them.
  *
- * All of it runs on the main thread. A writer takes its own slices first, then each client's, in the order of ranks;
- * for each slice and kind it creates a dataset and writes it piece by piece. A client sends the list of its slices,
- * then the data in exactly that order, so nothing is negotiated.
+ * All of it runs on the main thread. A writer takes its own slices first, then each client's, in
+ * the order of ranks; for each slice and kind it creates a dataset and writes it piece by piece. A
+ * client sends the list of its slices, then the data in exactly that order, so nothing is
+ * negotiated.
  *
  *   (1) At most one piece (16 MiB) is in host memory on any rank.
  *   (2) A writer that failed goes on receiving and drops what it gets: its clients never hang.
  *
- * The 611 MB of hh_small (51 M parameters) took one writer 3.1 s, syncs included, on a disk to which dd conv=fsync
- * writes 250 MB/s; reading and checking them again 0.35 s from the page cache. */
+ * The 611 MB of hh_small (51 M parameters) took one writer 3.1 s, syncs included, on a disk to
+ * which dd conv=fsync writes 250 MB/s; reading and checking them again 0.35 s from the page
+ * cache. */
 #include <string.h>
 
 #include "checkpoint_format.h"
@@ -43,7 +45,8 @@ static void take_slice(void *self, const struct zero_slice *slice) {
     ARRAY_RESERVE(o->slice, o->n, o->room);
     ARRAY_RESERVE(o->note, o->n, o->room_notes);
     o->slice[o->n] = *slice;
-    o->note[o->n++] = (struct slice_note){slice->parameter - o->table->item, slice->first, slice->count};
+    o->note[o->n++] =
+        (struct slice_note){slice->parameter - o->table->item, slice->first, slice->count};
 }
 
 static void owned_free(struct owned *o) {
@@ -52,7 +55,8 @@ static void owned_free(struct owned *o) {
 }
 
 /* Elements [at, at + n) of a slice's kind, from where they are to here. */
-static void copy_slice(float *out, const struct zero_slice *slice, int kind, int64_t at, int64_t n) {
+static void copy_slice(float *out, const struct zero_slice *slice, int kind, int64_t at,
+                       int64_t n) {
     struct device *dev = slice->state;
     const float *from[CHECKPOINT_N_KINDS] = {slice->master, slice->moment1, slice->moment2};
     dev->backend->copy_out(dev, out, from[kind] + at, (size_t)n * sizeof *out, STREAM_COMPUTE);
@@ -60,7 +64,8 @@ static void copy_slice(float *out, const struct zero_slice *slice, int kind, int
 }
 
 /* The next n elements: of this rank's slice, or from the rank that sends them. */
-static void fetch(struct writer *w, int from, const struct zero_slice *slice, int kind, int64_t at, int64_t n) {
+static void fetch(struct writer *w, int from, const struct zero_slice *slice, int kind, int64_t at,
+                  int64_t n) {
     if (slice)
         copy_slice(w->buffer, slice, kind, at, n);
     else
@@ -89,7 +94,8 @@ static void write_slab(struct writer *w, hid_t set, int64_t at, int64_t n) {
     hsize_t first[1] = {(hsize_t)at}, count[1] = {(hsize_t)n};
     hid_t in_file = H5Dget_space(set), in_memory = H5Screate_simple(1, count, NULL);
     H5Sselect_hyperslab(in_file, H5S_SELECT_SET, first, NULL, count, NULL);
-    if (H5Dwrite(set, H5T_NATIVE_FLOAT, in_memory, in_file, H5P_DEFAULT, w->buffer) < 0 || w->file.error)
+    if (H5Dwrite(set, H5T_NATIVE_FLOAT, in_memory, in_file, H5P_DEFAULT, w->buffer) < 0 ||
+        w->file.error)
         w->status = checkpoint_file_failure(&w->file);
     H5Sclose(in_memory);
     H5Sclose(in_file);
@@ -98,7 +104,8 @@ static void write_slab(struct writer *w, hid_t set, int64_t at, int64_t n) {
 static void note_piece(struct writer *w, const struct slice_note *note, int kind) {
     struct checkpoint_pieces *p = w->pieces;
     ARRAY_RESERVE(p->item, p->n, p->room);
-    p->item[p->n++] = (struct checkpoint_piece){w->part, kind, note->tensor, note->first, note->count, p->n_sums};
+    p->item[p->n++] =
+        (struct checkpoint_piece){w->part, kind, note->tensor, note->first, note->count, p->n_sums};
     w->n_elements += note->count;
 }
 
@@ -110,8 +117,8 @@ static void note_checksums(struct writer *w, int64_t n) {
     }
 }
 
-static void write_piece(struct writer *w, int from, const struct slice_note *note, const struct zero_slice *slice,
-                        int kind) {
+static void write_piece(struct writer *w, int from, const struct slice_note *note,
+                        const struct zero_slice *slice, int kind) {
     hid_t set = w->status == 0 ? create_dataset(w, note, kind) : H5I_INVALID_HID;
     note_piece(w, note, kind);
     for (int64_t at = 0; at < note->count; at += CHECKPOINT_PIECE) {
@@ -125,7 +132,8 @@ static void write_piece(struct writer *w, int from, const struct slice_note *not
 
 static void write_own(struct writer *w, const struct owned *own) {
     for (int64_t i = 0; i < own->n; i++)
-        for (int kind = 0; kind < CHECKPOINT_N_KINDS; kind++) write_piece(w, -1, &own->note[i], &own->slice[i], kind);
+        for (int kind = 0; kind < CHECKPOINT_N_KINDS; kind++)
+            write_piece(w, -1, &own->note[i], &own->slice[i], kind);
 }
 
 static void write_client(struct writer *w, int client) {
@@ -134,7 +142,8 @@ static void write_client(struct writer *w, int client) {
     struct slice_note *note = mem_alloc(n, sizeof *note);
     comm_receive(&w->place->data, client, note, (size_t)n * sizeof *note);
     for (int64_t i = 0; i < n; i++)
-        for (int kind = 0; kind < CHECKPOINT_N_KINDS; kind++) write_piece(w, client, &note[i], NULL, kind);
+        for (int kind = 0; kind < CHECKPOINT_N_KINDS; kind++)
+            write_piece(w, client, &note[i], NULL, kind);
     mem_free(note);
 }
 
@@ -150,8 +159,8 @@ static int finish_part(struct writer *w, const char *directory, int64_t *bytes) 
     return w->status;
 }
 
-static int write_as_writer(struct checkpoint_part *out, const char *directory, const struct owned *own,
-                           struct writer *w, const int *writer) {
+static int write_as_writer(struct checkpoint_part *out, const char *directory,
+                           const struct owned *own, struct writer *w, const int *writer) {
     char *path = checkpoint_part_path(directory, w->part);
     int64_t format = CHECKPOINT_FORMAT;
     w->status = checkpoint_file_create(&w->file, path);
@@ -179,7 +188,8 @@ static void send_to_writer(const struct owned *own, struct writer *w, int to) {
 }
 
 int checkpoint_write_part(struct checkpoint_part *out, const char *directory, struct zero *z,
-                          const struct parameters *table, const struct placement *place, const int *writer) {
+                          const struct parameters *table, const struct placement *place,
+                          const int *writer) {
     int rank = place->data.rank, status = 0;
     *out = (struct checkpoint_part){0};
     if (writer[rank] < 0) return 0;
@@ -199,7 +209,8 @@ int checkpoint_write_part(struct checkpoint_part *out, const char *directory, st
     return status;
 }
 
-/* What each rank tells about itself: does it save, and on which node is it (the lowest data rank there). */
+/* What each rank tells about itself: does it save, and on which node is it (the lowest data rank
+ * there). */
 struct whereabouts {
     int saves, node;
 };

@@ -8,11 +8,12 @@
 #include "log.h"
 #include "products.h"
 
-static const char usage[] = "usage: rankwise doctor [run.threads=N]\n"
-                            "\n"
-                            "Prints, for every rank it was started on: host, cores, memory, device, and the measured "
-                            "rate of matrix products.\n"
-                            "Start it as the run would be started: mpirun -np 4 rankwise doctor\n";
+static const char usage[] =
+    "usage: rankwise doctor [run.threads=N]\n"
+    "\n"
+    "Prints, for every rank it was started on: host, cores, memory, device, and the measured "
+    "rate of matrix products.\n"
+    "Start it as the run would be started: mpirun -np 4 rankwise doctor\n";
 
 enum { REPORT = 512 };
 
@@ -52,7 +53,8 @@ static void examine(struct device *dev, const struct placement *place, char *out
     gethostname(host, sizeof host - 1);
     dev->backend->describe(dev, device, sizeof device);
     snprintf(out, REPORT,
-             "rank %d on %s: %s; %.1f GiB of memory free for it; products at %.0f GFLOP/s in fp32, %.0f in "
+             "rank %d on %s: %s; %.1f GiB of memory free for it; products at %.0f GFLOP/s in fp32, "
+             "%.0f in "
              "bf16",
              base_rank, host, device, (double)device_memory_available(dev, place) / (1 << 30),
              1e-9 * product_rate(dev, DTYPE_F32), 1e-9 * product_rate(dev, DTYPE_BF16));
@@ -62,7 +64,8 @@ static int doctor(const struct arguments *a) {
     struct config config;
     struct placement place;
     const struct group *world = comm_world();
-    if (comm_agree(world, config_load(&config, NULL, 0, a->overrides, a->n_overrides)) != 0) return -1;
+    if (comm_agree(world, config_load(&config, NULL, 0, a->overrides, a->n_overrides)) != 0)
+        return -1;
     int status = placement_init(&place, "all");
     struct device *dev = status == 0 ? device_open(&config, &place) : NULL;
     if (!dev) status = -1;
@@ -71,8 +74,10 @@ static int doctor(const struct arguments *a) {
         examine(dev, &place, mine);
         comm_gather(world, 0, all, mine, REPORT);
         if (world->rank == 0)
-            printf("rankwise %s, %d ranks, %d on this host\n", base_revision(), world->size, place.node.size);
-        for (int r = 0; r < world->size && world->rank == 0; r++) printf("%s\n", all + (size_t)r * REPORT);
+            printf("rankwise %s, %d ranks, %d on this host\n", base_revision(), world->size,
+                   place.node.size);
+        for (int r = 0; r < world->size && world->rank == 0; r++)
+            printf("%s\n", all + (size_t)r * REPORT);
     }
     mem_free(all);
     device_close(dev, &place);

@@ -13,14 +13,17 @@
 static const char usage[] =
     "usage: rankwise eval MODEL --data SHARD.h5 [--scores FILE.jsonl] [--json] [path=value ...]\n"
     "\n"
-    "Scores every pair of the shard once, at any number of ranks. MODEL is a run directory (its newest whole\n"
+    "Scores every pair of the shard once, at any number of ranks. MODEL is a run directory (its "
+    "newest whole\n"
     "checkpoint), a checkpoint, or a Hugging Face model directory.\n"
     "\n"
     "  --data FILE     the token shard\n"
-    "  --scores FILE   also write a line {\"row\", \"chosen_reward\", \"rejected_reward\"} per pair\n"
+    "  --scores FILE   also write a line {\"row\", \"chosen_reward\", \"rejected_reward\"} per "
+    "pair\n"
     "  --json          one JSON object with all digits instead of the table\n"
     "\n"
-    "A tie counts as half in the accuracy. Overrides: model.precision=bf16, batch.tokens_per_microbatch=8192, ...\n";
+    "A tie counts as half in the accuracy. Overrides: model.precision=bf16, "
+    "batch.tokens_per_microbatch=8192, ...\n";
 
 static void print_table(const struct loss_summary *s) {
     printf("pairs            %.0f\n", s->pairs);
@@ -33,8 +36,10 @@ static void print_table(const struct loss_summary *s) {
 }
 
 static void print_json(const struct loss_summary *s) {
-    const char *const name[] = {"accuracy", "ties", "loss", "chosen_reward", "rejected_reward", "reward_margin"};
-    double value[] = {s->accuracy, s->ties, s->loss, s->chosen_reward, s->rejected_reward, s->reward_margin};
+    const char *const name[] = {"accuracy",        "ties",         "loss", "chosen_reward",
+                                "rejected_reward", "reward_margin"};
+    double value[] = {s->accuracy,        s->ties,         s->loss, s->chosen_reward,
+                      s->rejected_reward, s->reward_margin};
     char text[32];
     printf("{\"pairs\": %.0f", s->pairs);
     for (int i = 0; i < 6; i++) printf(", \"%s\": %s", name[i], json_number(text, value[i], 17));
@@ -43,11 +48,14 @@ static void print_json(const struct loss_summary *s) {
 
 static int write_scores(const char *path, const struct shard *shard, const float *scores) {
     FILE *f = fopen(path, "w");
-    if (!f) return fail("%s: cannot be opened: %s; hint: --scores names a file to write", path, strerror(errno));
+    if (!f)
+        return fail("%s: cannot be opened: %s; hint: --scores names a file to write", path,
+                    strerror(errno));
     char chosen[32], rejected[32];
     for (int64_t i = 0; i < shard->n_comparisons; i++)
-        fprintf(f, "{\"row\": %lld, \"chosen_reward\": %s, \"rejected_reward\": %s}\n", (long long)shard->row[i],
-                json_number(chosen, scores[2 * i], 9), json_number(rejected, scores[2 * i + 1], 9));
+        fprintf(f, "{\"row\": %lld, \"chosen_reward\": %s, \"rejected_reward\": %s}\n",
+                (long long)shard->row[i], json_number(chosen, scores[2 * i], 9),
+                json_number(rejected, scores[2 * i + 1], 9));
     bool bad = ferror(f) != 0;
     if (fclose(f) != 0 || bad) return fail("%s: cannot be written: %s", path, strerror(errno));
     return 0;
@@ -71,19 +79,23 @@ static int evaluate(struct opened *o, void *self) {
     struct eval_options options = {limit, true};
     int status = opened_start(o, MAX(eval_max_tokens(&shard, limit), opened_golden_tokens(o)),
                               MAX(eval_max_rows(&shard, limit), CONTRACT_N_GOLDEN));
-    if (status == 0 && contract_has_scores(&o->contract)) status = comm_agree(comm_world(), opened_check_golden(o));
-    if (status == 0) status = eval_shard(o->model, o->dev, &o->place.data, &shard, &options, &summary, scores);
+    if (status == 0 && contract_has_scores(&o->contract))
+        status = comm_agree(comm_world(), opened_check_golden(o));
+    if (status == 0)
+        status = eval_shard(o->model, o->dev, &o->place.data, &shard, &options, &summary, scores);
     if (status == 0 && base_rank == 0) {
         if (!isfinite(summary.loss))
-            log_warn("%s gives scores that are not finite: a pair with one counts as wrong", o->path);
+            log_warn("%s gives scores that are not finite: a pair with one counts as wrong",
+                     o->path);
         if (option[2].value)
             print_json(&summary);
         else
             print_table(&summary);
     }
     if (status == 0)
-        status =
-            comm_agree(comm_world(), scores && base_rank == 0 ? write_scores(option[1].value, &shard, scores) : 0);
+        status = comm_agree(comm_world(), scores && base_rank == 0
+                                              ? write_scores(option[1].value, &shard, scores)
+                                              : 0);
     mem_free(scores);
     shard_close(&shard);
     return status;

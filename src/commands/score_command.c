@@ -1,6 +1,7 @@
 /* `rankwise score`: JSON lines with texts on stdin, a line with a score each on stdout, in order.
  *
- * Rank 0 reads windows of lines and broadcasts them; every rank encodes them and opened_score deals the work out. */
+ * Rank 0 reads windows of lines and broadcasts them; every rank encodes them and opened_score deals
+ * the work out. */
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -11,17 +12,18 @@
 #include "log.h"
 #include "opened.h"
 
-static const char usage[] = "usage: rankwise score MODEL [path=value ...] < texts.jsonl > scores.jsonl\n"
-                            "\n"
-                            "Reads a JSON object per line, {\"text\": \"...\"} or {\"messages\": [{\"role\", "
-                            "\"content\"}, ...]}, and prints\n"
-                            "{\"score\": ...} for each, in order. MODEL is a run directory (its newest whole "
-                            "checkpoint), a checkpoint, or a\n"
-                            "Hugging Face model directory. Template, EOS and truncation are those of the model's "
-                            "score contract; a model without\n"
-                            "one is scored as plain text, cut on the right at 1024 tokens, EOS included.\n"
-                            "\n"
-                            "Overrides: model.precision=bf16, run.threads=4, ...\n";
+static const char usage[] =
+    "usage: rankwise score MODEL [path=value ...] < texts.jsonl > scores.jsonl\n"
+    "\n"
+    "Reads a JSON object per line, {\"text\": \"...\"} or {\"messages\": [{\"role\", "
+    "\"content\"}, ...]}, and prints\n"
+    "{\"score\": ...} for each, in order. MODEL is a run directory (its newest whole "
+    "checkpoint), a checkpoint, or a\n"
+    "Hugging Face model directory. Template, EOS and truncation are those of the model's "
+    "score contract; a model without\n"
+    "one is scored as plain text, cut on the right at 1024 tokens, EOS included.\n"
+    "\n"
+    "Overrides: model.precision=bf16, run.threads=4, ...\n";
 
 enum { WINDOW_LINES = 256, MOST_ROWS = 256, LEAST_TOKENS = 4096 };
 static const size_t line_ceiling = 1 << 30;
@@ -44,14 +46,16 @@ static int read_window(struct window *w) {
     size_t room = 0;
     ssize_t n = 0;
     buffer_clear(&w->text);
-    for (w->n_lines = 0; w->n_lines < WINDOW_LINES && (n = getline(&line, &room, stdin)) >= 0; w->n_lines++) {
+    for (w->n_lines = 0; w->n_lines < WINDOW_LINES && (n = getline(&line, &room, stdin)) >= 0;
+         w->n_lines++) {
         if ((size_t)n > line_ceiling) break;
         buffer_append(&w->text, line, (size_t)n);
         if (n == 0 || line[n - 1] != '\n') buffer_append_text(&w->text, "\n");
     }
     free(line);
     if (n >= 0 && (size_t)n > line_ceiling)
-        return fail("line %lld: longer than %zu bytes", (long long)(w->first_line + w->n_lines), line_ceiling);
+        return fail("line %lld: longer than %zu bytes", (long long)(w->first_line + w->n_lines),
+                    line_ceiling);
     return ferror(stdin) ? fail("standard input cannot be read: %s", strerror(errno)) : 0;
 }
 
@@ -78,7 +82,8 @@ static int encode_row(struct scorer *s, const json_t *row, struct template_side 
     json_t *value = json_object_get(row, "text");
     if (!value) value = json_object_get(row, "messages");
     if (!value) return fail("expected an object with \"text\" or \"messages\"");
-    enum template_status status = template_encode(s->worker, NULL, &value, 1, json_object_get(row, "tools"), out);
+    enum template_status status =
+        template_encode(s->worker, NULL, &value, 1, json_object_get(row, "tools"), out);
     if (status == TEMPLATE_TOO_LONG)
         return fail("longer than %lld tokens, which the score contract drops",
                     (long long)template_how(s->o->template)->max_length);
@@ -132,7 +137,8 @@ static int score_stdin(struct scorer *s) {
 
 static int score(struct opened *o, void *self) {
     (void)self;
-    if (opened_start(o, MAX(template_how(o->template)->max_length, LEAST_TOKENS), MOST_ROWS) != 0) return -1;
+    if (opened_start(o, MAX(template_how(o->template)->max_length, LEAST_TOKENS), MOST_ROWS) != 0)
+        return -1;
     if (comm_agree(comm_world(), opened_check_golden(o)) != 0) return -1;
     struct scorer *s = mem_alloc(1, sizeof *s);
     s->o = o;

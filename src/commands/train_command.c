@@ -11,26 +11,30 @@
 static const char train_usage[] =
     "usage: rankwise train CONFIG.cfg [MORE.cfg ...] [path=value ...]\n"
     "\n"
-    "Trains a reward model as configured; later files and then overrides win. Started again on a run directory with\n"
-    "checkpoints, it goes on from the newest whole one; a finished run says so. SIGUSR1 writes a checkpoint after "
+    "Trains a reward model as configured; later files and then overrides win. Started again on a "
+    "run directory with\n"
+    "checkpoints, it goes on from the newest whole one; a finished run says so. SIGUSR1 writes a "
+    "checkpoint after "
     "the\n"
     "present step and exits with 3, so that a batch script can requeue.\n"
     "\n"
     "  mpirun -np 4 rankwise train configs/hh_small.cfg optim.lr=1e-5 parallel.zero_stage=3\n"
     "\n"
-    "`rankwise help train` lists every option. Exit codes: 0 done, 1 failed, 2 misuse, 3 stopped by a signal.\n";
+    "`rankwise help train` lists every option. Exit codes: 0 done, 1 failed, 2 misuse, 3 stopped "
+    "by a signal.\n";
 
-static const char plan_usage[] = "usage: rankwise plan CONFIG.cfg [MORE.cfg ...] [path=value ...] [--ranks N]\n"
-                                 "\n"
-                                 "Reads the data and the model's shape, and prints what a run would need: memory per "
-                                 "rank by kind, steps per epoch.\n"
-                                 "Allocates and trains nothing; fails when a rank of that many would not fit here.\n"
-                                 "\n"
-                                 "  --ranks N   plan for N ranks (default: those it was started with)\n";
+static const char plan_usage[] =
+    "usage: rankwise plan CONFIG.cfg [MORE.cfg ...] [path=value ...] [--ranks N]\n"
+    "\n"
+    "Reads the data and the model's shape, and prints what a run would need: memory per "
+    "rank by kind, steps per epoch.\n"
+    "Allocates and trains nothing; fails when a rank of that many would not fit here.\n"
+    "\n"
+    "  --ranks N   plan for N ranks (default: those it was started with)\n";
 
 /* What both commands begin with: command_arguments, and at least one file. */
-static bool read_arguments(struct arguments *out, struct option option[2], const char *usage, int argc, char **argv,
-                           int *code) {
+static bool read_arguments(struct arguments *out, struct option option[2], const char *usage,
+                           int argc, char **argv, int *code) {
     if (command_arguments(out, option, 2, -1, usage, argc, argv, code)) return true;
     if (out->n_positional > 0) return false;
     fail("no configuration file was given; hint: rankwise %s configs/hh_small.cfg", argv[0]);
@@ -50,7 +54,8 @@ static int parse_ranks(const char *text, int64_t *out) {
     *out = 0;
     if (!text) return 0;
     if (config_parse_size(text, out) != 0) return fail_context("--ranks");
-    return *out >= 1 && *out <= 1 << 20 ? 0 : fail("--ranks: expected 1 to 1048576, found %s", text);
+    return *out >= 1 && *out <= 1 << 20 ? 0
+                                        : fail("--ranks: expected 1 to 1048576, found %s", text);
 }
 
 int train_command(int argc, char **argv) {
@@ -59,7 +64,8 @@ int train_command(int argc, char **argv) {
     int code;
     if (read_arguments(&a, option, train_usage, argc, argv, &code)) return code;
     log_quiet(option[1].value != NULL);
-    trainer_catch_signals(); /* before MPI: a start on many nodes takes long enough to be stopped in */
+    /* before MPI: a start on many nodes takes long enough to be stopped in */
+    trainer_catch_signals();
     comm_start(&argc, &argv);
     struct config config;
     if (load(&config, &a) != 0) {

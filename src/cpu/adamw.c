@@ -1,9 +1,10 @@
-/* The optimizer's two passes over all parameters: bound by memory, so each reads and writes everything once; and the
- * clipping between them.
+/* The optimizer's two passes over all parameters: bound by memory, so each reads and writes
+ * everything once; and the clipping between them.
  *
- * Measured on 2 cores of an AMD Zen 5 server CPU, 51 million parameters, fp32: AdamW 20 ms (32 bytes each: 80 GB/s),
- * the sum of squares 4 ms (53 GB/s); with bf16 weights AdamW takes 29 ms. A plain copy there gives 43 GB/s, one with
- * non-temporal stores 64. Such stores were not tried here: all but the bf16 weights is written where it was read. */
+ * Measured on 2 cores of an AMD Zen 5 server CPU, 51 million parameters, fp32: AdamW 20 ms (32
+ * bytes each: 80 GB/s), the sum of squares 4 ms (53 GB/s); with bf16 weights AdamW takes 29 ms. A
+ * plain copy there gives 43 GB/s, one with non-temporal stores 64. Such stores were not tried here:
+ * all but the bf16 weights is written where it was read. */
 #include <math.h>
 #include <string.h>
 
@@ -59,13 +60,14 @@ struct rates {
     float keep, step, root, grow1, keep2, grow2, eps, scale;
 };
 
-VEC_INLINE void update(const struct rates *r, struct tensor weight, enum dtype dtype, float *master, float *moment1,
-                       float *moment2, float *gradient, int64_t i, int n) {
+VEC_INLINE void update(const struct rates *r, struct tensor weight, enum dtype dtype, float *master,
+                       float *moment1, float *moment2, float *gradient, int64_t i, int n) {
     vec g = vec_get(gradient, DTYPE_F32, i, n) * r->scale;
     vec m = vec_get(moment1, DTYPE_F32, i, n), v = vec_get(moment2, DTYPE_F32, i, n);
     m += (g - m) * r->grow1;
     v = v * r->keep2 + g * g * r->grow2;
-    vec w = vec_get(master, DTYPE_F32, i, n) * r->keep - r->step * (m / (vec_sqrt(v) * r->root + r->eps));
+    vec w = vec_get(master, DTYPE_F32, i, n) * r->keep -
+            r->step * (m / (vec_sqrt(v) * r->root + r->eps));
     vec_put(moment1, DTYPE_F32, i, n, m);
     vec_put(moment2, DTYPE_F32, i, n, v);
     vec_put(master, DTYPE_F32, i, n, w);
@@ -73,8 +75,9 @@ VEC_INLINE void update(const struct rates *r, struct tensor weight, enum dtype d
     if (weight.data && weight.data != master) vec_put(weight.data, dtype, i, n, w);
 }
 
-void cpu_adamw(struct device *dev, struct tensor weight, float *master, float *moment1, float *moment2,
-               float *gradient, int64_t n, const struct adamw *how, const double *step) {
+void cpu_adamw(struct device *dev, struct tensor weight, float *master, float *moment1,
+               float *moment2, float *gradient, int64_t n, const struct adamw *how,
+               const double *step) {
     if (step[1] < 0) {
         memset(gradient, 0, (size_t)n * sizeof *gradient);
         return;

@@ -1,30 +1,41 @@
-/* Attention over a forest on the CPU, forward and backward, by blocks, so that no n x n matrix is ever held.
+/* Attention over a forest on the CPU, forward and backward, by blocks, so that no n x n matrix is
+ * ever held.
  *
  *   forward:   S = scale q k^T where the query sees the key;  P = exp(S - lse);  out = P v
- *   backward:  D = rowsum(dout out);  dv = P^T dout;  dS = P (dout v^T - D);  dq = scale dS k;  dk = scale dS^T q
+ *   backward:  D = rowsum(dout out);  dv = P^T dout;  dS = P (dout v^T - D);  dq = scale dS k;  dk
+ *   = scale dS^T q
  *
- *   (1) The keys are cut into trees: runs of keys that no query from a later tree's first index on can see. A query
- *       belongs to the last tree that starts at or before it. Chunks of CHUNK keys and blocks of queries are counted
- *       from the tree's start, so no work crosses trees, and a tree's results do not depend on its company.
- *   (2) The query heads of one kv head go together: row r of a block is query r / group, head r % group of it. A tile
- *       of rows goes through the panels of keys that it sees at all, and masks only those that it does not see whole.
- *   (3) Every element of an output is summed in one fixed order: over keys ascending, or over queries ascending
- *       (attention_tile.h (3)). How the work is cut into tasks, which follows the number of threads, changes no bit.
- *   (4) A task is a kv head and a part of a tree. Forward: a span of queries against all keys they see, softmax
- *       online (Milakov and Gimelshein, 2018; Dao et al., 2022). Backward: a whole tree, dq, dk and dv in one pass of
- *       five products; or, for trees of more than KEY_BLOCK keys and for more threads than trees can use, pieces of
- *       keys (dk, dv: four products) and spans of queries (dq: three).
+ *   (1) The keys are cut into trees: runs of keys that no query from a later tree's first index on
+ *       can see. A query belongs to the last tree that starts at or before it. Chunks of CHUNK keys
+ *       and blocks of queries are counted from the tree's start, so no work crosses trees, and a
+ *       tree's results do not depend on its company.
+ *   (2) The query heads of one kv head go together: row r of a block is query r / group, head r %
+ *       group of it. A tile of rows goes through the panels of keys that it sees at all, and masks
+ *       only those that it does not see whole.
+ *   (3) Every element of an output is summed in one fixed order: over keys ascending, or over
+ *       queries ascending (attention_tile.h (3)). How the work is cut into tasks, which follows the
+ *       number of threads, changes no bit.
+ *   (4) A task is a kv head and a part of a tree. Forward: a span of queries against all keys they
+ *       see, softmax online (Milakov and Gimelshein, 2018; Dao et al., 2022). Backward: a whole
+ *       tree, dq, dk and dv in one pass of five products; or, for trees of more than KEY_BLOCK keys
+ *       and for more threads than trees can use, pieces of keys (dk, dv: four products) and spans
+ *       of queries (dq: three).
  *
- * Measured with the shapes of tests/bench/bench_attention.c on one core of an EPYC 9005 (peak 265 GFLOP/s in fp32,
- * 550 in bf16), in CPU time, as the machine was busy with other work; medians of three runs, GFLOP/s of visible
- * pairs. Eight HH pairs of 1,970 tokens, 8 heads over 4 of 64: forward 3.6 ms (136) and backward 7.5 ms (165) in
- * fp32, 2.3 ms (218) and 4.9 ms (253) in bf16. One sequence of 4,096, two runs: 177-191 and 143-153 in fp32, 291-301
- * and 224-231 in bf16. Of the time of the hh shapes 64 % is products, 15 % softmax and loops, 16 % packing in fp32;
- * 53, 27, 16 in bf16. What was tried (single runs but for the first, so good to some 5 %):
- *   - bf16 widened to fp32 when packed, without vdpbf16ps: 10.5 ms for forward and backward instead of 7.2
- *   - rows fetched ahead: packing of rows that lie 4 KB apart falls from 16 % to 9 % of the time without unpacking
- *   - sums and maxima of a vector by shuffles instead of through memory: 4 % of the whole in fp32, 14 % in bf16
- *   - chunks of 64, 96, 128, 192 keys: within 5 %; blocks of 64 and 128 rows alike, of 32 rows 6 to 10 % slower */
+ * Measured with the shapes of tests/bench/bench_attention.c on one core of an EPYC 9005 (peak 265
+ * GFLOP/s in fp32, 550 in bf16), in CPU time, as the machine was busy with other work; medians of
+ * three runs, GFLOP/s of visible pairs. Eight HH pairs of 1,970 tokens, 8 heads over 4 of 64:
+ * forward 3.6 ms (136) and backward 7.5 ms (165) in fp32, 2.3 ms (218) and 4.9 ms (253) in bf16.
+ * One sequence of 4,096, two runs: 177-191 and 143-153 in fp32, 291-301 and 224-231 in bf16. Of the
+ * time of the hh shapes 64 % is products, 15 % softmax and loops, 16 % packing in fp32; 53, 27, 16
+ * in bf16. What was tried (single runs but for the first, so good to some 5 %):
+ *   - bf16 widened to fp32 when packed, without vdpbf16ps: 10.5 ms for forward and backward instead
+ *     of 7.2
+ *   - rows fetched ahead: packing of rows that lie 4 KB apart falls from 16 % to 9 % of the time
+ *     without unpacking
+ *   - sums and maxima of a vector by shuffles instead of through memory: 4 % of the whole in fp32,
+ *     14 % in bf16
+ *   - chunks of 64, 96, 128, 192 keys: within 5 %; blocks of 64 and 128 rows alike, of 32 rows 6 to
+ *     10 % slower */
 #include <math.h>
 #include <omp.h>
 
@@ -48,25 +59,27 @@ struct chunk {
 /* Rows of queries, packed. */
 struct rows {
     int n, n_tiles;
-    int32_t *at;                           /* forest index; the last one's in what fills up the last tile */
-    uint32_t *q, *dout, *q_sum, *dout_sum; /* q_sum, dout_sum: as right operands; without pairs the same as q, dout */
-    float *most, *sum, *out;               /* forward: running maximum (times log2 e) and sum, (n, width) */
-    float *lse, *delta, *dq;               /* backward: lse times log2 e; D; (n, width) */
+    int32_t *at; /* forest index; the last one's in what fills up the last tile */
+    uint32_t *q, *dout, *q_sum,
+        *dout_sum; /* q_sum, dout_sum: as right operands; without pairs the same as q, dout */
+    float *most, *sum, *out; /* forward: running maximum (times log2 e) and sum, (n, width) */
+    float *lse, *delta, *dq; /* backward: lse times log2 e; D; (n, width) */
 };
 
 /* What a thread works in. */
 struct scratch {
     struct chunk *chunk; /* KEY_BLOCK / CHUNK of them; forward: 1 */
     struct rows rows;
-    float *scores, *dscores;      /* (BLOCK_ROWS, CHUNK): P and dS without pairs, one tile of them with */
+    float *scores,
+        *dscores; /* (BLOCK_ROWS, CHUNK): P and dS without pairs, one tile of them with */
     uint32_t *p_words, *ds_words; /* pairs: P and dS (BLOCK_ROWS / 2, CHUNK), two rows in a word */
-    uint32_t *ds_rows;            /* pairs: dS of a tile (TILE_ROWS, CHUNK / 2), two keys in a word */
+    uint32_t *ds_rows; /* pairs: dS of a tile (TILE_ROWS, CHUNK / 2), two keys in a word */
 };
 
 struct worker {
     const struct attention *a;
     const struct heads *dq, *dk, *dv, *dout; /* backward only */
-    struct layout layout;
+    struct tile_layout layout;
     int group, kv_head;
     struct scratch s;
 };
@@ -74,7 +87,7 @@ struct worker {
 /* ---- memory ---- */
 
 struct sizes {
-    struct layout layout;
+    struct tile_layout layout;
     int group;
     int64_t keys; /* packed at once */
     bool backward;
@@ -110,7 +123,7 @@ static void carve_chunks(struct scratch *s, const struct sizes *z, char *memory,
 }
 
 static void carve_rows(struct rows *r, const struct sizes *z, char *memory, size_t *used) {
-    const struct layout *l = &z->layout;
+    const struct tile_layout *l = &z->layout;
     int64_t span = whole_tiles((int64_t)attention_span_queries(z->group) * z->group);
     int64_t block = whole_tiles((int64_t)attention_block_queries(z->group) * z->group);
     int64_t n = z->backward ? block : span;
@@ -133,7 +146,8 @@ static void carve_rows(struct rows *r, const struct sizes *z, char *memory, size
 /* Lays a thread's scratch out in memory; its size if memory is NULL. */
 static size_t scratch_lay_out(struct scratch *s, const struct sizes *z, char *memory) {
     size_t used = 0;
-    int64_t block = z->backward ? whole_tiles((int64_t)attention_block_queries(z->group) * z->group) : TILE_ROWS;
+    int64_t block = z->backward ? whole_tiles((int64_t)attention_block_queries(z->group) * z->group)
+                                : TILE_ROWS;
     bool pairs = z->layout.pairs;
     carve_chunks(s, z, memory, &used);
     carve_rows(&s->rows, z, memory, &used);
@@ -147,19 +161,21 @@ static size_t scratch_lay_out(struct scratch *s, const struct sizes *z, char *me
 
 static size_t workspace_bytes(const struct sizes *z, int64_t queries, int64_t keys, int threads) {
     struct scratch s;
-    return attention_plan_bytes(queries, keys, z->group) + (size_t)threads * scratch_lay_out(&s, z, NULL);
+    return attention_plan_bytes(queries, keys, z->group) +
+           (size_t)threads * scratch_lay_out(&s, z, NULL);
 }
 
 static struct sizes sizes_make(int head_dim, int group, int64_t keys, bool pairs, bool backward) {
-    return (struct sizes){layout_make(head_dim, pairs), group, backward ? MIN(KEY_BLOCK, keys) : CHUNK, backward};
+    return (struct sizes){layout_make(head_dim, pairs), group,
+                          backward ? MIN(KEY_BLOCK, keys) : CHUNK, backward};
 }
 
 size_t cpu_attention_bytes(struct device *dev, const struct op_limits *limits) {
     size_t most = 0;
     if (limits->n_heads == 0) return 0;
     for (int kind = 0; kind < 4; kind++) {
-        struct sizes z =
-            sizes_make(limits->head_dim, limits->n_heads / limits->n_kv_heads, limits->tokens, kind & 1, kind >> 1);
+        struct sizes z = sizes_make(limits->head_dim, limits->n_heads / limits->n_kv_heads,
+                                    limits->tokens, kind & 1, kind >> 1);
         size_t bytes = workspace_bytes(&z, limits->tokens, limits->tokens, cpu_of(dev)->threads);
         most = MAX(most, bytes);
     }
@@ -169,7 +185,8 @@ size_t cpu_attention_bytes(struct device *dev, const struct op_limits *limits) {
 /* ---- packed operands ---- */
 
 /* The reach of a chunk's keys. False if no query from `query` on sees any. */
-static bool load_reach(const struct worker *w, struct chunk *c, int64_t first, int n, int32_t query) {
+static bool load_reach(const struct worker *w, struct chunk *c, int64_t first, int n,
+                       int32_t query) {
     int32_t most = 0;
     for (int i = 0; i < n; i++) most = MAX(most, w->a->reach[first + i]);
     if (most <= query) return false;
@@ -207,7 +224,8 @@ static void load_indices(struct worker *w, int64_t first, int64_t end) {
 }
 
 /* Which panels of the chunk the tile sees, rows being in ascending order. */
-static void list_panels(struct panel_list *list, const struct rows *r, int tile, const struct chunk *c) {
+static void list_panels(struct panel_list *list, const struct rows *r, int tile,
+                        const struct chunk *c) {
     int32_t first = r->at[tile * TILE_ROWS], last = r->at[tile * TILE_ROWS + TILE_ROWS - 1];
     list->n = 0;
     for (int p = 0; p < c->n_panels; p++) {
@@ -233,8 +251,9 @@ VEC_INLINE float vec_most(vec x) {
     return x[0];
 }
 
-/* Scores of one row (CHUNK) become exp(scale score - maximum), in place, or as bf16 from the row's start with pairs;
- * most and sum go on from what they were. Returns what the sums so far are to be multiplied by. */
+/* Scores of one row (CHUNK) become exp(scale score - maximum), in place, or as bf16 from the row's
+ * start with pairs; most and sum go on from what they were. Returns what the sums so far are to be
+ * multiplied by. */
 VEC_INLINE float softmax_row(float *score, float *most, float *sum, const struct panel_list *list,
                              const struct chunk *c, int32_t query, float scale, const bool pairs) {
     vec top = vec_all(-INFINITY), total = {0};
@@ -265,7 +284,7 @@ VEC_INLINE float softmax_row(float *score, float *most, float *sum, const struct
 
 static void forward_tile(struct worker *w, int tile, const struct chunk *c) {
     struct rows *r = &w->s.rows;
-    const struct layout *l = &w->layout;
+    const struct tile_layout *l = &w->layout;
     struct panel_list list;
     list_panels(&list, r, tile, c);
     if (list.n == 0) return;
@@ -274,20 +293,20 @@ static void forward_tile(struct worker *w, int tile, const struct chunk *c) {
     tile_scores(score, r->q + (int64_t)row * l->row_words, c->k_panels, &list, l);
     for (int i = 0; i < TILE_ROWS; i++) {
         if (l->pairs)
-            factor[i] = softmax_row(score + i * CHUNK, &r->most[row + i], &r->sum[row + i], &list, c, r->at[row + i],
-                                    scale, true);
+            factor[i] = softmax_row(score + i * CHUNK, &r->most[row + i], &r->sum[row + i], &list,
+                                    c, r->at[row + i], scale, true);
         else
-            factor[i] = softmax_row(score + i * CHUNK, &r->most[row + i], &r->sum[row + i], &list, c, r->at[row + i],
-                                    scale, false);
+            factor[i] = softmax_row(score + i * CHUNK, &r->most[row + i], &r->sum[row + i], &list,
+                                    c, r->at[row + i], scale, false);
     }
-    tile_accumulate(r->out + (int64_t)row * l->width, factor, (uint32_t *)score, CHUNK, 1, c->v_rows,
-                    l->pairs ? LANES / 2 : LANES, list.panel, list.n, l);
+    tile_accumulate(r->out + (int64_t)row * l->width, factor, (uint32_t *)score, CHUNK, 1,
+                    c->v_rows, l->pairs ? LANES / 2 : LANES, list.panel, list.n, l);
 }
 
 /* Packs the queries of a task and empties what they sum up. */
 static void load_span(struct worker *w, const struct task *t) {
     const struct heads *q = &w->a->q;
-    const struct layout *l = &w->layout;
+    const struct tile_layout *l = &w->layout;
     struct rows *r = &w->s.rows;
     load_indices(w, t->query_first, t->query_end);
     int room = r->n_tiles * TILE_ROWS;
@@ -309,8 +328,10 @@ static void store_span(struct worker *w, const struct task *t) {
     for (int i = 0; i < r->n; i++) {
         int64_t query = t->query_first + i / w->group;
         bool blind = r->sum[i] == 0;
-        unpack_row(&a->out, query, row_head(w, i), r->out + (int64_t)i * w->layout.width, blind ? 0 : 1 / r->sum[i]);
-        a->lse[query * a->q.n_heads + row_head(w, i)] = blind ? -INFINITY : (r->most[i] + log2f(r->sum[i])) / LOG2_E;
+        unpack_row(&a->out, query, row_head(w, i), r->out + (int64_t)i * w->layout.width,
+                   blind ? 0 : 1 / r->sum[i]);
+        a->lse[query * a->q.n_heads + row_head(w, i)] =
+            blind ? -INFINITY : (r->most[i] + log2f(r->sum[i])) / LOG2_E;
     }
 }
 
@@ -337,9 +358,11 @@ static float row_dot(const void *x, enum dtype x_dtype, const void *y, enum dtyp
     return vec_sum(sum);
 }
 
-/* Row i of a block as a right operand of pairs: a word holds rows 2 j and 2 j + 1, of which the last may be missing.
+/* Row i of a block as a right operand of pairs: a word holds rows 2 j and 2 j + 1, of which the
+ * last may be missing.
  */
-static void pack_sum_pair(uint32_t *out, const struct worker *w, const struct heads *in, int64_t first, int i) {
+static void pack_sum_pair(uint32_t *out, const struct worker *w, const struct heads *in,
+                          int64_t first, int i) {
     const void *low = head_at(in, first + i / w->group, row_head(w, i)), *high = NULL;
     if (i + 1 < w->s.rows.n) high = head_at(in, first + (i + 1) / w->group, row_head(w, i + 1));
     pack_row_pair(out + (int64_t)(i / 2) * w->layout.width, &w->layout, low, high);
@@ -348,7 +371,7 @@ static void pack_sum_pair(uint32_t *out, const struct worker *w, const struct he
 /* Packs queries [first, end): a block. */
 static void load_block(struct worker *w, int64_t first, int64_t end) {
     const struct attention *a = w->a;
-    const struct layout *l = &w->layout;
+    const struct tile_layout *l = &w->layout;
     struct rows *r = &w->s.rows;
     load_indices(w, first, end);
     for (int i = 0; i < r->n; i++) {
@@ -366,7 +389,8 @@ static void load_block(struct worker *w, int64_t first, int64_t end) {
         }
         float lse = a->lse[query * a->q.n_heads + head];
         r->lse[i] = lse == -INFINITY ? 0 : lse * LOG2_E;
-        r->delta[i] = row_dot(dout, w->dout->dtype, head_at(&a->out, query, head), a->out.dtype, l->head_dim);
+        r->delta[i] =
+            row_dot(dout, w->dout->dtype, head_at(&a->out, query, head), a->out.dtype, l->head_dim);
     }
     int room = r->n_tiles * TILE_ROWS;
     for (int i = r->n; i < room; i++) r->lse[i] = r->delta[i] = 0;
@@ -378,8 +402,9 @@ static void load_block(struct worker *w, int64_t first, int64_t end) {
 }
 
 /* P and dS of one panel of a row, from the scores and dout v^T. */
-VEC_INLINE void probabilities(vec *p, vec *ds, const float *score, const float *dscore, const struct worker *w,
-                              int row, const struct chunk *c, int panel, bool whole) {
+VEC_INLINE void probabilities(vec *p, vec *ds, const float *score, const float *dscore,
+                              const struct worker *w, int row, const struct chunk *c, int panel,
+                              bool whole) {
     const struct rows *r = &w->s.rows;
     vec x = vec_load(score + panel * LANES) * (w->a->scale * LOG2_E) - r->lse[row];
     if (!whole) x = mask_panel(x, c, panel, r->at[row]);
@@ -404,10 +429,11 @@ VEC_INLINE void store_pair(uint32_t *out, hvec low, hvec high) {
     memcpy(out, &words, sizeof words);
 }
 
-/* The same as bf16: P and dS of the tile with two rows in a word, to p_words and ds_words, and dS with two keys in a
- * word, to ds_rows. */
-static void differentiate_tile_pairs(const struct worker *w, const float *score, const float *dscore, int row,
-                                     const struct panel_list *list, const struct chunk *c) {
+/* The same as bf16: P and dS of the tile with two rows in a word, to p_words and ds_words, and dS
+ * with two keys in a word, to ds_rows. */
+static void differentiate_tile_pairs(const struct worker *w, const float *score,
+                                     const float *dscore, int row, const struct panel_list *list,
+                                     const struct chunk *c) {
     uint32_t *p_words = w->s.p_words + row / 2 * CHUNK, *ds_words = w->s.ds_words + row / 2 * CHUNK;
     uint16_t *ds_rows = (uint16_t *)w->s.ds_rows;
     for (int i = 0; i < TILE_ROWS; i += 2) {
@@ -417,7 +443,8 @@ static void differentiate_tile_pairs(const struct worker *w, const float *score,
             hvec p_half[2], ds_half[2];
             for (int k = 0; k < 2; k++) {
                 int64_t first = (int64_t)(i + k) * CHUNK;
-                probabilities(&p[k], &ds[k], score + first, dscore + first, w, row + i + k, c, panel, list->whole[j]);
+                probabilities(&p[k], &ds[k], score + first, dscore + first, w, row + i + k, c,
+                              panel, list->whole[j]);
                 p_half[k] = vec_to_bf16(p[k]);
                 ds_half[k] = vec_to_bf16(ds[k]);
                 memcpy(ds_rows + first + at, &ds_half[k], sizeof ds_half[k]);
@@ -430,13 +457,14 @@ static void differentiate_tile_pairs(const struct worker *w, const float *score,
 
 /* P and dS of one tile; dq of its rows, unless NULL, += dS k. */
 static void backward_tile(struct worker *w, int tile, const struct chunk *c, float *dq) {
-    const struct layout *l = &w->layout;
+    const struct tile_layout *l = &w->layout;
     const struct rows *r = &w->s.rows;
     struct panel_list list;
     list_panels(&list, r, tile, c);
     if (list.n == 0) return;
     int row = tile * TILE_ROWS;
-    float *score = w->s.scores + (l->pairs ? 0 : row * CHUNK), *dscore = w->s.dscores + (l->pairs ? 0 : row * CHUNK);
+    float *score = w->s.scores + (l->pairs ? 0 : row * CHUNK),
+          *dscore = w->s.dscores + (l->pairs ? 0 : row * CHUNK);
     tile_scores(score, r->q + (int64_t)row * l->row_words, c->k_panels, &list, l);
     tile_scores(dscore, r->dout + (int64_t)row * l->row_words, c->v_panels, &list, l);
     if (l->pairs)
@@ -445,17 +473,17 @@ static void backward_tile(struct worker *w, int tile, const struct chunk *c, flo
         differentiate_tile(w, score, dscore, row, &list, c);
     if (!dq) return;
     if (l->pairs)
-        tile_accumulate(dq + (int64_t)row * l->width, NULL, w->s.ds_rows, CHUNK / 2, 1, c->k_rows, LANES / 2,
-                        list.panel, list.n, l);
+        tile_accumulate(dq + (int64_t)row * l->width, NULL, w->s.ds_rows, CHUNK / 2, 1, c->k_rows,
+                        LANES / 2, list.panel, list.n, l);
     else
-        tile_accumulate(dq + (int64_t)row * l->width, NULL, (uint32_t *)dscore, CHUNK, 1, c->k_rows, LANES,
-                        list.panel, list.n, l);
+        tile_accumulate(dq + (int64_t)row * l->width, NULL, (uint32_t *)dscore, CHUNK, 1, c->k_rows,
+                        LANES, list.panel, list.n, l);
 }
 
-/* dk and dv of a tile of keys += over the row tiles that see it, which are neighbours: a key is seen by the queries
- * [its index, its reach). */
+/* dk and dv of a tile of keys += over the row tiles that see it, which are neighbours: a key is
+ * seen by the queries [its index, its reach). */
 static void backward_key_tile(struct worker *w, int key_tile, const struct chunk *c) {
-    const struct layout *l = &w->layout;
+    const struct tile_layout *l = &w->layout;
     const struct rows *r = &w->s.rows;
     int key = key_tile * TILE_ROWS, first = 0, end = r->n_tiles, none = 0;
     while (first < end && r->at[first * TILE_ROWS + TILE_ROWS - 1] < c->index + key) first++;
@@ -481,10 +509,11 @@ static void backward_block(struct worker *w, const struct chunk *c, float *dq, b
     for (int tile = 0; tile * TILE_ROWS < c->n; tile++) backward_key_tile(w, tile, c);
 }
 
-/* Packs keys [first, end). Returns the number of chunks; those that no query from `query` on sees are left empty. */
+/* Packs keys [first, end). Returns the number of chunks; those that no query from `query` on sees
+ * are left empty. */
 static int load_keys(struct worker *w, int64_t first, int64_t end, int32_t query) {
     const struct attention *a = w->a;
-    const struct layout *l = &w->layout;
+    const struct tile_layout *l = &w->layout;
     int n_chunks = 0;
     for (int64_t k = first; k < end; k += CHUNK) {
         struct chunk *c = &w->s.chunk[n_chunks++];
@@ -503,7 +532,8 @@ static int load_keys(struct worker *w, int64_t first, int64_t end, int32_t query
 static void store_dq(const struct worker *w, int64_t first, int64_t end) {
     for (int64_t q = first, row = 0; q < end; q++)
         for (int h = 0; h < w->group; h++, row++)
-            unpack_row(w->dq, q, w->kv_head * w->group + h, w->s.rows.dq + row * w->layout.width, w->a->scale);
+            unpack_row(w->dq, q, w->kv_head * w->group + h, w->s.rows.dq + row * w->layout.width,
+                       w->a->scale);
 }
 
 static void store_dkv(const struct worker *w, int64_t first, int64_t end) {
@@ -515,18 +545,22 @@ static void store_dkv(const struct worker *w, int64_t first, int64_t end) {
     }
 }
 
-/* Queries [first, end), a span, against the keys [key_first, key_end), which are packed here unless n_chunks says
- * they are already. */
-static void backward_span(struct worker *w, const struct task *t, int64_t first, int64_t end, int n_chunks) {
+/* Queries [first, end), a span, against the keys [key_first, key_end), which are packed here unless
+ * n_chunks says they are already. */
+static void backward_span(struct worker *w, const struct task *t, int64_t first, int64_t end,
+                          int n_chunks) {
     int step = attention_block_queries(w->group);
     float *dq = w->s.rows.dq;
     memset(dq, 0, (size_t)(whole_tiles((end - first) * w->group)) * w->layout.width * 4);
     for (int64_t k = t->key_first; k < t->key_end; k += KEY_BLOCK) {
-        if (!t->want_dkv) n_chunks = load_keys(w, k, MIN(k + KEY_BLOCK, t->key_end), attention_query(w->a, first));
+        if (!t->want_dkv)
+            n_chunks =
+                load_keys(w, k, MIN(k + KEY_BLOCK, t->key_end), attention_query(w->a, first));
         for (int64_t q = first; q < end; q += step) {
             load_block(w, q, MIN(q + step, end));
             for (int i = 0; i < n_chunks; i++)
-                backward_block(w, &w->s.chunk[i], t->want_dq ? dq + (q - first) * w->group * w->layout.width : NULL,
+                backward_block(w, &w->s.chunk[i],
+                               t->want_dq ? dq + (q - first) * w->group * w->layout.width : NULL,
                                t->want_dkv);
         }
     }
@@ -537,7 +571,8 @@ static void backward_task(struct worker *w, const struct task *t) {
     int n_chunks = 0, step = attention_span_queries(w->group);
     bool any = t->query_first < t->query_end;
     if (t->want_dkv)
-        n_chunks = load_keys(w, t->key_first, t->key_end, any ? attention_query(w->a, t->query_first) : INT32_MAX);
+        n_chunks = load_keys(w, t->key_first, t->key_end,
+                             any ? attention_query(w->a, t->query_first) : INT32_MAX);
     for (int64_t q = t->query_first; q < t->query_end; q += step)
         backward_span(w, t, q, MIN(q + step, t->query_end), n_chunks);
     if (t->want_dkv) store_dkv(w, t->key_first, t->key_end);
@@ -548,8 +583,9 @@ static void backward_task(struct worker *w, const struct task *t) {
 /* Runs every task for every kv head, on as many threads as there are tasks for. */
 static void run(struct device *dev, struct worker common, bool backward) {
     const struct attention *a = common.a;
-    struct plan p = {.a = a, .group = common.group, .threads = cpu_of(dev)->threads};
-    struct sizes z = sizes_make(a->q.head_dim, common.group, a->k.rows, common.layout.pairs, backward);
+    struct attention_plan p = {.a = a, .group = common.group, .threads = cpu_of(dev)->threads};
+    struct sizes z =
+        sizes_make(a->q.head_dim, common.group, a->k.rows, common.layout.pairs, backward);
     struct scratch none;
     size_t list_bytes = attention_plan_bytes(a->q.rows, a->k.rows, common.group),
            bytes = scratch_lay_out(&none, &z, NULL);
@@ -577,12 +613,14 @@ static void run(struct device *dev, struct worker common, bool backward) {
 void cpu_attention_forward(struct device *dev, const struct attention *a) {
     bool pairs = a->q.dtype == DTYPE_BF16 && a->k.dtype == DTYPE_BF16 && a->v.dtype == DTYPE_BF16;
     run(dev,
-        (struct worker){.a = a, .layout = layout_make(a->q.head_dim, pairs), .group = a->q.n_heads / a->k.n_heads},
+        (struct worker){.a = a,
+                        .layout = layout_make(a->q.head_dim, pairs),
+                        .group = a->q.n_heads / a->k.n_heads},
         false);
 }
 
-void cpu_attention_backward(struct device *dev, struct heads dq, struct heads dk, struct heads dv, struct heads dout,
-                            const struct attention *a) {
+void cpu_attention_backward(struct device *dev, struct heads dq, struct heads dk, struct heads dv,
+                            struct heads dout, const struct attention *a) {
     bool pairs = a->q.dtype == DTYPE_BF16 && a->k.dtype == DTYPE_BF16 && a->v.dtype == DTYPE_BF16;
     struct worker w = {.a = a, .dq = &dq, .dk = &dk, .dv = &dv, .dout = &dout};
     w.layout = layout_make(a->q.head_dim, pairs && dout.dtype == DTYPE_BF16);

@@ -1,7 +1,7 @@
 /* Cutting a forest into tasks (attention_plan.h).
  *
- * Forward: spans of queries, each with all the keys it may see. Backward: whole trees; or pieces of keys for dk and
- * dv, and spans of queries for dq. */
+ * Forward: spans of queries, each with all the keys it may see. Backward: whole trees; or pieces of
+ * keys for dk and dv, and spans of queries for dq. */
 #include "attention_plan.h"
 
 enum { N_COST_CLASSES = 64 };
@@ -36,7 +36,7 @@ static bool next_tree(const struct attention *a, struct task *t) {
 }
 
 /* Spans of the tree's queries, each with the keys up to its last query. */
-static void add_spans(struct plan *p, struct task tree) {
+static void add_spans(struct attention_plan *p, struct task tree) {
     int step = attention_span_queries(p->group);
     for (int64_t q = tree.query_first; q < tree.query_end; q += step) {
         struct task t = tree;
@@ -50,14 +50,16 @@ static void add_spans(struct plan *p, struct task tree) {
 }
 
 /* Pieces of the tree's keys, each with the query blocks from the first that can see it. */
-static void add_pieces(struct plan *p, struct task tree) {
+static void add_pieces(struct attention_plan *p, struct task tree) {
     int step = attention_block_queries(p->group);
     int64_t q = tree.query_first;
     for (int64_t k = tree.key_first; k < tree.key_end; k += KEY_PIECE) {
         struct task t = tree;
         t.key_first = (int32_t)k;
         t.key_end = (int32_t)MIN(k + KEY_PIECE, tree.key_end);
-        while (q + step < tree.query_end && attention_query(p->a, q + step - 1) < p->a->key_offset + k) q += step;
+        while (q + step < tree.query_end &&
+               attention_query(p->a, q + step - 1) < p->a->key_offset + k)
+            q += step;
         t.query_first = (int32_t)q;
         t.want_dq = false;
         p->task[p->n++] = t;
@@ -65,30 +67,33 @@ static void add_pieces(struct plan *p, struct task tree) {
 }
 
 /* Largest first, by powers of two, so that the last ones to run are short. */
-static void sort_tasks(struct plan *p) {
+static void sort_tasks(struct attention_plan *p) {
     int start[N_COST_CLASSES + 1] = {0};
-    for (int i = 0; i < p->n; i++) start[__builtin_clzll((uint64_t)task_cost(p->a, &p->task[i]) | 1) + 1]++;
+    for (int i = 0; i < p->n; i++)
+        start[__builtin_clzll((uint64_t)task_cost(p->a, &p->task[i]) | 1) + 1]++;
     for (int i = 0; i < N_COST_CLASSES; i++) start[i + 1] += start[i];
     for (int i = 0; i < p->n; i++)
-        p->sorted[start[__builtin_clzll((uint64_t)task_cost(p->a, &p->task[i]) | 1)]++] = p->task[i];
+        p->sorted[start[__builtin_clzll((uint64_t)task_cost(p->a, &p->task[i]) | 1)]++] =
+            p->task[i];
 }
 
-static void lay_out(struct plan *p, char *memory) {
+static void lay_out(struct attention_plan *p, char *memory) {
     p->n = 0;
     p->task = (struct task *)memory;
-    p->sorted = (struct task *)(memory + attention_plan_bytes(p->a->q.rows, p->a->k.rows, p->group) / 2);
+    p->sorted =
+        (struct task *)(memory + attention_plan_bytes(p->a->q.rows, p->a->k.rows, p->group) / 2);
 }
 
-void attention_plan_forward(struct plan *p, char *memory) {
+void attention_plan_forward(struct attention_plan *p, char *memory) {
     struct task tree = {0};
     lay_out(p, memory);
     while (next_tree(p->a, &tree)) add_spans(p, tree);
     sort_tasks(p);
 }
 
-/* One pass for each tree, unless it is too long to pack, or takes more than a thread's share: then two passes, at 7/5
- * of the work, are done sooner. */
-void attention_plan_backward(struct plan *p, char *memory) {
+/* One pass for each tree, unless it is too long to pack, or takes more than a thread's share: then
+ * two passes, at 7/5 of the work, are done sooner. */
+void attention_plan_backward(struct attention_plan *p, char *memory) {
     int64_t all = 0;
     struct task tree = {0};
     lay_out(p, memory);
@@ -96,7 +101,8 @@ void attention_plan_backward(struct plan *p, char *memory) {
     int64_t share = all * p->a->k.n_heads / p->threads;
     tree = (struct task){0};
     while (next_tree(p->a, &tree)) {
-        if (tree.key_end - tree.key_first <= KEY_BLOCK && (p->threads == 1 || task_cost(p->a, &tree) <= share)) {
+        if (tree.key_end - tree.key_first <= KEY_BLOCK &&
+            (p->threads == 1 || task_cost(p->a, &tree) <= share)) {
             p->task[p->n++] = tree;
             continue;
         }

@@ -1,8 +1,8 @@
 /* Packing for attention, and its two products (attention_tile.h).
  *
- * Tried on one core of an EPYC 9005 at 4.1 GHz, 265 GFLOP/s of fp32 and 550 of bf16 pairs being its peak: tiles of
- * 8x3, 6x4, 12x2, 8x2 and 6x3 rows x vectors, 64 to 96 deep, reach 255-270 and 510-560 alike; 8x2 is the one with the
- * fewest cases. */
+ * Tried on one core of an EPYC 9005 at 4.1 GHz, 265 GFLOP/s of fp32 and 550 of bf16 pairs being its
+ * peak: tiles of 8x3, 6x4, 12x2, 8x2 and 6x3 rows x vectors, 64 to 96 deep, reach 255-270 and
+ * 510-560 alike; 8x2 is the one with the fewest cases. */
 #include "attention_tile.h"
 
 #ifdef __AVX512BF16__
@@ -17,8 +17,9 @@ bool layout_native_pairs(void) {
     return NATIVE_PAIRS;
 }
 
-struct layout layout_make(int head_dim, bool pairs) {
-    struct layout l = {.pairs = pairs && NATIVE_PAIRS && head_dim % 2 == 0, .head_dim = head_dim};
+struct tile_layout layout_make(int head_dim, bool pairs) {
+    struct tile_layout l = {.pairs = pairs && NATIVE_PAIRS && head_dim % 2 == 0,
+                            .head_dim = head_dim};
     l.depth = l.pairs ? head_dim / 2 : head_dim;
     l.row_words = ROUND_UP(l.depth, LANES);
     l.width = ROUND_UP(head_dim, LANES);
@@ -26,17 +27,20 @@ struct layout layout_make(int head_dim, bool pairs) {
 }
 
 /* LANES words of a row from w on, zeros beyond its depth. Pairs of bf16 are taken as they lie. */
-VEC_INLINE vec words_get(const void *row, enum dtype dtype, const struct layout *layout, int w) {
+VEC_INLINE vec words_get(const void *row, enum dtype dtype, const struct tile_layout *layout,
+                         int w) {
     int m = vec_room(layout->depth, w);
     if (layout->pairs || dtype == DTYPE_F32) return vec_get(row, DTYPE_F32, w, m);
     return vec_get(row, DTYPE_BF16, w, m);
 }
 
-void pack_row(uint32_t *out, const struct layout *layout, const void *row, enum dtype dtype) {
-    for (int w = 0; w < layout->depth; w += LANES) vec_store((float *)out + w, words_get(row, dtype, layout, w));
+void pack_row(uint32_t *out, const struct tile_layout *layout, const void *row, enum dtype dtype) {
+    for (int w = 0; w < layout->depth; w += LANES)
+        vec_store((float *)out + w, words_get(row, dtype, layout, w));
 }
 
-void pack_row_pair(uint32_t *out, const struct layout *layout, const void *first, const void *second) {
+void pack_row_pair(uint32_t *out, const struct tile_layout *layout, const void *first,
+                   const void *second) {
     for (int i = 0; i < layout->head_dim; i += LANES) {
         int m = vec_room(layout->head_dim, i);
         uvec low = (uvec)vec_get(first, DTYPE_BF16, i, m) >> 16;
@@ -45,8 +49,8 @@ void pack_row_pair(uint32_t *out, const struct layout *layout, const void *first
     }
 }
 
-/* Swaps the off-diagonal blocks of `step` x `step` words in each block twice as large: with step 1, 2, 4, ... this
- * transposes x (LANES vectors). */
+/* Swaps the off-diagonal blocks of `step` x `step` words in each block twice as large: with step 1,
+ * 2, 4, ... this transposes x (LANES vectors). */
 VEC_INLINE void transpose_step(vec x[LANES], const int step) {
     ivec lane = vec_lanes(), second = (lane & step) != 0;
     ivec low = lane + (second & (LANES - step)), high = lane + (second & LANES) + (~second & step);
@@ -66,8 +70,8 @@ VEC_INLINE void transpose(vec x[LANES]) {
     if (LANES > 8) transpose_step(x, 8);
 }
 
-static void pack_panel(uint32_t *out, const struct layout *layout, const struct heads *in, int64_t first, int n,
-                       int head) {
+static void pack_panel(uint32_t *out, const struct tile_layout *layout, const struct heads *in,
+                       int64_t first, int n, int head) {
     const char *row = head_at(in, first, head);
     size_t stride = (size_t)in->row_stride * dtype_bytes(in->dtype);
     for (int w = 0; w < layout->depth; w += LANES) {
@@ -75,11 +79,13 @@ static void pack_panel(uint32_t *out, const struct layout *layout, const struct 
         for (int i = 0; i < LANES; i++)
             x[i] = i < n ? words_get(row + (size_t)i * stride, in->dtype, layout, w) : (vec){0};
         transpose(x);
-        for (int i = 0; i < vec_room(layout->depth, w); i++) vec_store((float *)out + (w + i) * LANES, x[i]);
+        for (int i = 0; i < vec_room(layout->depth, w); i++)
+            vec_store((float *)out + (w + i) * LANES, x[i]);
     }
 }
 
-void pack_panels(uint32_t *out, const struct layout *layout, const struct heads *in, int64_t first, int n, int head) {
+void pack_panels(uint32_t *out, const struct tile_layout *layout, const struct heads *in,
+                 int64_t first, int n, int head) {
     for (int i = 0; i < n; i += LANES) {
         for (int j = i + LANES; j < MIN(n, i + 2 * LANES); j++) head_prefetch(in, first + j, head);
         pack_panel(out, layout, in, first + i, vec_room(n, i), head);
@@ -87,7 +93,8 @@ void pack_panels(uint32_t *out, const struct layout *layout, const struct heads 
     }
 }
 
-void pack_rows(uint32_t *out, const struct layout *layout, const struct heads *in, int64_t first, int n, int head) {
+void pack_rows(uint32_t *out, const struct tile_layout *layout, const struct heads *in,
+               int64_t first, int n, int head) {
     int step = layout->pairs ? 2 : 1;
     for (int i = 0; i < ROUND_UP(n, LANES); i += step, out += layout->width) {
         if (i + PREFETCH_ROWS < n) head_prefetch(in, first + i + PREFETCH_ROWS, head);
@@ -102,8 +109,8 @@ void pack_rows(uint32_t *out, const struct layout *layout, const struct heads *i
 }
 
 void unpack_row(const struct heads *out, int64_t row, int head, const float *in, float scale) {
-    void *to =
-        (char *)out->data + (size_t)(row * out->row_stride + head * out->head_stride) * dtype_bytes(out->dtype);
+    void *to = (char *)out->data +
+               (size_t)(row * out->row_stride + head * out->head_stride) * dtype_bytes(out->dtype);
     for (int i = 0; i < out->head_dim; i += LANES) {
         vec x = vec_load(in + i) * scale;
         if (out->dtype == DTYPE_F32)
@@ -122,10 +129,11 @@ VEC_INLINE vec multiply_add(vec c, uvec a, uvec b, const bool pairs) {
     return c + (vec)a * (vec)b;
 }
 
-/* c (TILE_ROWS, n_vecs) += a b over `depth` words; vector j of b is at b + w * width + j * vec_stride. */
-VEC_INLINE void multiply(vec c[TILE_ROWS][TILE_VECS], const uint32_t *a, int64_t row_stride, int64_t word_stride,
-                         const uint32_t *const b[TILE_VECS], int64_t width, int depth, const int n_vecs,
-                         const bool pairs) {
+/* c (TILE_ROWS, n_vecs) += a b over `depth` words; vector j of b is at b + w * width + j *
+ * vec_stride. */
+VEC_INLINE void multiply(vec c[TILE_ROWS][TILE_VECS], const uint32_t *a, int64_t row_stride,
+                         int64_t word_stride, const uint32_t *const b[TILE_VECS], int64_t width,
+                         int depth, const int n_vecs, const bool pairs) {
     for (int64_t w = 0; w < depth; w++) {
         uvec x[TILE_VECS];
 #pragma GCC unroll 2
@@ -133,7 +141,8 @@ VEC_INLINE void multiply(vec c[TILE_ROWS][TILE_VECS], const uint32_t *a, int64_t
 #pragma GCC unroll 8
         for (int i = 0; i < TILE_ROWS; i++) {
             uint32_t word;
-            memcpy(&word, a + i * row_stride + w * word_stride, sizeof word); /* of a buffer of floats, too */
+            memcpy(&word, a + i * row_stride + w * word_stride,
+                   sizeof word); /* of a buffer of floats, too */
             uvec all = word - (uvec){0};
 #pragma GCC unroll 2
             for (int j = 0; j < n_vecs; j++) c[i][j] = multiply_add(c[i][j], all, x[j], pairs);
@@ -142,7 +151,7 @@ VEC_INLINE void multiply(vec c[TILE_ROWS][TILE_VECS], const uint32_t *a, int64_t
 }
 
 VEC_INLINE void scores(float *out, const uint32_t *rows, const uint32_t *panels, const int *panel,
-                       const struct layout *layout, const int n_vecs, const bool pairs) {
+                       const struct tile_layout *layout, const int n_vecs, const bool pairs) {
     vec c[TILE_ROWS][TILE_VECS] = {0};
     const uint32_t *b[TILE_VECS];
 #pragma GCC unroll 2
@@ -154,15 +163,16 @@ VEC_INLINE void scores(float *out, const uint32_t *rows, const uint32_t *panels,
         for (int j = 0; j < n_vecs; j++) vec_store(out + i * CHUNK + panel[j] * LANES, c[i][j]);
 }
 
-VEC_INLINE void scores_all(float *out, const uint32_t *rows, const uint32_t *panels, const struct panel_list *list,
-                           const struct layout *layout, const bool pairs) {
+VEC_INLINE void scores_all(float *out, const uint32_t *rows, const uint32_t *panels,
+                           const struct panel_list *list, const struct tile_layout *layout,
+                           const bool pairs) {
     int i = 0;
     for (; i + 1 < list->n; i += 2) scores(out, rows, panels, list->panel + i, layout, 2, pairs);
     if (i < list->n) scores(out, rows, panels, list->panel + i, layout, 1, pairs);
 }
 
-void tile_scores(float *out, const uint32_t *rows, const uint32_t *panels, const struct panel_list *list,
-                 const struct layout *layout) {
+void tile_scores(float *out, const uint32_t *rows, const uint32_t *panels,
+                 const struct panel_list *list, const struct tile_layout *layout) {
     if (NATIVE_PAIRS && layout->pairs)
         scores_all(out, rows, panels, list, layout, true);
     else
@@ -170,9 +180,9 @@ void tile_scores(float *out, const uint32_t *rows, const uint32_t *panels, const
 }
 
 /* n_vecs vectors of columns of c, c being at the first. */
-VEC_INLINE void accumulate(float *c, const float *factor, const uint32_t *a, int64_t row_stride, int64_t word_stride,
-                           const uint32_t *b, int step, const int *panel, int n, int64_t width, const int n_vecs,
-                           const bool pairs) {
+VEC_INLINE void accumulate(float *c, const float *factor, const uint32_t *a, int64_t row_stride,
+                           int64_t word_stride, const uint32_t *b, int step, const int *panel,
+                           int n, int64_t width, const int n_vecs, const bool pairs) {
     vec sum[TILE_ROWS][TILE_VECS];
 #pragma GCC unroll 8
     for (int i = 0; i < TILE_ROWS; i++)
@@ -184,7 +194,8 @@ VEC_INLINE void accumulate(float *c, const float *factor, const uint32_t *a, int
     for (int p = 0; p < n; p++) {
         int64_t first = (int64_t)panel[p] * step;
         const uint32_t *at = b + first * width, *from[TILE_VECS] = {at, at + LANES};
-        multiply(sum, a + first * word_stride, row_stride, word_stride, from, width, step, n_vecs, pairs);
+        multiply(sum, a + first * word_stride, row_stride, word_stride, from, width, step, n_vecs,
+                 pairs);
     }
 #pragma GCC unroll 8
     for (int i = 0; i < TILE_ROWS; i++)
@@ -193,18 +204,24 @@ VEC_INLINE void accumulate(float *c, const float *factor, const uint32_t *a, int
 }
 
 VEC_INLINE void accumulate_all(float *c, const float *factor, const uint32_t *a, int64_t row_stride,
-                               int64_t word_stride, const uint32_t *b, int step, const int *panel, int n, int width,
-                               const bool pairs) {
+                               int64_t word_stride, const uint32_t *b, int step, const int *panel,
+                               int n, int width, const bool pairs) {
     int i = 0;
     for (; i + LANES < width; i += 2 * LANES)
-        accumulate(c + i, factor, a, row_stride, word_stride, b + i, step, panel, n, width, 2, pairs);
-    if (i < width) accumulate(c + i, factor, a, row_stride, word_stride, b + i, step, panel, n, width, 1, pairs);
+        accumulate(c + i, factor, a, row_stride, word_stride, b + i, step, panel, n, width, 2,
+                   pairs);
+    if (i < width)
+        accumulate(c + i, factor, a, row_stride, word_stride, b + i, step, panel, n, width, 1,
+                   pairs);
 }
 
-void tile_accumulate(float *c, const float *factor, const uint32_t *a, int64_t row_stride, int64_t word_stride,
-                     const uint32_t *b, int step, const int *panel, int n, const struct layout *layout) {
+void tile_accumulate(float *c, const float *factor, const uint32_t *a, int64_t row_stride,
+                     int64_t word_stride, const uint32_t *b, int step, const int *panel, int n,
+                     const struct tile_layout *layout) {
     if (NATIVE_PAIRS && layout->pairs)
-        accumulate_all(c, factor, a, row_stride, word_stride, b, step, panel, n, layout->width, true);
+        accumulate_all(c, factor, a, row_stride, word_stride, b, step, panel, n, layout->width,
+                       true);
     else
-        accumulate_all(c, factor, a, row_stride, word_stride, b, step, panel, n, layout->width, false);
+        accumulate_all(c, factor, a, row_stride, word_stride, b, step, panel, n, layout->width,
+                       false);
 }

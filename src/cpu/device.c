@@ -1,7 +1,8 @@
 /* The CPU as a device: memory of the host, ops that are done when they return, and the table.
  *
- * Streams have nothing to wait for here but collectives: comm_install_cpu_collectives puts in the eight entries that
- * know of them. Those below serve a program without MPI: groups of one, and nothing under way. */
+ * Streams have nothing to wait for here but collectives: comm_install_cpu_collectives puts in the
+ * eight entries that know of them. Those below serve a program without MPI: groups of one, and
+ * nothing under way. */
 #include <omp.h>
 #include <stdio.h>
 #include <string.h>
@@ -14,8 +15,9 @@
 /* Below this a copy is not worth a second thread. */
 enum { COPY_PIECE = 1 << 18 };
 
-/* A team smaller than asked for is an error: oneDNN takes its share of a product from the number asked for, and then
- * leaves the absent threads' shares out. (oneDNN 2.6, OMP_THREAD_LIMIT=2 with 6 threads: scores that are wrong.) */
+/* A team smaller than asked for is an error: oneDNN takes its share of a product from the number
+ * asked for, and then leaves the absent threads' shares out. (oneDNN 2.6, OMP_THREAD_LIMIT=2 with 6
+ * threads: scores that are wrong.) */
 static int check_team(int threads) {
     int found = 1;
     omp_set_dynamic(0);
@@ -24,8 +26,9 @@ static int check_team(int threads) {
 #pragma omp single
     found = omp_get_num_threads();
     if (found == threads) return 0;
-    return fail("expected %d threads, found %d; hint: a smaller run.threads, or without OMP_THREAD_LIMIT", threads,
-                found);
+    return fail(
+        "expected %d threads, found %d; hint: a smaller run.threads, or without OMP_THREAD_LIMIT",
+        threads, found);
 }
 
 static struct device *cpu_open(int local_rank, int n_local, int threads) {
@@ -64,8 +67,8 @@ static void processor_name(char *out, size_t room) {
 static void cpu_describe(struct device *dev, char *out, size_t room) {
     char name[128];
     processor_name(name, sizeof name);
-    snprintf(out, room, "%s, %d threads, %d floats a vector, bf16 products %s", name, cpu_of(dev)->threads, LANES,
-             cpu_matmul_native_bf16() ? "native" : "through fp32");
+    snprintf(out, room, "%s, %d threads, %d floats a vector, bf16 products %s", name,
+             cpu_of(dev)->threads, LANES, cpu_matmul_native_bf16() ? "native" : "through fp32");
 }
 
 static void cpu_identity(struct device *dev, char out[64]) {
@@ -93,7 +96,8 @@ static void cpu_release(struct device *dev, void *memory) {
     mem_free(memory);
 }
 
-static void cpu_copy(struct device *dev, void *to, const void *from, size_t bytes, enum stream stream) {
+static void cpu_copy(struct device *dev, void *to, const void *from, size_t bytes,
+                     enum stream stream) {
     (void)stream;
     int64_t n = (int64_t)((bytes + COPY_PIECE - 1) / COPY_PIECE);
 #pragma omp parallel for num_threads(n > 1 ? cpu_of(dev)->threads : 1) schedule(static)
@@ -154,19 +158,20 @@ static void cpu_group_leave(struct device *dev, void *channel) {
     (void)dev, (void)channel;
 }
 
-static void alone_all_gather(struct device *dev, const struct group *group, void *data, int64_t count,
-                             enum dtype dtype) {
+static void alone_all_gather(struct device *dev, const struct group *group, void *data,
+                             int64_t count, enum dtype dtype) {
     (void)dev, (void)data, (void)count, (void)dtype;
     check_alone(group);
 }
 
-static void alone_reduce_scatter(struct device *dev, const struct group *group, float *out, const float *in,
-                                 int64_t count) {
+static void alone_reduce_scatter(struct device *dev, const struct group *group, float *out,
+                                 const float *in, int64_t count) {
     check_alone(group);
     if (out != in) cpu_copy(dev, out, in, (size_t)count * sizeof *out, STREAM_COMM);
 }
 
-static void alone_all_reduce(struct device *dev, const struct group *group, float *data, int64_t count) {
+static void alone_all_reduce(struct device *dev, const struct group *group, float *data,
+                             int64_t count) {
     (void)dev, (void)data, (void)count;
     check_alone(group);
 }

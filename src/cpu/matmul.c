@@ -1,10 +1,12 @@
-/* Matrix products by oneDNN: the only file that knows it. Compiles with oneDNN 2.6 (Debian 12) and 3.x.
+/* Matrix products by oneDNN: the only file that knows it. Compiles with oneDNN 2.6 (Debian 12) and
+ * 3.x.
  *
- *   (1) A primitive is made once for each shape, its strides and what is added, and kept with its memory
- *       objects; a call only sets their pointers. reserve() makes those that will be asked for.
- *   (2) Rows that follow the number of tokens are rounded up to ROW_QUANTUM, so that there are few shapes: as
- *       rows of the output (what lies beyond is overwritten), or as the inner size (the inputs' rows beyond are
- *       zeroed first).
+ *   (1) A primitive is made once for each shape, its strides and what is added, and kept with its
+ *       memory objects; a call only sets their pointers. reserve() makes those that will be asked
+ *       for.
+ *   (2) Rows that follow the number of tokens are rounded up to ROW_QUANTUM, so that there are few
+ *       shapes: as rows of the output (what lies beyond is overwritten), or as the inner size (the
+ *       inputs' rows beyond are zeroed first).
  *   (3) Scratch memory is ours: the workspace.
  *   (4) A CPU without bf16 instructions converts to fp32 here, and says so once. */
 #include <dnnl.h>
@@ -65,8 +67,9 @@ static void drop(dnnl_memory_desc_t md) {
 static void append_sum(dnnl_post_ops_t ops) {
     DNNL_TRY(dnnl_post_ops_append_sum(ops, 1, 0, dnnl_data_type_undef));
 }
-static dnnl_primitive_desc_t describe_product(dnnl_engine_t engine, dnnl_primitive_attr_t attr, dnnl_memory_desc_t a,
-                                              dnnl_memory_desc_t b, dnnl_memory_desc_t bias, dnnl_memory_desc_t out) {
+static dnnl_primitive_desc_t describe_product(dnnl_engine_t engine, dnnl_primitive_attr_t attr,
+                                              dnnl_memory_desc_t a, dnnl_memory_desc_t b,
+                                              dnnl_memory_desc_t bias, dnnl_memory_desc_t out) {
     dnnl_primitive_desc_t pd;
     DNNL_TRY(dnnl_matmul_primitive_desc_create(&pd, engine, a, b, bias, out, attr));
     return pd;
@@ -84,8 +87,9 @@ static void drop(dnnl_memory_desc_t md) {
 static void append_sum(dnnl_post_ops_t ops) {
     DNNL_TRY(dnnl_post_ops_append_sum(ops, 1));
 }
-static dnnl_primitive_desc_t describe_product(dnnl_engine_t engine, dnnl_primitive_attr_t attr, dnnl_memory_desc_t a,
-                                              dnnl_memory_desc_t b, dnnl_memory_desc_t bias, dnnl_memory_desc_t out) {
+static dnnl_primitive_desc_t describe_product(dnnl_engine_t engine, dnnl_primitive_attr_t attr,
+                                              dnnl_memory_desc_t a, dnnl_memory_desc_t b,
+                                              dnnl_memory_desc_t bias, dnnl_memory_desc_t out) {
     dnnl_matmul_desc_t description;
     dnnl_primitive_desc_t pd;
     DNNL_TRY(dnnl_matmul_desc_init(&description, &a, &b, bias.ndims ? &bias : NULL, &out));
@@ -100,7 +104,8 @@ static dnnl_data_type_t dnnl_dtype(int64_t dtype) {
     return dtype == DTYPE_BF16 ? dnnl_bf16 : dnnl_f32;
 }
 
-static dnnl_memory_desc_t matrix(int64_t rows, int64_t cols, int64_t stride, bool transpose, int64_t dtype) {
+static dnnl_memory_desc_t matrix(int64_t rows, int64_t cols, int64_t stride, bool transpose,
+                                 int64_t dtype) {
     dnnl_memory_desc_t md;
     dnnl_dims_t dims = {rows, cols};
     dnnl_dims_t strides = {transpose ? 1 : stride, transpose ? stride : 1};
@@ -115,7 +120,8 @@ static dnnl_primitive_attr_t attributes(const struct product *p, dnnl_memory_des
     DNNL_TRY(dnnl_primitive_attr_set_scratchpad_mode(attr, dnnl_scratchpad_mode_user));
     DNNL_TRY(dnnl_post_ops_create(&ops));
     if (p->adding == ADD_TO_OUT) append_sum(ops);
-    if (p->adding == ADD_ANOTHER) DNNL_TRY(dnnl_post_ops_append_binary(ops, dnnl_binary_add, DESC(add)));
+    if (p->adding == ADD_ANOTHER)
+        DNNL_TRY(dnnl_post_ops_append_binary(ops, dnnl_binary_add, DESC(add)));
     DNNL_TRY(dnnl_primitive_attr_set_post_ops(attr, ops));
     DNNL_TRY(dnnl_post_ops_destroy(ops));
     return attr;
@@ -139,7 +145,8 @@ static void make_entry(struct matmul *m, struct entry *e, const struct product *
     DNNL_TRY(dnnl_memory_create(&e->b, DESC(b), m->engine, DNNL_MEMORY_NONE));
     DNNL_TRY(dnnl_memory_create(&e->out, DESC(out), m->engine, DNNL_MEMORY_NONE));
     if (p->bias) DNNL_TRY(dnnl_memory_create(&e->bias, DESC(bias), m->engine, DNNL_MEMORY_NONE));
-    if (p->adding == ADD_ANOTHER) DNNL_TRY(dnnl_memory_create(&e->add, DESC(add), m->engine, DNNL_MEMORY_NONE));
+    if (p->adding == ADD_ANOTHER)
+        DNNL_TRY(dnnl_memory_create(&e->add, DESC(add), m->engine, DNNL_MEMORY_NONE));
     CONST_DESC scratch = dnnl_primitive_desc_query_md(pd, dnnl_query_scratchpad_md, 0);
     e->scratch_bytes = dnnl_memory_desc_get_size(scratch);
     DNNL_TRY(dnnl_memory_create(&e->scratch, scratch, m->engine, DNNL_MEMORY_NONE));
@@ -161,7 +168,8 @@ static void free_entry(struct entry *e) {
 static uint64_t hash_product(const struct product *p) {
     const int64_t *word = (const int64_t *)p;
     uint64_t hash = 0xcbf29ce484222325;
-    for (size_t i = 0; i < sizeof *p / sizeof *word; i++) hash = (hash ^ (uint64_t)word[i]) * 0x100000001b3;
+    for (size_t i = 0; i < sizeof *p / sizeof *word; i++)
+        hash = (hash ^ (uint64_t)word[i]) * 0x100000001b3;
     return hash ^ hash >> 32;
 }
 
@@ -212,7 +220,8 @@ void cpu_matmul_close(struct matmul *m) {
 }
 
 bool cpu_matmul_native_bf16(void) {
-    return (dnnl_get_effective_cpu_isa() & dnnl_cpu_isa_avx512_core_bf16) == dnnl_cpu_isa_avx512_core_bf16;
+    return (dnnl_get_effective_cpu_isa() & dnnl_cpu_isa_avx512_core_bf16) ==
+           dnnl_cpu_isa_avx512_core_bf16;
 }
 
 /* ---- calls ---- */
@@ -254,8 +263,10 @@ static void zero_tail(struct tensor t) {
 }
 
 static void execute(struct matmul *m, struct entry *e, const struct call *c, void *scratch) {
-    dnnl_exec_arg_t arg[6] = {
-        {DNNL_ARG_SRC, e->a}, {DNNL_ARG_WEIGHTS, e->b}, {DNNL_ARG_DST, e->out}, {DNNL_ARG_SCRATCHPAD, e->scratch}};
+    dnnl_exec_arg_t arg[6] = {{DNNL_ARG_SRC, e->a},
+                              {DNNL_ARG_WEIGHTS, e->b},
+                              {DNNL_ARG_DST, e->out},
+                              {DNNL_ARG_SCRATCHPAD, e->scratch}};
     int n = 4;
     DNNL_TRY(dnnl_memory_set_data_handle(e->a, c->a.data));
     DNNL_TRY(dnnl_memory_set_data_handle(e->b, c->b.data));
@@ -273,7 +284,8 @@ static void execute(struct matmul *m, struct entry *e, const struct call *c, voi
     DNNL_TRY(dnnl_stream_wait(m->stream));
 }
 
-/* (4): fp32 copies of the operands, laid out one after the other from base on. Returns the bytes they take. */
+/* (4): fp32 copies of the operands, laid out one after the other from base on. Returns the bytes
+ * they take. */
 struct wide {
     struct call call;
     struct tensor bias;
@@ -288,14 +300,17 @@ static void *take(char *base, size_t *used, int64_t rows, int64_t cols) {
 static size_t lay_out(struct wide *w, const struct call *c, char *base) {
     size_t used = 0;
     w->call = *c;
-    w->call.a = tensor_make(take(base, &used, c->a.rows, c->a.cols), DTYPE_F32, c->a.rows, c->a.cols);
-    w->call.b = tensor_make(take(base, &used, c->b.rows, c->b.cols), DTYPE_F32, c->b.rows, c->b.cols);
+    w->call.a =
+        tensor_make(take(base, &used, c->a.rows, c->a.cols), DTYPE_F32, c->a.rows, c->a.cols);
+    w->call.b =
+        tensor_make(take(base, &used, c->b.rows, c->b.cols), DTYPE_F32, c->b.rows, c->b.cols);
     if (c->bias) {
         w->bias = tensor_make(take(base, &used, 1, c->bias->cols), DTYPE_F32, 1, c->bias->cols);
         w->call.bias = &w->bias;
     }
     if (c->out.dtype == DTYPE_BF16) {
-        w->call.out = tensor_make(take(base, &used, c->out.rows, c->out.cols), DTYPE_F32, c->out.rows, c->out.cols);
+        w->call.out = tensor_make(take(base, &used, c->out.rows, c->out.cols), DTYPE_F32,
+                                  c->out.rows, c->out.cols);
         if (c->add) w->call.add = &w->call.out;
     }
     return used;
@@ -307,7 +322,8 @@ static void tell_once(struct matmul *m) {
     log_info("this CPU has no bf16 products: they are done in fp32");
 }
 
-/* The workspace that the product needs, with its fp32 copies if it must have them; makes the primitive. */
+/* The workspace that the product needs, with its fp32 copies if it must have them; makes the
+ * primitive. */
 static size_t prepare(struct device *dev, const struct call *c, bool widened) {
     struct wide w;
     size_t copies = widened ? lay_out(&w, c, NULL) : 0;
@@ -342,8 +358,9 @@ static void compute(struct device *dev, const struct call *c) {
         run(dev, c, workspace);
 }
 
-void cpu_gemm(struct device *dev, struct tensor out, struct tensor a, bool transpose_a, struct tensor b,
-              bool transpose_b, const struct tensor *bias, const struct tensor *add) {
+void cpu_gemm(struct device *dev, struct tensor out, struct tensor a, bool transpose_a,
+              struct tensor b, bool transpose_b, const struct tensor *bias,
+              const struct tensor *add) {
     struct call c = {out, a, b, transpose_a, transpose_b, bias, add};
     omp_set_num_threads(cpu_of(dev)->threads);
     if (!transpose_a || transpose_b) {
@@ -360,8 +377,8 @@ void cpu_gemm(struct device *dev, struct tensor out, struct tensor a, bool trans
     }
 }
 
-/* Prepares one shape with its varying size at `size`. The tensors have no memory; what is added may be out or another
- * tensor, but for weight gradients. */
+/* Prepares one shape with its varying size at `size`. The tensors have no memory; what is added may
+ * be out or another tensor, but for weight gradients. */
 static size_t prepare_shape(struct device *dev, const struct gemm_shape *s, int64_t size) {
     int64_t m = s->varies == GEMM_M_IS_TOKENS || s->varies == GEMM_M_IS_ROWS ? size : s->m;
     int64_t k = s->varies == GEMM_K_IS_TOKENS || s->varies == GEMM_K_IS_ROWS ? size : s->k;

@@ -13,8 +13,9 @@ static double sigmoid(double x) {
     return x >= 0 ? 1 / (1 + exp(-x)) : exp(x) / (1 + exp(x));
 }
 
-void cpu_bradley_terry(struct device *dev, float *dscore, double *tally, const float *score, const int32_t *chosen,
-                       const int32_t *rejected, const float *margin, const float *weight, int64_t n, float scale) {
+void cpu_bradley_terry(struct device *dev, float *dscore, double *tally, const float *score,
+                       const int32_t *chosen, const int32_t *rejected, const float *margin,
+                       const float *weight, int64_t n, float scale) {
     (void)dev;
     for (int64_t p = 0; p < n; p++) {
         float better = score[chosen[p]], worse = score[rejected[p]];

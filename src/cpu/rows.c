@@ -9,7 +9,8 @@ static void *row_of(struct tensor t, int64_t row) {
 }
 
 static void *head_of(struct heads x, int64_t row, int head) {
-    return (char *)x.data + (size_t)(row * x.row_stride + head * x.head_stride) * dtype_bytes(x.dtype);
+    return (char *)x.data +
+           (size_t)(row * x.row_stride + head * x.head_stride) * dtype_bytes(x.dtype);
 }
 
 /* ---- rotary positions ---- */
@@ -27,12 +28,14 @@ void cpu_rope_table(struct device *dev, float *table, const int32_t *position, i
     }
 }
 
-/* sign -1: the transposed rotation. out may be in: both elements of a pair are read before one is written. */
-VEC_INLINE void rope_head(void *out, const void *in, enum dtype dtype, const float *table, int n_pairs, int n,
-                          float sign) {
+/* sign -1: the transposed rotation. out may be in: both elements of a pair are read before one is
+ * written. */
+VEC_INLINE void rope_head(void *out, const void *in, enum dtype dtype, const float *table,
+                          int n_pairs, int n, float sign) {
     for (int i = 0; i < n_pairs; i += LANES) {
         int m = vec_room(n_pairs, i);
-        vec cosine = vec_get(table, DTYPE_F32, i, m), sine = vec_get(table, DTYPE_F32, n_pairs + i, m) * sign;
+        vec cosine = vec_get(table, DTYPE_F32, i, m),
+            sine = vec_get(table, DTYPE_F32, n_pairs + i, m) * sign;
         vec x = vec_get(in, dtype, i, m), y = vec_get(in, dtype, n_pairs + i, m);
         vec_put(out, dtype, i, m, x * cosine - y * sine);
         vec_put(out, dtype, n_pairs + i, m, y * cosine + x * sine);
@@ -44,15 +47,16 @@ VEC_INLINE void rope_head(void *out, const void *in, enum dtype dtype, const flo
     }
 }
 
-void cpu_rope(struct device *dev, struct heads out, struct heads in, const float *table, int n_pairs, bool backward) {
+void cpu_rope(struct device *dev, struct heads out, struct heads in, const float *table,
+              int n_pairs, bool backward) {
     float sign = backward ? -1 : 1;
     int n = in.head_dim;
 #pragma omp parallel for num_threads(cpu_threads(dev, in.rows *in.n_heads *n)) schedule(static)
     for (int64_t row = 0; row < in.rows; row++)
         for (int h = 0; h < in.n_heads; h++)
             BY_DTYPE(in.dtype, dtype,
-                     rope_head(head_of(out, row, h), head_of(in, row, h), dtype, table + row * 2 * n_pairs, n_pairs,
-                               n, sign));
+                     rope_head(head_of(out, row, h), head_of(in, row, h), dtype,
+                               table + row * 2 * n_pairs, n_pairs, n, sign));
 }
 
 /* ---- embedding ---- */
@@ -71,16 +75,19 @@ static void add_row(float *out, const float *in, int64_t n) {
     }
 }
 
-void cpu_embed_forward(struct device *dev, struct tensor out, struct tensor weight, const int32_t *token) {
+void cpu_embed_forward(struct device *dev, struct tensor out, struct tensor weight,
+                       const int32_t *token) {
 #pragma omp parallel for num_threads(cpu_threads(dev, out.rows *out.cols)) schedule(static)
     for (int64_t row = 0; row < out.rows; row++)
-        BY_DTYPE(weight.dtype, dtype,
-                 copy_row(row_of(out, row), DTYPE_F32, row_of(weight, token[row]), dtype, out.cols));
+        BY_DTYPE(
+            weight.dtype, dtype,
+            copy_row(row_of(out, row), DTYPE_F32, row_of(weight, token[row]), dtype, out.cols));
 }
 
-/* A run of equal tokens belongs to the part of `order` that it begins in, so that one thread adds it up. */
-void cpu_embed_backward(struct device *dev, float *dweight, struct tensor dout, const int32_t *token,
-                        const int32_t *order) {
+/* A run of equal tokens belongs to the part of `order` that it begins in, so that one thread adds
+ * it up. */
+void cpu_embed_backward(struct device *dev, float *dweight, struct tensor dout,
+                        const int32_t *token, const int32_t *order) {
     int threads = cpu_threads(dev, dout.rows * dout.cols);
 #pragma omp parallel for num_threads(threads) schedule(static)
     for (int part = 0; part < threads; part++) {
@@ -94,15 +101,19 @@ void cpu_embed_backward(struct device *dev, float *dweight, struct tensor dout, 
 
 /* ---- gather and scatter ---- */
 
-void cpu_gather_rows(struct device *dev, struct tensor out, struct tensor in, const int32_t *index) {
+void cpu_gather_rows(struct device *dev, struct tensor out, struct tensor in,
+                     const int32_t *index) {
     size_t bytes = (size_t)out.cols * dtype_bytes(out.dtype);
 #pragma omp parallel for num_threads(cpu_threads(dev, out.rows *out.cols)) schedule(static)
-    for (int64_t row = 0; row < out.rows; row++) memcpy(row_of(out, row), row_of(in, index[row]), bytes);
+    for (int64_t row = 0; row < out.rows; row++)
+        memcpy(row_of(out, row), row_of(in, index[row]), bytes);
 }
 
-void cpu_scatter_add_rows(struct device *dev, struct tensor out, struct tensor in, const int32_t *index) {
+void cpu_scatter_add_rows(struct device *dev, struct tensor out, struct tensor in,
+                          const int32_t *index) {
 #pragma omp parallel for num_threads(cpu_threads(dev, in.rows *in.cols)) schedule(static)
-    for (int64_t row = 0; row < in.rows; row++) add_row(row_of(out, index[row]), row_of(in, row), in.cols);
+    for (int64_t row = 0; row < in.rows; row++)
+        add_row(row_of(out, index[row]), row_of(in, row), in.cols);
 }
 
 /* ---- the score head ---- */
@@ -122,8 +133,8 @@ void cpu_head_forward(struct device *dev, float *score, struct tensor in, const 
 }
 
 /* The columns are cut among the threads: each sums its part of dweight over the rows in order. */
-void cpu_head_backward(struct device *dev, struct tensor din, float *dweight, const float *dscore, struct tensor in,
-                       const float *weight) {
+void cpu_head_backward(struct device *dev, struct tensor din, float *dweight, const float *dscore,
+                       struct tensor in, const float *weight) {
 #pragma omp parallel for num_threads(cpu_threads(dev, in.rows *in.cols)) schedule(static)
     for (int64_t i = 0; i < in.cols; i += LANES) {
         int m = vec_room(in.cols, i);

@@ -1,8 +1,13 @@
-/* Vectors of floats for the CPU kernels: GCC's vector extension, so that one source serves every x86 and other CPUs.
+/* Vectors of floats for the CPU kernels: GCC's vector extension, so that one source serves every
+ * x86 and other CPUs.
  *
- * A kernel walks a row as  for (i = 0; i < n; i += LANES) { m = vec_room(n, i); ... vec_get(p, dtype, i, m) ... }
- * where m is LANES but for the last step; vec_get fills what is beyond m with zeros, and vec_put writes m elements
- * only. dtype must be a constant at compile time (BY_DTYPE below), else each access is a branch.
+ * A kernel walks a row as
+ *
+ *     for (i = 0; i < n; i += LANES) { m = vec_room(n, i); ... vec_get(p, dtype, i, m) ... }
+ *
+ * where m is LANES but for the last step; vec_get fills what is beyond m with zeros, and vec_put
+ * writes m elements only. dtype must be a constant at compile time (BY_DTYPE below), else each
+ * access is a branch.
  *
  * Infinities and NaN go through every function as IEEE has them: nothing here needs -ffast-math. */
 #ifndef RANKWISE_CPU_VECTOR_H
@@ -58,7 +63,8 @@ VEC_INLINE vec vec_from_bf16(hvec bits) {
     return (vec)(__builtin_convertvector(bits, uvec) << 16);
 }
 
-/* Round to nearest, ties to even. The instruction takes subnormal numbers as zero; the other path keeps them. */
+/* Round to nearest, ties to even. The instruction takes subnormal numbers as zero; the other path
+ * keeps them. */
 VEC_INLINE hvec vec_to_bf16(vec x) {
 #ifdef __AVX512BF16__
     return (hvec)_mm512_cvtneps_pbh((__m512)x);
@@ -134,7 +140,8 @@ VEC_INLINE vec vec_shuffle(vec a, vec b, ivec from) {
 #endif
 }
 
-/* Lane i = lane i ^ half: what the sum and the largest of all lanes are found with, in a fixed order. */
+/* Lane i = lane i ^ half: what the sum and the largest of all lanes are found with, in a fixed
+ * order. */
 VEC_INLINE vec vec_swap(vec x, int half) {
     return vec_shuffle(x, x, vec_lanes() ^ half);
 }
@@ -161,7 +168,8 @@ VEC_INLINE vec vec_max(vec a, vec b) {
 #endif
 }
 
-/* x * 2^n; n is whole, or NaN as x is. In two factors where there is no instruction: one alone could overflow. */
+/* x * 2^n; n is whole, or NaN as x is. In two factors where there is no instruction: one alone
+ * could overflow. */
 VEC_INLINE vec vec_scale(vec x, vec n) {
 #ifdef __AVX512F__
     return (vec)_mm512_scalef_ps((__m512)x, (__m512)n);
@@ -171,8 +179,8 @@ VEC_INLINE vec vec_scale(vec x, vec n) {
 #endif
 }
 
-/* e^x, to 1.2e-7 relative; 0 and infinity where float ends, NaN stays. x = n ln2 + r with |r| <= ln2 / 2; e^r by the
- * polynomial of degree 6 with the least relative error, 2e-9. */
+/* e^x, to 1.2e-7 relative; 0 and infinity where float ends, NaN stays. x = n ln2 + r with |r| <=
+ * ln2 / 2; e^r by the polynomial of degree 6 with the least relative error, 2e-9. */
 VEC_INLINE vec vec_exp(vec x) {
     const float shift = 0x1.8p23f; /* adding it rounds to an integer */
     x = vec_max(vec_all(-104), vec_min(vec_all(89), x));
@@ -187,7 +195,8 @@ VEC_INLINE vec vec_exp(vec x) {
     return vec_scale(p, n);
 }
 
-/* erf, to 1.2e-7 relative: two polynomials found by minimax fitting (N. Juffa), both taken, one chosen. */
+/* erf, to 1.2e-7 relative: two polynomials found by minimax fitting (N. Juffa), both taken, one
+ * chosen. */
 VEC_INLINE vec vec_erf(vec x) {
     vec t = (vec)((ivec)x & 0x7fffffff), s = x * x;
     vec far = t * -1.72853470e-5f + 3.83197126e-4f;

@@ -44,7 +44,8 @@ static void reserve_tokens(struct batch *b, const struct batch_item *item, int64
 }
 
 int batch_build(struct batch *b, const struct batch_item *item, int64_t n) {
-    CHECK(n <= b->room_pairs, "%lld pairs in a batch with room for %lld", (long long)n, (long long)b->room_pairs);
+    CHECK(n <= b->room_pairs, "%lld pairs in a batch with room for %lld", (long long)n,
+          (long long)b->room_pairs);
     reserve_tokens(b, item, n);
     int32_t *at = b->token;
     for (int64_t side = 0; side < 2 * n; side++) {

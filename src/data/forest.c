@@ -1,20 +1,25 @@
-/* The forest batch: sequences to a trie of shared prefixes in preorder. See forest.h for what holds afterwards.
+/* The forest batch: sequences to a trie of shared prefixes in preorder. See forest.h for what holds
+ * afterwards.
  *
- * Sorted by their tokens, sequences that share a prefix are neighbours, and a walk over them is a preorder walk of
- * the trie: each sequence adds the tokens beyond its common prefix with the one before it. Hence
+ * Sorted by their tokens, sequences that share a prefix are neighbours, and a walk over them is a
+ * preorder walk of the trie: each sequence adds the tokens beyond its common prefix with the one
+ * before it. Hence
  *
  *   sort -> common prefix of neighbours -> append what is new, close what is left
  *
  * which costs O(tokens + sequences log sequences):
  *
- *   (a) The sort is a three-way radix quicksort (Bentley and Sedgewick, "Fast algorithms for sorting and searching
- *       strings", 1997) that first skips the common prefix of its whole range by comparing blocks: a stem of
- *       thousands of tokens with hundreds of branches is read about once per branch. It sorts indices in place.
+ *   (a) The sort is a three-way radix quicksort (Bentley and Sedgewick, "Fast algorithms for
+ *   sorting and searching
+ *       strings", 1997) that first skips the common prefix of its whole range by comparing blocks:
+ *       a stem of thousands of tokens with hundreds of branches is read about once per branch. It
+ *       sorts indices in place.
  *   (b) path[d] is the row at depth d of the sequence laid out last; leaving a row sets its reach.
- *   (c) order is a least-significant-digit radix sort of the rows by token, stable, hence by (token, row).
+ *   (c) order is a least-significant-digit radix sort of the rows by token, stable, hence by
+ *   (token, row).
  *
- * Measured on one core of a 2-core Xeon with AVX-512, HH pairs, best of 200: 8 pairs (1,496 forest tokens) 7.5 us,
- * 512 pairs (111,550 forest tokens) 0.48 ms. */
+ * Measured on one core of a 2-core Xeon with AVX-512, HH pairs, best of 200: 8 pairs (1,496 forest
+ * tokens) 7.5 us, 512 pairs (111,550 forest tokens) 0.48 ms. */
 #include "forest.h"
 
 #include <string.h>
@@ -41,7 +46,8 @@ static int64_t common_prefix(const struct strings *s, int32_t a, int32_t b) {
     return common(s->sequence[a], s->sequence[b], MIN(s->length[a], s->length[b]));
 }
 
-/* The token at a depth; an end sorts before every token, so that a prefix stands before what continues it. */
+/* The token at a depth; an end sorts before every token, so that a prefix stands before what
+ * continues it. */
 static int32_t key(const struct strings *s, int32_t index, int64_t depth) {
     return depth < s->length[index] ? s->sequence[index][depth] : -1;
 }
@@ -57,7 +63,8 @@ static void swap(int32_t *a, int32_t *b) {
 }
 
 /* The depth down to which all n sequences agree, given that they do down to `depth`. */
-static int64_t agreed_depth(const struct strings *s, const int32_t *index, int64_t n, int64_t depth) {
+static int64_t agreed_depth(const struct strings *s, const int32_t *index, int64_t n,
+                            int64_t depth) {
     int64_t agreed = s->length[index[0]] - depth;
     for (int64_t i = 1; i < n && agreed > 0; i++) {
         int64_t both = MIN(agreed, s->length[index[i]] - depth);
@@ -66,11 +73,13 @@ static int64_t agreed_depth(const struct strings *s, const int32_t *index, int64
     return depth + agreed;
 }
 
-/* Sorts n indices whose sequences agree down to `depth`. Recursion takes the smaller parts: at most log2(n) deep. */
+/* Sorts n indices whose sequences agree down to `depth`. Recursion takes the smaller parts: at most
+ * log2(n) deep. */
 static void sort(const struct strings *s, int32_t *index, int64_t n, int64_t depth) {
     while (n > 1) {
         depth = agreed_depth(s, index, n, depth);
-        int32_t pivot = median(key(s, index[0], depth), key(s, index[n / 2], depth), key(s, index[n - 1], depth));
+        int32_t pivot = median(key(s, index[0], depth), key(s, index[n / 2], depth),
+                               key(s, index[n - 1], depth));
         int64_t low = 0, at = 0, high = n;
         while (at < high) {
             int32_t k = key(s, index[at], depth);
@@ -81,7 +90,8 @@ static void sort(const struct strings *s, int32_t *index, int64_t n, int64_t dep
             else
                 at++;
         }
-        /* The three parts: below, equal (which needs no more when they have ended: they are identical), above. */
+        /* The three parts: below, equal (which needs no more when they have ended: they are
+         * identical), above. */
         struct part {
             int32_t *index;
             int64_t n, depth;
@@ -108,8 +118,8 @@ static void sort_all(const struct strings *s, int32_t *index, int64_t n) {
 }
 
 void forest_init(struct forest *f, int64_t tokens, int64_t sequences) {
-    CHECK(tokens >= 0 && tokens < INT32_MAX && sequences >= 0 && sequences < INT32_MAX, "%lld tokens, %lld sequences",
-          (long long)tokens, (long long)sequences);
+    CHECK(tokens >= 0 && tokens < INT32_MAX && sequences >= 0 && sequences < INT32_MAX,
+          "%lld tokens, %lld sequences", (long long)tokens, (long long)sequences);
     *f = (struct forest){.room_tokens = tokens, .room_sequences = sequences};
     f->token = mem_alloc(tokens, sizeof *f->token);
     f->position = mem_alloc(tokens, sizeof *f->position);
@@ -139,7 +149,8 @@ static void lay_out(struct forest *f, const struct strings *s) {
     for (int64_t k = 0; k < f->n_sequences; k++) {
         int32_t index = f->sorted[k], length = s->length[index];
         int32_t shared = k ? (int32_t)common_prefix(s, f->sorted[k - 1], index) : 0;
-        CHECK(f->room_tokens - n >= length - shared, "a forest of more than %lld tokens", (long long)f->room_tokens);
+        CHECK(f->room_tokens - n >= length - shared, "a forest of more than %lld tokens",
+              (long long)f->room_tokens);
         for (int32_t d = shared; d < open; d++) f->reach[path[d]] = n;
         for (int32_t d = shared; d < length; d++, n++) {
             f->token[n] = s->sequence[index][d];
@@ -147,7 +158,8 @@ static void lay_out(struct forest *f, const struct strings *s) {
             path[d] = n;
         }
         open = length;
-        /* Nothing new means identical to the one before: a prefix would have been sorted before it. */
+        /* Nothing new means identical to the one before: a prefix would have been sorted before
+         * it. */
         if (shared < length) f->row[n_rows++] = n - 1;
         f->read_of_sequence[index] = n_rows - 1;
     }
@@ -157,7 +169,8 @@ static void lay_out(struct forest *f, const struct strings *s) {
 }
 
 /* One pass of (c): moves the rows of `from` to `to`, sorted by one digit of their token. */
-static void sort_digit(const int32_t *token, int64_t n, int shift, const int32_t *from, int32_t *to) {
+static void sort_digit(const int32_t *token, int64_t n, int shift, const int32_t *from,
+                       int32_t *to) {
     int32_t count[N_DIGITS] = {0}, sum = 0;
     for (int64_t i = 0; i < n; i++) count[token[i] >> shift & (N_DIGITS - 1)]++;
     for (int k = 0; k < N_DIGITS; k++) {
@@ -188,9 +201,10 @@ static void sort_rows(struct forest *f) {
     if (from != f->order) memcpy(f->order, from, (size_t)f->n * sizeof *from);
 }
 
-void forest_build(struct forest *f, int64_t n_sequences, const int32_t *const *sequence, const int32_t *length) {
-    CHECK(n_sequences <= f->room_sequences, "%lld sequences in room for %lld", (long long)n_sequences,
-          (long long)f->room_sequences);
+void forest_build(struct forest *f, int64_t n_sequences, const int32_t *const *sequence,
+                  const int32_t *length) {
+    CHECK(n_sequences <= f->room_sequences, "%lld sequences in room for %lld",
+          (long long)n_sequences, (long long)f->room_sequences);
     struct strings s = {sequence, length};
     f->n_sequences = n_sequences;
     sort_all(&s, f->sorted, n_sequences);
@@ -209,18 +223,22 @@ int64_t forest_count(int64_t n_sequences, const int32_t *const *sequence, const 
     return n;
 }
 
-/* (1), and (2) as far as it can be seen without the sequences: the children of a row have ascending tokens. open[d]
- * is the row at depth d, child[d] the latest token seen at depth d below the present parent (-1: none). */
+/* (1), and (2) as far as it can be seen without the sequences: the children of a row have ascending
+ * tokens. open[d] is the row at depth d, child[d] the latest token seen at depth d below the
+ * present parent (-1: none). */
 static int validate_tree(const struct forest *f, int32_t *open, int32_t *child) {
     int32_t depth = 0;
     for (int32_t i = 0; i < f->n; i++) {
         while (depth > 0 && f->reach[open[depth - 1]] <= i) depth--;
         int64_t limit = depth ? f->reach[open[depth - 1]] : f->n;
         if (f->reach[i] <= i || f->reach[i] > limit)
-            return fail("row %d: expected a reach of %d to %lld, found %d", i, i + 1, (long long)limit, f->reach[i]);
-        if (f->position[i] != depth) return fail("row %d: expected position %d, found %d", i, depth, f->position[i]);
+            return fail("row %d: expected a reach of %d to %lld, found %d", i, i + 1,
+                        (long long)limit, f->reach[i]);
+        if (f->position[i] != depth)
+            return fail("row %d: expected position %d, found %d", i, depth, f->position[i]);
         if (f->token[i] <= child[depth])
-            return fail("row %d: expected a token above its sibling's %d, found %d", i, child[depth], f->token[i]);
+            return fail("row %d: expected a token above its sibling's %d, found %d", i,
+                        child[depth], f->token[i]);
         child[depth] = f->token[i];
         open[depth++] = i;
         if (depth < f->n) child[depth] = -1;
@@ -232,27 +250,32 @@ static int validate_tree(const struct forest *f, int32_t *open, int32_t *child) 
 static int validate_reads(const struct forest *f, int32_t *n_owners) {
     for (int64_t s = 0; s < f->n_sequences; s++) {
         int32_t read = f->read_of_sequence[s];
-        if (read < 0 || read >= f->n_rows) return fail("sequence %lld: read %d is not one", (long long)s, read);
+        if (read < 0 || read >= f->n_rows)
+            return fail("sequence %lld: read %d is not one", (long long)s, read);
         n_owners[read]++;
     }
     int64_t k = 0;
     for (int32_t i = 0; i < f->n; i++) {
         bool is_read = k < f->n_rows && f->row[k] == i;
-        if (is_read && n_owners[k] == 0) return fail("read %lld belongs to no sequence", (long long)k);
+        if (is_read && n_owners[k] == 0)
+            return fail("read %lld belongs to no sequence", (long long)k);
         if (!is_read && f->reach[i] == i + 1) return fail("row %d is a leaf that is not read", i);
         k += is_read;
     }
-    return k == f->n_rows ? 0 : fail("read %lld: its row is not above the one before it", (long long)k);
+    return k == f->n_rows ? 0
+                          : fail("read %lld: its row is not above the one before it", (long long)k);
 }
 
 /* (4) */
 static int validate_order(const struct forest *f) {
     for (int64_t i = 0; i < f->n; i++) {
         int32_t row = f->order[i];
-        if (row < 0 || row >= f->n) return fail("order %lld: row %d does not exist", (long long)i, row);
+        if (row < 0 || row >= f->n)
+            return fail("order %lld: row %d does not exist", (long long)i, row);
         if (i == 0) continue;
         int32_t former = f->order[i - 1];
-        if (f->token[former] > f->token[row] || (f->token[former] == f->token[row] && former >= row))
+        if (f->token[former] > f->token[row] ||
+            (f->token[former] == f->token[row] && former >= row))
             return fail("order %lld: rows %d and %d are out of order", (long long)i, former, row);
     }
     return 0;

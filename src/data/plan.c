@@ -1,8 +1,10 @@
-/* The plan of a step: see plan.h for (1) to (5). Every rank computes all of it, so that no rank has to be told.
+/* The plan of a step: see plan.h for (1) to (5). Every rank computes all of it, so that no rank has
+ * to be told.
  *
- * Two packing rules make it: groups to ranks by "longest processing time first" (Graham 1969; within 4/3 of the best
- * balance), and a rank's groups into micro-batches by "first fit decreasing" (within 11/9 of the fewest). Both are
- * deterministic: ties go to the earlier group, the lower rank, the earlier micro-batch. */
+ * Two packing rules make it: groups to ranks by "longest processing time first" (Graham 1969;
+ * within 4/3 of the best balance), and a rank's groups into micro-batches by "first fit decreasing"
+ * (within 11/9 of the fewest). Both are deterministic: ties go to the earlier group, the lower
+ * rank, the earlier micro-batch. */
 #include "plan.h"
 
 #include <stdlib.h>
@@ -24,16 +26,19 @@ struct plan_rank {
     int32_t first, last;
 };
 
-int plan_init(struct plan *plan, const struct plan_options *options, const struct plan_source *source, int n_sources,
-              int n_ranks) {
+int plan_init(struct plan *plan, const struct plan_options *options,
+              const struct plan_source *source, int n_sources, int n_ranks) {
     CHECK(n_ranks >= 1, "%d ranks", n_ranks);
-    *plan = (struct plan){.options = *options, .source = source, .n_sources = n_sources, .room_ranks = n_ranks};
+    *plan = (struct plan){
+        .options = *options, .source = source, .n_sources = n_sources, .room_ranks = n_ranks};
     if (options->groups < 1 || options->groups > INT32_MAX || options->tokens_per_microbatch < 1)
-        return fail("expected at least 1 group a step and 1 token a micro-batch, found %lld and %lld",
-                    (long long)options->groups, (long long)options->tokens_per_microbatch);
+        return fail(
+            "expected at least 1 group a step and 1 token a micro-batch, found %lld and %lld",
+            (long long)options->groups, (long long)options->tokens_per_microbatch);
     for (int s = 0; s < n_sources; s++) {
         int64_t take = source[s].take;
-        if (take < 0 || take > INT64_MAX / 2 - plan->epoch_groups || (take > 0 && source[s].n_groups < 1))
+        if (take < 0 || take > INT64_MAX / 2 - plan->epoch_groups ||
+            (take > 0 && source[s].n_groups < 1))
             return fail("source %d: cannot take %lld of %lld groups", s + 1, (long long)take,
                         (long long)source[s].n_groups);
         plan->epoch_groups += take;
@@ -66,8 +71,8 @@ static int64_t source_at(const struct plan *plan, int s, int64_t epoch, int64_t 
 }
 
 struct plan_group plan_at(const struct plan *plan, int64_t epoch, int64_t index) {
-    CHECK(epoch >= 0 && index >= 0 && index < plan->epoch_groups, "epoch %lld, group %lld of %lld", (long long)epoch,
-          (long long)index, (long long)plan->epoch_groups);
+    CHECK(epoch >= 0 && index >= 0 && index < plan->epoch_groups, "epoch %lld, group %lld of %lld",
+          (long long)epoch, (long long)index, (long long)plan->epoch_groups);
     if (plan->options.shuffle) {
         uint64_t purpose = random_purpose("plan epoch") + (uint64_t)epoch;
         index = random_permute(plan->options.seed, purpose, index, plan->epoch_groups);
@@ -103,8 +108,8 @@ static void deal(struct plan *plan, int32_t n, int size) {
     }
 }
 
-/* Puts a rank's items into micro-batches; how many there are. A group above the limit fits into none and opens one of
- * its own, which nothing joins. */
+/* Puts a rank's items into micro-batches; how many there are. A group above the limit fits into
+ * none and opens one of its own, which nothing joins. */
 static int32_t pack(struct plan *plan, const struct plan_rank *rank) {
     int32_t n_micro = 0;
     for (int32_t i = rank->first; i >= 0; i = plan->item[i].next) {
@@ -129,15 +134,17 @@ static void list(const struct plan *plan, const struct plan_rank *rank, struct p
     out->micro_first[out->n_micro] = n;
 }
 
-void plan_step(struct plan *plan, struct plan_cursor *cursor, int rank, int size, struct plan_step *out) {
-    CHECK(size >= 1 && size <= plan->room_ranks && rank >= 0 && rank < size, "rank %d of %d, room for %d", rank, size,
-          plan->room_ranks);
-    CHECK(cursor->next >= 0 && cursor->next <= plan->epoch_groups, "cursor at %lld of %lld", (long long)cursor->next,
-          (long long)plan->epoch_groups);
+void plan_step(struct plan *plan, struct plan_cursor *cursor, int rank, int size,
+               struct plan_step *out) {
+    CHECK(size >= 1 && size <= plan->room_ranks && rank >= 0 && rank < size,
+          "rank %d of %d, room for %d", rank, size, plan->room_ranks);
+    CHECK(cursor->next >= 0 && cursor->next <= plan->epoch_groups, "cursor at %lld of %lld",
+          (long long)cursor->next, (long long)plan->epoch_groups);
     if (cursor->next == plan->epoch_groups) *cursor = (struct plan_cursor){cursor->epoch + 1, 0};
     int32_t n = (int32_t)MIN(plan->options.groups, plan->epoch_groups - cursor->next);
     for (int32_t i = 0; i < n; i++)
-        plan->item[i] = (struct plan_item){.group = plan_at(plan, cursor->epoch, cursor->next + i), .place = i};
+        plan->item[i] =
+            (struct plan_item){.group = plan_at(plan, cursor->epoch, cursor->next + i), .place = i};
     qsort(plan->item, (size_t)n, sizeof *plan->item, longer_first);
     deal(plan, n, size);
     out->n_micro = 0;

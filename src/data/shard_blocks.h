@@ -1,5 +1,6 @@
-/* A list of items of one size that grows without ever being copied: blocks of BLOCK_ITEMS. So it never takes twice its
- * memory, as an array that doubles does for a moment. A zeroed struct with its size set is an empty list. */
+/* A list of items of one size that grows without ever being copied: blocks of BLOCK_ITEMS. So it
+ * never takes twice its memory, as an array that doubles does for a moment. A zeroed struct with
+ * its size set is an empty list. */
 #ifndef RANKWISE_SHARD_BLOCKS_H
 #define RANKWISE_SHARD_BLOCKS_H
 #include "base.h"

@@ -1,6 +1,7 @@
 /* Columns of a new shard: see shard_column.h.
  *
- * Deflate 1 after shuffle, measured on 40 MB of GPT-2 tokens of HH pairs (two bytes a token, 8,192 a chunk): LEVELS
+ * Deflate 1 after shuffle, measured on 40 MB of GPT-2 tokens of HH pairs (two bytes a token, 8,192
+ * a chunk): LEVELS
  */
 #include "shard_column.h"
 
@@ -11,9 +12,10 @@
 
 enum { DEFLATE_LEVEL = 1, LEAST_ROOM = 1024 };
 
-void column_open(struct shard_column *c, hid_t at, const char *name, hid_t file_type, hid_t memory_type,
-                 int64_t chunk) {
-    *c = (struct shard_column){.name = name, .at = at, .file_type = file_type, .memory_type = memory_type};
+void column_open(struct shard_column *c, hid_t at, const char *name, hid_t file_type,
+                 hid_t memory_type, int64_t chunk) {
+    *c = (struct shard_column){
+        .name = name, .at = at, .file_type = file_type, .memory_type = memory_type};
     c->size = H5Tget_size(memory_type);
     c->chunk = chunk;
 }

@@ -1,8 +1,9 @@
 /* Groups of a new shard: see shard_groups.h.
  *
- * How many tokens the forest of a group has is counted by levels: of all its sides the next `width` tokens are
- * read and counted as a forest; those whose tokens are all equal and go on are a class, counted from there in the
- * same way. So the memory is bounded by the number of sides, and not by their length. */
+ * How many tokens the forest of a group has is counted by levels: of all its sides the next `width`
+ * tokens are read and counted as a forest; those whose tokens are all equal and go on are a class,
+ * counted from there in the same way. So the memory is bounded by the number of sides, and not by
+ * their length. */
 #include "shard_groups.h"
 
 #include <stdlib.h>
@@ -30,8 +31,10 @@ static bool same_tokens(const struct rest *x, const struct rest *y) {
     return x->n == y->n && memcmp(x->token, y->token, (size_t)x->n * sizeof *x->token) == 0;
 }
 
-/* Reads the next tokens of all and adds the forest of them to *count. The block they lie in: to be freed. */
-static int32_t *count_level(const struct spool *spool, struct rest *rest, int64_t n, int64_t width, int64_t *count) {
+/* Reads the next tokens of all and adds the forest of them to *count. The block they lie in: to be
+ * freed. */
+static int32_t *count_level(const struct spool *spool, struct rest *rest, int64_t n, int64_t width,
+                            int64_t *count) {
     int64_t sum = 0, n_read = 0;
     for (int64_t i = 0; i < n; i++) sum += rest[i].n = MIN(rest[i].left, width);
     int32_t *block = mem_alloc(sum, sizeof *block), *next = block;
@@ -83,7 +86,8 @@ static int64_t count_rests(const struct spool *spool, struct rest *rest, int64_t
 }
 
 /* The sides of a run, behind the n_rests that are there. */
-static int add_rests(const struct spool *spool, const struct shard_run *run, struct rest **rest, int64_t *n_rests) {
+static int add_rests(const struct spool *spool, const struct shard_run *run, struct rest **rest,
+                     int64_t *n_rests) {
     int32_t n;
     int64_t at;
     if (spool_count(spool, run->at, &n) != 0) return -1;
@@ -103,7 +107,8 @@ static int64_t count_group(const struct spool *spool, const struct shard_run *ru
     struct rest *rest = NULL;
     int64_t n = 0;
     int status = 0;
-    for (int64_t i = 0; i < n_runs && status == 0; i++) status = add_rests(spool, &run[i], &rest, &n);
+    for (int64_t i = 0; i < n_runs && status == 0; i++)
+        status = add_rests(spool, &run[i], &rest, &n);
     int64_t count = status == 0 ? count_rests(spool, rest, n) : -1;
     mem_free(rest);
     return count;
@@ -115,7 +120,8 @@ struct groups {
     int64_t n_members;
 };
 
-static int write_group(struct groups *g, const struct spool *spool, const struct shard_run *run, int64_t n_runs) {
+static int write_group(struct groups *g, const struct spool *spool, const struct shard_run *run,
+                       int64_t n_runs) {
     int64_t count = n_runs == 1 ? run->forest_tokens : count_group(spool, run, n_runs);
     if (count < 0) return -1;
     if (count > INT32_MAX) return fail("a prompt with %lld tokens of answers", (long long)count);
@@ -138,8 +144,8 @@ static void swap(struct shard_run *a, struct shard_run *b) {
     *b = kept;
 }
 
-/* By (prompt, first), which no two have in common. In place: qsort of glibc takes as much memory again. Recursion
- * takes the smaller part. */
+/* By (prompt, first), which no two have in common. In place: qsort of glibc takes as much memory
+ * again. Recursion takes the smaller part. */
 static void sort_by_prompt(struct shard_run *run, int64_t n) {
     while (n > 1) {
         struct shard_run *middle = run + n / 2, *last = run + n - 1;
@@ -160,8 +166,8 @@ static void sort_by_prompt(struct shard_run *run, int64_t n) {
     }
 }
 
-/* Sorts the runs so that those of a group follow each other, which then have the group's first comparison for their
- * `prompt`. */
+/* Sorts the runs so that those of a group follow each other, which then have the group's first
+ * comparison for their `prompt`. */
 static void sort_runs(struct shard_run *run, int64_t n) {
     sort_by_prompt(run, n);
     uint64_t former = 0, leader = 0;
@@ -173,7 +179,8 @@ static void sort_runs(struct shard_run *run, int64_t n) {
     sort_by_prompt(run, n);
 }
 
-int groups_write(hid_t at, int64_t chunk, struct shard_run *run, int64_t n_runs, const struct spool *spool) {
+int groups_write(hid_t at, int64_t chunk, struct shard_run *run, int64_t n_runs,
+                 const struct spool *spool) {
     struct groups g = {0};
     column_open(&g.first, at, "first", H5T_STD_I64LE, H5T_NATIVE_INT64, chunk);
     column_open(&g.member, at, "member", H5T_STD_I64LE, H5T_NATIVE_INT64, chunk);

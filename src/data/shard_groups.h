@@ -1,7 +1,9 @@
-/* /group of a new shard: runs of comparisons that follow each other and have the same prompt become groups.
+/* /group of a new shard: runs of comparisons that follow each other and have the same prompt become
+ * groups.
  *
- * A group of one run is known from the run. One of several runs needs the tokens again, from the spool; some four million
- * of them are held at once, or 16 for each side of the group where that is more. */
+ * A group of one run is known from the run. One of several runs needs the tokens again, from the
+ * spool; some four million of them are held at once, or 16 for each side of the group where that is
+ * more. */
 #ifndef RANKWISE_SHARD_GROUPS_H
 #define RANKWISE_SHARD_GROUPS_H
 #include "shard_column.h"
@@ -13,6 +15,8 @@ struct shard_run {
     int64_t at;               /* of its sides in the spool */
     int32_t n, forest_tokens; /* comparisons; tokens of all their sides as one forest */
 };
-/* Reorders the runs. Groups come in the order of their first comparison, members ascending. The spool is flushed. */
-int groups_write(hid_t at, int64_t chunk, struct shard_run *run, int64_t n_runs, const struct spool *spool);
+/* Reorders the runs. Groups come in the order of their first comparison, members ascending. The
+ * spool is flushed. */
+int groups_write(hid_t at, int64_t chunk, struct shard_run *run, int64_t n_runs,
+                 const struct spool *spool);
 #endif

@@ -1,7 +1,7 @@
 /* The spool of a new shard: see shard_spool.h.
  *
- * Reading back from the shard itself was tried: a chunk is inflated for each sequence, and the groups of a million
- * rows whose prompts come back once took as long as all the rest. */
+ * Reading back from the shard itself was tried: a chunk is inflated for each sequence, and the
+ * groups of a million rows whose prompts come back once took as long as all the rest. */
 #include "shard_spool.h"
 
 #include <errno.h>
@@ -53,7 +53,8 @@ static void add_tokens(struct spool *s, const int32_t *token, int64_t n) {
     }
 }
 
-int spool_add(struct spool *s, const int32_t *length, int64_t n, const int32_t *token, int64_t *at) {
+int spool_add(struct spool *s, const int32_t *length, int64_t n, const int32_t *token,
+              int64_t *at) {
     int64_t n_tokens = 0;
     *at = s->n_bytes;
     add(s, &(int32_t){(int32_t)n}, sizeof(int32_t));
@@ -69,7 +70,8 @@ static int read_at(const struct spool *s, int64_t at, void *out, size_t n_bytes)
         ssize_t n = pread(s->file, to, n_bytes, at);
         if (n < 0 && errno == EINTR) continue;
         if (n <= 0)
-            return fail("its temporary tokens cannot be read again: %s", n ? strerror(errno) : "they are cut");
+            return fail("its temporary tokens cannot be read again: %s",
+                        n ? strerror(errno) : "they are cut");
         to += n;
         at += n;
         n_bytes -= (size_t)n;
@@ -81,7 +83,8 @@ int spool_count(const struct spool *s, int64_t at, int32_t *n) {
     return read_at(s, at, n, sizeof *n);
 }
 
-int spool_lengths(const struct spool *s, int64_t at, int32_t n, int32_t *length, int64_t *tokens_at) {
+int spool_lengths(const struct spool *s, int64_t at, int32_t n, int32_t *length,
+                  int64_t *tokens_at) {
     *tokens_at = at + (int64_t)sizeof(int32_t) * (1 + (int64_t)n);
     return read_at(s, at + (int64_t)sizeof(int32_t), length, (size_t)n * sizeof *length);
 }

@@ -1,5 +1,6 @@
-/* The sides of every run of comparisons, uncompressed in a file without a name: what the groups of prompts that come back
- * are counted from. Beside the shard, so on the same disk; two or four bytes a token; gone with the descriptor. */
+/* The sides of every run of comparisons, uncompressed in a file without a name: what the groups of
+ * prompts that come back are counted from. Beside the shard, so on the same disk; two or four bytes
+ * a token; gone with the descriptor. */
 #ifndef RANKWISE_SHARD_SPOOL_H
 #define RANKWISE_SHARD_SPOOL_H
 #include "memory.h"
@@ -16,9 +17,12 @@ void spool_close(struct spool *s);
 /* n sides with their tokens end to end. *at: where they are. */
 int spool_add(struct spool *s, const int32_t *length, int64_t n, const int32_t *token, int64_t *at);
 int spool_flush(struct spool *s); /* before reading */
-/* What spool_add put there: how many sides, their lengths, and where the tokens of the first one are. */
+/* What spool_add put there: how many sides, their lengths, and where the tokens of the first one
+ * are. */
 int spool_count(const struct spool *s, int64_t at, int32_t *n);
-int spool_lengths(const struct spool *s, int64_t at, int32_t n, int32_t *length, int64_t *tokens_at);
-int64_t spool_behind(const struct spool *s, int64_t at, int64_t n); /* where the token n behind that at `at` is */
+int spool_lengths(const struct spool *s, int64_t at, int32_t n, int32_t *length,
+                  int64_t *tokens_at);
+/* where the token n behind that at `at` is */
+int64_t spool_behind(const struct spool *s, int64_t at, int64_t n);
 int spool_tokens(const struct spool *s, int64_t at, int64_t n, int32_t *out);
 #endif

@@ -1,12 +1,15 @@
 /* Writing token shards: see shard.h; docs/shard.md describes the file.
  *
- *   (1) Rows go to the file as they come (shard_column.h). Memory holds what shard.h says: the hashes of the
- *       sequences, to find identical ones; the runs of comparisons of one prompt, to make groups of them
- *       (shard_groups.h); and the tokens of the present run.
- *   (2) The temporary file becomes <path> when all of it is on the disk; a full disk leaves the former file.
- *   (3) The same content gives the same bytes: HDF5's time stamps are off, orders are those of the input.
+ *   (1) Rows go to the file as they come (shard_column.h). Memory holds what shard.h says: the
+ *       hashes of the sequences, to find identical ones; the runs of comparisons of one prompt, to
+ *       make groups of them (shard_groups.h); and the tokens of the present run.
+ *   (2) The temporary file becomes <path> when all of it is on the disk; a full disk leaves the
+ *       former file.
+ *   (3) The same content gives the same bytes: HDF5's time stamps are off, orders are those of the
+ *       input.
  *   (4) Metadata has checksums (h5_new_file_access), data has Fletcher-32: a flipped bit is found.
- *   (5) The first failure stays: nothing is written after it, and every later call tells it again. */
+ *   (5) The first failure stays: nothing is written after it, and every later call tells it
+ *   again. */
 #include <errno.h>
 #include <hdf5.h>
 #include <stdio.h>
@@ -22,7 +25,8 @@
 #include "shard_groups.h"
 
 enum { TOKEN_CHUNK = 8192, INDEX_CHUNK = 16384, FILE_CHUNK = 1 << 18 };
-/* A run of one prompt ends here, so that its tokens fit memory; its group goes on in the next run. */
+/* A run of one prompt ends here, so that its tokens fit memory; its group goes on in the next
+ * run. */
 enum { RUN_TOKENS = 1 << 21, RUN_COMPARISONS = 1 << 30 };
 enum { LEAST_SLOTS = 1024 };
 
@@ -42,9 +46,10 @@ struct shard_writer {
     int64_t vocabulary, n_tokens, n_sequences, n_comparisons;
     int64_t n_side_tokens, n_forest_tokens; /* over the comparisons */
     hid_t file, sequence_group, comparison_group, group_group, tokenizer_group;
-    struct shard_column token, first, chosen, rejected, margin, weight, source, row, forest_tokens, prompt_tokens;
+    struct shard_column token, first, chosen, rejected, margin, weight, source, row, forest_tokens,
+        prompt_tokens;
     struct blocks hash; /* struct hash128 (n_sequences) */
-    uint32_t *slot;     /* open addressing by the hash: sequence + 1, or 0; n_slots is a power of two */
+    uint32_t *slot; /* open addressing by the hash: sequence + 1, or 0; n_slots is a power of two */
     int64_t n_slots;
     struct blocks run; /* struct shard_run, that are over */
     struct spool spool;
@@ -64,8 +69,9 @@ static char *temporary_name(const char *path) {
 }
 
 static struct shard_column *column_of(struct shard_writer *w, int i) {
-    struct shard_column *column[] = {&w->token,  &w->first,  &w->chosen, &w->rejected,      &w->margin,
-                                     &w->weight, &w->source, &w->row,    &w->forest_tokens, &w->prompt_tokens};
+    struct shard_column *column[] = {&w->token,         &w->first,        &w->chosen, &w->rejected,
+                                     &w->margin,        &w->weight,       &w->source, &w->row,
+                                     &w->forest_tokens, &w->prompt_tokens};
     return i < (int)(sizeof column / sizeof *column) ? column[i] : NULL;
 }
 
@@ -82,7 +88,8 @@ static int close_file(struct shard_writer *w) {
     int status = 0;
     for (int i = 0; (c = column_of(w, i)); i++)
         if (column_close(c) != 0) status = -1;
-    hid_t *group[] = {&w->sequence_group, &w->comparison_group, &w->group_group, &w->tokenizer_group};
+    hid_t *group[] = {&w->sequence_group, &w->comparison_group, &w->group_group,
+                      &w->tokenizer_group};
     for (int i = 0; i < 4; i++) {
         if (*group[i] > 0) H5Gclose(*group[i]);
         *group[i] = 0;
@@ -121,7 +128,8 @@ static void open_columns(struct shard_writer *w) {
     bool is_narrow = w->vocabulary <= 65536;
     column_open(&w->token, w->file, "token", is_narrow ? H5T_STD_U16LE : H5T_STD_U32LE,
                 is_narrow ? H5T_NATIVE_UINT16 : H5T_NATIVE_UINT32, TOKEN_CHUNK);
-    column_open(&w->first, w->sequence_group, "first", H5T_STD_I64LE, H5T_NATIVE_INT64, INDEX_CHUNK);
+    column_open(&w->first, w->sequence_group, "first", H5T_STD_I64LE, H5T_NATIVE_INT64,
+                INDEX_CHUNK);
     hid_t at = w->comparison_group;
     column_open(&w->chosen, at, "chosen", H5T_STD_I64LE, H5T_NATIVE_INT64, INDEX_CHUNK);
     column_open(&w->rejected, at, "rejected", H5T_STD_I64LE, H5T_NATIVE_INT64, INDEX_CHUNK);
@@ -129,8 +137,10 @@ static void open_columns(struct shard_writer *w) {
     column_open(&w->weight, at, "weight", H5T_IEEE_F32LE, H5T_NATIVE_FLOAT, INDEX_CHUNK);
     column_open(&w->source, at, "source", H5T_STD_U16LE, H5T_NATIVE_UINT16, INDEX_CHUNK);
     column_open(&w->row, at, "row", H5T_STD_I64LE, H5T_NATIVE_INT64, INDEX_CHUNK);
-    column_open(&w->forest_tokens, at, "forest_tokens", H5T_STD_I32LE, H5T_NATIVE_INT32, INDEX_CHUNK);
-    column_open(&w->prompt_tokens, at, "prompt_tokens", H5T_STD_I32LE, H5T_NATIVE_INT32, INDEX_CHUNK);
+    column_open(&w->forest_tokens, at, "forest_tokens", H5T_STD_I32LE, H5T_NATIVE_INT32,
+                INDEX_CHUNK);
+    column_open(&w->prompt_tokens, at, "prompt_tokens", H5T_STD_I32LE, H5T_NATIVE_INT32,
+                INDEX_CHUNK);
 }
 
 /* A path that cannot be written is told before hours of work, not after. */
@@ -142,14 +152,16 @@ static int open_file(struct shard_writer *w) {
     H5Pclose(how);
     H5Pclose(access);
     if (status != 0) {
-        if (w->error) fail("cannot be written: %s; hint: is there such a folder?", strerror(w->error));
+        if (w->error)
+            fail("cannot be written: %s; hint: is there such a folder?", strerror(w->error));
         return -1;
     }
     w->sequence_group = make_group(w->file, "sequence");
     w->comparison_group = make_group(w->file, "comparison");
     w->group_group = make_group(w->file, "group");
     w->tokenizer_group = make_group(w->file, "tokenizer");
-    if (w->sequence_group < 0 || w->comparison_group < 0 || w->group_group < 0 || w->tokenizer_group < 0)
+    if (w->sequence_group < 0 || w->comparison_group < 0 || w->group_group < 0 ||
+        w->tokenizer_group < 0)
         return fail("%s", h5_reason());
     open_columns(w);
     char *path = mem_format("%s-sides", w->temporary);
@@ -161,7 +173,8 @@ static int open_file(struct shard_writer *w) {
 static int start(struct shard_writer *w);
 
 struct shard_writer *shard_writer_open(const char *path, int64_t vocabulary) {
-    CHECK(vocabulary >= 1 && vocabulary <= INT32_MAX, "a vocabulary of %lld", (long long)vocabulary);
+    CHECK(vocabulary >= 1 && vocabulary <= INT32_MAX, "a vocabulary of %lld",
+          (long long)vocabulary);
     h5_quiet();
     struct shard_writer *w = mem_alloc(1, sizeof *w);
     w->path = mem_copy_string(path);
@@ -210,7 +223,8 @@ static void double_slots(struct shard_writer *w) {
     mem_free(w->slot);
     w->n_slots *= 2;
     w->slot = mem_alloc(w->n_slots, sizeof *w->slot);
-    for (int64_t s = 0; s < w->n_sequences; s++) w->slot[find_slot(w, blocks_at(&w->hash, s))] = (uint32_t)s + 1;
+    for (int64_t s = 0; s < w->n_sequences; s++)
+        w->slot[find_slot(w, blocks_at(&w->hash, s))] = (uint32_t)s + 1;
 }
 
 static int append_tokens(struct shard_writer *w, const int32_t *token, int64_t n) {
@@ -234,7 +248,8 @@ static int64_t take_sequence(struct shard_writer *w, const int32_t *token, int64
     int64_t at = find_slot(w, &hash);
     if (w->slot[at]) return (int64_t)w->slot[at] - 1;
     if (w->n_sequences == UINT32_MAX) return fail("more than %u different sequences", UINT32_MAX);
-    if (append_tokens(w, token, n) != 0 || column_append(&w->first, &w->n_tokens, 1) != 0) return -1;
+    if (append_tokens(w, token, n) != 0 || column_append(&w->first, &w->n_tokens, 1) != 0)
+        return -1;
     blocks_add(&w->hash, &hash);
     w->slot[at] = (uint32_t)++w->n_sequences;
     w->n_tokens += n;
@@ -253,10 +268,12 @@ static int close_run(struct shard_writer *w) {
         for (int64_t i = 0; i < open->n_sides; next += open->length[i++]) sequence[i] = next;
         int64_t count = forest_count(open->n_sides, sequence, open->length);
         mem_free(sequence);
-        if (count > INT32_MAX) return fail("a prompt with %lld tokens of answers", (long long)count);
+        if (count > INT32_MAX)
+            return fail("a prompt with %lld tokens of answers", (long long)count);
         open->run.forest_tokens = (int32_t)count;
     }
-    if (spool_add(&w->spool, open->length, open->n_sides, open->token, &open->run.at) != 0) return -1;
+    if (spool_add(&w->spool, open->length, open->n_sides, open->token, &open->run.at) != 0)
+        return -1;
     blocks_add(&w->run, &open->run);
     open->run.n = 0;
     open->n_tokens = open->n_sides = 0;
@@ -284,7 +301,8 @@ static int64_t take_answer(struct shard_writer *w, const struct shard_row *row, 
     return w->number[answer] = number;
 }
 
-static int take_pair(struct shard_writer *w, const struct shard_row *row, const struct shard_pair *pair) {
+static int take_pair(struct shard_writer *w, const struct shard_row *row,
+                     const struct shard_pair *pair) {
     int64_t chosen = take_answer(w, row, pair->chosen);
     int64_t rejected = chosen < 0 ? -1 : take_answer(w, row, pair->rejected);
     if (rejected < 0) return -1;
@@ -312,7 +330,8 @@ int shard_writer_row(struct shard_writer *w, const struct shard_row *row) {
     if (row->n_pairs == 0) return 0;
     const struct open_run *open = &w->open;
     int status = 0;
-    if (open->run.prompt != row->prompt || open->n_tokens > RUN_TOKENS || open->run.n > RUN_COMPARISONS)
+    if (open->run.prompt != row->prompt || open->n_tokens > RUN_TOKENS ||
+        open->run.n > RUN_COMPARISONS)
         status = close_run(w);
     if (row->n_answers > w->room_numbers) {
         mem_free(w->number);
@@ -320,7 +339,8 @@ int shard_writer_row(struct shard_writer *w, const struct shard_row *row) {
         w->number = mem_alloc(w->room_numbers, sizeof *w->number);
     }
     for (int32_t i = 0; i < row->n_answers; i++) w->number[i] = -1;
-    for (int32_t i = 0; i < row->n_pairs && status == 0; i++) status = take_pair(w, row, &row->pair[i]);
+    for (int32_t i = 0; i < row->n_pairs && status == 0; i++)
+        status = take_pair(w, row, &row->pair[i]);
     return settle(w, status);
 }
 
@@ -332,8 +352,10 @@ struct shard_sums shard_writer_sums(const struct shard_writer *w) {
 
 static int write_attribute(int status, hid_t file, const char *name, hid_t type, const void *data) {
     if (status != 0) return status;
-    hid_t space = H5Screate(H5S_SCALAR), attribute = H5Acreate2(file, name, type, space, H5P_DEFAULT, H5P_DEFAULT);
-    if (attribute < 0 || H5Awrite(attribute, type, data) < 0) status = fail("attribute %s: %s", name, h5_reason());
+    hid_t space = H5Screate(H5S_SCALAR),
+          attribute = H5Acreate2(file, name, type, space, H5P_DEFAULT, H5P_DEFAULT);
+    if (attribute < 0 || H5Awrite(attribute, type, data) < 0)
+        status = fail("attribute %s: %s", name, h5_reason());
     if (attribute >= 0) H5Aclose(attribute);
     H5Sclose(space);
     return status;
@@ -361,7 +383,8 @@ int shard_writer_attribute(struct shard_writer *w, const char *name, const char 
     return w->trouble ? settle(w, -1) : settle(w, write_text(0, w->file, name, text));
 }
 
-int shard_writer_tokenizer_file(struct shard_writer *w, const char *name, const void *data, size_t length) {
+int shard_writer_tokenizer_file(struct shard_writer *w, const char *name, const void *data,
+                                size_t length) {
     CHECK(name[0] && name[0] != '.' && !strchr(name, '/'), "a tokenizer file named \"%s\"", name);
     if (w->trouble) return settle(w, -1);
     struct shard_column c;
@@ -374,7 +397,8 @@ int shard_writer_tokenizer_file(struct shard_writer *w, const char *name, const 
 
 /* --- the end --- */
 
-/* What is only known now. The index of sequences is not needed any more, and gives its memory to the groups'. */
+/* What is only known now. The index of sequences is not needed any more, and gives its memory to
+ * the groups'. */
 static int write_rest(struct shard_writer *w, const struct contract *contract) {
     struct shard_column *c;
     int status = close_run(w);
@@ -386,7 +410,8 @@ static int write_rest(struct shard_writer *w, const struct contract *contract) {
     if (status == 0) status = spool_flush(&w->spool);
     int64_t n_runs = w->run.n;
     struct shard_run *run = blocks_join(&w->run);
-    if (status == 0 && w->error == 0) status = groups_write(w->group_group, INDEX_CHUNK, run, n_runs, &w->spool);
+    if (status == 0 && w->error == 0)
+        status = groups_write(w->group_group, INDEX_CHUNK, run, n_runs, &w->spool);
     mem_free(run);
     char *text = contract_text(contract);
     status = write_text(status, w->file, "contract", text);

@@ -11,7 +11,8 @@
 
 enum { PIECE = 1 << 20 }; /* elements in memory at once */
 static const uint64_t split_bytes = 5000000000u;
-static const char *const tokenizer_name[] = {"tokenizer.json", "tokenizer_config.json", "special_tokens_map.json"};
+static const char *const tokenizer_name[] = {"tokenizer.json", "tokenizer_config.json",
+                                             "special_tokens_map.json"};
 
 static int write_text(const char *directory, const char *name, const char *text) {
     char *path = file_join(directory, name);
@@ -22,15 +23,17 @@ static int write_text(const char *directory, const char *name, const char *text)
 
 /* --- weights --- */
 
-/* Elements of a parameter of the exported table, whose embedding may have a row more than the model's. */
-static int read_piece(const struct parameter_source *source, const struct parameter *from, int64_t first, int64_t n,
-                      float *out) {
+/* Elements of a parameter of the exported table, whose embedding may have a row more than the
+ * model's. */
+static int read_piece(const struct parameter_source *source, const struct parameter *from,
+                      int64_t first, int64_t n, float *out) {
     int64_t known = MIN(n, MAX(0, from->count - first));
     memset(out + known, 0, (size_t)(n - known) * sizeof *out);
     return known ? source->read(source->self, from, first, known, out) : 0;
 }
 
-static int write_weights(struct opened *o, const char *directory, const struct parameters *table, enum dtype dtype) {
+static int write_weights(struct opened *o, const char *directory, const struct parameters *table,
+                         enum dtype dtype) {
     struct safetensors_writer *w = safetensors_writer_open(directory, table, dtype, split_bytes);
     struct parameter_source source = opened_source(o);
     float *buffer = mem_alloc(PIECE, sizeof *buffer);
@@ -53,12 +56,14 @@ static int write_weights(struct opened *o, const char *directory, const struct p
 
 /* --- the files beside them --- */
 
-static int write_tokenizer(const struct opened *o, const char *directory, const struct export_pad *pad) {
+static int write_tokenizer(const struct opened *o, const char *directory,
+                           const struct export_pad *pad) {
     struct buffer text = {0};
     char *chat_template = template_export(o->template);
     int status = 0;
     for (int i = 0; i < 3 && status == 0; i++) {
-        if (export_tokenizer_file(&text, tokenizer_name[i], o->tokenizer, pad, chat_template) != 0) continue;
+        if (export_tokenizer_file(&text, tokenizer_name[i], o->tokenizer, pad, chat_template) != 0)
+            continue;
         char *path = file_join(directory, tokenizer_name[i]);
         status = file_replace(path, text.data, text.length);
         mem_free(path);
@@ -76,7 +81,8 @@ static int write_contract(const struct contract *contract, const char *directory
 }
 
 /* Everything but the golden scores, into the temporary directory. Rank 0. */
-static int write_files(struct opened *o, const char *temporary, const char *name, enum dtype dtype) {
+static int write_files(struct opened *o, const char *temporary, const char *name,
+                       enum dtype dtype) {
     struct export_pad pad = {0};
     struct parameters table = {0};
     struct arch arch = o->arch; /* the JSON and the tables in it stay o's */
@@ -88,8 +94,10 @@ static int write_files(struct opened *o, const char *temporary, const char *name
         parameters_build(&table, &arch);
         card = export_card(o, &pad, name, dtype);
         if (pad.is_added)
-            log_info("the tokenizer has no pad token of its own: \"%s\" is added as id %d, %s", pad.token, pad.id,
-                     pad.rows > o->arch.V ? "in a new row of the embedding" : "in a spare row of the embedding");
+            log_info("the tokenizer has no pad token of its own: \"%s\" is added as id %d, %s",
+                     pad.token, pad.id,
+                     pad.rows > o->arch.V ? "in a new row of the embedding"
+                                          : "in a spare row of the embedding");
         status = write_text(temporary, "config.json", config);
     }
     if (status == 0) status = write_tokenizer(o, temporary, &pad);
@@ -125,12 +133,14 @@ static int golden_scores(struct opened *e, double score[CONTRACT_N_GOLDEN]) {
     return status;
 }
 
-/* Opens what was written as `rankwise score` will, and completes its contract. By (1), the tokenizer's files are
- * compared with the contract here; scores that came along must be met by weights that were not rounded. Collective.
+/* Opens what was written as `rankwise score` will, and completes its contract. By (1), the
+ * tokenizer's files are compared with the contract here; scores that came along must be met by
+ * weights that were not rounded. Collective.
  */
 static int complete_contract(const struct opened *o, const char *temporary, enum dtype dtype) {
     const struct config *c = &o->config;
-    char *own[] = {mem_format("run.device=%s", c->run.device), mem_format("run.plugin=%s", c->run.plugin),
+    char *own[] = {mem_format("run.device=%s", c->run.device),
+                   mem_format("run.plugin=%s", c->run.plugin),
                    mem_format("run.threads=%lld", (long long)c->run.threads),
                    mem_format("parallel.zero_stage=%lld", (long long)c->parallel.zero_stage),
                    mem_copy_string("model.precision=fp32")};
@@ -161,13 +171,15 @@ static int note_entry(void *self, const char *name) {
 /* Whether a whole export may take this name. */
 static int check_target(const char *directory, bool force) {
     if (!file_exists(directory)) return 0;
-    if (!file_is_directory(directory)) return fail("%s: expected a directory or nothing, found a file", directory);
+    if (!file_is_directory(directory))
+        return fail("%s: expected a directory or nothing, found a file", directory);
     int status = file_list(directory, note_entry, NULL);
     if (status <= 0) return status;
     char *config = file_join(directory, "config.json");
     bool is_model = file_exists(config);
     mem_free(config);
-    if (!is_model) return fail("%s: not empty and not a model; hint: export into a new directory", directory);
+    if (!is_model)
+        return fail("%s: not empty and not a model; hint: export into a new directory", directory);
     if (!force) return fail("%s: there is a model already; hint: --force replaces it", directory);
     return 0;
 }

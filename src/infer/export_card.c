@@ -1,5 +1,5 @@
-/* The model card of an exported model: what a reader of transformers needs to give it the ids that training and
- * `score` give it. See export.h. */
+/* The model card of an exported model: what a reader of transformers needs to give it the ids that
+ * training and `score` give it. See export.h. */
 #include <string.h>
 
 #include "chat.h"
@@ -9,19 +9,23 @@ static void describe_training(struct buffer *out, const struct opened *o) {
     if (!o->is_checkpoint) return;
     const struct run_state *s = &o->checkpoint.state;
     buffer_format(out, "Trained with Rankwise %s: %lld steps, %lld pairs, checkpoint of %s.\n\n",
-                  o->checkpoint.revision, (long long)s->step, (long long)s->episodes, o->checkpoint.written_at);
+                  o->checkpoint.revision, (long long)s->step, (long long)s->episodes,
+                  o->checkpoint.written_at);
 }
 
 static void describe_length(struct buffer *out, const struct template_options *how) {
     buffer_format(out, "A sequence has at most %lld tokens", (long long)how->max_length);
-    if (how->max_prompt_length) buffer_format(out, ", its prompt %lld", (long long)how->max_prompt_length);
+    if (how->max_prompt_length)
+        buffer_format(out, ", its prompt %lld", (long long)how->max_prompt_length);
     buffer_format(out,
-                  "; truncation: %s. `score_contract.json` says all this exactly and has eight texts with their "
+                  "; truncation: %s. `score_contract.json` says all this exactly and has eight "
+                  "texts with their "
                   "tokens and scores.\n\n",
                   truncate_name(how->truncate));
 }
 
-/* Ids and not texts are given BOS and EOS: a tokenizer may read text otherwise behind a token that is written. */
+/* Ids and not texts are given BOS and EOS: a tokenizer may read text otherwise behind a token that
+ * is written. */
 static void append_ids_function(struct buffer *out, const struct template *t) {
     int64_t n;
     const int32_t *id = template_bos(t, &n);
@@ -31,50 +35,62 @@ static void append_ids_function(struct buffer *out, const struct template *t) {
     if (n) {
         buffer_append_text(out, "    front = [");
         for (int64_t i = 0; i < n; i++) buffer_format(out, "%s%d", i ? ", " : "", (int)id[i]);
-        buffer_format(out, "]  # BOS\n    ids = ids if ids[:%lld] == front else front + ids\n", (long long)n);
+        buffer_format(out, "]  # BOS\n    ids = ids if ids[:%lld] == front else front + ids\n",
+                      (long long)n);
     }
-    if (eos >= 0) buffer_format(out, "    ids = ids if ids[-1:] == [%d] else ids + [%d]  # EOS\n", eos, eos);
+    if (eos >= 0)
+        buffer_format(out, "    ids = ids if ids[-1:] == [%d] else ids + [%d]  # EOS\n", eos, eos);
     buffer_append_text(out, "    return ids\n\n");
 }
 
-static void append_code(struct buffer *out, const struct template *t, const char *name, bool is_chat) {
-    buffer_format(
-        out,
-        "```python\nfrom transformers import AutoModelForSequenceClassification, PreTrainedTokenizerFast\n\n"
-        "tokenizer = PreTrainedTokenizerFast.from_pretrained(\"%s\")\n"
-        "model = AutoModelForSequenceClassification.from_pretrained(\"%s\").eval()\n\n",
-        name, name);
+static void append_code(struct buffer *out, const struct template *t, const char *name,
+                        bool is_chat) {
+    buffer_format(out,
+                  "```python\nfrom transformers import AutoModelForSequenceClassification, "
+                  "PreTrainedTokenizerFast\n\n"
+                  "tokenizer = PreTrainedTokenizerFast.from_pretrained(\"%s\")\n"
+                  "model = AutoModelForSequenceClassification.from_pretrained(\"%s\").eval()\n\n",
+                  name, name);
     append_ids_function(out, t);
     if (is_chat)
-        buffer_append_text(out, "chats = [[{\"role\": \"user\", \"content\": \"Hello!\"},\n"
-                                "          {\"role\": \"assistant\", \"content\": \"Hello, how can I help?\"}]]\n"
-                                "texts = [tokenizer.apply_chat_template(chat, tokenize=False) for chat in chats]\n");
+        buffer_append_text(
+            out,
+            "chats = [[{\"role\": \"user\", \"content\": \"Hello!\"},\n"
+            "          {\"role\": \"assistant\", \"content\": \"Hello, how can I help?\"}]]\n"
+            "texts = [tokenizer.apply_chat_template(chat, tokenize=False) for chat in chats]\n");
     else
-        buffer_append_text(out, "texts = [\"\\n\\nHuman: Hello!\\n\\nAssistant: Hello, how can I help?\"]\n");
-    buffer_append_text(out, "batch = tokenizer.pad({\"input_ids\": [encode(text) for text in texts]}, "
-                            "padding_side=\"right\", return_tensors=\"pt\")\n"
-                            "print(model(**batch).logits[:, 0])\n```\n");
+        buffer_append_text(
+            out, "texts = [\"\\n\\nHuman: Hello!\\n\\nAssistant: Hello, how can I help?\"]\n");
+    buffer_append_text(out,
+                       "batch = tokenizer.pad({\"input_ids\": [encode(text) for text in texts]}, "
+                       "padding_side=\"right\", return_tensors=\"pt\")\n"
+                       "print(model(**batch).logits[:, 0])\n```\n");
 }
 
-char *export_card(const struct opened *o, const struct export_pad *pad, const char *name, enum dtype dtype) {
+char *export_card(const struct opened *o, const struct export_pad *pad, const char *name,
+                  enum dtype dtype) {
     const struct template_options *how = template_how(o->template);
     const bool is_chat = *how->source || chat_find_named(how->name);
     struct buffer out = {0};
-    buffer_format(
-        &out,
-        "---\nlibrary_name: transformers\npipeline_tag: text-classification\ntags:\n- reward-model\n---\n\n"
-        "# %s\n\nA reward model (`%sForSequenceClassification`, one label): the higher the score, the better "
-        "the answer. Weights are %s.\n\n",
-        name, arch_class_prefix(o->arch.family), dtype == DTYPE_BF16 ? "bfloat16" : "float32");
+    buffer_format(&out,
+                  "---\nlibrary_name: transformers\npipeline_tag: text-classification\ntags:\n- "
+                  "reward-model\n---\n\n"
+                  "# %s\n\nA reward model (`%sForSequenceClassification`, one label): the higher "
+                  "the score, the better "
+                  "the answer. Weights are %s.\n\n",
+                  name, arch_class_prefix(o->arch.family),
+                  dtype == DTYPE_BF16 ? "bfloat16" : "float32");
     describe_training(&out, o);
     buffer_format(&out, "%s by the template `%s`%s, %s; the score is that of the last token. ",
                   is_chat ? "A conversation is rendered" : "A text is taken", how->name,
                   is_chat ? ", which is the tokenizer's `chat_template`" : "",
-                  template_eos(o->template) >= 0 ? "ends with the EOS token" : "gets no token at its end");
+                  template_eos(o->template) >= 0 ? "ends with the EOS token"
+                                                 : "gets no token at its end");
     describe_length(&out, how);
     if (pad->is_added)
         buffer_format(&out,
-                      "The pad token `%s` (id %d) was added on export: transformers reads the score before the first "
+                      "The pad token `%s` (id %d) was added on export: transformers reads the "
+                      "score before the first "
                       "pad token, which must not be a token of the text.\n\n",
                       pad->token, pad->id);
     append_code(&out, o->template, name, is_chat);

@@ -1,5 +1,5 @@
-/* The JSON files of an exported model: config.json, the tokenizer's files, and the pad token that ties them together.
- * See export.h. What needs no change is passed on byte for byte. */
+/* The JSON files of an exported model: config.json, the tokenizer's files, and the pad token that
+ * ties them together. See export.h. What needs no change is passed on byte for byte. */
 #include "export.h"
 
 #include <stdlib.h>
@@ -20,7 +20,8 @@ static const struct tokenizer_file *find_file(const struct tokenizer *t, const c
     return NULL;
 }
 
-/* A file of the tokenizer as JSON; NULL when there is none (it was parsed when the tokenizer was opened). */
+/* A file of the tokenizer as JSON; NULL when there is none (it was parsed when the tokenizer was
+ * opened). */
 static json_t *read_json(const struct tokenizer *t, const char *name) {
     const struct tokenizer_file *file = find_file(t, name);
     json_t *json = file ? json_parse(file->data, file->length) : NULL;
@@ -46,17 +47,19 @@ static int unknown_token(const struct tokenizer *t) {
     return id;
 }
 
-/* The id that the tokenizers library gives the next added token: behind the last added one if these stand behind the
- * vocabulary, else behind the vocabulary. */
+/* The id that the tokenizers library gives the next added token: behind the last added one if these
+ * stand behind the vocabulary, else behind the vocabulary. */
 static int64_t next_id(const struct tokenizer *t) {
     json_t *json = read_json(t, main_file);
     const json_t *vocabulary = json_object_get(json_object_get(json, "model"), "vocab");
-    int64_t n = (int64_t)(json_is_array(vocabulary) ? json_array_size(vocabulary) : json_object_size(vocabulary));
+    int64_t n = (int64_t)(json_is_array(vocabulary) ? json_array_size(vocabulary)
+                                                    : json_object_size(vocabulary));
     int64_t next = n;
     int id;
     const char *content;
     bool special;
-    for (int i = 0; tokenizer_added(t, i, &id, &content, &special); i++) next = MAX(next, (int64_t)id + 1);
+    for (int i = 0; tokenizer_added(t, i, &id, &content, &special); i++)
+        next = MAX(next, (int64_t)id + 1);
     json_decref(json);
     return next;
 }
@@ -71,21 +74,22 @@ static char *free_content(const struct tokenizer *t) {
     return content;
 }
 
-int export_pad_choose(struct export_pad *pad, const struct tokenizer *tokenizer, int64_t embedding_rows) {
+int export_pad_choose(struct export_pad *pad, const struct tokenizer *tokenizer,
+                      int64_t embedding_rows) {
     int id = tokenizer_pad(tokenizer);
     *pad = (struct export_pad){.rows = embedding_rows};
-    if (id >= 0 && id < embedding_rows && id != tokenizer_eos(tokenizer) && id != tokenizer_bos(tokenizer) &&
-        id != unknown_token(tokenizer)) {
+    if (id >= 0 && id < embedding_rows && id != tokenizer_eos(tokenizer) &&
+        id != tokenizer_bos(tokenizer) && id != unknown_token(tokenizer)) {
         pad->id = id;
         pad->token = mem_copy_string(tokenizer_token(tokenizer, id));
         return 0;
     }
     int64_t next = next_id(tokenizer);
     if (next > embedding_rows || tokenizer_token(tokenizer, (int)next))
-        return fail(
-            "the tokenizer has no pad token, and its next free id, %lld, cannot be used for one (the embedding "
-            "has %lld rows); hint: add a pad token to the tokenizer",
-            (long long)next, (long long)embedding_rows);
+        return fail("the tokenizer has no pad token, and its next free id, %lld, cannot be used "
+                    "for one (the embedding "
+                    "has %lld rows); hint: add a pad token to the tokenizer",
+                    (long long)next, (long long)embedding_rows);
     pad->id = (int)next;
     pad->token = free_content(tokenizer);
     pad->is_added = true;
@@ -100,8 +104,8 @@ void export_pad_free(struct export_pad *pad) {
 
 /* --- config.json --- */
 
-/* Indented, as people read these files, and with 15 digits where these say it all: 1e-6, not 9.9999999999999995e-7.
- * mem_free. */
+/* Indented, as people read these files, and with 15 digits where these say it all: 1e-6, not
+ * 9.9999999999999995e-7. mem_free. */
 static char *pretty_text(const json_t *json) {
     char *made = json_dumps(json, JSON_INDENT(2) | JSON_REAL_PRECISION(15));
     CHECK(made, "a JSON value that cannot be written");
@@ -123,7 +127,8 @@ char *export_config(const struct arch *arch, const struct export_pad *pad, enum 
     char *name = mem_format("%sForSequenceClassification", arch_class_prefix(arch->family));
     const char *type = dtype == DTYPE_BF16 ? "bfloat16" : "float32";
     json_object_set_new(config, "architectures", json_pack("[s]", name));
-    json_object_set_new(config, "num_labels", json_integer(1)); /* transformers assumes two without these */
+    json_object_set_new(config, "num_labels",
+                        json_integer(1)); /* transformers assumes two without these */
     json_object_set_new(config, "id2label", json_pack("{s:s}", "0", "LABEL_0"));
     json_object_set_new(config, "label2id", json_pack("{s:i}", "LABEL_0", 0));
     json_object_set_new(config, "vocab_size", json_integer(pad->rows));
@@ -140,8 +145,8 @@ char *export_config(const struct arch *arch, const struct export_pad *pad, enum 
 /* --- the tokenizer's files --- */
 
 static json_t *make_added_token(const struct export_pad *pad) {
-    return json_pack("{s:s, s:b, s:b, s:b, s:b, s:b}", "content", pad->token, "single_word", 0, "lstrip", 0, "rstrip",
-                     0, "normalized", 0, "special", 1);
+    return json_pack("{s:s, s:b, s:b, s:b, s:b, s:b}", "content", pad->token, "single_word", 0,
+                     "lstrip", 0, "rstrip", 0, "normalized", 0, "special", 1);
 }
 
 /* tokenizer.json: one more added token, last. */
@@ -166,21 +171,23 @@ static bool set_token(json_t *json, const char *key, const char *token) {
     return true;
 }
 
-/* The class that reads tokenizer.json as it stands: others (LlamaTokenizer of transformers 5, and what it takes for a
- * model type without a class) bring a pre-tokenizer of their own. In transformers 4 this class also makes
- * token_type_ids unless told. */
+/* The class that reads tokenizer.json as it stands: others (LlamaTokenizer of transformers 5, and
+ * what it takes for a model type without a class) bring a pre-tokenizer of their own. In
+ * transformers 4 this class also makes token_type_ids unless told. */
 static bool set_class(json_t *json) {
     static const char key[] = "tokenizer_class", class[] = "PreTrainedTokenizerFast";
     const char *present = json_string_value(json_object_get(json, key));
-    if (present && (strcmp(present, class) == 0 || strcmp(present, "TokenizersBackend") == 0)) return false;
+    if (present && (strcmp(present, class) == 0 || strcmp(present, "TokenizersBackend") == 0))
+        return false;
     json_object_set_new(json, key, json_string(class));
     if (!json_object_get(json, "model_input_names"))
-        json_object_set_new(json, "model_input_names", json_pack("[s, s]", "input_ids", "attention_mask"));
+        json_object_set_new(json, "model_input_names",
+                            json_pack("[s, s]", "input_ids", "attention_mask"));
     return true;
 }
 
-/* tokenizer_config.json: the pad token, BOS and EOS where only config.json or the user named them, the chat template
- * that the contract states, and a class. */
+/* tokenizer_config.json: the pad token, BOS and EOS where only config.json or the user named them,
+ * the chat template that the contract states, and a class. */
 static bool edit_config(json_t *json, const struct tokenizer *t, const struct export_pad *pad,
                         const char *chat_template) {
     bool changed = set_token(json, "pad_token", pad->token);
@@ -188,8 +195,10 @@ static bool edit_config(json_t *json, const struct tokenizer *t, const struct ex
     json_t *map = read_json(t, map_file);
     const char *bos = tokenizer_bos(t) >= 0 ? tokenizer_token(t, tokenizer_bos(t)) : NULL;
     const char *eos = tokenizer_eos(t) >= 0 ? tokenizer_token(t, tokenizer_eos(t)) : NULL;
-    if (!token_text(json, "bos_token") && !token_text(map, "bos_token")) changed |= set_token(json, "bos_token", bos);
-    if (!token_text(json, "eos_token") && !token_text(map, "eos_token")) changed |= set_token(json, "eos_token", eos);
+    if (!token_text(json, "bos_token") && !token_text(map, "bos_token"))
+        changed |= set_token(json, "bos_token", bos);
+    if (!token_text(json, "eos_token") && !token_text(map, "eos_token"))
+        changed |= set_token(json, "eos_token", eos);
     json_decref(map);
     changed |= set_class(json);
     json_t *decoder = json_object_get(json, "added_tokens_decoder");

@@ -18,10 +18,11 @@ static bool has_file(const char *directory, const char *name) {
     return there;
 }
 
-/* The newest whole checkpoint of a run directory, by the checkpoint.dir of its configuration. NULL: not a run, or no
- * checkpoint yet, with error_text(). */
+/* The newest whole checkpoint of a run directory, by the checkpoint.dir of its configuration. NULL:
+ * not a run, or no checkpoint yet, with error_text(). */
 static char *newest_of_run(const char *run) {
-    char *config_path = file_join(run, "config.cfg"), *directory = file_join(run, "checkpoints"), *newest = NULL;
+    char *config_path = file_join(run, "config.cfg"), *directory = file_join(run, "checkpoints"),
+         *newest = NULL;
     if (!file_is_directory(directory) && file_exists(config_path)) {
         struct config config;
         const char *files[] = {config_path};
@@ -40,7 +41,8 @@ static char *newest_of_run(const char *run) {
 
 static int resolve(struct opened *o, const char *path) {
     if (!file_is_directory(path))
-        return fail("%s: expected a run directory, a checkpoint or a Hugging Face model directory, found %s; hint: "
+        return fail("%s: expected a run directory, a checkpoint or a Hugging Face model directory, "
+                    "found %s; hint: "
                     "`rankwise train` makes the first",
                     path, file_exists(path) ? "a file" : "nothing there");
     if (has_file(path, "state.h5")) {
@@ -52,7 +54,8 @@ static int resolve(struct opened *o, const char *path) {
     } else if (has_file(path, "config.json")) {
         o->path = mem_copy_string(path);
     } else {
-        return fail("%s: neither a run directory (config.cfg), nor a checkpoint (state.h5), nor a Hugging Face model "
+        return fail("%s: neither a run directory (config.cfg), nor a checkpoint (state.h5), nor a "
+                    "Hugging Face model "
                     "directory (config.json); hint: `rankwise train` makes the first",
                     path);
     }
@@ -61,7 +64,8 @@ static int resolve(struct opened *o, const char *path) {
 
 /* --- reading --- */
 
-/* The run's configuration, without what suits only the machine that it ran on: threads and groups of ranks. */
+/* The run's configuration, without what suits only the machine that it ran on: threads and groups
+ * of ranks. */
 static int read_config(struct opened *o, const char *const *overrides, int n_overrides) {
     const char **all = mem_alloc(n_overrides + 2, sizeof *all);
     all[0] = "run.threads=0";
@@ -75,7 +79,8 @@ static int read_config(struct opened *o, const char *const *overrides, int n_ove
 static int open_checkpoint(struct opened *o, const char *const *overrides, int n_overrides) {
     struct checkpoint *c = &o->checkpoint;
     if (checkpoint_open(c, o->path) != 0) return -1;
-    if (read_config(o, overrides, n_overrides) != 0 || arch_parse(&o->arch, c->arch_json, strlen(c->arch_json)) != 0)
+    if (read_config(o, overrides, n_overrides) != 0 ||
+        arch_parse(&o->arch, c->arch_json, strlen(c->arch_json)) != 0)
         return fail_context("%s", o->path);
     parameters_build(&o->table, &o->arch);
     contract_copy(&o->contract, &c->contract);
@@ -117,7 +122,8 @@ static int open_directory(struct opened *o, const char *const *overrides, int n_
     if (safetensors_open(&o->tensors, o->path) != 0) return -1;
     if (safetensors_match(&o->tensors, &o->table) != 0) return fail_context("%s", o->path);
     if (!o->tensors.has_score)
-        return fail("%s: the model has no score head; hint: train one with model.path = \"%s\"", o->path, o->path);
+        return fail("%s: the model has no score head; hint: train one with model.path = \"%s\"",
+                    o->path, o->path);
     return open_directory_tokenizer(o);
 }
 
@@ -127,16 +133,20 @@ static int check_contract(struct opened *o) {
     struct contract own = {0};
     if (contract_how(&o->contract, &how) != 0) return -1;
     int status = contract_make(&own, o->tokenizer, &how);
-    if (status == 0) status = contract_compare(&o->contract, "the score contract", &own, "the tokenizer beside it");
+    if (status == 0)
+        status =
+            contract_compare(&o->contract, "the score contract", &own, "the tokenizer beside it");
     contract_free(&own);
     if (status == 0) {
         o->template = template_open(&how, o->tokenizer);
         if (!o->template) status = -1;
     }
-    if (status == 0 && !o->is_checkpoint && template_check_own(o->template, o->tokenizer, o->path) != 0)
+    if (status == 0 && !o->is_checkpoint &&
+        template_check_own(o->template, o->tokenizer, o->path) != 0)
         log_warn("%s", error_text());
     if (status == 0 && tokenizer_size(o->tokenizer) > o->arch.V)
-        status = fail("the tokenizer has ids up to %lld, the model's embedding %lld rows; hint: they do not belong "
+        status = fail("the tokenizer has ids up to %lld, the model's embedding %lld rows; hint: "
+                      "they do not belong "
                       "together",
                       (long long)tokenizer_size(o->tokenizer) - 1, (long long)o->arch.V);
     return status == 0 ? 0 : fail_context("%s", o->path);
@@ -146,19 +156,21 @@ int opened_open(struct opened *o, const char *path, const char *const *overrides
     *o = (struct opened){0};
     int status = resolve(o, path);
     if (status == 0)
-        status =
-            o->is_checkpoint ? open_checkpoint(o, overrides, n_overrides) : open_directory(o, overrides, n_overrides);
+        status = o->is_checkpoint ? open_checkpoint(o, overrides, n_overrides)
+                                  : open_directory(o, overrides, n_overrides);
     if (status == 0) status = check_contract(o);
     status = comm_agree(comm_world(), status);
     if (status != 0) opened_close(o);
     return status;
 }
 
-static int read_checkpoint(void *self, const struct parameter *p, int64_t first, int64_t count, float *out) {
+static int read_checkpoint(void *self, const struct parameter *p, int64_t first, int64_t count,
+                           float *out) {
     return checkpoint_read_parameter(self, CHECKPOINT_MASTER, p, first, count, out);
 }
 
-static int read_tensors(void *self, const struct parameter *p, int64_t first, int64_t count, float *out) {
+static int read_tensors(void *self, const struct parameter *p, int64_t first, int64_t count,
+                        float *out) {
     return safetensors_read(self, p, first, count, out);
 }
 
@@ -170,13 +182,15 @@ struct parameter_source opened_source(struct opened *o) {
 /* --- computing --- */
 
 /* Before anything is taken. */
-static int check_memory(const struct opened *o, const struct zero_options *zero, const struct model_options *model) {
+static int check_memory(const struct opened *o, const struct zero_options *zero,
+                        const struct model_options *model) {
     struct zero_bytes z = zero_plan(&o->table, zero, o->place.shard.size);
     struct model_bytes m = model_plan(o->dev, &o->arch, model);
     size_t needed = z.weights + z.gathered + m.activations + m.scratch;
     size_t available = device_memory_available(o->dev, &o->place);
     if (needed <= available) return 0;
-    return fail("%s: needs %.1f MiB on this rank, %.1f MiB are there; hint: a smaller batch.tokens_per_microbatch, "
+    return fail("%s: needs %.1f MiB on this rank, %.1f MiB are there; hint: a smaller "
+                "batch.tokens_per_microbatch, "
                 "parallel.zero_stage = 3 on more ranks, or model.precision = \"bf16\"",
                 o->path, (double)needed / (1 << 20), (double)available / (1 << 20));
 }
@@ -219,21 +233,24 @@ void opened_close(struct opened *o) {
 }
 
 /* Scores of one micro-batch into score[0 .. n). */
-static void score_micro(struct opened *o, int64_t n, const int32_t *const *sequence, const int32_t *length,
-                        double *score) {
+static void score_micro(struct opened *o, int64_t n, const int32_t *const *sequence,
+                        const int32_t *length, double *score) {
     forest_build(&o->forest, n, sequence, length);
     const float *device_score = model_forward(o->model, &o->forest);
     float *host = mem_alloc(o->forest.n_rows, sizeof *host);
     const struct backend *b = o->dev->backend;
-    b->copy_out(o->dev, host, device_score, (size_t)o->forest.n_rows * sizeof *host, STREAM_COMPUTE);
+    b->copy_out(o->dev, host, device_score, (size_t)o->forest.n_rows * sizeof *host,
+                STREAM_COMPUTE);
     b->synchronize(o->dev, STREAM_COMPUTE);
     for (int64_t i = 0; i < n; i++) score[i] = host[o->forest.read_of_sequence[i]];
     mem_free(host);
 }
 
-/* All ranks hold the same sequences; micro-batches are dealt to the ranks in turn, and the scores, zero where another
- * rank computed them, are added up. A rank without a micro-batch in a turn walks the model with an empty one. */
-void opened_score(struct opened *o, int64_t n, const int32_t *const *sequence, const int32_t *length, float *score) {
+/* All ranks hold the same sequences; micro-batches are dealt to the ranks in turn, and the scores,
+ * zero where another rank computed them, are added up. A rank without a micro-batch in a turn walks
+ * the model with an empty one. */
+void opened_score(struct opened *o, int64_t n, const int32_t *const *sequence,
+                  const int32_t *length, float *score) {
     const struct group *data = &o->place.data;
     double *sum = mem_alloc(n, sizeof *sum);
     int64_t first = 0;
@@ -290,8 +307,8 @@ int opened_check_golden(struct opened *o) {
     return status == 0 ? 0 : fail_context("%s: score contract", o->path);
 }
 
-int opened_command(int argc, char **argv, struct arguments *a, int (*work)(struct opened *o, void *self),
-                   void *self) {
+int opened_command(int argc, char **argv, struct arguments *a,
+                   int (*work)(struct opened *o, void *self), void *self) {
     comm_start(&argc, &argv);
     struct opened o;
     int status = opened_open(&o, a->positional[0], a->overrides, a->n_overrides);

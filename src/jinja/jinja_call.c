@@ -12,15 +12,18 @@ const struct jvalue *jinja_argument(const struct jarguments *a, int index, const
     return NULL;
 }
 
-int jinja_check_arguments(struct jrun *r, const struct jarguments *a, const char *what, const char *names) {
+int jinja_check_arguments(struct jrun *r, const struct jarguments *a, const char *what,
+                          const char *names) {
     int n = 0;
     for (const char *w = names; *w; w += strcspn(w, " "), w += *w == ' ') n++;
     if (a->n > n) return jinja_fail(r, "%s takes at most %d argument(s) (%d given)", what, n, a->n);
     for (int k = 0; k < a->n_keywords; k++) {
         bool is_known = false;
         for (const char *w = names; *w && !is_known; w += strcspn(w, " "), w += *w == ' ')
-            is_known = strcspn(w, " ") == strlen(a->keyword[k]) && strncmp(w, a->keyword[k], strcspn(w, " ")) == 0;
-        if (!is_known) return jinja_fail(r, "%s got an unexpected keyword argument '%s'", what, a->keyword[k]);
+            is_known = strcspn(w, " ") == strlen(a->keyword[k]) &&
+                       strncmp(w, a->keyword[k], strcspn(w, " ")) == 0;
+        if (!is_known)
+            return jinja_fail(r, "%s got an unexpected keyword argument '%s'", what, a->keyword[k]);
     }
     return 0;
 }
@@ -39,7 +42,8 @@ int jinja_call(struct jrun *r, struct jvalue f, const struct jarguments *a, stru
     case J_LOOP: {
         size_t mark = r->out->length;
         if (!f.loop->node->is_recursive)
-            return jinja_fail(r, "The loop must have the 'recursive' marker to be called recursively.");
+            return jinja_fail(
+                r, "The loop must have the 'recursive' marker to be called recursively.");
         if (a->n != 1) return jinja_fail(r, "loop() takes one argument");
         if (jinja_items(r, &a->item[0], &items) != 0 || jinja_enter(r) != 0) return -1;
         int status = jinja_run_loop(r, f.loop->node, f.loop->scope, items, f.loop->depth0 + 1);
@@ -71,7 +75,8 @@ static int call_now(struct jrun *r, const struct jarguments *a, struct jvalue *o
 }
 
 /* dict(mapping or pairs, name=value, ...); namespace likewise. */
-static int fill_dict(struct jrun *r, const struct jarguments *a, const char *what, struct jdict *d) {
+static int fill_dict(struct jrun *r, const struct jarguments *a, const char *what,
+                     struct jdict *d) {
     struct jlist *items;
     if (a->n > 1) return jinja_fail(r, "%s expected at most 1 argument, got %d", what, a->n);
     if (a->n == 1 && (a->item[0].type == J_DICT || a->item[0].type == J_NAMESPACE)) {
@@ -83,12 +88,14 @@ static int fill_dict(struct jrun *r, const struct jarguments *a, const char *wha
             struct jlist *pair;
             if (jinja_items(r, &items->item[i], &pair) != 0) return -1;
             if (pair->n != 2)
-                return jinja_fail(r, "dictionary update sequence element #%lld has length %lld; 2 is required",
-                                  (long long)i, (long long)pair->n);
+                return jinja_fail(
+                    r, "dictionary update sequence element #%lld has length %lld; 2 is required",
+                    (long long)i, (long long)pair->n);
             jinja_dict_set(r, d, pair->item[0], pair->item[1]);
         }
     }
-    for (int k = 0; k < a->n_keywords; k++) jinja_dict_set(r, d, jinja_text(a->keyword[k]), a->keyword_value[k]);
+    for (int k = 0; k < a->n_keywords; k++)
+        jinja_dict_set(r, d, jinja_text(a->keyword[k]), a->keyword_value[k]);
     return 0;
 }
 
@@ -104,7 +111,8 @@ static int call_namespace(struct jrun *r, const struct jarguments *a, struct jva
         const struct jvalue *key = &out->dict->key[i];
         if (key->type == J_STRING && key->length && key->text[0] == '_')
             return jinja_fail(r,
-                              "Chat templates cannot store underscore-prefixed attributes on a namespace, but got "
+                              "Chat templates cannot store underscore-prefixed attributes on a "
+                              "namespace, but got "
                               "'%.*s'. Please rename the attribute.",
                               (int)MIN(key->length, 100u), key->text);
     }
@@ -119,13 +127,17 @@ static int call_range(struct jrun *r, const struct jarguments *a, struct jvalue 
     for (int i = 0; i < a->n; i++) {
         if (a->item[i].type == J_UNDEFINED) return jinja_fail_undefined(r, &a->item[i]);
         if (!jinja_is_integer(&a->item[i], &v[a->n == 1 ? 1 : i]))
-            return jinja_fail(r, "'%s' object cannot be interpreted as an integer", jinja_type_name(&a->item[i]));
+            return jinja_fail(r, "'%s' object cannot be interpreted as an integer",
+                              jinja_type_name(&a->item[i]));
     }
     if (v[2] == 0) return jinja_fail(r, "range() arg 3 must not be zero");
     uint64_t span = v[2] > 0 ? (v[1] > v[0] ? (uint64_t)v[1] - (uint64_t)v[0] : 0)
                              : (v[0] > v[1] ? (uint64_t)v[0] - (uint64_t)v[1] : 0);
-    uint64_t step = v[2] > 0 ? (uint64_t)v[2] : 0 - (uint64_t)v[2], n = span ? (span - 1) / step + 1 : 0;
-    if (n > MOST) return jinja_fail(r, "Range too big. The sandbox blocks ranges larger than MAX_RANGE (%d).", MOST);
+    uint64_t step = v[2] > 0 ? (uint64_t)v[2] : 0 - (uint64_t)v[2],
+             n = span ? (span - 1) / step + 1 : 0;
+    if (n > MOST)
+        return jinja_fail(r, "Range too big. The sandbox blocks ranges larger than MAX_RANGE (%d).",
+                          MOST);
     *out = jinja_list(r, J_RANGE, (int64_t)n);
     for (uint64_t i = 0; i < n; i++)
         out->list->item[out->list->n++] = jinja_int((int64_t)((uint64_t)v[0] + i * (uint64_t)v[2]));

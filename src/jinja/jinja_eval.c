@@ -30,7 +30,9 @@ static int eval_dict(struct jrun *r, struct jscope *s, const struct jnode *n, st
     *out = jinja_dict(r, J_DICT, n->n / 2);
     for (int i = 0; i < n->n; i += 2) {
         struct jvalue key, value;
-        if (jinja_eval(r, s, n->child[i], &key) != 0 || jinja_eval(r, s, n->child[i + 1], &value) != 0) return -1;
+        if (jinja_eval(r, s, n->child[i], &key) != 0 ||
+            jinja_eval(r, s, n->child[i + 1], &value) != 0)
+            return -1;
         if (key.type == J_LIST || key.type == J_DICT)
             return jinja_fail(r, "unhashable type: '%s'", jinja_type_name(&key));
         jinja_dict_set(r, out->dict, key, value);
@@ -55,26 +57,31 @@ static int eval_item(struct jrun *r, struct jscope *s, const struct jnode *n, st
     return jinja_slice(r, &self, bound, out);
 }
 
-int jinja_arguments(struct jrun *r, struct jscope *s, const struct jcall *call, struct jarguments *out) {
+int jinja_arguments(struct jrun *r, struct jscope *s, const struct jcall *call,
+                    struct jarguments *out) {
     *out = (struct jarguments){0};
     struct jlist *more = NULL;
     struct jvalue v, keywords = {0};
     int n = call->n, n_keywords = call->n_keywords;
-    if (call->list && (jinja_eval(r, s, call->list, &v) != 0 || jinja_items(r, &v, &more) != 0)) return -1;
+    if (call->list && (jinja_eval(r, s, call->list, &v) != 0 || jinja_items(r, &v, &more) != 0))
+        return -1;
     if (call->dict) {
         if (jinja_eval(r, s, call->dict, &keywords) != 0) return -1;
         if (keywords.type != J_DICT)
-            return jinja_fail(r, "argument after ** must be a mapping, not %s", jinja_type_name(&keywords));
+            return jinja_fail(r, "argument after ** must be a mapping, not %s",
+                              jinja_type_name(&keywords));
     }
     int64_t n_more = more ? more->n : 0, n_named = call->dict ? keywords.dict->n : 0;
     if (n_more + n_named > 10000) return jinja_fail(r, "too many arguments");
-    if (n + n_more > 0) out->item = arena_alloc(&r->m->cells, (size_t)(n + n_more) * sizeof *out->item);
+    if (n + n_more > 0)
+        out->item = arena_alloc(&r->m->cells, (size_t)(n + n_more) * sizeof *out->item);
     for (int i = 0; i < n; i++)
         if (jinja_eval(r, s, call->argument[i], &out->item[out->n++]) != 0) return -1;
     for (int64_t i = 0; i < n_more; i++) out->item[out->n++] = more->item[i];
     if (n_keywords + n_named == 0) return 0;
     out->keyword = arena_alloc(&r->m->cells, (size_t)(n_keywords + n_named) * sizeof *out->keyword);
-    out->keyword_value = arena_alloc(&r->m->cells, (size_t)(n_keywords + n_named) * sizeof *out->keyword_value);
+    out->keyword_value =
+        arena_alloc(&r->m->cells, (size_t)(n_keywords + n_named) * sizeof *out->keyword_value);
     for (int i = 0; i < n_keywords; i++) {
         out->keyword[i] = call->keyword[i];
         if (jinja_eval(r, s, call->keyword_value[i], &out->keyword_value[i]) != 0) return -1;
@@ -115,11 +122,13 @@ static int eval_call(struct jrun *r, struct jscope *s, const struct jnode *n, st
     return jinja_call(r, function, &a, out);
 }
 
-static int eval_filter(struct jrun *r, struct jscope *s, const struct jnode *n, struct jvalue *out) {
+static int eval_filter(struct jrun *r, struct jscope *s, const struct jnode *n,
+                       struct jvalue *out) {
     struct jvalue self;
     struct jarguments a;
     if (!n->entry) return r->line = n->line, jinja_fail(r, "No filter named '%s'.", n->name);
-    if (jinja_eval(r, s, n->child[0], &self) != 0 || jinja_arguments(r, s, n->call, &a) != 0) return -1;
+    if (jinja_eval(r, s, n->child[0], &self) != 0 || jinja_arguments(r, s, n->call, &a) != 0)
+        return -1;
     r->line = n->line;
     return n->entry->run(r, &self, &a, out);
 }
@@ -128,14 +137,16 @@ static int eval_test(struct jrun *r, struct jscope *s, const struct jnode *n, st
     struct jvalue self;
     struct jarguments a;
     if (!n->entry) return r->line = n->line, jinja_fail(r, "No test named '%s'.", n->name);
-    if (jinja_eval(r, s, n->child[0], &self) != 0 || jinja_arguments(r, s, n->call, &a) != 0) return -1;
+    if (jinja_eval(r, s, n->child[0], &self) != 0 || jinja_arguments(r, s, n->call, &a) != 0)
+        return -1;
     r->line = n->line;
     if (n->entry->run(r, &self, &a, out) != 0) return -1;
     *out = jinja_bool(jinja_truth(out));
     return 0;
 }
 
-static int compare(struct jrun *r, enum jop op, const struct jvalue *a, const struct jvalue *b, bool *is_so) {
+static int compare(struct jrun *r, enum jop op, const struct jvalue *a, const struct jvalue *b,
+                   bool *is_so) {
     switch (op) {
     case OP_EQ:
     case OP_NE:
@@ -160,7 +171,8 @@ static int compare(struct jrun *r, enum jop op, const struct jvalue *a, const st
     }
 }
 
-static int eval_compare(struct jrun *r, struct jscope *s, const struct jnode *n, struct jvalue *out) {
+static int eval_compare(struct jrun *r, struct jscope *s, const struct jnode *n,
+                        struct jvalue *out) {
     struct jvalue left, right;
     bool is_so = true;
     if (jinja_eval(r, s, n->child[0], &left) != 0) return -1;
@@ -174,12 +186,14 @@ static int eval_compare(struct jrun *r, struct jscope *s, const struct jnode *n,
     return 0;
 }
 
-static int eval_concat(struct jrun *r, struct jscope *s, const struct jnode *n, struct jvalue *out) {
+static int eval_concat(struct jrun *r, struct jscope *s, const struct jnode *n,
+                       struct jvalue *out) {
     *out = jinja_string("", 0);
     for (int i = 0; i < n->n; i++) {
         struct jvalue part, text;
         if (jinja_eval(r, s, n->child[i], &part) != 0 || jinja_str(r, &part, &text) != 0) return -1;
-        if ((uint64_t)out->length + text.length > r->most_bytes) return jinja_fail(r, "too much memory");
+        if ((uint64_t)out->length + text.length > r->most_bytes)
+            return jinja_fail(r, "too much memory");
         text.is_safe = false;
         *out = jinja_add_strings(r, *out, text);
         if (jinja_step(r, text.length / 64) != 0) return -1;
@@ -192,9 +206,10 @@ static int eval_sign(struct jrun *r, struct jscope *s, const struct jnode *n, st
     if (jinja_eval(r, s, n->child[0], &v) != 0) return -1;
     if (v.type == J_UNDEFINED) return jinja_fail_undefined(r, &v);
     if (!jinja_is_number(&v))
-        return jinja_fail(r, "bad operand type for unary %s: '%s'", n->kind == JN_NEGATE ? "-" : "+",
-                          jinja_type_name(&v));
-    if (v.type != J_FLOAT) return jinja_binary(r, n->kind == JN_NEGATE ? OP_SUB : OP_ADD, &zero, &v, out);
+        return jinja_fail(r, "bad operand type for unary %s: '%s'",
+                          n->kind == JN_NEGATE ? "-" : "+", jinja_type_name(&v));
+    if (v.type != J_FLOAT)
+        return jinja_binary(r, n->kind == JN_NEGATE ? OP_SUB : OP_ADD, &zero, &v, out);
     *out = v;
     if (n->kind == JN_NEGATE) out->real = -v.real;
     return 0;
@@ -206,12 +221,14 @@ static int eval_logic(struct jrun *r, struct jscope *s, const struct jnode *n, s
     return jinja_eval(r, s, n->child[1], out);
 }
 
-static int eval_if_else(struct jrun *r, struct jscope *s, const struct jnode *n, struct jvalue *out) {
+static int eval_if_else(struct jrun *r, struct jscope *s, const struct jnode *n,
+                        struct jvalue *out) {
     struct jvalue test;
     if (jinja_eval(r, s, n->child[0], &test) != 0) return -1;
     const struct jnode *chosen = jinja_truth(&test) ? n->child[1] : n->child[2];
     if (chosen) return jinja_eval(r, s, chosen, out);
-    *out = jinja_undefined(r, "the inline if-expression evaluated to false and no else section was defined.");
+    *out = jinja_undefined(
+        r, "the inline if-expression evaluated to false and no else section was defined.");
     return 0;
 }
 
@@ -251,7 +268,8 @@ static int eval(struct jrun *r, struct jscope *s, const struct jnode *n, struct 
     case JN_OR:
         return eval_logic(r, s, n, out);
     case JN_BINARY:
-        if (jinja_eval(r, s, n->child[0], &a) != 0 || jinja_eval(r, s, n->child[1], &b) != 0) return -1;
+        if (jinja_eval(r, s, n->child[0], &a) != 0 || jinja_eval(r, s, n->child[1], &b) != 0)
+            return -1;
         r->line = n->line;
         return jinja_binary(r, (enum jop)n->op, &a, &b, out);
     case JN_COMPARE:

@@ -7,12 +7,13 @@
 #include "jinja_state.h"
 #include "unicode_case.h"
 
-#define FILTER(name) \
-    static int name(struct jrun *r, const struct jvalue *self, const struct jarguments *a, struct jvalue *out)
+#define FILTER(name)                                                                       \
+    static int name(struct jrun *r, const struct jvalue *self, const struct jarguments *a, \
+                    struct jvalue *out)
 
 /* The method of the value as a string, as filters such as upper do it. */
-static int by_method(struct jrun *r, const struct jvalue *self, const char *name, const struct jarguments *a,
-                     struct jvalue *out) {
+static int by_method(struct jrun *r, const struct jvalue *self, const char *name,
+                     const struct jarguments *a, struct jvalue *out) {
     struct jvalue text;
     if (jinja_str(r, self, &text) != 0) return -1;
     if (jinja_call_method(r, &text, name, a, out) != 0) return -1;
@@ -21,13 +22,14 @@ static int by_method(struct jrun *r, const struct jvalue *self, const char *name
 }
 
 /* An integer argument, `fallback` when it is not given. */
-static int take_int(struct jrun *r, const struct jarguments *a, int index, const char *name, int64_t fallback,
-                    int64_t *out) {
+static int take_int(struct jrun *r, const struct jarguments *a, int index, const char *name,
+                    int64_t fallback, int64_t *out) {
     const struct jvalue *v = jinja_argument(a, index, name);
     *out = fallback;
     if (!v || jinja_is_integer(v, out)) return 0;
     if (v->type == J_UNDEFINED) return jinja_fail_undefined(r, v);
-    return jinja_fail(r, "%s: '%s' object cannot be interpreted as an integer", name, jinja_type_name(v));
+    return jinja_fail(r, "%s: '%s' object cannot be interpreted as an integer", name,
+                      jinja_type_name(v));
 }
 
 static bool take_flag(const struct jarguments *a, int index, const char *name) {
@@ -90,7 +92,8 @@ FILTER(filter_replace) {
     if (!x || !y) return jinja_fail(r, "replace: expected the old and the new text");
     const struct jvalue *count = jinja_argument(a, 2, "count");
     if (count && count->type != J_NONE && take_int(r, a, 2, "count", -1, &most) != 0) return -1;
-    if (jinja_str(r, self, &s) != 0 || jinja_str(r, x, &old) != 0 || jinja_str(r, y, &new_) != 0) return -1;
+    if (jinja_str(r, self, &s) != 0 || jinja_str(r, x, &old) != 0 || jinja_str(r, y, &new_) != 0)
+        return -1;
     return jinja_replace(r, s, old, new_, most, out);
 }
 
@@ -103,13 +106,15 @@ FILTER(filter_title) {
     for (size_t at = 0, from = 0; at <= s.length;) {
         size_t end = at;
         uint32_t p = at < s.length ? utf8_next(s.text, &at) : 0;
-        bool is_between = end == s.length || jinja_is_space(p) || (p < 0x80 && p && strchr("-({[<", (int)p));
+        bool is_between =
+            end == s.length || jinja_is_space(p) || (p < 0x80 && p && strchr("-({[<", (int)p));
         if (!is_between) continue;
         if (end > from) { /* the first character by upper(), which is not title() */
             struct jvalue word = jinja_string(s.text + from, end - from);
             size_t first = jinja_offset(&word, 1);
             struct jvalue head = jinja_case(r, jinja_string(word.text, first), CASE_UPPER);
-            struct jvalue tail = jinja_case(r, jinja_string(word.text + first, word.length - first), CASE_LOWER);
+            struct jvalue tail =
+                jinja_case(r, jinja_string(word.text + first, word.length - first), CASE_LOWER);
             result = jinja_add_strings(r, result, head);
             result = jinja_add_strings(r, result, tail);
         }
@@ -129,7 +134,8 @@ FILTER(filter_wordcount) {
     if (jinja_str(r, self, &s) != 0) return -1;
     for (size_t at = 0; at < s.length;) {
         uint32_t p = utf8_next(s.text, &at);
-        bool is_word = p == '_' || (case_kind(p) & (KIND_LETTER | KIND_DECIMAL | KIND_DIGIT | KIND_NUMERIC));
+        bool is_word =
+            p == '_' || (case_kind(p) & (KIND_LETTER | KIND_DECIMAL | KIND_DIGIT | KIND_NUMERIC));
         n += is_word && !in_word;
         in_word = is_word;
     }
@@ -148,7 +154,8 @@ FILTER(filter_indent) {
     struct jvalue blanks = jinja_text("    ");
     int64_t n = 4;
     bool first = take_flag(a, 1, "first"), blank = take_flag(a, 2, "blank");
-    if (need_text(r, "indent", self) != 0 || jinja_check_arguments(r, a, "indent", "width first blank") != 0)
+    if (need_text(r, "indent", self) != 0 ||
+        jinja_check_arguments(r, a, "indent", "width first blank") != 0)
         return -1;
     if (width && width->type == J_STRING) {
         blanks = *width;
@@ -157,11 +164,13 @@ FILTER(filter_indent) {
         if (take_int(r, a, 0, "width", 4, &n) != 0) return -1;
         if (jinja_binary(r, OP_MUL, &space, width, &blanks) != 0) return -1;
     }
-    struct jlist *lines = jinja_split_lines(r, jinja_add_strings(r, *self, jinja_text("\n")), false).list;
+    struct jlist *lines =
+        jinja_split_lines(r, jinja_add_strings(r, *self, jinja_text("\n")), false).list;
     size_t mark = r->out->length;
     for (int64_t i = 0; i < lines->n; i++) {
         if (i > 0) buffer_append_text(r->out, "\n");
-        if (i == 0 ? first : blank || lines->item[i].length) buffer_append(r->out, blanks.text, blanks.length);
+        if (i == 0 ? first : blank || lines->item[i].length)
+            buffer_append(r->out, blanks.text, blanks.length);
         buffer_append(r->out, lines->item[i].text, lines->item[i].length);
         if (jinja_step(r, 1 + (lines->item[i].length + blanks.length) / 64) != 0) return -1;
     }
@@ -174,10 +183,12 @@ FILTER(filter_truncate) {
     const struct jvalue *given = jinja_argument(a, 2, "end");
     struct jvalue end = given ? *given : jinja_text("...");
     if (need_text(r, "truncate", self) != 0 || need_text(r, "truncate", &end) != 0 ||
-        take_int(r, a, 0, "length", 255, &length) != 0 || take_int(r, a, 3, "leeway", 5, &leeway) != 0)
+        take_int(r, a, 0, "length", 255, &length) != 0 ||
+        take_int(r, a, 3, "leeway", 5, &leeway) != 0)
         return -1;
     int64_t n_end = jinja_points(&end), n = jinja_points(self);
-    if (length < n_end || leeway < 0) return jinja_fail(r, "truncate: expected length >= %lld", (long long)n_end);
+    if (length < n_end || leeway < 0)
+        return jinja_fail(r, "truncate: expected length >= %lld", (long long)n_end);
     *out = *self;
     if (n - leeway <= length) return 0;
     size_t cut = jinja_offset(self, length - n_end);
@@ -192,7 +203,8 @@ FILTER(filter_truncate) {
 FILTER(filter_format) {
     struct jvalue s, values;
     if (jinja_str(r, self, &s) != 0) return -1;
-    if (a->n && a->n_keywords) return jinja_fail(r, "can't handle positional and keyword arguments at the same time");
+    if (a->n && a->n_keywords)
+        return jinja_fail(r, "can't handle positional and keyword arguments at the same time");
     values = a->n_keywords ? jinja_dict(r, J_DICT, a->n_keywords) : jinja_list(r, J_TUPLE, a->n);
     for (int i = 0; i < a->n; i++) jinja_push(r, values.list, a->item[i]);
     for (int k = 0; k < a->n_keywords; k++)
@@ -203,11 +215,14 @@ FILTER(filter_format) {
 /* --- JSON ---------------------------------------------------------------------------- */
 
 FILTER(filter_tojson) {
-    struct json_style how = {.ascii = take_flag(a, 0, "ensure_ascii"), .sort_keys = take_flag(a, 3, "sort_keys")};
-    const struct jvalue *indent = jinja_argument(a, 1, "indent"), *separators = jinja_argument(a, 2, "separators");
+    struct json_style how = {.ascii = take_flag(a, 0, "ensure_ascii"),
+                             .sort_keys = take_flag(a, 3, "sort_keys")};
+    const struct jvalue *indent = jinja_argument(a, 1, "indent"),
+                        *separators = jinja_argument(a, 2, "separators");
     struct jlist *pair;
     int64_t n;
-    if (jinja_check_arguments(r, a, "tojson", "ensure_ascii indent separators sort_keys") != 0) return -1;
+    if (jinja_check_arguments(r, a, "tojson", "ensure_ascii indent separators sort_keys") != 0)
+        return -1;
     if (indent && indent->type != J_NONE) {
         how.has_indent = true;
         how.indent = *indent;
@@ -240,7 +255,8 @@ FILTER(filter_abs) {
     int64_t i;
     (void)a;
     if (self->type == J_UNDEFINED) return jinja_fail_undefined(r, self);
-    if (!jinja_is_number(self)) return jinja_fail(r, "bad operand type for abs(): '%s'", jinja_type_name(self));
+    if (!jinja_is_number(self))
+        return jinja_fail(r, "bad operand type for abs(): '%s'", jinja_type_name(self));
     *out = *self;
     if (self->type == J_FLOAT) {
         out->real = fabs(self->real);
@@ -264,7 +280,8 @@ FILTER(filter_int) {
     double d;
     if (self->type == J_UNDEFINED) return jinja_fail_undefined(r, self);
     if (take_int(r, a, 1, "base", 10, &base) != 0) return -1;
-    bool is_done = jinja_is_integer(self, &i) || (self->type == J_FLOAT && real_to_int(self->real, &i));
+    bool is_done =
+        jinja_is_integer(self, &i) || (self->type == J_FLOAT && real_to_int(self->real, &i));
     if (self->type == J_STRING)
         is_done = jinja_parse_int(*self, (int)MAX(-1, MIN(base, 99)), &i) == 0 ||
                   (jinja_parse_float(*self, &d) == 0 && real_to_int(d, &i));
@@ -286,7 +303,8 @@ FILTER(filter_float) {
 FILTER(filter_round) {
     int64_t precision;
     const struct jvalue *method = jinja_argument(a, 1, "method");
-    char how = method && method->type == J_STRING && method->length ? method->text[0] : 'c', text[400];
+    char how = method && method->type == J_STRING && method->length ? method->text[0] : 'c',
+         text[400];
     if (self->type == J_UNDEFINED) return jinja_fail_undefined(r, self);
     if (!jinja_is_number(self))
         return jinja_fail(r, "type %s doesn't define __round__ method", jinja_type_name(self));
@@ -304,13 +322,15 @@ FILTER(filter_round) {
     } else if (isfinite(d)) {
         d = nearbyint(d * scale) / scale;
     }
-    *out = is_common && self->type != J_FLOAT ? jinja_int((int64_t)d) : (struct jvalue){.type = J_FLOAT, .real = d};
+    *out = is_common && self->type != J_FLOAT ? jinja_int((int64_t)d)
+                                              : (struct jvalue){.type = J_FLOAT, .real = d};
     return 0;
 }
 
 FILTER(filter_default) {
     const struct jvalue *value = jinja_argument(a, 0, "default_value");
-    bool is_missing = self->type == J_UNDEFINED || (take_flag(a, 1, "boolean") && !jinja_truth(self));
+    bool is_missing =
+        self->type == J_UNDEFINED || (take_flag(a, 1, "boolean") && !jinja_truth(self));
     if (jinja_check_arguments(r, a, "default", "default_value boolean") != 0) return -1;
     *out = !is_missing ? *self : value ? *value : jinja_string("", 0);
     return 0;

@@ -19,19 +19,21 @@ struct spec {
 };
 enum { MOST_WIDTH = 1 << 20, MOST_PRECISION = 300 };
 
-static int number_at(struct jrun *r, const struct jvalue *s, size_t *at, int64_t most, int64_t *out) {
+static int number_at(struct jrun *r, const struct jvalue *s, size_t *at, int64_t most,
+                     int64_t *out) {
     int64_t n = 0;
     while (*at < s->length && s->text[*at] >= '0' && s->text[*at] <= '9') {
         n = n * 10 + (s->text[(*at)++] - '0');
-        if (n > most) return jinja_fail(r, "a width or precision beyond %lld in a format", (long long)most);
+        if (n > most)
+            return jinja_fail(r, "a width or precision beyond %lld in a format", (long long)most);
     }
     *out = n;
     return 0;
 }
 
 /* The text padded to the width; sign_length: characters that stay in front of '=' padding. */
-static void append_padded(struct buffer *out, const struct spec *spec, const char *text, size_t length,
-                          size_t sign_length, char align) {
+static void append_padded(struct buffer *out, const struct spec *spec, const char *text,
+                          size_t length, size_t sign_length, char align) {
     struct jvalue whole = jinja_string(text, length);
     int64_t more = MAX(0, spec->width - jinja_points(&whole));
     if (spec->align) align = spec->align;
@@ -55,7 +57,8 @@ static size_t group_digits(char *text, size_t room, size_t from, char separator)
     return strlen(text);
 }
 
-static size_t write_int(char *text, size_t room, const struct spec *spec, int64_t value, size_t *sign_length) {
+static size_t write_int(char *text, size_t room, const struct spec *spec, int64_t value,
+                        size_t *sign_length) {
     uint64_t u = value < 0 ? 0 - (uint64_t)value : (uint64_t)value;
     char digits[72];
     size_t n = 0;
@@ -63,7 +66,8 @@ static size_t write_int(char *text, size_t room, const struct spec *spec, int64_
     unsigned base = type == 'x' || type == 'X' ? 16 : type == 'o' ? 8 : type == 'b' ? 2 : 10;
     do digits[n++] = (type == 'X' ? "0123456789ABCDEF" : "0123456789abcdef")[u % base];
     while ((u /= base) > 0);
-    while (spec->precision > 0 && n < (size_t)spec->precision && n < sizeof digits) digits[n++] = '0';
+    while (spec->precision > 0 && n < (size_t)spec->precision && n < sizeof digits)
+        digits[n++] = '0';
     size_t at = 0;
     if (value < 0 || spec->sign) text[at++] = value < 0 ? '-' : spec->sign;
     if (spec->alternate && base != 10) text[at++] = '0', text[at++] = type;
@@ -73,7 +77,8 @@ static size_t write_int(char *text, size_t room, const struct spec *spec, int64_
     return spec->group ? group_digits(text, room, *sign_length, spec->group) : at;
 }
 
-static size_t write_real(char *text, size_t room, const struct spec *spec, double value, size_t *sign_length) {
+static size_t write_real(char *text, size_t room, const struct spec *spec, double value,
+                         size_t *sign_length) {
     char type = spec->type, format[] = "%.*f";
     size_t at = 0;
     bool is_percent = type == '%';
@@ -92,7 +97,8 @@ static size_t write_real(char *text, size_t room, const struct spec *spec, doubl
         buffer_free(&shortest);
     } else {
         format[3] = type ? type : 'g';
-        snprintf(text + at, room - at, format, (int)(spec->precision < 0 ? 6 : spec->precision), fabs(value));
+        snprintf(text + at, room - at, format, (int)(spec->precision < 0 ? 6 : spec->precision),
+                 fabs(value));
     }
     if (is_percent) snprintf(text + strlen(text), room - strlen(text), "%%");
     return spec->group ? group_digits(text, room, *sign_length, spec->group) : strlen(text);
@@ -109,7 +115,8 @@ static int append_value(struct jrun *r, const struct spec *spec, const struct jv
          wants_int = spec->type && strchr("dxXobc", spec->type);
     if (wants_real || (v->type == J_FLOAT && !spec->type)) {
         if (v->type == J_UNDEFINED) return jinja_fail_undefined(r, v);
-        if (!jinja_is_number(v)) return jinja_fail(r, "must be real number, not %s", jinja_type_name(v));
+        if (!jinja_is_number(v))
+            return jinja_fail(r, "must be real number, not %s", jinja_type_name(v));
         n = write_real(text, sizeof text, spec, jinja_number(v), &sign_length);
         append_padded(out, spec, text, n, sign_length, '>');
         return 0;
@@ -117,7 +124,8 @@ static int append_value(struct jrun *r, const struct spec *spec, const struct jv
     if (wants_int || (v->type == J_INT && !spec->type)) {
         if (v->type == J_UNDEFINED) return jinja_fail_undefined(r, v);
         if (!jinja_is_integer(v, &i))
-            return jinja_fail(r, "%%%c format: a number is required, not %s", spec->type, jinja_type_name(v));
+            return jinja_fail(r, "%%%c format: a number is required, not %s", spec->type,
+                              jinja_type_name(v));
         if (spec->type == 'c') {
             if (i < 0 || i >= UNICODE_END || (i >= 0xD800 && i < 0xE000))
                 return jinja_fail(r, "%%c: not a character");
@@ -167,13 +175,15 @@ static int named_value(struct jrun *r, struct percent *p, const struct jvalue *f
     return 0;
 }
 
-static int take_star(struct jrun *r, struct percent *p, const struct jvalue *format, size_t *at, int64_t most,
-                     int64_t *out) {
+static int take_star(struct jrun *r, struct percent *p, const struct jvalue *format, size_t *at,
+                     int64_t most, int64_t *out) {
     struct jvalue v;
-    if (*at >= format->length || format->text[*at] != '*') return number_at(r, format, at, most, out);
+    if (*at >= format->length || format->text[*at] != '*')
+        return number_at(r, format, at, most, out);
     ++*at;
     if (next_value(r, p, &v) != 0) return -1;
-    if (!jinja_is_integer(&v, out) || *out < -most || *out > most) return jinja_fail(r, "* wants int");
+    if (!jinja_is_integer(&v, out) || *out < -most || *out > most)
+        return jinja_fail(r, "* wants int");
     return 0;
 }
 
@@ -204,7 +214,8 @@ static int percent_item(struct jrun *r, struct percent *p, const struct jvalue *
     if (*at >= f->length) return jinja_fail(r, "incomplete format");
     char type = f->text[(*at)++];
     if (type == '%') return buffer_append_text(r->out, "%"), 0;
-    if (!type || !strchr("sradiufFeEgGxXoc", type)) return jinja_fail(r, "unsupported format character '%c'", type);
+    if (!type || !strchr("sradiufFeEgGxXoc", type))
+        return jinja_fail(r, "unsupported format character '%c'", type);
     if (!has_value && next_value(r, p, &value) != 0) return -1;
     bool is_text = strchr("srac", type) != NULL;
     spec.align = is_left || spec.width < 0 ? '<' : '>';
@@ -214,7 +225,8 @@ static int percent_item(struct jrun *r, struct percent *p, const struct jvalue *
     if (type == 'c' && value.type == J_STRING) spec.type = 's';
     int64_t whole;
     if (spec.type == 'd' && value.type == J_FLOAT) {
-        if (!(fabs(value.real) < 9e18)) return jinja_fail(r, "cannot convert float to a 64-bit integer");
+        if (!(fabs(value.real) < 9e18))
+            return jinja_fail(r, "cannot convert float to a 64-bit integer");
         whole = (int64_t)value.real;
         value = jinja_int(whole);
     }
@@ -226,7 +238,8 @@ static int percent_item(struct jrun *r, struct percent *p, const struct jvalue *
     return append_value(r, &spec, &value, '>', r->out);
 }
 
-int jinja_format_percent(struct jrun *r, const struct jvalue *f, const struct jvalue *value, struct jvalue *out) {
+int jinja_format_percent(struct jrun *r, const struct jvalue *f, const struct jvalue *value,
+                         struct jvalue *out) {
     struct percent p = {.value = value};
     size_t mark = r->out->length;
     for (size_t at = 0; at < f->length;) {
@@ -236,8 +249,11 @@ int jinja_format_percent(struct jrun *r, const struct jvalue *f, const struct jv
         at = end + (percent != NULL);
         if (percent && percent_item(r, &p, f, &at) != 0) return -1;
     }
-    int64_t given = value->type == J_TUPLE ? value->list->n : value->type == J_DICT || jinja_is_list(value) ? 0 : 1;
-    if (p.n_used < given) return jinja_fail(r, "not all arguments converted during string formatting");
+    int64_t given = value->type == J_TUPLE                          ? value->list->n
+                    : value->type == J_DICT || jinja_is_list(value) ? 0
+                                                                    : 1;
+    if (p.n_used < given)
+        return jinja_fail(r, "not all arguments converted during string formatting");
     *out = jinja_take(r, mark);
     return jinja_step(r, out->length / 32);
 }
@@ -269,16 +285,18 @@ static int parse_spec(struct jrun *r, const struct jvalue *s, struct spec *spec)
         at++;
         if (number_at(r, s, &at, MOST_PRECISION, &spec->precision) != 0) return -1;
     }
-    if (at < s->length && s->text[at] && strchr("sdxXobcfFeEgGn%", s->text[at])) spec->type = s->text[at++];
-    if (at < s->length) return jinja_fail(r, "Invalid format specifier '%.*s'", (int)MIN(s->length, 50u), s->text);
+    if (at < s->length && s->text[at] && strchr("sdxXobcfFeEgGn%", s->text[at]))
+        spec->type = s->text[at++];
+    if (at < s->length)
+        return jinja_fail(r, "Invalid format specifier '%.*s'", (int)MIN(s->length, 50u), s->text);
     if (spec->type == 's') spec->type = 0;
     if (spec->type == 'n') spec->type = 'd';
     return 0;
 }
 
 /* The value of "0", "name", "name.attr[0]"; *automatic counts the empty ones. */
-static int field_value(struct jrun *r, const struct jvalue *field, const struct jarguments *a, int *automatic,
-                       struct jvalue *out) {
+static int field_value(struct jrun *r, const struct jvalue *field, const struct jarguments *a,
+                       int *automatic, struct jvalue *out) {
     size_t n = 0;
     int64_t index;
     while (n < field->length && field->text[n] != '.' && field->text[n] != '[') n++;
@@ -288,11 +306,13 @@ static int field_value(struct jrun *r, const struct jvalue *field, const struct 
     const struct jvalue *found = NULL;
     if (is_number) {
         if (index < 0 || index >= a->n)
-            return jinja_fail(r, "Replacement index %lld out of range for positional args tuple", (long long)index);
+            return jinja_fail(r, "Replacement index %lld out of range for positional args tuple",
+                              (long long)index);
         found = &a->item[index];
     }
     for (int k = 0; k < a->n_keywords && !found; k++)
-        if (strlen(a->keyword[k]) == n && memcmp(a->keyword[k], name.text, n) == 0) found = &a->keyword_value[k];
+        if (strlen(a->keyword[k]) == n && memcmp(a->keyword[k], name.text, n) == 0)
+            found = &a->keyword_value[k];
     if (!found) return jinja_fail(r, "'%.*s'", (int)MIN(n, 100), name.text);
     *out = *found;
     while (n < field->length) {
@@ -318,14 +338,16 @@ static int find_close(struct jrun *r, const struct jvalue *f, size_t at, size_t 
     return jinja_fail(r, "expected '}' before end of string");
 }
 
-static int brace_item(struct jrun *r, const struct jvalue *item, const struct jarguments *a, int *automatic) {
+static int brace_item(struct jrun *r, const struct jvalue *item, const struct jarguments *a,
+                      int *automatic) {
     const char *colon = memchr(item->text, ':', item->length);
     size_t n_field = colon ? (size_t)(colon - item->text) : item->length;
-    struct jvalue spec_text =
-        jinja_string(item->text + n_field + (colon != NULL), item->length - n_field - (colon != NULL));
+    struct jvalue spec_text = jinja_string(item->text + n_field + (colon != NULL),
+                                           item->length - n_field - (colon != NULL));
     const char *bang = memchr(item->text, '!', n_field);
     char conversion = bang && bang + 1 < item->text + n_field ? bang[1] : 0;
-    struct jvalue field = jinja_string(item->text, bang ? (size_t)(bang - item->text) : n_field), value;
+    struct jvalue field = jinja_string(item->text, bang ? (size_t)(bang - item->text) : n_field),
+                  value;
     struct spec spec;
     if (field_value(r, &field, a, automatic, &value) != 0) return -1;
     size_t mark = r->out->length;
@@ -353,7 +375,8 @@ static int brace_item(struct jrun *r, const struct jvalue *item, const struct ja
     return append_value(r, &spec, &value, '<', r->out);
 }
 
-int jinja_format_braces(struct jrun *r, const struct jvalue *f, const struct jarguments *a, struct jvalue *out) {
+int jinja_format_braces(struct jrun *r, const struct jvalue *f, const struct jarguments *a,
+                        struct jvalue *out) {
     size_t mark = r->out->length, end = 0;
     int automatic = 0;
     for (size_t at = 0; at < f->length;) {

@@ -1,7 +1,8 @@
 /* Jinja: text to tokens, as jinja2.lexer does it with trim_blocks and lstrip_blocks. See jinja.h.
  *
- * What whitespace a tag takes: "-" all on its side, "+" none; else a block or comment takes the blanks before it when
- * they begin its line, and the one line feed behind it. Variables take nothing unless told to. */
+ * What whitespace a tag takes: "-" all on its side, "+" none; else a block or comment takes the
+ * blanks before it when they begin its line, and the one line feed behind it. Variables take
+ * nothing unless told to. */
 #include <stdlib.h>
 #include <string.h>
 
@@ -102,8 +103,8 @@ static size_t closing(const struct lexer *l, size_t at, const char *mark, bool i
 static int64_t digits(const struct lexer *l, size_t at) {
     size_t start = at;
     while (at < l->length && ((l->s[at] >= '0' && l->s[at] <= '9') ||
-                              (l->s[at] == '_' && at > start && l->s[at - 1] != '_' && at + 1 < l->length &&
-                               l->s[at + 1] >= '0' && l->s[at + 1] <= '9')))
+                              (l->s[at] == '_' && at > start && l->s[at - 1] != '_' &&
+                               at + 1 < l->length && l->s[at + 1] >= '0' && l->s[at + 1] <= '9')))
         at++;
     return (int64_t)(at - start);
 }
@@ -119,10 +120,12 @@ static int lex_number(struct lexer *l) {
     }
     if (base != 10) {
         end = at + 2;
-        while (end < l->length && (strchr("0123456789abcdefABCDEF_", l->s[end]) && l->s[end])) end++;
+        while (end < l->length && (strchr("0123456789abcdefABCDEF_", l->s[end]) && l->s[end]))
+            end++;
     } else if (!(at > 0 && l->s[at - 1] == '.')) {
         size_t e = end;
-        if (is_at(l, e, ".") && digits(l, e + 1) > 0) e += 1 + (size_t)digits(l, e + 1), is_real = true;
+        if (is_at(l, e, ".") && digits(l, e + 1) > 0)
+            e += 1 + (size_t)digits(l, e + 1), is_real = true;
         size_t x = e;
         if (x < l->length && (l->s[x] | 32) == 'e') {
             x++;
@@ -147,14 +150,17 @@ static int hex(const char *s, size_t n, uint32_t *out) {
     *out = 0;
     for (size_t i = 0; i < n; i++) {
         char c = s[i];
-        int digit = c >= '0' && c <= '9' ? c - '0' : (c | 32) >= 'a' && (c | 32) <= 'f' ? (c | 32) - 'a' + 10 : -1;
+        int digit = c >= '0' && c <= '9'                 ? c - '0'
+                    : (c | 32) >= 'a' && (c | 32) <= 'f' ? (c | 32) - 'a' + 10
+                                                         : -1;
         if (digit < 0) return -1;
         *out = *out << 4 | (uint32_t)digit;
     }
     return 0;
 }
 
-/* The escape behind a backslash at s[0 .. n); writes its bytes, returns how many of s it took, 0: it is not one, -1.
+/* The escape behind a backslash at s[0 .. n); writes its bytes, returns how many of s it took, 0:
+ * it is not one, -1.
  */
 static int escape(const char *s, size_t n, char *out, int *n_out) {
     static const char from[] = "\\'\"abfnrtv", to[] = "\\'\"\a\b\f\n\r\t\v";
@@ -177,7 +183,8 @@ static int escape(const char *s, size_t n, char *out, int *n_out) {
         return width + 1;
     }
     int k = 0;
-    while (k < 3 && (size_t)k < n && s[k] >= '0' && s[k] <= '7') point = point * 8 + (uint32_t)(s[k++] - '0');
+    while (k < 3 && (size_t)k < n && s[k] >= '0' && s[k] <= '7')
+        point = point * 8 + (uint32_t)(s[k++] - '0');
     if (k) *n_out = utf8_write(out, point);
     return k ? k : s[0] == 'N' ? -1 : 0;
 }
@@ -190,7 +197,8 @@ static int lex_string(struct lexer *l) {
     char *text = arena_bytes(&l->j->arena, end - start + 1);
     size_t n = 0;
     for (size_t i = start; i < end;) {
-        int n_out = 0, taken = l->s[i] == '\\' ? escape(l->s + i + 1, end - i - 1, text + n, &n_out) : 0;
+        int n_out = 0,
+            taken = l->s[i] == '\\' ? escape(l->s + i + 1, end - i - 1, text + n, &n_out) : 0;
         if (taken < 0) return lex_fail(l, "an escape in a string that is not valid");
         if (taken == 0) text[n++] = l->s[i++];
         if (taken > 0) n += (size_t)n_out, i += 1 + (size_t)taken;
@@ -203,8 +211,8 @@ static int lex_string(struct lexer *l) {
 }
 
 static bool is_name_char(char c, bool is_first) {
-    return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || c == '_' || (unsigned char)c >= 0x80 ||
-           (!is_first && c >= '0' && c <= '9');
+    return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || c == '_' ||
+           (unsigned char)c >= 0x80 || (!is_first && c >= '0' && c <= '9');
 }
 
 static int lex_operator(struct lexer *l, char *stack, int *depth) {
@@ -220,7 +228,8 @@ static int lex_operator(struct lexer *l, char *stack, int *depth) {
         stack[(*depth)++] = c == '(' ? ')' : c == '[' ? ']' : '}';
     } else if (n == 1 && strchr(")]}", c)) {
         if (*depth == 0) return fail("line %d: unexpected '%c'", l->line, c);
-        if (stack[--*depth] != c) return fail("line %d: unexpected '%c', expected '%c'", l->line, c, stack[*depth]);
+        if (stack[--*depth] != c)
+            return fail("line %d: unexpected '%c', expected '%c'", l->line, c, stack[*depth]);
     }
     struct jtoken *t = add(l, T_OPERATOR);
     memcpy(t->op, l->s + l->at, n);
@@ -304,14 +313,16 @@ static int lex_comment(struct lexer *l) {
 static int lex_all(struct lexer *l) {
     while (l->at < l->length) {
         size_t at = l->at;
-        while (at < l->length && !is_at(l, at, "{%") && !is_at(l, at, "{{") && !is_at(l, at, "{#")) at++;
+        while (at < l->length && !is_at(l, at, "{%") && !is_at(l, at, "{{") && !is_at(l, at, "{#"))
+            at++;
         if (at == l->length) {
             add_data(l, l->at, at);
             advance(l, at);
             break;
         }
         char kind = l->s[at + 1], sign = sign_at(l, at + 2);
-        size_t inside = at + 2 + (sign != 0), raw = kind == '%' ? raw_tag(l, inside, "raw", false) : 0;
+        size_t inside = at + 2 + (sign != 0),
+               raw = kind == '%' ? raw_tag(l, inside, "raw", false) : 0;
         add_data(l, l->at, data_end(l, l->at, at, sign, kind == '{'));
         advance(l, raw ? raw : inside);
         int status = 0;

@@ -1,11 +1,13 @@
-/* Jinja: filters that go through a list. What is a generator in Jinja can be gone through once here too. See jinja.h.
+/* Jinja: filters that go through a list. What is a generator in Jinja can be gone through once here
+ * too. See jinja.h.
  */
 #include <string.h>
 
 #include "jinja_state.h"
 
-#define FILTER(name) \
-    static int name(struct jrun *r, const struct jvalue *self, const struct jarguments *a, struct jvalue *out)
+#define FILTER(name)                                                                       \
+    static int name(struct jrun *r, const struct jvalue *self, const struct jarguments *a, \
+                    struct jvalue *out)
 
 static bool take_flag(const struct jarguments *a, int index, const char *name) {
     const struct jvalue *v = jinja_argument(a, index, name);
@@ -19,7 +21,8 @@ static int take_int(struct jrun *r, const struct jvalue *v, const char *what, in
 
 /* --- attributes of items ------------------------------------------------------------- */
 
-/* item["a"]["b"] for "a.b", item[0] for 0 or "0"; itself for NULL. default_: in place of what is undefined, or NULL.
+/* item["a"]["b"] for "a.b", item[0] for 0 or "0"; itself for NULL. default_: in place of what is
+ * undefined, or NULL.
  */
 static int item_attribute(struct jrun *r, const struct jvalue *item, const struct jvalue *attribute,
                           const struct jvalue *default_, struct jvalue *out) {
@@ -35,7 +38,8 @@ static int item_attribute(struct jrun *r, const struct jvalue *item, const struc
         const char *dot = memchr(at, '.', (size_t)(end - at));
         struct jvalue self = *out, part = jinja_string(at, (size_t)((dot ? dot : end) - at));
         bool is_number = part.length > 0;
-        for (uint32_t i = 0; i < part.length; i++) is_number &= part.text[i] >= '0' && part.text[i] <= '9';
+        for (uint32_t i = 0; i < part.length; i++)
+            is_number &= part.text[i] >= '0' && part.text[i] <= '9';
         int64_t index;
         if (is_number && jinja_parse_int(part, 10, &index) == 0) part = jinja_int(index);
         if (jinja_get_item(r, &self, &part, out) != 0) return -1;
@@ -54,9 +58,10 @@ static int item_key(struct jrun *r, const struct jvalue *item, const struct jval
 }
 
 /* Sort's attribute may be "a,b": the key is a list then. */
-static int sort_key(struct jrun *r, const struct jvalue *item, const struct jvalue *attribute, bool case_sensitive,
-                    struct jvalue *out) {
-    if (!attribute || attribute->type != J_STRING || !memchr(attribute->text, ',', attribute->length))
+static int sort_key(struct jrun *r, const struct jvalue *item, const struct jvalue *attribute,
+                    bool case_sensitive, struct jvalue *out) {
+    if (!attribute || attribute->type != J_STRING ||
+        !memchr(attribute->text, ',', attribute->length))
         return item_key(r, item, attribute, NULL, case_sensitive, out);
     *out = jinja_list(r, J_LIST, 2);
     for (const char *at = attribute->text, *end = at + attribute->length; at <= end;) {
@@ -103,7 +108,8 @@ FILTER(filter_first) {
     (void)a;
     if (self->type == J_ITERATOR) {
         struct jlist *l = self->list;
-        *out = l->at < l->n ? l->item[l->at++] : jinja_undefined(r, "No first item, sequence was empty.");
+        *out = l->at < l->n ? l->item[l->at++]
+                            : jinja_undefined(r, "No first item, sequence was empty.");
         return 0;
     }
     if (jinja_items(r, self, &items) != 0) return -1;
@@ -114,10 +120,12 @@ FILTER(filter_first) {
 FILTER(filter_last) {
     struct jlist *items;
     (void)a;
-    if (self->type == J_ITERATOR) return jinja_fail(r, "'%s' object is not reversible", self->list->kind);
+    if (self->type == J_ITERATOR)
+        return jinja_fail(r, "'%s' object is not reversible", self->list->kind);
     if (self->type == J_UNDEFINED) return jinja_fail_undefined(r, self);
     if (jinja_items(r, self, &items) != 0) return -1;
-    *out = items->n ? items->item[items->n - 1] : jinja_undefined(r, "No last item, sequence was empty.");
+    *out = items->n ? items->item[items->n - 1]
+                    : jinja_undefined(r, "No last item, sequence was empty.");
     return 0;
 }
 
@@ -136,7 +144,8 @@ FILTER(filter_reverse) {
 }
 
 FILTER(filter_join) {
-    const struct jvalue *given = jinja_argument(a, 0, "d"), *attribute = jinja_argument(a, 1, "attribute");
+    const struct jvalue *given = jinja_argument(a, 0, "d"),
+                        *attribute = jinja_argument(a, 1, "attribute");
     struct jvalue separator = jinja_string("", 0), item;
     struct jlist *items;
     if (jinja_check_arguments(r, a, "join", "d attribute") != 0) return -1;
@@ -146,14 +155,17 @@ FILTER(filter_join) {
     for (int64_t i = 0; i < items->n; i++) {
         if (i > 0) buffer_append(r->out, separator.text, separator.length);
         if (item_attribute(r, &items->item[i], attribute, NULL, &item) != 0) return -1;
-        if (jinja_append_str(r, &item, r->out) != 0 || jinja_step(r, 1 + separator.length / 64) != 0) return -1;
+        if (jinja_append_str(r, &item, r->out) != 0 ||
+            jinja_step(r, 1 + separator.length / 64) != 0)
+            return -1;
     }
     *out = jinja_take(r, mark);
     return 0;
 }
 
 FILTER(filter_sum) {
-    const struct jvalue *attribute = jinja_argument(a, 0, "attribute"), *start = jinja_argument(a, 1, "start");
+    const struct jvalue *attribute = jinja_argument(a, 0, "attribute"),
+                        *start = jinja_argument(a, 1, "start");
     struct jvalue total = start ? *start : jinja_int(0), item;
     struct jlist *items;
     if (jinja_items(r, self, &items) != 0) return -1;
@@ -167,8 +179,8 @@ FILTER(filter_sum) {
     return 0;
 }
 
-static int extreme(struct jrun *r, const struct jvalue *self, const struct jarguments *a, bool is_max,
-                   struct jvalue *out) {
+static int extreme(struct jrun *r, const struct jvalue *self, const struct jarguments *a,
+                   bool is_max, struct jvalue *out) {
     bool case_sensitive = take_flag(a, 0, "case_sensitive"), better;
     const struct jvalue *attribute = jinja_argument(a, 1, "attribute");
     struct jvalue best, key;
@@ -177,8 +189,8 @@ static int extreme(struct jrun *r, const struct jvalue *self, const struct jargu
     *out = jinja_undefined(r, "No aggregated item, sequence was empty.");
     for (int64_t i = 0; i < items->n; i++) {
         if (item_key(r, &items->item[i], attribute, NULL, case_sensitive, &key) != 0) return -1;
-        if (i > 0 &&
-            (is_max ? jinja_less(r, &best, &key, ">", &better) : jinja_less(r, &key, &best, "<", &better)) != 0)
+        if (i > 0 && (is_max ? jinja_less(r, &best, &key, ">", &better)
+                             : jinja_less(r, &key, &best, "<", &better)) != 0)
             return -1;
         if (i > 0 && !better) continue;
         best = key;
@@ -194,7 +206,8 @@ FILTER(filter_max) {
 }
 
 FILTER(filter_sort) {
-    bool is_reverse = take_flag(a, 0, "reverse"), case_sensitive = take_flag(a, 1, "case_sensitive");
+    bool is_reverse = take_flag(a, 0, "reverse"),
+         case_sensitive = take_flag(a, 1, "case_sensitive");
     const struct jvalue *attribute = jinja_argument(a, 2, "attribute");
     struct jlist *items;
     if (jinja_check_arguments(r, a, "sort", "reverse case_sensitive attribute") != 0) return -1;
@@ -216,7 +229,8 @@ FILTER(filter_unique) {
     struct jdict *seen = jinja_dict(r, J_DICT, items->n).dict;
     *out = jinja_list(r, J_ITERATOR, items->n);
     for (int64_t i = 0; i < items->n; i++) {
-        if (item_key(r, &items->item[i], attribute, NULL, case_sensitive, &key) != 0 || jinja_step(r, 1) != 0)
+        if (item_key(r, &items->item[i], attribute, NULL, case_sensitive, &key) != 0 ||
+            jinja_step(r, 1) != 0)
             return -1;
         if (key.type == J_LIST || key.type == J_DICT)
             return jinja_fail(r, "unhashable type: '%s'", jinja_type_name(&key));
@@ -228,14 +242,16 @@ FILTER(filter_unique) {
 }
 
 FILTER(filter_groupby) {
-    const struct jvalue *attribute = jinja_argument(a, 0, "attribute"), *default_ = jinja_argument(a, 1, "default");
+    const struct jvalue *attribute = jinja_argument(a, 0, "attribute"),
+                        *default_ = jinja_argument(a, 1, "default");
     bool case_sensitive = take_flag(a, 2, "case_sensitive");
     struct jlist *items;
     if (!attribute) return jinja_fail(r, "groupby: expected an attribute");
     if (jinja_items(r, self, &items) != 0) return -1;
     struct jlist *sorted = copied(r, items), *keys = copied(r, items);
     for (int64_t i = 0; i < items->n; i++)
-        if (item_key(r, &items->item[i], attribute, default_, case_sensitive, &keys->item[i]) != 0) return -1;
+        if (item_key(r, &items->item[i], attribute, default_, case_sensitive, &keys->item[i]) != 0)
+            return -1;
     if (jinja_sort(r, sorted->item, keys->item, items->n, false) != 0) return -1;
     *out = jinja_list(r, J_LIST, 0);
     for (int64_t i = 0, end; i < items->n; i = end) {
@@ -268,16 +284,20 @@ FILTER(filter_items) {
 }
 
 FILTER(filter_dictsort) {
-    bool case_sensitive = take_flag(a, 0, "case_sensitive"), is_reverse = take_flag(a, 2, "reverse");
+    bool case_sensitive = take_flag(a, 0, "case_sensitive"),
+         is_reverse = take_flag(a, 2, "reverse");
     const struct jvalue *by = jinja_argument(a, 1, "by");
-    bool by_value = by && by->type == J_STRING && by->length == 5 && memcmp(by->text, "value", 5) == 0;
+    bool by_value =
+        by && by->type == J_STRING && by->length == 5 && memcmp(by->text, "value", 5) == 0;
     struct jarguments none = {0};
     if (self->type == J_UNDEFINED) return jinja_fail_undefined(r, self);
-    if (self->type != J_DICT) return jinja_fail(r, "'%s' object has no attribute 'items'", jinja_type_name(self));
+    if (self->type != J_DICT)
+        return jinja_fail(r, "'%s' object has no attribute 'items'", jinja_type_name(self));
     if (jinja_call_method(r, self, "items", &none, out) != 0) return -1;
     struct jlist *pairs = copied(r, out->list), *keys = copied(r, pairs);
     for (int64_t i = 0; i < pairs->n; i++)
-        if (item_key(r, &pairs->item[i].list->item[by_value], NULL, NULL, case_sensitive, &keys->item[i]) != 0)
+        if (item_key(r, &pairs->item[i].list->item[by_value], NULL, NULL, case_sensitive,
+                     &keys->item[i]) != 0)
             return -1;
     if (jinja_sort(r, pairs->item, keys->item, pairs->n, is_reverse) != 0) return -1;
     *out = as_list(pairs, J_LIST);
@@ -290,13 +310,15 @@ FILTER(filter_batch) {
     int64_t width;
     const struct jvalue *fill = jinja_argument(a, 1, "fill_with");
     struct jlist *items;
-    if (take_int(r, jinja_argument(a, 0, "linecount"), "batch", &width) != 0 || jinja_items(r, self, &items) != 0)
+    if (take_int(r, jinja_argument(a, 0, "linecount"), "batch", &width) != 0 ||
+        jinja_items(r, self, &items) != 0)
         return -1;
     width = MAX(width, 1);
     *out = jinja_list(r, J_ITERATOR, 0);
     for (int64_t i = 0; i < items->n; i += width) {
         struct jvalue row = jinja_list(r, J_LIST, 0);
-        for (int64_t k = i; k < MIN(i + width, items->n); k++) jinja_push(r, row.list, items->item[k]);
+        for (int64_t k = i; k < MIN(i + width, items->n); k++)
+            jinja_push(r, row.list, items->item[k]);
         while (fill && fill->type != J_NONE && row.list->n < width) {
             jinja_push(r, row.list, *fill);
             if (jinja_step(r, 1) != 0) return -1;
@@ -311,7 +333,8 @@ FILTER(filter_slice) {
     int64_t slices, offset = 0;
     const struct jvalue *fill = jinja_argument(a, 1, "fill_with");
     struct jlist *items;
-    if (take_int(r, jinja_argument(a, 0, "slices"), "slice", &slices) != 0 || jinja_items(r, self, &items) != 0)
+    if (take_int(r, jinja_argument(a, 0, "slices"), "slice", &slices) != 0 ||
+        jinja_items(r, self, &items) != 0)
         return -1;
     if (slices == 0) return jinja_fail(r, "integer division or modulo by zero");
     *out = jinja_list(r, J_ITERATOR, 0);
@@ -369,8 +392,8 @@ FILTER(filter_map) {
     return 0;
 }
 
-static int choose(struct jrun *r, const struct jvalue *self, const struct jarguments *a, bool by_attribute, bool keep,
-                  struct jvalue *out) {
+static int choose(struct jrun *r, const struct jvalue *self, const struct jarguments *a,
+                  bool by_attribute, bool keep, struct jvalue *out) {
     const struct jentry *test = NULL;
     struct jarguments rest = rest_of(a, by_attribute + 1);
     struct jlist *items;

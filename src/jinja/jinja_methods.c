@@ -1,4 +1,5 @@
-/* Jinja: the methods of Python's str, list, tuple and dict, and of Jinja's loop and cycler. See jinja.h.
+/* Jinja: the methods of Python's str, list, tuple and dict, and of Jinja's loop and cycler. See
+ * jinja.h.
  *
  * What would change a list or dict is there, but may not be called: the sandbox forbids it. */
 #include <string.h>
@@ -24,7 +25,8 @@ static int take_int(struct jrun *r, const struct jvalue *v, int64_t *out) {
     return jinja_fail(r, "'%s' object cannot be interpreted as an integer", jinja_type_name(v));
 }
 
-/* The part of s that start and end arguments (from index `first`) leave, and the characters before it. */
+/* The part of s that start and end arguments (from index `first`) leave, and the characters before
+ * it. */
 static int take_range(struct jrun *r, const struct jvalue *s, const struct jarguments *a, int first,
                       struct jvalue *part, int64_t *before) {
     int64_t n = jinja_points(s), bound[2] = {0, n};
@@ -34,7 +36,8 @@ static int take_range(struct jrun *r, const struct jvalue *s, const struct jargu
         if (bound[i] < 0) bound[i] = MAX(0, bound[i] + n);
     }
     *before = bound[0];
-    if (bound[0] > n || bound[1] < bound[0]) return 1; /* nothing is there, not even the empty string */
+    if (bound[0] > n || bound[1] < bound[0])
+        return 1; /* nothing is there, not even the empty string */
     size_t from = jinja_offset(s, bound[0]), to = jinja_offset(s, MIN(bound[1], n));
     *part = jinja_string(s->text + from, to - from);
     return jinja_step(r, s->length / 64);
@@ -42,10 +45,12 @@ static int take_range(struct jrun *r, const struct jvalue *s, const struct jargu
 
 /* --- case and kinds ------------------------------------------------------------------ */
 
-#define METHOD(name) \
-    static int name(struct jrun *r, const struct jvalue *self, const struct jarguments *a, struct jvalue *out)
+#define METHOD(name)                                                                       \
+    static int name(struct jrun *r, const struct jvalue *self, const struct jarguments *a, \
+                    struct jvalue *out)
 
-static int change_case(struct jrun *r, const struct jvalue *self, enum jcase to, struct jvalue *out) {
+static int change_case(struct jrun *r, const struct jvalue *self, enum jcase to,
+                       struct jvalue *out) {
     *out = jinja_case(r, *self, to);
     return jinja_step(r, self->length / 16);
 }
@@ -71,7 +76,8 @@ METHOD(str_casefold) {
 /* Whether all characters, of which there is one, are of one of the kinds. */
 static int all_kinds(const struct jvalue *s, unsigned kinds, struct jvalue *out) {
     bool is_so = s->length > 0;
-    for (size_t at = 0; at < s->length && is_so;) is_so = (case_kind(utf8_next(s->text, &at)) & kinds) != 0;
+    for (size_t at = 0; at < s->length && is_so;)
+        is_so = (case_kind(utf8_next(s->text, &at)) & kinds) != 0;
     *out = jinja_bool(is_so);
     return 0;
 }
@@ -88,7 +94,8 @@ METHOD(str_isnumeric) {
     return (void)r, (void)a, all_kinds(self, KIND_NUMERIC, out);
 }
 METHOD(str_isalnum) {
-    return (void)r, (void)a, all_kinds(self, KIND_LETTER | KIND_DECIMAL | KIND_DIGIT | KIND_NUMERIC, out);
+    return (void)r, (void)a,
+           all_kinds(self, KIND_LETTER | KIND_DECIMAL | KIND_DIGIT | KIND_NUMERIC, out);
 }
 METHOD(str_isprintable) {
     all_kinds(self, KIND_PRINTABLE, out);
@@ -128,8 +135,8 @@ METHOD(str_isupper) {
 
 /* --- strip, pad, find ---------------------------------------------------------------- */
 
-static int strip(struct jrun *r, const struct jvalue *self, const struct jarguments *a, bool left, bool right,
-                 struct jvalue *out) {
+static int strip(struct jrun *r, const struct jvalue *self, const struct jarguments *a, bool left,
+                 bool right, struct jvalue *out) {
     struct jvalue chars;
     bool has_chars = a->n > 0 && a->item[0].type != J_NONE;
     if (has_chars && need_string(r, &a->item[0], &chars) != 0) return -1;
@@ -146,10 +153,11 @@ METHOD(str_rstrip) {
     return strip(r, self, a, false, true, out);
 }
 
-static int pad(struct jrun *r, const struct jvalue *self, int64_t left, int64_t right, struct jvalue fill,
-               struct jvalue *out) {
+static int pad(struct jrun *r, const struct jvalue *self, int64_t left, int64_t right,
+               struct jvalue fill, struct jvalue *out) {
     size_t mark = r->out->length;
-    if ((uint64_t)left + (uint64_t)right > r->most_bytes / 8) return jinja_fail(r, "too much memory");
+    if ((uint64_t)left + (uint64_t)right > r->most_bytes / 8)
+        return jinja_fail(r, "too much memory");
     for (int64_t i = 0; i < left; i++) buffer_append(r->out, fill.text, fill.length);
     buffer_append(r->out, self->text, self->length);
     for (int64_t i = 0; i < right; i++) buffer_append(r->out, fill.text, fill.length);
@@ -162,8 +170,11 @@ static int justify(struct jrun *r, const struct jvalue *self, const struct jargu
     int64_t width = 0, n = jinja_points(self);
     if (take_int(r, jinja_argument(a, 0, "width"), &width) != 0) return -1;
     if (a->n > 1 && need_string(r, &a->item[1], &fill) != 0) return -1;
-    if (jinja_points(&fill) != 1) return jinja_fail(r, "The fill character must be exactly one character long");
-    int64_t more = MAX(0, width - n), left = side < 0 ? 0 : side > 0 ? more : more / 2 + (more & width & 1);
+    if (jinja_points(&fill) != 1)
+        return jinja_fail(r, "The fill character must be exactly one character long");
+    int64_t more = MAX(0, width - n), left = side < 0   ? 0
+                                             : side > 0 ? more
+                                                        : more / 2 + (more & width & 1);
     return pad(r, self, left, more - left, fill, out);
 }
 METHOD(str_ljust) {
@@ -180,7 +191,8 @@ METHOD(str_zfill) {
     bool has_sign = self->length && (self->text[0] == '-' || self->text[0] == '+');
     if (take_int(r, jinja_argument(a, 0, "width"), &width) != 0) return -1;
     struct jvalue digits = jinja_string(self->text + has_sign, self->length - has_sign);
-    if (pad(r, &digits, MAX(0, width - jinja_points(self)), 0, jinja_text("0"), out) != 0) return -1;
+    if (pad(r, &digits, MAX(0, width - jinja_points(self)), 0, jinja_text("0"), out) != 0)
+        return -1;
     if (has_sign) *out = jinja_add_strings(r, jinja_string(self->text, 1), *out);
     return 0;
 }
@@ -196,8 +208,8 @@ static size_t find_bytes(const struct jvalue *s, const struct jvalue *needle, bo
     return SIZE_MAX;
 }
 
-static int find(struct jrun *r, const struct jvalue *self, const struct jarguments *a, bool from_right, bool must,
-                struct jvalue *out) {
+static int find(struct jrun *r, const struct jvalue *self, const struct jarguments *a,
+                bool from_right, bool must, struct jvalue *out) {
     struct jvalue needle, part;
     int64_t before = 0;
     if (need_string(r, a->n ? &a->item[0] : NULL, &needle) != 0) return -1;
@@ -238,8 +250,8 @@ METHOD(str_count) {
     return 0;
 }
 
-static int has_end(struct jrun *r, const struct jvalue *self, const struct jarguments *a, bool at_end,
-                   struct jvalue *out) {
+static int has_end(struct jrun *r, const struct jvalue *self, const struct jarguments *a,
+                   bool at_end, struct jvalue *out) {
     struct jvalue part, one;
     int64_t before;
     const struct jvalue *what = a->n ? &a->item[0] : NULL;
@@ -248,7 +260,8 @@ static int has_end(struct jrun *r, const struct jvalue *self, const struct jargu
     if (status < 0) return -1;
     *out = jinja_bool(false);
     for (int64_t i = 0; i < n && !out->truth; i++) {
-        if (need_string(r, what && what->type == J_TUPLE ? &what->list->item[i] : what, &one) != 0) return -1;
+        if (need_string(r, what && what->type == J_TUPLE ? &what->list->item[i] : what, &one) != 0)
+            return -1;
         if (status > 0 || one.length > part.length) continue;
         const char *at = at_end ? part.text + part.length - one.length : part.text;
         *out = jinja_bool(memcmp(at, one.text, one.length) == 0);
@@ -271,7 +284,8 @@ METHOD(str_removeprefix) {
 METHOD(str_removesuffix) {
     struct jvalue x;
     if (need_string(r, a->n ? &a->item[0] : NULL, &x) != 0) return -1;
-    bool has = x.length <= self->length && memcmp(self->text + self->length - x.length, x.text, x.length) == 0;
+    bool has = x.length <= self->length &&
+               memcmp(self->text + self->length - x.length, x.text, x.length) == 0;
     *out = has ? jinja_string(self->text, self->length - x.length) : *self;
     return 0;
 }
@@ -296,7 +310,8 @@ static void reverse(struct jlist *l) {
 }
 
 /* At runs of whitespace. */
-static void split_blanks(struct jrun *r, struct jvalue s, int64_t most, bool from_right, struct jlist *out) {
+static void split_blanks(struct jrun *r, struct jvalue s, int64_t most, bool from_right,
+                         struct jlist *out) {
     for (;;) {
         s = jinja_strip(s, NULL, !from_right, from_right);
         if (s.length == 0) return;
@@ -308,14 +323,16 @@ static void split_blanks(struct jrun *r, struct jvalue s, int64_t most, bool fro
             if (jinja_is_space(p)) break;
             cut = at;
         }
-        jinja_push(r, out, from_right ? jinja_string(s.text + cut, s.length - cut) : jinja_string(s.text, cut));
+        jinja_push(r, out,
+                   from_right ? jinja_string(s.text + cut, s.length - cut)
+                              : jinja_string(s.text, cut));
         s = from_right ? jinja_string(s.text, cut) : jinja_string(s.text + cut, s.length - cut);
     }
     jinja_push(r, out, jinja_strip(s, NULL, !from_right, from_right));
 }
 
-static int split(struct jrun *r, const struct jvalue *self, const struct jarguments *a, bool from_right,
-                 struct jvalue *out) {
+static int split(struct jrun *r, const struct jvalue *self, const struct jarguments *a,
+                 bool from_right, struct jvalue *out) {
     struct jvalue sep = {0}, s = *self;
     const struct jvalue *given = jinja_argument(a, 0, "sep");
     int64_t most = -1;
@@ -350,8 +367,8 @@ METHOD(str_splitlines) {
     *out = jinja_split_lines(r, *self, keep && jinja_truth(keep));
     return jinja_step(r, self->length / 16);
 }
-static int partition(struct jrun *r, const struct jvalue *self, const struct jarguments *a, bool from_right,
-                     struct jvalue *out) {
+static int partition(struct jrun *r, const struct jvalue *self, const struct jarguments *a,
+                     bool from_right, struct jvalue *out) {
     struct jvalue sep, none = jinja_string("", 0);
     if (need_string(r, a->n ? &a->item[0] : NULL, &sep) != 0) return -1;
     if (sep.length == 0) return jinja_fail(r, "empty separator");
@@ -361,7 +378,10 @@ static int partition(struct jrun *r, const struct jvalue *self, const struct jar
     size_t end = found ? at + sep.length : 0;
     jinja_push(r, out->list, found ? jinja_string(self->text, at) : from_right ? none : *self);
     jinja_push(r, out->list, found ? sep : none);
-    jinja_push(r, out->list, found ? jinja_string(self->text + end, self->length - end) : from_right ? *self : none);
+    jinja_push(r, out->list,
+               found        ? jinja_string(self->text + end, self->length - end)
+               : from_right ? *self
+                            : none);
     return 0;
 }
 METHOD(str_partition) {
@@ -377,8 +397,8 @@ METHOD(str_join) {
     size_t mark = r->out->length;
     for (int64_t i = 0; i < items->n; i++) {
         if (items->item[i].type != J_STRING)
-            return jinja_fail(r, "sequence item %lld: expected str instance, %s found", (long long)i,
-                              jinja_type_name(&items->item[i]));
+            return jinja_fail(r, "sequence item %lld: expected str instance, %s found",
+                              (long long)i, jinja_type_name(&items->item[i]));
         if (i > 0) buffer_append(r->out, self->text, self->length);
         buffer_append(r->out, items->item[i].text, items->item[i].length);
         if (jinja_step(r, 1 + (items->item[i].length + self->length) / 64) != 0) return -1;
@@ -396,7 +416,8 @@ METHOD(str_format_map) {
     named.keyword = arena_alloc(&r->m->cells, (size_t)(d->n + 1) * sizeof *named.keyword);
     named.keyword_value = d->value;
     for (int64_t i = 0; i < d->n; i++) {
-        char *key = arena_alloc(&r->m->cells, d->key[i].type == J_STRING ? d->key[i].length + 1 : 1);
+        char *key =
+            arena_alloc(&r->m->cells, d->key[i].type == J_STRING ? d->key[i].length + 1 : 1);
         if (d->key[i].type == J_STRING) memcpy(key, d->key[i].text, d->key[i].length);
         named.keyword[i] = key;
     }
@@ -450,7 +471,8 @@ static const struct jentry string_methods[] = {{"capitalize", str_capitalize},
 METHOD(list_count) {
     int64_t n = 0;
     if (a->n != 1) return jinja_fail(r, "count() takes exactly one argument (%d given)", a->n);
-    for (int64_t i = 0; i < self->list->n; i++) n += jinja_equal(r, &self->list->item[i], &a->item[0]);
+    for (int64_t i = 0; i < self->list->n; i++)
+        n += jinja_equal(r, &self->list->item[i], &a->item[0]);
     *out = jinja_int(n);
     return jinja_step(r, self->list->n);
 }
@@ -468,12 +490,14 @@ METHOD(list_copy) {
     return 0;
 }
 
-static struct jvalue view(struct jrun *r, const struct jdict *d, const char *kind, struct jvalue *items) {
+static struct jvalue view(struct jrun *r, const struct jdict *d, const char *kind,
+                          struct jvalue *items) {
     struct jvalue v = jinja_list(r, J_VIEW, items ? 0 : d->n);
     v.list->kind = kind;
     v.list->n = d->n;
     if (items) v.list->item = items;
-    for (int64_t i = 0; i < d->n && !items; i++) v.list->item[i] = jinja_pair(r, d->key[i], d->value[i]);
+    for (int64_t i = 0; i < d->n && !items; i++)
+        v.list->item[i] = jinja_pair(r, d->key[i], d->value[i]);
     return v;
 }
 METHOD(dict_keys) {
@@ -534,7 +558,9 @@ static const struct jentry dict_methods[] = {{"copy", list_copy},
                                              {"items", dict_items},
                                              {"keys", dict_keys},
                                              {"values", dict_values}},
-                           list_methods[] = {{"copy", list_copy}, {"count", list_count}, {"index", list_index}},
+                           list_methods[] = {{"copy", list_copy},
+                                             {"count", list_count},
+                                             {"index", list_index}},
                            tuple_methods[] = {{"count", list_count}, {"index", list_index}},
                            loop_methods[] = {{"changed", loop_changed}, {"cycle", loop_cycle}},
                            cycler_methods[] = {{"next", cycler_next}, {"reset", cycler_reset}};
@@ -544,7 +570,8 @@ static const char *const unsafe_dict[] = {"clear", "pop", "popitem", "setdefault
 
 #define TABLE(t) (*n = sizeof(t) / sizeof *(t), (t))
 
-static const struct jentry *methods_of(const struct jvalue *self, int *n, const char *const **unsafe) {
+static const struct jentry *methods_of(const struct jvalue *self, int *n,
+                                       const char *const **unsafe) {
     static const char *const none[] = {NULL};
     *unsafe = none;
     switch ((enum jtype)self->type) {
@@ -580,8 +607,8 @@ bool jinja_has_method(const struct jvalue *self, const char *name, bool *is_unsa
     return *is_unsafe = *unsafe != NULL;
 }
 
-int jinja_call_method(struct jrun *r, const struct jvalue *self, const char *name, const struct jarguments *a,
-                      struct jvalue *out) {
+int jinja_call_method(struct jrun *r, const struct jvalue *self, const char *name,
+                      const struct jarguments *a, struct jvalue *out) {
     int n;
     const char *const *unsafe;
     const struct jentry *table = methods_of(self, &n, &unsafe), *found = jinja_find(table, n, name);

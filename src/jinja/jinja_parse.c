@@ -6,7 +6,7 @@
 
 enum { MOST_NESTED = 100, MOST_SOURCE = 1 << 22 };
 
-struct parser {
+struct jinja_parser {
     struct jinja *j;
     const struct jtoken *t; /* the present one; the last is T_END */
     int depth;
@@ -14,11 +14,11 @@ struct parser {
     struct jnode *macro;   /* that the present place is in, or NULL */
 };
 
-static struct jnode *parse_expression(struct parser *p);
-static struct jnode *parse_or(struct parser *p);
-static struct jnode *parse_unary(struct parser *p, bool with_filter);
-static struct jnode *parse_primary(struct parser *p, bool is_target);
-static struct jnode *parse_block(struct parser *p, const char *ends);
+static struct jnode *parse_expression(struct jinja_parser *p);
+static struct jnode *parse_or(struct jinja_parser *p);
+static struct jnode *parse_unary(struct jinja_parser *p, bool with_filter);
+static struct jnode *parse_primary(struct jinja_parser *p, bool is_target);
+static struct jnode *parse_block(struct jinja_parser *p, const char *ends);
 
 /* --- names and nodes ----------------------------------------------------------------- */
 
@@ -30,7 +30,8 @@ const char *jinja_find_name(const struct jinja *j, const char *text) {
 
 const char *jinja_intern(struct jinja *j, const char *text, size_t length) {
     for (int i = 0; i < j->n_names; i++)
-        if (strlen(j->name[i]) == length && memcmp(j->name[i], text, length) == 0) return j->name[i];
+        if (strlen(j->name[i]) == length && memcmp(j->name[i], text, length) == 0)
+            return j->name[i];
     char *copy = arena_bytes(&j->arena, length + 1);
     memcpy(copy, text, length);
     copy[length] = 0;
@@ -39,14 +40,14 @@ const char *jinja_intern(struct jinja *j, const char *text, size_t length) {
     return copy;
 }
 
-static struct jnode *new_node(struct parser *p, enum jkind kind) {
+static struct jnode *new_node(struct jinja_parser *p, enum jkind kind) {
     struct jnode *n = arena_alloc(&p->j->arena, sizeof *n);
     n->kind = (uint8_t)kind;
     n->line = p->t->line;
     return n;
 }
 
-static void *copied(struct parser *p, const void *list, size_t size) {
+static void *copied(struct jinja_parser *p, const void *list, size_t size) {
     return size ? memcpy(arena_alloc(&p->j->arena, size), list, size) : NULL;
 }
 
@@ -59,7 +60,7 @@ static void push(struct list *l, const void *item) {
     ARRAY_RESERVE(l->item, l->n, l->room);
     l->item[l->n++] = (void *)item;
 }
-static void *finish(struct parser *p, struct list *l) {
+static void *finish(struct jinja_parser *p, struct list *l) {
     void *list = copied(p, l->item, (size_t)l->n * sizeof *l->item);
     mem_free(l->item);
     *l = (struct list){0};
@@ -69,13 +70,14 @@ static struct jnode *drop(struct list *l) {
     mem_free(l->item);
     return NULL;
 }
-static struct jnode *with_children(struct parser *p, struct jnode *n, struct list *l) {
+static struct jnode *with_children(struct jinja_parser *p, struct jnode *n, struct list *l) {
     n->n = l->n;
     n->child = finish(p, l);
     return n;
 }
 
-static struct jnode *node_of(struct parser *p, enum jkind kind, struct jnode *a, struct jnode *b) {
+static struct jnode *node_of(struct jinja_parser *p, enum jkind kind, struct jnode *a,
+                             struct jnode *b) {
     struct jnode *n = new_node(p, kind), *child[] = {a, b};
     n->n = b ? 2 : 1;
     n->child = copied(p, child, sizeof child);
@@ -85,7 +87,7 @@ static struct jnode *node_of(struct parser *p, enum jkind kind, struct jnode *a,
 
 /* --- tokens -------------------------------------------------------------------------- */
 
-static void next(struct parser *p) {
+static void next(struct jinja_parser *p) {
     if (p->t->type != T_END) p->t++;
 }
 
@@ -97,13 +99,13 @@ static bool is_name(const struct jtoken *t, const char *name) {
     return t->type == T_NAME && strcmp(t->text, name) == 0;
 }
 
-static bool skip_op(struct parser *p, const char *op) {
+static bool skip_op(struct jinja_parser *p, const char *op) {
     if (!is_op(p->t, op)) return false;
     next(p);
     return true;
 }
 
-static bool skip_name(struct parser *p, const char *name) {
+static bool skip_name(struct jinja_parser *p, const char *name) {
     if (!is_name(p->t, name)) return false;
     next(p);
     return true;
@@ -129,33 +131,35 @@ static const char *shown(const struct jtoken *t, char room[64]) {
     return room;
 }
 
-static struct jnode *unexpected(struct parser *p, const char *expected) {
+static struct jnode *unexpected(struct jinja_parser *p, const char *expected) {
     char room[64];
     fail("line %d: expected %s, found '%s'", p->t->line, expected, shown(p->t, room));
     return NULL;
 }
 
-static int need_op(struct parser *p, const char *op) {
+static int need_op(struct jinja_parser *p, const char *op) {
     if (skip_op(p, op)) return 0;
     char what[8] = {'\'', op[0], op[1] ? op[1] : '\'', op[1] ? '\'' : 0};
     unexpected(p, what);
     return -1;
 }
 
-static int enter(struct parser *p) {
-    return ++p->depth <= MOST_NESTED ? 0 : fail("line %d: nested deeper than %d", p->t->line, MOST_NESTED);
+static int enter(struct jinja_parser *p) {
+    return ++p->depth <= MOST_NESTED
+               ? 0
+               : fail("line %d: nested deeper than %d", p->t->line, MOST_NESTED);
 }
 
 /* --- expressions --------------------------------------------------------------------- */
 
-static struct jnode *constant(struct parser *p, struct jvalue value) {
+static struct jnode *constant(struct jinja_parser *p, struct jvalue value) {
     struct jnode *n = new_node(p, JN_CONST);
     n->value = value;
     return n;
 }
 
 /* The arguments behind "(". */
-static struct jcall *parse_arguments(struct parser *p) {
+static struct jcall *parse_arguments(struct jinja_parser *p) {
     struct jcall *call = arena_alloc(&p->j->arena, sizeof *call);
     struct list items = {0}, keywords = {0}, values = {0};
     bool is_bad = need_op(p, "(") != 0;
@@ -177,7 +181,8 @@ static struct jcall *parse_arguments(struct parser *p) {
             push(&values, value);
         } else {
             if (keywords.n || call->list || call->dict)
-                fail("line %d: invalid syntax for function call expression", p->t->line), is_bad = true;
+                fail("line %d: invalid syntax for function call expression", p->t->line),
+                    is_bad = true;
             value = is_bad ? NULL : parse_expression(p);
             push(&items, value);
         }
@@ -193,11 +198,12 @@ static struct jcall *parse_arguments(struct parser *p) {
 }
 
 /* [i], [a:b:c], or [i, j]. */
-static struct jnode *parse_index(struct parser *p, struct jnode *self) {
+static struct jnode *parse_index(struct jinja_parser *p, struct jnode *self) {
     struct jnode *bound[3] = {NULL};
     bool is_slice = false;
     for (int i = 0; i < 3; i++) {
-        if (!is_op(p->t, ":") && !is_op(p->t, "]") && !is_op(p->t, ",") && !(bound[i] = parse_expression(p)))
+        if (!is_op(p->t, ":") && !is_op(p->t, "]") && !is_op(p->t, ",") &&
+            !(bound[i] = parse_expression(p)))
             return NULL;
         if (i == 2 || !skip_op(p, ":")) break;
         is_slice = true;
@@ -222,7 +228,7 @@ static struct jnode *parse_index(struct parser *p, struct jnode *self) {
     return need_op(p, "]") == 0 ? node_of(p, JN_ITEM, self, index) : NULL;
 }
 
-static struct jnode *parse_call(struct parser *p, struct jnode *self) {
+static struct jnode *parse_call(struct jinja_parser *p, struct jnode *self) {
     int line = p->t->line;
     struct jcall *call = parse_arguments(p);
     if (!call) return NULL;
@@ -232,7 +238,7 @@ static struct jnode *parse_call(struct parser *p, struct jnode *self) {
     return n;
 }
 
-static struct jnode *parse_postfix(struct parser *p, struct jnode *n) {
+static struct jnode *parse_postfix(struct jinja_parser *p, struct jnode *n) {
     while (n) {
         if (skip_op(p, ".")) {
             if (p->t->type == T_NAME) {
@@ -258,7 +264,7 @@ static struct jnode *parse_postfix(struct parser *p, struct jnode *n) {
 }
 
 /* A filter's or test's name, which may have dots. */
-static const char *parse_dotted(struct parser *p) {
+static const char *parse_dotted(struct jinja_parser *p) {
     if (p->t->type != T_NAME) {
         unexpected(p, "name");
         return NULL;
@@ -277,7 +283,7 @@ static const char *parse_dotted(struct parser *p) {
 }
 
 /* Behind "|": one filter. */
-static struct jnode *parse_one_filter(struct parser *p, struct jnode *self) {
+static struct jnode *parse_one_filter(struct jinja_parser *p, struct jnode *self) {
     struct jnode *n = node_of(p, JN_FILTER, self, NULL);
     n->line = p->t->line;
     if (!(n->name = parse_dotted(p))) return NULL;
@@ -290,7 +296,7 @@ static struct jnode *parse_one_filter(struct parser *p, struct jnode *self) {
 }
 
 /* Behind "is". */
-static struct jnode *parse_test(struct parser *p, struct jnode *self) {
+static struct jnode *parse_test(struct jinja_parser *p, struct jnode *self) {
     bool is_not = skip_name(p, "not");
     struct jnode *n = node_of(p, JN_TEST, self, NULL);
     n->line = p->t->line;
@@ -301,9 +307,10 @@ static struct jnode *parse_test(struct parser *p, struct jnode *self) {
         if (!(n->call = parse_arguments(p))) return NULL;
     } else {
         n->call = arena_alloc(&p->j->arena, sizeof *n->call);
-        bool has_argument = t->type == T_STRING || t->type == T_INTEGER || t->type == T_FLOAT || is_op(t, "[") ||
-                            is_op(t, "{") ||
-                            (t->type == T_NAME && !is_name(t, "else") && !is_name(t, "or") && !is_name(t, "and"));
+        bool has_argument =
+            t->type == T_STRING || t->type == T_INTEGER || t->type == T_FLOAT || is_op(t, "[") ||
+            is_op(t, "{") ||
+            (t->type == T_NAME && !is_name(t, "else") && !is_name(t, "or") && !is_name(t, "and"));
         if (has_argument) {
             if (is_name(t, "is")) {
                 fail("line %d: You cannot chain multiple tests with is", t->line);
@@ -318,7 +325,7 @@ static struct jnode *parse_test(struct parser *p, struct jnode *self) {
     return is_not ? node_of(p, JN_NOT, n, NULL) : n;
 }
 
-static struct jnode *parse_filters(struct parser *p, struct jnode *n) {
+static struct jnode *parse_filters(struct jinja_parser *p, struct jnode *n) {
     while (n) {
         if (skip_op(p, "|"))
             n = parse_one_filter(p, n);
@@ -332,7 +339,7 @@ static struct jnode *parse_filters(struct parser *p, struct jnode *n) {
     return n;
 }
 
-static bool is_tuple_end(const struct parser *p, const char *extra) {
+static bool is_tuple_end(const struct jinja_parser *p, const char *extra) {
     return p->t->type == T_VARIABLE_END || p->t->type == T_BLOCK_END || is_op(p->t, ")") ||
            (extra && is_name(p->t, extra));
 }
@@ -340,13 +347,16 @@ static bool is_tuple_end(const struct parser *p, const char *extra) {
 enum tuple_kind { TUPLE_FULL, TUPLE_NO_IF, TUPLE_TARGET };
 
 /* Expressions with commas between them, or one without. extra: a name that ends them. */
-static struct jnode *parse_tuple(struct parser *p, enum tuple_kind kind, const char *extra, bool may_be_empty) {
+static struct jnode *parse_tuple(struct jinja_parser *p, enum tuple_kind kind, const char *extra,
+                                 bool may_be_empty) {
     struct list items = {0};
     bool is_tuple = false;
     struct jnode *n = NULL;
     for (;;) {
         if (is_tuple_end(p, extra)) break;
-        n = kind == TUPLE_FULL ? parse_expression(p) : kind == TUPLE_NO_IF ? parse_or(p) : parse_primary(p, true);
+        n = kind == TUPLE_FULL    ? parse_expression(p)
+            : kind == TUPLE_NO_IF ? parse_or(p)
+                                  : parse_primary(p, true);
         if (!n) return drop(&items);
         push(&items, n);
         if (!skip_op(p, ",")) break;
@@ -363,7 +373,7 @@ static struct jnode *parse_tuple(struct parser *p, enum tuple_kind kind, const c
     return with_children(p, new_node(p, JN_TUPLE), &items);
 }
 
-static struct jnode *parse_display(struct parser *p, bool is_dict) {
+static struct jnode *parse_display(struct jinja_parser *p, bool is_dict) {
     struct jnode *n = new_node(p, is_dict ? JN_DICT : JN_LIST);
     struct list items = {0};
     const char *end = is_dict ? "}" : "]";
@@ -384,18 +394,19 @@ static struct jnode *parse_display(struct parser *p, bool is_dict) {
     return with_children(p, n, &items);
 }
 
-static struct jnode *parse_strings(struct parser *p) {
+static struct jnode *parse_strings(struct jinja_parser *p) {
     struct jnode *n = new_node(p, JN_CONST);
     size_t length = 0;
     const struct jtoken *first = p->t;
     for (; p->t->type == T_STRING; next(p)) length += p->t->length;
     char *text = arena_bytes(&p->j->arena, length + 1), *to = text;
-    for (const struct jtoken *t = first; t < p->t; t++) memcpy(to, t->text, t->length), to += t->length;
+    for (const struct jtoken *t = first; t < p->t; t++)
+        memcpy(to, t->text, t->length), to += t->length;
     n->value = jinja_string(text, length);
     return n;
 }
 
-static struct jnode *parse_name(struct parser *p, bool is_target) {
+static struct jnode *parse_name(struct jinja_parser *p, bool is_target) {
     const char *name = p->t->text;
     struct jnode *n = new_node(p, JN_NAME);
     if (strcmp(name, "true") == 0 || strcmp(name, "True") == 0)
@@ -420,7 +431,7 @@ static struct jnode *parse_name(struct parser *p, bool is_target) {
     return n;
 }
 
-static struct jnode *parse_primary(struct parser *p, bool is_target) {
+static struct jnode *parse_primary(struct jinja_parser *p, bool is_target) {
     struct jnode *n = NULL;
     if (enter(p) != 0) return NULL;
     if (p->t->type == T_NAME) {
@@ -444,7 +455,7 @@ static struct jnode *parse_primary(struct parser *p, bool is_target) {
     return n;
 }
 
-static struct jnode *parse_unary(struct parser *p, bool with_filter) {
+static struct jnode *parse_unary(struct jinja_parser *p, bool with_filter) {
     struct jnode *n;
     if (enter(p) != 0) return NULL;
     if (is_op(p->t, "-") || is_op(p->t, "+")) {
@@ -469,7 +480,7 @@ static const struct {
 } operators[] = {{"+", OP_ADD, 0},       {"-", OP_SUB, 0}, {"*", OP_MUL, 2}, {"/", OP_DIV, 2},
                  {"//", OP_FLOORDIV, 2}, {"%", OP_MOD, 2}, {"**", OP_POW, 3}};
 
-static struct jnode *parse_binary(struct parser *p, int level) {
+static struct jnode *parse_binary(struct jinja_parser *p, int level) {
     if (level == 4) return parse_unary(p, true);
     struct jnode *left = parse_binary(p, level + 1);
     if (level == 1) {
@@ -498,7 +509,7 @@ static struct jnode *parse_binary(struct parser *p, int level) {
     return left;
 }
 
-static int comparison(struct parser *p) {
+static int comparison(struct jinja_parser *p) {
     static const char *const op[] = {"==", "!=", "<", "<=", ">", ">="};
     for (int i = 0; i < 6; i++)
         if (skip_op(p, op[i])) return OP_EQ + i;
@@ -509,7 +520,7 @@ static int comparison(struct parser *p) {
     return OP_NOT_IN;
 }
 
-static struct jnode *parse_compare(struct parser *p) {
+static struct jnode *parse_compare(struct jinja_parser *p) {
     struct jnode *first = parse_binary(p, 0);
     struct list items = {0};
     struct buffer ops = {0};
@@ -533,7 +544,7 @@ static struct jnode *parse_compare(struct parser *p) {
     return n;
 }
 
-static struct jnode *parse_not(struct parser *p) {
+static struct jnode *parse_not(struct jinja_parser *p) {
     bool is_not = false, is_any = false;
     int line = p->t->line;
     while (skip_name(p, "not")) is_not = !is_not, is_any = true;
@@ -544,7 +555,7 @@ static struct jnode *parse_not(struct parser *p) {
     return is_not ? n : node_of(p, JN_NOT, n, NULL);
 }
 
-static struct jnode *parse_and(struct parser *p) {
+static struct jnode *parse_and(struct jinja_parser *p) {
     struct jnode *left = parse_not(p);
     while (left && skip_name(p, "and")) {
         struct jnode *right = parse_not(p);
@@ -553,7 +564,7 @@ static struct jnode *parse_and(struct parser *p) {
     return left;
 }
 
-static struct jnode *parse_or(struct parser *p) {
+static struct jnode *parse_or(struct jinja_parser *p) {
     struct jnode *left = parse_and(p);
     while (left && skip_name(p, "or")) {
         struct jnode *right = parse_and(p);
@@ -562,7 +573,7 @@ static struct jnode *parse_or(struct parser *p) {
     return left;
 }
 
-static struct jnode *parse_expression(struct parser *p) {
+static struct jnode *parse_expression(struct jinja_parser *p) {
     if (enter(p) != 0) return NULL;
     struct jnode *n = parse_or(p);
     while (n && skip_name(p, "if")) {
@@ -584,7 +595,7 @@ static struct jnode *parse_expression(struct parser *p) {
 
 /* --- statements ---------------------------------------------------------------------- */
 
-static int need_block_end(struct parser *p) {
+static int need_block_end(struct jinja_parser *p) {
     if (p->t->type == T_BLOCK_END) {
         next(p);
         return 0;
@@ -605,7 +616,7 @@ static bool is_one_of(const struct jtoken *t, const char *words) {
 }
 
 /* The body up to a tag of `ends`, at whose name it stops. */
-static struct jnode *parse_body(struct parser *p, const char *ends) {
+static struct jnode *parse_body(struct jinja_parser *p, const char *ends) {
     skip_op(p, ":");
     return need_block_end(p) == 0 ? parse_block(p, ends) : NULL;
 }
@@ -618,14 +629,14 @@ static bool is_assignable(const struct jnode *n) {
     return true;
 }
 
-static struct jnode *parse_target(struct parser *p, const char *extra) {
+static struct jnode *parse_target(struct jinja_parser *p, const char *extra) {
     struct jnode *n = parse_tuple(p, TUPLE_TARGET, extra, false);
     if (!n || is_assignable(n)) return n;
     fail("line %d: can't assign to a literal", n->line);
     return NULL;
 }
 
-static struct jnode *parse_if(struct parser *p) {
+static struct jnode *parse_if(struct jinja_parser *p) {
     struct jnode *n = new_node(p, JN_IF);
     struct list items = {0};
     for (;;) {
@@ -645,7 +656,7 @@ static struct jnode *parse_if(struct parser *p) {
     }
 }
 
-static struct jnode *parse_for(struct parser *p) {
+static struct jnode *parse_for(struct jinja_parser *p) {
     struct jnode *n = new_node(p, JN_FOR), *child[5] = {NULL};
     next(p);
     if (!(child[0] = parse_target(p, "in"))) return NULL;
@@ -662,14 +673,14 @@ static struct jnode *parse_for(struct parser *p) {
 }
 
 /* Filters behind a "|" without what they are applied to, or NULL; -1. */
-static int parse_block_filters(struct parser *p, struct jnode **out) {
+static int parse_block_filters(struct jinja_parser *p, struct jnode **out) {
     *out = NULL;
     while (skip_op(p, "|"))
         if (!(*out = parse_one_filter(p, *out))) return -1;
     return 0;
 }
 
-static struct jnode *parse_set(struct parser *p) {
+static struct jnode *parse_set(struct jinja_parser *p) {
     struct jnode *n = new_node(p, JN_SET), *child[3] = {NULL};
     next(p);
     if (!(child[0] = parse_target(p, NULL))) return NULL;
@@ -677,7 +688,8 @@ static struct jnode *parse_set(struct parser *p) {
         if (!(child[1] = parse_tuple(p, TUPLE_FULL, NULL, false))) return NULL;
     } else {
         n->kind = JN_SET_BLOCK;
-        if (parse_block_filters(p, &child[1]) != 0 || !(child[2] = parse_body(p, "endset"))) return NULL;
+        if (parse_block_filters(p, &child[1]) != 0 || !(child[2] = parse_body(p, "endset")))
+            return NULL;
         next(p);
     }
     n->n = 3;
@@ -686,7 +698,7 @@ static struct jnode *parse_set(struct parser *p) {
 }
 
 /* "(a, b=1)": parameters into n, their defaults into items. */
-static int parse_signature(struct parser *p, struct jnode *n, struct list *items) {
+static int parse_signature(struct jinja_parser *p, struct jnode *n, struct list *items) {
     struct list names = {0};
     bool is_bad = need_op(p, "(") != 0;
     while (!is_bad && !is_op(p->t, ")")) {
@@ -715,7 +727,8 @@ static int parse_signature(struct parser *p, struct jnode *n, struct list *items
 }
 
 /* The body of a macro, whose other children are in items. */
-static struct jnode *parse_macro_body(struct parser *p, struct jnode *n, struct list *items, const char *end) {
+static struct jnode *parse_macro_body(struct jinja_parser *p, struct jnode *n, struct list *items,
+                                      const char *end) {
     struct jnode *outer = p->macro;
     p->macro = n;
     struct jnode *body = parse_body(p, end);
@@ -731,7 +744,7 @@ static struct jnode *parse_macro_body(struct parser *p, struct jnode *n, struct 
     return with_children(p, n, items);
 }
 
-static struct jnode *parse_macro(struct parser *p) {
+static struct jnode *parse_macro(struct jinja_parser *p) {
     struct jnode *n = new_node(p, JN_MACRO);
     struct list items = {0};
     next(p);
@@ -742,7 +755,7 @@ static struct jnode *parse_macro(struct parser *p) {
     return parse_macro_body(p, n, &items, "endmacro");
 }
 
-static struct jnode *parse_call_block(struct parser *p) {
+static struct jnode *parse_call_block(struct jinja_parser *p) {
     struct jnode *n = new_node(p, JN_CALL_BLOCK);
     struct list items = {0};
     n->name = jinja_intern(p->j, "caller", 6);
@@ -758,7 +771,7 @@ static struct jnode *parse_call_block(struct parser *p) {
     return parse_macro_body(p, n, &items, "endcall");
 }
 
-static struct jnode *parse_filter_block(struct parser *p) {
+static struct jnode *parse_filter_block(struct jinja_parser *p) {
     struct jnode *n = new_node(p, JN_FILTER_BLOCK), *child[2];
     next(p);
     child[0] = parse_one_filter(p, NULL);
@@ -770,7 +783,7 @@ static struct jnode *parse_filter_block(struct parser *p) {
     return n;
 }
 
-static struct jnode *parse_with(struct parser *p) {
+static struct jnode *parse_with(struct jinja_parser *p) {
     struct jnode *n = new_node(p, JN_WITH);
     struct list items = {0};
     next(p);
@@ -791,7 +804,7 @@ static struct jnode *parse_with(struct parser *p) {
 }
 
 /* generation, autoescape and block: a body with a scope of its own. */
-static struct jnode *parse_scope(struct parser *p) {
+static struct jnode *parse_scope(struct jinja_parser *p) {
     const char *tag = p->t->text;
     struct jnode *body;
     next(p);
@@ -820,7 +833,7 @@ static struct jnode *parse_scope(struct parser *p) {
 }
 
 /* {% print a, b %} */
-static struct jnode *parse_print(struct parser *p) {
+static struct jnode *parse_print(struct jinja_parser *p) {
     struct jnode *n = new_node(p, JN_BLOCK);
     struct list items = {0};
     next(p);
@@ -834,23 +847,23 @@ static struct jnode *parse_print(struct parser *p) {
 }
 
 /* include, import, from, extends: the tag's name and nothing more. */
-static struct jnode *parse_missing(struct parser *p) {
+static struct jnode *parse_missing(struct jinja_parser *p) {
     struct jnode *n = new_node(p, JN_MISSING);
     n->name = p->t->text;
     while (p->t->type != T_BLOCK_END && p->t->type != T_END) next(p);
     return n;
 }
 
-static struct jnode *parse_simple(struct parser *p) {
+static struct jnode *parse_simple(struct jinja_parser *p) {
     struct jnode *n = new_node(p, is_name(p->t, "break") ? JN_BREAK : JN_CONTINUE);
     next(p);
     return n;
 }
 
-static struct jnode *parse_statement(struct parser *p) {
+static struct jnode *parse_statement(struct jinja_parser *p) {
     static const struct {
         const char *tag;
-        struct jnode *(*parse)(struct parser *p);
+        struct jnode *(*parse)(struct jinja_parser *p);
     } tags[] = {{"if", parse_if},
                 {"for", parse_for},
                 {"set", parse_set},
@@ -879,12 +892,13 @@ static struct jnode *parse_statement(struct parser *p) {
         return n;
     }
     fail("line %d: unknown tag '%.60s'%s%s%s", p->t->line, p->t->text,
-         p->innermost ? "; the innermost block is '" : "", p->innermost ? p->innermost : "", p->innermost ? "'" : "");
+         p->innermost ? "; the innermost block is '" : "", p->innermost ? p->innermost : "",
+         p->innermost ? "'" : "");
     return NULL;
 }
 
 /* Data, output and statements up to a tag of `ends` (NULL: the end), at whose name it stops. */
-static struct jnode *parse_block(struct parser *p, const char *ends) {
+static struct jnode *parse_block(struct jinja_parser *p, const char *ends) {
     struct jnode *block = new_node(p, JN_BLOCK), *n = NULL;
     struct list items = {0};
     while (p->t->type != T_END) {
@@ -927,7 +941,7 @@ struct jinja *jinja_parse(const char *source, size_t length) {
     struct jinja *j = mem_alloc(1, sizeof *j);
     struct jtokens tokens = {0};
     if (jinja_lex(j, source, length, &tokens) == 0) {
-        struct parser p = {.j = j, .t = tokens.item};
+        struct jinja_parser p = {.j = j, .t = tokens.item};
         j->root = parse_block(&p, NULL);
     }
     mem_free(tokens.item);

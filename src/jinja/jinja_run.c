@@ -1,8 +1,8 @@
 /* Jinja: statements, and a rendering as a whole. See jinja.h.
  *
- * Output goes to r->out. What is caught (macros, set blocks, filter blocks) is written there too, and taken back as a
- * string when it is whole. Scopes are chains of small tables; a loop's body has a new one each time round, as Jinja's
- * scoping has it: what it sets is gone after it. */
+ * Output goes to r->out. What is caught (macros, set blocks, filter blocks) is written there too,
+ * and taken back as a string when it is whole. Scopes are chains of small tables; a loop's body has
+ * a new one each time round, as Jinja's scoping has it: what it sets is gone after it. */
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
@@ -28,8 +28,10 @@ int jinja_step(struct jrun *r, int64_t steps) {
     r->steps += steps;
     if (r->steps > r->most_steps)
         return jinja_fail(r, "more than %lld steps: does it ever end?", (long long)r->most_steps);
-    if (r->m->cells.total + r->m->bytes.total > r->most_bytes || r->out->length - r->start > r->most_bytes)
-        return jinja_fail(r, "more than %zu bytes of memory or output: does it ever end?", r->most_bytes);
+    if (r->m->cells.total + r->m->bytes.total > r->most_bytes ||
+        r->out->length - r->start > r->most_bytes)
+        return jinja_fail(r, "more than %zu bytes of memory or output: does it ever end?",
+                          r->most_bytes);
     return 0;
 }
 
@@ -67,19 +69,23 @@ void jinja_define(struct jrun *r, struct jscope *s, const char *name, struct jva
     s->value[s->n++] = value;
 }
 
-static int assign_namespace(struct jrun *r, struct jscope *s, const struct jnode *target, struct jvalue value) {
+static int assign_namespace(struct jrun *r, struct jscope *s, const struct jnode *target,
+                            struct jvalue value) {
     struct jnode name = {.kind = JN_NAME, .name = target->name, .line = target->line};
     struct jvalue ns;
     if (jinja_eval(r, s, &name, &ns) != 0) return -1;
     r->line = target->line;
-    if (ns.type != J_NAMESPACE) return jinja_fail(r, "cannot assign attribute on non-namespace object");
+    if (ns.type != J_NAMESPACE)
+        return jinja_fail(r, "cannot assign attribute on non-namespace object");
     if (target->attribute[0] == '_')
-        return jinja_fail(r, "Chat templates cannot store underscore-prefixed attributes on a namespace");
+        return jinja_fail(
+            r, "Chat templates cannot store underscore-prefixed attributes on a namespace");
     jinja_dict_set(r, ns.dict, jinja_text(target->attribute), value);
     return 0;
 }
 
-int jinja_assign(struct jrun *r, struct jscope *s, const struct jnode *target, struct jvalue value) {
+int jinja_assign(struct jrun *r, struct jscope *s, const struct jnode *target,
+                 struct jvalue value) {
     if (target->kind == JN_NAME) {
         jinja_define(r, s, target->name, value);
         return 0;
@@ -91,8 +97,10 @@ int jinja_assign(struct jrun *r, struct jscope *s, const struct jnode *target, s
         return jinja_fail(r, "cannot unpack non-iterable %s object", jinja_type_name(&value));
     if (jinja_items(r, &value, &items) != 0) return -1;
     if (items->n < target->n)
-        return jinja_fail(r, "not enough values to unpack (expected %d, got %lld)", target->n, (long long)items->n);
-    if (items->n > target->n) return jinja_fail(r, "too many values to unpack (expected %d)", target->n);
+        return jinja_fail(r, "not enough values to unpack (expected %d, got %lld)", target->n,
+                          (long long)items->n);
+    if (items->n > target->n)
+        return jinja_fail(r, "too many values to unpack (expected %d)", target->n);
     for (int i = 0; i < target->n; i++)
         if (jinja_assign(r, s, target->child[i], items->item[i]) != 0) return -1;
     return 0;
@@ -101,12 +109,14 @@ int jinja_assign(struct jrun *r, struct jscope *s, const struct jnode *target, s
 /* --- loops --------------------------------------------------------------------------- */
 
 /* The items for which the loop's condition holds. */
-static int filter_items(struct jrun *r, const struct jnode *n, struct jscope *s, struct jlist **items) {
+static int filter_items(struct jrun *r, const struct jnode *n, struct jscope *s,
+                        struct jlist **items) {
     struct jlist *all = *items, *kept = jinja_list(r, J_LIST, all->n).list;
     for (int64_t i = 0; i < all->n; i++) {
         struct jscope *inner = jinja_scope(r, s);
         struct jvalue holds;
-        if (jinja_assign(r, inner, n->child[0], all->item[i]) != 0 || jinja_eval(r, inner, n->child[2], &holds) != 0)
+        if (jinja_assign(r, inner, n->child[0], all->item[i]) != 0 ||
+            jinja_eval(r, inner, n->child[2], &holds) != 0)
             return -1;
         if (jinja_truth(&holds)) jinja_push(r, kept, all->item[i]);
     }
@@ -114,7 +124,8 @@ static int filter_items(struct jrun *r, const struct jnode *n, struct jscope *s,
     return 0;
 }
 
-int jinja_run_loop(struct jrun *r, const struct jnode *n, struct jscope *s, struct jlist *items, int64_t depth0) {
+int jinja_run_loop(struct jrun *r, const struct jnode *n, struct jscope *s, struct jlist *items,
+                   int64_t depth0) {
     if (n->child[2] && filter_items(r, n, s, &items) != 0) return -1;
     struct jloop *loop = arena_alloc(&r->m->cells, sizeof *loop);
     *loop = (struct jloop){.items = items, .depth0 = depth0, .node = n, .scope = s};
@@ -122,12 +133,15 @@ int jinja_run_loop(struct jrun *r, const struct jnode *n, struct jscope *s, stru
     for (loop->index0 = 0; loop->index0 < items->n; loop->index0++) {
         struct jscope *inner = jinja_scope(r, s);
         if (name) jinja_define(r, inner, name, (struct jvalue){.type = J_LOOP, .loop = loop});
-        if (jinja_step(r, 1) != 0 || jinja_assign(r, inner, n->child[0], items->item[loop->index0]) != 0) return -1;
+        if (jinja_step(r, 1) != 0 ||
+            jinja_assign(r, inner, n->child[0], items->item[loop->index0]) != 0)
+            return -1;
         enum flow flow = run_node(r, inner, n->child[3]);
         if (flow == FAILED) return -1;
         if (flow == BREAK) return 0;
     }
-    if (items->n == 0 && n->child[4] && run_node(r, jinja_scope(r, s), n->child[4]) == FAILED) return -1;
+    if (items->n == 0 && n->child[4] && run_node(r, jinja_scope(r, s), n->child[4]) == FAILED)
+        return -1;
     return 0;
 }
 
@@ -151,7 +165,8 @@ static int capture(struct jrun *r, struct jscope *s, const struct jnode *body, s
 }
 
 /* A chain of filters without a beginning, on a value. */
-static int apply_filters(struct jrun *r, struct jscope *s, const struct jnode *n, struct jvalue *value) {
+static int apply_filters(struct jrun *r, struct jscope *s, const struct jnode *n,
+                         struct jvalue *value) {
     struct jvalue self = *value;
     struct jarguments a;
     if (n->child[0] && apply_filters(r, s, n->child[0], &self) != 0) return -1;
@@ -179,22 +194,25 @@ static int run_filter_block(struct jrun *r, struct jscope *s, const struct jnode
 /* --- macros -------------------------------------------------------------------------- */
 
 /* Defaults are those of the last parameters, and see the ones before them. */
-static int bind_parameters(struct jrun *r, const struct jnode *n, struct jscope *s, const struct jarguments *a,
-                           bool *used) {
+static int bind_parameters(struct jrun *r, const struct jnode *n, struct jscope *s,
+                           const struct jarguments *a, bool *used) {
     int n_defaults = n->n - 1 - (n->kind == JN_CALL_BLOCK);
     for (int i = 0; i < n->n_parameters; i++) {
         struct jvalue value;
         bool given = i < a->n;
         if (given) value = a->item[i];
         for (int k = 0; k < a->n_keywords && !given; k++)
-            if (strcmp(a->keyword[k], n->parameter[i]) == 0) value = a->keyword_value[k], given = used[k] = true;
+            if (strcmp(a->keyword[k], n->parameter[i]) == 0)
+                value = a->keyword_value[k], given = used[k] = true;
         int k = i - (n->n_parameters - n_defaults);
-        if (!given && a->caller && strcmp(n->parameter[i], "caller") == 0) value = *a->caller, given = true;
+        if (!given && a->caller && strcmp(n->parameter[i], "caller") == 0)
+            value = *a->caller, given = true;
         if (!given && k >= 0) {
             if (jinja_eval(r, s, n->child[k], &value) != 0) return -1;
         } else if (!given) {
             char *hint = arena_alloc(&r->m->cells, strlen(n->parameter[i]) + 40);
-            snprintf(hint, strlen(n->parameter[i]) + 40, "parameter '%s' was not provided", n->parameter[i]);
+            snprintf(hint, strlen(n->parameter[i]) + 40, "parameter '%s' was not provided",
+                     n->parameter[i]);
             value = jinja_undefined(r, hint);
         }
         jinja_define(r, s, n->parameter[i], value);
@@ -203,8 +221,8 @@ static int bind_parameters(struct jrun *r, const struct jnode *n, struct jscope 
 }
 
 /* varargs, kwargs and caller, where the body names them; else they are errors. */
-static int bind_rest(struct jrun *r, const struct jnode *n, struct jscope *s, const struct jarguments *a,
-                     const bool *used) {
+static int bind_rest(struct jrun *r, const struct jnode *n, struct jscope *s,
+                     const struct jarguments *a, const bool *used) {
     struct jvalue rest = jinja_list(r, J_TUPLE, 0), named = jinja_dict(r, J_DICT, a->n_keywords);
     for (int i = n->n_parameters; i < a->n; i++) jinja_push(r, rest.list, a->item[i]);
     const struct jvalue *caller = a->caller;
@@ -215,22 +233,27 @@ static int bind_rest(struct jrun *r, const struct jnode *n, struct jscope *s, co
             continue;
         }
         if (!n->takes_kwargs)
-            return jinja_fail(r, "macro '%s' takes no keyword argument '%s'", n->name, a->keyword[k]);
+            return jinja_fail(r, "macro '%s' takes no keyword argument '%s'", n->name,
+                              a->keyword[k]);
         jinja_dict_set(r, named.dict, jinja_text(a->keyword[k]), a->keyword_value[k]);
     }
     if (rest.list->n && !n->takes_varargs)
-        return jinja_fail(r, "macro '%s' takes not more than %d argument(s)", n->name, n->n_parameters);
+        return jinja_fail(r, "macro '%s' takes not more than %d argument(s)", n->name,
+                          n->n_parameters);
     if (n->takes_varargs) jinja_define(r, s, jinja_find_name(r->j, "varargs"), rest);
     if (n->takes_kwargs) jinja_define(r, s, jinja_find_name(r->j, "kwargs"), named);
     const char *name = jinja_find_name(r->j, "caller");
-    if (a->caller && !n->takes_caller) return jinja_fail(r, "macro '%s' takes no keyword argument 'caller'", n->name);
+    if (a->caller && !n->takes_caller)
+        return jinja_fail(r, "macro '%s' takes no keyword argument 'caller'", n->name);
     for (int i = 0; i < n->n_parameters; i++)
         if (n->parameter[i] == name) return 0;
-    if (n->takes_caller) jinja_define(r, s, name, caller ? *caller : jinja_undefined(r, "No caller defined"));
+    if (n->takes_caller)
+        jinja_define(r, s, name, caller ? *caller : jinja_undefined(r, "No caller defined"));
     return 0;
 }
 
-int jinja_run_macro(struct jrun *r, const struct jmacro *macro, const struct jarguments *a, struct jvalue *out) {
+int jinja_run_macro(struct jrun *r, const struct jmacro *macro, const struct jarguments *a,
+                    struct jvalue *out) {
     const struct jnode *n = macro->node;
     struct jscope *s = jinja_scope(r, macro->scope);
     bool *used = arena_alloc(&r->m->cells, (size_t)a->n_keywords + 1);
@@ -249,7 +272,9 @@ static int run_call_block(struct jrun *r, struct jscope *s, const struct jnode *
     const struct jnode *call = n->child[n->n - 2];
     struct jvalue function, text, caller = new_macro(r, s, n);
     struct jarguments a;
-    if (jinja_eval(r, s, call->child[0], &function) != 0 || jinja_arguments(r, s, call->call, &a) != 0) return -1;
+    if (jinja_eval(r, s, call->child[0], &function) != 0 ||
+        jinja_arguments(r, s, call->call, &a) != 0)
+        return -1;
     a.caller = &caller;
     r->line = call->line;
     if (jinja_call(r, function, &a, &text) != 0) return -1;
@@ -271,7 +296,8 @@ static int run_with(struct jrun *r, struct jscope *s, const struct jnode *n) {
     struct jscope *inner = jinja_scope(r, s);
     for (int i = 0; i + 1 < n->n; i += 2) {
         struct jvalue value;
-        if (jinja_eval(r, s, n->child[i + 1], &value) != 0 || jinja_assign(r, inner, n->child[i], value) != 0)
+        if (jinja_eval(r, s, n->child[i + 1], &value) != 0 ||
+            jinja_assign(r, inner, n->child[i], value) != 0)
             return -1;
     }
     return run_node(r, inner, n->child[n->n - 1]);
@@ -297,7 +323,8 @@ static enum flow run_simple(struct jrun *r, struct jscope *s, const struct jnode
     case JN_FOR:
         return run_for(r, s, n) == 0 ? NEXT : FAILED;
     case JN_SET:
-        if (jinja_eval(r, s, n->child[1], &v) != 0 || jinja_assign(r, s, n->child[0], v) != 0) return FAILED;
+        if (jinja_eval(r, s, n->child[1], &v) != 0 || jinja_assign(r, s, n->child[0], v) != 0)
+            return FAILED;
         return NEXT;
     case JN_SET_BLOCK:
         return run_set_block(r, s, n) == 0 ? NEXT : FAILED;
@@ -368,8 +395,9 @@ static void measure(const json_t *json, int64_t *values, size_t *bytes) {
     json_object_foreach((json_t *)json, key, item) measure(item, values, bytes);
 }
 
-int jinja_render(const struct jinja *j, struct jinja_memory *m, const struct jinja_variable *variable, int n,
-                 const char *now, struct buffer *out) {
+int jinja_render(const struct jinja *j, struct jinja_memory *m,
+                 const struct jinja_variable *variable, int n, const char *now,
+                 struct buffer *out) {
     arena_reset(&m->cells);
     arena_reset(&m->bytes);
     buffer_append(out, "", 0);
@@ -381,8 +409,8 @@ int jinja_render(const struct jinja *j, struct jinja_memory *m, const struct jin
     r.most_bytes = MIN(least_memory + 64 * bytes + 256 * (size_t)values, (size_t)1 << 31);
     r.globals = jinja_scope(&r, NULL);
     for (int i = 0; i < n; i++) {
-        const char *name =
-            jinja_find_name(j, variable[i].name); /* a name that the template lacks is never asked for */
+        const char *name = jinja_find_name(
+            j, variable[i].name); /* a name that the template lacks is never asked for */
         if (name) jinja_define(&r, r.globals, name, jinja_from_json(&r, variable[i].value));
     }
     enum flow flow = run_node(&r, jinja_scope(&r, r.globals), j->root);

@@ -5,18 +5,19 @@
 
 /* --- memory: pieces that are only taken back together --- */
 
-struct arena {
+struct jinja_arena {
     char **chunk;
     size_t *chunk_size;
     int n_chunks, room_chunks, current;
     size_t used, total; /* in the current chunk; in all up to it */
 };
-void *arena_alloc(struct arena *a, size_t size); /* zeroed, aligned to 16 */
-char *arena_bytes(struct arena *a, size_t size); /* neither */
-/* Makes the bytes that end at the arena's top longer by `more`, in place if there is room; NULL otherwise. */
-char *arena_extend(struct arena *a, const char *bytes, size_t length, size_t more);
-void arena_reset(struct arena *a);
-void arena_free(struct arena *a);
+void *arena_alloc(struct jinja_arena *a, size_t size); /* zeroed, aligned to 16 */
+char *arena_bytes(struct jinja_arena *a, size_t size); /* neither */
+/* Makes the bytes that end at the arena's top longer by `more`, in place if there is room; NULL
+ * otherwise. */
+char *arena_extend(struct jinja_arena *a, const char *bytes, size_t length, size_t more);
+void arena_reset(struct jinja_arena *a);
+void arena_free(struct jinja_arena *a);
 
 /* --- values --- */
 
@@ -141,8 +142,23 @@ enum jkind {
     JN_BLOCK    /* statements: child (n) */
 };
 
-enum jop { OP_ADD, OP_SUB, OP_MUL, OP_DIV, OP_FLOORDIV, OP_MOD, OP_POW, OP_EQ, OP_NE, OP_LT, OP_LE, OP_GT, OP_GE,
-           OP_IN, OP_NOT_IN };
+enum jop {
+    OP_ADD,
+    OP_SUB,
+    OP_MUL,
+    OP_DIV,
+    OP_FLOORDIV,
+    OP_MOD,
+    OP_POW,
+    OP_EQ,
+    OP_NE,
+    OP_LT,
+    OP_LE,
+    OP_GT,
+    OP_GE,
+    OP_IN,
+    OP_NOT_IN
+};
 
 struct jcall { /* what stands in the parentheses */
     struct jnode **argument; /* (n) */
@@ -169,7 +185,7 @@ struct jnode {
 };
 
 struct jinja {
-    struct arena arena;
+    struct jinja_arena arena;
     char *source; /* with line feeds alone */
     struct jnode *root;
     const char **name; /* interned (n_names) */
@@ -181,8 +197,19 @@ const char *jinja_find_name(const struct jinja *j, const char *text);
 
 /* --- tokens --- */
 
-enum jtoken_type { T_DATA, T_VARIABLE_BEGIN, T_VARIABLE_END, T_BLOCK_BEGIN, T_BLOCK_END, T_NAME, T_STRING, T_INTEGER,
-                   T_FLOAT, T_OPERATOR, T_END };
+enum jtoken_type {
+    T_DATA,
+    T_VARIABLE_BEGIN,
+    T_VARIABLE_END,
+    T_BLOCK_BEGIN,
+    T_BLOCK_END,
+    T_NAME,
+    T_STRING,
+    T_INTEGER,
+    T_FLOAT,
+    T_OPERATOR,
+    T_END
+};
 struct jtoken {
     uint8_t type;
     char op[3]; /* of an operator: "+", "//" */
@@ -208,7 +235,7 @@ struct jscope {
     int n, room;
 };
 struct jinja_memory {
-    struct arena cells, bytes;
+    struct jinja_arena cells, bytes;
 };
 struct jrun {
     const struct jinja *j;
@@ -230,8 +257,10 @@ int jinja_enter(struct jrun *r); /* counts depth: to be followed by r->depth-- w
 struct jscope *jinja_scope(struct jrun *r, struct jscope *parent);
 void jinja_define(struct jrun *r, struct jscope *s, const char *name, struct jvalue value);
 struct jarguments;
-int jinja_run_macro(struct jrun *r, const struct jmacro *macro, const struct jarguments *a, struct jvalue *out);
-int jinja_run_loop(struct jrun *r, const struct jnode *node, struct jscope *scope, struct jlist *items, int64_t depth0);
+int jinja_run_macro(struct jrun *r, const struct jmacro *macro, const struct jarguments *a,
+                    struct jvalue *out);
+int jinja_run_loop(struct jrun *r, const struct jnode *node, struct jscope *scope,
+                   struct jlist *items, int64_t depth0);
 int jinja_eval(struct jrun *r, struct jscope *s, const struct jnode *n, struct jvalue *out);
 int jinja_assign(struct jrun *r, struct jscope *s, const struct jnode *target, struct jvalue value);
 
@@ -245,15 +274,19 @@ struct jarguments {
     int n_keywords;
     const struct jvalue *caller; /* of a call block, or NULL */
 };
-int jinja_arguments(struct jrun *r, struct jscope *s, const struct jcall *call, struct jarguments *out);
+int jinja_arguments(struct jrun *r, struct jscope *s, const struct jcall *call,
+                    struct jarguments *out);
 /* Argument `index` or `name`; NULL: not given. */
 const struct jvalue *jinja_argument(const struct jarguments *a, int index, const char *name);
 /* Too many, or keywords that are not in names ("a b c"): -1. */
-int jinja_check_arguments(struct jrun *r, const struct jarguments *a, const char *what, const char *names);
-int jinja_call(struct jrun *r, struct jvalue function, const struct jarguments *a, struct jvalue *out);
-int jinja_call_method(struct jrun *r, const struct jvalue *self, const char *name, const struct jarguments *a,
-                      struct jvalue *out);
-/* Whether Python's type has this method, and whether the sandbox lets it be called (it does not change self). */
+int jinja_check_arguments(struct jrun *r, const struct jarguments *a, const char *what,
+                          const char *names);
+int jinja_call(struct jrun *r, struct jvalue function, const struct jarguments *a,
+               struct jvalue *out);
+int jinja_call_method(struct jrun *r, const struct jvalue *self, const char *name,
+                      const struct jarguments *a, struct jvalue *out);
+/* Whether Python's type has this method, and whether the sandbox lets it be called (it does not
+ * change self). */
 bool jinja_has_method(const struct jvalue *self, const char *name, bool *is_unsafe);
 struct jfunction {
     const char *name;
@@ -262,7 +295,8 @@ struct jfunction {
 extern const struct jfunction jinja_functions[]; /* ended by a NULL name */
 
 /* Filters, methods and tests: names sorted. */
-typedef int jinja_operation(struct jrun *r, const struct jvalue *self, const struct jarguments *a, struct jvalue *out);
+typedef int jinja_operation(struct jrun *r, const struct jvalue *self, const struct jarguments *a,
+                            struct jvalue *out);
 struct jentry {
     const char *name;
     jinja_operation *run;
@@ -309,15 +343,21 @@ const char *jinja_type_name(const struct jvalue *v); /* as Python has it: "str",
 bool jinja_truth(const struct jvalue *v);
 /* Depth is bounded by that of the values, which is bounded when they are made. */
 bool jinja_equal(struct jrun *r, const struct jvalue *a, const struct jvalue *b);
-int jinja_less(struct jrun *r, const struct jvalue *a, const struct jvalue *b, const char *op, bool *less);
-int jinja_contains(struct jrun *r, const struct jvalue *container, const struct jvalue *item, bool *found);
+int jinja_less(struct jrun *r, const struct jvalue *a, const struct jvalue *b, const char *op,
+               bool *less);
+int jinja_contains(struct jrun *r, const struct jvalue *container, const struct jvalue *item,
+                   bool *found);
 int jinja_length(struct jrun *r, const struct jvalue *v, int64_t *n);
 /* The items of anything that can be gone through, as a list; an iterator is used up. */
 int jinja_items(struct jrun *r, const struct jvalue *v, struct jlist **out);
-int jinja_get_attribute(struct jrun *r, const struct jvalue *self, const char *name, struct jvalue *out);
-int jinja_get_item(struct jrun *r, const struct jvalue *self, const struct jvalue *index, struct jvalue *out);
-int jinja_slice(struct jrun *r, const struct jvalue *self, const struct jvalue bound[3], struct jvalue *out);
-int jinja_binary(struct jrun *r, enum jop op, const struct jvalue *a, const struct jvalue *b, struct jvalue *out);
+int jinja_get_attribute(struct jrun *r, const struct jvalue *self, const char *name,
+                        struct jvalue *out);
+int jinja_get_item(struct jrun *r, const struct jvalue *self, const struct jvalue *index,
+                   struct jvalue *out);
+int jinja_slice(struct jrun *r, const struct jvalue *self, const struct jvalue bound[3],
+                struct jvalue *out);
+int jinja_binary(struct jrun *r, enum jop op, const struct jvalue *a, const struct jvalue *b,
+                 struct jvalue *out);
 struct jvalue jinja_add_strings(struct jrun *r, struct jvalue a, struct jvalue b);
 /* A stable sort of items by keys (or by themselves: NULL). */
 int jinja_sort(struct jrun *r, struct jvalue *item, struct jvalue *key, int64_t n, bool is_reverse);
@@ -334,18 +374,21 @@ struct json_style {
     bool ascii, sort_keys, has_indent;
     struct jvalue indent, item_separator, key_separator;
 };
-int jinja_append_json(struct jrun *r, const struct jvalue *v, const struct json_style *how, int level,
-                      struct buffer *out);
-int jinja_format_percent(struct jrun *r, const struct jvalue *format, const struct jvalue *value, struct jvalue *out);
-int jinja_format_braces(struct jrun *r, const struct jvalue *format, const struct jarguments *a, struct jvalue *out);
+int jinja_append_json(struct jrun *r, const struct jvalue *v, const struct json_style *how,
+                      int level, struct buffer *out);
+int jinja_format_percent(struct jrun *r, const struct jvalue *format, const struct jvalue *value,
+                         struct jvalue *out);
+int jinja_format_braces(struct jrun *r, const struct jvalue *format, const struct jarguments *a,
+                        struct jvalue *out);
 
 int64_t jinja_points(const struct jvalue *string);                      /* characters of a string */
-size_t jinja_offset(const struct jvalue *string, int64_t n);            /* bytes of its first n characters */
+/* bytes of its first n characters */
+size_t jinja_offset(const struct jvalue *string, int64_t n);
 struct jvalue jinja_strip(struct jvalue s, const struct jvalue *chars, bool left, bool right);
 enum jcase { CASE_LOWER, CASE_UPPER, CASE_CAPITALIZE, CASE_TITLE, CASE_SWAP, CASE_FOLD };
 struct jvalue jinja_case(struct jrun *r, struct jvalue s, enum jcase to);
-int jinja_replace(struct jrun *r, struct jvalue s, struct jvalue old, struct jvalue new_, int64_t most,
-                  struct jvalue *out);
+int jinja_replace(struct jrun *r, struct jvalue s, struct jvalue old, struct jvalue new_,
+                  int64_t most, struct jvalue *out);
 struct jvalue jinja_split_lines(struct jrun *r, struct jvalue s, bool keep_ends);
 int jinja_parse_int(struct jvalue s, int base, int64_t *out); /* as int() does; -1: not one */
 int jinja_parse_float(struct jvalue s, double *out);

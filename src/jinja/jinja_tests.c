@@ -4,8 +4,9 @@
 #include "jinja_state.h"
 #include "unicode_case.h"
 
-#define TEST(name) \
-    static int name(struct jrun *r, const struct jvalue *self, const struct jarguments *a, struct jvalue *out)
+#define TEST(name)                                                                         \
+    static int name(struct jrun *r, const struct jvalue *self, const struct jarguments *a, \
+                    struct jvalue *out)
 #define TEST_TYPE(name, condition)                      \
     TEST(name) {                                        \
         (void)r, (void)a, *out = jinja_bool(condition); \
@@ -23,13 +24,14 @@ TEST_TYPE(test_float, self->type == J_FLOAT)
 TEST_TYPE(test_number, jinja_is_number(self))
 TEST_TYPE(test_string, self->type == J_STRING)
 TEST_TYPE(test_mapping, self->type == J_DICT)
-TEST_TYPE(test_iterable, self->type == J_UNDEFINED || self->type == J_STRING || self->type == J_DICT ||
-                             self->type == J_LOOP || jinja_is_list(self))
+TEST_TYPE(test_iterable, self->type == J_UNDEFINED || self->type == J_STRING ||
+                             self->type == J_DICT || self->type == J_LOOP || jinja_is_list(self))
 /* Whatever has a length and can be asked for items. */
-TEST_TYPE(test_sequence,
-          self->type == J_UNDEFINED || self->type == J_STRING || self->type == J_DICT || jinja_is_sequence(self))
-TEST_TYPE(test_callable, self->type == J_UNDEFINED || self->type == J_FUNCTION || self->type == J_METHOD ||
-                             self->type == J_MACRO || self->type == J_LOOP || self->type == J_JOINER)
+TEST_TYPE(test_sequence, self->type == J_UNDEFINED || self->type == J_STRING ||
+                             self->type == J_DICT || jinja_is_sequence(self))
+TEST_TYPE(test_callable, self->type == J_UNDEFINED || self->type == J_FUNCTION ||
+                             self->type == J_METHOD || self->type == J_MACRO ||
+                             self->type == J_LOOP || self->type == J_JOINER)
 TEST_TYPE(test_escaped, self->type == J_STRING && self->is_safe)
 
 static int need_argument(struct jrun *r, const struct jarguments *a) {
@@ -60,12 +62,14 @@ TEST(test_even) {
 }
 TEST(test_divisibleby) {
     struct jvalue rest;
-    if (need_argument(r, a) != 0 || jinja_binary(r, OP_MOD, self, &a->item[0], &rest) != 0) return -1;
+    if (need_argument(r, a) != 0 || jinja_binary(r, OP_MOD, self, &a->item[0], &rest) != 0)
+        return -1;
     *out = jinja_bool(jinja_is_number(&rest) && jinja_number(&rest) == 0);
     return 0;
 }
 
-static int one_case(struct jrun *r, const struct jvalue *self, const char *method, struct jvalue *out) {
+static int one_case(struct jrun *r, const struct jvalue *self, const char *method,
+                    struct jvalue *out) {
     struct jvalue text;
     if (jinja_str(r, self, &text) != 0) return -1;
     return jinja_call_method(r, &text, method, &(struct jarguments){0}, out);
@@ -87,12 +91,13 @@ TEST(test_ne) {
     *out = jinja_bool(!jinja_equal(r, self, &a->item[0]));
     return 0;
 }
-static int order(struct jrun *r, const struct jvalue *self, const struct jarguments *a, const char *op,
-                 struct jvalue *out) {
+static int order(struct jrun *r, const struct jvalue *self, const struct jarguments *a,
+                 const char *op, struct jvalue *out) {
     bool is_less, swap = op[0] == '>', with_equal = op[1] == '=';
     if (need_argument(r, a) != 0) return -1;
     const struct jvalue *x = self, *y = &a->item[0];
-    if (jinja_less(r, swap != with_equal ? y : x, swap != with_equal ? x : y, op, &is_less) != 0) return -1;
+    if (jinja_less(r, swap != with_equal ? y : x, swap != with_equal ? x : y, op, &is_less) != 0)
+        return -1;
     *out = jinja_bool(is_less != with_equal);
     return 0;
 }
@@ -118,15 +123,17 @@ TEST(test_sameas) {
     if (need_argument(r, a) != 0) return -1;
     const struct jvalue *b = &a->item[0];
     bool is_scalar = jinja_is_number(self) || self->type == J_NONE || self->type == J_STRING;
-    *out = jinja_bool(self->type == b->type && (is_scalar ? jinja_equal(r, self, b) : self->list == b->list));
+    *out = jinja_bool(self->type == b->type &&
+                      (is_scalar ? jinja_equal(r, self, b) : self->list == b->list));
     return 0;
 }
 
-static int is_entry(struct jrun *r, const struct jvalue *self, const struct jentry *(*find)(const char *),
-                    struct jvalue *out) {
+static int is_entry(struct jrun *r, const struct jvalue *self,
+                    const struct jentry *(*find)(const char *), struct jvalue *out) {
     char name[64] = "";
     (void)r;
-    if (self->type == J_STRING && self->length < sizeof name) memcpy(name, self->text, self->length);
+    if (self->type == J_STRING && self->length < sizeof name)
+        memcpy(name, self->text, self->length);
     *out = jinja_bool(find(name) != NULL);
     return 0;
 }

@@ -1,4 +1,5 @@
-/* Jinja: values as text: str(), repr(), JSON; and what str's methods do with characters. See jinja.h. */
+/* Jinja: values as text: str(), repr(), JSON; and what str's methods do with characters. See
+ * jinja.h. */
 #include <errno.h>
 #include <math.h>
 #include <stdio.h>
@@ -33,8 +34,9 @@ const struct case_change *case_find(const struct case_change *table, int n, uint
 }
 
 bool jinja_is_space(uint32_t p) {
-    return (p >= 9 && p <= 13) || (p >= 0x1c && p <= 0x20) || p == 0x85 || p == 0xa0 || p == 0x1680 ||
-           (p >= 0x2000 && p <= 0x200a) || p == 0x2028 || p == 0x2029 || p == 0x202f || p == 0x205f || p == 0x3000;
+    return (p >= 9 && p <= 13) || (p >= 0x1c && p <= 0x20) || p == 0x85 || p == 0xa0 ||
+           p == 0x1680 || (p >= 0x2000 && p <= 0x200a) || p == 0x2028 || p == 0x2029 ||
+           p == 0x202f || p == 0x205f || p == 0x3000;
 }
 
 /* --- numbers ------------------------------------------------------------------------- */
@@ -52,7 +54,8 @@ void jinja_append_float(struct buffer *out, double d) {
     int exponent = (int)strtol(strchr(text, 'e') + 1, NULL, 10);
     if (exponent < -4 || exponent >= 16) {
         char *e = strchr(text, 'e');
-        buffer_format(out, "%.*s%s", (int)(e - text), text, e); /* e-05, e+16: two digits at least, as in Python */
+        buffer_format(out, "%.*s%s", (int)(e - text), text,
+                      e); /* e-05, e+16: two digits at least, as in Python */
         return;
     }
     snprintf(text, sizeof text, "%.*f", MAX(precision - 1 - exponent, 1), d);
@@ -109,8 +112,8 @@ int jinja_parse_float(struct jvalue s, double *out) {
     for (size_t i = 0; i < s.length; i++) {
         char c = s.text[i];
         if (c == 'x' || c == 'X' || c == '(') return -1; /* which strtod takes */
-        bool is_between = i > 0 && i + 1 < s.length && s.text[i - 1] >= '0' && s.text[i - 1] <= '9' &&
-                          s.text[i + 1] >= '0' && s.text[i + 1] <= '9';
+        bool is_between = i > 0 && i + 1 < s.length && s.text[i - 1] >= '0' &&
+                          s.text[i - 1] <= '9' && s.text[i + 1] >= '0' && s.text[i + 1] <= '9';
         if (c == '_' && !is_between) return -1;
         if (c != '_') text[n++] = c;
     }
@@ -123,7 +126,8 @@ int jinja_parse_float(struct jvalue s, double *out) {
 /* --- str and repr -------------------------------------------------------------------- */
 
 static void append_quoted(struct buffer *out, const struct jvalue *s) {
-    bool has_single = memchr(s->text, '\'', s->length), has_double = memchr(s->text, '"', s->length);
+    bool has_single = memchr(s->text, '\'', s->length),
+         has_double = memchr(s->text, '"', s->length);
     char quote = has_single && !has_double ? '"' : '\'';
     buffer_append(out, &quote, 1);
     for (size_t at = 0; at < s->length;) {
@@ -184,7 +188,8 @@ static int append_object(struct jrun *r, const struct jvalue *v, struct buffer *
         buffer_format(out, "<Macro '%s'>", v->macro->node->name);
         return 0;
     case J_LOOP:
-        buffer_format(out, "<LoopContext %lld/%lld>", (long long)v->loop->index0 + 1, (long long)v->loop->items->n);
+        buffer_format(out, "<LoopContext %lld/%lld>", (long long)v->loop->index0 + 1,
+                      (long long)v->loop->items->n);
         return 0;
     default:
         buffer_format(out, "<%s object>", jinja_type_name(v));
@@ -272,7 +277,8 @@ static void append_json_string(const struct jvalue *s, bool ascii, struct buffer
         else if (p < 0x10000)
             buffer_format(out, "\\u%04x", p);
         else
-            buffer_format(out, "\\u%04x\\u%04x", 0xD800 + ((p - 0x10000) >> 10), 0xDC00 + ((p - 0x10000) & 0x3FF));
+            buffer_format(out, "\\u%04x\\u%04x", 0xD800 + ((p - 0x10000) >> 10),
+                          0xDC00 + ((p - 0x10000) & 0x3FF));
     }
     buffer_append(out, s->text + plain, s->length - plain);
     buffer_append_text(out, "\"");
@@ -300,13 +306,15 @@ static void append_json_number(const struct jvalue *v, struct buffer *out) {
         jinja_append_float(out, v->real);
 }
 
-static int append_json_key(struct jrun *r, const struct jvalue *key, bool ascii, struct buffer *out) {
+static int append_json_key(struct jrun *r, const struct jvalue *key, bool ascii,
+                           struct buffer *out) {
     if (key->type == J_STRING) {
         append_json_string(key, ascii, out);
         return 0;
     }
     if (key->type != J_NONE && !jinja_is_number(key))
-        return jinja_fail(r, "keys must be str, int, float, bool or None, not %s", jinja_type_name(key));
+        return jinja_fail(r, "keys must be str, int, float, bool or None, not %s",
+                          jinja_type_name(key));
     buffer_append_text(out, "\"");
     if (key->type == J_NONE)
         buffer_append_text(out, "null");
@@ -316,14 +324,15 @@ static int append_json_key(struct jrun *r, const struct jvalue *key, bool ascii,
     return 0;
 }
 
-static int append_json_dict(struct jrun *r, const struct jdict *d, const struct json_style *how, int level,
-                            struct buffer *out) {
+static int append_json_dict(struct jrun *r, const struct jdict *d, const struct json_style *how,
+                            int level, struct buffer *out) {
     struct jvalue keys = jinja_list(r, J_LIST, d->n), values = jinja_list(r, J_LIST, d->n);
     for (int64_t i = 0; i < d->n; i++) {
         keys.list->item[i] = d->key[i];
         values.list->item[i] = d->value[i];
     }
-    if (how->sort_keys && jinja_sort(r, values.list->item, keys.list->item, d->n, false) != 0) return -1;
+    if (how->sort_keys && jinja_sort(r, values.list->item, keys.list->item, d->n, false) != 0)
+        return -1;
     buffer_append_text(out, "{");
     for (int64_t i = 0; i < d->n; i++) {
         if (i > 0) append_value(out, &how->item_separator);
@@ -337,8 +346,8 @@ static int append_json_dict(struct jrun *r, const struct jdict *d, const struct 
     return 0;
 }
 
-static int append_json_list(struct jrun *r, const struct jlist *l, const struct json_style *how, int level,
-                            struct buffer *out) {
+static int append_json_list(struct jrun *r, const struct jlist *l, const struct json_style *how,
+                            int level, struct buffer *out) {
     buffer_append_text(out, "[");
     for (int64_t i = 0; i < l->n; i++) {
         if (i > 0) append_value(out, &how->item_separator);
@@ -350,8 +359,8 @@ static int append_json_list(struct jrun *r, const struct jlist *l, const struct 
     return 0;
 }
 
-int jinja_append_json(struct jrun *r, const struct jvalue *v, const struct json_style *how, int level,
-                      struct buffer *out) {
+int jinja_append_json(struct jrun *r, const struct jvalue *v, const struct json_style *how,
+                      int level, struct buffer *out) {
     if (jinja_step(r, 1) != 0 || jinja_enter(r) != 0) return -1;
     int status = 0;
     if (v->type == J_STRING) {
@@ -432,9 +441,11 @@ struct jvalue jinja_case(struct jrun *r, struct jvalue s, enum jcase to) {
     for (size_t at = 0; at < s.length;) {
         size_t from = at;
         uint32_t p = utf8_next(s.text, &at);
-        bool up = to == CASE_UPPER || (to == CASE_CAPITALIZE && from == 0) || (to == CASE_TITLE && !after_letter) ||
+        bool up = to == CASE_UPPER || (to == CASE_CAPITALIZE && from == 0) ||
+                  (to == CASE_TITLE && !after_letter) ||
                   (to == CASE_SWAP && (case_kind(p) & KIND_LOWER));
-        const struct case_change *fold = to == CASE_FOLD ? case_find(case_fold, case_fold_count, p) : NULL;
+        const struct case_change *fold =
+            to == CASE_FOLD ? case_find(case_fold, case_fold_count, p) : NULL;
         if (p < 0x80) {
             char c = (char)p;
             if (up && c >= 'a' && c <= 'z') c = (char)(c - 32);
@@ -454,8 +465,8 @@ struct jvalue jinja_case(struct jrun *r, struct jvalue s, enum jcase to) {
     return jinja_take(r, mark);
 }
 
-int jinja_replace(struct jrun *r, struct jvalue s, struct jvalue old, struct jvalue new_, int64_t most,
-                  struct jvalue *out) {
+int jinja_replace(struct jrun *r, struct jvalue s, struct jvalue old, struct jvalue new_,
+                  int64_t most, struct jvalue *out) {
     size_t mark = r->out->length, at = 0;
     if (most < 0) most = INT64_MAX;
     while (most-- > 0) {
@@ -488,10 +499,12 @@ struct jvalue jinja_split_lines(struct jrun *r, struct jvalue s, bool keep_ends)
     for (size_t at = 0, from = 0; at < s.length;) {
         size_t end = at;
         uint32_t p = utf8_next(s.text, &at);
-        bool is_end = (p >= 10 && p <= 13) || (p >= 0x1c && p <= 0x1e) || p == 0x85 || p == 0x2028 || p == 0x2029;
+        bool is_end = (p >= 10 && p <= 13) || (p >= 0x1c && p <= 0x1e) || p == 0x85 ||
+                      p == 0x2028 || p == 0x2029;
         if (p == '\r' && at < s.length && s.text[at] == '\n') at++;
         if (!is_end && at < s.length) continue;
-        jinja_push(r, lines.list, jinja_string(s.text + from, (keep_ends || !is_end ? at : end) - from));
+        jinja_push(r, lines.list,
+                   jinja_string(s.text + from, (keep_ends || !is_end ? at : end) - from));
         from = at;
     }
     return lines;

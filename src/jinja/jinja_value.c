@@ -11,7 +11,7 @@
 
 enum { LEAST_CHUNK = 1 << 16, MOST_GROWTH = 1 << 26, ALIGN = 16 };
 
-char *arena_bytes(struct arena *a, size_t size) {
+char *arena_bytes(struct jinja_arena *a, size_t size) {
     while (a->current < a->n_chunks && a->used + size > a->chunk_size[a->current]) {
         a->current++;
         a->used = 0;
@@ -33,13 +33,13 @@ char *arena_bytes(struct arena *a, size_t size) {
     return out;
 }
 
-void *arena_alloc(struct arena *a, size_t size) {
+void *arena_alloc(struct jinja_arena *a, size_t size) {
     a->used = ROUND_UP(a->used, ALIGN);
     void *out = arena_bytes(a, ROUND_UP(size, ALIGN));
     return memset(out, 0, size);
 }
 
-char *arena_extend(struct arena *a, const char *bytes, size_t length, size_t more) {
+char *arena_extend(struct jinja_arena *a, const char *bytes, size_t length, size_t more) {
     if (a->current >= a->n_chunks || bytes + length != a->chunk[a->current] + a->used ||
         a->used + more > a->chunk_size[a->current])
         return NULL;
@@ -49,16 +49,16 @@ char *arena_extend(struct arena *a, const char *bytes, size_t length, size_t mor
     return out;
 }
 
-void arena_reset(struct arena *a) {
+void arena_reset(struct jinja_arena *a) {
     a->current = 0;
     a->used = a->total = 0;
 }
 
-void arena_free(struct arena *a) {
+void arena_free(struct jinja_arena *a) {
     for (int i = 0; i < a->n_chunks; i++) mem_free(a->chunk[i]);
     mem_free(a->chunk);
     mem_free(a->chunk_size);
-    *a = (struct arena){0};
+    *a = (struct jinja_arena){0};
 }
 
 /* --- making -------------------------------------------------------------------------- */
@@ -121,10 +121,12 @@ int jinja_fail_undefined(struct jrun *r, const struct jvalue *v) {
     size_t mark = r->out->length;
     if (jinja_append_repr(r, &m->name, r->out) != 0) return -1;
     int shown = (int)MIN(r->out->length - mark, 200);
-    const char *name = r->out->data + mark, *object = m->owner && strcmp(m->owner, "NoneType") != 0 ? " object" : "";
+    const char *name = r->out->data + mark,
+               *object = m->owner && strcmp(m->owner, "NoneType") != 0 ? " object" : "";
     if (!m->owner) return jinja_fail(r, "%.*s is undefined", shown, name);
     const char *owner = *object ? m->owner : "None";
-    if (m->name.type == J_STRING) return jinja_fail(r, "'%s%s' has no attribute %.*s", owner, object, shown, name);
+    if (m->name.type == J_STRING)
+        return jinja_fail(r, "'%s%s' has no attribute %.*s", owner, object, shown, name);
     return jinja_fail(r, "%s%s has no element %.*s", owner, object, shown, name);
 }
 
@@ -163,7 +165,8 @@ struct jvalue jinja_dict(struct jrun *r, enum jtype type, int64_t room) {
 }
 
 static bool same_text(const struct jvalue *a, const struct jvalue *b) {
-    return a->length == b->length && (a->text == b->text || memcmp(a->text, b->text, a->length) == 0);
+    return a->length == b->length &&
+           (a->text == b->text || memcmp(a->text, b->text, a->length) == 0);
 }
 
 /* Found by looking at each: dictionaries of chats are small; large ones cost steps. */
@@ -171,7 +174,8 @@ struct jvalue *jinja_dict_find(struct jrun *r, const struct jdict *d, const stru
     r->steps += d->n / 16;
     for (int64_t i = 0; i < d->n; i++) {
         const struct jvalue *k = &d->key[i];
-        if (key->type == J_STRING ? k->type == J_STRING && same_text(k, key) : jinja_equal(r, k, key))
+        if (key->type == J_STRING ? k->type == J_STRING && same_text(k, key)
+                                  : jinja_equal(r, k, key))
             return &d->value[i];
     }
     return NULL;
@@ -343,7 +347,8 @@ bool jinja_equal(struct jrun *r, const struct jvalue *a, const struct jvalue *b)
     return is_equal;
 }
 
-static int less_lists(struct jrun *r, const struct jlist *a, const struct jlist *b, const char *op, bool *less) {
+static int less_lists(struct jrun *r, const struct jlist *a, const struct jlist *b, const char *op,
+                      bool *less) {
     int64_t i = 0, n = MIN(a->n, b->n);
     if (jinja_enter(r) != 0) return -1;
     while (i < n && jinja_equal(r, &a->item[i], &b->item[i])) i++;
@@ -356,11 +361,15 @@ static int less_lists(struct jrun *r, const struct jlist *a, const struct jlist 
     return status;
 }
 
-int jinja_less(struct jrun *r, const struct jvalue *a, const struct jvalue *b, const char *op, bool *less) {
-    if (a->type == J_UNDEFINED || b->type == J_UNDEFINED) return jinja_fail_undefined(r, a->type ? b : a);
+int jinja_less(struct jrun *r, const struct jvalue *a, const struct jvalue *b, const char *op,
+               bool *less) {
+    if (a->type == J_UNDEFINED || b->type == J_UNDEFINED)
+        return jinja_fail_undefined(r, a->type ? b : a);
     if (jinja_is_number(a) && jinja_is_number(b)) {
         int64_t i, k;
-        *less = jinja_is_integer(a, &i) && jinja_is_integer(b, &k) ? i < k : jinja_number(a) < jinja_number(b);
+        *less = jinja_is_integer(a, &i) && jinja_is_integer(b, &k)
+                    ? i < k
+                    : jinja_number(a) < jinja_number(b);
         return 0;
     }
     if (a->type == J_STRING && b->type == J_STRING) {
@@ -370,15 +379,17 @@ int jinja_less(struct jrun *r, const struct jvalue *a, const struct jvalue *b, c
     }
     if (a->type == b->type && (a->type == J_LIST || a->type == J_TUPLE))
         return less_lists(r, a->list, b->list, op, less);
-    return jinja_fail(r, "'%s' not supported between instances of '%s' and '%s'", op, jinja_type_name(a),
-                      jinja_type_name(b));
+    return jinja_fail(r, "'%s' not supported between instances of '%s' and '%s'", op,
+                      jinja_type_name(a), jinja_type_name(b));
 }
 
-int jinja_contains(struct jrun *r, const struct jvalue *container, const struct jvalue *item, bool *found) {
+int jinja_contains(struct jrun *r, const struct jvalue *container, const struct jvalue *item,
+                   bool *found) {
     if (container->type == J_STRING) {
         if (item->type == J_UNDEFINED) return jinja_fail_undefined(r, item);
         if (item->type != J_STRING)
-            return jinja_fail(r, "'in <string>' requires string as left operand, not %s", jinja_type_name(item));
+            return jinja_fail(r, "'in <string>' requires string as left operand, not %s",
+                              jinja_type_name(item));
         *found = memmem(container->text, container->length, item->text, item->length) != NULL;
         return jinja_step(r, container->length / 64);
     }
@@ -390,7 +401,8 @@ int jinja_contains(struct jrun *r, const struct jvalue *container, const struct 
     if (container->type == J_UNDEFINED || jinja_is_list(container)) {
         if (jinja_items(r, container, &items) != 0) return -1;
         *found = false;
-        for (int64_t i = 0; i < items->n && !*found; i++) *found = jinja_equal(r, &items->item[i], item);
+        for (int64_t i = 0; i < items->n && !*found; i++)
+            *found = jinja_equal(r, &items->item[i], item);
         return jinja_step(r, items->n);
     }
     return jinja_fail(r, "argument of type '%s' is not iterable", jinja_type_name(container));
@@ -478,14 +490,15 @@ int jinja_items(struct jrun *r, const struct jvalue *v, struct jlist **out) {
 
 /* --- items and attributes ------------------------------------------------------------ */
 
-static int bound_method(struct jrun *r, const struct jvalue *self, const char *name, struct jvalue *out,
-                        bool *found) {
+static int bound_method(struct jrun *r, const struct jvalue *self, const char *name,
+                        struct jvalue *out, bool *found) {
     bool is_unsafe;
     *found = jinja_has_method(self, name, &is_unsafe);
     if (!*found) return 0;
     if (is_unsafe) {
         size_t mark = r->out->length;
-        buffer_format(r->out, "access to attribute '%s' of '%s' object is unsafe.", name, jinja_type_name(self));
+        buffer_format(r->out, "access to attribute '%s' of '%s' object is unsafe.", name,
+                      jinja_type_name(self));
         struct jvalue text = jinja_take(r, mark);
         char *hint = arena_alloc(&r->m->cells, text.length + 1);
         memcpy(hint, text.text, text.length);
@@ -498,24 +511,30 @@ static int bound_method(struct jrun *r, const struct jvalue *self, const char *n
     return 0;
 }
 
-static bool loop_attribute(struct jrun *r, const struct jloop *l, const char *name, struct jvalue *out) {
+static bool loop_attribute(struct jrun *r, const struct jloop *l, const char *name,
+                           struct jvalue *out) {
     int64_t n = l->items->n, at = l->index0;
-    static const char *const number[] = {"index", "index0", "revindex", "revindex0", "length", "depth", "depth0"};
+    static const char *const number[] = {"index",  "index0", "revindex", "revindex0",
+                                         "length", "depth",  "depth0"};
     int64_t value[] = {at + 1, at, n - at, n - at - 1, n, l->depth0 + 1, l->depth0};
     for (int i = 0; i < 7; i++)
         if (strcmp(name, number[i]) == 0) return *out = jinja_int(value[i]), true;
     if (strcmp(name, "first") == 0) return *out = jinja_bool(at == 0), true;
     if (strcmp(name, "last") == 0) return *out = jinja_bool(at + 1 >= n), true;
     if (strcmp(name, "previtem") == 0)
-        return *out = at > 0 ? l->items->item[at - 1] : jinja_undefined(r, "there is no previous item"), true;
+        return *out = at > 0 ? l->items->item[at - 1]
+                             : jinja_undefined(r, "there is no previous item"),
+               true;
     if (strcmp(name, "nextitem") == 0)
-        return *out = at + 1 < n ? l->items->item[at + 1] : jinja_undefined(r, "there is no next item"), true;
+        return *out = at + 1 < n ? l->items->item[at + 1]
+                                 : jinja_undefined(r, "there is no next item"),
+               true;
     return false;
 }
 
 /* getattr: 0 with *found. */
-static int python_attribute(struct jrun *r, const struct jvalue *self, const char *name, struct jvalue *out,
-                            bool *found) {
+static int python_attribute(struct jrun *r, const struct jvalue *self, const char *name,
+                            struct jvalue *out, bool *found) {
     *found = true;
     if (self->type == J_LOOP && loop_attribute(r, self->loop, name, out)) return 0;
     if (self->type == J_NAMESPACE) {
@@ -524,7 +543,8 @@ static int python_attribute(struct jrun *r, const struct jvalue *self, const cha
         if (v) *out = *v;
         return 0;
     }
-    if (self->type == J_MACRO && strcmp(name, "name") == 0) return *out = jinja_text(self->macro->node->name), 0;
+    if (self->type == J_MACRO && strcmp(name, "name") == 0)
+        return *out = jinja_text(self->macro->node->name), 0;
     if (self->type == J_CYCLER && strcmp(name, "current") == 0)
         return *out = self->cycle->items->item[self->cycle->at], 0;
     if (self->type == J_TUPLE && self->list->has_names && strcmp(name, "grouper") == 0)
@@ -535,8 +555,8 @@ static int python_attribute(struct jrun *r, const struct jvalue *self, const cha
 }
 
 /* self[index] as Python has it; 0 with *found. */
-static int python_item(struct jrun *r, const struct jvalue *self, const struct jvalue *index, struct jvalue *out,
-                       bool *found) {
+static int python_item(struct jrun *r, const struct jvalue *self, const struct jvalue *index,
+                       struct jvalue *out, bool *found) {
     int64_t i, n;
     *found = false;
     if (self->type == J_DICT) {
@@ -563,7 +583,8 @@ static int python_item(struct jrun *r, const struct jvalue *self, const struct j
     return 0;
 }
 
-int jinja_get_attribute(struct jrun *r, const struct jvalue *self, const char *name, struct jvalue *out) {
+int jinja_get_attribute(struct jrun *r, const struct jvalue *self, const char *name,
+                        struct jvalue *out) {
     if (self->type == J_UNDEFINED) return jinja_fail_undefined(r, self);
     bool found;
     if (python_attribute(r, self, name, out, &found) != 0) return -1;
@@ -576,7 +597,8 @@ int jinja_get_attribute(struct jrun *r, const struct jvalue *self, const char *n
     return 0;
 }
 
-int jinja_get_item(struct jrun *r, const struct jvalue *self, const struct jvalue *index, struct jvalue *out) {
+int jinja_get_item(struct jrun *r, const struct jvalue *self, const struct jvalue *index,
+                   struct jvalue *out) {
     if (self->type == J_UNDEFINED) return jinja_fail_undefined(r, self);
     bool found;
     if (python_item(r, self, index, out, &found) != 0) return -1;
@@ -595,12 +617,14 @@ int jinja_get_item(struct jrun *r, const struct jvalue *self, const struct jvalu
 }
 
 /* Python's slice.indices. */
-static int slice_bounds(struct jrun *r, const struct jvalue bound[3], int64_t n, int64_t *start, int64_t *stop,
-                        int64_t *step) {
+static int slice_bounds(struct jrun *r, const struct jvalue bound[3], int64_t n, int64_t *start,
+                        int64_t *stop, int64_t *step) {
     int64_t value[3];
     for (int i = 0; i < 3; i++) {
-        if (bound[i].type == J_UNDEFINED || (bound[i].type != J_NONE && !jinja_is_integer(&bound[i], &value[i])))
-            return jinja_fail(r, "slice indices must be integers or None or have an __index__ method");
+        if (bound[i].type == J_UNDEFINED ||
+            (bound[i].type != J_NONE && !jinja_is_integer(&bound[i], &value[i])))
+            return jinja_fail(r,
+                              "slice indices must be integers or None or have an __index__ method");
     }
     *step = bound[2].type == J_NONE ? 1 : value[2];
     if (*step == 0) return jinja_fail(r, "slice step cannot be zero");
@@ -618,14 +642,16 @@ static int slice_bounds(struct jrun *r, const struct jvalue bound[3], int64_t n,
     return 0;
 }
 
-int jinja_slice(struct jrun *r, const struct jvalue *self, const struct jvalue bound[3], struct jvalue *out) {
+int jinja_slice(struct jrun *r, const struct jvalue *self, const struct jvalue bound[3],
+                struct jvalue *out) {
     if (self->type == J_UNDEFINED) return jinja_fail_undefined(r, self);
     if (self->type != J_STRING && !jinja_is_sequence(self)) {
         if (self->type == J_DICT) return jinja_fail(r, "unhashable type: 'slice'");
         return jinja_fail(r, "'%s' object is not subscriptable", jinja_type_name(self));
     }
     int64_t n, start = 0, stop = 0, step = 1;
-    if (jinja_length(r, self, &n) != 0 || slice_bounds(r, bound, n, &start, &stop, &step) != 0) return -1;
+    if (jinja_length(r, self, &n) != 0 || slice_bounds(r, bound, n, &start, &stop, &step) != 0)
+        return -1;
     int64_t count = step > 0 ? (stop > start ? (stop - start - 1) / step + 1 : 0)
                              : (start > stop ? (start - stop - 1) / -step + 1 : 0);
     if (self->type == J_STRING && step == 1) {
@@ -640,7 +666,8 @@ int jinja_slice(struct jrun *r, const struct jvalue *self, const struct jvalue b
         struct jlist *all = characters(r, self);
         size_t mark = r->out->length;
         for (int64_t i = 0; i < count; i++)
-            buffer_append(r->out, all->item[start + i * step].text, all->item[start + i * step].length);
+            buffer_append(r->out, all->item[start + i * step].text,
+                          all->item[start + i * step].length);
         *out = jinja_take(r, mark);
         return 0;
     }
@@ -648,7 +675,8 @@ int jinja_slice(struct jrun *r, const struct jvalue *self, const struct jvalue b
     struct jlist *l = out->list;
     l->n = l->room = count;
     if (step == 1) l->item = self->list->item + start;
-    for (int64_t i = 0; i < count && step != 1; i++) l->item[i] = self->list->item[start + i * step];
+    for (int64_t i = 0; i < count && step != 1; i++)
+        l->item[i] = self->list->item[start + i * step];
     l->start = self->list->start + start * self->list->step;
     l->step = self->list->step * step;
     l->stop = self->list->start + stop * self->list->step;
@@ -672,11 +700,12 @@ struct jvalue jinja_add_strings(struct jrun *r, struct jvalue a, struct jvalue b
     return a;
 }
 
-static int unsupported(struct jrun *r, const char *op, const struct jvalue *a, const struct jvalue *b) {
+static int unsupported(struct jrun *r, const char *op, const struct jvalue *a,
+                       const struct jvalue *b) {
     if (strcmp(op, "+") == 0 && a->type == J_STRING)
         return jinja_fail(r, "can only concatenate str (not \"%s\") to str", jinja_type_name(b));
-    return jinja_fail(r, "unsupported operand type(s) for %s: '%s' and '%s'", op, jinja_type_name(a),
-                      jinja_type_name(b));
+    return jinja_fail(r, "unsupported operand type(s) for %s: '%s' and '%s'", op,
+                      jinja_type_name(a), jinja_type_name(b));
 }
 
 static int add(struct jrun *r, const struct jvalue *a, const struct jvalue *b, struct jvalue *out) {
@@ -685,7 +714,8 @@ static int add(struct jrun *r, const struct jvalue *a, const struct jvalue *b, s
         struct jvalue x = *a, y = *b;
         if (x.is_safe != y.is_safe) {
             struct jarguments none = {0};
-            if (jinja_filter("escape")->run(r, x.is_safe ? b : a, &none, x.is_safe ? &y : &x) != 0) return -1;
+            if (jinja_filter("escape")->run(r, x.is_safe ? b : a, &none, x.is_safe ? &y : &x) != 0)
+                return -1;
         }
         *out = jinja_add_strings(r, x, y);
         out->is_safe = x.is_safe || y.is_safe;
@@ -729,8 +759,10 @@ static int int_power(struct jrun *r, int64_t base, int64_t exponent, struct jval
         return 0;
     }
     for (; exponent > 0; exponent >>= 1) {
-        if ((exponent & 1) && __builtin_mul_overflow(result, base, &result)) return jinja_fail(r, "integer overflow");
-        if (exponent > 1 && __builtin_mul_overflow(base, base, &base)) return jinja_fail(r, "integer overflow");
+        if ((exponent & 1) && __builtin_mul_overflow(result, base, &result))
+            return jinja_fail(r, "integer overflow");
+        if (exponent > 1 && __builtin_mul_overflow(base, base, &base))
+            return jinja_fail(r, "integer overflow");
     }
     *out = jinja_int(result);
     return 0;
@@ -765,7 +797,8 @@ static int int_arithmetic(struct jrun *r, enum jop op, int64_t a, int64_t b, str
 
 static int real_arithmetic(struct jrun *r, enum jop op, double a, double b, struct jvalue *out) {
     double result = 0;
-    if ((op == OP_DIV || op == OP_FLOORDIV || op == OP_MOD) && b == 0) return jinja_fail(r, "division by zero");
+    if ((op == OP_DIV || op == OP_FLOORDIV || op == OP_MOD) && b == 0)
+        return jinja_fail(r, "division by zero");
     switch (op) {
     case OP_ADD:
         result = a + b;
@@ -794,11 +827,13 @@ static int real_arithmetic(struct jrun *r, enum jop op, double a, double b, stru
     return 0;
 }
 
-int jinja_binary(struct jrun *r, enum jop op, const struct jvalue *a, const struct jvalue *b, struct jvalue *out) {
+int jinja_binary(struct jrun *r, enum jop op, const struct jvalue *a, const struct jvalue *b,
+                 struct jvalue *out) {
     static const char *const name[] = {"+", "-", "*", "/", "//", "%", "** or pow()"};
     int64_t i, k;
     if (op == OP_MOD && a->type == J_STRING) return jinja_format_percent(r, a, b, out);
-    if (a->type == J_UNDEFINED || b->type == J_UNDEFINED) return jinja_fail_undefined(r, a->type ? b : a);
+    if (a->type == J_UNDEFINED || b->type == J_UNDEFINED)
+        return jinja_fail_undefined(r, a->type ? b : a);
     if (jinja_is_number(a) && jinja_is_number(b)) {
         if (op != OP_DIV && jinja_is_integer(a, &i) && jinja_is_integer(b, &k))
             return int_arithmetic(r, op, i, k, out);
@@ -813,13 +848,16 @@ int jinja_binary(struct jrun *r, enum jop op, const struct jvalue *a, const stru
 }
 
 /* Bottom-up merging, stable. */
-int jinja_sort(struct jrun *r, struct jvalue *item, struct jvalue *key, int64_t n, bool is_reverse) {
-    struct jvalue *other = arena_alloc(&r->m->cells, (size_t)(2 * n) * sizeof *other), *other_key = other + n;
+int jinja_sort(struct jrun *r, struct jvalue *item, struct jvalue *key, int64_t n,
+               bool is_reverse) {
+    struct jvalue *other = arena_alloc(&r->m->cells, (size_t)(2 * n) * sizeof *other),
+                  *other_key = other + n;
     struct jvalue *k = key ? key : item;
     for (int64_t width = 1; width < n; width *= 2) {
         if (jinja_step(r, n) != 0) return -1;
         for (int64_t low = 0; low < n; low += 2 * width) {
-            int64_t middle = MIN(low + width, n), high = MIN(low + 2 * width, n), a = low, b = middle;
+            int64_t middle = MIN(low + width, n), high = MIN(low + 2 * width, n), a = low,
+                    b = middle;
             for (int64_t i = low; i < high; i++) {
                 bool take_b = a == middle;
                 if (a < middle && b < high &&

@@ -4,9 +4,9 @@
  *   parallel:    out = x + o(attention(norm1(x))) + mlp(norm2(x))                       (GPT-NeoX)
  *   mlp(h) = down(silu(gate(h)) * up(h)), or down(gelu(up(h)))
  *
- * The residual is added inside the products (gemm with add), so that it is read and written once. Weight gradients
- * are added straight into the unit's fp32 gradient. In fp32 the residual's gradient enters products as it lies; in
- * bf16 it is cast once before. */
+ * The residual is added inside the products (gemm with add), so that it is read and written once.
+ * Weight gradients are added straight into the unit's fp32 gradient. In fp32 the residual's
+ * gradient enters products as it lies; in bf16 it is cast once before. */
 #include "block.h"
 
 #include <math.h>
@@ -21,24 +21,28 @@ static struct tensor residual(const struct block *b, float *data, int64_t rows) 
     return tensor_make(data, DTYPE_F32, rows, b->arch->D);
 }
 
-/* Row `first` on of the matrix that begins with this role: it may reach over those that follow it in the unit. */
+/* Row `first` on of the matrix that begins with this role: it may reach over those that follow it
+ * in the unit. */
 static struct tensor weight(const struct block *b, enum role role, int64_t first, int64_t rows) {
     const struct parameter *p = b->unit->by_role[role];
-    const char *at = (const char *)b->weights + (size_t)(p->offset + first * p->cols) * dtype_bytes(b->dtype);
+    const char *at =
+        (const char *)b->weights + (size_t)(p->offset + first * p->cols) * dtype_bytes(b->dtype);
     return matrix(b, at, rows, p->cols);
 }
 
-static struct tensor weight_gradient(const struct block *b, enum role role, int64_t first, int64_t rows) {
+static struct tensor weight_gradient(const struct block *b, enum role role, int64_t first,
+                                     int64_t rows) {
     const struct parameter *p = b->unit->by_role[role];
     return tensor_make(b->gradient + p->offset + first * p->cols, DTYPE_F32, rows, p->cols);
 }
 
 /* A vector of weights as one row; NULL where the unit has none. `out` is the caller's. */
-static const struct tensor *vector(const struct block *b, enum role role, int64_t first, int64_t count,
-                                   struct tensor *out) {
+static const struct tensor *vector(const struct block *b, enum role role, int64_t first,
+                                   int64_t count, struct tensor *out) {
     const struct parameter *p = b->unit->by_role[role];
     if (!p) return NULL;
-    *out = matrix(b, (const char *)b->weights + (size_t)(p->offset + first) * dtype_bytes(b->dtype), 1, count);
+    *out = matrix(b, (const char *)b->weights + (size_t)(p->offset + first) * dtype_bytes(b->dtype),
+                  1, count);
     return out;
 }
 
@@ -47,8 +51,8 @@ static float *vector_gradient(const struct block *b, enum role role, int64_t fir
     return p ? b->gradient + p->offset + first : NULL;
 }
 
-static struct heads heads(const struct block *b, const void *data, int64_t rows, int n_heads, int64_t first,
-                          int64_t row_stride, int64_t head_stride) {
+static struct heads heads(const struct block *b, const void *data, int64_t rows, int n_heads,
+                          int64_t first, int64_t row_stride, int64_t head_stride) {
     char *at = (char *)data + (size_t)first * dtype_bytes(b->dtype);
     struct heads h = {at, b->dtype, rows, n_heads, b->arch->d, row_stride, head_stride};
     return h;
@@ -64,7 +68,8 @@ int64_t block_up_cols(const struct arch *a) {
 
 struct block_range block_kv_range(const struct arch *a, bool rows_only) {
     int64_t q = (int64_t)a->H * a->d, all = block_qkv_cols(a);
-    return rows_only && !a->fused_qkv ? (struct block_range){q, all - q} : (struct block_range){0, all};
+    return rows_only && !a->fused_qkv ? (struct block_range){q, all - q}
+                                      : (struct block_range){0, all};
 }
 
 struct block_range block_q_range(const struct arch *a, bool rows_only) {
@@ -72,12 +77,15 @@ struct block_range block_q_range(const struct arch *a, bool rows_only) {
     return rows_only && !a->fused_qkv ? (struct block_range){0, q} : (struct block_range){0, all};
 }
 
-/* The heads of q (part 0) in a buffer like qkv_q, and of k and v (parts 1 and 2) in one like qkv. */
+/* The heads of q (part 0) in a buffer like qkv_q, and of k and v (parts 1 and 2) in one like
+ * qkv. */
 static struct heads part_heads(const struct block *b, const void *data, int part) {
     const struct arch *a = b->arch;
-    struct block_range range = part == 0 ? block_q_range(a, b->rows_only) : block_kv_range(a, b->rows_only);
+    struct block_range range =
+        part == 0 ? block_q_range(a, b->rows_only) : block_kv_range(a, b->rows_only);
     int64_t rows = part == 0 ? b->Q : b->T;
-    if (a->fused_qkv) return heads(b, data, rows, a->H, (int64_t)part * a->d, range.count, 3 * (int64_t)a->d);
+    if (a->fused_qkv)
+        return heads(b, data, rows, a->H, (int64_t)part * a->d, range.count, 3 * (int64_t)a->d);
     int64_t first = part == 0 ? 0 : (int64_t)(a->H + (part - 1) * a->K) * a->d;
     return heads(b, data, rows, part == 0 ? a->H : a->K, first - range.first, range.count, a->d);
 }
@@ -97,7 +105,8 @@ static struct heads ready_k(const struct block *b) {
 
 static void check_adjacent(const struct unit *unit, enum role first, enum role second) {
     const struct parameter *p = unit->by_role[first], *q = unit->by_role[second];
-    CHECK(!q || (p && p->offset + p->count == q->offset), "%s does not follow its neighbour", q ? q->name : "");
+    CHECK(!q || (p && p->offset + p->count == q->offset), "%s does not follow its neighbour",
+          q ? q->name : "");
 }
 
 void block_check_layout(const struct unit *unit) {
@@ -115,8 +124,8 @@ static void progress(const struct block *b) {
 
 /* ---- forward ---- */
 
-static void norm_forward(struct block *b, enum role role, enum role bias_role, void *out, float *stats, float *in,
-                         int64_t rows) {
+static void norm_forward(struct block *b, enum role role, enum role bias_role, void *out,
+                         float *stats, float *in, int64_t rows) {
     struct tensor w, bias;
     int64_t D = b->arch->D;
     vector(b, role, 0, D, &w);
@@ -125,7 +134,8 @@ static void norm_forward(struct block *b, enum role role, enum role bias_role, v
 }
 
 /* out (rows, range) = h (rows, D) by those rows of the fused weight. */
-static void project(struct block *b, void *out, const void *h, int64_t rows, struct block_range range) {
+static void project(struct block *b, void *out, const void *h, int64_t rows,
+                    struct block_range range) {
     struct tensor bias;
     op_linear_forward(b->dev, matrix(b, out, rows, range.count), matrix(b, h, rows, b->arch->D),
                       weight(b, ROLE_QKV_WEIGHT, range.first, range.count),
@@ -195,32 +205,38 @@ void block_forward(struct block *b, bool again) {
     op_attention_forward(b->dev, &attention);
     progress(b);
     /* x may be where mid is: norm2 of x comes before mid is written. */
-    if (a->parallel_residual) norm_forward(b, ROLE_NORM2_WEIGHT, ROLE_NORM2_BIAS, k->h2, k->stats2, k->x_q, b->Q);
+    if (a->parallel_residual)
+        norm_forward(b, ROLE_NORM2_WEIGHT, ROLE_NORM2_BIAS, k->h2, k->stats2, k->x_q, b->Q);
     if (!a->parallel_residual || !again)
-        op_linear_forward(b->dev, mid, matrix(b, k->attention, b->Q, width), weight(b, ROLE_OUT_WEIGHT, 0, a->D),
+        op_linear_forward(b->dev, mid, matrix(b, k->attention, b->Q, width),
+                          weight(b, ROLE_OUT_WEIGHT, 0, a->D),
                           vector(b, ROLE_OUT_BIAS, 0, a->D, &bias), &x);
-    if (!a->parallel_residual) norm_forward(b, ROLE_NORM2_WEIGHT, ROLE_NORM2_BIAS, k->h2, k->stats2, k->x_mid, b->Q);
+    if (!a->parallel_residual)
+        norm_forward(b, ROLE_NORM2_WEIGHT, ROLE_NORM2_BIAS, k->h2, k->stats2, k->x_mid, b->Q);
     progress(b);
 
     op_linear_forward(b->dev, matrix(b, k->up, b->Q, up_cols), matrix(b, k->h2, b->Q, a->D),
-                      weight(b, ROLE_UP_WEIGHT, 0, up_cols), vector(b, ROLE_UP_BIAS, 0, up_cols, &bias), NULL);
+                      weight(b, ROLE_UP_WEIGHT, 0, up_cols),
+                      vector(b, ROLE_UP_BIAS, 0, up_cols, &bias), NULL);
     progress(b);
     activate(b);
     if (!again)
-        op_linear_forward(b->dev, out, matrix(b, k->act, b->Q, a->F), weight(b, ROLE_DOWN_WEIGHT, 0, a->D),
+        op_linear_forward(b->dev, out, matrix(b, k->act, b->Q, a->F),
+                          weight(b, ROLE_DOWN_WEIGHT, 0, a->D),
                           vector(b, ROLE_DOWN_BIAS, 0, a->D, &bias), &mid);
     progress(b);
 }
 
 /* ---- backward ---- */
 
-static void norm_backward(struct block *b, enum role role, enum role bias_role, float *din, const void *dout,
-                          float *in, const float *stats, int64_t rows) {
+static void norm_backward(struct block *b, enum role role, enum role bias_role, float *din,
+                          const void *dout, float *in, const float *stats, int64_t rows) {
     struct tensor w;
     int64_t D = b->arch->D;
     vector(b, role, 0, D, &w);
     op_norm_backward(b->dev, b->arch->norm, residual(b, din, rows), vector_gradient(b, role, 0),
-                     vector_gradient(b, bias_role, 0), matrix(b, dout, rows, D), residual(b, in, rows), w, stats);
+                     vector_gradient(b, bias_role, 0), matrix(b, dout, rows, D),
+                     residual(b, in, rows), w, stats);
     progress(b);
 }
 
@@ -236,8 +252,10 @@ static struct tensor cast_residual(struct block *b, float *dx) {
 static void mlp_backward(struct block *b, struct tensor dout) {
     const struct arch *a = b->arch;
     int64_t up_cols = block_up_cols(a);
-    struct tensor act = matrix(b, b->kept.act, b->Q, a->F), up = matrix(b, b->kept.up, b->Q, up_cols);
-    struct tensor dact = matrix(b, b->scratch->narrow, b->Q, a->F), dup = matrix(b, b->scratch->wide, b->Q, up_cols);
+    struct tensor act = matrix(b, b->kept.act, b->Q, a->F),
+                  up = matrix(b, b->kept.up, b->Q, up_cols);
+    struct tensor dact = matrix(b, b->scratch->narrow, b->Q, a->F),
+                  dup = matrix(b, b->scratch->wide, b->Q, up_cols);
 
     op_linear_backward_weight(b->dev, weight_gradient(b, ROLE_DOWN_WEIGHT, 0, a->D),
                               vector_gradient(b, ROLE_DOWN_BIAS, 0), dout, act);
@@ -250,7 +268,8 @@ static void mlp_backward(struct block *b, struct tensor dout) {
         op_gelu_backward(b->dev, dup, dact, up);
     progress(b);
     op_linear_backward_weight(b->dev, weight_gradient(b, ROLE_UP_WEIGHT, 0, up_cols),
-                              vector_gradient(b, ROLE_UP_BIAS, 0), dup, matrix(b, b->kept.h2, b->Q, a->D));
+                              vector_gradient(b, ROLE_UP_BIAS, 0), dup,
+                              matrix(b, b->kept.h2, b->Q, a->D));
     progress(b);
     op_linear_backward_input(b->dev, matrix(b, b->scratch->dh2, b->Q, a->D), dup,
                              weight(b, ROLE_UP_WEIGHT, 0, up_cols), NULL);
@@ -269,19 +288,21 @@ static void unrotate(struct block *b, struct heads dq, struct heads dk) {
     if (!a->qk_norm) return;
     struct tensor w;
     vector(b, ROLE_Q_NORM, 0, a->d, &w);
-    op_head_norm_backward(b->dev, dq, vector_gradient(b, ROLE_Q_NORM, 0), dq, part_heads(b, k->qkv_q, 0), w,
-                          k->q_stats);
+    op_head_norm_backward(b->dev, dq, vector_gradient(b, ROLE_Q_NORM, 0), dq,
+                          part_heads(b, k->qkv_q, 0), w, k->q_stats);
     vector(b, ROLE_K_NORM, 0, a->d, &w);
-    op_head_norm_backward(b->dev, dk, vector_gradient(b, ROLE_K_NORM, 0), dk, part_heads(b, k->qkv, 1), w,
-                          k->k_stats);
+    op_head_norm_backward(b->dev, dk, vector_gradient(b, ROLE_K_NORM, 0), dk,
+                          part_heads(b, k->qkv, 1), w, k->k_stats);
 }
 
-/* The counterpart of project(): dh (rows, D) = and the gradients of those rows of the fused weight += */
-static void project_backward(struct block *b, void *dh, const void *dout, const void *h, int64_t rows,
-                             struct block_range range) {
+/* The counterpart of project(): dh (rows, D) = and the gradients of those rows of the fused weight
+ * += */
+static void project_backward(struct block *b, void *dh, const void *dout, const void *h,
+                             int64_t rows, struct block_range range) {
     struct tensor d = matrix(b, dout, rows, range.count);
     op_linear_backward_weight(b->dev, weight_gradient(b, ROLE_QKV_WEIGHT, range.first, range.count),
-                              vector_gradient(b, ROLE_QKV_BIAS, range.first), d, matrix(b, h, rows, b->arch->D));
+                              vector_gradient(b, ROLE_QKV_BIAS, range.first), d,
+                              matrix(b, h, rows, b->arch->D));
     progress(b);
     op_linear_backward_input(b->dev, matrix(b, dh, rows, b->arch->D), d,
                              weight(b, ROLE_QKV_WEIGHT, range.first, range.count), NULL);
@@ -297,18 +318,23 @@ static void attention_backward(struct block *b, struct tensor dout) {
     void *wide_q = b->rows_only ? s->wide_q : s->wide;
 
     op_linear_backward_weight(b->dev, weight_gradient(b, ROLE_OUT_WEIGHT, 0, a->D),
-                              vector_gradient(b, ROLE_OUT_BIAS, 0), dout, matrix(b, b->kept.attention, b->Q, width));
+                              vector_gradient(b, ROLE_OUT_BIAS, 0), dout,
+                              matrix(b, b->kept.attention, b->Q, width));
     progress(b);
-    op_linear_backward_input(b->dev, matrix(b, s->narrow, b->Q, width), dout, weight(b, ROLE_OUT_WEIGHT, 0, a->D),
-                             NULL);
+    op_linear_backward_input(b->dev, matrix(b, s->narrow, b->Q, width), dout,
+                             weight(b, ROLE_OUT_WEIGHT, 0, a->D), NULL);
     progress(b);
-    if (b->rows_only && a->fused_qkv) { /* q's columns for all tokens, and k's and v's for the read rows, have none */
+    if (b->rows_only &&
+        /* q's columns for all tokens, and k's and v's for the read rows, have none */
+        a->fused_qkv) {
         zero(b, s->wide, b->T, kv.count, b->dtype);
         zero(b, wide_q, b->Q, q.count, b->dtype);
     }
     struct attention attention = attention_of(b);
-    struct heads dq = part_heads(b, wide_q, 0), dk = part_heads(b, s->wide, 1), dv = part_heads(b, s->wide, 2);
-    op_attention_backward(b->dev, dq, dk, dv, heads(b, s->narrow, b->Q, a->H, 0, width, a->d), &attention);
+    struct heads dq = part_heads(b, wide_q, 0), dk = part_heads(b, s->wide, 1),
+                 dv = part_heads(b, s->wide, 2);
+    op_attention_backward(b->dev, dq, dk, dv, heads(b, s->narrow, b->Q, a->H, 0, width, a->d),
+                          &attention);
     progress(b);
     unrotate(b, dq, dk);
     progress(b);
@@ -323,16 +349,19 @@ void block_backward(struct block *b, float *dx, float *dx_q) {
     struct tensor dout = cast_residual(b, dx_q);
     mlp_backward(b, dout);
     if (!a->parallel_residual) {
-        norm_backward(b, ROLE_NORM2_WEIGHT, ROLE_NORM2_BIAS, dx_q, s->dh2, k->x_mid, k->stats2, b->Q);
+        norm_backward(b, ROLE_NORM2_WEIGHT, ROLE_NORM2_BIAS, dx_q, s->dh2, k->x_mid, k->stats2,
+                      b->Q);
         dout = cast_residual(b, dx_q);
     }
     attention_backward(b, dout);
     if (a->parallel_residual)
         norm_backward(b, ROLE_NORM2_WEIGHT, ROLE_NORM2_BIAS, dx_q, s->dh2, k->x_q, k->stats2, b->Q);
     if (b->rows_only) { /* norm1 saw the read rows twice: once for q, once among all for k and v */
-        norm_backward(b, ROLE_NORM1_WEIGHT, ROLE_NORM1_BIAS, dx_q, s->dh1_q, k->x_q, k->stats1_q, b->Q);
+        norm_backward(b, ROLE_NORM1_WEIGHT, ROLE_NORM1_BIAS, dx_q, s->dh1_q, k->x_q, k->stats1_q,
+                      b->Q);
         zero(b, dx, b->T, a->D, DTYPE_F32);
     }
     norm_backward(b, ROLE_NORM1_WEIGHT, ROLE_NORM1_BIAS, dx, s->dh1, k->x, k->stats1, b->T);
-    if (b->rows_only) op_scatter_add_rows(b->dev, residual(b, dx, b->T), residual(b, dx_q, b->Q), b->row);
+    if (b->rows_only)
+        op_scatter_add_rows(b->dev, residual(b, dx, b->T), residual(b, dx_q, b->Q), b->row);
 }

@@ -1,11 +1,14 @@
-/* One transformer block: what it keeps from its forward, and its forward and backward. Used by model.c alone.
+/* One transformer block: what it keeps from its forward, and its forward and backward. Used by
+ * model.c alone.
  *
- *   (1) x is the residual stream at the block's input, (T, D) F32. A whole block writes out (T, D); the last block
- *       (rows_only) computes K and V for all T tokens and everything else for the Q = R read rows: out is (R, D).
+ *   (1) x is the residual stream at the block's input, (T, D) F32. A whole block writes out (T, D);
+ *       the last block (rows_only) computes K and V for all T tokens and everything else for the Q
+ *       = R read rows: out is (R, D).
  *   (2) Where rows_only is false the _q members are those without _q, and Q = T.
  *   (3) A block without a backward may have out, x_mid and x in one place.
- *   (4) The products of q, k and v are one, of n_qkv columns. With rows_only, and unless q, k and v are interleaved
- *       (fused), they are cut into q's columns for the read rows and k's and v's for all. */
+ *   (4) The products of q, k and v are one, of n_qkv columns. With rows_only, and unless q, k and v
+ *       are interleaved (fused), they are cut into q's columns for the read rows and k's and v's
+ *       for all. */
 #ifndef RANKWISE_BLOCK_H
 #define RANKWISE_BLOCK_H
 #include "ops.h"
@@ -16,7 +19,8 @@ struct block_kept {
     float *x, *x_q;           /* (T, D), (Q, D) */
     float *stats1, *stats1_q; /* (T, 2), (Q, 2) */
     void *h1, *h1_q;          /* (T, D), (Q, D) c: norm1(x) */
-    void *qkv, *qkv_q;        /* (T, kv_cols), (Q, q_cols) c; rotated in place where there is no q and k norm */
+    /* (T, kv_cols), (Q, q_cols) c; rotated in place where there is no q and k norm */
+    void *qkv, *qkv_q;
     void *q, *k;              /* (Q, H d), (T, K d) c: normed and rotated; only with qk_norm */
     float *q_stats, *k_stats; /* (Q, H), (T, K) */
     void *attention;          /* (Q, H d) c */
@@ -28,11 +32,14 @@ struct block_kept {
     float *out;               /* (Q, D) */
 };
 
-/* Of a backward, shared by all blocks. Wide: the columns of qkv or of up, whichever are more; narrow: F or H d. */
+/* Of a backward, shared by all blocks. Wide: the columns of qkv or of up, whichever are more;
+ * narrow: F or H d. */
 struct block_scratch {
     void *wide, *wide_q, *narrow; /* (T, wide), (R, wide), (T, narrow) c */
-    void *dh1, *dh1_q, *dh2;      /* (T, D), (R, D), (T, D) c; dh2 is dh1 where the residual is sequential */
-    void *dx_cast;                /* (T, D) c: the residual's gradient on its way into products; unused in fp32 */
+    /* (T, D), (R, D), (T, D) c; dh2 is dh1 where the residual is sequential */
+    void *dh1, *dh1_q, *dh2;
+    /* (T, D) c: the residual's gradient on its way into products; unused in fp32 */
+    void *dx_cast;
 };
 
 struct block {
@@ -55,7 +62,8 @@ struct block {
 int64_t block_qkv_cols(const struct arch *arch); /* n_qkv: (H + 2K) d */
 int64_t block_up_cols(const struct arch *arch);  /* F, or gate and up: 2F */
 
-/* The rows of the fused weight, [first, first + count), that make qkv (all tokens) and qkv_q (read rows): by (4). */
+/* The rows of the fused weight, [first, first + count), that make qkv (all tokens) and qkv_q (read
+ * rows): by (4). */
 struct block_range {
     int64_t first, count;
 };
@@ -68,6 +76,7 @@ void block_check_layout(const struct unit *unit);
 /* again: the forward of a recomputation, which needs all but the last product. */
 void block_forward(struct block *b, bool again);
 
-/* dx_q (Q, D): the gradient of out; on return dx (T, D) is that of x. The same memory unless rows_only. */
+/* dx_q (Q, D): the gradient of out; on return dx (T, D) is that of x. The same memory unless
+ * rows_only. */
 void block_backward(struct block *b, float *dx, float *dx_q);
 #endif

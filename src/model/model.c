@@ -1,9 +1,10 @@
 /* The walk over a model's units, forward and backward, and the memory of both: see model.h.
  *
- * Memory is laid out by one function that runs twice: without a base, to tell the size (model_plan), and with one, to
- * set the pointers (model_init). What is kept per token and block, in training, with w bytes of the compute
- * dtype: 8 D (x and x_mid) + w (2 D + n_qkv + H d + F + up, and (H + K) d with q and k norm), and statistics. With
- * recompute 4 D, and one block's worth in all; without training one block's worth in all, the stream in one place. */
+ * Memory is laid out by one function that runs twice: without a base, to tell the size
+ * (model_plan), and with one, to set the pointers (model_init). What is kept per token and block,
+ * in training, with w bytes of the compute dtype: 8 D (x and x_mid) + w (2 D + n_qkv + H d + F +
+ * up, and (H + K) d with q and k norm), and statistics. With recompute 4 D, and one block's worth
+ * in all; without training one block's worth in all, the stream in one place. */
 #include "model.h"
 
 #include <string.h>
@@ -29,18 +30,19 @@ struct model {
 
     struct block *block; /* (L) */
     struct block_scratch scratch;
-    struct feed feed;                                /* of the micro-batch's numbers, to where these point: */
+    struct feed feed; /* of the micro-batch's numbers, to where these point: */
     const int32_t *token, *position, *reach, *order; /* (T) */
     const int32_t *row;                              /* (R) */
     float *inverse_frequency;                        /* (rope_pairs) */
     float *rope, *rope_q;                            /* (T, 2 rope_pairs), (R, 2 rope_pairs) */
-    float *x, *x_rows;                               /* (T, D) the input of block 0; (R, D) the output of the last */
-    float *normed, *stats;                           /* of the final norm: (R, D), (R, 2) */
-    float *score, *dscore;                           /* (R) */
-    float *dx, *dx_rows, *dnormed;                   /* (T, D), (R, D), (R, D) */
+    float *x, *x_rows;             /* (T, D) the input of block 0; (R, D) the output of the last */
+    float *normed, *stats;         /* of the final norm: (R, D), (R, 2) */
+    float *score, *dscore;         /* (R) */
+    float *dx, *dx_rows, *dnormed; /* (T, D), (R, D), (R, D) */
 
     int64_t T, R;
-    const float *head; /* the last unit's weights while they are held between forward and backward */
+    const float
+        *head; /* the last unit's weights while they are held between forward and backward */
 };
 
 /* ---- memory ---- */
@@ -56,8 +58,8 @@ static float *take_floats(struct arena *arena, int64_t rows, int64_t cols) {
 }
 
 /* What a block keeps but for its residual streams. T and Q are whole quanta of rows. */
-static void lay_out_kept(struct arena *arena, struct block_kept *k, const struct arch *a, size_t w, bool rows_only,
-                         int64_t T, int64_t Q) {
+static void lay_out_kept(struct arena *arena, struct block_kept *k, const struct arch *a, size_t w,
+                         bool rows_only, int64_t T, int64_t Q) {
     k->stats1 = take_floats(arena, T, 2);
     k->h1 = take(arena, T * a->D, w);
     k->qkv = take(arena, T * block_kv_range(a, rows_only).count, w);
@@ -78,9 +80,11 @@ static void lay_out_kept(struct arena *arena, struct block_kept *k, const struct
     k->act = take(arena, Q * a->F, w);
 }
 
-/* Block l, whose input is x; returns its output, the next one's input. With recompute, and without training, the
- * blocks before the last share what they keep; without training the residual stream stays in one place. */
-static float *lay_out_block(struct arena *arena, struct model *m, int l, float *x, int64_t T, int64_t R) {
+/* Block l, whose input is x; returns its output, the next one's input. With recompute, and without
+ * training, the blocks before the last share what they keep; without training the residual stream
+ * stays in one place. */
+static float *lay_out_block(struct arena *arena, struct model *m, int l, float *x, int64_t T,
+                            int64_t R) {
     const struct arch *a = m->arch;
     const struct model_options *o = &m->options;
     bool last = l == a->L - 1;
@@ -116,7 +120,8 @@ static void lay_out_activations(struct arena *arena, struct model *m, int64_t T,
 static void lay_out_scratch(struct arena *arena, struct model *m, int64_t T, int64_t R) {
     const struct arch *a = m->arch;
     size_t w = dtype_bytes(m->options.dtype);
-    int64_t wide = MAX(block_qkv_cols(a), block_up_cols(a)), narrow = MAX(a->F, (int64_t)a->H * a->d);
+    int64_t wide = MAX(block_qkv_cols(a), block_up_cols(a)),
+            narrow = MAX(a->F, (int64_t)a->H * a->d);
     struct block_scratch *s = &m->scratch;
     if (!m->options.train) return;
     m->dx = take_floats(arena, T, a->D);
@@ -135,7 +140,8 @@ static int64_t whole_rows(int64_t rows) {
     return ROUND_UP(MAX(rows, 1), ROW_QUANTUM);
 }
 
-/* Sets every pointer of m from the base, or counts: *scratch_bytes is the part that is not activations. */
+/* Sets every pointer of m from the base, or counts: *scratch_bytes is the part that is not
+ * activations. */
 static size_t lay_out(struct model *m, void *base, size_t *scratch_bytes) {
     struct arena arena = {base, 0};
     int64_t T = whole_rows(m->options.max_tokens), R = whole_rows(m->options.max_rows);
@@ -169,10 +175,10 @@ static void add_shape(struct shape_list *list, struct gemm_shape shape) {
     list->shape[list->n++] = shape;
 }
 
-/* One linear layer of n outputs and k inputs in `count` blocks, over all tokens or over the read rows: its forward,
- * and in training its gradients by input and by weight. */
-static void add_linear(struct shape_list *list, int count, int64_t n, int64_t k, bool rows_only, bool bias,
-                       bool to_residual) {
+/* One linear layer of n outputs and k inputs in `count` blocks, over all tokens or over the read
+ * rows: its forward, and in training its gradients by input and by weight. */
+static void add_linear(struct shape_list *list, int count, int64_t n, int64_t k, bool rows_only,
+                       bool bias, bool to_residual) {
     enum dtype c = list->options->dtype, out = to_residual ? DTYPE_F32 : c;
     int64_t rows = rows_only ? list->options->max_rows : list->options->max_tokens;
     if (count == 0) return;
@@ -186,13 +192,15 @@ static void add_linear(struct shape_list *list, int count, int64_t n, int64_t k,
 }
 
 /* o, up and down, which the last block has for the read rows only. */
-static void add_after_attention(struct shape_list *list, const struct arch *a, int count, bool rows_only) {
+static void add_after_attention(struct shape_list *list, const struct arch *a, int count,
+                                bool rows_only) {
     add_linear(list, count, a->D, (int64_t)a->H * a->d, rows_only, a->out_bias, true);
     add_linear(list, count, block_up_cols(a), a->D, rows_only, a->mlp_bias, false);
     add_linear(list, count, a->D, a->F, rows_only, a->mlp_bias, true);
 }
 
-int model_gemm_shapes(const struct arch *a, const struct model_options *options, struct gemm_shape **out) {
+int model_gemm_shapes(const struct arch *a, const struct model_options *options,
+                      struct gemm_shape **out) {
     struct shape_list list = {.options = options};
     add_linear(&list, a->L - 1, block_qkv_cols(a), a->D, false, a->qkv_bias, false);
     add_after_attention(&list, a, a->L - 1, false);
@@ -203,8 +211,8 @@ int model_gemm_shapes(const struct arch *a, const struct model_options *options,
     return list.n;
 }
 
-static struct op_limits limits_of(const struct arch *a, const struct model_options *o, const struct gemm_shape *gemm,
-                                  int n_gemm) {
+static struct op_limits limits_of(const struct arch *a, const struct model_options *o,
+                                  const struct gemm_shape *gemm, int n_gemm) {
     int64_t width = MAX(MAX(block_qkv_cols(a), block_up_cols(a)), MAX(a->D, a->F));
     return (struct op_limits){.tokens = o->max_tokens,
                               .rows = o->max_rows,
@@ -219,7 +227,8 @@ static struct op_limits limits_of(const struct arch *a, const struct model_optio
 
 /* ---- life ---- */
 
-struct model_bytes model_plan(struct device *dev, const struct arch *arch, const struct model_options *options) {
+struct model_bytes model_plan(struct device *dev, const struct arch *arch,
+                              const struct model_options *options) {
     struct model m = {.dev = dev, .arch = arch, .options = *options};
     struct gemm_shape *gemm;
     int n_gemm = model_gemm_shapes(arch, options, &gemm);
@@ -234,7 +243,8 @@ struct model_bytes model_plan(struct device *dev, const struct arch *arch, const
     return bytes;
 }
 
-void model_reserve(struct device *dev, const struct arch *arch, const struct model_options *options) {
+void model_reserve(struct device *dev, const struct arch *arch,
+                   const struct model_options *options) {
     struct gemm_shape *gemm;
     int n_gemm = model_gemm_shapes(arch, options, &gemm);
     struct op_limits limits = limits_of(arch, options, gemm, n_gemm);
@@ -242,7 +252,8 @@ void model_reserve(struct device *dev, const struct arch *arch, const struct mod
     mem_free(gemm);
 }
 
-struct model *model_init(struct device *dev, const struct arch *arch, const struct parameters *table, struct zero *z,
+struct model *model_init(struct device *dev, const struct arch *arch,
+                         const struct parameters *table, struct zero *z,
                          const struct model_options *options) {
     CHECK(options->max_tokens > 0 && options->max_rows > 0, "a model for no tokens");
     struct model *m = mem_alloc(1, sizeof *m);
@@ -268,7 +279,8 @@ struct model *model_init(struct device *dev, const struct arch *arch, const stru
     }
     model_reserve(dev, arch, options);
     size_t bytes = (size_t)arch->rope_pairs * sizeof(float);
-    dev->backend->copy_in(dev, m->inverse_frequency, arch->inverse_frequency, bytes, STREAM_COMPUTE);
+    dev->backend->copy_in(dev, m->inverse_frequency, arch->inverse_frequency, bytes,
+                          STREAM_COMPUTE);
     dev->backend->synchronize(dev, STREAM_COMPUTE);
     return m;
 }
@@ -301,14 +313,16 @@ static void send_batch(struct model *m, const struct forest *batch) {
 
 static void take_batch(struct model *m, const struct forest *batch) {
     CHECK(batch->n <= m->options.max_tokens && batch->n_rows <= m->options.max_rows,
-          "a micro-batch of %lld tokens and %lld read rows, planned for %lld and %lld", (long long)batch->n,
-          (long long)batch->n_rows, (long long)m->options.max_tokens, (long long)m->options.max_rows);
+          "a micro-batch of %lld tokens and %lld read rows, planned for %lld and %lld",
+          (long long)batch->n, (long long)batch->n_rows, (long long)m->options.max_tokens,
+          (long long)m->options.max_rows);
     m->T = batch->n;
     m->R = batch->n_rows;
     if (m->T == 0) return;
     send_batch(m, batch);
     int pairs = m->arch->rope_pairs;
-    op_rope_table(m->dev, m->rope, m->position, m->T, m->inverse_frequency, pairs, m->arch->rope_magnitude);
+    op_rope_table(m->dev, m->rope, m->position, m->T, m->inverse_frequency, pairs,
+                  m->arch->rope_magnitude);
     op_gather_rows(m->dev, tensor_make(m->rope_q, DTYPE_F32, m->R, 2 * pairs),
                    tensor_make(m->rope, DTYPE_F32, m->T, 2 * pairs), m->row);
     m->dev->backend->zero(m->dev, m->dscore, (size_t)m->R * sizeof(float), STREAM_COMPUTE);
@@ -337,7 +351,9 @@ static void head_forward(struct model *m) {
     bool bias = a->norm == NORM_LAYER;
     struct tensor x = tensor_make(m->x_rows, DTYPE_F32, m->R, a->D);
     struct tensor normed = tensor_make(m->normed, DTYPE_F32, m->R, a->D);
-    struct tensor w = tensor_make((float *)last_weight(m, ROLE_FINAL_NORM_WEIGHT), DTYPE_F32, 1, a->D), b = w;
+    struct tensor w = tensor_make((float *)last_weight(m, ROLE_FINAL_NORM_WEIGHT), DTYPE_F32, 1,
+                                  a->D),
+                  b = w;
     if (bias) b.data = (float *)last_weight(m, ROLE_FINAL_NORM_BIAS);
     op_norm_forward(m->dev, a->norm, normed, m->stats, x, w, bias ? &b : NULL, a->norm_eps);
     op_head_forward(m->dev, m->score, normed, last_weight(m, ROLE_SCORE));
@@ -346,7 +362,8 @@ static void head_forward(struct model *m) {
 const float *model_forward(struct model *m, const struct forest *batch) {
     const struct arch *a = m->arch;
     int last = a->L + 1;
-    if (m->head) zero_release(m->z, last); /* the former forward had no backward: it was an evaluation */
+    if (m->head)
+        zero_release(m->z, last); /* the former forward had no backward: it was an evaluation */
     m->head = NULL;
     take_batch(m, batch);
 
@@ -383,14 +400,17 @@ static float *last_gradient(const struct model *m, float *gradient, enum role ro
 /* dx_rows = the gradient of the last block's output. */
 static void head_backward(struct model *m, float *gradient) {
     const struct arch *a = m->arch;
-    struct tensor x = tensor_make(m->x_rows, DTYPE_F32, m->R, a->D), dx = x, normed = x, dnormed = x;
+    struct tensor x = tensor_make(m->x_rows, DTYPE_F32, m->R, a->D), dx = x, normed = x,
+                  dnormed = x;
     dx.data = m->dx_rows;
     normed.data = m->normed;
     dnormed.data = m->dnormed;
-    struct tensor w = tensor_make((float *)last_weight(m, ROLE_FINAL_NORM_WEIGHT), DTYPE_F32, 1, a->D);
+    struct tensor w =
+        tensor_make((float *)last_weight(m, ROLE_FINAL_NORM_WEIGHT), DTYPE_F32, 1, a->D);
     op_head_backward(m->dev, dnormed, last_gradient(m, gradient, ROLE_SCORE), m->dscore, normed,
                      last_weight(m, ROLE_SCORE));
-    m->dev->backend->zero(m->dev, m->dx_rows, (size_t)(m->R * a->D) * sizeof(float), STREAM_COMPUTE);
+    m->dev->backend->zero(m->dev, m->dx_rows, (size_t)(m->R * a->D) * sizeof(float),
+                          STREAM_COMPUTE);
     op_norm_backward(m->dev, a->norm, dx, last_gradient(m, gradient, ROLE_FINAL_NORM_WEIGHT),
                      last_gradient(m, gradient, ROLE_FINAL_NORM_BIAS), dnormed, x, w, m->stats);
 }
@@ -419,12 +439,14 @@ void model_backward(struct model *m, bool last_microbatch) {
     }
     gradient = zero_gradient(m->z, 0);
     if (m->T > 0)
-        op_embed_backward(m->dev, gradient, tensor_make(m->dx, DTYPE_F32, m->T, a->D), m->token, m->order, a->V);
+        op_embed_backward(m->dev, gradient, tensor_make(m->dx, DTYPE_F32, m->T, a->D), m->token,
+                          m->order, a->V);
     zero_reduce(m->z, 0, last_microbatch);
 }
 
 void model_copy_hidden(struct model *m, int layer, float *out) {
-    CHECK(layer >= 0 && layer < m->arch->L && m->options.train, "no hidden state of layer %d", layer);
+    CHECK(layer >= 0 && layer < m->arch->L && m->options.train, "no hidden state of layer %d",
+          layer);
     size_t bytes = (size_t)(m->T * m->arch->D) * sizeof *out;
     m->dev->backend->copy_out(m->dev, out, m->block[layer].kept.x, bytes, STREAM_COMPUTE);
     m->dev->backend->synchronize(m->dev, STREAM_COMPUTE);

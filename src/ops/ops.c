@@ -7,71 +7,80 @@ static bool number(enum dtype dtype) {
     return dtype == DTYPE_F32 || dtype == DTYPE_BF16;
 }
 
-static void check_tensor(const char *op, const char *name, const struct tensor *t, int64_t rows, int64_t cols) {
+static void check_tensor(const char *op, const char *name, const struct tensor *t, int64_t rows,
+                         int64_t cols) {
     CHECK(number(t->dtype), "%s: %s is %s", op, name, dtype_name(t->dtype));
-    CHECK(t->rows == rows && t->cols == cols, "%s: %s is (%lld, %lld), expected (%lld, %lld)", op, name,
-          (long long)t->rows, (long long)t->cols, (long long)rows, (long long)cols);
-    CHECK(t->stride >= cols || rows <= 1, "%s: %s has rows of %lld elements %lld apart", op, name, (long long)cols,
-          (long long)t->stride);
+    CHECK(t->rows == rows && t->cols == cols, "%s: %s is (%lld, %lld), expected (%lld, %lld)", op,
+          name, (long long)t->rows, (long long)t->cols, (long long)rows, (long long)cols);
+    CHECK(t->stride >= cols || rows <= 1, "%s: %s has rows of %lld elements %lld apart", op, name,
+          (long long)cols, (long long)t->stride);
     CHECK(t->data || rows * cols == 0, "%s: %s is NULL", op, name);
 }
 
-static void check_dtype(const char *op, const char *name, const struct tensor *t, enum dtype dtype) {
-    CHECK(t->dtype == dtype, "%s: %s is %s, expected %s", op, name, dtype_name(t->dtype), dtype_name(dtype));
+static void check_dtype(const char *op, const char *name, const struct tensor *t,
+                        enum dtype dtype) {
+    CHECK(t->dtype == dtype, "%s: %s is %s, expected %s", op, name, dtype_name(t->dtype),
+          dtype_name(dtype));
 }
 
 /* A vector that holds weights: one row. */
-static void check_vector(const char *op, const char *name, const struct tensor *t, int64_t cols, enum dtype dtype) {
+static void check_vector(const char *op, const char *name, const struct tensor *t, int64_t cols,
+                         enum dtype dtype) {
     check_tensor(op, name, t, 1, cols);
     check_dtype(op, name, t, dtype);
 }
 
-static void check_heads(const char *op, const char *name, const struct heads *x, const struct heads *like) {
-    CHECK(number(x->dtype) && x->dtype == like->dtype, "%s: %s is %s, expected %s", op, name, dtype_name(x->dtype),
-          dtype_name(like->dtype));
+static void check_heads(const char *op, const char *name, const struct heads *x,
+                        const struct heads *like) {
+    CHECK(number(x->dtype) && x->dtype == like->dtype, "%s: %s is %s, expected %s", op, name,
+          dtype_name(x->dtype), dtype_name(like->dtype));
     CHECK(x->rows == like->rows && x->n_heads == like->n_heads && x->head_dim == like->head_dim,
-          "%s: %s is (%lld, %d, %d), expected (%lld, %d, %d)", op, name, (long long)x->rows, x->n_heads, x->head_dim,
-          (long long)like->rows, like->n_heads, like->head_dim);
-    CHECK(x->n_heads > 0 && x->head_dim > 0 && x->head_stride >= x->head_dim, "%s: %s has %d heads of %d, %lld apart",
-          op, name, x->n_heads, x->head_dim, (long long)x->head_stride);
+          "%s: %s is (%lld, %d, %d), expected (%lld, %d, %d)", op, name, (long long)x->rows,
+          x->n_heads, x->head_dim, (long long)like->rows, like->n_heads, like->head_dim);
+    CHECK(x->n_heads > 0 && x->head_dim > 0 && x->head_stride >= x->head_dim,
+          "%s: %s has %d heads of %d, %lld apart", op, name, x->n_heads, x->head_dim,
+          (long long)x->head_stride);
     CHECK(x->data || x->rows == 0, "%s: %s is NULL", op, name);
 }
 
 #define CHECK_THERE(op, pointer) CHECK((pointer) != NULL, "%s: " #pointer " is NULL", op)
 
-void op_gemm(struct device *dev, struct tensor out, struct tensor a, bool transpose_a, struct tensor b,
-             bool transpose_b, const struct tensor *bias, const struct tensor *add) {
+void op_gemm(struct device *dev, struct tensor out, struct tensor a, bool transpose_a,
+             struct tensor b, bool transpose_b, const struct tensor *bias,
+             const struct tensor *add) {
     static const char op[] = "gemm";
-    int64_t m = transpose_a ? a.cols : a.rows, k = transpose_a ? a.rows : a.cols, n = transpose_b ? b.rows : b.cols;
+    int64_t m = transpose_a ? a.cols : a.rows, k = transpose_a ? a.rows : a.cols,
+            n = transpose_b ? b.rows : b.cols;
     check_tensor(op, "a", &a, a.rows, a.cols);
     check_tensor(op, "b", &b, transpose_b ? n : k, transpose_b ? k : n);
     check_dtype(op, "b", &b, a.dtype);
     check_tensor(op, "out", &out, m, n);
-    CHECK(out.dtype == a.dtype || out.dtype == DTYPE_F32, "gemm: out is %s of %s", dtype_name(out.dtype),
-          dtype_name(a.dtype));
+    CHECK(out.dtype == a.dtype || out.dtype == DTYPE_F32, "gemm: out is %s of %s",
+          dtype_name(out.dtype), dtype_name(a.dtype));
     if (bias) check_vector(op, "bias", bias, n, a.dtype);
     if (add) {
         check_tensor(op, "add", add, m, n);
         check_dtype(op, "add", add, out.dtype);
-        CHECK(add->data != out.data || add->stride == out.stride, "gemm: add is out with another stride");
+        CHECK(add->data != out.data || add->stride == out.stride,
+              "gemm: add is out with another stride");
     }
     if (m == 0 || n == 0 || (k == 0 && !bias && add && add->data == out.data)) return;
     CHECK(k > 0, "gemm: an empty product must be added to something");
     dev->backend->gemm(dev, out, a, transpose_a, b, transpose_b, bias, add);
 }
 
-void op_linear_forward(struct device *dev, struct tensor out, struct tensor in, struct tensor weight,
-                       const struct tensor *bias, const struct tensor *add) {
+void op_linear_forward(struct device *dev, struct tensor out, struct tensor in,
+                       struct tensor weight, const struct tensor *bias, const struct tensor *add) {
     op_gemm(dev, out, in, false, weight, true, bias, add);
 }
 
-void op_linear_backward_input(struct device *dev, struct tensor din, struct tensor dout, struct tensor weight,
-                              const struct tensor *add) {
+void op_linear_backward_input(struct device *dev, struct tensor din, struct tensor dout,
+                              struct tensor weight, const struct tensor *add) {
     op_gemm(dev, din, dout, false, weight, false, NULL, add);
 }
 
-void op_linear_backward_weight(struct device *dev, struct tensor dweight, float *dbias, struct tensor dout,
-                               struct tensor in) {
+void op_linear_backward_weight(struct device *dev, struct tensor dweight, float *dbias,
+                               struct tensor dout, struct tensor in) {
     check_dtype("linear_backward_weight", "dweight", &dweight, DTYPE_F32);
     op_gemm(dev, dweight, dout, true, in, false, NULL, &dweight);
     if (dbias && dout.rows > 0) dev->backend->column_sum(dev, dbias, dout);
@@ -83,22 +92,24 @@ void op_cast(struct device *dev, struct tensor out, struct tensor in) {
     if (in.rows > 0 && in.cols > 0) dev->backend->cast(dev, out, in);
 }
 
-void op_norm_forward(struct device *dev, enum norm_kind kind, struct tensor out, float *stats, struct tensor in,
-                     struct tensor weight, const struct tensor *bias, float eps) {
+void op_norm_forward(struct device *dev, enum norm_kind kind, struct tensor out, float *stats,
+                     struct tensor in, struct tensor weight, const struct tensor *bias, float eps) {
     static const char op[] = "norm_forward";
     check_tensor(op, "in", &in, in.rows, in.cols);
     check_dtype(op, "in", &in, DTYPE_F32);
     check_tensor(op, "out", &out, in.rows, in.cols);
     check_vector(op, "weight", &weight, in.cols, out.dtype);
-    CHECK((bias != NULL) == (kind == NORM_LAYER), "norm_forward: a bias belongs to layer norm, and only to it");
+    CHECK((bias != NULL) == (kind == NORM_LAYER),
+          "norm_forward: a bias belongs to layer norm, and only to it");
     if (bias) check_vector(op, "bias", bias, in.cols, out.dtype);
     if (in.rows == 0) return;
     CHECK_THERE(op, stats);
     dev->backend->norm_forward(dev, kind, out, stats, in, weight, bias, eps);
 }
 
-void op_norm_backward(struct device *dev, enum norm_kind kind, struct tensor din, float *dweight, float *dbias,
-                      struct tensor dout, struct tensor in, struct tensor weight, const float *stats) {
+void op_norm_backward(struct device *dev, enum norm_kind kind, struct tensor din, float *dweight,
+                      float *dbias, struct tensor dout, struct tensor in, struct tensor weight,
+                      const float *stats) {
     static const char op[] = "norm_backward";
     check_tensor(op, "in", &in, in.rows, in.cols);
     check_dtype(op, "in", &in, DTYPE_F32);
@@ -106,15 +117,16 @@ void op_norm_backward(struct device *dev, enum norm_kind kind, struct tensor din
     check_dtype(op, "din", &din, DTYPE_F32);
     check_tensor(op, "dout", &dout, in.rows, in.cols);
     check_vector(op, "weight", &weight, in.cols, dout.dtype);
-    CHECK((dbias != NULL) == (kind == NORM_LAYER), "norm_backward: a bias belongs to layer norm, and only to it");
+    CHECK((dbias != NULL) == (kind == NORM_LAYER),
+          "norm_backward: a bias belongs to layer norm, and only to it");
     if (in.rows == 0) return;
     CHECK_THERE(op, dweight);
     CHECK_THERE(op, stats);
     dev->backend->norm_backward(dev, kind, din, dweight, dbias, dout, in, weight, stats);
 }
 
-void op_head_norm_forward(struct device *dev, struct heads out, float *stats, struct heads in, struct tensor weight,
-                          float eps) {
+void op_head_norm_forward(struct device *dev, struct heads out, float *stats, struct heads in,
+                          struct tensor weight, float eps) {
     static const char op[] = "head_norm_forward";
     check_heads(op, "in", &in, &in);
     check_heads(op, "out", &out, &in);
@@ -124,8 +136,8 @@ void op_head_norm_forward(struct device *dev, struct heads out, float *stats, st
     dev->backend->head_norm_forward(dev, out, stats, in, weight, eps);
 }
 
-void op_head_norm_backward(struct device *dev, struct heads din, float *dweight, struct heads dout, struct heads in,
-                           struct tensor weight, const float *stats) {
+void op_head_norm_backward(struct device *dev, struct heads din, float *dweight, struct heads dout,
+                           struct heads in, struct tensor weight, const float *stats) {
     static const char op[] = "head_norm_backward";
     check_heads(op, "in", &in, &in);
     check_heads(op, "din", &din, &in);
@@ -147,10 +159,12 @@ void op_rope_table(struct device *dev, float *table, const int32_t *position, in
     dev->backend->rope_table(dev, table, position, rows, inverse_frequency, n_pairs, magnitude);
 }
 
-void op_rope(struct device *dev, struct heads out, struct heads in, const float *table, int n_pairs, bool backward) {
+void op_rope(struct device *dev, struct heads out, struct heads in, const float *table, int n_pairs,
+             bool backward) {
     check_heads("rope", "in", &in, &in);
     check_heads("rope", "out", &out, &in);
-    CHECK(n_pairs > 0 && 2 * n_pairs <= in.head_dim, "rope: %d pairs of %d elements", n_pairs, in.head_dim);
+    CHECK(n_pairs > 0 && 2 * n_pairs <= in.head_dim, "rope: %d pairs of %d elements", n_pairs,
+          in.head_dim);
     if (in.rows == 0) return;
     CHECK_THERE("rope", table);
     dev->backend->rope(dev, out, in, table, n_pairs, backward);
@@ -163,7 +177,8 @@ void op_swiglu_forward(struct device *dev, struct tensor out, struct tensor gate
     if (out.rows > 0) dev->backend->swiglu_forward(dev, out, gate_up);
 }
 
-void op_swiglu_backward(struct device *dev, struct tensor dgate_up, struct tensor dout, struct tensor gate_up) {
+void op_swiglu_backward(struct device *dev, struct tensor dgate_up, struct tensor dout,
+                        struct tensor gate_up) {
     static const char op[] = "swiglu_backward";
     check_tensor(op, "dout", &dout, dout.rows, dout.cols);
     check_tensor(op, "gate_up", &gate_up, dout.rows, 2 * dout.cols);
@@ -195,9 +210,10 @@ static void check_attention(const char *op, const struct attention *a) {
     check_heads(op, "out", &a->out, &a->q);
     check_heads(op, "k", &a->k, &a->k);
     check_heads(op, "v", &a->v, &a->k);
-    CHECK(a->k.dtype == a->q.dtype && a->k.head_dim == a->q.head_dim && a->q.n_heads % a->k.n_heads == 0,
-          "%s: q has %d heads of %d %s, k has %d of %d %s", op, a->q.n_heads, a->q.head_dim, dtype_name(a->q.dtype),
-          a->k.n_heads, a->k.head_dim, dtype_name(a->k.dtype));
+    CHECK(a->k.dtype == a->q.dtype && a->k.head_dim == a->q.head_dim &&
+              a->q.n_heads % a->k.n_heads == 0,
+          "%s: q has %d heads of %d %s, k has %d of %d %s", op, a->q.n_heads, a->q.head_dim,
+          dtype_name(a->q.dtype), a->k.n_heads, a->k.head_dim, dtype_name(a->k.dtype));
     CHECK(a->query || a->q.rows <= a->key_offset + a->k.rows, "%s: %lld queries of %lld keys", op,
           (long long)a->q.rows, (long long)a->k.rows);
     CHECK(a->q.rows == 0 || (a->lse && a->reach), "%s: lse or reach is NULL", op);
@@ -208,8 +224,8 @@ void op_attention_forward(struct device *dev, const struct attention *a) {
     if (a->q.rows > 0) dev->backend->attention_forward(dev, a);
 }
 
-void op_attention_backward(struct device *dev, struct heads dq, struct heads dk, struct heads dv, struct heads dout,
-                           const struct attention *a) {
+void op_attention_backward(struct device *dev, struct heads dq, struct heads dk, struct heads dv,
+                           struct heads dout, const struct attention *a) {
     static const char op[] = "attention_backward";
     check_attention(op, a);
     check_heads(op, "dq", &dq, &a->q);
@@ -219,7 +235,8 @@ void op_attention_backward(struct device *dev, struct heads dq, struct heads dk,
     if (a->q.rows > 0 || a->k.rows > 0) dev->backend->attention_backward(dev, dq, dk, dv, dout, a);
 }
 
-void op_embed_forward(struct device *dev, struct tensor out, struct tensor weight, const int32_t *token) {
+void op_embed_forward(struct device *dev, struct tensor out, struct tensor weight,
+                      const int32_t *token) {
     check_tensor("embed_forward", "weight", &weight, weight.rows, out.cols);
     check_tensor("embed_forward", "out", &out, out.rows, out.cols);
     check_dtype("embed_forward", "out", &out, DTYPE_F32);
@@ -250,7 +267,8 @@ void op_gather_rows(struct device *dev, struct tensor out, struct tensor in, con
     dev->backend->gather_rows(dev, out, in, index);
 }
 
-void op_scatter_add_rows(struct device *dev, struct tensor out, struct tensor in, const int32_t *index) {
+void op_scatter_add_rows(struct device *dev, struct tensor out, struct tensor in,
+                         const int32_t *index) {
     static const char op[] = "scatter_add_rows";
     check_tensor(op, "out", &out, out.rows, out.cols);
     check_dtype(op, "out", &out, DTYPE_F32);
@@ -270,8 +288,8 @@ void op_head_forward(struct device *dev, float *score, struct tensor in, const f
     dev->backend->head_forward(dev, score, in, weight);
 }
 
-void op_head_backward(struct device *dev, struct tensor din, float *dweight, const float *dscore, struct tensor in,
-                      const float *weight) {
+void op_head_backward(struct device *dev, struct tensor din, float *dweight, const float *dscore,
+                      struct tensor in, const float *weight) {
     static const char op[] = "head_backward";
     check_tensor(op, "in", &in, in.rows, in.cols);
     check_dtype(op, "in", &in, DTYPE_F32);
@@ -294,20 +312,23 @@ void op_clip(struct device *dev, double *step, const double *square_norm, int n,
     dev->backend->clip(dev, step, square_norm, n, clip);
 }
 
-void op_adamw(struct device *dev, struct tensor weight, float *master, float *moment1, float *moment2,
-              float *gradient, int64_t n, const struct adamw *how, const double *step) {
+void op_adamw(struct device *dev, struct tensor weight, float *master, float *moment1,
+              float *moment2, float *gradient, int64_t n, const struct adamw *how,
+              const double *step) {
     if (weight.data) check_tensor("adamw", "weight", &weight, 1, n);
     CHECK(n >= 0 && how && step, "adamw: %lld elements", (long long)n);
     CHECK(n == 0 || (master && moment1 && moment2 && gradient), "adamw: a buffer is NULL");
-    CHECK(weight.data != master || !master || weight.dtype == DTYPE_F32, "adamw: weight is master, as %s",
-          dtype_name(weight.dtype));
+    CHECK(weight.data != master || !master || weight.dtype == DTYPE_F32,
+          "adamw: weight is master, as %s", dtype_name(weight.dtype));
     if (n > 0) dev->backend->adamw(dev, weight, master, moment1, moment2, gradient, n, how, step);
 }
 
-void op_bradley_terry(struct device *dev, float *dscore, double *tally, const float *score, const int32_t *chosen,
-                      const int32_t *rejected, const float *margin, const float *weight, int64_t n, float scale) {
+void op_bradley_terry(struct device *dev, float *dscore, double *tally, const float *score,
+                      const int32_t *chosen, const int32_t *rejected, const float *margin,
+                      const float *weight, int64_t n, float scale) {
     CHECK(n >= 0, "bradley_terry: %lld pairs", (long long)n);
     if (n == 0) return;
     CHECK(dscore && tally && score && chosen && rejected, "bradley_terry: a buffer is NULL");
-    dev->backend->bradley_terry(dev, dscore, tally, score, chosen, rejected, margin, weight, n, scale);
+    dev->backend->bradley_terry(dev, dscore, tally, score, chosen, rejected, margin, weight, n,
+                                scale);
 }

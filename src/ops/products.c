@@ -4,7 +4,7 @@
 #include "clock.h"
 #include "memory.h"
 
-struct product {
+struct timed_product {
     struct gemm_shape shape;
     struct tensor out, a, b, bias;
 };
@@ -18,7 +18,7 @@ void products_open(struct products *p, struct device *dev, const struct gemm_sha
     *p = (struct products){dev, mem_alloc(n, sizeof *p->item), n};
     for (int i = 0; i < n; i++) {
         const struct gemm_shape *s = &shape[i];
-        p->item[i] = (struct product){
+        p->item[i] = (struct timed_product){
             .shape = *s,
             .out = take(dev, s->out, s->m, s->n),
             .a = s->transpose_a ? take(dev, s->in, s->k, s->m) : take(dev, s->in, s->m, s->k),
@@ -30,14 +30,15 @@ void products_open(struct products *p, struct device *dev, const struct gemm_sha
 
 void products_close(struct products *p) {
     for (int i = 0; i < p->n; i++) {
-        void *memory[] = {p->item[i].out.data, p->item[i].a.data, p->item[i].b.data, p->item[i].bias.data};
+        void *memory[] = {p->item[i].out.data, p->item[i].a.data, p->item[i].b.data,
+                          p->item[i].bias.data};
         for (int j = 0; j < 4; j++) p->dev->backend->release(p->dev, memory[j]);
     }
     mem_free(p->item);
     *p = (struct products){0};
 }
 
-static int times(const struct product *item, bool counted) {
+static int times(const struct timed_product *item, bool counted) {
     return counted ? item->shape.count : 1;
 }
 
@@ -46,7 +47,7 @@ double products_seconds(const struct products *p, bool counted) {
     backend->synchronize(p->dev, STREAM_COMPUTE);
     double start = clock_seconds();
     for (int i = 0; i < p->n; i++) {
-        const struct product *item = &p->item[i];
+        const struct timed_product *item = &p->item[i];
         const struct gemm_shape *s = &item->shape;
         for (int k = 0; k < times(item, counted); k++)
             backend->gemm(p->dev, item->out, item->a, s->transpose_a, item->b, s->transpose_b,

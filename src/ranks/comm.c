@@ -2,8 +2,9 @@
  *
  *   (1) A group of one has no communicator, and no function here calls MPI for it.
  *   (2) Buffers of any size are moved in pieces of at most PIECE bytes, because MPI counts in int.
- *   (3) Errors are returned by MPI and checked here: MPI_TRY dies with the call and MPI's words. die ends in
- *       MPI_Abort, which makes mpirun kill the other ranks; so one speaks and nobody hangs. */
+ *   (3) Errors are returned by MPI and checked here: MPI_TRY dies with the call and MPI's words.
+ *       die ends in MPI_Abort, which makes mpirun kill the other ranks; so one speaks and nobody
+ *       hangs. */
 #include "comm.h"
 
 #include <stdlib.h>
@@ -63,7 +64,8 @@ void comm_start(int *argc, char ***argv) {
     die_hook = abort_all;
     MPI_TRY(MPI_Comm_set_errhandler(MPI_COMM_WORLD, MPI_ERRORS_RETURN));
     MPI_TRY(MPI_Comm_set_errhandler(MPI_COMM_SELF, MPI_ERRORS_RETURN));
-    if (provided < MPI_THREAD_FUNNELED) die("this MPI gives no threads at all: MPI_THREAD_FUNNELED wanted");
+    if (provided < MPI_THREAD_FUNNELED)
+        die("this MPI gives no threads at all: MPI_THREAD_FUNNELED wanted");
     MPI_Comm all;
     MPI_TRY(MPI_Comm_dup(MPI_COMM_WORLD, &all));
     world = make_group(all);
@@ -93,7 +95,8 @@ struct group comm_split(const struct group *group, int colour) {
 struct group comm_split_node(const struct group *group) {
     if (group->size == 1) return *group;
     MPI_Comm part;
-    MPI_TRY(MPI_Comm_split_type(calls_of(group), MPI_COMM_TYPE_SHARED, group->rank, MPI_INFO_NULL, &part));
+    MPI_TRY(MPI_Comm_split_type(calls_of(group), MPI_COMM_TYPE_SHARED, group->rank, MPI_INFO_NULL,
+                                &part));
     return make_group(part);
 }
 
@@ -121,7 +124,8 @@ void comm_broadcast(const struct group *group, int root, void *data, size_t byte
 
 /* MPI demands of its implementations that all ranks get the same bits. */
 static void reduce(const struct group *group, double *data, int n, MPI_Op op) {
-    if (group->size > 1) MPI_TRY(MPI_Allreduce(MPI_IN_PLACE, data, n, MPI_DOUBLE, op, calls_of(group)));
+    if (group->size > 1)
+        MPI_TRY(MPI_Allreduce(MPI_IN_PLACE, data, n, MPI_DOUBLE, op, calls_of(group)));
 }
 
 void comm_sum(const struct group *group, double *data, int n) {
@@ -139,12 +143,14 @@ void comm_gather(const struct group *group, int root, void *all, const void *min
     }
     for (size_t done = 0; done < bytes; done += PIECE) {
         int n = (int)MIN(bytes - done, (size_t)PIECE);
-        MPI_Datatype run, row; /* n bytes; the same with the distance of two ranks' parts as extent */
+        MPI_Datatype run,
+            row; /* n bytes; the same with the distance of two ranks' parts as extent */
         MPI_TRY(MPI_Type_contiguous(n, MPI_BYTE, &run));
         MPI_TRY(MPI_Type_create_resized(run, 0, (MPI_Aint)bytes, &row));
         MPI_TRY(MPI_Type_commit(&row));
         char *to = group->rank == root ? (char *)all + done : NULL;
-        MPI_TRY(MPI_Gather((const char *)mine + done, n, MPI_BYTE, to, 1, row, root, calls_of(group)));
+        MPI_TRY(
+            MPI_Gather((const char *)mine + done, n, MPI_BYTE, to, 1, row, root, calls_of(group)));
         MPI_TRY(MPI_Type_free(&row));
         MPI_TRY(MPI_Type_free(&run));
     }
@@ -160,7 +166,8 @@ void comm_send(const struct group *group, int to, const void *data, size_t bytes
 void comm_receive(const struct group *group, int from, void *data, size_t bytes) {
     for (size_t done = 0; done < bytes; done += PIECE) {
         int n = (int)MIN(bytes - done, (size_t)PIECE);
-        MPI_TRY(MPI_Recv((char *)data + done, n, MPI_BYTE, from, TAG_PIECE, calls_of(group), MPI_STATUS_IGNORE));
+        MPI_TRY(MPI_Recv((char *)data + done, n, MPI_BYTE, from, TAG_PIECE, calls_of(group),
+                         MPI_STATUS_IGNORE));
     }
 }
 
@@ -170,7 +177,8 @@ int comm_agree(const struct group *group, int status) {
     MPI_TRY(MPI_Allreduce(MPI_IN_PLACE, &first, 1, MPI_INT, MPI_MIN, calls_of(group)));
     if (first == group->size) return 0;
     char text[ERROR_ROOM] = "";
-    if (group->rank == first) memcpy(text, error_text(), MIN(strlen(error_text()), sizeof text - 1));
+    if (group->rank == first)
+        memcpy(text, error_text(), MIN(strlen(error_text()), sizeof text - 1));
     comm_broadcast(group, first, text, sizeof text);
     return fail("%s", text);
 }
@@ -181,7 +189,8 @@ struct shared_memory comm_shared_alloc(const struct group *node, size_t bytes) {
     MPI_Win *window = mem_alloc(1, sizeof *window);
     MPI_Aint wanted = node->rank == 0 ? (MPI_Aint)MAX(bytes, 1) : 0, size;
     int unit;
-    MPI_TRY(MPI_Win_allocate_shared(wanted, 1, MPI_INFO_NULL, calls_of(node), &memory.data, window));
+    MPI_TRY(
+        MPI_Win_allocate_shared(wanted, 1, MPI_INFO_NULL, calls_of(node), &memory.data, window));
     MPI_TRY(MPI_Win_set_errhandler(*window, MPI_ERRORS_RETURN));
     MPI_TRY(MPI_Win_shared_query(*window, 0, &size, &unit, &memory.data));
     memory.handle = window;

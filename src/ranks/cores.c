@@ -1,21 +1,24 @@
 /* The cores of a rank: its share of what the job may use on this node.
  *
- * mpirun binds each rank to one core when there are one or two of them (to a socket when there are more), which
- * leaves the rest idle. So a rank asks for more, within what was allowed before that binding:
+ * mpirun binds each rank to one core when there are one or two of them (to a socket when there are
+ * more), which leaves the rest idle. So a rank asks for more, within what was allowed before that
+ * binding:
  *
- *   (1) Started by mpirun: what the launcher on this node (mpirun, orted, ...) may itself run on. The launcher
- *       has the limits of the shell, the batch system and the cgroup, and no binding. The kernel cuts any
- *       request to the cpuset.
- *   (2) Started in another way (srun, a shell): what this process has. Slurm bound it, or a user's taskset did.
- *   (3) The ranks of the node that may use the same processors split them evenly, in order; others keep their
- *       own.
- *   (4) As many threads as that has cores (two hardware threads of one core count as one: a second one does not
- *       help matrix products), but together no more than the batch system's count (SLURM_CPUS_ON_NODE) and the
- *       cgroup's time quota, which no mask shows. These say how much and not where: other jobs may be told the
- *       same number, so the mask stays wide.
+ *   (1) Started by mpirun: what the launcher on this node (mpirun, orted, ...) may itself run on.
+ *       The launcher has the limits of the shell, the batch system and the cgroup, and no binding.
+ *       The kernel cuts any request to the cpuset.
+ *   (2) Started in another way (srun, a shell): what this process has. Slurm bound it, or a user's
+ *       taskset did.
+ *   (3) The ranks of the node that may use the same processors split them evenly, in order; others
+ *       keep their own.
+ *   (4) As many threads as that has cores (two hardware threads of one core count as one: a second
+ *       one does not help matrix products), but together no more than the batch system's count
+ *       (SLURM_CPUS_ON_NODE) and the cgroup's time quota, which no mask shows. These say how much
+ *       and not where: other jobs may be told the same number, so the mask stays wide.
  *   (5) With more ranks than cores, ranks share cores in turn, with one thread each.
  *
- * It must run before the first parallel region and before libraries start threads: those inherit the mask. */
+ * It must run before the first parallel region and before libraries start threads: those inherit
+ * the mask. */
 #include <errno.h>
 #include <omp.h>
 #include <sched.h>
@@ -50,7 +53,8 @@ static int look_at_process(int pid, char name[64], int *parent) {
 }
 
 static bool is_launcher(const char *name) {
-    static const char *const known[] = {"mpirun", "mpiexec", "orterun", "orted", "prterun", "prted", "prte"};
+    static const char *const known[] = {"mpirun",  "mpiexec", "orterun", "orted",
+                                        "prterun", "prted",   "prte"};
     for (size_t i = 0; i < sizeof known / sizeof *known; i++)
         if (strcmp(name, known[i]) == 0) return true;
     return false;
@@ -58,10 +62,12 @@ static bool is_launcher(const char *name) {
 
 /* By (1) and (2). */
 static void find_allowed(cpu_set_t *allowed) {
-    if (sched_getaffinity(0, sizeof *allowed, allowed) != 0) die("sched_getaffinity: %s", strerror(errno));
+    if (sched_getaffinity(0, sizeof *allowed, allowed) != 0)
+        die("sched_getaffinity: %s", strerror(errno));
     char name[64];
     int pid = getppid(), parent;
-    for (int depth = 0; depth < 8 && pid > 1 && look_at_process(pid, name, &parent) == 0; depth++, pid = parent) {
+    for (int depth = 0; depth < 8 && pid > 1 && look_at_process(pid, name, &parent) == 0;
+         depth++, pid = parent) {
         cpu_set_t wide;
         if (!is_launcher(name)) continue;
         if (sched_getaffinity(pid, sizeof wide, &wide) == 0) CPU_OR(allowed, allowed, &wide);
@@ -85,14 +91,16 @@ static int quota_in(const char *directory) {
     return quota > 0 && period > 0 ? (int)((quota + period - 1) / period) : 0;
 }
 
-/* The least quota of this process's cgroup and those above it: version 2, or version 1's cpu controller. 0: none. */
+/* The least quota of this process's cgroup and those above it: version 2, or version 1's cpu
+ * controller. 0: none. */
 static int find_quota(void) {
     char line[512];
     int least = 0;
     FILE *file = fopen("/proc/self/cgroup", "r");
     while (file && fgets(line, sizeof line, file)) {
         line[strcspn(line, "\n")] = 0;
-        char *controllers = strchr(line, ':'), *group = controllers ? strchr(controllers + 1, ':') : NULL;
+        char *controllers = strchr(line, ':'),
+             *group = controllers ? strchr(controllers + 1, ':') : NULL;
         if (!group) continue;
         *group++ = 0;
         controllers++;
@@ -121,7 +129,8 @@ static int find_limit(void) {
     return MIN(slurm, quota);
 }
 
-/* The lowest hardware thread of the core that has this one; itself where the system does not say. */
+/* The lowest hardware thread of the core that has this one; itself where the system does not
+ * say. */
 static int core_of(int cpu) {
     char path[96], line[64];
     snprintf(path, sizeof path, "/sys/devices/system/cpu/cpu%d/topology/thread_siblings_list", cpu);
@@ -190,9 +199,12 @@ int placement_claim_cores(const struct placement *place, int threads) {
         for (int i = first; i < end && CPU_ISSET(cpu, &allowed); i++)
             if (core_of(cpu) == core_of(core[i])) CPU_SET(cpu, &mine);
     }
-    /* Refused: the launcher had processors that this process's cpuset lacks. What it has is kept. */
-    if (sched_setaffinity(0, sizeof mine, &mine) != 0 || sched_getaffinity(0, sizeof mine, &mine) != 0)
-        log_warn_rank("the cores cannot be claimed: %s; hint: mpirun --bind-to none", strerror(errno));
+    /* Refused: the launcher had processors that this process's cpuset lacks. What it has is
+     * kept. */
+    if (sched_setaffinity(0, sizeof mine, &mine) != 0 ||
+        sched_getaffinity(0, sizeof mine, &mine) != 0)
+        log_warn_rank("the cores cannot be claimed: %s; hint: mpirun --bind-to none",
+                      strerror(errno));
     int available = end - first;
     if (limit > 0) available = MIN(available, MAX(1, limit / place->node.size));
     if (threads <= 0) threads = MIN(available, omp_get_thread_limit());

@@ -37,9 +37,10 @@ void device_leave(struct device *dev, struct placement *place) {
 
 /* ---- choosing ---- */
 
-/* The plug-in's backend, or the CPU's where "auto" finds no plug-in that works here, or one that sees no device. A
- * plug-in that was named or is of another build, and a GPU that is there and cannot be used, are failures then too.
- * *why: what stands against a GPU where a plug-in is, else as it was; mem_free. */
+/* The plug-in's backend, or the CPU's where "auto" finds no plug-in that works here, or one that
+ * sees no device. A plug-in that was named or is of another build, and a GPU that is there and
+ * cannot be used, are failures then too. *why: what stands against a GPU where a plug-in is, else
+ * as it was; mem_free. */
 static int choose(const struct config *config, const struct backend **out, char **why) {
     const struct plugin *plugin;
     bool is_auto = strcmp(config->run.device, "auto") == 0;
@@ -49,7 +50,8 @@ static int choose(const struct config *config, const struct backend **out, char 
     int n = status == LOADER_DONE ? plugin->count() : 0;
     if (n > 0) *out = plugin->backend;
     if (n > 0) return 0;
-    if (is_auto && n == 0 && status != LOADER_FOREIGN && (status == LOADER_DONE || !config->run.plugin[0])) {
+    if (is_auto && n == 0 && status != LOADER_FOREIGN &&
+        (status == LOADER_DONE || !config->run.plugin[0])) {
         if (status != LOADER_ABSENT) *why = mem_copy_string(error_text());
         return 0;
     }
@@ -62,7 +64,8 @@ static int check_same(const struct backend *backend, const struct placement *pla
     double n = backend != &cpu_backend;
     comm_sum(&place->data, &n, 1);
     if (n == 0 || n == place->data.size) return 0;
-    return fail("run.device = \"auto\": %.0f of %d ranks see a GPU; hint: run.device = \"cpu\", or start ranks only "
+    return fail("run.device = \"auto\": %.0f of %d ranks see a GPU; hint: run.device = \"cpu\", or "
+                "start ranks only "
                 "where GPUs are",
                 n, place->data.size);
 }
@@ -78,14 +81,15 @@ static int check_alone(struct device *dev, const struct placement *place) {
     int n_same = 0, n_devices = 0;
     for (int i = 0; i < node->size; i++) {
         bool is_new = true;
-        for (int j = 0; j < i; j++) is_new = is_new && memcmp(all + i * ROOM, all + j * ROOM, ROOM) != 0;
+        for (int j = 0; j < i; j++)
+            is_new = is_new && memcmp(all + i * ROOM, all + j * ROOM, ROOM) != 0;
         n_devices += is_new;
         n_same += memcmp(all + i * ROOM, mine, ROOM) == 0;
     }
     mem_free(all);
     if (!mine[0] || n_same == 1) return 0;
-    return fail("%d ranks on this host, %d GPU%s that they see; hint: start one rank for each GPU", node->size,
-                n_devices, n_devices == 1 ? "" : "s");
+    return fail("%d ranks on this host, %d GPU%s that they see; hint: start one rank for each GPU",
+                node->size, n_devices, n_devices == 1 ? "" : "s");
 }
 
 static void tell(struct device *dev, const char *why) {
@@ -95,7 +99,8 @@ static void tell(struct device *dev, const char *why) {
 }
 
 /* Opens what choose has chosen; agreed. */
-static struct device *open_alone(const struct backend *backend, const struct placement *place, int threads) {
+static struct device *open_alone(const struct backend *backend, const struct placement *place,
+                                 int threads) {
     struct device *dev = backend->open(place->node.rank, place->node.size, threads);
     int status = comm_agree(&place->data, dev ? 0 : -1);
     if (status == 0) status = comm_agree(&place->data, check_alone(dev, place));
@@ -109,7 +114,8 @@ struct device *device_open(const struct config *config, struct placement *place)
     const struct backend *backend;
     char *why = NULL;
     struct device *dev = NULL;
-    if (comm_agree(&place->data, choose(config, &backend, &why)) == 0 && check_same(backend, place) == 0)
+    if (comm_agree(&place->data, choose(config, &backend, &why)) == 0 &&
+        check_same(backend, place) == 0)
         dev = open_alone(backend, place, threads);
     if (dev) {
         tell(dev, why);
@@ -129,13 +135,15 @@ enum dtype device_precision(const struct config *config) {
     return strcmp(config->model.precision, "bf16") == 0 ? DTYPE_BF16 : DTYPE_F32;
 }
 
-/* The number after `key` in a file of "key value" lines (key "": the first number); -1 when there is none. */
+/* The number after `key` in a file of "key value" lines (key "": the first number); -1 when there
+ * is none. */
 static double number_in_file(const char *path, const char *key) {
     char line[256];
     double value = -1;
     FILE *f = fopen(path, "r");
     while (f && value < 0 && fgets(line, sizeof line, f))
-        if (strncmp(line, key, strlen(key)) == 0 && sscanf(line + strlen(key), "%lf", &value) != 1) value = -1;
+        if (strncmp(line, key, strlen(key)) == 0 && sscanf(line + strlen(key), "%lf", &value) != 1)
+            value = -1;
     if (f) fclose(f);
     return value;
 }

@@ -9,7 +9,8 @@
 
 static const char plugin_name[] = "librankwise_cuda.so";
 
-/* The directory of the running program, with a slash at its end; "" where the system does not say. */
+/* The directory of the running program, with a slash at its end; "" where the system does not
+ * say. */
 static void program_directory(char *out, size_t room) {
     ssize_t n = readlink("/proc/self/exe", out, room - 1);
     out[MAX(n, 0)] = 0;
@@ -32,15 +33,18 @@ static char *find(void) {
         buffer_format(&looked, "%s%s", i ? " and " : "", path);
         mem_free(path);
     }
-    fail("no plug-in: looked for %s; hint: make builds it where nvcc is, or set run.plugin", looked.data);
+    fail("no plug-in: looked for %s; hint: make builds it where nvcc is, or set run.plugin",
+         looked.data);
     buffer_free(&looked);
     return NULL;
 }
 
 static enum loader_status check(const struct plugin *plugin, const char *path) {
-    if (plugin && plugin->version == BACKEND_VERSION && strcmp(plugin->digest, SEAM_DIGEST) == 0) return LOADER_DONE;
+    if (plugin && plugin->version == BACKEND_VERSION && strcmp(plugin->digest, SEAM_DIGEST) == 0)
+        return LOADER_DONE;
     if (plugin)
-        fail("%s: expected a plug-in of this build (seam %d-%s), found %d-%.19s; hint: make clean && make, then "
+        fail("%s: expected a plug-in of this build (seam %d-%s), found %d-%.19s; hint: make clean "
+             "&& make, then "
              "install program and plug-in together",
              path, BACKEND_VERSION, SEAM_DIGEST, plugin->version, plugin->digest);
     else
@@ -61,8 +65,8 @@ enum loader_status loader_open(const char *path, const struct plugin **out) {
     if (!found) return LOADER_ABSENT;
     enum loader_status status = LOADER_UNUSABLE;
     if (access(found, F_OK) != 0) {
-        fail("%s: no such plug-in; hint: run.plugin names a file, by default %s beside the program", found,
-             plugin_name);
+        fail("%s: no such plug-in; hint: run.plugin names a file, by default %s beside the program",
+             found, plugin_name);
         status = LOADER_ABSENT;
     } else {
         void *library = load(found);
@@ -70,7 +74,8 @@ enum loader_status loader_open(const char *path, const struct plugin **out) {
             *out = dlsym(library, "rankwise_plugin");
             status = check(*out, found);
         } else {
-            fail("%s: cannot be loaded: %s; hint: CUDA's cuBLAS and NCCL must be where the system finds libraries",
+            fail("%s: cannot be loaded: %s; hint: CUDA's cuBLAS and NCCL must be where the system "
+                 "finds libraries",
                  found, dlerror());
         }
     }

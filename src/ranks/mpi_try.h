@@ -1,13 +1,14 @@
-/* For the few files that include mpi.h: how its errors end the program, and what stands behind struct group's handle. */
+/* For the few files that include mpi.h: how its errors end the program, and what stands behind
+ * struct group's handle. */
 #ifndef RANKWISE_MPI_TRY_H
 #define RANKWISE_MPI_TRY_H
 #include <mpi.h>
 
 #include "comm.h"
 
-/* A group has two communicators, because MPI matches collectives by their order on one: `calls` is for the calls of
- * comm.h, which return when they are done; `stream` is for the backend's collectives, which wait in a queue of their
- * own and start later. Both return errors. */
+/* A group has two communicators, because MPI matches collectives by their order on one: `calls` is
+ * for the calls of comm.h, which return when they are done; `stream` is for the backend's
+ * collectives, which wait in a queue of their own and start later. Both return errors. */
 struct communicator {
     MPI_Comm calls, stream;
 };

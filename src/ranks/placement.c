@@ -10,21 +10,25 @@ int placement_shard_size(const char *shard_group, int size) {
     char *end;
     long n = strtol(shard_group, &end, 10);
     if (end == shard_group || *end || n < 1)
-        return fail("parallel.shard_group: expected \"all\", \"node\" or a number of ranks, found \"%s\"",
-                    shard_group);
+        return fail(
+            "parallel.shard_group: expected \"all\", \"node\" or a number of ranks, found \"%s\"",
+            shard_group);
     if (size % n != 0)
-        return fail("parallel.shard_group: expected a divisor of the number of ranks, %d, found %ld; hint: start a "
+        return fail("parallel.shard_group: expected a divisor of the number of ranks, %d, found "
+                    "%ld; hint: start a "
                     "multiple of %ld ranks, or use \"all\"",
                     size, n, n);
     return (int)n;
 }
 
-/* Groups as large as the node's ranks only make replicas of each other if all nodes have equally many. */
+/* Groups as large as the node's ranks only make replicas of each other if all nodes have equally
+ * many. */
 static int check_nodes(const struct group *world, const struct group *node) {
     double most[2] = {node->size, -node->size};
     comm_max(world, most, 2);
     if (most[0] == -most[1]) return 0;
-    return fail("parallel.shard_group = \"node\": expected as many ranks on each node, found %.0f to %.0f; hint: use "
+    return fail("parallel.shard_group = \"node\": expected as many ranks on each node, found %.0f "
+                "to %.0f; hint: use "
                 "\"all\", or --map-by ppr:%.0f:node",
                 -most[1], most[0], -most[1]);
 }

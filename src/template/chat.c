@@ -13,7 +13,9 @@ enum { N_ROLES = sizeof roles / sizeof *roles };
 struct chat {
     struct jinja *program, *tool_use; /* tool_use: instead, where there are tools; or NULL */
     char *source, *tool_use_source, *now;
-    bool is_named;   /* one of ours, which knows contents as strings alone: lists of text parts are joined */
+    bool
+        /* one of ours, which knows contents as strings alone: lists of text parts are joined */
+        is_named;
     json_t *special; /* bos_token: "<s>", ... */
 };
 
@@ -40,7 +42,9 @@ static int read_special_option(json_t *special, const char *option) {
     while (option && *option) {
         int role = role_at(option);
         if (role < 0)
-            return fail("special tokens: expected bos=..., eos=..., unk=... or pad=..., found \"%.100s\"", option);
+            return fail(
+                "special tokens: expected bos=..., eos=..., unk=... or pad=..., found \"%.100s\"",
+                option);
         const char *from = option + strlen(roles[role]) + 1, *to = from;
         while (*to && !(*to == ',' && role_at(to + 1) >= 0)) to++;
         json_t *token = json_stringn(from, (size_t)(to - from));
@@ -51,7 +55,8 @@ static int read_special_option(json_t *special, const char *option) {
     return 0;
 }
 
-/* The keys bos_token, ... of a file: a string, an object with "content", or null. What is there already stays. */
+/* The keys bos_token, ... of a file: a string, an object with "content", or null. What is there
+ * already stays. */
 static void read_special_json(json_t *special, const json_t *json) {
     for (int role = 0; role < N_ROLES; role++) {
         char key[16] = "";
@@ -59,7 +64,8 @@ static void read_special_json(json_t *special, const json_t *json) {
         strncat(key, "_token", 7);
         json_t *value = json_object_get(json, key);
         if (json_is_object(value)) value = json_object_get(value, "content");
-        if (json_is_string(value) && !json_object_get(special, key)) json_object_set(special, key, value);
+        if (json_is_string(value) && !json_object_get(special, key))
+            json_object_set(special, key, value);
     }
 }
 
@@ -125,22 +131,26 @@ static int read_source_file(struct chat *c, const char *path, bool is_tool_use) 
     return status;
 }
 
-/* "chat_template" of tokenizer_config.json: a string, or a list of {name, template}. 1: there is none. */
+/* "chat_template" of tokenizer_config.json: a string, or a list of {name, template}. 1: there is
+ * none. */
 static int read_config_source(struct chat *c, const json_t *config) {
     static const char place[] = "tokenizer_config.json: chat_template";
     const json_t *value = json_object_get(config, "chat_template"), *item;
     size_t i;
-    if (json_is_string(value)) return take_source(c, json_string_value(value), json_string_length(value), place);
+    if (json_is_string(value))
+        return take_source(c, json_string_value(value), json_string_length(value), place);
     if (!json_is_array(value))
         return value && !json_is_null(value) ? fail("%s: expected a string or a list", place) : 1;
     int found = 1;
     json_array_foreach(value, i, item) {
         const char *name = json_string_value(json_object_get(item, "name"));
         const json_t *text = json_object_get(item, "template");
-        if (!name || !json_is_string(text)) return fail("%s[%zu]: expected {name, template}", place, i);
+        if (!name || !json_is_string(text))
+            return fail("%s[%zu]: expected {name, template}", place, i);
         bool is_tool_use = strcmp(name, "tool_use") == 0;
         if (is_tool_use && !c->tool_use) {
-            if (take_tool_use(c, json_string_value(text), json_string_length(text), place) != 0) return -1;
+            if (take_tool_use(c, json_string_value(text), json_string_length(text), place) != 0)
+                return -1;
         } else if (strcmp(name, "default") == 0 && !c->program) {
             found = take_source(c, json_string_value(text), json_string_length(text), place);
             if (found != 0) return -1;
@@ -149,7 +159,8 @@ static int read_config_source(struct chat *c, const json_t *config) {
     return found;
 }
 
-/* The model's own: chat_template.jinja before what tokenizer_config.json has, as transformers reads them. */
+/* The model's own: chat_template.jinja before what tokenizer_config.json has, as transformers reads
+ * them. */
 static int read_model_source(struct chat *c, const char *directory, const json_t *config) {
     int found = 1;
     if (directory) {
@@ -162,14 +173,15 @@ static int read_model_source(struct chat *c, const char *directory, const json_t
     }
     if (found == 1) found = read_config_source(c, config);
     if (found == 1)
-        return fail(
-            "template model: the tokenizer has no chat_template; hint: --template simple_chat, chatml or a file");
+        return fail("template model: the tokenizer has no chat_template; hint: --template "
+                    "simple_chat, chatml or a file");
     return found;
 }
 
 static int find_source(struct chat *c, const struct chat_options *how, const json_t *config) {
     if (how->source && *how->source) {
-        if (how->tool_use && *how->tool_use && take_tool_use(c, how->tool_use, strlen(how->tool_use), how->name) != 0)
+        if (how->tool_use && *how->tool_use &&
+            take_tool_use(c, how->tool_use, strlen(how->tool_use), how->name) != 0)
             return -1;
         return take_source(c, how->source, strlen(how->source), how->name);
     }
@@ -185,7 +197,8 @@ static int find_source(struct chat *c, const struct chat_options *how, const jso
     if (found != 1) return found;
     struct buffer names = {0};
     for (int i = 0; (named = chat_known(i)); i++) buffer_format(&names, "%s, ", named->name);
-    fail("template: expected text, %smodel or a file of Jinja, found \"%.200s\"; hint: model is the tokenizer's own",
+    fail("template: expected text, %smodel or a file of Jinja, found \"%.200s\"; hint: model is "
+         "the tokenizer's own",
          names.data, how->name);
     buffer_free(&names);
     return -1;
@@ -247,7 +260,8 @@ static json_t *join_parts(const json_t *content) {
     bool is_text = json_array_size(content) > 0;
     json_array_foreach(content, i, part) {
         const json_t *type = json_object_get(part, "type"), *value = json_object_get(part, "text");
-        is_text &= json_is_string(type) && strcmp(json_string_value(type), "text") == 0 && json_is_string(value);
+        is_text &= json_is_string(type) && strcmp(json_string_value(type), "text") == 0 &&
+                   json_is_string(value);
         if (is_text) buffer_append(&text, json_string_value(value), json_string_length(value));
     }
     json_t *joined = is_text ? json_stringn(text.length ? text.data : "", text.length) : NULL;
@@ -274,7 +288,8 @@ static json_t *find_reasoning(const json_t *message) {
     return NULL;
 }
 
-/* (1): a new reference, to the message itself when nothing is to be done. NULL with error_text(). */
+/* (1): a new reference, to the message itself when nothing is to be done. NULL with
+ * error_text(). */
 static json_t *normal_message(const struct chat *c, json_t *message) {
     if (!json_is_object(message)) {
         fail("expected an object with role and content");
@@ -316,14 +331,16 @@ static int add_variables(struct jinja_variable *variable, int *n, const json_t *
     const char *key;
     json_t *value;
     json_object_foreach((json_t *)object, key, value) {
-        if (*n == MOST_VARIABLES) return fail("more than %d variables for a template", MOST_VARIABLES);
+        if (*n == MOST_VARIABLES)
+            return fail("more than %d variables for a template", MOST_VARIABLES);
         variable[(*n)++] = (struct jinja_variable){key, value};
     }
     return 0;
 }
 
-int chat_render(const struct chat *c, struct jinja_memory *memory, const json_t *messages, const json_t *extra,
-                bool add_generation_prompt, bool without_eos, struct buffer *out) {
+int chat_render(const struct chat *c, struct jinja_memory *memory, const json_t *messages,
+                const json_t *extra, bool add_generation_prompt, bool without_eos,
+                struct buffer *out) {
     struct jinja_variable variable[MOST_VARIABLES + 3];
     int n = 0;
     if (!json_is_array(messages)) return fail("expected a list of messages");
@@ -331,11 +348,13 @@ int chat_render(const struct chat *c, struct jinja_memory *memory, const json_t 
     json_t *list = normal_messages(c, messages), *empty = json_string("");
     int status = list ? add_variables(variable, &n, c->special) : -1;
     if (without_eos) variable[n++] = (struct jinja_variable){"eos_token", empty};
-    variable[n++] = (struct jinja_variable){"add_generation_prompt", json_boolean(add_generation_prompt)};
+    variable[n++] =
+        (struct jinja_variable){"add_generation_prompt", json_boolean(add_generation_prompt)};
     if (status == 0) status = add_variables(variable, &n, extra);
     variable[n++] = (struct jinja_variable){"messages", list};
     const json_t *tools = json_object_get(extra, "tools");
-    const struct jinja *program = c->tool_use && tools && !json_is_null(tools) ? c->tool_use : c->program;
+    const struct jinja *program =
+        c->tool_use && tools && !json_is_null(tools) ? c->tool_use : c->program;
     if (status == 0) status = jinja_render(program, memory, variable, n, c->now, out);
     if (status != 0 && strstr(error_text(), "'strftime_now' is undefined"))
         fail_hint("the template asks for the date: --now TEXT says what it is");

@@ -1,4 +1,5 @@
-/* The built-in chat templates: those that reward models of open-instruct are trained with, and ChatML. */
+/* The built-in chat templates: those that reward models of open-instruct are trained with, and
+ * ChatML. */
 #include <string.h>
 
 #include "chat.h"
@@ -9,32 +10,35 @@
 
 static const struct chat_named named[] = {
     {"simple_chat",
-     FOR_EACH(
-         "{{ '\\n\\n' if not loop.first }}{{ message['role'].capitalize() + ': ' + message['content'] }}" EOS_AT_END),
+     FOR_EACH("{{ '\\n\\n' if not loop.first }}{{ message['role'].capitalize() + ': ' + "
+              "message['content'] }}" EOS_AT_END),
      true},
-    {"simple_concat_with_space", FOR_EACH("{{ ' ' if not loop.first }}{{ message['content'] }}" EOS_AT_END), true},
-    {"simple_concat_with_new_line", FOR_EACH("{{ '\\n' if not loop.first }}{{ message['content'] }}" EOS_AT_END),
-     true},
+    {"simple_concat_with_space",
+     FOR_EACH("{{ ' ' if not loop.first }}{{ message['content'] }}" EOS_AT_END), true},
+    {"simple_concat_with_new_line",
+     FOR_EACH("{{ '\\n' if not loop.first }}{{ message['content'] }}" EOS_AT_END), true},
     {"assistant_message_only", FOR_EACH(IF_ROLE("assistant", "{{ message['content'] }}")), false},
     {"zephyr",
      FOR_EACH("{% if message['role'] in ['system', 'user', 'assistant'] %}"
-              "{{ '<|' + message['role'] + '|>\\n' + message['content'] + eos_token + '\\n' }}{% endif %}"
+              "{{ '<|' + message['role'] + '|>\\n' + message['content'] + eos_token + '\\n' }}{% "
+              "endif %}"
               "{{ '<|assistant|>\\n' if loop.last and add_generation_prompt }}"),
      false},
     {"tulu",
      FOR_EACH("{% if message['role'] in ['system', 'user'] %}"
               "{{ '<|' + message['role'] + '|>\\n' + message['content'] + '\\n' }}"
               "{% elif message['role'] == 'assistant' %}"
-              "{{ '<|assistant|>\\n' + message['content'] + eos_token }}{{ '\\n' if not loop.last }}{% endif %}"
+              "{{ '<|assistant|>\\n' + message['content'] + eos_token }}{{ '\\n' if not loop.last "
+              "}}{% endif %}"
               "{{ '<|assistant|>\\n' if loop.last and add_generation_prompt }}"),
      false},
     {"chatml",
-     FOR_EACH(
-         "{{ '<|im_start|>' + message['role'] + '\\n' + message['content'] + '<|im_end|>\\n' }}") "{{ "
-                                                                                                  "'<|im_start|>"
-                                                                                                  "assistant\\n' if "
-                                                                                                  "add_generation_"
-                                                                                                  "prompt }}",
+     FOR_EACH("{{ '<|im_start|>' + message['role'] + '\\n' + message['content'] + '<|im_end|>\\n' "
+              "}}") "{{ "
+                    "'<|im_start|>"
+                    "assistant\\n' if "
+                    "add_generation_"
+                    "prompt }}",
      false},
 };
 enum { N_NAMED = sizeof named / sizeof *named };

@@ -1,7 +1,8 @@
 /* The score contract: see contract.h.
  *
- * The golden texts are fixed here; they hold no special token, so that a tokenizer with more of them gives the same
- * ids. Under `drop` and `error` one that is too long is cut on the right: a golden vector is needed in any case. */
+ * The golden texts are fixed here; they hold no special token, so that a tokenizer with more of
+ * them gives the same ids. Under `drop` and `error` one that is too long is cut on the right: a
+ * golden vector is needed in any case. */
 #include "contract.h"
 
 #include <math.h>
@@ -15,7 +16,8 @@ enum { CONTRACT_FORMAT = 1 };
 static const char *const golden_texts[CONTRACT_N_GOLDEN] = {
     "Yes.",
     "\n\nHuman: What is the capital of France?\n\nAssistant: The capital of France is Paris.",
-    "\n\nHuman: How do I boil an egg?\n\nAssistant: Put it into boiling water; it'll be done in 7 to 10 "
+    "\n\nHuman: How do I boil an egg?\n\nAssistant: Put it into boiling water; it'll be done in 7 "
+    "to 10 "
     "minutes.\n\nHuman: "
     "And soft?\n\nAssistant: I'd take it out after 5.",
     "User: Sum 12, 345 and 6.75\n\nAssistant: 12 + 345 + 6.75 = 363.75",
@@ -24,11 +26,14 @@ static const char *const golden_texts[CONTRACT_N_GOLDEN] = {
     "\u0447\u0430\u0441? \U0001F600\u2764\ufe0f",
     "for (int i = 0; i < n; i++) {\n    total += value[i] * 2;\n\t}\n\n\n    return total;   ",
     "  leading, double  and trailing spaces \n",
-    "A longer answer, so that the vectors hold more than a few tokens: first one thinks about what was asked, then "
+    "A longer answer, so that the vectors hold more than a few tokens: first one thinks about what "
+    "was asked, then "
     "about "
-    "what is known and what is not, and then one says what can be said, in an order that the reader can follow, "
+    "what is known and what is not, and then one says what can be said, in an order that the "
+    "reader can follow, "
     "without "
-    "repeating the question, without flattery, and without pretending to know more than one does. Where something is "
+    "repeating the question, without flattery, and without pretending to know more than one does. "
+    "Where something is "
     "uncertain, one says so. Where the question rests on a mistake, one says that too, kindly."};
 
 /* --- making -------------------------------------------------------------------------- */
@@ -42,7 +47,8 @@ static json_t *special_tokens(const struct tokenizer *t) {
         json_object_set_new(special, content, json_integer(id));
     const int role[] = {tokenizer_bos(t), tokenizer_eos(t), tokenizer_pad(t)};
     for (int i = 0; i < 3; i++)
-        if (role[i] >= 0) json_object_set_new(special, tokenizer_token(t, role[i]), json_integer(role[i]));
+        if (role[i] >= 0)
+            json_object_set_new(special, tokenizer_token(t, role[i]), json_integer(role[i]));
     return special;
 }
 
@@ -52,15 +58,16 @@ static json_t *id_list(const struct ids *ids) {
     return list;
 }
 
-/* A template that decides alone how a text ends is bound by conversations, rendered; any other by texts. One that
- * refuses the conversation is bound by the text. */
+/* A template that decides alone how a text ends is bound by conversations, rendered; any other by
+ * texts. One that refuses the conversation is bound by the text. */
 static json_t *golden_vector(struct template_worker *w, const struct template *t, int k) {
     struct ids ids = {0};
     struct buffer text = {0};
     json_t *messages = NULL, *vector = NULL;
     if (template_eos(t) < 0) {
-        messages = json_pack("[{s:s, s:s}, {s:s, s:s}]", "role", "user", "content", golden_texts[k], "role",
-                             "assistant", "content", golden_texts[(k + 1) % CONTRACT_N_GOLDEN]);
+        messages =
+            json_pack("[{s:s, s:s}, {s:s, s:s}]", "role", "user", "content", golden_texts[k],
+                      "role", "assistant", "content", golden_texts[(k + 1) % CONTRACT_N_GOLDEN]);
         if (template_render(w, NULL, messages, false, &text) != 0) {
             json_decref(messages);
             messages = NULL;
@@ -68,7 +75,8 @@ static json_t *golden_vector(struct template_worker *w, const struct template *t
     }
     if (!messages) buffer_append_text(&text, golden_texts[k]);
     if (template_encode_text(w, text.data, text.length, &ids) == 0) {
-        vector = json_pack("{s:s%, s:o, s:n}", "text", text.data, text.length, "ids", id_list(&ids), "score");
+        vector = json_pack("{s:s%, s:o, s:n}", "text", text.data, text.length, "ids", id_list(&ids),
+                           "score");
         if (vector && messages) json_object_set(vector, "messages", messages);
     }
     json_decref(messages);
@@ -90,9 +98,11 @@ static int add_golden(json_t *json, const struct template *t) {
     return status;
 }
 
-/* Where the tokenizer's EOS is in what the template writes of a whole conversation: "end", "inside" or "nowhere". */
+/* Where the tokenizer's EOS is in what the template writes of a whole conversation: "end", "inside"
+ * or "nowhere". */
 static const char *eos_place(const json_t *json, int eos) {
-    const json_t *ids = json_object_get(json_array_get(json_object_get(json, "golden"), 0), "ids"), *id;
+    const json_t *ids = json_object_get(json_array_get(json_object_get(json, "golden"), 0), "ids"),
+                 *id;
     const char *place = "nowhere";
     size_t i;
     json_array_foreach(ids, i, id) {
@@ -132,21 +142,26 @@ static json_t *describe(const struct template *t) {
     const struct tokenizer *tokenizer = template_tokenizer(t);
     json_t *template = json_pack("{s:s, s:s}", "name", how->name, "text", how->source);
     if (how->now) json_object_set_new(template, "now", json_string(how->now));
-    if (how->tool_use && *how->tool_use) json_object_set_new(template, "tool_use", json_string(how->tool_use));
+    if (how->tool_use && *how->tool_use)
+        json_object_set_new(template, "tool_use", json_string(how->tool_use));
     char identity[65];
     tokenizer_identity(tokenizer, identity);
-    json_t *json = json_pack("{s:i, s:s, s:o, s:o, s:o, s:o, s:s, s:I, s:s, s:n}", "format", CONTRACT_FORMAT,
-                             "tokenizer", identity, "special", special_tokens(tokenizer), "template", template, "bos",
-                             front_rule(t), "eos", eos_rule(t), "position", "last_token", "max_length",
-                             (json_int_t)how->max_length, "truncate", truncate_name(how->truncate), "precision");
+    json_t *json = json_pack(
+        "{s:i, s:s, s:o, s:o, s:o, s:o, s:s, s:I, s:s, s:n}", "format", CONTRACT_FORMAT,
+        "tokenizer", identity, "special", special_tokens(tokenizer), "template", template, "bos",
+        front_rule(t), "eos", eos_rule(t), "position", "last_token", "max_length",
+        (json_int_t)how->max_length, "truncate", truncate_name(how->truncate), "precision");
     CHECK(json, "json_pack of a contract");
-    if (how->max_prompt_length) json_object_set_new(json, "max_prompt_length", json_integer(how->max_prompt_length));
+    if (how->max_prompt_length)
+        json_object_set_new(json, "max_prompt_length", json_integer(how->max_prompt_length));
     int bos = t->chat && chat_mentions(t->chat, "bos_token") ? tokenizer_bos(tokenizer) : -1;
-    if (bos >= 0) json_object_set_new(json, "bos_token", json_string(tokenizer_token(tokenizer, bos)));
+    if (bos >= 0)
+        json_object_set_new(json, "bos_token", json_string(tokenizer_token(tokenizer, bos)));
     return json;
 }
 
-int contract_make(struct contract *contract, const struct tokenizer *tokenizer, const struct template_options *how) {
+int contract_make(struct contract *contract, const struct tokenizer *tokenizer,
+                  const struct template_options *how) {
     *contract = (struct contract){0};
     if (how->max_length == 0) return fail("a score contract needs a maximum length");
     struct template *template = template_open(how, tokenizer);
@@ -183,7 +198,8 @@ static int check_special(const json_t *json) {
     json_t *id, *special = json_object_get(json, "special");
     if (!json_is_object(special)) return fail("\"special\": expected an object of token: id");
     json_object_foreach(special, content, id) {
-        if (!json_is_integer(id) || json_integer_value(id) < 0 || json_integer_value(id) > INT32_MAX)
+        if (!json_is_integer(id) || json_integer_value(id) < 0 ||
+            json_integer_value(id) > INT32_MAX)
             return fail("\"special\": \"%.100s\": expected an id", content);
     }
     return 0;
@@ -195,15 +211,18 @@ static int check_golden(const json_t *json) {
     if (!json_is_array(golden) || json_array_size(golden) != CONTRACT_N_GOLDEN)
         return fail("\"golden\": expected a list of %d", CONTRACT_N_GOLDEN);
     json_array_foreach(golden, i, vector) {
-        const json_t *ids = json_object_get(vector, "ids"), *score = json_object_get(vector, "score");
+        const json_t *ids = json_object_get(vector, "ids"),
+                     *score = json_object_get(vector, "score");
         if (!json_is_object(vector)) return fail("\"golden\"[%zu]: expected an object", i);
         if (need_string(vector, "text") != 0) return fail_context("\"golden\"[%zu]", i);
         if (!json_is_array(ids) || json_array_size(ids) == 0)
             return fail("\"golden\"[%zu]: \"ids\": expected a list", i);
-        json_array_foreach(ids, k, id) if (!json_is_integer(id) || json_integer_value(id) < 0 ||
-                                           json_integer_value(id) >
-                                               INT32_MAX) return fail("\"golden\"[%zu]: \"ids\"[%zu]: expected an id",
-                                                                      i, k);
+        json_array_foreach(
+            ids, k,
+            id) if (!json_is_integer(id) || json_integer_value(id) < 0 ||
+                    json_integer_value(id) >
+                        INT32_MAX) return fail("\"golden\"[%zu]: \"ids\"[%zu]: expected an id", i,
+                                               k);
         if (score && !json_is_null(score) && !json_is_number(score))
             return fail("\"golden\"[%zu]: \"score\": expected a number or null", i);
     }
@@ -216,21 +235,23 @@ static int check_contract(const json_t *json) {
     if (!json_is_object(json)) return fail("expected an object");
     if (json_get_int(json, "format", 1, INT32_MAX, &format) != 0) return -1;
     if (format != CONTRACT_FORMAT)
-        return fail("\"format\": expected %d, found %lld; hint: made by another version", CONTRACT_FORMAT,
-                    (long long)format);
+        return fail("\"format\": expected %d, found %lld; hint: made by another version",
+                    CONTRACT_FORMAT, (long long)format);
     static const char *const texts[] = {"tokenizer", "position", "truncate"};
     for (int i = 0; i < 3; i++)
         if (need_string(json, texts[i]) != 0) return -1;
     const json_t *template = json_object_get(json, "template");
     if (!json_is_object(template)) return fail("\"template\": expected an object");
     if (need_string(template, "name") != 0 || need_string(template, "text") != 0 ||
-        json_get_string(template, "now", &now) != 0 || json_get_string(template, "tool_use", &tool_use) != 0)
+        json_get_string(template, "now", &now) != 0 ||
+        json_get_string(template, "tool_use", &tool_use) != 0)
         return fail_context("\"template\"");
     if (json_get_int(json, "max_length", 1, INT64_MAX, &max_length) != 0) return -1;
     if (max_length == 0) return fail("\"max_length\" is missing");
     if (json_get_int(json, "max_prompt_length", 0, INT64_MAX, &max_prompt_length) != 0) return -1;
-    if (json_get_string(json, "precision", &precision) != 0 || json_get_string(json, "bos_token", &bos) != 0 ||
-        check_rule(json, "bos") != 0 || check_rule(json, "eos") != 0 || check_special(json) != 0)
+    if (json_get_string(json, "precision", &precision) != 0 ||
+        json_get_string(json, "bos_token", &bos) != 0 || check_rule(json, "bos") != 0 ||
+        check_rule(json, "eos") != 0 || check_special(json) != 0)
         return -1;
     return check_golden(json);
 }
@@ -267,7 +288,8 @@ char *contract_text(const struct contract *contract) {
 }
 
 char *contract_special(const struct contract *contract) {
-    const char *eos = json_string_value(json_object_get(json_object_get(contract->json, "eos"), "token"));
+    const char *eos =
+        json_string_value(json_object_get(json_object_get(contract->json, "eos"), "token"));
     const char *bos = json_string_value(json_object_get(contract->json, "bos_token"));
     if (bos) return mem_format("bos=%s%s%s", bos, eos ? ",eos=" : "", eos ? eos : "");
     return eos ? mem_format("eos=%s", eos) : NULL;
@@ -285,18 +307,20 @@ void contract_free(struct contract *contract) {
 
 /* --- comparing ----------------------------------------------------------------------- */
 
-static int differ(const char *part, const json_t *a, const char *a_name, const json_t *b, const char *b_name) {
+static int differ(const char *part, const json_t *a, const char *a_name, const json_t *b,
+                  const char *b_name) {
     char *expected = a ? json_text(a) : mem_copy_string("nothing"),
          *found = b ? json_text(b) : mem_copy_string("nothing");
-    fail("score contracts differ in %s: expected %.300s (%s), found %.300s (%s)", part, expected, a_name, found,
-         b_name);
+    fail("score contracts differ in %s: expected %.300s (%s), found %.300s (%s)", part, expected,
+         a_name, found, b_name);
     mem_free(expected);
     mem_free(found);
     return -1;
 }
 
 /* The same content must have the same id; either side may have more. */
-static int compare_special(const json_t *a, const char *a_name, const json_t *b, const char *b_name) {
+static int compare_special(const json_t *a, const char *a_name, const json_t *b,
+                           const char *b_name) {
     const char *content;
     json_t *id, *special = json_object_get(a, "special");
     json_object_foreach(special, content, id) {
@@ -310,11 +334,13 @@ static int compare_special(const json_t *a, const char *a_name, const json_t *b,
 }
 
 /* Golden conversations that both have must be the same text, and golden texts the same ids. */
-static int compare_golden(const json_t *a, const char *a_name, const json_t *b, const char *b_name) {
+static int compare_golden(const json_t *a, const char *a_name, const json_t *b,
+                          const char *b_name) {
     for (size_t i = 0; i < CONTRACT_N_GOLDEN; i++) {
         const json_t *x = json_array_get(json_object_get(a, "golden"), i);
         const json_t *y = json_array_get(json_object_get(b, "golden"), i);
-        const json_t *x_chat = json_object_get(x, "messages"), *y_chat = json_object_get(y, "messages");
+        const json_t *x_chat = json_object_get(x, "messages"),
+                     *y_chat = json_object_get(y, "messages");
         const json_t *x_text = json_object_get(x, "text"), *y_text = json_object_get(y, "text");
         char part[64];
         snprintf(part, sizeof part, "the text of golden conversation %zu", i);
@@ -328,12 +354,15 @@ static int compare_golden(const json_t *a, const char *a_name, const json_t *b, 
     return 0;
 }
 
-int contract_compare(const struct contract *a, const char *a_name, const struct contract *b, const char *b_name) {
+int contract_compare(const struct contract *a, const char *a_name, const struct contract *b,
+                     const char *b_name) {
     if (!a->json || !b->json) return fail("%s has no score contract", a->json ? b_name : a_name);
-    static const char *const parts[] = {"tokenizer",  "template",          "bos",     "eos", "position",
-                                        "max_length", "max_prompt_length", "truncate"};
+    static const char *const parts[] = {
+        "tokenizer",  "template",          "bos",     "eos", "position",
+        "max_length", "max_prompt_length", "truncate"};
     for (size_t i = 0; i < sizeof parts / sizeof *parts; i++) {
-        const json_t *x = json_object_get(a->json, parts[i]), *y = json_object_get(b->json, parts[i]);
+        const json_t *x = json_object_get(a->json, parts[i]),
+                     *y = json_object_get(b->json, parts[i]);
         if ((x || y) && !json_equal(x, y)) return differ(parts[i], x, a_name, y, b_name);
     }
     if (compare_special(a->json, a_name, b->json, b_name) != 0) return -1;
@@ -352,12 +381,14 @@ int contract_golden_ids(const struct contract *contract, int k, const int32_t **
     const json_t *list = json_object_get(vector_at(contract, k), "ids");
     *n = (int64_t)json_array_size(list);
     int32_t *made = mem_alloc(*n, sizeof *made);
-    for (int64_t i = 0; i < *n; i++) made[i] = (int32_t)json_integer_value(json_array_get(list, (size_t)i));
+    for (int64_t i = 0; i < *n; i++)
+        made[i] = (int32_t)json_integer_value(json_array_get(list, (size_t)i));
     *ids = made;
     return 0;
 }
 
-int contract_set_scores(struct contract *contract, const char *precision, const double score[CONTRACT_N_GOLDEN]) {
+int contract_set_scores(struct contract *contract, const char *precision,
+                        const double score[CONTRACT_N_GOLDEN]) {
     if (!contract->json) return fail("no score contract");
     for (int k = 0; k < CONTRACT_N_GOLDEN; k++)
         if (!isfinite(score[k]))
@@ -376,7 +407,9 @@ bool contract_has_scores(const struct contract *contract) {
 }
 
 static double tolerance_of(const char *precision) {
-    return precision && (strcasecmp(precision, "F32") == 0 || strcasecmp(precision, "fp32") == 0) ? 1e-4 : 5e-2;
+    return precision && (strcasecmp(precision, "F32") == 0 || strcasecmp(precision, "fp32") == 0)
+               ? 1e-4
+               : 5e-2;
 }
 
 /* The looser tolerance of both precisions counts, relative to scores beyond 1. */
@@ -388,8 +421,8 @@ int contract_check_scores(const struct contract *contract, const char *precision
     for (int k = 0; k < CONTRACT_N_GOLDEN; k++) {
         double expected = json_number_value(json_object_get(vector_at(contract, k), "score"));
         if (!(fabs(score[k] - expected) <= tolerance * MAX(1, fabs(expected))))
-            return fail("golden score %d: expected %.9g (%s) within %g, found %.9g (%s)", k, expected,
-                        stored ? stored : "?", tolerance, score[k], precision);
+            return fail("golden score %d: expected %.9g (%s) within %g, found %.9g (%s)", k,
+                        expected, stored ? stored : "?", tolerance, score[k], precision);
     }
     return 0;
 }

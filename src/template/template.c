@@ -1,4 +1,5 @@
-/* Templates: opening one, and asking about it. See template.h; rendering and encoding are in template_encode.c. */
+/* Templates: opening one, and asking about it. See template.h; rendering and encoding are in
+ * template_encode.c. */
 #include "template.h"
 
 #include <string.h>
@@ -30,12 +31,14 @@ const char *template_known(int index) {
 
 static int check_length(const char *what, int64_t length) {
     if (length == 0 || length >= LEAST_LENGTH) return 0;
-    return fail("%s: expected at least %d tokens, found %lld", what, LEAST_LENGTH, (long long)length);
+    return fail("%s: expected at least %d tokens, found %lld", what, LEAST_LENGTH,
+                (long long)length);
 }
 
 /* The template that a contract names may have come from anywhere: its text is what counts. */
 static int open_chat(struct template *t, const struct template_options *how) {
-    struct chat_options options = {how->name, how->source, how->directory, NULL, how->now, how->tool_use};
+    struct chat_options options = {how->name, how->source, how->directory,
+                                   NULL,      how->now,    how->tool_use};
     t->chat = chat_open(&options, t->tokenizer);
     if (!t->chat) return -1;
     const char *source = chat_source(t->chat);
@@ -51,12 +54,14 @@ static int open_rules(struct template *t) {
     if (t->chat && !(named && named->ends_in_eos)) return 0;
     t->eos = tokenizer_eos(t->tokenizer);
     if (t->eos >= 0) return 0;
-    return fail("template %s: expected an EOS token, found none in the tokenizer's tokenizer_config.json, "
-                "special_tokens_map.json or config.json; hint: --special eos=<token>",
-                t->how.name);
+    return fail(
+        "template %s: expected an EOS token, found none in the tokenizer's tokenizer_config.json, "
+        "special_tokens_map.json or config.json; hint: --special eos=<token>",
+        t->how.name);
 }
 
-struct template *template_open(const struct template_options *how, const struct tokenizer *tokenizer) {
+struct template *template_open(const struct template_options *how,
+                               const struct tokenizer *tokenizer) {
     if (check_length("maximum length", how->max_length) != 0 ||
         check_length("maximum length of prompts", how->max_prompt_length) != 0)
         return NULL;
@@ -71,7 +76,8 @@ struct template *template_open(const struct template_options *how, const struct 
         t->how.source = mem_copy_string("");
     } else {
         status = open_chat(t, how);
-        if (status == 0 && how->now && chat_mentions(t->chat, "strftime_now")) t->how.now = mem_copy_string(how->now);
+        if (status == 0 && how->now && chat_mentions(t->chat, "strftime_now"))
+            t->how.now = mem_copy_string(how->now);
     }
     if (status == 0 && open_rules(t) == 0) return t;
     template_free(t);

@@ -1,8 +1,9 @@
 /* Templates: rendering and encoding. See template.h.
  *
- * A row is brought to one of two forms first. Plain: each side is a string, of which the first bytes may be known to
- * be the prompt's; it is cut by ids. Messages: the prompt's and an answer's; they are cut by shortening contents and
- * rendering again, since what a template writes between the contents cannot be told from them afterwards. */
+ * A row is brought to one of two forms first. Plain: each side is a string, of which the first
+ * bytes may be known to be the prompt's; it is cut by ids. Messages: the prompt's and an answer's;
+ * they are cut by shortening contents and rendering again, since what a template writes between the
+ * contents cannot be told from them afterwards. */
 #include <string.h>
 
 #include "json.h"
@@ -52,24 +53,28 @@ static void append_string(const json_t *string, struct buffer *out) {
 
 /* --- rendering ----------------------------------------------------------------------- */
 
-/* For encoding, EOS is not written where it is put as an id: a text may hold it without its being one there. */
-static int render_messages(struct template_worker *w, const json_t *list, bool add_generation_prompt, bool is_encoded,
-                           struct buffer *out) {
+/* For encoding, EOS is not written where it is put as an id: a text may hold it without its being
+ * one there. */
+static int render_messages(struct template_worker *w, const json_t *list,
+                           bool add_generation_prompt, bool is_encoded, struct buffer *out) {
     const struct template *t = w->template;
-    return chat_render(t->chat, w->memory, list, w->extra, add_generation_prompt, is_encoded && t->eos >= 0, out);
+    return chat_render(t->chat, w->memory, list, w->extra, add_generation_prompt,
+                       is_encoded && t->eos >= 0, out);
 }
 
 /* --- the two forms of a row ---------------------------------------------------------- */
 
-/* prompt and answers: new references to message lists; plain: both are strings, prompt may be NULL. */
+/* prompt and answers: new references to message lists; plain: both are strings, prompt may be
+ * NULL. */
 struct form {
     bool is_plain;
     json_t *prompt;
 };
 
 static int check_kind(const json_t *value, const char *what) {
-    return json_is_string(value) || json_is_array(value) ? 0
-                                                         : fail("%s: expected a string or a list of messages", what);
+    return json_is_string(value) || json_is_array(value)
+               ? 0
+               : fail("%s: expected a string or a list of messages", what);
 }
 
 static bool is_given(const json_t *value) {
@@ -100,8 +105,8 @@ static json_t *slice(const json_t *list, size_t first, size_t end) {
 }
 
 /* prompt: NULL or given. Fills form->prompt and part (n_answers), all new references. */
-static int take_form(const struct template *t, struct form *form, const json_t *prompt, json_t *const *answer,
-                     int n_answers, json_t **part) {
+static int take_form(const struct template *t, struct form *form, const json_t *prompt,
+                     json_t *const *answer, int n_answers, json_t **part) {
     int n_lists = json_is_array(prompt);
     for (int i = 0; i < n_answers; i++) {
         if (check_kind(answer[i], "answer") != 0) return -1;
@@ -122,7 +127,8 @@ static int take_form(const struct template *t, struct form *form, const json_t *
     } else {
         size_t n = common_messages(answer, n_answers);
         form->prompt = slice(answer[0], 0, n);
-        for (int i = 0; i < n_answers; i++) part[i] = slice(answer[i], n, json_array_size(answer[i]));
+        for (int i = 0; i < n_answers; i++)
+            part[i] = slice(answer[i], n, json_array_size(answer[i]));
     }
     return 0;
 }
@@ -133,8 +139,8 @@ static json_t *joined(const json_t *prompt, const json_t *answer) {
     return whole;
 }
 
-int template_render(struct template_worker *w, const json_t *prompt, const json_t *answer, bool add_generation_prompt,
-                    struct buffer *out) {
+int template_render(struct template_worker *w, const json_t *prompt, const json_t *answer,
+                    bool add_generation_prompt, struct buffer *out) {
     if (!is_given(prompt)) prompt = NULL;
     if (!answer && !prompt) return fail("expected a prompt or an answer");
     buffer_append(out, "", 0);
@@ -176,7 +182,8 @@ static void remove_ids(struct ids *ids, int64_t at, int64_t n) {
 }
 
 /* The text's ids with BOS, and EOS where it ends a side. Replaces out. */
-static int encode(struct template_worker *w, const char *text, size_t length, bool is_side, struct ids *out) {
+static int encode(struct template_worker *w, const char *text, size_t length, bool is_side,
+                  struct ids *out) {
     const struct template *t = w->template;
     out->n = 0;
     if (encoder_encode(w->encoder, length ? text : "", length, out) != 0) return -1;
@@ -184,7 +191,8 @@ static int encode(struct template_worker *w, const char *text, size_t length, bo
     int64_t n = t->frame.n_before;
     if (n && (out->n < n || memcmp(out->id, t->frame.before, (size_t)n * sizeof eos) != 0))
         insert_ids(out, 0, t->frame.before, n);
-    if (is_side && eos >= 0 && (out->n == 0 || out->id[out->n - 1] != eos)) insert_ids(out, out->n, &eos, 1);
+    if (is_side && eos >= 0 && (out->n == 0 || out->id[out->n - 1] != eos))
+        insert_ids(out, out->n, &eos, 1);
     return 0;
 }
 
@@ -194,7 +202,8 @@ static int64_t common_ids(const struct ids *a, const struct ids *b) {
     return n;
 }
 
-/* Drops the last ids; EOS, the template's or one that the text happens to have there, ends what is left. */
+/* Drops the last ids; EOS, the template's or one that the text happens to have there, ends what is
+ * left. */
 static void cut_right(const struct template *t, struct ids *ids) {
     int64_t most = t->how.max_length;
     if (!most || ids->n <= most) return;
@@ -206,7 +215,8 @@ static void cut_right(const struct template *t, struct ids *ids) {
         ids->id[most - 1] = t->eos;
 }
 
-int template_encode_text(struct template_worker *w, const char *text, size_t length, struct ids *out) {
+int template_encode_text(struct template_worker *w, const char *text, size_t length,
+                         struct ids *out) {
     const struct template *t = w->template;
     if (encode(w, text, length, true, out) != 0) return -1;
     int64_t over = t->how.max_length ? out->n - t->how.max_length : 0;
@@ -226,33 +236,43 @@ static int64_t prompt_excess(const struct template_worker *w) {
 /* By how much the longest side exceeds max_length. */
 static int64_t side_excess(const struct template *t, const struct template_side *side, int n) {
     int64_t excess = 0;
-    for (int i = 0; i < n && t->how.max_length; i++) excess = MAX(excess, side[i].ids.n - t->how.max_length);
+    for (int i = 0; i < n && t->how.max_length; i++)
+        excess = MAX(excess, side[i].ids.n - t->how.max_length);
     return excess;
 }
 
-static enum template_status too_long(const struct template_worker *w, const struct template_side *side, int n) {
+static enum template_status too_long(const struct template_worker *w,
+                                     const struct template_side *side, int n) {
     const struct template *t = w->template;
     if (prompt_excess(w) > 0)
-        fail("prompt: expected at most %lld tokens, found %lld; hint: --max-prompt-length, or --truncate right, left "
+        fail("prompt: expected at most %lld tokens, found %lld; hint: --max-prompt-length, or "
+             "--truncate right, left "
              "or drop",
              (long long)t->how.max_prompt_length, (long long)w->prompt_ids.n);
     else
-        fail("expected at most %lld tokens, found %lld; hint: --max-length, or --truncate right, left or drop",
-             (long long)t->how.max_length, (long long)(t->how.max_length + side_excess(t, side, n)));
+        fail("expected at most %lld tokens, found %lld; hint: --max-length, or --truncate right, "
+             "left or drop",
+             (long long)t->how.max_length,
+             (long long)(t->how.max_length + side_excess(t, side, n)));
     return TEMPLATE_TOO_LONG;
 }
 
-/* Plain sides: the first ids go, or the prompt's last. All sides lose the same, unless nothing tells their prompt. */
-static enum template_status cut_plain(struct template_worker *w, struct template_side *side, int n) {
+/* Plain sides: the first ids go, or the prompt's last. All sides lose the same, unless nothing
+ * tells their prompt. */
+static enum template_status cut_plain(struct template_worker *w, struct template_side *side,
+                                      int n) {
     const struct template *t = w->template;
-    int64_t keep = t->frame.n_before, over = side_excess(t, side, n), prompt_over = prompt_excess(w);
+    int64_t keep = t->frame.n_before, over = side_excess(t, side, n),
+            prompt_over = prompt_excess(w);
     bool is_left = t->how.truncate == TRUNCATE_LEFT, has_prompt = w->prompt_ids.n > keep;
     int64_t drop = is_left ? MAX(over, prompt_over) : prompt_over, least = INT64_MAX;
     for (int i = 0; i < n; i++) least = MIN(least, side[i].n_prompt - keep);
     if (has_prompt && drop > least) return too_long(w, side, n);
     for (int i = 0; i < n; i++) {
         struct template_side *s = &side[i];
-        int64_t d = has_prompt ? drop : is_left && t->how.max_length ? MAX(0, s->ids.n - t->how.max_length) : 0;
+        int64_t d = has_prompt                     ? drop
+                    : is_left && t->how.max_length ? MAX(0, s->ids.n - t->how.max_length)
+                                                   : 0;
         int64_t at = is_left || !has_prompt ? MIN(keep, s->ids.n - d) : s->n_prompt - d;
         remove_ids(&s->ids, at, d);
         s->n_prompt = has_prompt ? s->n_prompt - d : 0;
@@ -270,8 +290,8 @@ static int64_t count_points(const char *text, size_t length) {
 }
 
 /* The place after n code points, in bytes. */
-static size_t place_after(const struct template_worker *w, const char *text, size_t length, int64_t n,
-                          bool moves_on) {
+static size_t place_after(const struct template_worker *w, const char *text, size_t length,
+                          int64_t n, bool moves_on) {
     size_t at = 0;
     for (; n > 0; n--) utf8_next(text, &at);
     return tokenizer_boundary(template_tokenizer(w->template), text, length, at, moves_on);
@@ -353,9 +373,10 @@ static bool is_assistant(const json_t *message) {
     return role && strcmp(role, "assistant") == 0;
 }
 
-/* The messages without `points` code points of their contents, the first messages' first or the last ones'. *left:
- * how many of them could not be cut. A new reference. */
-static json_t *shorten(const struct template_worker *w, const json_t *messages, int64_t points, int64_t *left) {
+/* The messages without `points` code points of their contents, the first messages' first or the
+ * last ones'. *left: how many of them could not be cut. A new reference. */
+static json_t *shorten(const struct template_worker *w, const json_t *messages, int64_t points,
+                       int64_t *left) {
     struct cut cut = {w, points, w->template->how.truncate == TRUNCATE_LEFT, false};
     json_t *list = json_copy((json_t *)messages);
     size_t n = json_array_size(list);
@@ -388,15 +409,16 @@ static int encode_prompt(struct template_worker *w, const json_t *prompt) {
     return encode(w, w->text.data, w->text.length, false, &w->prompt_ids);
 }
 
-static int encode_messages(struct template_worker *w, const json_t *prompt, json_t *const *part, int n,
-                           struct template_side *out) {
+static int encode_messages(struct template_worker *w, const json_t *prompt, json_t *const *part,
+                           int n, struct template_side *out) {
     if (encode_prompt(w, prompt) != 0) return -1;
     for (int i = 0; i < n; i++) {
         json_t *whole = joined(prompt, part[i]);
         buffer_clear(&w->text);
         int status = render_messages(w, whole, false, true, &w->text);
         json_decref(whole);
-        if (status != 0 || encode(w, w->text.data, w->text.length, true, &out[i].ids) != 0) return -1;
+        if (status != 0 || encode(w, w->text.data, w->text.length, true, &out[i].ids) != 0)
+            return -1;
         out[i].n_prompt = common_ids(&w->prompt_ids, &out[i].ids);
     }
     return 0;
@@ -414,9 +436,10 @@ static int try_cut(struct template_worker *w, const struct form *form, json_t *c
     return prompt_excess(w) == 0 && (!is_left || side_excess(w->template, out, n) == 0);
 }
 
-/* The smallest cut that fits is found by halving: more code points less are never more tokens, or hardly ever. */
-static enum template_status cut_messages(struct template_worker *w, const struct form *form, json_t *const *part,
-                                         int n, struct template_side *out) {
+/* The smallest cut that fits is found by halving: more code points less are never more tokens, or
+ * hardly ever. */
+static enum template_status cut_messages(struct template_worker *w, const struct form *form,
+                                         json_t *const *part, int n, struct template_side *out) {
     const struct template *t = w->template;
     bool is_left = t->how.truncate == TRUNCATE_LEFT;
     if (prompt_excess(w) > 0 || (is_left && side_excess(t, out, n) > 0)) {
@@ -437,19 +460,22 @@ static enum template_status cut_messages(struct template_worker *w, const struct
     return TEMPLATE_OK;
 }
 
-static int encode_plain(struct template_worker *w, const struct form *form, json_t *const *part, int n,
-                        struct template_side *out) {
+static int encode_plain(struct template_worker *w, const struct form *form, json_t *const *part,
+                        int n, struct template_side *out) {
     size_t prompt_length = form->prompt ? json_string_length(form->prompt) : 0;
-    const char *first = json_string_value(part[0]), *prompt = form->prompt ? json_string_value(form->prompt) : first;
+    const char *first = json_string_value(part[0]),
+               *prompt = form->prompt ? json_string_value(form->prompt) : first;
     if (!form->prompt) {
         prompt_length = template_prompt_end(first, json_string_length(part[0]));
         for (int i = 1; i < n; i++)
-            if (template_prompt_end(json_string_value(part[i]), json_string_length(part[i])) != prompt_length ||
+            if (template_prompt_end(json_string_value(part[i]), json_string_length(part[i])) !=
+                    prompt_length ||
                 memcmp(json_string_value(part[i]), first, prompt_length) != 0)
                 prompt_length = 0;
     }
-    size_t mark =
-        form->prompt || !prompt_length ? 0 : strlen("\n\nAssistant:"); /* no other form of a prompt has it */
+    size_t mark = form->prompt || !prompt_length
+                      ? 0
+                      : strlen("\n\nAssistant:"); /* no other form of a prompt has it */
     buffer_append(&w->prompt_text, prompt, prompt_length - mark);
     w->prompt_ids.n = 0;
     if (prompt_length && encode(w, prompt, prompt_length, false, &w->prompt_ids) != 0) return -1;
@@ -471,12 +497,12 @@ static void append_prompt_text(struct template_worker *w, const json_t *prompt) 
     mem_free(text);
 }
 
-static enum template_status encode_form(struct template_worker *w, const struct form *form, json_t *const *part,
-                                        int n, struct template_side *out) {
+static enum template_status encode_form(struct template_worker *w, const struct form *form,
+                                        json_t *const *part, int n, struct template_side *out) {
     const struct template *t = w->template;
     if (!form->is_plain) append_prompt_text(w, form->prompt);
-    int status =
-        form->is_plain ? encode_plain(w, form, part, n, out) : encode_messages(w, form->prompt, part, n, out);
+    int status = form->is_plain ? encode_plain(w, form, part, n, out)
+                                : encode_messages(w, form->prompt, part, n, out);
     if (status != 0) return TEMPLATE_BAD;
     for (int i = 0; i < n; i++) out[i].n_cut = out[i].ids.n;
     enum template_status done = TEMPLATE_OK;
@@ -493,15 +519,17 @@ static enum template_status encode_form(struct template_worker *w, const struct 
     return done;
 }
 
-enum template_status template_encode(struct template_worker *w, const json_t *prompt, json_t *const *answer,
-                                     int n_answers, const json_t *tools, struct template_side *out) {
+enum template_status template_encode(struct template_worker *w, const json_t *prompt,
+                                     json_t *const *answer, int n_answers, const json_t *tools,
+                                     struct template_side *out) {
     struct form form = {0};
     CHECK(n_answers > 0, "no answer");
     w->extra = is_given(tools) ? json_pack("{s:O}", "tools", tools) : NULL;
     json_t **part = mem_alloc(n_answers, sizeof *part);
     buffer_clear(&w->prompt_text);
     enum template_status status = TEMPLATE_BAD;
-    if (take_form(w->template, &form, is_given(prompt) ? prompt : NULL, answer, n_answers, part) == 0)
+    if (take_form(w->template, &form, is_given(prompt) ? prompt : NULL, answer, n_answers, part) ==
+        0)
         status = encode_form(w, &form, part, n_answers, out);
     for (int i = 0; i < n_answers; i++) json_decref(part[i]);
     mem_free(part);

@@ -1,4 +1,5 @@
-/* A template as transformers is to have it, and whether a model directory has that. See template.h. */
+/* A template as transformers is to have it, and whether a model directory has that. See
+ * template.h. */
 #include <string.h>
 
 #include "chat.h"
@@ -14,9 +15,11 @@ static void append_literal(struct buffer *out, const char *text) {
     buffer_append_text(out, "'");
 }
 
-/* What stands before and behind the template's own text. Each addition in front is a line that ends in a statement:
- * trim_blocks takes its line feed, and what follows stands at the beginning of a line, as it did. */
-static char *wrap(const char *source, const char *tool_use, const char *front, const char *now, bool ends_in_eos) {
+/* What stands before and behind the template's own text. Each addition in front is a line that ends
+ * in a statement: trim_blocks takes its line feed, and what follows stands at the beginning of a
+ * line, as it did. */
+static char *wrap(const char *source, const char *tool_use, const char *front, const char *now,
+                  bool ends_in_eos) {
     struct buffer out = {0};
     if (now) {
         buffer_append_text(&out, "{% macro strftime_now(format) %}{{ ");
@@ -37,14 +40,16 @@ static char *wrap(const char *source, const char *tool_use, const char *front, c
     buffer_append_text(&out, source);
     if (*tool_use) buffer_append_text(&out, "{{ '' }}{% endif %}");
     if (ends_in_eos)
-        buffer_append_text(&out, "{% endset %}{% set twice = eos_token + eos_token %}"
-                                 "{{ text[:-(eos_token | length)] if text.endswith(twice) else text }}");
+        buffer_append_text(&out,
+                           "{% endset %}{% set twice = eos_token + eos_token %}"
+                           "{{ text[:-(eos_token | length)] if text.endswith(twice) else text }}");
     buffer_append(&out, "", 0);
     return out.data;
 }
 
 /* Whether encoding the text with `front` before it gives the wanted ids. */
-static bool gives(struct encoder *e, const char *front, const struct buffer *text, const struct ids *wanted) {
+static bool gives(struct encoder *e, const char *front, const struct buffer *text,
+                  const struct ids *wanted) {
     struct buffer whole = {0};
     struct ids ids = {0};
     buffer_append_text(&whole, front);
@@ -61,13 +66,15 @@ static char *front_text(const struct template *t) {
     struct buffer out = {0};
     int64_t n;
     const int32_t *id = template_bos(t, &n);
-    for (int64_t i = 0; i < n; i++) buffer_append_text(&out, tokenizer_token(template_tokenizer(t), id[i]));
+    for (int64_t i = 0; i < n; i++)
+        buffer_append_text(&out, tokenizer_token(template_tokenizer(t), id[i]));
     buffer_append(&out, "", 0);
     return out.data;
 }
 
-/* Whether the front has to be written into the template: apply_chat_template adds no special tokens of its own. Not
- * where the template writes it, nor where a tokenizer reads the words behind a written token otherwise. */
+/* Whether the front has to be written into the template: apply_chat_template adds no special tokens
+ * of its own. Not where the template writes it, nor where a tokenizer reads the words behind a
+ * written token otherwise. */
 static bool needs_front(const struct template *t, const char *front) {
     struct template_options how = *template_how(t);
     how.max_length = how.max_prompt_length = 0;
@@ -77,8 +84,8 @@ static bool needs_front(const struct template *t, const char *front) {
     struct encoder *e = encoder_new(template_tokenizer(t));
     struct template_side side = {0};
     struct buffer text = {0};
-    json_t *messages = json_pack("[{s:s, s:s}, {s:s, s:s}]", "role", "user", "content", "Hello!", "role", "assistant",
-                                 "content", "Hello.");
+    json_t *messages = json_pack("[{s:s, s:s}, {s:s, s:s}]", "role", "user", "content", "Hello!",
+                                 "role", "assistant", "content", "Hello.");
     bool needs = template_render(w, NULL, messages, false, &text) == 0 &&
                  template_encode(w, NULL, &messages, 1, NULL, &side) == TEMPLATE_OK &&
                  !gives(e, "", &text, &side.ids) && gives(e, front, &text, &side.ids);
@@ -98,12 +105,14 @@ char *template_export(const struct template *t) {
     if (!*source) return NULL;
     char *front = front_text(t);
     if (*front && !needs_front(t, front)) *front = 0;
-    char *text = wrap(source, how->tool_use ? how->tool_use : "", front, how->now, template_eos(t) >= 0);
+    char *text =
+        wrap(source, how->tool_use ? how->tool_use : "", front, how->now, template_eos(t) >= 0);
     mem_free(front);
     return text;
 }
 
-int template_check_own(const struct template *t, const struct tokenizer *own, const char *directory) {
+int template_check_own(const struct template *t, const struct tokenizer *own,
+                       const char *directory) {
     struct chat_options how = {.name = "model", .directory = directory};
     struct chat *chat = chat_open(&how, own);
     char *exported = template_export(t);
@@ -115,8 +124,8 @@ int template_check_own(const struct template *t, const struct tokenizer *own, co
         error_clear();
         return 0;
     }
-    return fail(
-        "%s: its chat_template is not the template of the score contract (%s), which counts here; transformers "
-        "will render other texts",
-        directory, template_how(t)->name);
+    return fail("%s: its chat_template is not the template of the score contract (%s), which "
+                "counts here; transformers "
+                "will render other texts",
+                directory, template_how(t)->name);
 }

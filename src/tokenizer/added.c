@@ -72,8 +72,8 @@ static size_t space_end(const char *text, size_t length, size_t to) {
     return to;
 }
 
-int added_split(const struct added *added, const struct trie *trie, const char *text, size_t length, added_sink sink,
-                void *self) {
+int added_split(const struct added *added, const struct trie *trie, const char *text, size_t length,
+                added_sink sink, void *self) {
     size_t done = 0;
     for (size_t at = 0; at < length && trie->n > 0;) {
         if (!trie->starts[(unsigned char)text[at]]) {
@@ -88,7 +88,8 @@ int added_split(const struct added *added, const struct trie *trie, const char *
         }
         const struct added_token *token = &added->token[index];
         size_t from = at, to = at + matched;
-        at = to; /* the search goes on after the token's own text, whatever whitespace it swallows */
+        at =
+            to; /* the search goes on after the token's own text, whatever whitespace it swallows */
         if (token->single_word && !is_single_word(text, length, from, to)) continue;
         if (token->lstrip) from = MAX(space_start(text, from), done);
         if (token->rstrip) to = space_end(text, length, to);
@@ -102,9 +103,11 @@ int added_split(const struct added *added, const struct trie *trie, const char *
 
 /* --- reading ------------------------------------------------------------------------- */
 
-const struct added_token *added_find(const struct added *added, const char *content, size_t length) {
+const struct added_token *added_find(const struct added *added, const char *content,
+                                     size_t length) {
     for (int64_t i = 0; i < added->n; i++)
-        if (added->token[i].length == length && memcmp(added->token[i].content, content, length) == 0)
+        if (added->token[i].length == length &&
+            memcmp(added->token[i].content, content, length) == 0)
             return &added->token[i];
     return NULL;
 }
@@ -135,7 +138,8 @@ static int64_t first_free(const struct added *added, const struct bpe *bpe) {
 }
 
 /* Takes the token over; the content is copied. */
-static void put_token(struct added *added, struct added_token t, const struct bpe *bpe, int64_t *next) {
+static void put_token(struct added *added, struct added_token t, const struct bpe *bpe,
+                      int64_t *next) {
     const struct added_token *known = added_find(added, t.content, t.length);
     int id = known ? known->id : bpe_id(bpe, t.content, t.length);
     t.id = id >= 0 ? id : (int)(*next)++;
@@ -152,7 +156,8 @@ static void put_token(struct added *added, struct added_token t, const struct bp
     added->token[added->n++] = t;
 }
 
-static int read_token(struct added *added, const json_t *json, const struct bpe *bpe, int64_t *next) {
+static int read_token(struct added *added, const json_t *json, const struct bpe *bpe,
+                      int64_t *next) {
     const json_t *content = json_object_get(json, "content");
     struct added_token t = {0};
     if (!json_is_string(content)) return fail("\"content\": expected a string");
@@ -161,7 +166,8 @@ static int read_token(struct added *added, const json_t *json, const struct bpe 
     if (strlen(t.content) != t.length || t.length > MOST_CONTENT)
         return fail("\"content\": a zero byte, or too long");
     if (json_get_bool(json, "special", &t.is_special) != 0 ||
-        json_get_bool(json, "single_word", &t.single_word) != 0 || json_get_bool(json, "lstrip", &t.lstrip) != 0 ||
+        json_get_bool(json, "single_word", &t.single_word) != 0 ||
+        json_get_bool(json, "lstrip", &t.lstrip) != 0 ||
         json_get_bool(json, "rstrip", &t.rstrip) != 0)
         return -1;
     t.normalized = !t.is_special;
@@ -210,18 +216,21 @@ int added_parse(struct added *added, const json_t *json, const struct bpe *bpe) 
     const json_t *token;
     size_t i;
     int64_t next = first_free(added, bpe);
-    json_array_foreach(json, i, token) if (read_token(added, token, bpe, &next) != 0) return fail_context("[%zu]", i);
+    json_array_foreach(json, i, token) if (read_token(added, token, bpe, &next) !=
+                                           0) return fail_context("[%zu]", i);
     return 0;
 }
 
 void added_make_special(struct added *added, const char *content, const struct bpe *bpe) {
-    struct added_token t = {.content = (char *)content, .length = strlen(content), .is_special = true};
+    struct added_token t = {
+        .content = (char *)content, .length = strlen(content), .is_special = true};
     const struct added_token *known = added_find(added, content, t.length);
     if (known) t = *known;
     t.content = (char *)content;
     t.is_special = t.is_skipped = true;
     int64_t next = first_free(added, bpe);
-    if (t.length > 0 && (known || bpe_id(bpe, content, t.length) >= 0)) put_token(added, t, bpe, &next);
+    if (t.length > 0 && (known || bpe_id(bpe, content, t.length) >= 0))
+        put_token(added, t, bpe, &next);
 }
 
 static int compare_ids(const void *a, const void *b) {
@@ -255,7 +264,8 @@ int added_build(struct added *added, const struct normalizer *normalizer) {
         if (content.length == 0)
             status = fail("\"%.100s\": the normalizer leaves nothing of it", t->content);
         else
-            insert(t->normalized ? &added->normalized : &added->raw, content.data, content.length, (int32_t)i);
+            insert(t->normalized ? &added->normalized : &added->raw, content.data, content.length,
+                   (int32_t)i);
     }
     /* A token is skipped if what it writes is known for special. */
     for (int64_t i = 0; i < added->n && status == 0; i++) {

@@ -1,12 +1,13 @@
 /* Added tokens: the ones that are found in the text before anything else looks at it.
  *
- * Their ids are those that the library gives, whatever the file says: the vocabulary's, or the next free one from the
- * vocabulary's size on.
+ * Their ids are those that the library gives, whatever the file says: the vocabulary's, or the next
+ * free one from the vocabulary's size on.
  *
- *   (1) Those with normalized = false are sought in the text as it is, the others in what the normalizer made of the
- *       rest.
+ *   (1) Those with normalized = false are sought in the text as it is, the others in what the
+ *       normalizer made of the rest.
  *   (2) At each place the longest one wins; of overlapping ones the one that starts first.
- *   (3) lstrip and rstrip swallow the whitespace beside it; single_word wants no word character on either side. */
+ *   (3) lstrip and rstrip swallow the whitespace beside it; single_word wants no word character on
+ *       either side. */
 #ifndef RANKWISE_ADDED_H
 #define RANKWISE_ADDED_H
 #include <jansson.h>
@@ -15,7 +16,8 @@
 
 struct added_token {
     char *content;
-    char *written; /* what decoding writes: the content as normalized, where that applies; set by added_build */
+    /* what decoding writes: the content as normalized, where that applies; set by added_build */
+    char *written;
     bool is_skipped; /* by decoding without special tokens; set by added_build */
     size_t length;
     int id;
@@ -36,10 +38,12 @@ struct added {
     struct trie raw, normalized;
 };
 
-/* json: the value of "added_tokens", or an object of such tokens by their ids (added_tokens_decoder). One that is there
- * already gets the new properties. On failure the caller calls added_free. */
+/* json: the value of "added_tokens", or an object of such tokens by their ids
+ * (added_tokens_decoder). One that is there already gets the new properties. On failure the caller
+ * calls added_free. */
 int added_parse(struct added *added, const json_t *json, const struct bpe *bpe);
-/* A special token that no list may have: one that is there becomes special, another is added if it has an id. */
+/* A special token that no list may have: one that is there becomes special, another is added if it
+ * has an id. */
 void added_make_special(struct added *added, const char *content, const struct bpe *bpe);
 /* Builds the tries and sorts; -1 when the normalizer gives up. */
 int added_build(struct added *added, const struct normalizer *normalizer);
@@ -47,8 +51,10 @@ void added_free(struct added *added);
 const struct added_token *added_find(const struct added *added, const char *content, size_t length);
 const struct added_token *added_by_id(const struct added *added, int64_t id);
 
-/* Gives the text between tokens (token NULL) and the tokens in their order; stops with -1 when sink does. */
-typedef int (*added_sink)(void *self, const struct added_token *token, const char *text, size_t length);
-int added_split(const struct added *added, const struct trie *trie, const char *text, size_t length, added_sink sink,
-                void *self);
+/* Gives the text between tokens (token NULL) and the tokens in their order; stops with -1 when sink
+ * does. */
+typedef int (*added_sink)(void *self, const struct added_token *token, const char *text,
+                          size_t length);
+int added_split(const struct added *added, const struct trie *trie, const char *text, size_t length,
+                added_sink sink, void *self);
 #endif

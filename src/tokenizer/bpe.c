@@ -1,14 +1,16 @@
 /* Byte-pair encoding, the merging: see bpe.h.
  *
- * Speed, the whole encoder on one core of an AVX-512 virtual machine, GPT-2's vocabulary on 2.4 MB of HH dialogues,
- * where the tokenizers library does 4.1 MB/s: 19 MB/s with every word merged by a heap; 46 with words of up to
- * SCAN_BYTES merged by scanning an array; 89 with a cache of words of up to WORD_BYTES, 136 once it is warm. A "word"
- * of a million bytes still takes n log n steps, by the heap.
+ * Speed, the whole encoder on one core of an AVX-512 virtual machine, GPT-2's vocabulary on 2.4 MB
+ * of HH dialogues, where the tokenizers library does 4.1 MB/s: 19 MB/s with every word merged by a
+ * heap; 46 with words of up to SCAN_BYTES merged by scanning an array; 89 with a cache of words of
+ * up to WORD_BYTES, 136 once it is warm. A "word" of a million bytes still takes n log n steps, by
+ * the heap.
  *
- * Tokenizers without a pre-tokenizer (Llama 2, Gemma) have whole texts for words. These are cut where no merge can
- * join the two sides: before U+2581, and anywhere behind CUT_BYTES bytes; the pieces go through the cache. On the
- * same dialogues, with other work on the machine, Phi-3's does 47 MB/s at first and 70 warm, the library 3.5;
- * Qwen2.5's, which has a regular expression, 42 and 50, the library 3.3 (one thread each, processor time, one run).
+ * Tokenizers without a pre-tokenizer (Llama 2, Gemma) have whole texts for words. These are cut
+ * where no merge can join the two sides: before U+2581, and anywhere behind CUT_BYTES bytes; the
+ * pieces go through the cache. On the same dialogues, with other work on the machine, Phi-3's does
+ * 47 MB/s at first and 70 warm, the library 3.5; Qwen2.5's, which has a regular expression, 42 and
+ * 50, the library 3.3 (one thread each, processor time, one run).
  */
 #include "bpe.h"
 
@@ -67,7 +69,8 @@ static inline void add_id(struct ids *out, int32_t id) {
 
 /* --- first symbols ------------------------------------------------------------------- */
 
-/* A token for each byte; runs of bytes without one become unk, one each or one together, or are left out. */
+/* A token for each byte; runs of bytes without one become unk, one each or one together, or are
+ * left out. */
 static int64_t first_of_bytes(const struct bpe *b, const char *word, size_t length, int32_t *id) {
     int64_t n = 0;
     bool in_unk = false;
@@ -91,8 +94,8 @@ static int64_t fall_back(const struct bpe *b, const char *bytes, size_t length, 
 }
 
 /* A character with the prefix, unless it is the word's first, and the suffix, if it is its last. */
-static const char *with_affixes(const struct bpe *b, struct bpe_scratch *s, const char *word, size_t from, size_t *to,
-                                bool is_last) {
+static const char *with_affixes(const struct bpe *b, struct bpe_scratch *s, const char *word,
+                                size_t from, size_t *to, bool is_last) {
     buffer_clear(&s->letters);
     if (from > 0) buffer_append(&s->letters, b->prefix.data, b->prefix.length);
     buffer_append(&s->letters, word + from, *to - from);
@@ -101,9 +104,10 @@ static const char *with_affixes(const struct bpe *b, struct bpe_scratch *s, cons
     return s->letters.data;
 }
 
-/* As the library does it, an unk waits until a token of the vocabulary or the end comes: bytes overtake it. */
-static int64_t first_of_characters(const struct bpe *b, struct bpe_scratch *s, const char *word, size_t length,
-                                   int32_t *id) {
+/* As the library does it, an unk waits until a token of the vocabulary or the end comes: bytes
+ * overtake it. */
+static int64_t first_of_characters(const struct bpe *b, struct bpe_scratch *s, const char *word,
+                                   size_t length, int32_t *id) {
     int64_t n = 0;
     bool has_affixes = b->prefix.length || b->suffix.length, waits = false;
     for (size_t at = 0; at < length;) {
@@ -138,10 +142,12 @@ static int64_t first_of_characters(const struct bpe *b, struct bpe_scratch *s, c
     return n;
 }
 
-static int64_t first_symbols(const struct bpe *b, struct bpe_scratch *s, const char *word, size_t length,
-                             int32_t *id) {
-    int64_t n = b->in_bytes ? first_of_bytes(b, word, length, id) : first_of_characters(b, s, word, length, id);
-    return n >= 0 ? n : fail("model: unk_token \"%.100s\" is not in the vocabulary", b->missing_unk);
+static int64_t first_symbols(const struct bpe *b, struct bpe_scratch *s, const char *word,
+                             size_t length, int32_t *id) {
+    int64_t n = b->in_bytes ? first_of_bytes(b, word, length, id)
+                            : first_of_characters(b, s, word, length, id);
+    return n >= 0 ? n
+                  : fail("model: unk_token \"%.100s\" is not in the vocabulary", b->missing_unk);
 }
 
 /* The most symbols that a word of that many bytes has at first. */
@@ -157,10 +163,11 @@ static void look_up(const struct bpe *b, struct bpe_scratch *s, int64_t at) {
     s->result[at] = m->id;
 }
 
-/* Up to SCAN_BYTES bytes: the ranks of all neighbours stand in an array, whose least is sought again for each merge.
+/* Up to SCAN_BYTES bytes: the ranks of all neighbours stand in an array, whose least is sought
+ * again for each merge.
  */
-static int merge_by_scan(const struct bpe *b, struct bpe_scratch *s, const char *word, size_t length,
-                         struct ids *out) {
+static int merge_by_scan(const struct bpe *b, struct bpe_scratch *s, const char *word,
+                         size_t length, struct ids *out) {
     int64_t n = first_symbols(b, s, word, length, s->id);
     if (n < 0) return -1;
     for (int64_t i = 0; i + 1 < n; i++) look_up(b, s, i);
@@ -194,7 +201,8 @@ static void push(const struct bpe *b, struct bpe_scratch *s, int32_t at) {
     ARRAY_RESERVE(s->heap, s->n_heap, s->heap_room);
     struct candidate added = {m->rank, at, m->id};
     int64_t i = s->n_heap++;
-    for (; i > 0 && is_before(added, s->heap[(i - 1) / 2]); i = (i - 1) / 2) s->heap[i] = s->heap[(i - 1) / 2];
+    for (; i > 0 && is_before(added, s->heap[(i - 1) / 2]); i = (i - 1) / 2)
+        s->heap[i] = s->heap[(i - 1) / 2];
     s->heap[i] = added;
 }
 
@@ -210,16 +218,18 @@ static struct candidate pop(struct bpe_scratch *s) {
     return top;
 }
 
-/* Any length: a linked list of symbols and a heap of candidates. A candidate whose pair has changed since is passed
- * over: the pair that stands there now has a candidate of its own. */
-static int merge_by_heap(const struct bpe *b, struct bpe_scratch *s, const char *word, size_t length,
-                         struct ids *out) {
-    while ((size_t)s->first.room < most_symbols(b, length)) ARRAY_RESERVE(s->first.id, s->first.room, s->first.room);
+/* Any length: a linked list of symbols and a heap of candidates. A candidate whose pair has changed
+ * since is passed over: the pair that stands there now has a candidate of its own. */
+static int merge_by_heap(const struct bpe *b, struct bpe_scratch *s, const char *word,
+                         size_t length, struct ids *out) {
+    while ((size_t)s->first.room < most_symbols(b, length))
+        ARRAY_RESERVE(s->first.id, s->first.room, s->first.room);
     int64_t n = first_symbols(b, s, word, length, s->first.id);
     if (n < 0) return -1;
     while (s->symbol_room < n) ARRAY_RESERVE(s->symbol, s->symbol_room, s->symbol_room);
     for (int64_t i = 0; i < n; i++)
-        s->symbol[i] = (struct symbol){s->first.id[i], (int32_t)i - 1, i + 1 < n ? (int32_t)i + 1 : -1};
+        s->symbol[i] =
+            (struct symbol){s->first.id[i], (int32_t)i - 1, i + 1 < n ? (int32_t)i + 1 : -1};
     s->n_heap = 0;
     for (int64_t i = 0; i < n; i++) push(b, s, (int32_t)i);
     while (s->n_heap) {
@@ -240,11 +250,13 @@ static int merge_by_heap(const struct bpe *b, struct bpe_scratch *s, const char 
     return 0;
 }
 
-static int merge_word(const struct bpe *b, struct bpe_scratch *s, const char *word, size_t length, struct ids *out) {
+static int merge_word(const struct bpe *b, struct bpe_scratch *s, const char *word, size_t length,
+                      struct ids *out) {
     if (b->ignore_merges) {
         buffer_clear(&s->letters);
         if (b->in_bytes) bpe_append_letters(word, length, &s->letters);
-        int whole = b->in_bytes ? bpe_id(b, s->letters.data, s->letters.length) : bpe_id(b, word, length);
+        int whole =
+            b->in_bytes ? bpe_id(b, s->letters.data, s->letters.length) : bpe_id(b, word, length);
         if (whole >= 0) {
             add_id(out, whole);
             return 0;
@@ -256,7 +268,8 @@ static int merge_word(const struct bpe *b, struct bpe_scratch *s, const char *wo
 
 /* --- the cache of words -------------------------------------------------------------- */
 
-/* The cache forgets everything when it is three quarters full: simple, and rare (50,000 different words). */
+/* The cache forgets everything when it is three quarters full: simple, and rare (50,000 different
+ * words). */
 static void clear_cache(struct bpe_scratch *s) {
     memset(s->entry, 0, sizeof *s->entry << CACHE_BITS);
     s->n_entries = 0;
@@ -287,9 +300,11 @@ static int encode_piece(const struct bpe *b, struct bpe_scratch *s, const char *
     return 0;
 }
 
-int bpe_encode_word(const struct bpe *b, struct bpe_scratch *s, const char *word, size_t length, struct ids *out) {
+int bpe_encode_word(const struct bpe *b, struct bpe_scratch *s, const char *word, size_t length,
+                    struct ids *out) {
     if (length == 0) return 0;
-    if (length <= WORD_BYTES || b->in_bytes || !b->cuts.are_built) return encode_piece(b, s, word, length, out);
+    if (length <= WORD_BYTES || b->in_bytes || !b->cuts.are_built)
+        return encode_piece(b, s, word, length, out);
     size_t from = 0, at = 0;
     uint32_t former = utf8_next(word, &at);
     while (at < length) {

@@ -1,12 +1,13 @@
 /* Byte-pair encoding: the model part of tokenizer.json.
  *
  *   (1) Ids are distinct, and each merge's two sides and result are in the vocabulary.
- *   (2) A word is UTF-8, whose characters are the first symbols; or, with in_bytes, raw bytes, whose first symbols
- *       are the tokens of their letters in GPT-2's byte alphabet: the ids are those of the letters, which nobody has
- *       to write.
- *   (3) Merging replaces, as long as any merge applies, the pair of lowest rank, the leftmost of equals.
- *   (4) A character without a token is its bytes' tokens <0x..> with byte_fallback, if all of them are there, else
- *       unk, else nothing. */
+ *   (2) A word is UTF-8, whose characters are the first symbols; or, with in_bytes, raw bytes,
+ *       whose first symbols are the tokens of their letters in GPT-2's byte alphabet: the ids are
+ *       those of the letters, which nobody has to write.
+ *   (3) Merging replaces, as long as any merge applies, the pair of lowest rank, the leftmost of
+ *       equals.
+ *   (4) A character without a token is its bytes' tokens <0x..> with byte_fallback, if all of them
+ *       are there, else unk, else nothing. */
 #ifndef RANKWISE_BPE_H
 #define RANKWISE_BPE_H
 #include <jansson.h>
@@ -17,9 +18,11 @@ struct merge {
     uint64_t pair; /* left id << 32 | right id */
     int32_t rank, id;
 };
-/* Where a word of characters may be cut before it is merged: between two that no merge brings together. */
+/* Where a word of characters may be cut before it is merged: between two that no merge brings
+ * together. */
 struct bpe_cuts {
-    uint64_t *pair; /* hash table of those some merge brings together: former << 32 | next; UINT64_MAX: free */
+    /* hash table of those some merge brings together: former << 32 | next; UINT64_MAX: free */
+    uint64_t *pair;
     uint64_t mask;
     uint8_t ascii[128][128]; /* whether to cut */
     bool are_built;
@@ -47,12 +50,14 @@ struct bpe {
 
 /* json: the value of "model". On failure nothing is left to free. */
 int bpe_parse(struct bpe *bpe, const json_t *json);
-/* Makes it take words as raw bytes, where that gives the ids of their letters; else returns false. */
+/* Makes it take words as raw bytes, where that gives the ids of their letters; else returns
+ * false. */
 bool bpe_take_bytes(struct bpe *bpe);
 void bpe_free(struct bpe *bpe);
 
 int bpe_id(const struct bpe *bpe, const char *token, size_t length);      /* -1 if there is none */
-const char *bpe_token(const struct bpe *bpe, int64_t id, size_t *length); /* NULL if there is none */
+/* NULL if there is none */
+const char *bpe_token(const struct bpe *bpe, int64_t id, size_t *length);
 static inline uint64_t bpe_mix(uint64_t x) {
     x *= 0x9E3779B97F4A7C15u;
     return x ^ x >> 32;
@@ -74,8 +79,8 @@ static inline int32_t bpe_character(const struct bpe *bpe, uint32_t point) {
 /* With cuts.are_built: whether no merge ever joins the two characters, and both are tokens. */
 bool bpe_may_cut(const struct bpe *bpe, uint32_t former, uint32_t next);
 
-/* Appends the bytes that a token's letters stand for; a token with a letter outside the byte alphabet stands for its
- * own UTF-8, as the library has it. And the letters of bytes. */
+/* Appends the bytes that a token's letters stand for; a token with a letter outside the byte
+ * alphabet stands for its own UTF-8, as the library has it. And the letters of bytes. */
 void bpe_append_bytes(const char *token, size_t length, struct buffer *out);
 void bpe_append_letters(const char *bytes, size_t length, struct buffer *out);
 
@@ -84,6 +89,6 @@ struct bpe_scratch;
 struct bpe_scratch *bpe_scratch_new(void);
 void bpe_scratch_free(struct bpe_scratch *scratch);
 /* -1 when unk is needed and the vocabulary lacks it. */
-int bpe_encode_word(const struct bpe *bpe, struct bpe_scratch *scratch, const char *word, size_t length,
-                    struct ids *out);
+int bpe_encode_word(const struct bpe *bpe, struct bpe_scratch *scratch, const char *word,
+                    size_t length, struct ids *out);
 #endif

@@ -1,4 +1,5 @@
-/* A BPE model from tokenizer.json, its vocabulary and its tables: see bpe.h. Merging is in bpe.c. */
+/* A BPE model from tokenizer.json, its vocabulary and its tables: see bpe.h. Merging is in
+ * bpe.c. */
 #include <stdio.h>
 #include <string.h>
 
@@ -10,7 +11,8 @@ enum { MOST_IDS = 1 << 22, MOST_MERGES = 1 << 23, MOST_TOKEN_BYTES = 1 << 20, MO
 
 /* --- the byte alphabet --------------------------------------------------------------- */
 
-/* GPT-2's: printable Latin-1 bytes stand for themselves, the others for U+0100 and up, in their order. */
+/* GPT-2's: printable Latin-1 bytes stand for themselves, the others for U+0100 and up, in their
+ * order. */
 static uint32_t letter_of_byte(int byte) {
     bool is_itself = (byte >= 33 && byte <= 126) || (byte >= 161 && byte <= 172) || byte >= 174;
     if (is_itself) return (uint32_t)byte;
@@ -66,7 +68,9 @@ static int64_t find_slot(const struct bpe *b, const char *token, size_t length) 
     for (;; at = (at + 1) & b->slot_mask) {
         int32_t id = b->slot[at];
         if (id < 0) return at;
-        if ((size_t)b->length[id] == length && memcmp(b->text.data + b->first[id], token, length) == 0) return at;
+        if ((size_t)b->length[id] == length &&
+            memcmp(b->text.data + b->first[id], token, length) == 0)
+            return at;
     }
 }
 
@@ -98,8 +102,8 @@ static int read_vocabulary(struct bpe *b, json_t *vocab) {
         if (!json_is_integer(value)) return fail("vocab[\"%.100s\"]: expected an integer", token);
         int64_t id = json_integer_value(value);
         if (id < 0 || id >= MOST_IDS)
-            return fail("vocab[\"%.100s\"]: expected an id from 0 to %d, found %lld", token, MOST_IDS - 1,
-                        (long long)id);
+            return fail("vocab[\"%.100s\"]: expected an id from 0 to %d, found %lld", token,
+                        MOST_IDS - 1, (long long)id);
         if (strlen(token) > MOST_TOKEN_BYTES)
             return fail("vocab[\"%.100s...\"]: longer than %d bytes", token, MOST_TOKEN_BYTES);
         b->n_ids = MAX(b->n_ids, id + 1);
@@ -115,8 +119,8 @@ static int read_vocabulary(struct bpe *b, json_t *vocab) {
         int64_t id = json_integer_value(value);
         size_t length = strlen(token);
         if (b->first[id] >= 0)
-            return fail("vocab: \"%.100s\" and \"%.100s\" have the same id %lld", b->text.data + b->first[id], token,
-                        (long long)id);
+            return fail("vocab: \"%.100s\" and \"%.100s\" have the same id %lld",
+                        b->text.data + b->first[id], token, (long long)id);
         b->first[id] = (int64_t)b->text.length;
         b->length[id] = (int32_t)length;
         buffer_append(&b->text, token, length + 1);
@@ -138,7 +142,8 @@ static int merge_sides(const json_t *merge, const char *side[2], size_t length[2
         length[1] = whole - length[0] - 1;
         return 0;
     }
-    if (!json_is_array(merge) || json_array_size(merge) != 2) return fail("expected \"a b\" or [\"a\", \"b\"]");
+    if (!json_is_array(merge) || json_array_size(merge) != 2)
+        return fail("expected \"a b\" or [\"a\", \"b\"]");
     for (size_t i = 0; i < 2; i++) {
         const json_t *part = json_array_get(merge, i);
         if (!json_is_string(part)) return fail("expected two strings");
@@ -156,9 +161,11 @@ static int read_merge(struct bpe *b, const json_t *merge, int32_t rank, struct b
     buffer_clear(joined);
     for (int i = 0; i < 2; i++) {
         id[i] = bpe_id(b, side[i], length[i]);
-        if (id[i] < 0) return fail("\"%.*s\" is not in the vocabulary", (int)MIN(length[i], 100), side[i]);
+        if (id[i] < 0)
+            return fail("\"%.*s\" is not in the vocabulary", (int)MIN(length[i], 100), side[i]);
         size_t cut = i == 1 ? b->prefix.length : 0;
-        if (cut > length[i]) return fail("\"%.100s\" is shorter than continuing_subword_prefix", side[i]);
+        if (cut > length[i])
+            return fail("\"%.100s\" is shorter than continuing_subword_prefix", side[i]);
         buffer_append(joined, side[i] + cut, length[i] - cut);
     }
     id[2] = bpe_id(b, joined->data, joined->length);
@@ -181,7 +188,8 @@ static int read_merges(struct bpe *b, const json_t *merges) {
     int status = 0;
     int32_t rank = 0;
     json_array_foreach(merges, i, merge) {
-        bool is_header = json_is_string(merge) && strncmp(json_string_value(merge), "#version", 8) == 0;
+        bool is_header =
+            json_is_string(merge) && strncmp(json_string_value(merge), "#version", 8) == 0;
         if (!is_header) status = read_merge(b, merge, rank++, &joined);
         if (status != 0) {
             fail_context("merges[%zu]", i);
@@ -248,7 +256,8 @@ static bool has_all(const int32_t id[256]) {
 }
 
 bool bpe_take_bytes(struct bpe *b) {
-    if (b->prefix.length || b->suffix.length || (b->byte_fallback && !has_all(b->byte_id))) return false;
+    if (b->prefix.length || b->suffix.length || (b->byte_fallback && !has_all(b->byte_id)))
+        return false;
     return b->in_bytes = true;
 }
 
@@ -260,8 +269,9 @@ static uint64_t *find_pair(const struct bpe_cuts *cuts, uint64_t pair) {
     return &cuts->pair[at];
 }
 
-/* A symbol ends with its token's last character, whatever it was merged from, and begins with its first. So if no
- * merge has a left side that ends with a and a right side that begins with b, none ever joins a and b. */
+/* A symbol ends with its token's last character, whatever it was merged from, and begins with its
+ * first. So if no merge has a left side that ends with a and a right side that begins with b, none
+ * ever joins a and b. */
 static void build_cuts(struct bpe *b) {
     struct bpe_cuts *cuts = &b->cuts;
     if (b->prefix.length || b->suffix.length || b->ignore_merges) return;
@@ -282,9 +292,9 @@ static void build_cuts(struct bpe *b) {
     }
     for (uint32_t former = 0; former < 128; former++)
         for (uint32_t next = 0; next < 128; next++)
-            cuts->ascii[former][next] = b->character[0] && b->character[0][former] >= 0 &&
-                                        b->character[0][next] >= 0 &&
-                                        *find_pair(cuts, (uint64_t)former << 32 | next) == UINT64_MAX;
+            cuts->ascii[former][next] =
+                b->character[0] && b->character[0][former] >= 0 && b->character[0][next] >= 0 &&
+                *find_pair(cuts, (uint64_t)former << 32 | next) == UINT64_MAX;
     cuts->are_built = true;
 }
 

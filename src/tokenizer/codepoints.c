@@ -13,7 +13,8 @@ void codepoints_add(struct codepoints *set, uint32_t first, uint32_t last) {
 }
 
 static int compare_ranges(const void *a, const void *b) {
-    uint32_t x = ((const struct codepoints_range *)a)->first, y = ((const struct codepoints_range *)b)->first;
+    uint32_t x = ((const struct codepoints_range *)a)->first,
+             y = ((const struct codepoints_range *)b)->first;
     return (x > y) - (x < y);
 }
 
@@ -31,7 +32,8 @@ void codepoints_settle(struct codepoints *set) {
 }
 
 void codepoints_join(struct codepoints *set, const struct codepoints *other) {
-    for (int64_t i = 0; i < other->n; i++) codepoints_add(set, other->range[i].first, other->range[i].last);
+    for (int64_t i = 0; i < other->n; i++)
+        codepoints_add(set, other->range[i].first, other->range[i].last);
     codepoints_settle(set);
 }
 
@@ -75,7 +77,8 @@ bool codepoints_has(const struct codepoints *set, uint32_t point) {
 }
 
 bool codepoints_are_equal(const struct codepoints *a, const struct codepoints *b) {
-    return a->n == b->n && (a->n == 0 || memcmp(a->range, b->range, (size_t)a->n * sizeof *a->range) == 0);
+    return a->n == b->n &&
+           (a->n == 0 || memcmp(a->range, b->range, (size_t)a->n * sizeof *a->range) == 0);
 }
 
 void codepoints_free(struct codepoints *set) {
@@ -87,7 +90,8 @@ void codepoints_free(struct codepoints *set) {
 
 void codepoints_join_class(struct codepoints *set, unsigned class) {
     for (int i = 0; i < unicode_classes_count; i++)
-        if (unicode_classes[i].value & class) codepoints_add(set, unicode_classes[i].first, unicode_classes[i].last);
+        if (unicode_classes[i].value & class)
+            codepoints_add(set, unicode_classes[i].first, unicode_classes[i].last);
     codepoints_settle(set);
 }
 
@@ -104,7 +108,8 @@ static bool join_category(struct codepoints *set, const char *name) {
     for (int i = 0; i < unicode_categories_count; i++) {
         const char *category = unicode_category_names[unicode_categories[i].value - 1];
         bool is_cased = strcmp(name, "lc") == 0 && category[0] == 'L' && strchr("ult", category[1]);
-        bool is_same = tolower(category[0]) == name[0] && (!name[1] || category[1] == name[1]) && strlen(name) <= 2;
+        bool is_same = tolower(category[0]) == name[0] && (!name[1] || category[1] == name[1]) &&
+                       strlen(name) <= 2;
         if (!is_same && !is_cased) continue;
         codepoints_add(set, unicode_categories[i].first, unicode_categories[i].last);
         found = true;
@@ -183,7 +188,8 @@ static const struct {
     {"alnum", "nd", UNICODE_ALPHABETIC},
 };
 
-/* In brackets, and nowhere else, Oniguruma leaves the superscripts and fractions of Latin-1 out of the words. */
+/* In brackets, and nowhere else, Oniguruma leaves the superscripts and fractions of Latin-1 out of
+ * the words. */
 static void join_word(struct codepoints *set, bool in_class) {
     struct codepoints words = {0}, others = {0};
     codepoints_join_property(&words, UNICODE_W);
@@ -242,17 +248,20 @@ static const struct unicode_range *find_fold(uint32_t point) {
         else
             high = middle;
     }
-    return low < unicode_folds_count && unicode_folds[low].first == point ? &unicode_folds[low] : NULL;
+    return low < unicode_folds_count && unicode_folds[low].first == point ? &unicode_folds[low]
+                                                                          : NULL;
 }
 
 bool codepoints_close_case(struct codepoints *set) {
     for (int i = 0; i < unicode_long_folds_count; i++)
-        if (unicode_long_folds[i].value == 0 && codepoints_has(set, unicode_long_folds[i].first)) return false;
+        if (unicode_long_folds[i].value == 0 && codepoints_has(set, unicode_long_folds[i].first))
+            return false;
     struct codepoints more = {0};
     for (int i = 0; i < unicode_folds_count; i++) {
         uint32_t start = unicode_folds[i].first;
         if (!codepoints_has(set, start)) continue;
-        for (uint32_t c = unicode_folds[i].last; c != start; c = find_fold(c)->last) codepoints_add(&more, c, c);
+        for (uint32_t c = unicode_folds[i].last; c != start; c = find_fold(c)->last)
+            codepoints_add(&more, c, c);
     }
     codepoints_join(set, &more);
     codepoints_free(&more);
@@ -265,7 +274,8 @@ bool codepoints_fold_together(uint32_t first, uint32_t second) {
     codepoints_add(&b, second, second);
     bool found = !codepoints_close_case(&a) || !codepoints_close_case(&b);
     for (int i = 0; i < unicode_long_folds_count && !found; i++)
-        found = unicode_long_folds[i].value == 1 && codepoints_has(&a, unicode_long_folds[i].first) &&
+        found = unicode_long_folds[i].value == 1 &&
+                codepoints_has(&a, unicode_long_folds[i].first) &&
                 codepoints_has(&b, unicode_long_folds[i].last);
     codepoints_free(&a);
     codepoints_free(&b);

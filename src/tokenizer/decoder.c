@@ -7,14 +7,25 @@
 #include "json.h"
 #include "unicode.h"
 
-enum kind { BYTE_LEVEL, REPLACE, BYTE_FALLBACK, FUSE, STRIP, METASPACE, BPE_DECODER, WORD_PIECE };
+enum decoder_kind {
+    BYTE_LEVEL,
+    REPLACE,
+    BYTE_FALLBACK,
+    FUSE,
+    STRIP,
+    METASPACE,
+    BPE_DECODER,
+    WORD_PIECE
+};
 enum { MOST_STEPS = 64 };
 
 struct decoder_step {
-    enum kind kind;
+    enum decoder_kind kind;
     struct pattern *pattern; /* REPLACE */
     struct buffer
-        content;         /* REPLACE; BPE_DECODER: the suffix; WORD_PIECE: the prefix; STRIP, METASPACE: a character */
+        /* REPLACE; BPE_DECODER: the suffix; WORD_PIECE: the prefix; STRIP, METASPACE: a
+         * character */
+        content;
     int64_t start, stop; /* STRIP */
     bool flag;           /* WORD_PIECE: cleanup; METASPACE: the first token's are left out */
 };
@@ -49,7 +60,8 @@ static bool starts_with(const char *text, size_t length, const struct buffer *pr
 
 /* --- steps --------------------------------------------------------------------------- */
 
-/* Bytes of the longest prefix of a valid character at `at`, at least 1: what one U+FFFD stands for. */
+/* Bytes of the longest prefix of a valid character at `at`, at least 1: what one U+FFFD stands
+ * for. */
 static size_t broken_length(const char *text, size_t length, size_t at) {
     const unsigned char *s = (const unsigned char *)text + at;
     size_t left = length - at;
@@ -121,7 +133,8 @@ static void run_byte_fallback(const struct parts_list *in, struct parts_list *ou
     for (int64_t i = 0; i < in->n; i++) {
         size_t length;
         const char *text = part(in, i, &length);
-        int byte = length == 6 && memcmp(text, "<0x", 3) == 0 && text[5] == '>' ? hex_byte(text + 3) : -1;
+        int byte =
+            length == 6 && memcmp(text, "<0x", 3) == 0 && text[5] == '>' ? hex_byte(text + 3) : -1;
         char c = (char)byte;
         if (byte >= 0) {
             buffer_append(&bytes, &c, 1);
@@ -134,21 +147,24 @@ static void run_byte_fallback(const struct parts_list *in, struct parts_list *ou
     buffer_free(&bytes);
 }
 
-static int run_replace(const struct decoder_step *step, const struct parts_list *in, struct parts_list *out) {
+static int run_replace(const struct decoder_step *step, const struct parts_list *in,
+                       struct parts_list *out) {
     struct pattern_scratch scratch = {0};
     int status = 0;
     for (int64_t i = 0; i < in->n && status == 0; i++) {
         size_t length;
         const char *text = part(in, i, &length);
         int64_t n = length ? pattern_find(step->pattern, &scratch, text, length) : 0;
-        status = n < 0 ? -1 : pattern_append_replaced(&scratch, n, text, &step->content, &out->text);
+        status =
+            n < 0 ? -1 : pattern_append_replaced(&scratch, n, text, &step->content, &out->text);
         end_part(out);
     }
     pattern_scratch_free(&scratch);
     return status == 0 ? 0 : fail_context("decoder: Replace");
 }
 
-static void run_strip(const struct decoder_step *step, const struct parts_list *in, struct parts_list *out) {
+static void run_strip(const struct decoder_step *step, const struct parts_list *in,
+                      struct parts_list *out) {
     const struct buffer *c = &step->content;
     for (int64_t i = 0; i < in->n; i++) {
         size_t length;
@@ -166,7 +182,8 @@ static void run_strip(const struct decoder_step *step, const struct parts_list *
 }
 
 /* Replaces each `from` in the text. */
-static void append_replaced(const char *text, size_t length, const char *from, const char *to, struct buffer *out) {
+static void append_replaced(const char *text, size_t length, const char *from, const char *to,
+                            struct buffer *out) {
     size_t n = strlen(from);
     for (const char *found; n && (found = memmem(text, length, from, n));) {
         buffer_append(out, text, (size_t)(found - text));
@@ -177,16 +194,19 @@ static void append_replaced(const char *text, size_t length, const char *from, c
     buffer_append(out, text, length);
 }
 
-static void run_metaspace(const struct decoder_step *step, const struct parts_list *in, struct parts_list *out) {
+static void run_metaspace(const struct decoder_step *step, const struct parts_list *in,
+                          struct parts_list *out) {
     for (int64_t i = 0; i < in->n; i++) {
         size_t length;
         const char *text = part(in, i, &length);
-        append_replaced(text, length, step->content.data, i == 0 && step->flag ? "" : " ", &out->text);
+        append_replaced(text, length, step->content.data, i == 0 && step->flag ? "" : " ",
+                        &out->text);
         end_part(out);
     }
 }
 
-static void run_bpe_decoder(const struct decoder_step *step, const struct parts_list *in, struct parts_list *out) {
+static void run_bpe_decoder(const struct decoder_step *step, const struct parts_list *in,
+                            struct parts_list *out) {
     for (int64_t i = 0; i < in->n; i++) {
         size_t length;
         const char *text = part(in, i, &length);
@@ -195,10 +215,12 @@ static void run_bpe_decoder(const struct decoder_step *step, const struct parts_
     }
 }
 
-static void run_word_piece(const struct decoder_step *step, const struct parts_list *in, struct parts_list *out) {
-    static const char *const pair[][2] = {{" .", "."},   {" ?", "?"},     {" !", "!"},    {" ,", ","},
-                                          {" ' ", "'"},  {" n't", "n't"}, {" 'm", "'m"},  {" do not", " don't"},
-                                          {" 's", "'s"}, {" 've", "'ve"}, {" 're", "'re"}};
+static void run_word_piece(const struct decoder_step *step, const struct parts_list *in,
+                           struct parts_list *out) {
+    static const char *const pair[][2] = {{" .", "."},     {" ?", "?"},           {" !", "!"},
+                                          {" ,", ","},     {" ' ", "'"},          {" n't", "n't"},
+                                          {" 'm", "'m"},   {" do not", " don't"}, {" 's", "'s"},
+                                          {" 've", "'ve"}, {" 're", "'re"}};
     struct buffer clean[2] = {{0}};
     for (int64_t i = 0; i < in->n; i++) {
         size_t length;
@@ -222,7 +244,8 @@ static void run_word_piece(const struct decoder_step *step, const struct parts_l
     buffer_free(&clean[1]);
 }
 
-static int run_step(const struct decoder_step *step, const struct parts_list *in, struct parts_list *out) {
+static int run_step(const struct decoder_step *step, const struct parts_list *in,
+                    struct parts_list *out) {
     switch (step->kind) {
     case BYTE_LEVEL:
         run_byte_level(in, out);
@@ -275,7 +298,8 @@ int decoder_run(const struct decoder *d, struct parts_list *list, struct buffer 
 
 /* --- reading ------------------------------------------------------------------------- */
 
-static int parse_text(struct decoder_step *step, const json_t *json, const char *key, bool is_character) {
+static int parse_text(struct decoder_step *step, const json_t *json, const char *key,
+                      bool is_character) {
     const json_t *value = json_object_get(json, key);
     size_t length = json_string_length(value), at = 0;
     if (!json_is_string(value) || strlen(json_string_value(value)) != length)
@@ -295,7 +319,8 @@ static int parse_replace(struct decoder_step *step, const json_t *json) {
 static int parse_metaspace(struct decoder_step *step, const json_t *json) {
     const char *scheme = "always";
     bool prefix = true;
-    if (parse_text(step, json, "replacement", true) != 0 || json_get_string(json, "prepend_scheme", &scheme) != 0 ||
+    if (parse_text(step, json, "replacement", true) != 0 ||
+        json_get_string(json, "prepend_scheme", &scheme) != 0 ||
         json_get_bool(json, "add_prefix_space", &prefix) != 0)
         return -1;
     step->flag = prefix && strcmp(scheme, "never") != 0;
@@ -303,7 +328,8 @@ static int parse_metaspace(struct decoder_step *step, const json_t *json) {
 }
 
 static int parse_strip(struct decoder_step *step, const json_t *json) {
-    if (parse_text(step, json, "content", true) != 0 || json_get_int(json, "start", 0, INT32_MAX, &step->start) != 0)
+    if (parse_text(step, json, "content", true) != 0 ||
+        json_get_int(json, "start", 0, INT32_MAX, &step->start) != 0)
         return -1;
     return json_get_int(json, "stop", 0, INT32_MAX, &step->stop);
 }
@@ -314,14 +340,15 @@ static int parse_step(struct decoder_step *step, const char *type, const json_t 
     int n = sizeof names / sizeof *names, i = 0;
     while (i < n && strcmp(names[i], type) != 0) i++;
     if (i == n) return fail("%s is not implemented", type);
-    step->kind = (enum kind)i;
+    step->kind = (enum decoder_kind)i;
     int status = 0;
     if (step->kind == REPLACE) status = parse_replace(step, json);
     if (step->kind == STRIP) status = parse_strip(step, json);
     if (step->kind == METASPACE) status = parse_metaspace(step, json);
     if (step->kind == BPE_DECODER) status = parse_text(step, json, "suffix", false);
     if (step->kind == WORD_PIECE)
-        status = parse_text(step, json, "prefix", false) | json_get_bool(json, "cleanup", &step->flag);
+        status =
+            parse_text(step, json, "prefix", false) | json_get_bool(json, "cleanup", &step->flag);
     return status == 0 ? 0 : fail_context("%s", type);
 }
 
@@ -334,7 +361,8 @@ static int parse_any(struct decoder *d, const json_t *json) {
         const json_t *one, *list = json_object_get(json, "decoders");
         size_t i;
         if (!json_is_array(list)) return fail("Sequence: \"decoders\": expected a list");
-        json_array_foreach(list, i, one) if (parse_any(d, one) != 0) return fail_context("[%zu]", i);
+        json_array_foreach(list, i, one) if (parse_any(d, one) != 0) return fail_context("[%zu]",
+                                                                                         i);
         return 0;
     }
     if (d->n_steps == MOST_STEPS) return fail("more than %d steps", MOST_STEPS);

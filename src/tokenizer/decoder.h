@@ -1,7 +1,8 @@
 /* Decoders of tokenizer.json: the tokens of a text to the text.
  *
- * Built: ByteLevel, Replace, ByteFallback, Fuse, Strip, Metaspace, BPEDecoder, WordPiece, Sequence; none at all puts a
- * space between tokens. Each works on a list of texts, whose parts are joined in the end. */
+ * Built: ByteLevel, Replace, ByteFallback, Fuse, Strip, Metaspace, BPEDecoder, WordPiece, Sequence;
+ * none at all puts a space between tokens. Each works on a list of texts, whose parts are joined in
+ * the end. */
 #ifndef RANKWISE_DECODER_H
 #define RANKWISE_DECODER_H
 #include "pattern.h"
@@ -25,7 +26,7 @@ void parts_list_free(struct parts_list *list);
 int decoder_parse(struct decoder *d, const json_t *json);
 void decoder_free(struct decoder *d);
 
-/* Appends the text; invalid UTF-8 becomes U+FFFD, as the library does. list is used up, not freed. -1 if a regular
- * expression gives up. */
+/* Appends the text; invalid UTF-8 becomes U+FFFD, as the library does. list is used up, not freed.
+ * -1 if a regular expression gives up. */
 int decoder_run(const struct decoder *d, struct parts_list *list, struct buffer *out);
 #endif

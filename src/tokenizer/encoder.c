@@ -32,11 +32,13 @@ static int take_word(void *self, const char *word, size_t length) {
     return bpe_encode_word(&e->tokenizer->bpe, e->bpe, word, length, e->out);
 }
 
-static int take_normalized(void *self, const struct added_token *token, const char *text, size_t length) {
+static int take_normalized(void *self, const struct added_token *token, const char *text,
+                           size_t length) {
     struct encoder *e = self;
     if (!token) {
         int64_t from = text - e->normal, lead = e->lead >= from ? e->lead - from : -1;
-        return pretokenizer_run(&e->tokenizer->pretokenizer, &e->pretokenizer, text, length, lead, take_word, e);
+        return pretokenizer_run(&e->tokenizer->pretokenizer, &e->pretokenizer, text, length, lead,
+                                take_word, e);
     }
     ARRAY_RESERVE(e->out->id, e->out->n, e->out->room);
     e->out->id[e->out->n++] = token->id;
@@ -46,9 +48,11 @@ static int take_normalized(void *self, const struct added_token *token, const ch
 /* The text after the normalizer. */
 static int normalize(struct encoder *e, const char **text, size_t *length) {
     bool is_first = *text == e->text;
-    if (normalizer_run(&e->tokenizer->normalizer, &e->normalizer, text, length, &e->lead) != 0) return -1;
+    if (normalizer_run(&e->tokenizer->normalizer, &e->normalizer, text, length, &e->lead) != 0)
+        return -1;
     if (*length > MOST_TEXT)
-        return fail("normalizer: makes a text of %zu bytes: expected at most %d", *length, MOST_TEXT);
+        return fail("normalizer: makes a text of %zu bytes: expected at most %d", *length,
+                    MOST_TEXT);
     if (!is_first) e->lead = -1;
     e->normal = *text;
     return 0;
@@ -58,13 +62,17 @@ static int take_raw(void *self, const struct added_token *token, const char *tex
     struct encoder *e = self;
     if (token) return take_normalized(e, token, text, length);
     if (normalize(e, &text, &length) != 0) return -1;
-    return added_split(&e->tokenizer->added, &e->tokenizer->added.normalized, text, length, take_normalized, e);
+    return added_split(&e->tokenizer->added, &e->tokenizer->added.normalized, text, length,
+                       take_normalized, e);
 }
 
 int encoder_encode(struct encoder *e, const char *text, size_t length, struct ids *out) {
-    if (length > MOST_TEXT) return fail("a text of %zu bytes: expected at most %d", length, MOST_TEXT);
+    if (length > MOST_TEXT)
+        return fail("a text of %zu bytes: expected at most %d", length, MOST_TEXT);
     size_t valid = utf8_check(text, length);
-    if (valid < length) return fail("invalid UTF-8 at byte %zu: 0x%02x", valid, (unsigned)(unsigned char)text[valid]);
+    if (valid < length)
+        return fail("invalid UTF-8 at byte %zu: 0x%02x", valid,
+                    (unsigned)(unsigned char)text[valid]);
     e->out = out;
     e->text = text;
     return added_split(&e->tokenizer->added, &e->tokenizer->added.raw, text, length, take_raw, e);
@@ -74,12 +82,14 @@ int encoder_encode_ordinary(struct encoder *e, const char *text, size_t length, 
     e->out = out;
     e->text = text;
     if (normalize(e, &text, &length) != 0) return -1;
-    return pretokenizer_run(&e->tokenizer->pretokenizer, &e->pretokenizer, text, length, e->lead, take_word, e);
+    return pretokenizer_run(&e->tokenizer->pretokenizer, &e->pretokenizer, text, length, e->lead,
+                            take_word, e);
 }
 
 /* --- decoding ------------------------------------------------------------------------ */
 
-int tokenizer_decode(const struct tokenizer *t, const int32_t *id, int64_t n, bool skip_special, struct buffer *out) {
+int tokenizer_decode(const struct tokenizer *t, const int32_t *id, int64_t n, bool skip_special,
+                     struct buffer *out) {
     struct parts_list list = {0};
     int status = 0;
     for (int64_t i = 0; i < n && status == 0; i++) {

@@ -1,4 +1,5 @@
-/* Post-processors: see frame.h. The ids are those that the file states; the library does not look them up either. */
+/* Post-processors: see frame.h. The ids are those that the file states; the library does not look
+ * them up either. */
 #include "frame.h"
 
 #include <string.h>
@@ -12,7 +13,8 @@ struct side {
 };
 
 static int add_id(struct side *side, const json_t *value) {
-    if (!json_is_integer(value) || json_integer_value(value) < 0 || json_integer_value(value) >= INT32_MAX)
+    if (!json_is_integer(value) || json_integer_value(value) < 0 ||
+        json_integer_value(value) >= INT32_MAX)
         return fail("expected an id");
     ARRAY_RESERVE(side->id, side->n, side->room);
     side->id[side->n++] = (int32_t)json_integer_value(value);
@@ -26,9 +28,11 @@ static int add_special(struct side *side, const json_t *json, const json_t *piec
     size_t i;
     if (json_get_string(piece, "id", &name) != 0) return -1;
     if (!name) return fail("\"id\" is missing");
-    const json_t *ids = json_object_get(json_object_get(json_object_get(json, "special_tokens"), name), "ids");
+    const json_t *ids =
+        json_object_get(json_object_get(json_object_get(json, "special_tokens"), name), "ids");
     if (!json_is_array(ids)) return fail("\"%.100s\" is not in special_tokens", name);
-    json_array_foreach(ids, i, id) if (add_id(side, id) != 0) return fail_context("\"%.100s\"", name);
+    json_array_foreach(ids, i, id) if (add_id(side, id) != 0) return fail_context("\"%.100s\"",
+                                                                                  name);
     return 0;
 }
 
@@ -39,15 +43,18 @@ static int parse_template(struct side side[2], const json_t *json) {
     int at = 0;
     if (!json_is_array(single)) return fail("\"single\": expected a list");
     json_array_foreach(single, i, piece) {
-        const json_t *special = json_object_get(piece, "SpecialToken"), *text = json_object_get(piece, "Sequence");
+        const json_t *special = json_object_get(piece, "SpecialToken"),
+                     *text = json_object_get(piece, "Sequence");
         const char *name = NULL;
         if (special) {
-            if (add_special(&side[at], json, special) != 0) return fail_context("\"single\"[%zu]", i);
+            if (add_special(&side[at], json, special) != 0)
+                return fail_context("\"single\"[%zu]", i);
             continue;
         }
         if (!text) return fail("\"single\"[%zu]: expected SpecialToken or Sequence", i);
         if (json_get_string(text, "id", &name) != 0) return -1;
-        if (!name || strcmp(name, "A") != 0 || at == 1) return fail("\"single\"[%zu]: expected sequence A, once", i);
+        if (!name || strcmp(name, "A") != 0 || at == 1)
+            return fail("\"single\"[%zu]: expected sequence A, once", i);
         at = 1;
     }
     return at == 1 ? 0 : fail("\"single\": sequence A is missing");
@@ -72,14 +79,19 @@ static int parse_any(struct side side[2], const json_t *json) {
         const json_t *part, *list = json_object_get(json, "processors");
         size_t i;
         if (!json_is_array(list)) return fail("Sequence: \"processors\": expected a list");
-        json_array_foreach(list, i, part) if (parse_any(side, part) != 0) return fail_context("[%zu]", i);
+        json_array_foreach(list, i,
+                           part) if (parse_any(side, part) != 0) return fail_context("[%zu]", i);
         return 0;
     }
     bool is_template = strcmp(type, "TemplateProcessing") == 0;
-    if (!is_template && strcmp(type, "BertProcessing") != 0 && strcmp(type, "RobertaProcessing") != 0)
+    if (!is_template && strcmp(type, "BertProcessing") != 0 &&
+        strcmp(type, "RobertaProcessing") != 0)
         return fail("%s is not implemented", type);
-    if (side[0].n || side[1].n) return fail("%s after another that adds tokens is not implemented", type);
-    return (is_template ? parse_template(side, json) : parse_pair(side, json)) != 0 ? fail_context("%s", type) : 0;
+    if (side[0].n || side[1].n)
+        return fail("%s after another that adds tokens is not implemented", type);
+    return (is_template ? parse_template(side, json) : parse_pair(side, json)) != 0
+               ? fail_context("%s", type)
+               : 0;
 }
 
 int frame_parse(struct frame *frame, const json_t *json) {

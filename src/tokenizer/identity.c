@@ -1,9 +1,10 @@
 /* The identity of a tokenizer: what it does, not how its file is written.
  *
- * SHA-256 over (1) the ordinary tokens with their ids, sorted by id, added tokens left out, and (2) the ids of a
- * fixed corpus of CORPUS strings, encoded without regard to added tokens. So key order, the two ways to write merges,
- * and more added tokens change nothing; another normalizer, pre-tokenizer, merge or id does. The corpus is made by
- * the generator below: changing it changes every identity, so it carries a version. */
+ * SHA-256 over (1) the ordinary tokens with their ids, sorted by id, added tokens left out, and (2)
+ * the ids of a fixed corpus of CORPUS strings, encoded without regard to added tokens. So key
+ * order, the two ways to write merges, and more added tokens change nothing; another normalizer,
+ * pre-tokenizer, merge or id does. The corpus is made by the generator below: changing it changes
+ * every identity, so it carries a version. */
 #include <string.h>
 
 #include "hash.h"
@@ -53,13 +54,16 @@ static const char *const words[] = {"the",
                                     "\u017fee",
                                     "na\u00efve",
                                     "\ufb01n"};
-static const char *const marks[] = {
-    ".",      ",",      "!",      "?",      "...",    "--",     "\"",     "'",      "''", "(",  ")",   "[]", "{", "}",
-    "*",      "**",     "#",      "//",     "/*",     "==",     "->",     "$",      "%",  "&",  "\\",  "|",  "~", "`",
-    "\u2014", "\u201c", "\u201d", "\u2019", "\u2026", "\u20ac", "\u3002", "\uff0c", "'s", "'S", "'re", "'LL"};
-static const char *const spaces[] = {" ",      "  ",     "   ",    "        ", "\n",     "\n\n",
-                                     "\n\n\n", "\r\n",   "\t",     "\t\t",     " \n",    "\n ",
-                                     "\u00a0", "\u2003", "\u3000", "\u200b",   "\u180e", "\xC2\x85"};
+static const char *const marks[] = {".",      ",",      "!",      "?",      "...",    "--",
+                                    "\"",     "'",      "''",     "(",      ")",      "[]",
+                                    "{",      "}",      "*",      "**",     "#",      "//",
+                                    "/*",     "==",     "->",     "$",      "%",      "&",
+                                    "\\",     "|",      "~",      "`",      "\u2014", "\u201c",
+                                    "\u201d", "\u2019", "\u2026", "\u20ac", "\u3002", "\uff0c",
+                                    "'s",     "'S",     "'re",    "'LL"};
+static const char *const spaces[] = {
+    " ",    "  ",  "   ", "        ", "\n",     "\n\n",   "\n\n\n", "\r\n",   "\t",
+    "\t\t", " \n", "\n ", "\u00a0",   "\u2003", "\u3000", "\u200b", "\u180e", "\xC2\x85"};
 static const char *const others[] = {"\u0441\u043b\u043e\u0432\u043e",
                                      "\u03bb\u03cc\u03b3\u03bf\u03c2",
                                      "\u05e9\u05dc\u05d5\u05dd",
@@ -109,7 +113,8 @@ static void append_part(uint64_t *counter, struct buffer *out) {
         PICK(others);
         break;
     case 5: /* digits */
-        for (uint64_t n = 1 + draw(counter, 7); n > 0; n--) buffer_format(out, "%d", (int)draw(counter, 10));
+        for (uint64_t n = 1 + draw(counter, 7); n > 0; n--)
+            buffer_format(out, "%d", (int)draw(counter, 10));
         break;
     case 6: /* a made-up word: its merges are hardly in anybody's mind */
         if (draw(counter, 2)) buffer_append_text(out, " ");

@@ -1,5 +1,5 @@
-/* Normalizers: see normalizer.h. Steps hand the text back and forth between two buffers; one that changes nothing
- * hands on what it got. */
+/* Normalizers: see normalizer.h. Steps hand the text back and forth between two buffers; one that
+ * changes nothing hands on what it got. */
 #include "normalizer.h"
 
 #include <string.h>
@@ -8,11 +8,11 @@
 #include "json.h"
 #include "unicode.h"
 
-enum kind { FORM, LOWERCASE, PREPEND, REPLACE, STRIP, STRIP_ACCENTS, NMT, BYTE_LETTERS };
+enum normalizer_kind { FORM, LOWERCASE, PREPEND, REPLACE, STRIP, STRIP_ACCENTS, NMT, BYTE_LETTERS };
 enum { MOST_STEPS = 64 };
 
 struct normalizer_step {
-    enum kind kind;
+    enum normalizer_kind kind;
     enum unicode_form form;  /* FORM */
     struct buffer content;   /* PREPEND, REPLACE */
     struct pattern *pattern; /* REPLACE */
@@ -21,7 +21,7 @@ struct normalizer_step {
 
 /* --- running ------------------------------------------------------------------------- */
 
-struct run {
+struct normalizer_run {
     struct normalizer_scratch *scratch;
     const char *text;
     size_t length;
@@ -29,15 +29,16 @@ struct run {
     struct buffer *out; /* the one that text does not lie in */
 };
 
-static void take_out(struct run *r) {
+static void take_out(struct normalizer_run *r) {
     r->text = r->out->data;
     r->length = r->out->length;
     r->out = r->out == &r->scratch->text[0] ? &r->scratch->text[1] : &r->scratch->text[0];
 }
 
-/* Counts the bytes that a span leaves at the first character's place: what is put for a match belongs to the place of
- * the match's last character. false once that place is passed. */
-static bool follow_lead(const char *text, struct span s, size_t n_content, int64_t *lead, int64_t lead_before) {
+/* Counts the bytes that a span leaves at the first character's place: what is put for a match
+ * belongs to the place of the match's last character. false once that place is passed. */
+static bool follow_lead(const char *text, struct span s, size_t n_content, int64_t *lead,
+                        int64_t lead_before) {
     size_t last = s.to;
     if (last > s.from) utf8_former(text, &last);
     if ((int64_t)(s.is_match ? last : s.from) > lead_before) return false;
@@ -48,7 +49,7 @@ static bool follow_lead(const char *text, struct span s, size_t n_content, int64
     return true;
 }
 
-static int replace(const struct normalizer_step *step, struct run *r) {
+static int replace(const struct normalizer_step *step, struct normalizer_run *r) {
     int64_t n = pattern_find(step->pattern, &r->scratch->pattern, r->text, r->length);
     if (n < 0) return -1;
     const struct span *span = r->scratch->pattern.span;
@@ -63,7 +64,7 @@ static int replace(const struct normalizer_step *step, struct run *r) {
     return 0;
 }
 
-static void strip(const struct normalizer_step *step, struct run *r) {
+static void strip(const struct normalizer_step *step, struct normalizer_run *r) {
     size_t from = 0, to = r->length;
     for (size_t at = 0; step->left && at < r->length; from = at)
         if (!(unicode_class(utf8_next(r->text, &at)) & UNICODE_SPACE)) break;
@@ -74,17 +75,20 @@ static void strip(const struct normalizer_step *step, struct run *r) {
     r->length = to - from;
 }
 
-/* What SentencePiece's rules for neural translation make of a character; UINT32_MAX takes it away. */
+/* What SentencePiece's rules for neural translation make of a character; UINT32_MAX takes it
+ * away. */
 static uint32_t nmt(uint32_t c) {
-    if ((c >= 0x1 && c <= 0x8) || c == 0xB || (c >= 0xE && c <= 0x1F) || c == 0x7F || c == 0x8F || c == 0x9F)
+    if ((c >= 0x1 && c <= 0x8) || c == 0xB || (c >= 0xE && c <= 0x1F) || c == 0x7F || c == 0x8F ||
+        c == 0x9F)
         return UINT32_MAX;
-    bool is_space = c == 0x9 || c == 0xA || c == 0xC || c == 0xD || c == 0x1680 || (c >= 0x200B && c <= 0x200F) ||
-                    c == 0x2028 || c == 0x2029 || c == 0x2581 || c == 0xFEFF || c == 0xFFFD;
+    bool is_space = c == 0x9 || c == 0xA || c == 0xC || c == 0xD || c == 0x1680 ||
+                    (c >= 0x200B && c <= 0x200F) || c == 0x2028 || c == 0x2029 || c == 0x2581 ||
+                    c == 0xFEFF || c == 0xFFFD;
     return is_space ? ' ' : c;
 }
 
 /* Each character to one or none. */
-static void map_characters(enum kind kind, struct run *r) {
+static void map_characters(enum normalizer_kind kind, struct normalizer_run *r) {
     for (size_t at = 0; at < r->length;) {
         uint32_t c = utf8_next(r->text, &at);
         if (kind == NMT)
@@ -99,7 +103,7 @@ static void map_characters(enum kind kind, struct run *r) {
     take_out(r);
 }
 
-static int run_step(const struct normalizer_step *step, struct run *r) {
+static int run_step(const struct normalizer_step *step, struct normalizer_run *r) {
     if (r->length == 0) return 0;
     buffer_clear(r->out);
     buffer_append(r->out, "", 0);
@@ -131,9 +135,9 @@ static int run_step(const struct normalizer_step *step, struct run *r) {
     return 0;
 }
 
-int normalizer_run(const struct normalizer *n, struct normalizer_scratch *scratch, const char **text, size_t *length,
-                   int64_t *lead) {
-    struct run r = {scratch, *text, *length, 0, &scratch->text[0]};
+int normalizer_run(const struct normalizer *n, struct normalizer_scratch *scratch,
+                   const char **text, size_t *length, int64_t *lead) {
+    struct normalizer_run r = {scratch, *text, *length, 0, &scratch->text[0]};
     for (int64_t i = 0; i < n->n_steps; i++)
         if (run_step(&n->step[i], &r) != 0) return -1;
     *text = r.text;
@@ -163,7 +167,7 @@ static int parse_prepend(struct normalizer_step *step, const json_t *json) {
 static int parse_step(struct normalizer_step *step, const char *type, const json_t *json) {
     static const struct {
         const char *name;
-        enum kind kind;
+        enum normalizer_kind kind;
         enum unicode_form form;
     } known[] = {{"NFC", FORM, UNICODE_NFC},
                  {"NFD", FORM, UNICODE_NFD},
@@ -185,7 +189,8 @@ static int parse_step(struct normalizer_step *step, const char *type, const json
     if (step->kind == PREPEND) status = parse_prepend(step, json);
     if (step->kind == REPLACE) status = parse_replace(step, json);
     if (step->kind == STRIP)
-        status = json_get_bool(json, "strip_left", &step->left) | json_get_bool(json, "strip_right", &step->right);
+        status = json_get_bool(json, "strip_left", &step->left) |
+                 json_get_bool(json, "strip_right", &step->right);
     return status == 0 ? 0 : fail_context("%s", type);
 }
 
@@ -198,7 +203,8 @@ static int parse_any(struct normalizer *n, const json_t *json) {
         const json_t *part, *list = json_object_get(json, "normalizers");
         size_t i;
         if (!json_is_array(list)) return fail("Sequence: \"normalizers\": expected a list");
-        json_array_foreach(list, i, part) if (parse_any(n, part) != 0) return fail_context("[%zu]", i);
+        json_array_foreach(list, i, part) if (parse_any(n, part) != 0) return fail_context("[%zu]",
+                                                                                           i);
         return 0;
     }
     if (n->n_steps == MOST_STEPS) return fail("more than %d steps", MOST_STEPS);

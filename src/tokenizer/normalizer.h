@@ -1,7 +1,7 @@
 /* Normalizers of tokenizer.json: a text to the text that added tokens and the pre-tokenizer see.
  *
- * Built: NFC, NFD, NFKC, NFKD, Lowercase, Prepend, Replace (String or Regex), Strip, StripAccents, Nmt, ByteLevel,
- * Sequence. */
+ * Built: NFC, NFD, NFKC, NFKD, Lowercase, Prepend, Replace (String or Regex), Strip, StripAccents,
+ * Nmt, ByteLevel, Sequence. */
 #ifndef RANKWISE_NORMALIZER_H
 #define RANKWISE_NORMALIZER_H
 #include "pattern.h"
@@ -22,9 +22,9 @@ int normalizer_parse(struct normalizer *n, const json_t *json);
 void normalizer_free(struct normalizer *n);
 void normalizer_scratch_free(struct normalizer_scratch *scratch);
 
-/* Checked text to normal text, which lies in the text itself or in the scratch: *text and *length are changed. *lead:
- * bytes put before the text's own first character; -1 if what stood first was taken away. -1 if a regular expression
- * gives up. */
-int normalizer_run(const struct normalizer *n, struct normalizer_scratch *scratch, const char **text, size_t *length,
-                   int64_t *lead);
+/* Checked text to normal text, which lies in the text itself or in the scratch: *text and *length
+ * are changed. *lead: bytes put before the text's own first character; -1 if what stood first was
+ * taken away. -1 if a regular expression gives up. */
+int normalizer_run(const struct normalizer *n, struct normalizer_scratch *scratch,
+                   const char **text, size_t *length, int64_t *lead);
 #endif

@@ -1,9 +1,10 @@
 /* Patterns: see pattern.h.
  *
- * The sets of a translated pattern part the characters into kinds, of which it tells apart no two in one kind. Each
- * kind beyond ASCII gets a stand-in of 2, 3 and 4 bytes, sets become classes of ASCII characters and stand-ins, and a
- * text is matched after its characters beyond ASCII were replaced by those of their kind: one load and one store
- * each. On the shared dialogues that costs nothing, since text in ASCII is not copied at all. */
+ * The sets of a translated pattern part the characters into kinds, of which it tells apart no two
+ * in one kind. Each kind beyond ASCII gets a stand-in of 2, 3 and 4 bytes, sets become classes of
+ * ASCII characters and stand-ins, and a text is matched after its characters beyond ASCII were
+ * replaced by those of their kind: one load and one store each. On the shared dialogues that costs
+ * nothing, since text in ASCII is not copied at all. */
 #define PCRE2_CODE_UNIT_WIDTH 8
 #include "pattern.h"
 
@@ -26,12 +27,12 @@ struct pattern {
 /* --- kinds of characters ------------------------------------------------------------- */
 
 /* A part of the code points in which all sets hold everything or nothing. */
-struct part {
+struct pattern_part {
     uint32_t first, last;
     uint64_t members; /* bit k: in set k */
 };
-struct parts {
-    struct part *part;
+struct pattern_parts {
+    struct pattern_part *part;
     int64_t n, room;
     uint64_t kind[MOST_KINDS];   /* its members */
     uint8_t lengths[MOST_KINDS]; /* bit n: it has characters of n bytes */
@@ -48,7 +49,7 @@ static int compare_members(const void *a, const void *b) {
     return (x > y) - (x < y);
 }
 
-static void cut_parts(struct parts *p, const struct translation *t) {
+static void cut_parts(struct pattern_parts *p, const struct translation *t) {
     uint32_t *bound = NULL;
     int64_t n = 0, room = 0;
     static const uint32_t always[] = {0x80, 0x800, 0x10000, UNICODE_END};
@@ -65,22 +66,23 @@ static void cut_parts(struct parts *p, const struct translation *t) {
     qsort(bound, (size_t)n, sizeof *bound, compare_bounds);
     for (int64_t i = 0; i + 1 < n; i++) {
         if (bound[i] < 0x80 || bound[i] == bound[i + 1]) continue;
-        struct part part = {bound[i], bound[i + 1] - 1, 0};
-        for (int k = 0; k < t->n_sets; k++) part.members |= (uint64_t)codepoints_has(&t->set[k], part.first) << k;
+        struct pattern_part part = {bound[i], bound[i + 1] - 1, 0};
+        for (int k = 0; k < t->n_sets; k++)
+            part.members |= (uint64_t)codepoints_has(&t->set[k], part.first) << k;
         ARRAY_RESERVE(p->part, p->n, p->room);
         p->part[p->n++] = part;
     }
     mem_free(bound);
 }
 
-static int kind_of(const struct parts *p, uint64_t members) {
+static int kind_of(const struct pattern_parts *p, uint64_t members) {
     int k = 0;
     while (k < p->n_kinds && p->kind[k] != members) k++;
     return k;
 }
 
 /* Kinds in the order of their members, so that those of one set often stand side by side. */
-static int number_kinds(struct parts *p) {
+static int number_kinds(struct pattern_parts *p) {
     for (int64_t i = 0; i < p->n; i++) {
         int k = kind_of(p, p->part[i].members);
         if (k == MOST_KINDS) return fail("more than %d kinds of characters", MOST_KINDS);
@@ -94,7 +96,7 @@ static int number_kinds(struct parts *p) {
     return 0;
 }
 
-static void fill_kinds(struct pattern *pattern, const struct parts *p) {
+static void fill_kinds(struct pattern *pattern, const struct pattern_parts *p) {
     pattern->kind = mem_alloc(UNICODE_END, 1);
     for (int64_t i = 0; i < p->n; i++)
         memset(pattern->kind + p->part[i].first, kind_of(p, p->part[i].members),
@@ -103,15 +105,17 @@ static void fill_kinds(struct pattern *pattern, const struct parts *p) {
 
 /* --- sets to classes ----------------------------------------------------------------- */
 
-/* The stand-ins of `bytes` bytes whose kind is in the set (or not in it); a kind without such characters may be
- * counted in or out, whichever makes ranges longer. Returns how many ranges. */
-static int append_stand_ins(const struct parts *p, int set, bool is_in, int bytes, struct buffer *out) {
+/* The stand-ins of `bytes` bytes whose kind is in the set (or not in it); a kind without such
+ * characters may be counted in or out, whichever makes ranges longer. Returns how many ranges. */
+static int append_stand_ins(const struct pattern_parts *p, int set, bool is_in, int bytes,
+                            struct buffer *out) {
     uint32_t base = bytes == 2 ? BASE_2 : bytes == 3 ? BASE_3 : BASE_4;
     int n = 0;
     for (int k = 0; k < p->n_kinds; k++) {
         int last = -1;
         for (int end = k; end < p->n_kinds; end++) {
-            bool exists = p->lengths[end] >> bytes & 1, belongs = (p->kind[end] >> set & 1) == is_in;
+            bool exists = p->lengths[end] >> bytes & 1,
+                 belongs = (p->kind[end] >> set & 1) == is_in;
             if (exists && !belongs) break;
             if (exists) last = end;
         }
@@ -123,8 +127,8 @@ static int append_stand_ins(const struct parts *p, int set, bool is_in, int byte
     return n;
 }
 
-static int append_members(const struct parts *p, const struct translation *t, int set, bool is_in,
-                          struct buffer *out) {
+static int append_members(const struct pattern_parts *p, const struct translation *t, int set,
+                          bool is_in, struct buffer *out) {
     int n = 0;
     for (uint32_t c = 0; c < 0x80; c++) {
         uint32_t end = c;
@@ -139,9 +143,11 @@ static int append_members(const struct parts *p, const struct translation *t, in
 }
 
 /* A class, negated where that is shorter. */
-static void append_class(const struct parts *p, const struct translation *t, int set, struct buffer *out) {
+static void append_class(const struct pattern_parts *p, const struct translation *t, int set,
+                         struct buffer *out) {
     struct buffer in = {0}, rest = {0};
-    int n_in = append_members(p, t, set, true, &in), n_rest = append_members(p, t, set, false, &rest);
+    int n_in = append_members(p, t, set, true, &in),
+        n_rest = append_members(p, t, set, false, &rest);
     if (n_in == 0)
         buffer_append_text(out, "(?!)");
     else if (n_rest == 0)
@@ -152,7 +158,8 @@ static void append_class(const struct parts *p, const struct translation *t, int
     buffer_free(&rest);
 }
 
-static void append_regex(const struct parts *p, const struct translation *t, struct buffer *out) {
+static void append_regex(const struct pattern_parts *p, const struct translation *t,
+                         struct buffer *out) {
     for (size_t i = 0; i < t->text.length; i++) {
         if (t->text.data[i] == TRANSLATE_SET)
             append_class(p, t, t->text.data[++i] & 0x7F, out);
@@ -165,8 +172,8 @@ static void append_regex(const struct parts *p, const struct translation *t, str
 static int compile(struct pattern *pattern, const struct buffer *regex) {
     int error;
     size_t place;
-    pattern->code = pcre2_compile((PCRE2_SPTR)regex->data, regex->length, PCRE2_UTF | PCRE2_NEVER_BACKSLASH_C, &error,
-                                  &place, NULL);
+    pattern->code = pcre2_compile((PCRE2_SPTR)regex->data, regex->length,
+                                  PCRE2_UTF | PCRE2_NEVER_BACKSLASH_C, &error, &place, NULL);
     if (!pattern->code) {
         PCRE2_UCHAR why[128];
         pcre2_get_error_message(error, why, sizeof why);
@@ -183,7 +190,7 @@ struct pattern *pattern_compile(const char *regex, size_t length) {
     struct translation t;
     if (translate(&t, regex, length) != 0) return NULL;
     struct pattern *pattern = mem_alloc(1, sizeof *pattern);
-    struct parts p = {0};
+    struct pattern_parts p = {0};
     struct buffer translated = {0};
     buffer_append(&pattern->source, regex, length);
     cut_parts(&p, &t);
@@ -205,7 +212,8 @@ struct pattern *pattern_compile(const char *regex, size_t length) {
 struct pattern *pattern_parse(const json_t *json) {
     const json_t *string = json_object_get(json, "String"), *regex = json_object_get(json, "Regex");
     if (json_is_string(string) && json_string_length(string) == 0) regex = string;
-    if (json_is_string(regex)) return pattern_compile(json_string_value(regex), json_string_length(regex));
+    if (json_is_string(regex))
+        return pattern_compile(json_string_value(regex), json_string_length(regex));
     if (!json_is_string(string)) {
         fail("\"pattern\": expected {\"Regex\": ...} or {\"String\": ...}");
         return NULL;
@@ -250,13 +258,15 @@ static void prepare(struct pattern_scratch *scratch) {
 /* The bytes of ASCII from `at` on. */
 static size_t ascii_end(const char *text, size_t length, size_t at) {
     uint64_t eight;
-    while (at + 8 <= length && (memcpy(&eight, text + at, 8), (eight & 0x8080808080808080u) == 0)) at += 8;
+    while (at + 8 <= length && (memcpy(&eight, text + at, 8), (eight & 0x8080808080808080u) == 0))
+        at += 8;
     while (at < length && (unsigned char)text[at] < 0x80) at++;
     return at;
 }
 
 /* The text with stand-ins: itself, if it is ASCII. */
-static const char *stand_ins(const struct pattern *p, struct buffer *out, const char *text, size_t length) {
+static const char *stand_ins(const struct pattern *p, struct buffer *out, const char *text,
+                             size_t length) {
     size_t at = ascii_end(text, length, 0);
     if (at == length) return text;
     buffer_clear(out);
@@ -271,16 +281,18 @@ static const char *stand_ins(const struct pattern *p, struct buffer *out, const 
     return out->data;
 }
 
-void pattern_add_span(struct pattern_scratch *scratch, int64_t *n, size_t from, size_t to, bool is_match) {
+void pattern_add_span(struct pattern_scratch *scratch, int64_t *n, size_t from, size_t to,
+                      bool is_match) {
     ARRAY_RESERVE(scratch->span, *n, scratch->room);
     scratch->span[(*n)++] = (struct span){from, to, is_match};
 }
 
-static int64_t find_string(const struct pattern *p, struct pattern_scratch *scratch, const char *text,
-                           size_t length) {
+static int64_t find_string(const struct pattern *p, struct pattern_scratch *scratch,
+                           const char *text, size_t length) {
     int64_t n = 0;
     size_t done = 0;
-    for (const char *found; (found = memmem(text + done, length - done, p->source.data, p->source.length));) {
+    for (const char *found;
+         (found = memmem(text + done, length - done, p->source.data, p->source.length));) {
         size_t at = (size_t)(found - text);
         if (done != at) pattern_add_span(scratch, &n, done, at, false);
         done = at + p->source.length;
@@ -291,21 +303,23 @@ static int64_t find_string(const struct pattern *p, struct pattern_scratch *scra
 }
 
 /* A match of nothing right after a match is passed over, as Oniguruma's iterator does. */
-int64_t pattern_find(const struct pattern *p, struct pattern_scratch *scratch, const char *text, size_t length) {
+int64_t pattern_find(const struct pattern *p, struct pattern_scratch *scratch, const char *text,
+                     size_t length) {
     if (!p->code) return find_string(p, scratch, text, length);
     prepare(scratch);
     const char *subject = stand_ins(p, &scratch->text, text, length);
     int64_t n = 0;
     size_t done = 0, start = 0, last_end = SIZE_MAX;
     while (start <= length) {
-        int status = pcre2_match(p->code, (PCRE2_SPTR)subject, length, start, PCRE2_NO_UTF_CHECK, scratch->match,
-                                 scratch->context);
+        int status = pcre2_match(p->code, (PCRE2_SPTR)subject, length, start, PCRE2_NO_UTF_CHECK,
+                                 scratch->match, scratch->context);
         if (status == PCRE2_ERROR_NOMATCH) break;
         if (status < 0) {
             PCRE2_UCHAR why[128];
             pcre2_get_error_message(status, why, sizeof why);
-            return fail("regular expression \"%.200s\": cannot be matched in a text of %zu bytes: %s", p->source.data,
-                        length, (char *)why);
+            return fail(
+                "regular expression \"%.200s\": cannot be matched in a text of %zu bytes: %s",
+                p->source.data, length, (char *)why);
         }
         const size_t *at = pcre2_get_ovector_pointer(scratch->match);
         if (at[0] == at[1] && at[1] == last_end) {
@@ -325,7 +339,8 @@ int pattern_append_replaced(const struct pattern_scratch *scratch, int64_t n, co
                             const struct buffer *content, struct buffer *out) {
     size_t total = out->length;
     for (int64_t i = 0; i < n && total <= PATTERN_MOST_TEXT; i++)
-        total += scratch->span[i].is_match ? content->length : scratch->span[i].to - scratch->span[i].from;
+        total += scratch->span[i].is_match ? content->length
+                                           : scratch->span[i].to - scratch->span[i].from;
     if (total > PATTERN_MOST_TEXT)
         return fail("the replacements make a text of more than %d bytes", PATTERN_MOST_TEXT);
     for (int64_t i = 0; i < n; i++) {

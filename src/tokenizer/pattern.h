@@ -1,10 +1,11 @@
-/* Patterns of tokenizer.json: {"String": ...} or {"Regex": ...}, the latter with the meaning that it has in
- * Oniguruma, the tokenizers library's engine, matched by PCRE2 with JIT.
+/* Patterns of tokenizer.json: {"String": ...} or {"Regex": ...}, the latter with the meaning that
+ * it has in Oniguruma, the tokenizers library's engine, matched by PCRE2 with JIT.
  *
- *   (1) What a pattern means is taken from the library's Unicode tables alone: PCRE2 sees stand-ins, one for each
- *       kind of character that the pattern tells apart, of the same number of bytes.
- *   (2) A construct whose meaning in PCRE2 may be another is an error that names it, and so is a pattern of more
- *       than TRANSLATE_MOST_REGEX bytes. */
+ *   (1) What a pattern means is taken from the library's Unicode tables alone: PCRE2 sees
+ *       stand-ins, one for each kind of character that the pattern tells apart, of the same number
+ *       of bytes.
+ *   (2) A construct whose meaning in PCRE2 may be another is an error that names it, and so is a
+ *       pattern of more than TRANSLATE_MOST_REGEX bytes. */
 #ifndef RANKWISE_PATTERN_H
 #define RANKWISE_PATTERN_H
 #include <jansson.h>
@@ -32,12 +33,15 @@ struct pattern_scratch {
 };
 void pattern_scratch_free(struct pattern_scratch *scratch);
 
-/* The matches in checked text and what lies between them, as scratch->span; their number, or -1 if PCRE2 gives up. */
-int64_t pattern_find(const struct pattern *p, struct pattern_scratch *scratch, const char *text, size_t length);
-void pattern_add_span(struct pattern_scratch *scratch, int64_t *n, size_t from, size_t to, bool is_match);
+/* The matches in checked text and what lies between them, as scratch->span; their number, or -1 if
+ * PCRE2 gives up. */
+int64_t pattern_find(const struct pattern *p, struct pattern_scratch *scratch, const char *text,
+                     size_t length);
+void pattern_add_span(struct pattern_scratch *scratch, int64_t *n, size_t from, size_t to,
+                      bool is_match);
 
-/* Appends the text that the n spans were found in, with the content for each match. -1 if out would become longer
- * than PATTERN_MOST_TEXT: a chain of replacements can multiply a text without end. */
+/* Appends the text that the n spans were found in, with the content for each match. -1 if out would
+ * become longer than PATTERN_MOST_TEXT: a chain of replacements can multiply a text without end. */
 enum { PATTERN_MOST_TEXT = 1 << 30 };
 int pattern_append_replaced(const struct pattern_scratch *scratch, int64_t n, const char *text,
                             const struct buffer *content, struct buffer *out);

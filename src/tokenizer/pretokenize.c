@@ -1,11 +1,12 @@
 /* Pre-tokenizers: see pretokenize.h.
  *
- * A pre-tokenizer is a list of steps; each cuts a text into pieces that the next one cuts on. GPT-2's own pattern,
+ * A pre-tokenizer is a list of steps; each cuts a text into pieces that the next one cuts on.
+ * GPT-2's own pattern,
  *
  *     's|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+
  *
- * is matched by hand (gpt2_end): the whole encoder does 136 MB/s with it and 60 through PCRE2 with JIT, which every
- * other pattern goes to. */
+ * is matched by hand (gpt2_end): the whole encoder does 136 MB/s with it and 60 through PCRE2 with
+ * JIT, which every other pattern goes to. */
 #include "pretokenize.h"
 
 #include <string.h>
@@ -15,15 +16,32 @@
 #include "unicode.h"
 
 /* PREFIX_SPACE and METASPACE change their piece, BYTE_LETTERS all of it; the others cut. */
-enum kind { GPT2, PATTERN, CLASS, CHARACTER, WORDS, FIXED_LENGTH, PREFIX_SPACE, METASPACE, BYTE_LETTERS };
-enum behavior { REMOVED, ISOLATED, MERGED_WITH_PREVIOUS, MERGED_WITH_NEXT, CONTIGUOUS, N_BEHAVIORS };
-static const char *const behavior_names[] = {"Removed", "Isolated", "MergedWithPrevious", "MergedWithNext",
-                                             "Contiguous"};
+enum pretokenizer_kind {
+    GPT2,
+    PATTERN,
+    CLASS,
+    CHARACTER,
+    WORDS,
+    FIXED_LENGTH,
+    PREFIX_SPACE,
+    METASPACE,
+    BYTE_LETTERS
+};
+enum behavior {
+    REMOVED,
+    ISOLATED,
+    MERGED_WITH_PREVIOUS,
+    MERGED_WITH_NEXT,
+    CONTIGUOUS,
+    N_BEHAVIORS
+};
+static const char *const behavior_names[] = {"Removed", "Isolated", "MergedWithPrevious",
+                                             "MergedWithNext", "Contiguous"};
 enum scheme { PREPEND_ALWAYS, PREPEND_FIRST, PREPEND_NEVER, N_SCHEMES };
 static const char *const scheme_names[] = {"always", "first", "never"};
 
 struct pretokenizer_step {
-    enum kind kind;
+    enum pretokenizer_kind kind;
     enum behavior behavior;
     bool invert;
     enum scheme scheme;      /* METASPACE */
@@ -54,8 +72,8 @@ static size_t contraction_end(const char *text, size_t length, size_t at) {
     return at;
 }
 
-/* Whitespace up to the end of the text is one piece; before anything else its last character stays behind, unless it
- * is the only one. */
+/* Whitespace up to the end of the text is one piece; before anything else its last character stays
+ * behind, unless it is the only one. */
 static size_t whitespace_end(const char *text, size_t length, size_t from, size_t at) {
     size_t before_last = from;
     while (at < length) {
@@ -95,14 +113,15 @@ static size_t gpt2_end(const char *text, size_t length, size_t from) {
 /* --- finding the matches of a step --------------------------------------------------- */
 
 /* Each character that the step looks for is a match. */
-static int64_t find_characters(const struct pretokenizer_step *step, struct pattern_scratch *found, const char *text,
-                               size_t length) {
+static int64_t find_characters(const struct pretokenizer_step *step, struct pattern_scratch *found,
+                               const char *text, size_t length) {
     int64_t n = 0;
     size_t done = 0;
     for (size_t at = 0; at < length;) {
         size_t from = at;
         uint32_t point = utf8_next(text, &at);
-        if (step->kind == CLASS ? !(unicode_class(point) & step->class) : point != step->character) continue;
+        if (step->kind == CLASS ? !(unicode_class(point) & step->class) : point != step->character)
+            continue;
         if (done != from) pattern_add_span(found, &n, done, from, false);
         pattern_add_span(found, &n, from, at, true);
         done = at;
@@ -111,7 +130,8 @@ static int64_t find_characters(const struct pretokenizer_step *step, struct patt
     return n;
 }
 
-/* Runs of word characters, and of what is neither these nor space: the matches are the spaces between. */
+/* Runs of word characters, and of what is neither these nor space: the matches are the spaces
+ * between. */
 static int64_t find_words(struct pattern_scratch *found, const char *text, size_t length) {
     const unsigned mask = UNICODE_WORD | UNICODE_SPACE;
     int64_t n = 0;
@@ -124,8 +144,8 @@ static int64_t find_words(struct pattern_scratch *found, const char *text, size_
     return n;
 }
 
-static int64_t find_fixed(const struct pretokenizer_step *step, struct pattern_scratch *found, const char *text,
-                          size_t length) {
+static int64_t find_fixed(const struct pretokenizer_step *step, struct pattern_scratch *found,
+                          const char *text, size_t length) {
     int64_t n = 0;
     for (size_t from = 0, at = 0; from < length; from = at) {
         for (int64_t i = 0; i < step->n_characters && at < length; i++) utf8_next(text, &at);
@@ -169,8 +189,8 @@ static int64_t join_backward(struct span *span, int64_t n) {
 }
 
 /* The pieces of a step, as spans of text that are not empty; -1 with the reason. */
-static int64_t cut(const struct pretokenizer_step *step, struct pattern_scratch *found, const char *text,
-                   size_t length) {
+static int64_t cut(const struct pretokenizer_step *step, struct pattern_scratch *found,
+                   const char *text, size_t length) {
     int64_t n = step->kind == PATTERN        ? pattern_find(step->pattern, found, text, length)
                 : step->kind == WORDS        ? find_words(found, text, length)
                 : step->kind == FIXED_LENGTH ? find_fixed(step, found, text, length)
@@ -184,23 +204,26 @@ static int64_t cut(const struct pretokenizer_step *step, struct pattern_scratch 
     if (step->behavior == MERGED_WITH_NEXT) n = join_backward(span, n);
     int64_t kept = 0;
     for (int64_t i = 0; i < n; i++)
-        if (span[i].from != span[i].to && !(step->behavior == REMOVED && span[i].is_match)) span[kept++] = span[i];
+        if (span[i].from != span[i].to && !(step->behavior == REMOVED && span[i].is_match))
+            span[kept++] = span[i];
     return kept;
 }
 
 /* A run of the steps over one text. */
-struct run {
+struct pretokenizer_run {
     const struct pretokenizer *p;
     struct pretokenizer_scratch *scratch;
     pretokenizer_sink sink;
     void *self;
 };
 
-static int run_from(const struct run *r, int k, const char *text, size_t length, int64_t lead);
+static int run_from(const struct pretokenizer_run *r, int k, const char *text, size_t length,
+                    int64_t lead);
 
-/* Spaces become the character, which is also put first, by the scheme; returns its bytes then, else 0. */
-static int64_t append_metaspace(const struct pretokenizer_step *step, const char *text, size_t length, int64_t lead,
-                                struct buffer *out) {
+/* Spaces become the character, which is also put first, by the scheme; returns its bytes then, else
+ * 0. */
+static int64_t append_metaspace(const struct pretokenizer_step *step, const char *text,
+                                size_t length, int64_t lead, struct buffer *out) {
     char utf8[4];
     size_t n = (size_t)utf8_write(utf8, step->character), at = 0;
     uint32_t first = utf8_next(text, &at);
@@ -219,7 +242,8 @@ static int64_t append_metaspace(const struct pretokenizer_step *step, const char
 }
 
 /* Steps that make another text of their piece. */
-static int run_change(const struct run *r, int k, const char *text, size_t length, int64_t lead) {
+static int run_change(const struct pretokenizer_run *r, int k, const char *text, size_t length,
+                      int64_t lead) {
     const struct pretokenizer_step *step = r->p->step[k];
     struct buffer *out = &r->scratch->step[k].text;
     if (step->kind == PREFIX_SPACE && text[0] == ' ') return run_from(r, k + 1, text, length, lead);
@@ -237,7 +261,8 @@ static int run_change(const struct run *r, int k, const char *text, size_t lengt
     return run_from(r, k + 1, out->data, out->length, lead);
 }
 
-static int run_from(const struct run *r, int k, const char *text, size_t length, int64_t lead) {
+static int run_from(const struct pretokenizer_run *r, int k, const char *text, size_t length,
+                    int64_t lead) {
     if (length == 0) return 0;
     if (k == r->p->n_steps) return r->sink(r->self, text, length);
     const struct pretokenizer_step *step = r->p->step[k];
@@ -260,9 +285,10 @@ static int run_from(const struct run *r, int k, const char *text, size_t length,
     return 0;
 }
 
-int pretokenizer_run(const struct pretokenizer *p, struct pretokenizer_scratch *scratch, const char *text,
-                     size_t length, int64_t lead, pretokenizer_sink sink, void *self) {
-    struct run r = {p, scratch, sink, self};
+int pretokenizer_run(const struct pretokenizer *p, struct pretokenizer_scratch *scratch,
+                     const char *text, size_t length, int64_t lead, pretokenizer_sink sink,
+                     void *self) {
+    struct pretokenizer_run r = {p, scratch, sink, self};
     return run_from(&r, 0, text, length, lead);
 }
 
@@ -274,7 +300,7 @@ static void free_step(struct pretokenizer_step *step) {
 }
 
 /* A new last step, or NULL when there are too many. */
-static struct pretokenizer_step *add_step(struct pretokenizer *p, enum kind kind) {
+static struct pretokenizer_step *add_step(struct pretokenizer *p, enum pretokenizer_kind kind) {
     if (p->n_steps == PRETOKENIZER_STEPS) {
         fail("more than %d steps", PRETOKENIZER_STEPS);
         return NULL;
@@ -299,10 +325,10 @@ static int parse_behavior(const json_t *json, const char *fallback, enum behavio
     int b = 0;
     while (b < N_BEHAVIORS && name && strcmp(name, behavior_names[b]) != 0) b++;
     if (!name || b == N_BEHAVIORS)
-        return fail(
-            "\"behavior\": expected Removed, Isolated, MergedWithPrevious, MergedWithNext or Contiguous, found "
-            "\"%s\"",
-            name ? name : "nothing");
+        return fail("\"behavior\": expected Removed, Isolated, MergedWithPrevious, MergedWithNext "
+                    "or Contiguous, found "
+                    "\"%s\"",
+                    name ? name : "nothing");
     *behavior = (enum behavior)b;
     return 0;
 }
@@ -314,13 +340,15 @@ static int parse_split(struct pretokenizer *p, const json_t *json) {
         return -1;
     step->pattern = pattern_parse(json_object_get(json, "pattern"));
     if (!step->pattern) return -1;
-    if (pattern_is(step->pattern, gpt2_pattern) && step->behavior == ISOLATED && !step->invert) step->kind = GPT2;
+    if (pattern_is(step->pattern, gpt2_pattern) && step->behavior == ISOLATED && !step->invert)
+        step->kind = GPT2;
     return 0;
 }
 
 static int parse_byte_level(struct pretokenizer *p, const json_t *json) {
     bool prefix = true, use_regex = true;
-    if (json_get_bool(json, "add_prefix_space", &prefix) != 0 || json_get_bool(json, "use_regex", &use_regex) != 0)
+    if (json_get_bool(json, "add_prefix_space", &prefix) != 0 ||
+        json_get_bool(json, "use_regex", &use_regex) != 0)
         return -1;
     if (prefix && !add_step(p, PREFIX_SPACE)) return -1;
     if (use_regex && !add_step(p, GPT2)) return -1;
@@ -361,14 +389,16 @@ static int parse_metaspace(struct pretokenizer *p, const json_t *json) {
     struct pretokenizer_step *step = add_step(p, METASPACE);
     if (!step || parse_character(json, "replacement", &step->character) != 0 ||
         json_get_string(json, "prepend_scheme", &name) != 0 ||
-        json_get_bool(json, "add_prefix_space", &prefix) != 0 || json_get_bool(json, "split", &split) != 0)
+        json_get_bool(json, "add_prefix_space", &prefix) != 0 ||
+        json_get_bool(json, "split", &split) != 0)
         return -1;
     int scheme = 0;
     while (scheme < N_SCHEMES && strcmp(name, scheme_names[scheme]) != 0) scheme++;
     if (scheme == N_SCHEMES)
         return fail("\"prepend_scheme\": expected always, first or never, found \"%.100s\"", name);
     if (!prefix && scheme != PREPEND_NEVER)
-        return fail("\"add_prefix_space\" is false, which contradicts \"prepend_scheme\": \"%s\"", name);
+        return fail("\"add_prefix_space\" is false, which contradicts \"prepend_scheme\": \"%s\"",
+                    name);
     step->scheme = (enum scheme)scheme;
     if (!split) return 0;
     struct pretokenizer_step *cutter = add_step(p, CHARACTER);
@@ -406,11 +436,12 @@ static int parse_any(struct pretokenizer *p, const json_t *json) {
     static const struct {
         const char *type;
         int (*parse)(struct pretokenizer *p, const json_t *json);
-    } known[] = {{"BertPreTokenizer", parse_bert},        {"ByteLevel", parse_byte_level},
-                 {"CharDelimiterSplit", parse_delimiter}, {"Digits", parse_digits},
-                 {"FixedLength", parse_fixed_length},     {"Metaspace", parse_metaspace},
-                 {"Punctuation", parse_punctuation},      {"Split", parse_split},
-                 {"Whitespace", parse_whitespace},        {"WhitespaceSplit", parse_whitespace_split}};
+    } known[] = {
+        {"BertPreTokenizer", parse_bert},        {"ByteLevel", parse_byte_level},
+        {"CharDelimiterSplit", parse_delimiter}, {"Digits", parse_digits},
+        {"FixedLength", parse_fixed_length},     {"Metaspace", parse_metaspace},
+        {"Punctuation", parse_punctuation},      {"Split", parse_split},
+        {"Whitespace", parse_whitespace},        {"WhitespaceSplit", parse_whitespace_split}};
     const char *type = NULL;
     if (!json_is_object(json)) return fail("expected an object or null");
     if (json_get_string(json, "type", &type) != 0) return -1;
@@ -419,11 +450,13 @@ static int parse_any(struct pretokenizer *p, const json_t *json) {
         const json_t *part, *list = json_object_get(json, "pretokenizers");
         size_t i;
         if (!json_is_array(list)) return fail("Sequence: \"pretokenizers\": expected a list");
-        json_array_foreach(list, i, part) if (parse_any(p, part) != 0) return fail_context("[%zu]", i);
+        json_array_foreach(list, i, part) if (parse_any(p, part) != 0) return fail_context("[%zu]",
+                                                                                           i);
         return 0;
     }
     for (size_t i = 0; i < sizeof known / sizeof *known; i++)
-        if (strcmp(known[i].type, type) == 0) return known[i].parse(p, json) != 0 ? fail_context("%s", type) : 0;
+        if (strcmp(known[i].type, type) == 0)
+            return known[i].parse(p, json) != 0 ? fail_context("%s", type) : 0;
     return fail("%s is not implemented", type);
 }
 

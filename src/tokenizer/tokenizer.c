@@ -1,7 +1,8 @@
-/* Tokenizers: opening one from its files, and asking about its tokens. See tokenizer.h; encoding is in encoder.c.
+/* Tokenizers: opening one from its files, and asking about its tokens. See tokenizer.h; encoding is
+ * in encoder.c.
  *
- * Truncation and padding of tokenizer.json are not read: they only matter to callers that ask the library to cut or
- * pad, and templates do that here. */
+ * Truncation and padding of tokenizer.json are not read: they only matter to callers that ask the
+ * library to cut or pad, and templates do that here. */
 #include "tokenizer.h"
 
 #include <stdio.h>
@@ -16,7 +17,8 @@ static const char main_file[] = "tokenizer.json", config_file[] = "tokenizer_con
                   map_file[] = "special_tokens_map.json", model_file[] = "config.json";
 enum { FILE_CEILING = 1 << 28 };
 
-const struct tokenizer_file *tokenizer_find_file(const struct tokenizer_file *file, int n, const char *name) {
+const struct tokenizer_file *tokenizer_find_file(const struct tokenizer_file *file, int n,
+                                                 const char *name) {
     for (int i = 0; i < n; i++)
         if (strcmp(file[i].name, name) == 0) return &file[i];
     return NULL;
@@ -51,23 +53,27 @@ static void keep_file(struct tokenizer *t, const struct tokenizer_file *file) {
     t->file[t->n_files++] = (struct tokenizer_file){file->name, data, file->length};
 }
 
-static int open_parts(struct tokenizer *t, const struct tokenizer_file *file, int n, const char *special) {
+static int open_parts(struct tokenizer *t, const struct tokenizer_file *file, int n,
+                      const char *special) {
     const struct tokenizer_file *main = tokenizer_find_file(file, n, main_file);
     if (!main)
-        return fail("%s is missing; hint: save the tokenizer with transformers' save_pretrained (a fast tokenizer)",
+        return fail("%s is missing; hint: save the tokenizer with transformers' save_pretrained (a "
+                    "fast tokenizer)",
                     main_file);
     json_t *json = json_parse(main->data, main->length);
     int status = json ? parse_parts(t, json) : -1;
     json_decref(json);
     if (status != 0) return fail_context("%s", main_file);
     if (tokenizer_config_added(t, file, n) != 0) return -1;
-    if (added_build(&t->added, &t->normalizer) != 0) return fail_context("%s: added_tokens", main_file);
+    if (added_build(&t->added, &t->normalizer) != 0)
+        return fail_context("%s: added_tokens", main_file);
     t->size = t->bpe.n_ids;
     if (t->added.n) t->size = MAX(t->size, t->added.token[t->added.n - 1].id + 1);
     return tokenizer_config_special(t, file, n, special);
 }
 
-struct tokenizer *tokenizer_open(const struct tokenizer_file *file, int n_files, const char *special) {
+struct tokenizer *tokenizer_open(const struct tokenizer_file *file, int n_files,
+                                 const char *special) {
     unicode_start();
     struct tokenizer *t = mem_alloc(1, sizeof *t);
     if (open_parts(t, file, n_files, special) != 0) {
@@ -100,8 +106,8 @@ struct tokenizer *tokenizer_open_directory(const char *directory, const char *sp
     struct tokenizer *t = status == 0 ? tokenizer_open(file, n, special) : NULL;
     if (status == 0 && !t) fail_context("%s", directory);
     if (!t)
-        fail_hint(
-            "byte-level BPE (GPT-2, Llama 3, Qwen) and BPE with byte fallback (Llama 2, Mistral, Gemma) are read");
+        fail_hint("byte-level BPE (GPT-2, Llama 3, Qwen) and BPE with byte fallback (Llama 2, "
+                  "Mistral, Gemma) are read");
     for (int i = 0; i < 4; i++) buffer_free(&data[i]);
     return t;
 }
@@ -156,7 +162,8 @@ const char *tokenizer_token(const struct tokenizer *t, int id) {
     return added ? added->written : bpe_token(&t->bpe, id, &length);
 }
 
-bool tokenizer_added(const struct tokenizer *t, int index, int *id, const char **content, bool *is_special) {
+bool tokenizer_added(const struct tokenizer *t, int index, int *id, const char **content,
+                     bool *is_special) {
     if (index < 0 || index >= t->added.n) return false;
     *id = t->added.token[index].id;
     *content = t->added.token[index].content;
@@ -170,7 +177,8 @@ struct boundary {
     bool moves_on;
 };
 
-static int keep_token(void *self, const struct added_token *token, const char *text, size_t length) {
+static int keep_token(void *self, const struct added_token *token, const char *text,
+                      size_t length) {
     struct boundary *b = self;
     (void)text;
     if (token && b->walked < b->at && b->at < b->walked + length)
@@ -179,7 +187,8 @@ static int keep_token(void *self, const struct added_token *token, const char *t
     return 0;
 }
 
-size_t tokenizer_boundary(const struct tokenizer *t, const char *text, size_t length, size_t at, bool moves_on) {
+size_t tokenizer_boundary(const struct tokenizer *t, const char *text, size_t length, size_t at,
+                          bool moves_on) {
     struct boundary b = {.at = at, .moves_on = moves_on};
     if (at == 0 || at == length) return at;
     added_split(&t->added, &t->added.raw, text, length, keep_token, &b);

@@ -1,8 +1,8 @@
-/* The files beside tokenizer.json: what they say of added tokens, of BOS, EOS and pad, and of the frame, as
- * transformers' AutoTokenizer takes it for a fast tokenizer.
+/* The files beside tokenizer.json: what they say of added tokens, of BOS, EOS and pad, and of the
+ * frame, as transformers' AutoTokenizer takes it for a fast tokenizer.
  *
- * added_tokens_decoder may add tokens and give known ones other properties; the special tokens that a file names are
- * found in texts, even if tokenizer.json only has them in its vocabulary. */
+ * added_tokens_decoder may add tokens and give known ones other properties; the special tokens that
+ * a file names are found in texts, even if tokenizer.json only has them in its vocabulary. */
 #include <stdio.h>
 #include <string.h>
 
@@ -40,8 +40,10 @@ static void add_named(struct tokenizer *t, const json_t *json) {
 int tokenizer_config_added(struct tokenizer *t, const struct tokenizer_file *file, int n) {
     bool has_decoder = false;
     for (int i = 0; i < 2; i++) {
-        const struct tokenizer_file *found = tokenizer_find_file(file, n, i ? map_file : config_file);
-        if (!found || has_decoder) continue; /* the map is from before the time of added_tokens_decoder */
+        const struct tokenizer_file *found =
+            tokenizer_find_file(file, n, i ? map_file : config_file);
+        if (!found || has_decoder)
+            continue; /* the map is from before the time of added_tokens_decoder */
         json_t *json = json_parse(found->data, found->length);
         if (!json) return fail_context("%s", found->name);
         const json_t *decoder = i == 0 ? json_object_get(json, "added_tokens_decoder") : NULL;
@@ -62,11 +64,13 @@ struct special {
     const char *from[N_ROLES];
 };
 
-static int set_special(const struct tokenizer *t, struct special *s, int role, const char *token, const char *from) {
+static int set_special(const struct tokenizer *t, struct special *s, int role, const char *token,
+                       const char *from) {
     int id = tokenizer_id(t, token);
     if (id < 0)
-        return fail("%s: the %s token \"%.100s\" is not in the vocabulary or the added tokens of %s", from,
-                    role_name[role], token, main_file);
+        return fail(
+            "%s: the %s token \"%.100s\" is not in the vocabulary or the added tokens of %s", from,
+            role_name[role], token, main_file);
     if (s->id[role] < 0) {
         s->id[role] = id;
         s->from[role] = from;
@@ -75,7 +79,8 @@ static int set_special(const struct tokenizer *t, struct special *s, int role, c
 }
 
 /* The keys bos_token, eos_token and pad_token: a string, an object with "content", or null. */
-static int read_special_file(const struct tokenizer *t, struct special *s, const struct tokenizer_file *file) {
+static int read_special_file(const struct tokenizer *t, struct special *s,
+                             const struct tokenizer_file *file) {
     if (!file) return 0;
     json_t *json = json_parse(file->data, file->length);
     if (!json) return fail_context("%s", file->name);
@@ -85,11 +90,14 @@ static int read_special_file(const struct tokenizer *t, struct special *s, const
         snprintf(key, sizeof key, "%s_token", role_name[role]);
         const json_t *value = json_object_get(json, key);
         s->is_named |= value != NULL && role != UNK;
-        if (role == UNK && !(token_text(value) && tokenizer_id(t, token_text(value)) >= 0)) continue;
+        if (role == UNK && !(token_text(value) && tokenizer_id(t, token_text(value)) >= 0))
+            continue;
         if (!value || json_is_null(value)) continue;
         const json_t *content = json_is_object(value) ? json_object_get(value, "content") : value;
-        if (!json_is_string(content) || strlen(json_string_value(content)) != json_string_length(content))
-            status = fail("%s: \"%s\": expected a string, or an object with \"content\"", file->name, key);
+        if (!json_is_string(content) ||
+            strlen(json_string_value(content)) != json_string_length(content))
+            status = fail("%s: \"%s\": expected a string, or an object with \"content\"",
+                          file->name, key);
         else
             status = set_special(t, s, role, json_string_value(content), file->name);
     }
@@ -104,21 +112,24 @@ static int role_at(const char *text) {
     return -1;
 }
 
-/* "eos=</s>,pad=<pad>": a token reaches to the end or to a comma that another role follows. One that contradicts a
- * file is an error: neither can be chosen without the user's saying so. */
+/* "eos=</s>,pad=<pad>": a token reaches to the end or to a comma that another role follows. One
+ * that contradicts a file is an error: neither can be chosen without the user's saying so. */
 static int read_special_option(const struct tokenizer *t, struct special *s, const char *option) {
     while (option && *option) {
         int role = role_at(option);
         if (role < 0)
-            return fail("special tokens: expected bos=..., eos=..., pad=... or unk=..., found \"%.100s\"", option);
+            return fail(
+                "special tokens: expected bos=..., eos=..., pad=... or unk=..., found \"%.100s\"",
+                option);
         const char *from = option + 4, *to = from;
         while (*to && !(*to == ',' && role_at(to + 1) >= 0)) to++;
         char *token = mem_format("%.*s", (int)MIN(to - from, INT32_MAX), from);
-        int known = s->id[role], status = set_special(t, s, role, token, "special tokens asked for");
+        int known = s->id[role],
+            status = set_special(t, s, role, token, "special tokens asked for");
         if (status == 0 && known >= 0 && known != tokenizer_id(t, token))
-            status =
-                fail("special tokens: %s=\"%.100s\" was asked for, but %s says \"%.100s\"; hint: change it there",
-                     role_name[role], token, s->from[role], tokenizer_token(t, known));
+            status = fail("special tokens: %s=\"%.100s\" was asked for, but %s says \"%.100s\"; "
+                          "hint: change it there",
+                          role_name[role], token, s->from[role], tokenizer_token(t, known));
         mem_free(token);
         if (status != 0) return -1;
         option = *to ? to + 1 : to;
@@ -127,7 +138,8 @@ static int read_special_option(const struct tokenizer *t, struct special *s, con
 }
 
 /* config.json's ids, which are often wrong: only when nothing else names any role. */
-static int read_model_config(const struct tokenizer *t, struct special *s, const struct tokenizer_file *file) {
+static int read_model_config(const struct tokenizer *t, struct special *s,
+                             const struct tokenizer_file *file) {
     if (!file || s->is_named) return 0;
     json_t *json = json_parse(file->data, file->length);
     if (!json) return fail_context("%s", file->name);
@@ -140,7 +152,8 @@ static int read_model_config(const struct tokenizer *t, struct special *s, const
         if (!value || json_is_null(value) || s->id[role] >= 0) continue;
         int64_t id = json_is_integer(value) ? json_integer_value(value) : -1;
         if (id < 0 || id >= t->size || !tokenizer_token(t, (int)id))
-            status = fail("%s: \"%s\": expected the id of a token of %s", file->name, key, main_file);
+            status =
+                fail("%s: \"%s\": expected the id of a token of %s", file->name, key, main_file);
         else
             s->id[role] = (int)id;
     }
@@ -148,7 +161,8 @@ static int read_model_config(const struct tokenizer *t, struct special *s, const
     return status;
 }
 
-int tokenizer_config_special(struct tokenizer *t, const struct tokenizer_file *file, int n, const char *option) {
+int tokenizer_config_special(struct tokenizer *t, const struct tokenizer_file *file, int n,
+                             const char *option) {
     struct special s = {.id = {-1, -1, -1, -1}};
     if (read_special_file(t, &s, tokenizer_find_file(file, n, config_file)) != 0 ||
         read_special_file(t, &s, tokenizer_find_file(file, n, map_file)) != 0 ||

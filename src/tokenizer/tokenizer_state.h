@@ -1,5 +1,5 @@
-/* The insides of a tokenizer, for the files of this folder alone: text -> added tokens -> normalizer -> added tokens ->
- * pre-tokenizer -> BPE; and back through the decoder. */
+/* The insides of a tokenizer, for the files of this folder alone: text -> added tokens ->
+ * normalizer -> added tokens -> pre-tokenizer -> BPE; and back through the decoder. */
 #ifndef RANKWISE_TOKENIZER_STATE_H
 #define RANKWISE_TOKENIZER_STATE_H
 #include "added.h"
@@ -35,10 +35,13 @@ struct encoder {
 };
 
 /* The file of that name, or NULL. */
-const struct tokenizer_file *tokenizer_find_file(const struct tokenizer_file *file, int n, const char *name);
-/* tokenizer_config.c. What the other files say of added tokens, before added_build; then BOS, EOS and pad. */
+const struct tokenizer_file *tokenizer_find_file(const struct tokenizer_file *file, int n,
+                                                 const char *name);
+/* tokenizer_config.c. What the other files say of added tokens, before added_build; then BOS, EOS
+ * and pad. */
 int tokenizer_config_added(struct tokenizer *t, const struct tokenizer_file *file, int n);
-int tokenizer_config_special(struct tokenizer *t, const struct tokenizer_file *file, int n, const char *option);
+int tokenizer_config_special(struct tokenizer *t, const struct tokenizer_file *file, int n,
+                             const char *option);
 
 /* Encodes checked text as if there were no added tokens. */
 int encoder_encode_ordinary(struct encoder *e, const char *text, size_t length, struct ids *out);

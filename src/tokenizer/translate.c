@@ -1,9 +1,10 @@
 /* Oniguruma's Ruby syntax to PCRE2's: see translate.h. A recursive descent over the pattern.
  *
- * Where the two differ, the translation says it in PCRE2's way: {n}+ and {n}? are no possessive or lazy intervals but
- * a quantifier after a quantifier; {,n} is {0,n}; ^ and $ mean lines; \h is a hexadecimal digit; \b follows \w of the
- * library's tables. Without case, a literal is the set of what matches it; two letters that one character matches
- * together (ss, st, ff, fi, fl) are refused, since Oniguruma tries that character as well. */
+ * Where the two differ, the translation says it in PCRE2's way: {n}+ and {n}? are no possessive or
+ * lazy intervals but a quantifier after a quantifier; {,n} is {0,n}; ^ and $ mean lines; \h is a
+ * hexadecimal digit; \b follows \w of the library's tables. Without case, a literal is the set of
+ * what matches it; two letters that one character matches together (ss, st, ff, fi, fl) are
+ * refused, since Oniguruma tries that character as well. */
 #include "translate.h"
 
 #include <ctype.h>
@@ -12,7 +13,7 @@
 
 enum { MOST_DEPTH = 64, MOST_REPEAT = 65535 };
 
-struct reader {
+struct regex_reader {
     struct translation *out;
     const char *regex;
     size_t length, at;
@@ -21,20 +22,21 @@ struct reader {
     uint32_t former; /* the literal before it, where case does not count; 0: none */
 };
 
-static int refuse(const struct reader *r, size_t from, const char *what) {
+static int refuse(const struct regex_reader *r, size_t from, const char *what) {
     size_t n = MIN(r->length - MIN(from, r->length), 24);
     while (n > 0 && from + n < r->length && ((unsigned char)r->regex[from + n] & 0xC0) == 0x80) n--;
-    return fail("regular expression \"%.200s\": \"%.*s\" %s", r->regex, (int)n, r->regex + from, what);
+    return fail("regular expression \"%.200s\": \"%.*s\" %s", r->regex, (int)n, r->regex + from,
+                what);
 }
 
 static const char not_built[] = "is not implemented";
 
-static bool looks_at(const struct reader *r, const char *text) {
+static bool looks_at(const struct regex_reader *r, const char *text) {
     size_t n = strlen(text);
     return r->length - r->at >= n && memcmp(r->regex + r->at, text, n) == 0;
 }
 
-static bool take(struct reader *r, const char *text) {
+static bool take(struct regex_reader *r, const char *text) {
     bool found = looks_at(r, text);
     if (found) r->at += strlen(text);
     return found;
@@ -43,13 +45,14 @@ static bool take(struct reader *r, const char *text) {
 /* --- sets ---------------------------------------------------------------------------- */
 
 /* Writes a reference to the set; frees it. */
-static int emit_set(struct reader *r, struct codepoints *set) {
+static int emit_set(struct regex_reader *r, struct codepoints *set) {
     struct translation *t = r->out;
     int k = 0;
     while (k < t->n_sets && !codepoints_are_equal(&t->set[k], set)) k++;
     if (k == TRANSLATE_MOST_SETS) {
         codepoints_free(set);
-        return fail("regular expression \"%.200s\": more than %d different classes", r->regex, TRANSLATE_MOST_SETS);
+        return fail("regular expression \"%.200s\": more than %d different classes", r->regex,
+                    TRANSLATE_MOST_SETS);
     }
     if (k == t->n_sets)
         t->set[t->n_sets++] = *set;
@@ -60,16 +63,17 @@ static int emit_set(struct reader *r, struct codepoints *set) {
     return 0;
 }
 
-static int emit_property(struct reader *r, unsigned property) {
+static int emit_property(struct regex_reader *r, unsigned property) {
     struct codepoints set = {0};
     codepoints_join_property(&set, property);
     return emit_set(r, &set);
 }
 
-static int hex_digits(struct reader *r, int most, uint32_t *value) {
+static int hex_digits(struct regex_reader *r, int most, uint32_t *value) {
     int n = 0;
     *value = 0;
-    for (; n < most && r->at < r->length && isxdigit((unsigned char)r->regex[r->at]); n++, r->at++) {
+    for (; n < most && r->at < r->length && isxdigit((unsigned char)r->regex[r->at]);
+         n++, r->at++) {
         char c = r->regex[r->at];
         *value = *value * 16 + (uint32_t)(c <= '9' ? c - '0' : (c | 0x20) - 'a' + 10);
     }
@@ -77,8 +81,8 @@ static int hex_digits(struct reader *r, int most, uint32_t *value) {
 }
 
 /* {name} or {^name} at r->at, behind \p or \P. */
-static int join_property_name(struct reader *r, struct codepoints *set, bool is_negated, bool in_class,
-                              size_t start) {
+static int join_property_name(struct regex_reader *r, struct codepoints *set, bool is_negated,
+                              bool in_class, size_t start) {
     const char *close = r->at < r->length ? memchr(r->regex + r->at, '}', r->length - r->at) : NULL;
     if (!take(r, "{") || !close) return refuse(r, start, not_built);
     if (take(r, "^")) is_negated = !is_negated;
@@ -89,10 +93,11 @@ static int join_property_name(struct reader *r, struct codepoints *set, bool is_
     codepoints_join(set, &members);
     codepoints_free(&members);
     r->at = end + 1;
-    return is_known ? 0 : refuse(r, start, "is not implemented (general categories and scripts are)");
+    return is_known ? 0
+                    : refuse(r, start, "is not implemented (general categories and scripts are)");
 }
 
-static int escaped_code(struct reader *r, char c, uint32_t *point, size_t start) {
+static int escaped_code(struct regex_reader *r, char c, uint32_t *point, size_t start) {
     static const char letters[] = "ntrfvae", values[] = "\n\t\r\f\v\a\x1b";
     const char *found = strchr(letters, c);
     int n = 0;
@@ -106,24 +111,29 @@ static int escaped_code(struct reader *r, char c, uint32_t *point, size_t start)
     } else if (c == 'x' || c == 'u') {
         n = hex_digits(r, c == 'x' ? 2 : 4, point);
         if (n != (c == 'x' ? 2 : 4)) return refuse(r, start, not_built);
-        if (c == 'x' && *point > 0x7F) return refuse(r, start, "is a byte beyond ASCII, which is not implemented");
+        if (c == 'x' && *point > 0x7F)
+            return refuse(r, start, "is a byte beyond ASCII, which is not implemented");
     } else if (isalnum((unsigned char)c)) {
         return refuse(r, start, not_built);
     } else {
         *point = (unsigned char)c;
     }
-    return *point < UNICODE_END && (*point < 0xD800 || *point >= 0xE000) ? 0 : refuse(r, start, "is no character");
+    return *point < UNICODE_END && (*point < 0xD800 || *point >= 0xE000)
+               ? 0
+               : refuse(r, start, "is no character");
 }
 
-/* What stands for one character: 1 and a set with the members joined, 0 and a code point, or -1. r->at is behind the
- * backslash. */
-static int read_escape(struct reader *r, struct codepoints *set, bool in_class, uint32_t *point) {
+/* What stands for one character: 1 and a set with the members joined, 0 and a code point, or -1.
+ * r->at is behind the backslash. */
+static int read_escape(struct regex_reader *r, struct codepoints *set, bool in_class,
+                       uint32_t *point) {
     size_t start = r->at - 1;
     if (r->at == r->length) return refuse(r, start, "ends the pattern");
     if ((unsigned char)r->regex[r->at] >= 0x80) return *point = utf8_next(r->regex, &r->at), 0;
     char c = r->regex[r->at++];
     if (!strchr("pPdDsSwWhH", c) || !c) return escaped_code(r, c, point, start);
-    if (c == 'p' || c == 'P') return join_property_name(r, set, c == 'P', in_class, start) == 0 ? 1 : -1;
+    if (c == 'p' || c == 'P')
+        return join_property_name(r, set, c == 'P', in_class, start) == 0 ? 1 : -1;
     struct codepoints members = {0};
     char lower = (char)(c | 0x20);
     if (lower == 'd') codepoints_join_named(&members, "Nd", 2, in_class);
@@ -142,11 +152,12 @@ static int read_escape(struct reader *r, struct codepoints *set, bool in_class, 
 
 /* --- classes in brackets ------------------------------------------------------------- */
 
-static int read_class(struct reader *r, struct codepoints *set, bool is_caseless);
+static int read_class(struct regex_reader *r, struct codepoints *set, bool is_caseless);
 
 /* [:alpha:] and [:^alpha:], r->at behind "[:". */
-static int read_posix(struct reader *r, struct codepoints *set) {
-    static const char names[] = " alnum alpha digit graph lower print punct space upper word ascii cntrl ";
+static int read_posix(struct regex_reader *r, struct codepoints *set) {
+    static const char names[] =
+        " alnum alpha digit graph lower print punct space upper word ascii cntrl ";
     size_t start = r->at - 2;
     bool is_negated = take(r, "^");
     const char *end = memmem(r->regex + r->at, r->length - r->at, ":]", 2);
@@ -165,7 +176,8 @@ static int read_posix(struct reader *r, struct codepoints *set) {
 }
 
 /* One item: 0 and a code point, or 1 when its members were joined. */
-static int read_item(struct reader *r, struct codepoints *set, bool is_caseless, uint32_t *point) {
+static int read_item(struct regex_reader *r, struct codepoints *set, bool is_caseless,
+                     uint32_t *point) {
     if (take(r, "[:")) return read_posix(r, set) == 0 ? 1 : -1;
     if (take(r, "[")) {
         struct codepoints inner = {0};
@@ -180,7 +192,7 @@ static int read_item(struct reader *r, struct codepoints *set, bool is_caseless,
 }
 
 /* Items up to "]" or "&&". */
-static int read_items(struct reader *r, struct codepoints *set, bool is_caseless) {
+static int read_items(struct regex_reader *r, struct codepoints *set, bool is_caseless) {
     size_t start = r->at;
     while (r->at < r->length && !looks_at(r, "]") && !looks_at(r, "&&")) {
         uint32_t first = 0, last;
@@ -210,7 +222,7 @@ static int read_items(struct reader *r, struct codepoints *set, bool is_caseless
 }
 
 /* r->at behind "[". Case is closed over before the class is negated, as Oniguruma does. */
-static int read_class(struct reader *r, struct codepoints *set, bool is_caseless) {
+static int read_class(struct regex_reader *r, struct codepoints *set, bool is_caseless) {
     size_t start = r->at - 1;
     if (++r->depth > MOST_DEPTH) return refuse(r, start, "is nested too deep");
     bool is_negated = take(r, "^");
@@ -226,34 +238,37 @@ static int read_class(struct reader *r, struct codepoints *set, bool is_caseless
     r->at++;
     r->depth--;
     if (is_caseless && !codepoints_close_case(set))
-        return refuse(r, start, "without case is not implemented: one of its characters matches several");
+        return refuse(r, start,
+                      "without case is not implemented: one of its characters matches several");
     if (is_negated) codepoints_complement(set);
     return 0;
 }
 
 /* --- atoms and quantifiers ----------------------------------------------------------- */
 
-static int read_alternatives(struct reader *r, bool is_caseless);
+static int read_alternatives(struct regex_reader *r, bool is_caseless);
 
-static int emit_literal(struct reader *r, uint32_t point, bool is_caseless, size_t start) {
+static int emit_literal(struct regex_reader *r, uint32_t point, bool is_caseless, size_t start) {
     struct codepoints set = {0};
     codepoints_add(&set, point, point);
     if (is_caseless) {
         bool folds = r->former && codepoints_fold_together(r->former, point);
         if (!codepoints_close_case(&set) || folds) {
             codepoints_free(&set);
-            return refuse(r, start, "without case is not implemented: one character matches several here");
+            return refuse(r, start,
+                          "without case is not implemented: one character matches several here");
         }
         r->former = point;
     }
     r->is_literal = true;
-    if (point >= 0x80 || set.n > 1 || set.range[0].first != set.range[0].last) return emit_set(r, &set);
+    if (point >= 0x80 || set.n > 1 || set.range[0].first != set.range[0].last)
+        return emit_set(r, &set);
     codepoints_free(&set);
     buffer_format(&r->out->text, isalnum((int)point) ? "%c" : "\\x%02x", (int)point);
     return 0;
 }
 
-static int emit_boundary(struct reader *r, bool is_negated) {
+static int emit_boundary(struct regex_reader *r, bool is_negated) {
     static const char *const part[2][4] = {{"(?:(?<=", ")(?!", ")|(?<!", ")(?="},
                                            {"(?:(?<=", ")(?=", ")|(?<!", ")(?!"}};
     for (int i = 0; i < 4; i++) {
@@ -264,7 +279,7 @@ static int emit_boundary(struct reader *r, bool is_negated) {
     return 0;
 }
 
-static int emit_line_break(struct reader *r) {
+static int emit_line_break(struct regex_reader *r) {
     struct codepoints set = {0};
     codepoints_add(&set, 0x0A, 0x0D);
     codepoints_add(&set, 0x85, 0x85);
@@ -275,7 +290,7 @@ static int emit_line_break(struct reader *r) {
     return 0;
 }
 
-static int read_backslash(struct reader *r, bool is_caseless) {
+static int read_backslash(struct regex_reader *r, bool is_caseless) {
     static const char anchors[] = "AzZ";
     size_t start = r->at++;
     char c = r->at < r->length ? r->regex[r->at] : 0;
@@ -291,13 +306,14 @@ static int read_backslash(struct reader *r, bool is_caseless) {
     int kind = read_escape(r, &set, false, &point);
     if (kind == 0) return emit_literal(r, point, is_caseless, start);
     bool is_property = c == 'p' || c == 'P';
-    if (kind == 1 && is_caseless && is_property) kind = refuse(r, start, "without case is not implemented");
+    if (kind == 1 && is_caseless && is_property)
+        kind = refuse(r, start, "without case is not implemented");
     if (kind == 1) return emit_set(r, &set);
     codepoints_free(&set);
     return -1;
 }
 
-static int read_group(struct reader *r, bool is_caseless) {
+static int read_group(struct regex_reader *r, bool is_caseless) {
     static const char *const kinds[] = {"(?:", "(?=", "(?!", "(?<=", "(?<!", "(?>"};
     size_t start = r->at;
     const char *opening = NULL;
@@ -314,7 +330,7 @@ static int read_group(struct reader *r, bool is_caseless) {
     return 0;
 }
 
-static int read_atom(struct reader *r, bool is_caseless) {
+static int read_atom(struct regex_reader *r, bool is_caseless) {
     size_t start = r->at;
     struct codepoints set = {0};
     char c = r->regex[r->at];
@@ -341,24 +357,28 @@ static int read_atom(struct reader *r, bool is_caseless) {
     return emit_literal(r, utf8_next(r->regex, &r->at), is_caseless, start);
 }
 
-static int read_number(struct reader *r, int64_t *value) {
+static int read_number(struct regex_reader *r, int64_t *value) {
     int n = 0;
-    for (*value = 0; r->at < r->length && isdigit((unsigned char)r->regex[r->at]) && n < 7; n++, r->at++)
+    for (*value = 0; r->at < r->length && isdigit((unsigned char)r->regex[r->at]) && n < 7;
+         n++, r->at++)
         *value = *value * 10 + r->regex[r->at] - '0';
     return n;
 }
 
-/* {n}, {n,}, {n,m} or {,m} at r->at: 1 with the bounds (high -1: none), 0 if it is none of these. */
-static int read_interval(struct reader *r, int64_t *low, int64_t *high) {
+/* {n}, {n,}, {n,m} or {,m} at r->at: 1 with the bounds (high -1: none), 0 if it is none of
+ * these. */
+static int read_interval(struct regex_reader *r, int64_t *low, int64_t *high) {
     size_t start = r->at++;
-    int has_low = read_number(r, low), has_comma = take(r, ","), has_high = has_comma ? read_number(r, high) : 0;
+    int has_low = read_number(r, low), has_comma = take(r, ","),
+        has_high = has_comma ? read_number(r, high) : 0;
     if (!take(r, "}") || (!has_low && !has_high)) {
         r->at = start;
         return 0;
     }
     if (!has_comma) *high = *low;
     if (has_comma && !has_high) *high = -1;
-    if (*low > MOST_REPEAT || *high > MOST_REPEAT || (*high >= 0 && *high < *low)) return refuse(r, start, not_built);
+    if (*low > MOST_REPEAT || *high > MOST_REPEAT || (*high >= 0 && *high < *low))
+        return refuse(r, start, not_built);
     return 1;
 }
 
@@ -373,7 +393,7 @@ static void wrap_from(struct buffer *text, size_t start) {
 }
 
 /* The quantifiers behind the atom that was written from `start` on. */
-static int read_quantifiers(struct reader *r, size_t start) {
+static int read_quantifiers(struct regex_reader *r, size_t start) {
     struct buffer *out = &r->out->text;
     for (int n = 0; r->at < r->length; n++) {
         char c = r->regex[r->at];
@@ -402,8 +422,9 @@ static int read_quantifiers(struct reader *r, size_t start) {
     return 0;
 }
 
-/* Up to ")" or the end. (?i) counts at the start alone: later, Oniguruma groups the rest of the alternatives. */
-static int read_alternatives(struct reader *r, bool is_caseless) {
+/* Up to ")" or the end. (?i) counts at the start alone: later, Oniguruma groups the rest of the
+ * alternatives. */
+static int read_alternatives(struct regex_reader *r, bool is_caseless) {
     if (++r->depth > MOST_DEPTH) return refuse(r, r->at, "is nested too deep");
     if (take(r, "(?i)")) is_caseless = true;
     while (r->at < r->length && !looks_at(r, ")")) {
@@ -424,12 +445,13 @@ static int read_alternatives(struct reader *r, bool is_caseless) {
 int translate(struct translation *t, const char *regex, size_t length) {
     *t = (struct translation){0};
     if (length > TRANSLATE_MOST_REGEX)
-        return fail("regular expression \"%.100s...\": longer than %d bytes", regex, TRANSLATE_MOST_REGEX);
-    struct reader r = {.out = t, .regex = regex, .length = length};
+        return fail("regular expression \"%.100s...\": longer than %d bytes", regex,
+                    TRANSLATE_MOST_REGEX);
+    struct regex_reader r = {.out = t, .regex = regex, .length = length};
     buffer_append_text(&t->text, "");
     const char *zero = memchr(regex, 0, length);
-    int status =
-        zero ? fail("regular expression \"%.200s\": holds a zero byte", regex) : read_alternatives(&r, false);
+    int status = zero ? fail("regular expression \"%.200s\": holds a zero byte", regex)
+                      : read_alternatives(&r, false);
     if (status == 0 && r.at < length) status = refuse(&r, r.at, "has no beginning");
     if (status == 0) return 0;
     translation_free(t);

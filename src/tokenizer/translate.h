@@ -1,7 +1,8 @@
 /* Oniguruma's regular expressions to PCRE2's: the half of pattern.h that needs no PCRE2.
  *
- * The translation holds sets of code points in the place of everything that stands for one character other than an
- * ASCII literal. A reference to set k is the byte TRANSLATE_SET and the byte 0x80 | k. */
+ * The translation holds sets of code points in the place of everything that stands for one
+ * character other than an ASCII literal. A reference to set k is the byte TRANSLATE_SET and the
+ * byte 0x80 | k. */
 #ifndef RANKWISE_TRANSLATE_H
 #define RANKWISE_TRANSLATE_H
 #include "codepoints.h"

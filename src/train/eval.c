@@ -1,7 +1,8 @@
 /* Evaluation: see eval.h.
  *
- * The comparisons are cut into micro-batches in the shard's order, by forest tokens alone, and dealt to the ranks in
- * turn: so a pair is always scored in the same company, and the figures do not depend on the number of ranks. */
+ * The comparisons are cut into micro-batches in the shard's order, by forest tokens alone, and
+ * dealt to the ranks in turn: so a pair is always scored in the same company, and the figures do
+ * not depend on the number of ranks. */
 #include "eval.h"
 
 #include <string.h>
@@ -21,7 +22,8 @@ struct evaluation {
     float *scores; /* (n_comparisons, 2), or NULL */
 };
 
-/* One past the last comparison of the micro-batch that begins at `first`: at least one, at most `limit` tokens. */
+/* One past the last comparison of the micro-batch that begins at `first`: at least one, at most
+ * `limit` tokens. */
 static int64_t cut_after(const struct shard *shard, int64_t first, int64_t limit) {
     int64_t tokens = shard->forest_tokens[first], end = first + 1;
     while (end < shard->n_comparisons && tokens + shard->forest_tokens[end] <= limit)
@@ -61,18 +63,21 @@ static int build_range(struct evaluation *e, int64_t first, int64_t end) {
 static void score_range(struct evaluation *e, int64_t first, int64_t end) {
     const float *score = model_forward(e->model, &e->batch.forest);
     const struct backend *backend = e->dev->backend;
-    backend->copy_out(e->dev, e->score, score, (size_t)e->batch.forest.n_rows * sizeof *e->score, STREAM_COMPUTE);
+    backend->copy_out(e->dev, e->score, score, (size_t)e->batch.forest.n_rows * sizeof *e->score,
+                      STREAM_COMPUTE);
     backend->synchronize(e->dev, STREAM_COMPUTE);
     for (int64_t i = 0; i < end - first; i++) {
         float chosen = e->score[e->batch.chosen[i]], rejected = e->score[e->batch.rejected[i]];
         loss_add_pair(e->tally, chosen, rejected, e->batch.margin[i], e->batch.weight[i]);
-        if (e->scores) memcpy(&e->scores[2 * (first + i)], (float[]){chosen, rejected}, 2 * sizeof(float));
+        if (e->scores)
+            memcpy(&e->scores[2 * (first + i)], (float[]){chosen, rejected}, 2 * sizeof(float));
     }
 }
 
-/* Every rank walks the same cuts, `size` at a time, and takes the one at its own place; a rank without one walks the
- * model with an empty batch, since stage 3 gathers weights. */
-static int walk(struct evaluation *e, const struct group *data, const struct eval_options *options) {
+/* Every rank walks the same cuts, `size` at a time, and takes the one at its own place; a rank
+ * without one walks the model with an empty batch, since stage 3 gathers weights. */
+static int walk(struct evaluation *e, const struct group *data,
+                const struct eval_options *options) {
     const struct shard *shard = e->shard;
     double shown = clock_seconds();
     for (int64_t first = 0; first < shard->n_comparisons;) {
@@ -86,7 +91,8 @@ static int walk(struct evaluation *e, const struct group *data, const struct eva
         score_range(e, mine, mine_end);
         if (options->progress && clock_seconds() - shown > 2) {
             shown = clock_seconds();
-            log_progress("eval %lld of %lld pairs", (long long)first, (long long)shard->n_comparisons);
+            log_progress("eval %lld of %lld pairs", (long long)first,
+                         (long long)shard->n_comparisons);
         }
     }
     return 0;

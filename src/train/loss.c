@@ -8,8 +8,10 @@ static double softplus(double x) {
     return x > 0 ? x + log1p(exp(-x)) : log1p(exp(x));
 }
 
-void loss_add_pair(double tally[LOSS_N_TALLIES], float chosen, float rejected, float margin, float weight) {
-    tally[TALLY_LOSS] += (double)weight * softplus((double)margin - ((double)chosen - (double)rejected));
+void loss_add_pair(double tally[LOSS_N_TALLIES], float chosen, float rejected, float margin,
+                   float weight) {
+    tally[TALLY_LOSS] +=
+        (double)weight * softplus((double)margin - ((double)chosen - (double)rejected));
     tally[TALLY_WEIGHT] += weight;
     tally[TALLY_PAIRS] += 1;
     tally[TALLY_CORRECT] += chosen > rejected;

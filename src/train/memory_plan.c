@@ -1,7 +1,8 @@
 /* What a run takes on each rank, told before it is taken: see run.h.
  *
- * On a GPU two memories are planned, its own and, with offloading, the host's. What the GPU's context and libraries
- * hold is measured when the device is opened and its channels are joined, and stands in the plan as "libraries". */
+ * On a GPU two memories are planned, its own and, with offloading, the host's. What the GPU's
+ * context and libraries hold is measured when the device is opened and its channels are joined, and
+ * stands in the plan as "libraries". */
 #include <string.h>
 
 #include "device.h"
@@ -24,8 +25,9 @@ struct zero_options run_zero_options(const struct run *r) {
 }
 
 struct model_options run_model_options(const struct run *r) {
-    return (struct model_options){device_precision(r->config), strcmp(r->config->parallel.recompute, "block") == 0,
-                                  true, r->max_tokens, r->max_rows};
+    return (struct model_options){device_precision(r->config),
+                                  strcmp(r->config->parallel.recompute, "block") == 0, true,
+                                  r->max_tokens, r->max_rows};
 }
 
 static struct memory_plan plan(const struct run *r, int size) {
@@ -35,8 +37,8 @@ static struct memory_plan plan(const struct run *r, int size) {
                             .model = model_plan(r->dev, &r->arch, &model),
                             .loss = feed_bytes(RUN_PAIR_BYTES * (size_t)r->room_pairs),
                             .libraries = r->dev->backend->memory_taken(r->dev)};
-    p.device = p.zero.weights + p.zero.gradients + p.zero.optimizer + p.zero.gathered + p.model.activations +
-               p.model.scratch + p.loss;
+    p.device = p.zero.weights + p.zero.gradients + p.zero.optimizer + p.zero.gathered +
+               p.model.activations + p.model.scratch + p.loss;
     p.host = p.zero.host;
     return p;
 }
@@ -47,7 +49,8 @@ static double mib(size_t bytes) {
 
 static int refuse(const char *where, size_t needed, size_t available) {
     return fail("the run needs %.1f MiB on this rank%s, %.1f MiB are there; hint: a smaller "
-                "batch.tokens_per_microbatch, parallel.recompute = \"block\", a higher parallel.zero_stage, or more "
+                "batch.tokens_per_microbatch, parallel.recompute = \"block\", a higher "
+                "parallel.zero_stage, or more "
                 "nodes",
                 mib(needed), where, mib(available));
 }
@@ -55,20 +58,25 @@ static int refuse(const char *where, size_t needed, size_t available) {
 int run_check_memory(struct run *r, int size, struct buffer *text) {
     struct memory_plan p = plan(r, size);
     bool is_apart = r->dev->backend->memory_free(r->dev) != SIZE_MAX;
-    size_t available = device_memory_available(r->dev, &r->place), host = device_host_memory_available(&r->place);
+    size_t available = device_memory_available(r->dev, &r->place),
+           host = device_host_memory_available(&r->place);
     if (!is_apart) p.device += p.host;
     r->planned = p.device;
     r->free_before = available;
-    buffer_format(text, "memory per rank (ZeRO stage %lld over %d, micro-batches of up to %lld tokens):\n",
-                  (long long)r->config->parallel.zero_stage, size, (long long)r->max_tokens);
+    buffer_format(
+        text, "memory per rank (ZeRO stage %lld over %d, micro-batches of up to %lld tokens):\n",
+        (long long)r->config->parallel.zero_stage, size, (long long)r->max_tokens);
     buffer_format(text,
-                  "  weights %.1f MiB, gradients %.1f, optimizer %.1f, gathered %.1f, activations %.1f, scratch %.1f",
-                  mib(p.zero.weights), mib(p.zero.gradients), mib(p.zero.optimizer), mib(p.zero.gathered),
-                  mib(p.model.activations + p.loss), mib(p.model.scratch));
+                  "  weights %.1f MiB, gradients %.1f, optimizer %.1f, gathered %.1f, activations "
+                  "%.1f, scratch %.1f",
+                  mib(p.zero.weights), mib(p.zero.gradients), mib(p.zero.optimizer),
+                  mib(p.zero.gathered), mib(p.model.activations + p.loss), mib(p.model.scratch));
     if (p.host) buffer_format(text, ", offloaded %.1f", mib(p.host));
     if (p.libraries) buffer_format(text, ", libraries %.1f", mib(p.libraries));
-    buffer_format(text, "; in all %.1f of %.0f MiB", mib(p.device + p.libraries), mib(available + p.libraries));
-    if (is_apart && p.host) buffer_format(text, ", and %.1f of %.0f of the host's", mib(p.host), mib(host));
+    buffer_format(text, "; in all %.1f of %.0f MiB", mib(p.device + p.libraries),
+                  mib(available + p.libraries));
+    if (is_apart && p.host)
+        buffer_format(text, ", and %.1f of %.0f of the host's", mib(p.host), mib(host));
     if (p.device > available) return refuse(is_apart ? "'s GPU" : "", p.device, available);
     if (is_apart && p.host > host) return refuse("'s host, for parallel.offload,", p.host, host);
     return 0;

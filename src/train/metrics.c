@@ -1,5 +1,5 @@
-/* metrics.jsonl: see metrics.h. The file is written line by line; cutting it back on resume rewrites it whole, by
- * temporary file and rename. */
+/* metrics.jsonl: see metrics.h. The file is written line by line; cutting it back on resume
+ * rewrites it whole, by temporary file and rename. */
 #include "metrics.h"
 
 #include <errno.h>
@@ -20,7 +20,8 @@ struct metrics {
     struct buffer line; /* the present step's members, without braces */
 };
 
-/* The step of a line, or -1 when it is no whole line of ours (a killed run can leave half of one). */
+/* The step of a line, or -1 when it is no whole line of ours (a killed run can leave half of
+ * one). */
 static int64_t line_step(const char *line, size_t length) {
     int64_t step = -1;
     json_t *object = json_parse(line, length);

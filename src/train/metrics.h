@@ -1,7 +1,7 @@
 /* Metrics: metrics.jsonl, one object a step, each step once.
  *
- * docs/configuration.md lists the names: train/loss ... and eval/<set>/... . On resume the file is cut back to the
- * checkpoint's step. Rank 0 writes; every line is flushed. */
+ * docs/configuration.md lists the names: train/loss ... and eval/<set>/... . On resume the file is
+ * cut back to the checkpoint's step. Rank 0 writes; every line is flushed. */
 #ifndef RANKWISE_METRICS_H
 #define RANKWISE_METRICS_H
 #include "base.h"
@@ -12,8 +12,9 @@ struct metrics; /* metrics.c */
 struct metrics *metrics_open(const char *path, int64_t keep_step);
 void metrics_close(struct metrics *m);
 
-/* metrics_number adds a name and a value to the line of the present step (NaN and infinities as null);
- * metrics_end_step writes the line {"step": n, ...}. */
-void metrics_number(struct metrics *m, double value, const char *name_format, ...) PRINTF_LIKE(3, 4);
+/* metrics_number adds a name and a value to the line of the present step (NaN and infinities as
+ * null); metrics_end_step writes the line {"step": n, ...}. */
+void metrics_number(struct metrics *m, double value, const char *name_format, ...)
+    PRINTF_LIKE(3, 4);
 int metrics_end_step(struct metrics *m, int64_t step);
 #endif

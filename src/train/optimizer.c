@@ -13,8 +13,8 @@ struct update {
 static void update_slice(void *self, const struct zero_slice *slice, const double *step) {
     struct update *u = self;
     u->how.decay = slice->parameter->decay ? u->decay : 0;
-    op_adamw(slice->state, slice->weight, slice->master, slice->moment1, slice->moment2, slice->gradient,
-             slice->count, &u->how, step);
+    op_adamw(slice->state, slice->weight, slice->master, slice->moment1, slice->moment2,
+             slice->gradient, slice->count, &u->how, step);
 }
 
 void optimizer_step(const struct optimizer *o, struct zero *z, double lr, const double *step) {

@@ -1,7 +1,8 @@
 /* A training run: everything the step loop needs, made once before step 0. Private to this folder.
  *
- * Order of making (start.c): ranks, device, data, model's shape, plan, memory plan, then weights. Each phase that
- * reads input ends in an agreement, so that all ranks stop together and one speaks. */
+ * Order of making (start.c): ranks, device, data, model's shape, plan, memory plan, then weights.
+ * Each phase that reads input ends in an agreement, so that all ranks stop together and one
+ * speaks. */
 #ifndef RANKWISE_RUN_H
 #define RANKWISE_RUN_H
 #include "batch.h"
@@ -16,13 +17,15 @@
 
 enum {
     N_REPORTED = LOSS_N_TALLIES + 2,
-    RUN_PAIR_BYTES = 2 * sizeof(int32_t) + 2 * sizeof(float) /* of a pair on the device: reads, margin, weight */
+    /* of a pair on the device: reads, margin, weight */
+    RUN_PAIR_BYTES = 2 * sizeof(int32_t) + 2 * sizeof(float)
 };
 
 struct run {
     struct config *config; /* not owned */
     struct placement place;
-    struct device *dev, *host; /* host: the CPU's, where parallel.offload updates; dev itself where that is it */
+    /* host: the CPU's, where parallel.offload updates; dev itself where that is it */
+    struct device *dev, *host;
 
     /* data */
     struct shard *train, *eval;  /* (config->data.n_train), (config->data.n_eval) */
@@ -57,13 +60,15 @@ struct run {
     struct metrics *metrics;  /* rank 0 */
     int lock;                 /* rank 0: descriptor of the run directory's lock; else -1 */
     bool bytes_shown;         /* what a step sends and what the run holds, beside the plan */
-    size_t planned, free_before; /* bytes of the device: the plan without libraries; what was free before it */
+    /* bytes of the device: the plan without libraries; what was free before it */
+    size_t planned, free_before;
     char *resolved_config;
     struct tokenizer_file *file;
     int n_files;
 };
 
-/* Makes the run ready to step. 0; or -1 with error_text(), agreed. run_finish accepts what run_start left. */
+/* Makes the run ready to step. 0; or -1 with error_text(), agreed. run_finish accepts what
+ * run_start left. */
 int run_start(struct run *r, struct config *config);
 void run_finish(struct run *r);
 
@@ -78,11 +83,12 @@ struct batch_item run_group_pair(const struct run *r, const struct plan_group *g
 struct zero_options run_zero_options(const struct run *r);
 struct model_options run_model_options(const struct run *r);
 
-/* What a rank of a shard group of `size` needs, in two lines of text; 0 when it is there. Sets planned and free_before. */
+/* What a rank of a shard group of `size` needs, in two lines of text; 0 when it is there. Sets
+ * planned and free_before. */
 int run_check_memory(struct run *r, int size, struct buffer *text);
 
-/* Moves the shard's index arrays into memory that the node's ranks share; unshare_index before shard_close.
- * Collective over the node. */
+/* Moves the shard's index arrays into memory that the node's ranks share; unshare_index before
+ * shard_close. Collective over the node. */
 void share_index(struct shared_memory *memory, struct shard *shard, const struct group *node);
 void unshare_index(struct shared_memory *memory, struct shard *shard);
 #endif

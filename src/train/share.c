@@ -1,7 +1,8 @@
 /* The length index of a shard, held once per node.
  *
- * Every rank reads and checks the index for itself; then one copy in memory that the node's ranks share takes the
- * place of all others: of a shard of a million pairs that is about 70 MB a node instead of 70 MB a rank. */
+ * Every rank reads and checks the index for itself; then one copy in memory that the node's ranks
+ * share takes the place of all others: of a shard of a million pairs that is about 70 MB a node
+ * instead of 70 MB a rank. */
 #include <string.h>
 
 #include "run.h"

@@ -40,7 +40,8 @@ static int n_shards(const struct run *r) {
 /* All shards of a run must give a text the same ids and read the score at the same place. */
 static int check_contracts(struct run *r) {
     for (int i = 0; i < n_shards(r); i++)
-        if (shard_suits(nth_shard(r, i), &r->train[0].contract, r->train[0].path, r->arch.V) != 0) return -1;
+        if (shard_suits(nth_shard(r, i), &r->train[0].contract, r->train[0].path, r->arch.V) != 0)
+            return -1;
     return 0;
 }
 
@@ -54,11 +55,15 @@ static int check_model_tokenizer(const struct run *r) {
         mem_free(special);
         struct template_options how;
         struct contract contract = {0};
-        status = own && contract_how(&r->train[0].contract, &how) == 0 ? contract_make(&contract, own, &how) : -1;
+        status = own && contract_how(&r->train[0].contract, &how) == 0
+                     ? contract_make(&contract, own, &how)
+                     : -1;
         if (status == 0)
-            status = contract_compare(&r->train[0].contract, r->train[0].path, &contract, r->config->model.path);
+            status = contract_compare(&r->train[0].contract, r->train[0].path, &contract,
+                                      r->config->model.path);
         struct template *template = status == 0 ? template_open(&how, own) : NULL;
-        if (template && *how.source && template_check_own(template, own, r->config->model.path) != 0)
+        if (template && *how.source &&
+            template_check_own(template, own, r->config->model.path) != 0)
             log_warn("%s", error_text());
         template_free(template);
         contract_free(&contract);
@@ -74,7 +79,8 @@ static int64_t n_groups(const struct run *r, int i) {
 
 /* Forest tokens of each group of training shard i. */
 static const int32_t *length_index(const struct run *r, int i) {
-    return r->config->batch.group_by_prompt ? r->train[i].group_forest_tokens : r->train[i].forest_tokens;
+    return r->config->batch.group_by_prompt ? r->train[i].group_forest_tokens
+                                            : r->train[i].forest_tokens;
 }
 
 static int make_plan(struct run *r) {
@@ -100,7 +106,8 @@ int64_t run_group_pairs(const struct run *r, const struct plan_group *g) {
 
 struct batch_item run_group_pair(const struct run *r, const struct plan_group *g, int64_t i) {
     struct shard *s = &r->train[g->source];
-    int64_t comparison = r->config->batch.group_by_prompt ? s->group_member[s->group_first[g->group] + i] : g->group;
+    int64_t comparison =
+        r->config->batch.group_by_prompt ? s->group_member[s->group_first[g->group] + i] : g->group;
     return (struct batch_item){s, comparison};
 }
 
@@ -119,8 +126,8 @@ int64_t run_steps(const struct run *r) {
     return MAX(1, (int64_t)ceil(c->optim.epochs * (double)plan_steps_per_epoch(&r->plan) - 1e-9));
 }
 
-/* What the order of the data depends on, besides seed and options: if it differs, a checkpoint's cursor means
- * nothing. */
+/* What the order of the data depends on, besides seed and options: if it differs, a checkpoint's
+ * cursor means nothing. */
 static void data_identity(const struct run *r, char out[65]) {
     struct sha256 hash;
     sha256_start(&hash);
@@ -150,8 +157,8 @@ static int keep_tokenizer_file(void *self, const char *name, const void *data, s
 static int read_data(struct run *r) {
     const struct config *c = r->config;
     if (c->data.n_train == 0)
-        return fail(
-            "data.train is not set; hint: data.train = ( { path = \"train.h5\" } ), made by rankwise-data build");
+        return fail("data.train is not set; hint: data.train = ( { path = \"train.h5\" } ), made "
+                    "by rankwise-data build");
     r->train = mem_alloc(c->data.n_train, sizeof *r->train);
     r->eval = mem_alloc(c->data.n_eval, sizeof *r->eval);
     if (open_shards(r->train, c->data.train, c->data.n_train) != 0) return -1;
@@ -162,7 +169,8 @@ static int read_data(struct run *r) {
     r->max_tokens = plan_max_tokens(&r->plan);
     r->max_rows = 2 * r->room_pairs;
     for (int i = 0; i < c->data.n_eval; i++) {
-        r->max_tokens = MAX(r->max_tokens, eval_max_tokens(&r->eval[i], c->batch.tokens_per_microbatch));
+        r->max_tokens =
+            MAX(r->max_tokens, eval_max_tokens(&r->eval[i], c->batch.tokens_per_microbatch));
         r->max_rows = MAX(r->max_rows, eval_max_rows(&r->eval[i], c->batch.tokens_per_microbatch));
     }
     r->max_rows = MIN(r->max_rows, r->max_tokens);
@@ -186,7 +194,8 @@ static int read_model_shape(struct run *r) {
     return safetensors_match(&r->tensors, &r->table);
 }
 
-static int read_start(void *self, const struct parameter *p, int64_t first, int64_t count, float *out) {
+static int read_start(void *self, const struct parameter *p, int64_t first, int64_t count,
+                      float *out) {
     struct run *r = self;
     bool wants_new_head = strcmp(r->config->model.head_init, "random") == 0;
     bool is_new_head = p->role == ROLE_SCORE && (wants_new_head || !r->tensors.has_score);
@@ -200,8 +209,10 @@ static int read_start(void *self, const struct parameter *p, int64_t first, int6
 /* One copy of the length index per node; the plan looks at that one from now on. */
 static void share_shards(struct run *r) {
     r->index = mem_alloc(n_shards(r), sizeof *r->index);
-    for (int i = 0; i < n_shards(r); i++) share_index(&r->index[i], nth_shard(r, i), &r->place.node);
-    for (int i = 0; i < r->config->data.n_train; i++) r->source[i].forest_tokens = length_index(r, i);
+    for (int i = 0; i < n_shards(r); i++)
+        share_index(&r->index[i], nth_shard(r, i), &r->place.node);
+    for (int i = 0; i < r->config->data.n_train; i++)
+        r->source[i].forest_tokens = length_index(r, i);
 }
 
 /* The newest whole checkpoint, if there is one, and whether its cursor means the same here. */
@@ -214,7 +225,8 @@ static int find_checkpoint(struct run *r) {
         if (checkpoint_open(&r->resume, r->checkpoint_path) != 0) return -1;
         r->state = r->resume.state;
         if (strcmp(r->state.data, identity) != 0)
-            return fail("%s: was trained on other data, or with another run.seed, data.shuffle, batch.groups or "
+            return fail("%s: was trained on other data, or with another run.seed, data.shuffle, "
+                        "batch.groups or "
                         "batch.group_by_prompt; hint: set another run.dir to start anew",
                         r->checkpoint_path);
     }
@@ -237,12 +249,16 @@ static int load_weights(struct run *r) {
 static void make_optimizer(struct run *r) {
     const struct config *c = r->config;
     static const char *const schedule_name[] = {"cosine", "wsd", "linear", "constant"};
-    r->schedule = (struct schedule){
-        .lr = c->optim.lr, .min_lr_ratio = c->optim.min_lr_ratio, .steps = run_steps(r), .warmup = c->optim.warmup};
+    r->schedule = (struct schedule){.lr = c->optim.lr,
+                                    .min_lr_ratio = c->optim.min_lr_ratio,
+                                    .steps = run_steps(r),
+                                    .warmup = c->optim.warmup};
     for (int i = 0; i < 4; i++)
-        if (strcmp(c->optim.schedule, schedule_name[i]) == 0) r->schedule.kind = (enum schedule_kind)i;
+        if (strcmp(c->optim.schedule, schedule_name[i]) == 0)
+            r->schedule.kind = (enum schedule_kind)i;
     r->optimizer = (struct optimizer){
-        .options = {c->optim.lr, c->optim.beta1, c->optim.beta2, c->optim.eps, c->optim.weight_decay, c->optim.clip},
+        .options = {c->optim.lr, c->optim.beta1, c->optim.beta2, c->optim.eps,
+                    c->optim.weight_decay, c->optim.clip},
         .updates = r->state.updates,
         .skipped = r->state.skipped,
         .skipped_in_a_row = r->state.skipped_in_a_row,
@@ -258,8 +274,8 @@ static void allocate_loss(struct run *r) {
     r->item = mem_alloc(r->room_pairs, sizeof *r->item);
 }
 
-/* The rate of a step's products, for train/mfu: the better of two passes after a first one. Before the run takes its
- * memory, since it needs some of its own. A GPU needs more of them to be busy. */
+/* The rate of a step's products, for train/mfu: the better of two passes after a first one. Before
+ * the run takes its memory, since it needs some of its own. A GPU needs more of them to be busy. */
 static void measure_roofline(struct run *r) {
     struct model_options options = run_model_options(r);
     bool on_gpu = r->dev->backend != &cpu_backend;
@@ -278,7 +294,8 @@ static void measure_roofline(struct run *r) {
     mem_free(shape);
 }
 
-/* One run at a time in a directory. After this nobody else writes there, so what a killed run began can go. */
+/* One run at a time in a directory. After this nobody else writes there, so what a killed run began
+ * can go. */
 static int lock_run_directory(struct run *r) {
     char *path = file_join(r->config->run.dir, "lock");
     r->lock = file_lock(path, LOCK_WAIT);
@@ -293,9 +310,11 @@ static int open_run_directory(struct run *r) {
     const struct config *c = r->config;
     r->resolved_config = config_text(c);
     if (base_rank != 0) return 0;
-    if (file_make_directory(c->run.dir) != 0 || file_make_directory(c->checkpoint.dir) != 0) return -1;
+    if (file_make_directory(c->run.dir) != 0 || file_make_directory(c->checkpoint.dir) != 0)
+        return -1;
     if (lock_run_directory(r) != 0) return -1;
-    char *config_path = file_join(c->run.dir, "config.cfg"), *log_path = file_join(c->run.dir, "log.txt");
+    char *config_path = file_join(c->run.dir, "config.cfg"),
+         *log_path = file_join(c->run.dir, "log.txt");
     char *metrics_path = file_join(c->run.dir, "metrics.jsonl");
     int status = file_replace(config_path, r->resolved_config, strlen(r->resolved_config));
     if (status == 0) status = log_open(log_path);
@@ -319,7 +338,8 @@ static int prepare(struct run *r) {
 static int start_device(struct run *r) {
     r->dev = r->host = device_open(r->config, &r->place);
     if (!r->dev) return -1;
-    if (r->dev->backend == &cpu_backend || strcmp(r->config->parallel.offload, "none") == 0) return 0;
+    if (r->dev->backend == &cpu_backend || strcmp(r->config->parallel.offload, "none") == 0)
+        return 0;
     r->host = cpu_backend.open(r->place.node.rank, r->place.node.size, 0);
     return comm_agree(&r->place.data, r->host ? 0 : -1);
 }
@@ -394,7 +414,8 @@ static int planned_group(const struct run *r, int n_ranks) {
     int size = placement_shard_size(r->config->parallel.shard_group, n_ranks);
     if (size != 0) return size;
     if (n_ranks == comm_world()->size) return r->place.node.size;
-    return fail("parallel.shard_group = \"node\": expected the ranks of a node, which --ranks does not say; hint: "
+    return fail("parallel.shard_group = \"node\": expected the ranks of a node, which --ranks does "
+                "not say; hint: "
                 "parallel.shard_group=8 for 8 ranks on each node");
 }
 
@@ -402,8 +423,9 @@ static int print_plan(struct run *r, int size) {
     struct buffer memory = {0};
     int status = run_check_memory(r, size, &memory);
     if (base_rank == 0)
-        printf("%s\ndata: %lld groups an epoch, %lld steps an epoch, %lld steps in all\n", memory.data,
-               (long long)r->plan.epoch_groups, (long long)plan_steps_per_epoch(&r->plan), (long long)run_steps(r));
+        printf("%s\ndata: %lld groups an epoch, %lld steps an epoch, %lld steps in all\n",
+               memory.data, (long long)r->plan.epoch_groups,
+               (long long)plan_steps_per_epoch(&r->plan), (long long)run_steps(r));
     buffer_free(&memory);
     return status;
 }

@@ -1,7 +1,8 @@
 /* The step loop: see trainer.h.
  *
- * A step: plan -> forest -> forward -> loss -> backward, per micro-batch; then norm, AdamW, publish; then one sum
- * over the ranks for everything that is reported or decided together (tallies, signals, the clock's wishes). */
+ * A step: plan -> forest -> forward -> loss -> backward, per micro-batch; then norm, AdamW,
+ * publish; then one sum over the ranks for everything that is reported or decided together
+ * (tallies, signals, the clock's wishes). */
 #include "trainer.h"
 
 #include <math.h>
@@ -40,7 +41,8 @@ struct step_sums {
     double checkpoint_due; /* rank 0's clock says so */
 };
 
-/* The sum of the weights of all pairs of the step, all ranks: from the length index, without communication. */
+/* The sum of the weights of all pairs of the step, all ranks: from the length index, without
+ * communication. */
 static double step_weight(const struct run *r, const struct plan_cursor *cursor, int64_t n) {
     double sum = 0;
     for (int64_t i = 0; i < n; i++) {
@@ -63,21 +65,24 @@ static int build_micro(struct run *r, int m) {
     return batch_build(&r->batch, r->item, n);
 }
 
-/* The loss of the micro-batch whose scores are at `score`, and its gradient. scale: of each pair's. */
+/* The loss of the micro-batch whose scores are at `score`, and its gradient. scale: of each
+ * pair's. */
 static void compute_loss(struct run *r, const float *score, float scale) {
     size_t n = (size_t)r->batch.n_pairs;
-    int32_t *pairs = feed_begin(&r->pairs); /* chosen (n), rejected (n), then margin and weight as floats */
+    int32_t *pairs =
+        feed_begin(&r->pairs); /* chosen (n), rejected (n), then margin and weight as floats */
     memcpy(pairs, r->batch.chosen, n * sizeof *pairs);
     memcpy(pairs + n, r->batch.rejected, n * sizeof *pairs);
     memcpy(pairs + 2 * n, r->batch.margin, n * sizeof(float));
     memcpy(pairs + 3 * n, r->batch.weight, n * sizeof(float));
     pairs = feed_send(&r->pairs, RUN_PAIR_BYTES * n);
     const float *margin = (const float *)(const void *)(pairs + 2 * n);
-    op_bradley_terry(r->dev, model_dscore(r->model), r->report, score, pairs, pairs + n, margin, margin + n,
-                     (int64_t)n, scale);
+    op_bradley_terry(r->dev, model_dscore(r->model), r->report, score, pairs, pairs + n, margin,
+                     margin + n, (int64_t)n, scale);
 }
 
-/* Forward, loss and backward of this rank's micro-batches; gradients and tallies are left on the device. */
+/* Forward, loss and backward of this rank's micro-batches; gradients and tallies are left on the
+ * device. */
 static int compute_gradients(struct run *r, double weight, struct step_sums *sums) {
     for (int m = 0; m < r->micro.n_micro; m++) {
         if (build_micro(r, m) != 0) return -1;
@@ -89,8 +94,9 @@ static int compute_gradients(struct run *r, double weight, struct step_sums *sum
     return 0;
 }
 
-/* Clipping, AdamW and publishing of what compute_gradients has left. The one read of a step, tallies and the
- * clipping's step together, stands before the update: the host goes on while the device updates. Whether it did. */
+/* Clipping, AdamW and publishing of what compute_gradients has left. The one read of a step,
+ * tallies and the clipping's step together, stands before the update: the host goes on while the
+ * device updates. Whether it did. */
 static bool update(struct run *r, double lr, struct step_sums *sums, double *norm) {
     const struct backend *b = r->dev->backend;
     double *step = r->report + LOSS_N_TALLIES;
@@ -118,8 +124,8 @@ static void record_summary(struct run *r, const char *prefix, const struct loss_
     metrics_number(r->metrics, s->reward_margin, "%s/reward_margin", prefix);
 }
 
-/* Model FLOPs utilisation: 6 x non-embedding parameters x forest tokens, over what all ranks' matrix products could
- * do in the time. */
+/* Model FLOPs utilisation: 6 x non-embedding parameters x forest tokens, over what all ranks'
+ * matrix products could do in the time. */
 static double utilisation(const struct run *r, double tokens, double seconds) {
     double flops = 6 * (double)arch_block_parameters(&r->arch) * tokens;
     return flops / (seconds * r->matmul_rate * r->place.data.size);
@@ -140,38 +146,45 @@ static void record_step(struct run *r, const struct step_report *s) {
     metrics_number(r->metrics, s->tokens / s->seconds, "train/tokens_per_second");
     metrics_number(r->metrics, utilisation(r, s->tokens, s->seconds), "train/mfu");
     metrics_number(r->metrics, (double)r->state.episodes, "episode");
-    double epoch = (double)r->state.cursor.epoch + (double)r->state.cursor.next / (double)r->plan.epoch_groups;
+    double epoch =
+        (double)r->state.cursor.epoch + (double)r->state.cursor.next / (double)r->plan.epoch_groups;
     metrics_number(r->metrics, epoch, "epoch");
 }
 
-/* Once a run: what it has taken of a GPU's memory, what a step sends as zero counted it, each beside its plan. */
+/* Once a run: what it has taken of a GPU's memory, what a step sends as zero counted it, each
+ * beside its plan. */
 static void show_bytes(const struct run *r, uint64_t sent, uint64_t sent_to_replicas) {
     double mib = 1 << 20;
     size_t left = r->dev->backend->memory_free(r->dev);
     if (left != SIZE_MAX)
-        log_info("GPU memory of the run: %.1f MiB (plan %.1f)", ((double)r->free_before - (double)left) / mib,
-                 (double)r->planned / mib);
+        log_info("GPU memory of the run: %.1f MiB (plan %.1f)",
+                 ((double)r->free_before - (double)left) / mib, (double)r->planned / mib);
     if (r->place.data.size == 1) return;
-    log_info("sent by each rank in a step of %d micro-batches: %.3f MiB (formula %.3f), and %.3f to replicas; held: "
+    log_info("sent by each rank in a step of %d micro-batches: %.3f MiB (formula %.3f), and %.3f "
+             "to replicas; held: "
              "%.1f MiB",
-             r->micro.n_micro, (double)sent / mib, (double)zero_expected_bytes(r->z, r->micro.n_micro) / mib,
+             r->micro.n_micro, (double)sent / mib,
+             (double)zero_expected_bytes(r->z, r->micro.n_micro) / mib,
              (double)sent_to_replicas / mib, (double)zero_bytes_held(r->z) / mib);
 }
 
-static void show_step(struct run *r, const struct step_report *s, int64_t steps, double started, int64_t first_step) {
+static void show_step(struct run *r, const struct step_report *s, int64_t steps, double started,
+                      int64_t first_step) {
     static double shown = -1;
     bool terminal = isatty(STDERR_FILENO);
-    bool due = terminal ? clock_seconds() - shown > 0.2 : r->state.step % r->config->run.log_every == 0;
+    bool due =
+        terminal ? clock_seconds() - shown > 0.2 : r->state.step % r->config->run.log_every == 0;
     if (!due && r->state.step != steps && r->state.step != first_step + 1) return;
     shown = clock_seconds();
     double per_step = (shown - started) / (double)(r->state.step - first_step);
     int64_t left = (int64_t)(per_step * (double)(steps - r->state.step));
-    log_progress(
-        "step %lld/%lld  loss %.4f  accuracy %.3f  margin %+.3f  lr %.2e  norm %.3g  %.1f pairs/s  mfu %.2f  "
-        "left %lld:%02lld:%02lld",
-        (long long)r->state.step, (long long)steps, s->summary.loss, s->summary.accuracy, s->summary.reward_margin,
-        s->lr, s->norm, s->summary.pairs / s->seconds, utilisation(r, s->tokens, s->seconds),
-        (long long)(left / 3600), (long long)(left / 60 % 60), (long long)(left % 60));
+    log_progress("step %lld/%lld  loss %.4f  accuracy %.3f  margin %+.3f  lr %.2e  norm %.3g  %.1f "
+                 "pairs/s  mfu %.2f  "
+                 "left %lld:%02lld:%02lld",
+                 (long long)r->state.step, (long long)steps, s->summary.loss, s->summary.accuracy,
+                 s->summary.reward_margin, s->lr, s->norm, s->summary.pairs / s->seconds,
+                 utilisation(r, s->tokens, s->seconds), (long long)(left / 3600),
+                 (long long)(left / 60 % 60), (long long)(left % 60));
 }
 
 /* --- evaluation and checkpoints --- */
@@ -181,9 +194,12 @@ static int evaluate(struct run *r) {
     for (int i = 0; i < r->config->data.n_eval; i++) {
         struct loss_summary s;
         const char *name = r->config->data.eval[i].name;
-        if (eval_shard(r->model, r->dev, &r->place.data, &r->eval[i], &options, &s, NULL) != 0) return -1;
-        log_info("eval %s after step %lld: accuracy %.4f, ties %.4f, loss %.4f, margin %+.4f over %.0f pairs", name,
-                 (long long)r->state.step, s.accuracy, s.ties, s.loss, s.reward_margin, s.pairs);
+        if (eval_shard(r->model, r->dev, &r->place.data, &r->eval[i], &options, &s, NULL) != 0)
+            return -1;
+        log_info("eval %s after step %lld: accuracy %.4f, ties %.4f, loss %.4f, margin %+.4f over "
+                 "%.0f pairs",
+                 name, (long long)r->state.step, s.accuracy, s.ties, s.loss, s.reward_margin,
+                 s.pairs);
         char *prefix = mem_format("eval/%s", name);
         record_summary(r, prefix, &s);
         mem_free(prefix);
@@ -197,7 +213,8 @@ static int end_line(struct run *r) {
 }
 
 static int save(struct run *r) {
-    struct checkpoint_extra extra = {r->resolved_config, r->arch.json, &r->train[0].contract, r->file, r->n_files};
+    struct checkpoint_extra extra = {r->resolved_config, r->arch.json, &r->train[0].contract,
+                                     r->file, r->n_files};
     r->state.updates = r->optimizer.updates;
     r->state.skipped = r->optimizer.skipped;
     r->state.skipped_in_a_row = r->optimizer.skipped_in_a_row;
@@ -205,14 +222,16 @@ static int save(struct run *r) {
     if (checkpoint_save(r->config->checkpoint.dir, r->z, &r->table, &r->place, &r->state, &extra,
                         (int)r->config->checkpoint.writers, (int)r->config->checkpoint.keep) != 0)
         return -1;
-    log_info("checkpoint of step %lld written in %.1f s", (long long)r->state.step, clock_seconds() - start);
+    log_info("checkpoint of step %lld written in %.1f s", (long long)r->state.step,
+             clock_seconds() - start);
     return 0;
 }
 
 /* --- the loop --- */
 
 /* One step; *sums is what all ranks did together. */
-static void step(struct run *r, struct step_sums *sums, struct step_report *report, bool checkpoint_due) {
+static void step(struct run *r, struct step_sums *sums, struct step_report *report,
+                 bool checkpoint_due) {
     double start = clock_seconds();
     uint64_t sent = zero_bytes_sent(r->z), sent_to_replicas = zero_replica_bytes_sent(r->z);
     struct plan_cursor before = r->state.cursor;
@@ -223,36 +242,44 @@ static void step(struct run *r, struct step_sums *sums, struct step_report *repo
     double lr = schedule_lr(&r->schedule, r->state.step), norm;
     bool updated = update(r, lr, sums, &norm);
     if (!r->bytes_shown)
-        show_bytes(r, zero_bytes_sent(r->z) - sent, zero_replica_bytes_sent(r->z) - sent_to_replicas);
+        show_bytes(r, zero_bytes_sent(r->z) - sent,
+                   zero_replica_bytes_sent(r->z) - sent_to_replicas);
     r->bytes_shown = true;
     comm_sum(&r->place.data, (double *)sums, (int)(sizeof *sums / sizeof(double)));
     r->state.step++;
     r->state.episodes += (int64_t)sums->tally[TALLY_PAIRS];
-    *report =
-        (struct step_report){loss_summarize(sums->tally), lr, norm, clock_seconds() - start, sums->forest_tokens};
+    *report = (struct step_report){loss_summarize(sums->tally), lr, norm, clock_seconds() - start,
+                                   sums->forest_tokens};
     if (!updated)
-        log_warn("step %lld: the gradient is not finite; the update was skipped (%lld in all, %d in a row)",
-                 (long long)r->state.step, (long long)r->optimizer.skipped, r->optimizer.skipped_in_a_row);
+        log_warn("step %lld: the gradient is not finite; the update was skipped (%lld in all, %d "
+                 "in a row)",
+                 (long long)r->state.step, (long long)r->optimizer.skipped,
+                 r->optimizer.skipped_in_a_row);
 }
 
 static bool is_due(int64_t every, int64_t step_number) {
     return every > 0 && step_number % every == 0;
 }
 
-/* What follows a step: metrics, evaluation, checkpoint. *stop: a signal came and the checkpoint is written. */
-static int after_step(struct run *r, const struct step_sums *sums, int64_t steps, double *last_save, bool *stop) {
+/* What follows a step: metrics, evaluation, checkpoint. *stop: a signal came and the checkpoint is
+ * written. */
+static int after_step(struct run *r, const struct step_sums *sums, int64_t steps, double *last_save,
+                      bool *stop) {
     const struct config *c = r->config;
     bool ends = r->state.step >= steps;
     *stop = sums->signalled > 0 && !ends;
     r->state.finished = ends;
-    if ((ends || (is_due(c->eval.every_steps, r->state.step) && !*stop)) && evaluate(r) != 0) return -1;
+    if ((ends || (is_due(c->eval.every_steps, r->state.step) && !*stop)) && evaluate(r) != 0)
+        return -1;
     if (end_line(r) != 0) return -1;
     if (r->optimizer.skipped_in_a_row >= MOST_SKIPPED_IN_A_ROW)
-        return fail(
-            "the gradient was not finite in %d steps in a row; hint: a smaller optim.lr, or model.precision = "
-            "\"fp32\"",
-            MOST_SKIPPED_IN_A_ROW);
-    if (!ends && !*stop && !is_due(c->checkpoint.every_steps, r->state.step) && sums->checkpoint_due == 0) return 0;
+        return fail("the gradient was not finite in %d steps in a row; hint: a smaller optim.lr, "
+                    "or model.precision = "
+                    "\"fp32\"",
+                    MOST_SKIPPED_IN_A_ROW);
+    if (!ends && !*stop && !is_due(c->checkpoint.every_steps, r->state.step) &&
+        sums->checkpoint_due == 0)
+        return 0;
     *last_save = clock_seconds();
     return save(r);
 }
@@ -260,7 +287,8 @@ static int after_step(struct run *r, const struct step_sums *sums, int64_t steps
 static int loop(struct run *r, bool *stopped) {
     const struct config *c = r->config;
     int64_t steps = run_steps(r), first_step = r->state.step;
-    if (first_step == 0 && c->eval.before_training && c->data.n_eval > 0 && (evaluate(r) != 0 || end_line(r) != 0))
+    if (first_step == 0 && c->eval.before_training && c->data.n_eval > 0 &&
+        (evaluate(r) != 0 || end_line(r) != 0))
         return -1;
     double started = clock_seconds(), last_save = started;
     while (r->state.step < steps && !*stopped) {
@@ -278,15 +306,15 @@ static int loop(struct run *r, bool *stopped) {
 
 static int train(struct run *r) {
     if (r->state.step >= run_steps(r)) {
-        log_info(
-            "%s: already finished, after step %lld; hint: set another run.dir, or more optim.epochs, to train on",
-            r->checkpoint_path, (long long)r->state.step);
+        log_info("%s: already finished, after step %lld; hint: set another run.dir, or more "
+                 "optim.epochs, to train on",
+                 r->checkpoint_path, (long long)r->state.step);
         return EXIT_DONE;
     }
     if (r->checkpoint_path) log_info("going on from %s", r->checkpoint_path);
-    log_info("%s: %lld parameters, %lld groups an epoch, %lld steps, on %d ranks", r->config->run.name,
-             (long long)parameters_count(&r->table), (long long)r->plan.epoch_groups, (long long)run_steps(r),
-             r->place.data.size);
+    log_info("%s: %lld parameters, %lld groups an epoch, %lld steps, on %d ranks",
+             r->config->run.name, (long long)parameters_count(&r->table),
+             (long long)r->plan.epoch_groups, (long long)run_steps(r), r->place.data.size);
     bool stopped = false;
     if (loop(r, &stopped) != 0) return EXIT_FAILED;
     if (stopped)

@@ -1,9 +1,9 @@
 /* The normalization forms (Unicode Standard Annex 15), with the library's tables, and lower case.
  *
- * Most text is in Form C already. A character without the class INNER begins a stretch that is composed on its own; a
- * stretch of one character is copied. For the other forms, a stretch is an ASCII character, if any, and what is not
- * ASCII behind it. The longest stretch bounds the scratch, and sorting it takes n log n steps, so that a million
- * combining marks in a row do no harm. */
+ * Most text is in Form C already. A character without the class INNER begins a stretch that is
+ * composed on its own; a stretch of one character is copied. For the other forms, a stretch is an
+ * ASCII character, if any, and what is not ASCII behind it. The longest stretch bounds the scratch,
+ * and sorting it takes n log n steps, so that a million combining marks in a row do no harm. */
 #include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
@@ -25,7 +25,8 @@ static int compare_pairs(const void *a, const void *b) {
 }
 
 static void sort_pairs(void) {
-    CHECK(unicode_decompositions_count <= MOST_PAIRS, "%d decompositions", unicode_decompositions_count);
+    CHECK(unicode_decompositions_count <= MOST_PAIRS, "%d decompositions",
+          unicode_decompositions_count);
     for (int i = 0; i < unicode_decompositions_count; i++) {
         struct unicode_range d = unicode_decompositions[i];
         /* INNER are those that composition never gives: singletons and the excluded ones. */
@@ -35,8 +36,8 @@ static void sort_pairs(void) {
 }
 
 /* The range that holds the point, or NULL. */
-static const struct unicode_range *find_range(const struct unicode_range *range, int n, bool is_point,
-                                              uint32_t point) {
+static const struct unicode_range *find_range(const struct unicode_range *range, int n,
+                                              bool is_point, uint32_t point) {
     int low = 0, high = n;
     while (low < high) {
         int middle = (low + high) / 2;
@@ -50,7 +51,8 @@ static const struct unicode_range *find_range(const struct unicode_range *range,
 
 static uint32_t combining_class(uint32_t point) {
     if (point < 0x300) return 0;
-    const struct unicode_range *r = find_range(unicode_combining, unicode_combining_count, false, point);
+    const struct unicode_range *r =
+        find_range(unicode_combining, unicode_combining_count, false, point);
     return r ? r->value : 0;
 }
 
@@ -58,14 +60,17 @@ static uint32_t combining_class(uint32_t point) {
 static uint32_t composite(uint32_t a, uint32_t b) {
     if (a - L_BASE < L_COUNT && b - V_BASE < V_COUNT)
         return S_BASE + ((a - L_BASE) * V_COUNT + (b - V_BASE)) * T_COUNT;
-    if (a - S_BASE < S_COUNT && (a - S_BASE) % T_COUNT == 0 && b - T_BASE - 1 < T_COUNT - 1) return a + (b - T_BASE);
+    if (a - S_BASE < S_COUNT && (a - S_BASE) % T_COUNT == 0 && b - T_BASE - 1 < T_COUNT - 1)
+        return a + (b - T_BASE);
     struct unicode_range key = {0, a, b};
-    const struct unicode_range *found = bsearch(&key, pair, (size_t)n_pairs, sizeof *pair, compare_pairs);
+    const struct unicode_range *found =
+        bsearch(&key, pair, (size_t)n_pairs, sizeof *pair, compare_pairs);
     return found ? found->first : 0;
 }
 
-/* A stretch: each element has the combining class in the top byte, then its place, then the code point in the lowest
- * 24 bits, so that sorting by the whole number within a run of marks is the canonical order. */
+/* A stretch: each element has the combining class in the top byte, then its place, then the code
+ * point in the lowest 24 bits, so that sorting by the whole number within a run of marks is the
+ * canonical order. */
 struct stretch {
     uint64_t *item;
     int64_t n, room;
@@ -87,9 +92,11 @@ static void add_point(struct stretch *s, uint32_t point) {
 
 static void decompose(struct stretch *s, uint32_t point, bool is_compatible) {
     const struct unicode_range *k =
-        is_compatible ? find_range(unicode_compatible, unicode_compatible_count, true, point) : NULL;
+        is_compatible ? find_range(unicode_compatible, unicode_compatible_count, true, point)
+                      : NULL;
     if (k && k->first == point) {
-        for (uint32_t i = 0; i < k->value; i++) add_point(s, unicode_compatible_points[k->last + i]);
+        for (uint32_t i = 0; i < k->value; i++)
+            add_point(s, unicode_compatible_points[k->last + i]);
         return;
     }
     if (point - S_BASE < S_COUNT) {
@@ -99,7 +106,8 @@ static void decompose(struct stretch *s, uint32_t point, bool is_compatible) {
         if (t) add_point(s, T_BASE + t);
         return;
     }
-    const struct unicode_range *d = find_range(unicode_decompositions, unicode_decompositions_count, true, point);
+    const struct unicode_range *d =
+        find_range(unicode_decompositions, unicode_decompositions_count, true, point);
     if (d && d->first == point) {
         decompose(s, d->last, false);
         if (d->value) decompose(s, d->value, false);
@@ -116,7 +124,8 @@ static int compare_items(const void *a, const void *b) {
 static void order_marks(struct stretch *s) {
     for (int64_t from = 0, to; from < s->n; from = to) {
         for (to = from; to < s->n && class_of(s->item[to]) != 0;) to++;
-        if (to - from > 1) qsort(s->item + from, (size_t)(to - from), sizeof *s->item, compare_items);
+        if (to - from > 1)
+            qsort(s->item + from, (size_t)(to - from), sizeof *s->item, compare_items);
         if (to == from) to++;
     }
 }
@@ -130,13 +139,16 @@ static void append_stretch(const struct stretch *s, int64_t n, struct buffer *ou
     for (int64_t i = 0; i < n; i++) append_point(out, point_of(s->item[i]));
 }
 
-/* A mark composes with the last starter unless one of its own class or above, or another starter, stands between. */
+/* A mark composes with the last starter unless one of its own class or above, or another starter,
+ * stands between. */
 static void compose(struct stretch *s, struct buffer *out) {
-    int64_t kept = 0, starter = -1, former = -1; /* former: class of the last kept since the starter, -1: none */
+    int64_t kept = 0, starter = -1,
+            former = -1; /* former: class of the last kept since the starter, -1: none */
     for (int64_t i = 0; i < s->n; i++) {
         int64_t class = class_of(s->item[i]);
         uint32_t joined = 0;
-        if (starter >= 0 && former < class) joined = composite(point_of(s->item[starter]), point_of(s->item[i]));
+        if (starter >= 0 && former < class)
+            joined = composite(point_of(s->item[starter]), point_of(s->item[i]));
         if (joined) {
             s->item[starter] = joined;
             continue;
@@ -149,12 +161,14 @@ static void compose(struct stretch *s, struct buffer *out) {
 }
 
 /* The end of the stretch that starts at `from`; *is_whole says that it is in the form. */
-static size_t stretch_end(enum unicode_form form, const char *text, size_t length, size_t from, bool *is_whole) {
+static size_t stretch_end(enum unicode_form form, const char *text, size_t length, size_t from,
+                          bool *is_whole) {
     size_t to = from, next;
     uint32_t first = utf8_next(text, &to);
     if (form == UNICODE_NFC) {
         *is_whole = !(unicode_class(first) & UNICODE_INNER);
-        for (next = to; next < length && (unicode_class(utf8_next(text, &next)) & UNICODE_INNER); to = next)
+        for (next = to; next < length && (unicode_class(utf8_next(text, &next)) & UNICODE_INNER);
+             to = next)
             *is_whole = false;
         return to;
     }
@@ -166,7 +180,8 @@ static size_t stretch_end(enum unicode_form form, const char *text, size_t lengt
     return to;
 }
 
-void unicode_normalize(enum unicode_form form, const char *text, size_t length, struct buffer *out) {
+void unicode_normalize(enum unicode_form form, const char *text, size_t length,
+                       struct buffer *out) {
     static pthread_once_t once = PTHREAD_ONCE_INIT;
     pthread_once(&once, sort_pairs);
     struct stretch s = {0};

@@ -4,7 +4,8 @@
 #include <pthread.h>
 #include <string.h>
 
-/* A flat table, 1.1 MB: one load for each character; only the pages of scripts that occur are touched. */
+/* A flat table, 1.1 MB: one load for each character; only the pages of scripts that occur are
+ * touched. */
 uint8_t unicode_class_of[UNICODE_END];
 
 static void expand(void) {
@@ -39,7 +40,9 @@ size_t utf8_check(const char *text, size_t length) {
     size_t at = 0;
     while (at < length) {
         uint64_t eight;
-        while (at + 8 <= length && (memcpy(&eight, text + at, 8), (eight & 0x8080808080808080u) == 0)) at += 8;
+        while (at + 8 <= length &&
+               (memcpy(&eight, text + at, 8), (eight & 0x8080808080808080u) == 0))
+            at += 8;
         if (at == length) break;
         uint32_t point;
         int n = utf8_read(text, length, at, &point);

@@ -1,13 +1,15 @@
-/* ZeRO: memory, and when weights and gradients move. See zero.h for the stages; docs/parallel.md for the bytes.
+/* ZeRO: memory, and when weights and gradients move. See zero.h for the stages; docs/parallel.md
+ * for the bytes.
  *
- *   (1) Compute and communication are two streams. A collective is put on STREAM_COMM after an event that holds
- *       it back until what was computed so far is there; who needs its result makes STREAM_COMPUTE wait for the
- *       unit's event. Nothing else is put on STREAM_COMM but the copy that brings the own slice to where the
- *       gather wants it.
- *   (2) Units share events, 64 apart: a wait may then be for a later unit of the same kind, which is longer,
- *       not wrong.
- *   (3) Gradients of stages 2 and 3 need no addition: a slot begins with zeros and, as the own slice, with what
- *       earlier micro-batches left there; the reduce-scatter's result replaces that.
+ *   (1) Compute and communication are two streams. A collective is put on STREAM_COMM after an
+ *       event that holds it back until what was computed so far is there; who needs its result
+ *       makes STREAM_COMPUTE wait for the unit's event. Nothing else is put on STREAM_COMM but the
+ *       copy that brings the own slice to where the gather wants it.
+ *   (2) Units share events, 64 apart: a wait may then be for a later unit of the same kind, which
+ *       is longer, not wrong.
+ *   (3) Gradients of stages 2 and 3 need no addition: a slot begins with zeros and, as the own
+ *       slice, with what earlier micro-batches left there; the reduce-scatter's result replaces
+ *       that.
  *   (4) A group of one is stage 0 with no one to send to: no copies, no slots, and no MPI. */
 #include "zero.h"
 
@@ -29,18 +31,19 @@ _Static_assert((int)EVENT_NORM < (int)N_EVENTS, "zero's events");
 /* ---- memory ---- */
 
 /* A piece of memory handed out from its start; without a base it only counts. */
-struct arena {
+struct zero_arena {
     char *base;
     size_t used;
 };
 
-static void *take(struct arena *arena, int64_t n, size_t size) {
+static void *take(struct zero_arena *arena, int64_t n, size_t size) {
     void *memory = arena->base ? arena->base + arena->used : NULL;
     arena->used += ROUND_UP((size_t)n * size, 64);
     return memory;
 }
 
-static void set_sizes(struct zero *z, const struct parameters *table, const struct zero_options *options, int size) {
+static void set_sizes(struct zero *z, const struct parameters *table,
+                      const struct zero_options *options, int size) {
     z->table = table;
     z->options = *options;
     z->size = size;
@@ -60,9 +63,10 @@ static bool is_block(const struct zero *z, int unit) {
     return unit > 0 && unit < z->n_units - 1;
 }
 
-/* Slots for whole units: the first and the last with their own sizes, n_blocks as large as the largest block. */
-static void lay_out_slots(const struct zero *z, struct zero_slot slot[N_SLOTS], int n_blocks, bool weights,
-                          struct arena *arena) {
+/* Slots for whole units: the first and the last with their own sizes, n_blocks as large as the
+ * largest block. */
+static void lay_out_slots(const struct zero *z, struct zero_slot slot[N_SLOTS], int n_blocks,
+                          bool weights, struct zero_arena *arena) {
     int64_t room[N_SLOTS] = {0}; /* bytes */
     for (int i = 0; i < z->n_units; i++) {
         const struct zero_unit *u = &z->unit[i];
@@ -78,8 +82,8 @@ static void lay_out_slots(const struct zero *z, struct zero_slot slot[N_SLOTS], 
 }
 
 /* state: for masters and moments. */
-static void lay_out_unit(const struct zero *z, struct zero_unit *u, struct arena *weights, struct arena *gradients,
-                         struct arena *state) {
+static void lay_out_unit(const struct zero *z, struct zero_unit *u, struct zero_arena *weights,
+                         struct zero_arena *gradients, struct zero_arena *state) {
     bool train = z->options.train, is_fp32 = u->dtype == DTYPE_F32;
     int64_t held = held_count(z, u);
     u->weights = take(weights, z->stage == 3 ? u->slice : u->padded, dtype_bytes(u->dtype));
@@ -94,8 +98,9 @@ static void lay_out_unit(const struct zero *z, struct zero_unit *u, struct arena
 
 /* Gives every unit its place in the four pieces of memory; before these are there, only counts. */
 static struct zero_bytes lay_out(struct zero *z) {
-    struct arena weights = {z->weights_memory, 0}, gradients = {z->gradients_memory, 0},
-                 optimizer = {z->optimizer_memory, 0}, gathered = {z->gathered_memory, 0}, host = {z->host_memory, 0};
+    struct zero_arena weights = {z->weights_memory, 0}, gradients = {z->gradients_memory, 0},
+                      optimizer = {z->optimizer_memory, 0}, gathered = {z->gathered_memory, 0},
+                      host = {z->host_memory, 0};
     for (int i = 0; i < z->n_units; i++)
         lay_out_unit(z, &z->unit[i], &weights, &gradients, z->options.host ? &host : &optimizer);
     if (z->options.train) z->norm = take(&optimizer, z->size, sizeof *z->norm);
@@ -105,7 +110,8 @@ static struct zero_bytes lay_out(struct zero *z) {
                                host.used + (z->options.host ? zero_offload_bytes(z) : 0)};
 }
 
-struct zero_bytes zero_plan(const struct parameters *table, const struct zero_options *options, int size) {
+struct zero_bytes zero_plan(const struct parameters *table, const struct zero_options *options,
+                            int size) {
     struct zero z = {0};
     set_sizes(&z, table, options, size);
     struct zero_bytes bytes = lay_out(&z);
@@ -113,8 +119,8 @@ struct zero_bytes zero_plan(const struct parameters *table, const struct zero_op
     return bytes;
 }
 
-struct zero *zero_init(struct device *dev, const struct placement *place, const struct parameters *table,
-                       const struct zero_options *options) {
+struct zero *zero_init(struct device *dev, const struct placement *place,
+                       const struct parameters *table, const struct zero_options *options) {
     CHECK(options->stage >= 0 && options->stage <= 3, "stage %d", options->stage);
     CHECK(options->train || !options->host, "offloading without training");
     struct zero *z = mem_alloc(1, sizeof *z);
@@ -169,7 +175,8 @@ uint64_t zero_replica_bytes_sent(const struct zero *z) {
     return z->replica_sent;
 }
 
-size_t zero_formula_bytes(const struct parameters *table, const struct zero_options *options, int size, int micro) {
+size_t zero_formula_bytes(const struct parameters *table, const struct zero_options *options,
+                          int size, int micro) {
     if (size == 1) return 0;
     struct zero z = {0};
     set_sizes(&z, table, options, size);
@@ -208,7 +215,8 @@ static void reduce_scatter(struct zero *z, float *out, const float *in, int64_t 
     z->sent += (uint64_t)(z->size - 1) * (uint64_t)slice * sizeof(float);
 }
 
-/* The other shard groups' gradients of the same slice. An all-reduce is counted as a reduce-scatter and a gather. */
+/* The other shard groups' gradients of the same slice. An all-reduce is counted as a reduce-scatter
+ * and a gather. */
 static void sum_replicas(struct zero *z, float *slice, int64_t count) {
     uint64_t size = (uint64_t)z->place->replica.size;
     if (size == 1) return;
@@ -241,8 +249,8 @@ static struct zero_slot *find_slot(const struct zero *z, struct zero_slot *slots
     return NULL;
 }
 
-/* A slot for the unit that nobody computes with: an empty one, else the one that was taken first, whose contents have
- * had the most time to travel. NULL if there is none. */
+/* A slot for the unit that nobody computes with: an empty one, else the one that was taken first,
+ * whose contents have had the most time to travel. NULL if there is none. */
 static struct zero_slot *find_room(struct zero *z, struct zero_slot *slots, int unit) {
     int first = first_slot(z, unit), end = is_block(z, unit) ? N_SLOTS : first + 1;
     struct zero_slot *found = NULL;
@@ -268,7 +276,8 @@ static struct zero_slot *gather(struct zero *z, int unit) {
     size_t bytes = (size_t)u->slice * dtype_bytes(u->dtype);
     drop_weights(z, slot);
     hold_back(z); /* for those who computed with the slot's former contents */
-    z->dev->backend->copy(z->dev, (char *)slot->data + (size_t)z->rank * bytes, u->weights, bytes, STREAM_COMM);
+    z->dev->backend->copy(z->dev, (char *)slot->data + (size_t)z->rank * bytes, u->weights, bytes,
+                          STREAM_COMM);
     zero_all_gather(z, slot->data, u->slice, u->dtype);
     note_gather(z, unit);
     slot->unit = unit;
@@ -276,7 +285,8 @@ static struct zero_slot *gather(struct zero *z, int unit) {
 }
 
 const void *zero_weights(struct zero *z, int unit, int next) {
-    CHECK(unit >= 0 && unit < z->n_units && next < z->n_units, "unit %d, then %d, of %d", unit, next, z->n_units);
+    CHECK(unit >= 0 && unit < z->n_units && next < z->n_units, "unit %d, then %d, of %d", unit,
+          next, z->n_units);
     if (z->stage < 3) {
         wait_weights(z, unit);
         return z->unit[unit].weights;
@@ -290,7 +300,8 @@ const void *zero_weights(struct zero *z, int unit, int next) {
     return slot->data;
 }
 
-/* The last unit's weights stay for its backward, which is the next to use them; zero_reduce drops them. */
+/* The last unit's weights stay for its backward, which is the next to use them; zero_reduce drops
+ * them. */
 void zero_release(struct zero *z, int unit) {
     if (z->stage < 3) return;
     struct zero_slot *slot = find_slot(z, z->weights, unit);
@@ -299,7 +310,8 @@ void zero_release(struct zero *z, int unit) {
     if (first_slot(z, unit) != SLOT_LAST) slot->unit = -1;
 }
 
-/* After zero_load the weights of this rank's slice are made from its master. Offloaded, zero_load has done it. */
+/* After zero_load the weights of this rank's slice are made from its master. Offloaded, zero_load
+ * has done it. */
 static void cast_own_slice(struct zero *z, struct zero_unit *u) {
     if (u->dtype == DTYPE_F32 || !u->master || z->offload) return;
     int64_t rows = u->slice / ZERO_ALIGN;
@@ -344,7 +356,8 @@ static void clear_others(struct zero *z, const struct zero_unit *u, float *whole
     b->zero(z->dev, whole + end, (size_t)(u->padded - end) * sizeof(float), STREAM_COMPUTE);
 }
 
-/* By (3). Waits for the reduction that last used the slot, and for the one that last set the own slice. */
+/* By (3). Waits for the reduction that last used the slot, and for the one that last set the own
+ * slice. */
 static float *fill_slot(struct zero *z, int unit) {
     struct zero_unit *u = &z->unit[unit];
     struct zero_slot *slot = find_slot(z, z->gradients, unit);
@@ -357,8 +370,8 @@ static float *fill_slot(struct zero *z, int unit) {
     slot->held = true;
     float *whole = slot->data;
     clear_others(z, u, whole);
-    z->dev->backend->copy(z->dev, whole + z->rank * u->slice, u->gradient, (size_t)u->slice * sizeof(float),
-                          STREAM_COMPUTE);
+    z->dev->backend->copy(z->dev, whole + z->rank * u->slice, u->gradient,
+                          (size_t)u->slice * sizeof(float), STREAM_COMPUTE);
     return whole;
 }
 
@@ -404,7 +417,8 @@ void zero_clear_gradients(struct zero *z) {
     for (int i = 0; i < z->n_units; i++) {
         struct zero_unit *u = &z->unit[i];
         zero_wait_gradient(z, i);
-        z->dev->backend->zero(z->dev, u->gradient, (size_t)(z->stage <= 1 ? u->padded : u->slice) * sizeof(float),
+        z->dev->backend->zero(z->dev, u->gradient,
+                              (size_t)(z->stage <= 1 ? u->padded : u->slice) * sizeof(float),
                               STREAM_COMPUTE);
         u->spent = false;
     }

@@ -1,7 +1,8 @@
 /* ZeRO's slices of parameters: loading them, walking over them, and putting a unit together again.
  *
- * A parameter lies anywhere in its unit, so an owned slice has whole parameters and parts of them. Host buffers are
- * bounded: no rank ever holds more of a unit on the host than a piece, but for zero_gather_master's one unit. */
+ * A parameter lies anywhere in its unit, so an owned slice has whole parameters and parts of them.
+ * Host buffers are bounded: no rank ever holds more of a unit on the host than a piece, but for
+ * zero_gather_master's one unit. */
 #include <string.h>
 
 #include "memory.h"
@@ -14,9 +15,10 @@ enum {
 
 /* ---- walking ---- */
 
-/* The pointers of elements [first, first + count) of parameter p of a unit, all of which this rank holds. */
-static struct zero_slice make_slice(const struct zero *z, const struct zero_unit *u, const struct parameter *p,
-                                    int64_t first, int64_t count) {
+/* The pointers of elements [first, first + count) of parameter p of a unit, all of which this rank
+ * holds. */
+static struct zero_slice make_slice(const struct zero *z, const struct zero_unit *u,
+                                    const struct parameter *p, int64_t first, int64_t count) {
     int64_t at = p->offset + first, own = z->rank * u->slice; /* in the unit */
     int64_t held = at - held_first(z, u), weight = z->stage == 3 ? at - own : at,
             gradient = z->stage <= 1 ? at : at - own;
@@ -24,7 +26,8 @@ static struct zero_slice make_slice(const struct zero *z, const struct zero_unit
         .parameter = p,
         .first = first,
         .count = count,
-        .weight = tensor_make((char *)u->weights + (size_t)weight * dtype_bytes(u->dtype), u->dtype, 1, count),
+        .weight = tensor_make((char *)u->weights + (size_t)weight * dtype_bytes(u->dtype), u->dtype,
+                              1, count),
         .master = u->master ? u->master + held : NULL,
         .moment1 = u->moment1 ? u->moment1 + held : NULL,
         .moment2 = u->moment2 ? u->moment2 + held : NULL,
@@ -47,19 +50,20 @@ int zero_each_in_unit(struct zero *z, int unit, int64_t first, int64_t end,
     return 0;
 }
 
-struct visitor {
+struct slice_visitor {
     void (*visit)(void *self, const struct zero_slice *slice);
     void *self;
 };
 
 static int visit_always(void *self, const struct zero_slice *slice) {
-    const struct visitor *v = self;
+    const struct slice_visitor *v = self;
     v->visit(v->self, slice);
     return 0;
 }
 
-void zero_each_slice(struct zero *z, void (*visit)(void *self, const struct zero_slice *slice), void *self) {
-    struct visitor v = {visit, self};
+void zero_each_slice(struct zero *z, void (*visit)(void *self, const struct zero_slice *slice),
+                     void *self) {
+    struct slice_visitor v = {visit, self};
     for (int i = 0; i < z->n_units; i++) {
         const struct zero_unit *u = &z->unit[i];
         int64_t first = held_first(z, u);
@@ -67,8 +71,9 @@ void zero_each_slice(struct zero *z, void (*visit)(void *self, const struct zero
     }
 }
 
-void zero_each_owned(struct zero *z, void (*visit)(void *self, const struct zero_slice *slice), void *self) {
-    struct visitor v = {visit, self};
+void zero_each_owned(struct zero *z, void (*visit)(void *self, const struct zero_slice *slice),
+                     void *self) {
+    struct slice_visitor v = {visit, self};
     for (int i = 0; i < z->n_units; i++) {
         int64_t slice = z->unit[i].slice;
         zero_each_in_unit(z, i, z->rank * slice, (z->rank + 1) * slice, visit_always, &v);
@@ -77,42 +82,51 @@ void zero_each_owned(struct zero *z, void (*visit)(void *self, const struct zero
 
 /* ---- loading ---- */
 
-struct load {
+struct slice_load {
     struct zero *z;
     const struct parameter_source *source;
     float *buffer;    /* (LOAD_PIECE) */
     uint16_t *narrow; /* the same in bf16 */
 };
 
-static void copy_in(struct device *dev, void *to, int64_t first, const void *from, int64_t n, enum dtype dtype) {
+static void copy_in(struct device *dev, void *to, int64_t first, const void *from, int64_t n,
+                    enum dtype dtype) {
     size_t size = dtype_bytes(dtype);
-    dev->backend->copy_in(dev, (char *)to + (size_t)first * size, from, (size_t)n * size, STREAM_COMPUTE);
+    dev->backend->copy_in(dev, (char *)to + (size_t)first * size, from, (size_t)n * size,
+                          STREAM_COMPUTE);
     dev->backend->synchronize(dev, STREAM_COMPUTE); /* before the buffer is filled again */
 }
 
-/* The master, which zero_publish makes the weights from; or the weights, where there is none or it is elsewhere. */
+/* The master, which zero_publish makes the weights from; or the weights, where there is none or it
+ * is elsewhere. */
 static int load_slice(void *self, const struct zero_slice *slice) {
-    struct load *l = self;
+    struct slice_load *l = self;
     struct device *dev = l->z->dev;
     bool narrow = slice->weight.dtype == DTYPE_BF16;
     for (int64_t done = 0; done < slice->count; done += LOAD_PIECE) {
         int64_t n = MIN(slice->count - done, LOAD_PIECE);
-        if (l->source->read(l->source->self, slice->parameter, slice->first + done, n, l->buffer) != 0) return -1;
+        if (l->source->read(l->source->self, slice->parameter, slice->first + done, n, l->buffer) !=
+            0)
+            return -1;
         if (slice->master) copy_in(slice->state, slice->master, done, l->buffer, n, DTYPE_F32);
         if (slice->master && !l->z->offload) continue;
         for (int64_t i = 0; narrow && i < n; i++) l->narrow[i] = bf16_from_float(l->buffer[i]);
-        copy_in(dev, slice->weight.data, done, narrow ? (void *)l->narrow : l->buffer, n, slice->weight.dtype);
+        copy_in(dev, slice->weight.data, done, narrow ? (void *)l->narrow : l->buffer, n,
+                slice->weight.dtype);
     }
     return 0;
 }
 
 int zero_load(struct zero *z, const struct parameter_source *source) {
-    struct load l = {z, source, mem_alloc(LOAD_PIECE, sizeof(float)), mem_alloc(LOAD_PIECE, sizeof(uint16_t))};
+    struct slice_load l = {z, source, mem_alloc(LOAD_PIECE, sizeof(float)),
+                           mem_alloc(LOAD_PIECE, sizeof(uint16_t))};
     int status = 0;
     for (int i = 0; i < z->n_units && status == 0; i++) {
         const struct zero_unit *u = &z->unit[i];
         int64_t first = z->rank * u->slice, count = u->slice;
-        if (z->offload) first = held_first(z, u), count = held_count(z, u); /* masters cannot be gathered then */
+        if (z->offload)
+            first = held_first(z, u),
+            count = held_count(z, u); /* masters cannot be gathered then */
         status = zero_each_in_unit(z, i, first, first + count, load_slice, &l);
     }
     mem_free(l.narrow);
@@ -130,17 +144,19 @@ static void copy_piece(struct zero *z, float *out, const void *from, enum dtype 
     b->synchronize(z->dev, STREAM_COMPUTE);
     if (dtype == DTYPE_F32) return;
     const uint16_t *narrow = (const uint16_t *)(const void *)out;
-    for (int64_t i = n - 1; i >= 0; i--) { /* from the end: what is written lies behind what is yet to be read */
+    for (int64_t i = n - 1; i >= 0;
+         i--) { /* from the end: what is written lies behind what is yet to be read */
         uint16_t bits;
         memcpy(&bits, narrow + i, sizeof bits);
         out[i] = bf16_to_float(bits);
     }
 }
 
-/* Puts a unit together from the ranks' slices; out NULL: takes part only. state: own is memory of the state's device.
+/* Puts a unit together from the ranks' slices; out NULL: takes part only. state: own is memory of
+ * the state's device.
  */
-static void collect(struct zero *z, const struct zero_unit *u, const void *own, bool state, enum dtype dtype,
-                    float *out) {
+static void collect(struct zero *z, const struct zero_unit *u, const void *own, bool state,
+                    enum dtype dtype, float *out) {
     const struct backend *b = z->dev->backend;
     int64_t piece = MIN(u->slice, COLLECT_PIECE);
     size_t size = dtype_bytes(dtype);
@@ -148,8 +164,8 @@ static void collect(struct zero *z, const struct zero_unit *u, const void *own, 
     for (int64_t done = 0; done < u->slice; done += piece) {
         int64_t n = MIN(piece, u->slice - done);
         (state && z->offload ? b->copy_in : b->copy)(z->dev, all + (size_t)(z->rank * n) * size,
-                                                     (const char *)own + (size_t)done * size, (size_t)n * size,
-                                                     STREAM_COMPUTE);
+                                                     (const char *)own + (size_t)done * size,
+                                                     (size_t)n * size, STREAM_COMPUTE);
         zero_all_gather(z, all, n, dtype);
         b->synchronize(z->dev, STREAM_COMM);
         for (int r = 0; out && r < z->size; r++) {

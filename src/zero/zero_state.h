@@ -3,20 +3,22 @@
 #define RANKWISE_PARALLEL_ZERO_STATE_H
 #include "zero.h"
 
-/* One unit's memory on this rank, all of it in the four arenas. Where it says "held": the whole padded unit at stage
- * 0, the owned slice at the others. */
+/* One unit's memory on this rank, all of it in the four arenas. Where it says "held": the whole
+ * padded unit at stage 0, the owned slice at the others. */
 struct zero_unit {
     int64_t count, padded, slice; /* elements */
     enum dtype dtype;
     void *weights;            /* whole; at stage 3 the owned slice */
     float *gradient;          /* whole at stages 0 and 1, else the owned slice */
-    float *master;            /* held; part of weights when these are fp32 (not offloaded); NULL: bf16 without training */
+    /* held; part of weights when these are fp32 (not offloaded); NULL: bf16 without training */
+    float *master;
     float *moment1, *moment2; /* held */
     bool gathering, reducing; /* begun, and nobody has waited for it */
     bool spent;               /* stage 1: what it has of others' slices is no gradient any more */
 };
 
-/* Room for a whole unit: stage 3's weights, or a gradient on its way to its owners at stages 2 and 3. */
+/* Room for a whole unit: stage 3's weights, or a gradient on its way to its owners at stages 2 and
+ * 3. */
 struct zero_slot {
     void *data;
     int unit;       /* whose it is; -1: nobody's. Weights: they are in it, or on their way */
@@ -24,8 +26,8 @@ struct zero_slot {
     uint64_t taken; /* when: the count of takings before */
 };
 
-/* The first unit and the last have a slot of their own, since their sizes are like no other's; the blocks share two,
- * one to compute with while the other's contents travel. */
+/* The first unit and the last have a slot of their own, since their sizes are like no other's; the
+ * blocks share two, one to compute with while the other's contents travel. */
 enum { SLOT_FIRST, SLOT_LAST, SLOT_BLOCKS, N_SLOTS = SLOT_BLOCKS + 2 };
 
 struct zero {
@@ -61,7 +63,8 @@ static inline float *own_master(const struct zero *z, const struct zero_unit *u)
     return u->master + (z->rank * u->slice - held_first(z, u));
 }
 static inline void *own_weights(const struct zero *z, const struct zero_unit *u) {
-    return (char *)u->weights + (z->stage <= 2 ? (size_t)(z->rank * u->slice) * dtype_bytes(u->dtype) : 0);
+    return (char *)u->weights +
+           (z->stage <= 2 ? (size_t)(z->rank * u->slice) * dtype_bytes(u->dtype) : 0);
 }
 
 static inline int64_t held_count(const struct zero *z, const struct zero_unit *u) {
@@ -83,7 +86,8 @@ void zero_drop_gathered(struct zero *z);
 /* Starts what makes a unit's changed slices known to the others. */
 void zero_publish_unit(struct zero *z, int unit);
 
-/* Visits the parameters' parts in [first, end) of a unit until visit returns nonzero; that, or 0. */
+/* Visits the parameters' parts in [first, end) of a unit until visit returns nonzero; that, or
+ * 0. */
 int zero_each_in_unit(struct zero *z, int unit, int64_t first, int64_t end,
                       int (*visit)(void *self, const struct zero_slice *slice), void *self);
 

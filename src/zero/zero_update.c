@@ -1,23 +1,32 @@
 /* One update of everything that this rank's optimizer has to do, unit by unit.
  *
- * On the device the update of a unit and the gather that publishes it are put on their streams, and the next unit's
- * follow: gathers run beside updates. Offloaded (after Ren et al., "ZeRO-Offload", USENIX ATC 2021), a unit goes
+ * On the device the update of a unit and the gather that publishes it are put on their streams, and
+ * the next unit's follow: gathers run beside updates. Offloaded (after Ren et al., "ZeRO-Offload",
+ * USENIX ATC 2021), a unit goes
  *
  *     gradient to the host -> the host's update -> weights to the device -> gather
  *
- * and two units take turns in pinned memory: while the host updates one, the other's gradient comes and the former
- * one's weights go, over STREAM_COPY.
+ * and two units take turns in pinned memory: while the host updates one, the other's gradient comes
+ * and the former one's weights go, over STREAM_COPY.
  *
- *   (1) The host has to know the step before it can update: that is a second read of the device in a step, after the
- *       trainer's own, and the only other wait.
- *   (2) A turn's memory is filled again when what was there has been read: the gradient's by the host, which is done
- * when it asks for the next; the weights' by the copy that EVENT_IN + turn stands for. That event also covers the
- *       copies of fp32 units, which are made from the master itself: nobody changes one before he has waited for a
+ *   (1) The host has to know the step before it can update: that is a second read of the device in
+ *       a step, after the trainer's own, and the only other wait.
+ *   (2) A turn's memory is filled again when what was there has been read: the gradient's by the
+ *       host, which is done
+ * when it asks for the next; the weights' by the copy that EVENT_IN + turn stands for. That event
+ * also covers the
+ *       copies of fp32 units, which are made from the master itself: nobody changes one before he
+ *       has waited for a
  * later copy. */
 #include "memory.h"
 #include "zero_state.h"
 
-enum { N_TURNS = 2, EVENT_BEGIN = EVENT_OFFLOAD, EVENT_OUT, EVENT_IN = EVENT_OUT + N_TURNS /* + turn */ };
+enum {
+    N_TURNS = 2,
+    EVENT_BEGIN = EVENT_OFFLOAD,
+    EVENT_OUT,
+    EVENT_IN = EVENT_OUT + N_TURNS /* + turn */
+};
 
 struct offload {
     char *memory;
@@ -107,8 +116,8 @@ static void send_gradient(struct zero *z, int unit) {
     const struct zero_unit *u = &z->unit[unit];
     int turn = unit % N_TURNS;
     if (unit >= z->n_units) return;
-    b->copy_out(z->dev, z->offload->gradient[turn], held_gradient(z, u), (size_t)held_count(z, u) * sizeof(float),
-                STREAM_COPY);
+    b->copy_out(z->dev, z->offload->gradient[turn], held_gradient(z, u),
+                (size_t)held_count(z, u) * sizeof(float), STREAM_COPY);
     b->event_record(z->dev, EVENT_OUT + turn, STREAM_COPY);
 }
 
@@ -145,17 +154,19 @@ static const double *read_step(struct zero *z, const double *step) {
     const struct backend *b = z->dev->backend;
     b->copy_out(z->dev, z->offload->step, step, 2 * sizeof *step, STREAM_COMPUTE);
     b->event_record(z->dev, EVENT_BEGIN, STREAM_COMPUTE);
-    b->stream_wait(z->dev, STREAM_COPY, EVENT_BEGIN); /* gradients are whole, and nobody computes with the weights */
+    b->stream_wait(z->dev, STREAM_COPY,
+                   EVENT_BEGIN); /* gradients are whole, and nobody computes with the weights */
     return z->offload->step;
 }
 
-/* An update that is not made. The first gradients are on their way to the host, where nobody will look at them. */
+/* An update that is not made. The first gradients are on their way to the host, where nobody will
+ * look at them. */
 static void skip_on_host(struct zero *z) {
     const struct backend *b = z->dev->backend;
     for (int i = 0; i < N_TURNS; i++) b->stream_wait(z->dev, STREAM_COMPUTE, EVENT_OUT + i);
     for (int i = 0; i < z->n_units; i++) {
-        b->zero(z->dev, held_gradient(z, &z->unit[i]), (size_t)held_count(z, &z->unit[i]) * sizeof(float),
-                STREAM_COMPUTE);
+        b->zero(z->dev, held_gradient(z, &z->unit[i]),
+                (size_t)held_count(z, &z->unit[i]) * sizeof(float), STREAM_COMPUTE);
         zero_publish_unit(z, i);
     }
 }
@@ -185,7 +196,8 @@ static void update_on_host(struct pass *p) {
 }
 
 void zero_update(struct zero *z, const double *step,
-                 void (*update)(void *self, const struct zero_slice *slice, const double *step), void *self) {
+                 void (*update)(void *self, const struct zero_slice *slice, const double *step),
+                 void *self) {
     struct pass pass = {.z = z, .update = update, .self = self, .step = step};
     zero_drop_gathered(z);
     if (z->offload)

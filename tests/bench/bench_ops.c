@@ -1,8 +1,10 @@
-/* Times of the CPU backend's ops at the shapes of configs/hh_small (or of T tokens: bench_ops T), in fp32 and bf16.
+/* Times of the CPU backend's ops at the shapes of configs/hh_small (or of T tokens: bench_ops T),
+ * in fp32 and bf16.
  *
- * An op is timed on one set of buffers again and again ("warm": they stay in the cache) and on sets that take turns
- * ("cold": they were evicted meanwhile); in a step, inputs of a forward op are warm and those kept for a backward op
- * cold. The best of many runs counts. The sum over a step takes, for each op, the mean of the two. */
+ * An op is timed on one set of buffers again and again ("warm": they stay in the cache) and on sets
+ * that take turns ("cold": they were evicted meanwhile); in a step, inputs of a forward op are warm
+ * and those kept for a backward op cold. The best of many runs counts. The sum over a step takes,
+ * for each op, the mean of the two. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -42,45 +44,55 @@ static struct tensor vector(int64_t n) {
     return tensor_make(weight, dtype, 1, n);
 }
 static struct heads heads(void *data, int64_t first, int n, int64_t stride) {
-    return (struct heads){(char *)data + (size_t)first * dtype_bytes(dtype), dtype, T, n, HEAD, stride, HEAD};
+    return (struct heads){
+        (char *)data + (size_t)first * dtype_bytes(dtype), dtype, T, n, HEAD, stride, HEAD};
 }
 
 /* The two dimensions of the weight of the product that is timed. */
 static int64_t n_out, n_in;
 
 static void forward(void) {
-    op_linear_forward(dev, in_b(n_out), in_a(n_in), tensor_make(weight, dtype, n_out, n_in), NULL, NULL);
+    op_linear_forward(dev, in_b(n_out), in_a(n_in), tensor_make(weight, dtype, n_out, n_in), NULL,
+                      NULL);
 }
 static void forward_to_residual(void) {
     struct tensor add = tensor_make(s->b, DTYPE_F32, T, n_out);
-    op_linear_forward(dev, in_c(DTYPE_F32, n_out), in_a(n_in), tensor_make(weight, dtype, n_out, n_in), NULL, &add);
+    op_linear_forward(dev, in_c(DTYPE_F32, n_out), in_a(n_in),
+                      tensor_make(weight, dtype, n_out, n_in), NULL, &add);
 }
 static void backward_input(void) {
-    op_linear_backward_input(dev, in_b(n_in), in_a(n_out), tensor_make(weight, dtype, n_out, n_in), NULL);
+    op_linear_backward_input(dev, in_b(n_in), in_a(n_out), tensor_make(weight, dtype, n_out, n_in),
+                             NULL);
 }
 static void backward_weight(void) {
-    op_linear_backward_weight(dev, tensor_make(gradient, DTYPE_F32, n_out, n_in), NULL, in_a(n_out), in_b(n_in));
+    op_linear_backward_weight(dev, tensor_make(gradient, DTYPE_F32, n_out, n_in), NULL, in_a(n_out),
+                              in_b(n_in));
 }
 static void norm_forward(void) {
     op_norm_forward(dev, NORM_RMS, in_b(D), s->stats, in_c(DTYPE_F32, D), vector(D), NULL, 1e-6f);
 }
 static void norm_backward(void) {
     struct tensor din = tensor_make(s->b, DTYPE_F32, T, D);
-    op_norm_backward(dev, NORM_RMS, din, gradient, NULL, in_a(D), in_c(DTYPE_F32, D), vector(D), s->stats);
+    op_norm_backward(dev, NORM_RMS, din, gradient, NULL, in_a(D), in_c(DTYPE_F32, D), vector(D),
+                     s->stats);
 }
 static void head_norms(void) {
-    op_head_norm_forward(dev, heads(s->b, 0, H, H * HEAD), s->stats, heads(s->a, 0, H, QKV), vector(HEAD), 1e-6f);
-    op_head_norm_forward(dev, heads(s->c, 0, K, K * HEAD), s->stats, heads(s->a, H * HEAD, K, QKV), vector(HEAD),
-                         1e-6f);
+    op_head_norm_forward(dev, heads(s->b, 0, H, H * HEAD), s->stats, heads(s->a, 0, H, QKV),
+                         vector(HEAD), 1e-6f);
+    op_head_norm_forward(dev, heads(s->c, 0, K, K * HEAD), s->stats, heads(s->a, H * HEAD, K, QKV),
+                         vector(HEAD), 1e-6f);
 }
 static void head_norms_backward(void) {
     struct heads q = heads(s->b, 0, H, QKV), k = heads(s->b, H * HEAD, K, QKV);
     op_head_norm_backward(dev, q, gradient, q, heads(s->a, 0, H, QKV), vector(HEAD), s->stats);
-    op_head_norm_backward(dev, k, gradient, k, heads(s->a, H * HEAD, K, QKV), vector(HEAD), s->stats);
+    op_head_norm_backward(dev, k, gradient, k, heads(s->a, H * HEAD, K, QKV), vector(HEAD),
+                          s->stats);
 }
 static void ropes(void) {
-    op_rope(dev, heads(s->b, 0, H, H * HEAD), heads(s->b, 0, H, H * HEAD), frequency, HEAD / 2, false);
-    op_rope(dev, heads(s->c, 0, K, K * HEAD), heads(s->c, 0, K, K * HEAD), frequency, HEAD / 2, false);
+    op_rope(dev, heads(s->b, 0, H, H * HEAD), heads(s->b, 0, H, H * HEAD), frequency, HEAD / 2,
+            false);
+    op_rope(dev, heads(s->c, 0, K, K * HEAD), heads(s->c, 0, K, K * HEAD), frequency, HEAD / 2,
+            false);
 }
 static void rope_table(void) {
     op_rope_table(dev, s->stats, position, T, frequency, HEAD / 2, 1);
@@ -124,8 +136,8 @@ static void square_norm(void) {
 static void adamw(void) {
     static const struct adamw how = {1e-4f, 0.9f, 0.999f, 1e-8f, 0.01f, 0.1f, 0.001f};
     static const double step[] = {1, 1};
-    op_adamw(dev, tensor_make(dtype == DTYPE_F32 ? master : weight, dtype, 1, n_parameters), master, moment1, moment2,
-             gradient, n_parameters, &how, step);
+    op_adamw(dev, tensor_make(dtype == DTYPE_F32 ? master : weight, dtype, 1, n_parameters), master,
+             moment1, moment2, gradient, n_parameters, &how, step);
 }
 
 static double best_time(void (*run)(void), int n_sets) {
@@ -160,8 +172,10 @@ static double products(void) {
         const char *name;
         int64_t out, in;
         bool residual;
-    } layers[] = {
-        {"qkv", QKV, D, false}, {"o", D, H * HEAD, true}, {"gate, up", 2 * F, D, false}, {"down", D, F, true}};
+    } layers[] = {{"qkv", QKV, D, false},
+                  {"o", D, H * HEAD, true},
+                  {"gate, up", 2 * F, D, false},
+                  {"down", D, F, true}};
     double sum = 0;
     for (int i = 0; i < 4; i++) {
         n_out = layers[i].out, n_in = layers[i].in;
@@ -170,11 +184,13 @@ static double products(void) {
         snprintf(name[0], 40, "%s", layers[i].name);
         snprintf(name[1], 40, "%s, by input", layers[i].name);
         snprintf(name[2], 40, "%s, by weight", layers[i].name);
-        sum += print_line(&(struct line){name[0], layers[i].residual ? forward_to_residual : forward, 7, 0, flops});
+        sum += print_line(&(struct line){
+            name[0], layers[i].residual ? forward_to_residual : forward, 7, 0, flops});
         sum += print_line(&(struct line){name[1], backward_input, 7, 0, flops});
         sum += print_line(&(struct line){name[2], backward_weight, 7, 0, flops});
     }
-    /* The last block has k and v for all tokens and the rest for the read rows, which take next to nothing. */
+    /* The last block has k and v for all tokens and the rest for the read rows, which take next to
+     * nothing. */
     n_out = 2 * K * HEAD, n_in = D;
     double flops = 2.0 * (double)(T * n_out * n_in);
     sum += print_line(&(struct line){"kv", forward, 1, 0, flops});
@@ -184,7 +200,8 @@ static double products(void) {
 }
 
 static double others(void) {
-    double t = (double)T, w = (double)dtype_bytes(dtype), n = (double)n_parameters, sum = 0, q = (H + K) * HEAD;
+    double t = (double)T, w = (double)dtype_bytes(dtype), n = (double)n_parameters, sum = 0,
+           q = (H + K) * HEAD;
     struct line lines[] = {
         {"norm", norm_forward, 15, t * D * (4 + w), 0},
         {"norm, backward", norm_backward, 15, t * D * (12 + w), 0},
@@ -223,7 +240,8 @@ static void prepare(void) {
     float **state[] = {&gradient, &master, &moment1, &moment2};
     for (int i = 0; i < 4; i++) *state[i] = mem_alloc(n_parameters, sizeof(float));
     frequency = mem_alloc(rows * HEAD, sizeof(float));
-    token = mem_alloc(T, sizeof *token), order = mem_alloc(T, sizeof *order), position = mem_alloc(T, sizeof *order);
+    token = mem_alloc(T, sizeof *token), order = mem_alloc(T, sizeof *order),
+    position = mem_alloc(T, sizeof *order);
     fill(frequency, rows * HEAD, 1);
     for (int64_t i = 0; i < T; i++) {
         token[i] = (int32_t)(i * 29 % V);
@@ -250,15 +268,17 @@ int main(int argc, char **argv) {
     char text[200];
     dev = cpu_backend.open(0, 1, 0);
     cpu_backend.describe(dev, text, sizeof text);
-    printf("%s\n%lld tokens; best times with warm and with cold caches, x how often a step needs it\n", text,
-           (long long)T);
+    printf(
+        "%s\n%lld tokens; best times with warm and with cold caches, x how often a step needs it\n",
+        text, (long long)T);
     prepare();
     for (int i = 0; i < 2; i++) {
         dtype = i ? DTYPE_BF16 : DTYPE_F32;
         fill_buffers();
         printf("%s\n", dtype_name(dtype));
         double product = products(), other = others();
-        printf("  a step: products %.1f ms, the rest but attention %.1f ms\n", 1e3 * product, 1e3 * other);
+        printf("  a step: products %.1f ms, the rest but attention %.1f ms\n", 1e3 * product,
+               1e3 * other);
     }
     cpu_backend.close(dev);
     return 0;

@@ -1,12 +1,15 @@
-/* A training step of configs/hh_small (or: bench_step DIRECTORY) with random weights, one rank, all cores: time by
- * part, pairs a second, and the share of the matmul rate that the model's FLOPs reach.
+/* A training step of configs/hh_small (or: bench_step DIRECTORY) with random weights, one rank, all
+ * cores: time by part, pairs a second, and the share of the matmul rate that the model's FLOPs
+ * reach.
  *
  *   share = 6 * non-embedding parameters * forest tokens / (time * rate)
- *   rate  = FLOP/s of the backend's products, one after another, at the model's own shapes, each as often as a step
- *           has it; measured in turns with the steps, so that both see the same machine; the best of both counts
+ *   rate  = FLOP/s of the backend's products, one after another, at the model's own shapes, each as
+ *   often as a step
+ *           has it; measured in turns with the steps, so that both see the same machine; the best
+ *           of both counts
  *
- * The batch is 8 pairs whose lengths are like HH's: long-tailed, about 215 forest tokens each, a bit over half of
- * them in the shared prompt. */
+ * The batch is 8 pairs whose lengths are like HH's: long-tailed, about 215 forest tokens each, a
+ * bit over half of them in the shared prompt. */
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -69,20 +72,25 @@ TIMED(norm_forward,
        struct tensor weight, const struct tensor *bias, float eps),
       (dev, kind, out, stats, in, weight, bias, eps))
 TIMED(norm_backward,
-      (struct device * dev, enum norm_kind kind, struct tensor din, float *dweight, float *dbias, struct tensor dout,
-       struct tensor in, struct tensor weight, const float *stats),
+      (struct device * dev, enum norm_kind kind, struct tensor din, float *dweight, float *dbias,
+       struct tensor dout, struct tensor in, struct tensor weight, const float *stats),
       (dev, kind, din, dweight, dbias, dout, in, weight, stats))
 TIMED(head_norm_forward,
-      (struct device * dev, struct heads out, float *stats, struct heads in, struct tensor weight, float eps),
+      (struct device * dev, struct heads out, float *stats, struct heads in, struct tensor weight,
+       float eps),
       (dev, out, stats, in, weight, eps))
 TIMED(head_norm_backward,
       (struct device * dev, struct heads din, float *dweight, struct heads dout, struct heads in,
        struct tensor weight, const float *stats),
       (dev, din, dweight, dout, in, weight, stats))
-TIMED(rope, (struct device * dev, struct heads out, struct heads in, const float *table, int n_pairs, bool backward),
+TIMED(rope,
+      (struct device * dev, struct heads out, struct heads in, const float *table, int n_pairs,
+       bool backward),
       (dev, out, in, table, n_pairs, backward))
-TIMED(swiglu_forward, (struct device * dev, struct tensor out, struct tensor gate_up), (dev, out, gate_up))
-TIMED(swiglu_backward, (struct device * dev, struct tensor dgate_up, struct tensor dout, struct tensor gate_up),
+TIMED(swiglu_forward, (struct device * dev, struct tensor out, struct tensor gate_up),
+      (dev, out, gate_up))
+TIMED(swiglu_backward,
+      (struct device * dev, struct tensor dgate_up, struct tensor dout, struct tensor gate_up),
       (dev, dgate_up, dout, gate_up))
 TIMED(gelu_forward, (struct device * dev, struct tensor out, struct tensor in), (dev, out, in))
 TIMED(gelu_backward, (struct device * dev, struct tensor din, struct tensor dout, struct tensor in),
@@ -92,39 +100,51 @@ TIMED(attention_backward,
       (struct device * dev, struct heads dq, struct heads dk, struct heads dv, struct heads dout,
        const struct attention *a),
       (dev, dq, dk, dv, dout, a))
-TIMED(embed_forward, (struct device * dev, struct tensor out, struct tensor weight, const int32_t *token),
+TIMED(embed_forward,
+      (struct device * dev, struct tensor out, struct tensor weight, const int32_t *token),
       (dev, out, weight, token))
 TIMED(embed_backward,
-      (struct device * dev, float *dweight, struct tensor dout, const int32_t *token, const int32_t *order),
+      (struct device * dev, float *dweight, struct tensor dout, const int32_t *token,
+       const int32_t *order),
       (dev, dweight, dout, token, order))
-TIMED(square_norm, (struct device * dev, double *out, const float *in, int64_t n), (dev, out, in, n))
+TIMED(square_norm, (struct device * dev, double *out, const float *in, int64_t n),
+      (dev, out, in, n))
 TIMED(adamw,
-      (struct device * dev, struct tensor weight, float *master, float *moment1, float *moment2, float *gradient,
-       int64_t n, const struct adamw *how, const double *step),
+      (struct device * dev, struct tensor weight, float *master, float *moment1, float *moment2,
+       float *gradient, int64_t n, const struct adamw *how, const double *step),
       (dev, weight, master, moment1, moment2, gradient, n, how, step))
-TIMED(zero, (struct device * dev, void *memory, size_t bytes, enum stream stream), (dev, memory, bytes, stream))
+TIMED(zero, (struct device * dev, void *memory, size_t bytes, enum stream stream),
+      (dev, memory, bytes, stream))
 
-static void timed_gemm(struct device *dev, struct tensor out, struct tensor a, bool transpose_a, struct tensor b,
-                       bool transpose_b, const struct tensor *bias, const struct tensor *add) {
+static void timed_gemm(struct device *dev, struct tensor out, struct tensor a, bool transpose_a,
+                       struct tensor b, bool transpose_b, const struct tensor *bias,
+                       const struct tensor *add) {
     double start = clock_seconds();
     plain->gemm(dev, out, a, transpose_a, b, transpose_b, bias, add);
-    count(transpose_a ? "gemm, by weight" : transpose_b ? "gemm, forward" : "gemm, by input", start);
+    count(transpose_a   ? "gemm, by weight"
+          : transpose_b ? "gemm, forward"
+                        : "gemm, by input",
+          start);
 }
 
 static struct backend timed_backend(void) {
     struct backend t = *plain;
     t.gemm = timed_gemm;
 #define REPLACE(op) t.op = timed_##op
-    REPLACE(column_sum), REPLACE(cast), REPLACE(norm_forward), REPLACE(norm_backward), REPLACE(head_norm_forward);
+    REPLACE(column_sum), REPLACE(cast), REPLACE(norm_forward), REPLACE(norm_backward),
+        REPLACE(head_norm_forward);
     REPLACE(head_norm_backward), REPLACE(rope), REPLACE(swiglu_forward), REPLACE(swiglu_backward);
-    REPLACE(gelu_forward), REPLACE(gelu_backward), REPLACE(attention_forward), REPLACE(attention_backward);
-    REPLACE(embed_forward), REPLACE(embed_backward), REPLACE(square_norm), REPLACE(adamw), REPLACE(zero);
+    REPLACE(gelu_forward), REPLACE(gelu_backward), REPLACE(attention_forward),
+        REPLACE(attention_backward);
+    REPLACE(embed_forward), REPLACE(embed_backward), REPLACE(square_norm), REPLACE(adamw),
+        REPLACE(zero);
     return t;
 }
 
 /* ---- the step ---- */
 
-static int random_weights(void *self, const struct parameter *p, int64_t first, int64_t n, float *out) {
+static int random_weights(void *self, const struct parameter *p, int64_t first, int64_t n,
+                          float *out) {
     (void)self;
     parameters_init(p, 1, first, n, out);
     return 0;
@@ -144,7 +164,8 @@ static void make_pairs(struct bench *b) {
             b->sequence[s] = b->token[s];
             for (int i = 0; i < b->length[s]; i++) {
                 uint64_t purpose = 16 + (uint64_t)(i < stem ? p : PAIRS + s);
-                b->token[s][i] = (int32_t)(random_bits(3, purpose, (uint64_t)i) % (uint64_t)b->arch.V);
+                b->token[s][i] =
+                    (int32_t)(random_bits(3, purpose, (uint64_t)i) % (uint64_t)b->arch.V);
             }
         }
     }
@@ -171,12 +192,14 @@ static void step(struct bench *b) {
         rejected[p] = b->forest.read_of_sequence[2 * p + 1];
     }
     const float *score = model_forward(b->model, &b->forest);
-    op_bradley_terry(b->dev, model_dscore(b->model), tally, score, chosen, rejected, NULL, NULL, PAIRS, 1.0f / PAIRS);
+    op_bradley_terry(b->dev, model_dscore(b->model), tally, score, chosen, rejected, NULL, NULL,
+                     PAIRS, 1.0f / PAIRS);
     model_backward(b->model, true);
     double clipped[2];
     zero_clip(b->z, b->optimizer.options.clip, clipped);
     optimizer_step(&b->optimizer, b->z, 1e-5, clipped);
-    CHECK(optimizer_settle(&b->optimizer, clipped), "a step was skipped: loss %g", tally[TALLY_LOSS]);
+    CHECK(optimizer_settle(&b->optimizer, clipped), "a step was skipped: loss %g",
+          tally[TALLY_LOSS]);
     b->dev->backend->synchronize(b->dev, STREAM_COMPUTE);
 }
 
@@ -209,12 +232,12 @@ static void print_parts(struct bench *b, double step_seconds) {
     qsort(parts, (size_t)n_parts, sizeof *parts, compare_parts);
     for (int i = 0; i < n_parts; i++) {
         double each = parts[i].seconds / STEPS;
-        printf("  %-20s %8.2f ms  %5.1f %%  x %d\n", parts[i].name, 1e3 * each, 100 * each / seconds,
-               parts[i].calls / STEPS);
+        printf("  %-20s %8.2f ms  %5.1f %%  x %d\n", parts[i].name, 1e3 * each,
+               100 * each / seconds, parts[i].calls / STEPS);
         sum += each;
     }
-    printf("  %-20s %8.2f ms  (with clocks %.2f ms, without %.2f ms)\n", "between the ops", 1e3 * (seconds - sum),
-           1e3 * seconds, 1e3 * step_seconds);
+    printf("  %-20s %8.2f ms  (with clocks %.2f ms, without %.2f ms)\n", "between the ops",
+           1e3 * (seconds - sum), 1e3 * seconds, 1e3 * step_seconds);
 }
 
 static void measure(struct bench *b, enum dtype dtype) {
@@ -231,9 +254,10 @@ static void measure(struct bench *b, enum dtype dtype) {
     }
     double flops = products_flops(&products, true), rate = flops / seconds;
     double model_flops = 6.0 * (double)arch_block_parameters(&b->arch) * (double)b->forest.n;
-    printf("%s: %lld forest tokens, %.1f ms a step, %.2f pairs/s\n", dtype_name(dtype), (long long)b->forest.n,
-           1e3 * each, PAIRS / each);
-    printf("  products alone %.1f ms for %.1f GFLOP: %.1f GFLOP/s; model FLOPs of the step %.1f GFLOP\n",
+    printf("%s: %lld forest tokens, %.1f ms a step, %.2f pairs/s\n", dtype_name(dtype),
+           (long long)b->forest.n, 1e3 * each, PAIRS / each);
+    printf("  products alone %.1f ms for %.1f GFLOP: %.1f GFLOP/s; model FLOPs of the step %.1f "
+           "GFLOP\n",
            1e3 * seconds, 1e-9 * flops, 1e-9 * rate, 1e-9 * model_flops);
     printf("  share of the matmul rate: %.3f\n", model_flops / (each * rate));
     print_parts(b, each);

@@ -1,6 +1,6 @@
-/* Products. Operands become float in packed panels of ROWS rows of a and COLS columns of b, so that bf16 and transposes
- * cost nothing in the inner loop. Sums over k run in chunks, the chunks' sums are added: nearer to the truth than one
- * long sum of floats, as a GPU's are. */
+/* Products. Operands become float in packed panels of ROWS rows of a and COLS columns of b, so that
+ * bf16 and transposes cost nothing in the inner loop. Sums over k run in chunks, the chunks' sums
+ * are added: nearer to the truth than one long sum of floats, as a GPU's are. */
 #include "blas.h"
 #include "emulation.h"
 
@@ -53,11 +53,13 @@ static float *panels(int64_t rows, int64_t k, int width) {
     return static_cast<float *>(at);
 }
 
-static void for_each_column(const struct matrix *x, int64_t rows, int64_t cols, void (*f)(const void *, size_t)) {
+static void for_each_column(const struct matrix *x, int64_t rows, int64_t cols,
+                            void (*f)(const void *, size_t)) {
     if (!RACE_CHECK || !x->data) return;
     if (x->transpose) std::swap(rows, cols);
     for (int64_t j = 0; j < cols; j++)
-        f(static_cast<const char *>(x->data) + (size_t)(j * x->ld) * type_bytes(x->type), (size_t)rows * type_bytes(x->type));
+        f(static_cast<const char *>(x->data) + (size_t)(j * x->ld) * type_bytes(x->type),
+          (size_t)rows * type_bytes(x->type));
 }
 static void is_read(const void *at, size_t bytes) { race_read(at, bytes); }
 static void is_written(const void *at, size_t bytes) { race_write(const_cast<void *>(at), bytes); }
@@ -92,21 +94,27 @@ static void multiply(const struct product *p) {
     free(packed_b);
 }
 
-static bool fits(const struct matrix *x, int64_t rows, int64_t cols, const char *call, const char *name) {
+static bool fits(const struct matrix *x, int64_t rows, int64_t cols, const char *call,
+                 const char *name) {
     if (x->transpose) std::swap(rows, cols);
     if (x->type != CUDA_R_32F && x->type != CUDA_R_16BF) return false;
     if (x->ld < rows || x->ld < 1) return false;
-    if (rows && cols) memory_check(x->data, (size_t)(x->ld * (cols - 1) + rows) * type_bytes(x->type), call, name);
+    if (rows && cols)
+        memory_check(x->data, (size_t)(x->ld * (cols - 1) + rows) * type_bytes(x->type), call,
+                     name);
     return (uintptr_t)x->data % type_bytes(x->type) == 0;
 }
 
 cublasStatus_t product_put(const char *call, const struct product *p, cudaStream_t stream) {
     if (int code = settings_failure(call)) return (cublasStatus_t)code;
-    if (p->m < 0 || p->n < 0 || p->k < 0 || p->a.type != p->b.type) return CUBLAS_STATUS_INVALID_VALUE;
-    if (!fits(&p->a, p->m, p->k, call, "A") || !fits(&p->b, p->k, p->n, call, "B") || !fits(&p->d, p->m, p->n, call, "D"))
+    if (p->m < 0 || p->n < 0 || p->k < 0 || p->a.type != p->b.type)
+        return CUBLAS_STATUS_INVALID_VALUE;
+    if (!fits(&p->a, p->m, p->k, call, "A") || !fits(&p->b, p->k, p->n, call, "B") ||
+        !fits(&p->d, p->m, p->n, call, "D"))
         return CUBLAS_STATUS_INVALID_VALUE;
     if (p->beta != 0 && !fits(&p->c, p->m, p->n, call, "C")) return CUBLAS_STATUS_INVALID_VALUE;
-    if (p->bias.data && !fits(&p->bias, p->m, 1, call, "the bias")) return CUBLAS_STATUS_INVALID_VALUE;
+    if (p->bias.data && !fits(&p->bias, p->m, 1, call, "the bias"))
+        return CUBLAS_STATUS_INVALID_VALUE;
     if (p->m == 0 || p->n == 0) return CUBLAS_STATUS_SUCCESS;
     struct product own = *p;
     stream_put(stream, [own] {
@@ -116,7 +124,9 @@ cublasStatus_t product_put(const char *call, const struct product *p, cudaStream
     return CUBLAS_STATUS_SUCCESS;
 }
 
-/* ---- cuBLAS ---------------------------------------------------------------------------------------------------- */
+/* ---- cuBLAS
+ *
+ * ---------------------------------------------------------------------------------------------- */
 struct cublasContext {
     cudaStream_t stream;
 };
@@ -156,7 +166,8 @@ cublasStatus_t cublasSetWorkspace(cublasHandle_t, void *workspace, size_t bytes)
     return CUBLAS_STATUS_SUCCESS;
 }
 cublasStatus_t cublasSetMathMode(cublasHandle_t, cublasMath_t mode) {
-    if (mode == CUBLAS_TF32_TENSOR_OP_MATH) emulated_abort("cublasSetMathMode: TF32, which is off everywhere");
+    if (mode == CUBLAS_TF32_TENSOR_OP_MATH)
+        emulated_abort("cublasSetMathMode: TF32, which is off everywhere");
     return CUBLAS_STATUS_SUCCESS;
 }
 cublasStatus_t cublasSetPointerMode(cublasHandle_t, cublasPointerMode_t mode) {
@@ -175,36 +186,52 @@ static bool exact(cublasComputeType_t compute) {
     return compute == CUBLAS_COMPUTE_32F || compute == CUBLAS_COMPUTE_32F_PEDANTIC;
 }
 
-cublasStatus_t cublasGemmEx_64(cublasHandle_t handle, cublasOperation_t transpose_a, cublasOperation_t transpose_b,
-                               int64_t m, int64_t n, int64_t k, const void *alpha, const void *A, cudaDataType a_type,
-                               int64_t lda, const void *B, cudaDataType b_type, int64_t ldb, const void *beta, void *C,
-                               cudaDataType c_type, int64_t ldc, cublasComputeType_t compute, cublasGemmAlgo_t) {
+cublasStatus_t cublasGemmEx_64(cublasHandle_t handle, cublasOperation_t transpose_a,
+                               cublasOperation_t transpose_b, int64_t m, int64_t n, int64_t k,
+                               const void *alpha, const void *A, cudaDataType a_type, int64_t lda,
+                               const void *B, cudaDataType b_type, int64_t ldb, const void *beta,
+                               void *C, cudaDataType c_type, int64_t ldc,
+                               cublasComputeType_t compute, cublasGemmAlgo_t) {
     if (!handle) return CUBLAS_STATUS_NOT_INITIALIZED;
-    if (!exact(compute)) emulated_abort("cublasGemmEx: compute type %d, which rounds inputs", compute);
+    if (!exact(compute))
+        emulated_abort("cublasGemmEx: compute type %d, which rounds inputs", compute);
     struct matrix c = {C, c_type, ldc, false};
-    struct product p = {m, n, k, {A, a_type, lda, transpose_a != CUBLAS_OP_N}, {B, b_type, ldb, transpose_b != CUBLAS_OP_N},
-                        c, c, {}, *static_cast<const float *>(alpha), *static_cast<const float *>(beta)};
+    struct product p = {m,
+                        n,
+                        k,
+                        {A, a_type, lda, transpose_a != CUBLAS_OP_N},
+                        {B, b_type, ldb, transpose_b != CUBLAS_OP_N},
+                        c,
+                        c,
+                        {},
+                        *static_cast<const float *>(alpha),
+                        *static_cast<const float *>(beta)};
     return product_put("cublasGemmEx", &p, handle->stream);
 }
-cublasStatus_t cublasGemmEx(cublasHandle_t handle, cublasOperation_t transpose_a, cublasOperation_t transpose_b, int m,
-                            int n, int k, const void *alpha, const void *A, cudaDataType a_type, int lda, const void *B,
-                            cudaDataType b_type, int ldb, const void *beta, void *C, cudaDataType c_type, int ldc,
-                            cublasComputeType_t compute, cublasGemmAlgo_t algorithm) {
-    return cublasGemmEx_64(handle, transpose_a, transpose_b, m, n, k, alpha, A, a_type, lda, B, b_type, ldb, beta, C,
-                           c_type, ldc, compute, algorithm);
+cublasStatus_t cublasGemmEx(cublasHandle_t handle, cublasOperation_t transpose_a,
+                            cublasOperation_t transpose_b, int m, int n, int k, const void *alpha,
+                            const void *A, cudaDataType a_type, int lda, const void *B,
+                            cudaDataType b_type, int ldb, const void *beta, void *C,
+                            cudaDataType c_type, int ldc, cublasComputeType_t compute,
+                            cublasGemmAlgo_t algorithm) {
+    return cublasGemmEx_64(handle, transpose_a, transpose_b, m, n, k, alpha, A, a_type, lda, B,
+                           b_type, ldb, beta, C, c_type, ldc, compute, algorithm);
 }
-cublasStatus_t cublasSgemm(cublasHandle_t handle, cublasOperation_t transpose_a, cublasOperation_t transpose_b, int m,
-                           int n, int k, const float *alpha, const float *A, int lda, const float *B, int ldb,
-                           const float *beta, float *C, int ldc) {
-    return cublasGemmEx_64(handle, transpose_a, transpose_b, m, n, k, alpha, A, CUDA_R_32F, lda, B, CUDA_R_32F, ldb, beta,
-                           C, CUDA_R_32F, ldc, CUBLAS_COMPUTE_32F, CUBLAS_GEMM_DEFAULT);
+cublasStatus_t cublasSgemm(cublasHandle_t handle, cublasOperation_t transpose_a,
+                           cublasOperation_t transpose_b, int m, int n, int k, const float *alpha,
+                           const float *A, int lda, const float *B, int ldb, const float *beta,
+                           float *C, int ldc) {
+    return cublasGemmEx_64(handle, transpose_a, transpose_b, m, n, k, alpha, A, CUDA_R_32F, lda, B,
+                           CUDA_R_32F, ldb, beta, C, CUDA_R_32F, ldc, CUBLAS_COMPUTE_32F,
+                           CUBLAS_GEMM_DEFAULT);
 }
 /* y = alpha op(A) x + beta y: a product with one column. */
-cublasStatus_t cublasSgemv(cublasHandle_t handle, cublasOperation_t transpose, int m, int n, const float *alpha,
-                           const float *A, int lda, const float *x, int incx, const float *beta, float *y, int incy) {
+cublasStatus_t cublasSgemv(cublasHandle_t handle, cublasOperation_t transpose, int m, int n,
+                           const float *alpha, const float *A, int lda, const float *x, int incx,
+                           const float *beta, float *y, int incy) {
     if (incy != 1) return CUBLAS_STATUS_NOT_SUPPORTED;
     bool turned = transpose != CUBLAS_OP_N;
-    return cublasGemmEx_64(handle, transpose, CUBLAS_OP_T, turned ? n : m, 1, turned ? m : n, alpha, A, CUDA_R_32F, lda, x,
-                           CUDA_R_32F, incx, beta, y, CUDA_R_32F, turned ? n : m, CUBLAS_COMPUTE_32F,
-                           CUBLAS_GEMM_DEFAULT);
+    return cublasGemmEx_64(handle, transpose, CUBLAS_OP_T, turned ? n : m, 1, turned ? m : n, alpha,
+                           A, CUDA_R_32F, lda, x, CUDA_R_32F, incx, beta, y, CUDA_R_32F,
+                           turned ? n : m, CUBLAS_COMPUTE_32F, CUBLAS_GEMM_DEFAULT);
 }

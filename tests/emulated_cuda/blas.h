@@ -9,13 +9,15 @@ struct matrix { /* column-major */
     int64_t ld;
     bool transpose;
 };
-/* D (m, n) = alpha op(a) (m, k) op(b) (k, n) + beta C + bias (m) in each column. C and bias may be nothing. */
+/* D (m, n) = alpha op(a) (m, k) op(b) (k, n) + beta C + bias (m) in each column. C and bias may be
+ * nothing. */
 struct product {
     int64_t m, n, k;
     struct matrix a, b, c, d, bias;
     float alpha, beta;
 };
-/* Checks that all operands are device memory with room for them, then puts the product on the stream. */
+/* Checks that all operands are device memory with room for them, then puts the product on the
+ * stream. */
 cublasStatus_t product_put(const char *call, const struct product *p, cudaStream_t stream);
 
 #endif

@@ -18,7 +18,8 @@ cudaError_t cudaGetDeviceCount(int *n) {
 cudaError_t cudaSetDevice(int device) {
     if (int code = settings_failure("cudaSetDevice")) return stream_error((cudaError_t)code);
     if (usable() != cudaSuccess) return stream_error(usable());
-    if (device < 0 || device >= settings_now()->n_devices) return stream_error(cudaErrorInvalidDevice);
+    if (device < 0 || device >= settings_now()->n_devices)
+        return stream_error(cudaErrorInvalidDevice);
     current = device;
     return cudaSuccess;
 }
@@ -31,7 +32,8 @@ cudaError_t cudaSetDeviceFlags(unsigned) { return cudaSuccess; }
 cudaError_t cudaDeviceReset(void) { return cudaDeviceSynchronize(); }
 
 cudaError_t cudaGetDeviceProperties(struct cudaDeviceProp *properties, int device) {
-    if (device < 0 || device >= settings_now()->n_devices) return stream_error(cudaErrorInvalidDevice);
+    if (device < 0 || device >= settings_now()->n_devices)
+        return stream_error(cudaErrorInvalidDevice);
     *properties = {};
     snprintf(properties->name, sizeof properties->name, "emulated GPU");
     properties->totalGlobalMem = settings_now()->memory;
@@ -62,8 +64,12 @@ cudaError_t cudaDeviceGetAttribute(int *value, enum cudaDeviceAttr attribute, in
     case cudaDevAttrMultiProcessorCount: *value = p.multiProcessorCount; return cudaSuccess;
     case cudaDevAttrComputeCapabilityMajor: *value = p.major; return cudaSuccess;
     case cudaDevAttrComputeCapabilityMinor: *value = p.minor; return cudaSuccess;
-    case cudaDevAttrMaxSharedMemoryPerMultiprocessor: *value = (int)p.sharedMemPerMultiprocessor; return cudaSuccess;
-    case cudaDevAttrMaxSharedMemoryPerBlockOptin: *value = (int)p.sharedMemPerBlockOptin; return cudaSuccess;
+    case cudaDevAttrMaxSharedMemoryPerMultiprocessor:
+        *value = (int)p.sharedMemPerMultiprocessor;
+        return cudaSuccess;
+    case cudaDevAttrMaxSharedMemoryPerBlockOptin:
+        *value = (int)p.sharedMemPerBlockOptin;
+        return cudaSuccess;
     }
     return stream_error(cudaErrorInvalidValue);
 }
@@ -80,20 +86,20 @@ cudaError_t cudaRuntimeGetVersion(int *version) {
     return cudaSuccess;
 }
 
-#define ERRORS(X)                                                                                         \
-    X(cudaSuccess, "no error")                                                                            \
-    X(cudaErrorInvalidValue, "invalid argument")                                                          \
-    X(cudaErrorMemoryAllocation, "out of memory")                                                         \
-    X(cudaErrorInvalidConfiguration, "invalid configuration argument")                                    \
-    X(cudaErrorInsufficientDriver, "CUDA driver version is insufficient for CUDA runtime version")        \
-    X(cudaErrorNoDevice, "no CUDA-capable device is detected")                                            \
-    X(cudaErrorInvalidDevice, "invalid device ordinal")                                                   \
-    X(cudaErrorNoKernelImageForDevice, "no kernel image is available for execution on the device")        \
-    X(cudaErrorInvalidResourceHandle, "invalid resource handle")                                          \
-    X(cudaErrorNotReady, "device not ready")                                                              \
-    X(cudaErrorIllegalAddress, "an illegal memory access was encountered")                                \
-    X(cudaErrorLaunchFailure, "unspecified launch failure")                                               \
-    X(cudaErrorSystemNotReady, "system not yet initialized")                                              \
+#define ERRORS(X)                                                                                  \
+    X(cudaSuccess, "no error")                                                                     \
+    X(cudaErrorInvalidValue, "invalid argument")                                                   \
+    X(cudaErrorMemoryAllocation, "out of memory")                                                  \
+    X(cudaErrorInvalidConfiguration, "invalid configuration argument")                             \
+    X(cudaErrorInsufficientDriver, "CUDA driver version is insufficient for CUDA runtime version") \
+    X(cudaErrorNoDevice, "no CUDA-capable device is detected")                                     \
+    X(cudaErrorInvalidDevice, "invalid device ordinal")                                            \
+    X(cudaErrorNoKernelImageForDevice, "no kernel image is available for execution on the device") \
+    X(cudaErrorInvalidResourceHandle, "invalid resource handle")                                   \
+    X(cudaErrorNotReady, "device not ready")                                                       \
+    X(cudaErrorIllegalAddress, "an illegal memory access was encountered")                         \
+    X(cudaErrorLaunchFailure, "unspecified launch failure")                                        \
+    X(cudaErrorSystemNotReady, "system not yet initialized")                                       \
     X(cudaErrorUnknown, "unknown error")
 const char *cudaGetErrorString(cudaError_t error) {
     switch (error) {

@@ -1,16 +1,17 @@
 /* The scheduler: a block's threads as fibers of one OS thread.
  *
- *   (1) Blocks run one after another, threads of a block until they wait. Whoever comes last to a barrier or a warp's
- *       meeting goes on; the others become ready in the order of settings.
- *   (2) Fibers are lazy: one runs thread after thread and is left behind only when its thread waits, so a kernel without
- *       barriers is a plain loop. Under the race checker each thread has a fiber of its own, since a fiber is what
- *       counts as a thread there.
+ *   (1) Blocks run one after another, threads of a block until they wait. Whoever comes last to a
+ *       barrier or a warp's meeting goes on; the others become ready in the order of settings.
+ *   (2) Fibers are lazy: one runs thread after thread and is left behind only when its thread
+ *       waits, so a kernel without barriers is a plain loop. Under the race checker each thread has
+ *       a fiber of its own, since a fiber is what counts as a thread there.
  *   (3) Every arrival costs O(1).
- *   (4) For the race checker threads of two blocks in turn are different fibers, ordered only by what precedes the
- *       launch; shared memory is new in every block. So it sees races between blocks, too.
+ *   (4) For the race checker threads of two blocks in turn are different fibers, ordered only by
+ *       what precedes the launch; shared memory is new in every block. So it sees races between
+ *       blocks, too.
  *
- * Cost of a switch (2-core cloud machine): own assembly 11-14 ns per thread and barrier; ucontext, used where the
- * processor is another, 250 ns (two system calls). */
+ * Cost of a switch (2-core cloud machine): own assembly 11-14 ns per thread and barrier; ucontext,
+ * used where the processor is another, 250 ns (two system calls). */
 #include "emulation.h"
 
 #include <algorithm>
@@ -39,9 +40,17 @@
 #define ASAN_UNPOISON_MEMORY_REGION(at, bytes) ((void)0)
 #endif
 
-enum { MAX_THREADS = 1024, STACK_BYTES = ADDRESS_CHECK || RACE_CHECK ? 512 << 10 : 128 << 10, STATIC_ROOM = 8 << 20 };
+enum {
+    MAX_THREADS = 1024,
+    STACK_BYTES = ADDRESS_CHECK || RACE_CHECK ? 512 << 10 : 128 << 10,
+    STATIC_ROOM = 8 << 20
+};
 enum { MAX_COPIES = 512, MAX_ARRAYS = 64, MAX_OLD = (MAX_ARRAYS + 1) * 64 };
-enum { MAX_STATIC = 48 << 10, MAX_SHARED = 227 << 10, BLOCKS_OF_SHADOW = MAX_OLD / (MAX_ARRAYS + 1) };
+enum {
+    MAX_STATIC = 48 << 10,
+    MAX_SHARED = 227 << 10,
+    BLOCKS_OF_SHADOW = MAX_OLD / (MAX_ARRAYS + 1)
+};
 
 struct fiber {
     void *sp;
@@ -74,7 +83,8 @@ struct warp {
     void (*operation)();
     void *frame[32];
 };
-/* What the race checker orders by. Barriers have two, so that who comes early to the next orders nothing by it. */
+/* What the race checker orders by. Barriers have two, so that who comes early to the next orders
+ * nothing by it. */
 struct order_tags {
     char in, out;
 };
@@ -120,7 +130,9 @@ static struct {
 
 bool fiber_inside(void) { return now.kernel; }
 
-/* ---- reports --------------------------------------------------------------------------------------------------- */
+/* ---- reports
+ *
+ * ---------------------------------------------------------------------------------------------- */
 static std::string what_of(const struct thread *t) {
     char place[512];
     switch (t->state) {
@@ -136,8 +148,9 @@ static std::string what_of(const struct thread *t) {
 }
 
 static void print_threads(void) {
-    fprintf(stderr, "  kernel %s, block (%u, %u, %u) of grid (%u, %u, %u), %u threads\n", now.kernel->name, blockIdx.x,
-            blockIdx.y, blockIdx.z, gridDim.x, gridDim.y, gridDim.z, now.n);
+    fprintf(stderr, "  kernel %s, block (%u, %u, %u) of grid (%u, %u, %u), %u threads\n",
+            now.kernel->name, blockIdx.x, blockIdx.y, blockIdx.z, gridDim.x, gridDim.y, gridDim.z,
+            now.n);
     for (unsigned i = 0; i < now.n;) {
         std::string what = what_of(&now.threads[i]);
         unsigned first = i;
@@ -145,7 +158,8 @@ static void print_threads(void) {
         if (i - 1 > first) fprintf(stderr, "  threads %u to %u: %s\n", first, i - 1, what.c_str());
         else fprintf(stderr, "  thread %u: %s\n", first, what.c_str());
     }
-    if (now.thread && now.thread->state == thread::RUNNING) fprintf(stderr, "  at fault: thread %u\n", now.thread->index);
+    if (now.thread && now.thread->state == thread::RUNNING)
+        fprintf(stderr, "  at fault: thread %u\n", now.thread->index);
 }
 
 void emulated_abort(const char *format, ...) {
@@ -160,9 +174,13 @@ void emulated_abort(const char *format, ...) {
     abort();
 }
 
-/* ---- switching ------------------------------------------------------------------------------------------------- */
+/* ---- switching
+ *
+ * ---------------------------------------------------------------------------------------------- */
 #if USE_UCONTEXT
-static void jump(struct fiber *from, struct fiber *to) { swapcontext(&from->context, &to->context); }
+static void jump(struct fiber *from, struct fiber *to) {
+    swapcontext(&from->context, &to->context);
+}
 static void prepare(struct fiber *f, void (*entry)(void)) {
     getcontext(&f->context);
     f->context.uc_stack.ss_sp = f->stack;
@@ -179,7 +197,8 @@ asm(".text\n"
     ".globl emulated_jump\n"
     ".type emulated_jump, @function\n"
     "emulated_jump:\n"
-    "    pushq %rbp\n    pushq %rbx\n    pushq %r12\n    pushq %r13\n    pushq %r14\n    pushq %r15\n"
+    "    pushq %rbp\n    pushq %rbx\n    pushq %r12\n    pushq %r13\n    pushq %r14\n    pushq "
+    "%r15\n"
     "    movq %rsp, (%rdi)\n"
     "    movq %rsi, %rsp\n"
     "    popq %r15\n    popq %r14\n    popq %r13\n    popq %r12\n    popq %rbx\n    popq %rbp\n"
@@ -215,9 +234,10 @@ static void fiber_entry(void);
 static struct fiber *fiber_new(void) {
     struct fiber *f = new fiber();
     size_t guard = (size_t)sysconf(_SC_PAGESIZE);
-    char *at = static_cast<char *>(
-        mmap(nullptr, guard + STACK_BYTES, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0));
-    if (at == MAP_FAILED || mprotect(at, guard, PROT_NONE) != 0) emulated_abort("no memory for a fiber's stack");
+    char *at = static_cast<char *>(mmap(nullptr, guard + STACK_BYTES, PROT_READ | PROT_WRITE,
+                                        MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0));
+    if (at == MAP_FAILED || mprotect(at, guard, PROT_NONE) != 0)
+        emulated_abort("no memory for a fiber's stack");
     f->stack = at + guard;
     f->bottom = f->stack;
     f->bytes = STACK_BYTES;
@@ -248,7 +268,9 @@ static struct fiber *fiber_for(const struct thread *t) {
     return f;
 }
 
-/* ---- who goes on ----------------------------------------------------------------------------------------------- */
+/* ---- who goes on
+ *
+ * ---------------------------------------------------------------------------------------------- */
 static void make_ready(struct thread *t) {
     t->state = thread::READY;
     now.ready[(now.first_ready + now.n_ready++) % MAX_THREADS] = t;
@@ -323,8 +345,9 @@ static void fiber_entry(void) {
     }
 }
 
-
-/* ---- meeting --------------------------------------------------------------------------------------------------- */
+/* ---- meeting
+ *
+ * ---------------------------------------------------------------------------------------------- */
 static void wait_as(decltype(thread::state) state) {
     now.thread->state = state;
     pass_on();
@@ -347,20 +370,24 @@ int emulated_barrier(int predicate, const char *file, int line) {
     t->file = file;
     t->line = line;
     now.n_predicates += predicate != 0;
-    if (now.n_at_barrier && !same_site(now.at_barrier[0]->file, now.at_barrier[0]->line, file, line)) now.sites_differ = true;
+    if (now.n_at_barrier &&
+        !same_site(now.at_barrier[0]->file, now.at_barrier[0]->line, file, line))
+        now.sites_differ = true;
     race_release(&now.side->barrier.in);
     now.at_barrier[now.n_at_barrier++] = t;
     if (now.n_at_barrier < now.n) {
         wait_as(thread::AT_BARRIER);
     } else {
         t->state = thread::AT_BARRIER;
-        if (now.sites_differ) emulated_abort("a divergent barrier: threads meet at different lines");
+        if (now.sites_differ)
+            emulated_abort("a divergent barrier: threads meet at different lines");
         race_acquire(&now.side->barrier.in);
         race_release(&now.side->barrier.out);
         now.result = now.n_predicates;
         now.n_predicates = 0;
         now.n_at_barrier = 0;
-        for (unsigned i = 0; i + 1 < now.n; i++) make_ready(now.at_barrier[now.backwards ? now.n - 2 - i : i]);
+        for (unsigned i = 0; i + 1 < now.n; i++)
+            make_ready(now.at_barrier[now.backwards ? now.n - 2 - i : i]);
         t->state = thread::RUNNING;
         if (yields()) {
             make_ready(t);
@@ -371,8 +398,8 @@ int emulated_barrier(int predicate, const char *file, int line) {
     return now.result;
 }
 
-static void meet(void *frame, void (*all)(void *const lane[32], void (*)()), void (*operation)(), bool orders,
-                 const char *file, int line) {
+static void meet(void *frame, void (*all)(void *const lane[32], void (*)()), void (*operation)(),
+                 bool orders, const char *file, int line) {
     struct thread *t = now.thread;
     struct warp *w = &now.warps[t->index / 32];
     struct order_tags *tags = &now.side->warp[t->index / 32];
@@ -393,7 +420,8 @@ static void meet(void *frame, void (*all)(void *const lane[32], void (*)()), voi
         wait_as(thread::IN_WARP);
     } else {
         t->state = thread::IN_WARP;
-        if (w->sites_differ) emulated_abort("a divergent warp: its lanes meet at different lines or operations");
+        if (w->sites_differ)
+            emulated_abort("a divergent warp: its lanes meet at different lines or operations");
         t->state = thread::RUNNING;
         w->n = 0;
         if (orders) {
@@ -416,30 +444,33 @@ static void meet(void *frame, void (*all)(void *const lane[32], void (*)()), voi
     if (orders) race_acquire(&tags->out);
 }
 
-void emulated_meet(void *frame, void (*all)(void *const lane[32], void (*)()), void (*operation)(), const char *file,
-                   int line) {
+void emulated_meet(void *frame, void (*all)(void *const lane[32], void (*)()), void (*operation)(),
+                   const char *file, int line) {
     not_in_kernel("a warp operation");
     meet(frame, all, operation, false, file, line);
 }
 
 void emulated_warp_barrier(unsigned mask, const char *file, int line) {
     not_in_kernel("__syncwarp");
-    if (mask != 0xFFFFFFFFu) emulated_abort("__syncwarp with mask %08x: only full masks are allowed", mask);
+    if (mask != 0xFFFFFFFFu)
+        emulated_abort("__syncwarp with mask %08x: only full masks are allowed", mask);
     meet(nullptr, nullptr, nullptr, true, file, line);
 }
 
-/* ---- copies that end later --------------------------------------------------------------------------------------- */
+/* ---- copies that end later
+ * ---------------------------------------------------------------------------------------------- */
 void emulated_copy_put(struct emulated_copy copy) {
     not_in_kernel("an asynchronous copy");
     struct copies *c = &now.copies[now.thread->index];
     if (copy.bytes != 4 && copy.bytes != 8 && copy.bytes != 16)
         emulated_abort("an asynchronous copy of %d bytes: 4, 8 and 16 there are", copy.bytes);
     if (((uintptr_t)copy.to | (uintptr_t)copy.from) % (unsigned)copy.bytes)
-        emulated_abort("a misaligned asynchronous copy of %d bytes, %p <- %p", copy.bytes, (void *)copy.to,
-                       (const void *)copy.from);
+        emulated_abort("a misaligned asynchronous copy of %d bytes, %p <- %p", copy.bytes,
+                       (void *)copy.to, (const void *)copy.from);
     if (!emulated_is_shared(copy.to, (size_t)copy.bytes))
         emulated_abort("an asynchronous copy to %p, which is not shared memory", (void *)copy.to);
-    if (c->n == MAX_COPIES) emulated_abort("more than %d asynchronous copies under way", MAX_COPIES);
+    if (c->n == MAX_COPIES)
+        emulated_abort("more than %d asynchronous copies under way", MAX_COPIES);
     copy.group = c->group;
     now.ring[now.thread->index][(c->first + c->n++) % MAX_COPIES] = copy;
 }
@@ -456,9 +487,10 @@ bool emulated_copy_due(int n_pending, struct emulated_copy *copy) {
     return true;
 }
 
-/* ---- shared memory --------------------------------------------------------------------------------------------- */
-/* Static arrays have fixed places, far enough apart that a stray access meets nobody, each with its type's alignment
- * and no more. For the race checker they are new memory in each block. */
+/* ---- shared memory
+ * ---------------------------------------------------------------------------------------------- */
+/* Static arrays have fixed places, far enough apart that a stray access meets nobody, each with its
+ * type's alignment and no more. For the race checker they are new memory in each block. */
 static void *static_place(size_t bytes, size_t alignment) {
     static char *room;
     static size_t used;
@@ -469,7 +501,8 @@ static void *static_place(size_t bytes, size_t alignment) {
     }
     size_t step = 2 * alignment;
     used = (used + 128 + step - 1) / step * step + alignment;
-    if (used + bytes > STATIC_ROOM) emulated_abort("more static shared memory than the emulation has room for");
+    if (used + bytes > STATIC_ROOM)
+        emulated_abort("more static shared memory than the emulation has room for");
     void *at = room + used;
     used += bytes;
     return at;
@@ -480,9 +513,11 @@ void emulated_array_first(struct emulated_array *array) {
     if (now.n_arrays == MAX_ARRAYS) emulated_abort("more than %d SHARED arrays", MAX_ARRAYS);
     now.static_bytes += array->bytes;
     if (now.static_bytes > MAX_STATIC)
-        emulated_abort("%zu bytes of static shared memory: a block has %d", now.static_bytes, MAX_STATIC);
+        emulated_abort("%zu bytes of static shared memory: a block has %d", now.static_bytes,
+                       MAX_STATIC);
     if (now.static_bytes + now.dynamic_bytes > MAX_SHARED)
-        emulated_abort("%zu + %zu bytes of shared memory: a block has %d", now.static_bytes, now.dynamic_bytes, MAX_SHARED);
+        emulated_abort("%zu + %zu bytes of shared memory: a block has %d", now.static_bytes,
+                       now.dynamic_bytes, MAX_SHARED);
     if (RACE_CHECK) {
         race_become(now.main.race);
         char *at = static_cast<char *>(aligned_alloc(256, (array->bytes + 512) / 256 * 256));
@@ -510,8 +545,10 @@ void *emulated_dynamic(void) {
 }
 
 bool emulated_is_shared(const void *p, size_t bytes) {
-    const char *at = static_cast<const char *>(p), *dynamic = static_cast<const char *>(now.dynamic);
-    if (now.dynamic_bytes && at >= dynamic && at + bytes <= dynamic + now.dynamic_bytes) return true;
+    const char *at = static_cast<const char *>(p),
+               *dynamic = static_cast<const char *>(now.dynamic);
+    if (now.dynamic_bytes && at >= dynamic && at + bytes <= dynamic + now.dynamic_bytes)
+        return true;
     for (unsigned i = 0; i < now.n_arrays; i++) {
         const struct emulated_array *array = now.arrays[i];
         const char *first = static_cast<const char *>(array->at);
@@ -526,7 +563,9 @@ static void *dynamic_new(size_t bytes) {
     return at;
 }
 
-/* ---- grids ----------------------------------------------------------------------------------------------------- */
+/* ---- grids
+ *
+ * ---------------------------------------------------------------------------------------------- */
 static void set_order(unsigned *order, unsigned n) {
     for (unsigned i = 0; i < n; i++) order[i] = now.backwards ? n - 1 - i : i;
     if (now.random)
@@ -558,7 +597,8 @@ static void run_block(unsigned index) {
     now.starting = next_unstarted();
     switch_to(fiber_for(now.starting));
     now.thread = nullptr;
-    for (unsigned i = 0; i < now.n_arrays; i++) ASAN_POISON_MEMORY_REGION(now.arrays[i]->at, now.arrays[i]->bytes);
+    for (unsigned i = 0; i < now.n_arrays; i++)
+        ASAN_POISON_MEMORY_REGION(now.arrays[i]->at, now.arrays[i]->bytes);
 }
 
 static void forget_old(void) {

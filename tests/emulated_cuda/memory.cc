@@ -1,4 +1,5 @@
-/* Device memory: host memory that is remembered, filled with 0xFF, and given to nobody but kernels and copies. */
+/* Device memory: host memory that is remembered, filled with 0xFF, and given to nobody but kernels
+ * and copies. */
 #include "emulation.h"
 
 #include <map>
@@ -29,7 +30,9 @@ void memory_check(const void *p, size_t bytes, const char *call, const char *wha
     enum place place = memory_place(p, &left);
     if (bytes == 0) return;
     if (place != DEVICE) emulated_abort("%s: %s (%p) is not device memory", call, what, p);
-    if (bytes > left) emulated_abort("%s: %s takes %zu bytes, its allocation has %zu left", call, what, bytes, left);
+    if (bytes > left)
+        emulated_abort("%s: %s takes %zu bytes, its allocation has %zu left", call, what, bytes,
+                       left);
 }
 
 void emulated_check_pointer(const void *p, const char *kernel, int argument) {
@@ -68,7 +71,8 @@ static cudaError_t give(void *memory, enum place place) {
 cudaError_t cudaMalloc(void **memory, size_t bytes) {
     settings_count(COUNT_ALLOCATIONS);
     if (int code = settings_failure("cudaMalloc")) return stream_error((cudaError_t)code);
-    if (bytes > settings_now()->memory - device_bytes) return stream_error(cudaErrorMemoryAllocation);
+    if (bytes > settings_now()->memory - device_bytes)
+        return stream_error(cudaErrorMemoryAllocation);
     cudaError_t error = get(memory, bytes, DEVICE);
     if (error == cudaSuccess) device_bytes += bytes;
     return stream_error(error);
@@ -83,12 +87,15 @@ cudaError_t cudaHostAlloc(void **memory, size_t bytes, unsigned) {
     if (int code = settings_failure("cudaHostAlloc")) return stream_error((cudaError_t)code);
     return stream_error(get(memory, bytes, PINNED));
 }
-cudaError_t cudaMallocHost(void **memory, size_t bytes, unsigned) { return cudaHostAlloc(memory, bytes, 0); }
+cudaError_t cudaMallocHost(void **memory, size_t bytes, unsigned) {
+    return cudaHostAlloc(memory, bytes, 0);
+}
 cudaError_t cudaFreeHost(void *memory) { return stream_error(give(memory, PINNED)); }
 
 cudaError_t cudaHostRegister(void *memory, size_t bytes, unsigned) {
     size_t left;
-    if (!memory || !bytes || memory_place(memory, &left) != PAGEABLE) return stream_error(cudaErrorInvalidValue);
+    if (!memory || !bytes || memory_place(memory, &left) != PAGEABLE)
+        return stream_error(cudaErrorInvalidValue);
     ranges[(uintptr_t)memory] = {bytes, PINNED};
     return cudaSuccess;
 }
@@ -107,28 +114,38 @@ cudaError_t cudaPointerGetAttributes(struct cudaPointerAttributes *attributes, c
     size_t left;
     enum place place = memory_place(memory, &left);
     void *p = const_cast<void *>(memory);
-    *attributes = {place == DEVICE ? cudaMemoryTypeDevice : place == PINNED ? cudaMemoryTypeHost : cudaMemoryTypeUnregistered,
+    *attributes = {place == DEVICE   ? cudaMemoryTypeDevice
+                   : place == PINNED ? cudaMemoryTypeHost
+                                     : cudaMemoryTypeUnregistered,
                    0, place == DEVICE ? p : nullptr, place == DEVICE ? nullptr : p};
     return cudaSuccess;
 }
 
-/* ---- copies ---------------------------------------------------------------------------------------------------- */
-static void check_side(const void *p, size_t bytes, bool device, bool any, const char *call, const char *what) {
+/* ---- copies
+ *
+ * ---------------------------------------------------------------------------------------------- */
+static void check_side(const void *p, size_t bytes, bool device, bool any, const char *call,
+                       const char *what) {
     size_t left;
     enum place place = memory_place(p, &left);
     if (!any && device != (place == DEVICE))
         emulated_abort("%s: %s (%p) is %s memory, the kind of copy says otherwise", call, what, p,
                        place == DEVICE ? "device" : "host");
     if (place != PAGEABLE && bytes > left)
-        emulated_abort("%s: %s takes %zu bytes, its allocation has %zu left", call, what, bytes, left);
+        emulated_abort("%s: %s takes %zu bytes, its allocation has %zu left", call, what, bytes,
+                       left);
 }
 
-static void check_copy(void *to, const void *from, size_t bytes, enum cudaMemcpyKind kind, const char *call) {
+static void check_copy(void *to, const void *from, size_t bytes, enum cudaMemcpyKind kind,
+                       const char *call) {
     bool any = kind == cudaMemcpyDefault;
-    check_side(to, bytes, kind == cudaMemcpyHostToDevice || kind == cudaMemcpyDeviceToDevice, any, call, "the target");
-    check_side(from, bytes, kind == cudaMemcpyDeviceToHost || kind == cudaMemcpyDeviceToDevice, any, call, "the source");
+    check_side(to, bytes, kind == cudaMemcpyHostToDevice || kind == cudaMemcpyDeviceToDevice, any,
+               call, "the target");
+    check_side(from, bytes, kind == cudaMemcpyDeviceToHost || kind == cudaMemcpyDeviceToDevice, any,
+               call, "the source");
     const char *a = static_cast<const char *>(to), *b = static_cast<const char *>(from);
-    if (a < b + bytes && b < a + bytes && bytes) emulated_abort("%s: source and target overlap", call);
+    if (a < b + bytes && b < a + bytes && bytes)
+        emulated_abort("%s: source and target overlap", call);
 }
 
 static void copy(void *to, const void *from, size_t bytes) {
@@ -141,12 +158,14 @@ static void fill(void *to, int value, size_t bytes) {
     race_quietly([=] { memset(to, value, bytes); });
 }
 
-cudaError_t cudaMemcpyAsync(void *to, const void *from, size_t bytes, enum cudaMemcpyKind kind, cudaStream_t stream) {
+cudaError_t cudaMemcpyAsync(void *to, const void *from, size_t bytes, enum cudaMemcpyKind kind,
+                            cudaStream_t stream) {
     if (int code = settings_failure("cudaMemcpyAsync")) return stream_error((cudaError_t)code);
     check_copy(to, from, bytes, kind, "cudaMemcpyAsync");
     if (kind == cudaMemcpyDeviceToHost) settings_count(COUNT_READS);
     size_t left;
-    if (kind == cudaMemcpyHostToDevice && memory_place(from, &left) == PAGEABLE) { /* staged before the call returns */
+    /* staged before the call returns */
+    if (kind == cudaMemcpyHostToDevice && memory_place(from, &left) == PAGEABLE) {
         const char *first = static_cast<const char *>(from);
         stream_put(stream, [to, staged = std::vector<char>(first, first + bytes)] {
             copy(to, staged.data(), staged.size());
@@ -157,15 +176,19 @@ cudaError_t cudaMemcpyAsync(void *to, const void *from, size_t bytes, enum cudaM
     return cudaSuccess;
 }
 
-cudaError_t cudaMemcpy2DAsync(void *to, size_t to_pitch, const void *from, size_t from_pitch, size_t width_bytes,
-                              size_t height, enum cudaMemcpyKind kind, cudaStream_t stream) {
-    if (to_pitch < width_bytes || from_pitch < width_bytes) return stream_error(cudaErrorInvalidValue);
+cudaError_t cudaMemcpy2DAsync(void *to, size_t to_pitch, const void *from, size_t from_pitch,
+                              size_t width_bytes, size_t height, enum cudaMemcpyKind kind,
+                              cudaStream_t stream) {
+    if (to_pitch < width_bytes || from_pitch < width_bytes)
+        return stream_error(cudaErrorInvalidValue);
     for (size_t y = 0; y < height; y++)
-        check_copy(static_cast<char *>(to) + y * to_pitch, static_cast<const char *>(from) + y * from_pitch, width_bytes,
-                   kind, "cudaMemcpy2DAsync");
+        check_copy(static_cast<char *>(to) + y * to_pitch,
+                   static_cast<const char *>(from) + y * from_pitch, width_bytes, kind,
+                   "cudaMemcpy2DAsync");
     stream_put(stream, [=] {
         for (size_t y = 0; y < height; y++)
-            copy(static_cast<char *>(to) + y * to_pitch, static_cast<const char *>(from) + y * from_pitch, width_bytes);
+            copy(static_cast<char *>(to) + y * to_pitch,
+                 static_cast<const char *>(from) + y * from_pitch, width_bytes);
     });
     return cudaSuccess;
 }

@@ -39,7 +39,8 @@ static long long number(const char *name, long long fallback) {
 
 static struct settings read_settings(void) {
     struct settings s = {};
-    const char *order = getenv("EMU_ORDER"), *lazy = getenv("EMU_LAZY"), *capability = getenv("EMU_CAPABILITY");
+    const char *order = getenv("EMU_ORDER"), *lazy = getenv("EMU_LAZY"),
+               *capability = getenv("EMU_CAPABILITY");
     if (!order || !*order || strcmp(order, "forward") == 0) s.order = settings::FORWARD;
     else if (strcmp(order, "reverse") == 0) s.order = settings::REVERSE;
     else if (random_seed(order)) s.order = settings::RANDOM;
@@ -66,8 +67,11 @@ const struct settings *settings_now(void) {
 static long counts[N_COUNTED];
 
 static void tell_counts(void) {
-    fprintf(stderr, "emulated CUDA: reads %ld, waits for events %ld, for streams %ld, for the device %ld, allocations %ld\n",
-            counts[COUNT_READS], counts[COUNT_EVENT_WAITS], counts[COUNT_STREAM_WAITS], counts[COUNT_DEVICE_WAITS], counts[COUNT_ALLOCATIONS]);
+    fprintf(stderr,
+            "emulated CUDA: reads %ld, waits for events %ld, for streams %ld, for the device %ld, "
+            "allocations %ld\n",
+            counts[COUNT_READS], counts[COUNT_EVENT_WAITS], counts[COUNT_STREAM_WAITS],
+            counts[COUNT_DEVICE_WAITS], counts[COUNT_ALLOCATIONS]);
 }
 
 void settings_count(enum counted what) {
@@ -83,6 +87,7 @@ int settings_failure(const char *call) {
     long which = 0;
     int code = 0;
     if (strncmp(wanted, call, length) != 0 || wanted[length] != ':') return 0;
-    if (sscanf(wanted + length, ":%ld:%d", &which, &code) != 2) refuse("EMU_FAIL", wanted, "call:k:code");
+    if (sscanf(wanted + length, ":%ld:%d", &which, &code) != 2)
+        refuse("EMU_FAIL", wanted, "call:k:code");
     return ++n_calls[call] == which ? code : 0;
 }

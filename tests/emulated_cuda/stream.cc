@@ -1,13 +1,14 @@
 /* Streams, events, launches.
  *
  *   (1) Without EMU_LAZY work is done when it is put on a stream.
- *   (2) With EMU_LAZY=1 it is done as late as can be: when a synchronisation asks for it, or for what waits for its event.
- *       With random:N some work is done at random besides, so that streams interleave in other ways. Work that needs
- *       other processes is never done at random: all ranks must come to it in one order.
- *   (3) Copies read and write host memory when they are done, as of pinned memory; pageable memory too, but that what is
- *       copied from it is read before the call returns, as CUDA says.
- *   (4) For the race checker a stream is a thread, ordered with the host and with others by synchronisation and events
- *       alone: it finds a missing event without EMU_LAZY. */
+ *   (2) With EMU_LAZY=1 it is done as late as can be: when a synchronisation asks for it, or for
+ *       what waits for its event. With random:N some work is done at random besides, so that
+ *       streams interleave in other ways. Work that needs other processes is never done at random:
+ *       all ranks must come to it in one order.
+ *   (3) Copies read and write host memory when they are done, as of pinned memory; pageable memory
+ *       too, but that what is copied from it is read before the call returns, as CUDA says.
+ *   (4) For the race checker a stream is a thread, ordered with the host and with others by
+ *       synchronisation and events alone: it finds a missing event without EMU_LAZY. */
 #include "emulation.h"
 
 #include <deque>
@@ -19,7 +20,8 @@ struct CUstream_st {
     struct operation {
         std::function<void()> work;
         bool needs_peers;
-        struct CUstream_st *after; /* of a wait for an event: the stream and how much of it must be done */
+        /* of a wait for an event: the stream and how much of it must be done */
+        struct CUstream_st *after;
         uint64_t after_n;
         char *order; /* what the race checker acquires */
     };
@@ -51,7 +53,9 @@ cudaError_t cudaGetLastError(void) {
 cudaError_t cudaPeekAtLastError(void) { return last_error; }
 
 static void check_stream(cudaStream_t stream) {
-    if (!stream) emulated_abort("work on stream 0: every stream of ours is a non-blocking one, which it does not know");
+    if (!stream)
+        emulated_abort(
+            "work on stream 0: every stream of ours is a non-blocking one, which it does not know");
     if (!streams.count(stream)) emulated_abort("work on a stream that is not open");
 }
 
@@ -111,10 +115,14 @@ void stream_drain_all(void) {
     }
 }
 
-/* ---- streams --------------------------------------------------------------------------------------------------- */
+/* ---- streams
+ *
+ * ---------------------------------------------------------------------------------------------- */
 cudaError_t cudaStreamCreateWithFlags(cudaStream_t *stream, unsigned flags) {
-    if (int code = settings_failure("cudaStreamCreateWithFlags")) return stream_error((cudaError_t)code);
-    if (flags != cudaStreamNonBlocking) emulated_abort("a stream that stream 0 orders: cudaStreamNonBlocking is the rule");
+    if (int code = settings_failure("cudaStreamCreateWithFlags"))
+        return stream_error((cudaError_t)code);
+    if (flags != cudaStreamNonBlocking)
+        emulated_abort("a stream that stream 0 orders: cudaStreamNonBlocking is the rule");
     *stream = new CUstream_st();
     (*stream)->channel = fiber_channel();
     (*stream)->race = race_new();
@@ -124,7 +132,9 @@ cudaError_t cudaStreamCreateWithFlags(cudaStream_t *stream, unsigned flags) {
 cudaError_t cudaStreamCreateWithPriority(cudaStream_t *stream, unsigned flags, int) {
     return cudaStreamCreateWithFlags(stream, flags);
 }
-cudaError_t cudaStreamCreate(cudaStream_t *stream) { return cudaStreamCreateWithFlags(stream, cudaStreamDefault); }
+cudaError_t cudaStreamCreate(cudaStream_t *stream) {
+    return cudaStreamCreateWithFlags(stream, cudaStreamDefault);
+}
 cudaError_t cudaStreamDestroy(cudaStream_t stream) {
     check_stream(stream);
     run_until(stream, stream->n_put);
@@ -134,7 +144,8 @@ cudaError_t cudaStreamDestroy(cudaStream_t stream) {
     return cudaSuccess;
 }
 cudaError_t cudaStreamSynchronize(cudaStream_t stream) {
-    if (int code = settings_failure("cudaStreamSynchronize")) return stream_error((cudaError_t)code);
+    if (int code = settings_failure("cudaStreamSynchronize"))
+        return stream_error((cudaError_t)code);
     check_stream(stream);
     settings_count(COUNT_STREAM_WAITS);
     run_some();
@@ -166,13 +177,18 @@ cudaError_t cudaLaunchHostFunc(cudaStream_t stream, cudaHostFn_t f, void *data) 
     return cudaSuccess;
 }
 
-/* ---- events ---------------------------------------------------------------------------------------------------- */
+/* ---- events
+ *
+ * ---------------------------------------------------------------------------------------------- */
 cudaError_t cudaEventCreateWithFlags(cudaEvent_t *event, unsigned) {
-    if (int code = settings_failure("cudaEventCreateWithFlags")) return stream_error((cudaError_t)code);
+    if (int code = settings_failure("cudaEventCreateWithFlags"))
+        return stream_error((cudaError_t)code);
     *event = new CUevent_st();
     return cudaSuccess;
 }
-cudaError_t cudaEventCreate(cudaEvent_t *event) { return cudaEventCreateWithFlags(event, cudaEventDefault); }
+cudaError_t cudaEventCreate(cudaEvent_t *event) {
+    return cudaEventCreateWithFlags(event, cudaEventDefault);
+}
 cudaError_t cudaEventDestroy(cudaEvent_t event) {
     if (event->stream && streams.count(event->stream)) run_until(event->stream, event->n);
     delete event;
@@ -218,25 +234,31 @@ cudaError_t cudaEventElapsedTime(float *milliseconds, cudaEvent_t from, cudaEven
     return cudaSuccess;
 }
 
-/* ---- launches -------------------------------------------------------------------------------------------------- */
+/* ---- launches
+ *
+ * ---------------------------------------------------------------------------------------------- */
 static std::map<const void *, int> dynamic_limit; /* cudaFuncAttributeMaxDynamicSharedMemorySize */
 enum { PLAIN_DYNAMIC = 48 << 10 };
 
-cudaError_t emulated_set_function(const void *function, enum cudaFuncAttribute attribute, int value) {
+cudaError_t emulated_set_function(const void *function, enum cudaFuncAttribute attribute,
+                                  int value) {
     if (int code = settings_failure("cudaFuncSetAttribute")) return stream_error((cudaError_t)code);
     if (attribute != cudaFuncAttributeMaxDynamicSharedMemorySize) return cudaSuccess;
-    if (value < 0 || (size_t)value > settings_now()->shared) return stream_error(cudaErrorInvalidValue);
+    if (value < 0 || (size_t)value > settings_now()->shared)
+        return stream_error(cudaErrorInvalidValue);
     dynamic_limit[function] = value;
     return cudaSuccess;
 }
 cudaError_t emulated_function_attributes(struct cudaFuncAttributes *out, const void *function) {
     *out = {};
     out->maxThreadsPerBlock = 1024;
-    out->maxDynamicSharedSizeBytes = dynamic_limit.count(function) ? dynamic_limit[function] : PLAIN_DYNAMIC;
+    out->maxDynamicSharedSizeBytes =
+        dynamic_limit.count(function) ? dynamic_limit[function] : PLAIN_DYNAMIC;
     return cudaSuccess;
 }
 cudaError_t emulated_occupancy(int *blocks, int block, size_t shared_bytes) {
-    int by_threads = 2048 / (block > 0 ? block : 1), by_shared = (int)((228u << 10) / (shared_bytes + 1024));
+    int by_threads = 2048 / (block > 0 ? block : 1),
+        by_shared = (int)((228u << 10) / (shared_bytes + 1024));
     *blocks = by_threads < by_shared ? by_threads : by_shared;
     return cudaSuccess;
 }
@@ -246,13 +268,15 @@ static cudaError_t launch_error(const struct emulated_kernel *kernel) {
     if (int code = settings_failure("launch")) return (cudaError_t)code;
     if (!grid.x || !grid.y || !grid.z || grid.x > 0x7FFFFFFFu || grid.y > 65535 || grid.z > 65535)
         return cudaErrorInvalidConfiguration;
-    if (!block.x || !block.y || !block.z || block.x * block.y * block.z > 1024) return cudaErrorInvalidConfiguration;
+    if (!block.x || !block.y || !block.z || block.x * block.y * block.z > 1024)
+        return cudaErrorInvalidConfiguration;
     auto limit = dynamic_limit.find(kernel->function);
-    if (kernel->shared_bytes > (size_t)(limit == dynamic_limit.end() ? PLAIN_DYNAMIC : limit->second))
+    if (kernel->shared_bytes >
+        (size_t)(limit == dynamic_limit.end() ? PLAIN_DYNAMIC : limit->second))
         return cudaErrorInvalidValue;
     if (block.x % 32 || block.y != 1 || block.z != 1)
-        emulated_abort("kernel %s: a block of (%u, %u, %u): the rule is one dimension, whole warps", kernel->name, block.x,
-                       block.y, block.z);
+        emulated_abort("kernel %s: a block of (%u, %u, %u): the rule is one dimension, whole warps",
+                       kernel->name, block.x, block.y, block.z);
     return cudaSuccess;
 }
 

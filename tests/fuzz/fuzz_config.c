@@ -1,4 +1,5 @@
-/* Any bytes as a configuration: an error, or a configuration whose text gives the same text again. */
+/* Any bytes as a configuration: an error, or a configuration whose text gives the same text
+ * again. */
 #include <string.h>
 
 #include "config.h"

@@ -1,6 +1,6 @@
-/* Any bytes behind a CSV header of three columns: every row is a bad one with its reason, or an object of three
- * strings that the JSON parser takes (unless the bytes are not UTF-8); and a file's fields do not depend on how its
- * lines end. */
+/* Any bytes behind a CSV header of three columns: every row is a bad one with its reason, or an
+ * object of three strings that the JSON parser takes (unless the bytes are not UTF-8); and a file's
+ * fields do not depend on how its lines end. */
 #include <stdio.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -16,7 +16,9 @@ static const char header[] = "a,b,\"c\"\"\"\n";
 /* All rows behind each other. */
 static void read_file(const char *text, size_t length, bool is_utf8, struct buffer *out) {
     int file = memfd_create("csv", 0);
-    CHECK(write(file, header, sizeof header - 1) > 0 && write(file, text, length) == (ssize_t)length, "memfd");
+    CHECK(write(file, header, sizeof header - 1) > 0 &&
+              write(file, text, length) == (ssize_t)length,
+          "memfd");
     char path[64];
     snprintf(path, sizeof path, "/proc/self/fd/%d", file);
     const struct reader_options how = {.delimiter = ","};
@@ -56,7 +58,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
         for (size_t i = 0; i < size; i++)
             buffer_append(&crlf, text[i] == '\n' ? "\r\n" : text + i, text[i] == '\n' ? 2 : 1);
         read_file(crlf.data ? crlf.data : "", crlf.length, is_utf8(text, size), &second);
-        CHECK(first.length == second.length && (!first.length || memcmp(first.data, second.data, first.length) == 0),
+        CHECK(first.length == second.length &&
+                  (!first.length || memcmp(first.data, second.data, first.length) == 0),
               "other rows with CRLF");
     }
     buffer_free(&first);

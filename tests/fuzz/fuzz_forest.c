@@ -1,5 +1,5 @@
-/* Any bytes as sequences: the forest is valid, has as many tokens as forest_count says, and each sequence is the path
- * from its root to its read. A byte is a token; zeros end sequences. */
+/* Any bytes as sequences: the forest is valid, has as many tokens as forest_count says, and each
+ * sequence is the path from its root to its read. A byte is a token; zeros end sequences. */
 #include "forest.h"
 #include "memory.h"
 
@@ -7,11 +7,14 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
 enum { MAX_SEQUENCES = 512 };
 
-static void check_path(const struct forest *f, const int32_t *sequence, int32_t length, int32_t row) {
-    CHECK(f->position[row] == length - 1, "a path of %d tokens, not %d", f->position[row] + 1, length);
+static void check_path(const struct forest *f, const int32_t *sequence, int32_t length,
+                       int32_t row) {
+    CHECK(f->position[row] == length - 1, "a path of %d tokens, not %d", f->position[row] + 1,
+          length);
     for (int32_t j = 0; j <= row; j++)
         if (row < f->reach[j])
-            CHECK(f->token[j] == sequence[f->position[j]], "token %d at depth %d", f->token[j], f->position[j]);
+            CHECK(f->token[j] == sequence[f->position[j]], "token %d at depth %d", f->token[j],
+                  f->position[j]);
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
@@ -33,7 +36,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
     forest_build(&f, n, sequence, length);
     CHECK(forest_validate(&f) == 0, "%s", error_text());
     CHECK(forest_count(n, sequence, length) == f.n, "%lld tokens", (long long)f.n);
-    for (int64_t s = 0; s < n; s++) check_path(&f, sequence[s], length[s], f.row[f.read_of_sequence[s]]);
+    for (int64_t s = 0; s < n; s++)
+        check_path(&f, sequence[s], length[s], f.row[f.read_of_sequence[s]]);
     forest_free(&f);
     mem_free(token);
     return 0;

@@ -1,5 +1,5 @@
-/* Property: any template with any JSON as its variables ends, in a text of valid UTF-8 or in an error with a message;
- * and the same again.
+/* Property: any template with any JSON as its variables ends, in a text of valid UTF-8 or in an
+ * error with a message; and the same again.
  *
  * Input: a template, a zero byte, JSON (an object: the variables; anything else: messages). */
 #include <string.h>
@@ -10,7 +10,8 @@
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
-static int render(const struct jinja *j, struct jinja_memory *m, const json_t *json, struct buffer *out) {
+static int render(const struct jinja *j, struct jinja_memory *m, const json_t *json,
+                  struct buffer *out) {
     struct jinja_variable variable[32];
     int n = 0;
     const char *key;

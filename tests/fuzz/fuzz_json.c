@@ -1,4 +1,5 @@
-/* The quick JSON parser against Jansson: what it takes, Jansson takes too, and makes the same value of it. */
+/* The quick JSON parser against Jansson: what it takes, Jansson takes too, and makes the same value
+ * of it. */
 #include <string.h>
 
 #include "base/json_fast.h"
@@ -15,8 +16,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
     CHECK(mem_balance() == held, "%zu bytes left", mem_balance() - held);
     if (!quick) return 0;
     json_error_t error;
-    json_t *slow =
-        json_loadb((const char *)data, size, JSON_REJECT_DUPLICATES | JSON_DECODE_ANY | JSON_ALLOW_NUL, &error);
+    json_t *slow = json_loadb((const char *)data, size,
+                              JSON_REJECT_DUPLICATES | JSON_DECODE_ANY | JSON_ALLOW_NUL, &error);
     CHECK(slow, "taken, though: %s", error.text);
     char *a = json_dumps(quick, JSON_ENCODE_ANY | JSON_REAL_PRECISION(17));
     char *b = json_dumps(slow, JSON_ENCODE_ANY | JSON_REAL_PRECISION(17));

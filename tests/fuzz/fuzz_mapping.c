@@ -1,5 +1,5 @@
-/* Any bytes as a mapping file and a row, with a line "---" between them: rows whose pairs are of their answers, or
- * errors with a text. */
+/* Any bytes as a mapping file and a row, with a line "---" between them: rows whose pairs are of
+ * their answers, or errors with a text. */
 #include <stdio.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -11,15 +11,17 @@
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
 static const char separator[] = "\n---\n";
-static const char default_row[] = "{\"a\": \"x\", \"b\": \"y\", \"l\": 1, \"n\": [1, 2, 0], \"x\": [{\"t\": \"p\", "
-                                  "\"s\": 1}, {\"t\": \"q\", \"s\": 2}], \"v\": "
-                                  "[{\"w\": 1, \"l\": 0}], \"m\": [{\"role\": \"user\", \"content\": \"hi\"}]}";
+static const char default_row[] =
+    "{\"a\": \"x\", \"b\": \"y\", \"l\": 1, \"n\": [1, 2, 0], \"x\": [{\"t\": \"p\", "
+    "\"s\": 1}, {\"t\": \"q\", \"s\": 2}], \"v\": "
+    "[{\"w\": 1, \"l\": 0}], \"m\": [{\"role\": \"user\", \"content\": \"hi\"}]}";
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
     const uint8_t *end = memmem(data, size, separator, sizeof separator - 1);
     size_t length = end ? (size_t)(end - data) : size;
-    json_t *json =
-        end ? json_parse((const char *)end + sizeof separator - 1, size - length - sizeof separator + 1) : NULL;
+    json_t *json = end ? json_parse((const char *)end + sizeof separator - 1,
+                                    size - length - sizeof separator + 1)
+                       : NULL;
     if (!json) json = json_parse(default_row, sizeof default_row - 1);
     int file = memfd_create("mapping", 0);
     CHECK(write(file, data, length) == (ssize_t)length, "memfd");
@@ -33,7 +35,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
             CHECK(row.pair[i].chosen < row.n_answers && row.pair[i].rejected < row.n_answers &&
                       row.pair[i].chosen != row.pair[i].rejected,
                   "%d over %d of %d", row.pair[i].chosen, row.pair[i].rejected, row.n_answers);
-        CHECK((row.drop == ROW_KEPT) == (row.n_pairs > 0), "drop %d with %d pairs", row.drop, row.n_pairs);
+        CHECK((row.drop == ROW_KEPT) == (row.n_pairs > 0), "drop %d with %d pairs", row.drop,
+              row.n_pairs);
     } else {
         CHECK(error_text()[0], "an error without a text");
     }

@@ -1,5 +1,6 @@
-/* Any bytes as a file of rows, through the reader and one of the sources: rows that hold what source.h promises, or
- * errors with a text. The first byte chooses the source (found out, or a named one). */
+/* Any bytes as a file of rows, through the reader and one of the sources: rows that hold what
+ * source.h promises, or errors with a text. The first byte chooses the source (found out, or a
+ * named one). */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -19,7 +20,8 @@ static void check_side(const json_t *side) {
     CHECK(json_array_size(side) > 0, "a side that is neither a string nor messages");
     json_array_foreach(side, i, message) {
         CHECK(json_is_string(json_object_get(message, "role")), "message %zu without a role", i);
-        CHECK(json_is_string(json_object_get(message, "content")), "message %zu without content", i);
+        CHECK(json_is_string(json_object_get(message, "content")), "message %zu without content",
+              i);
     }
 }
 
@@ -27,19 +29,24 @@ static void check_row(const struct row *row) {
     if (row->prompt) check_side(row->prompt);
     for (int i = 0; i < row->n_answers; i++) {
         check_side(row->answer[i]);
-        CHECK(json_is_array(row->answer[i]) == json_is_array(row->answer[0]), "strings beside messages");
-        CHECK(!row->prompt || json_is_array(row->answer[i]) == json_is_array(row->prompt), "strings beside messages");
+        CHECK(json_is_array(row->answer[i]) == json_is_array(row->answer[0]),
+              "strings beside messages");
+        CHECK(!row->prompt || json_is_array(row->answer[i]) == json_is_array(row->prompt),
+              "strings beside messages");
     }
     for (int i = 0; i < row->n_pairs; i++) {
         const struct row_pair *pair = &row->pair[i];
         CHECK(pair->chosen >= 0 && pair->chosen < row->n_answers, "chosen %d", pair->chosen);
-        CHECK(pair->rejected >= 0 && pair->rejected < row->n_answers, "rejected %d", pair->rejected);
+        CHECK(pair->rejected >= 0 && pair->rejected < row->n_answers, "rejected %d",
+              pair->rejected);
         CHECK(pair->chosen != pair->rejected, "an answer against itself");
     }
-    CHECK((row->drop == ROW_KEPT) == (row->n_pairs > 0), "drop %d with %d pairs", row->drop, row->n_pairs);
+    CHECK((row->drop == ROW_KEPT) == (row->n_pairs > 0), "drop %d with %d pairs", row->drop,
+          row->n_pairs);
 }
 
-static void read_record(const char *name, struct source **source, const struct record *record, struct row *row) {
+static void read_record(const char *name, struct source **source, const struct record *record,
+                        struct row *row) {
     CHECK(!record->bad || record->length == 0, "a bad row with text");
     json_t *json = record->bad ? NULL : json_parse(record->text, record->length);
     if (!json) return;
@@ -60,8 +67,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
     CHECK(write(file, data + 1, size - 1) == (ssize_t)(size - 1), "memfd");
     char path[64];
     snprintf(path, sizeof path, "/proc/self/fd/%d", file);
-    const struct reader_options how = {.max_row = 1 << 20,
-                                       .rows = size > 2 && data[1] == '{' && data[0] >= 128 ? "data" : NULL};
+    const struct reader_options how = {
+        .max_row = 1 << 20, .rows = size > 2 && data[1] == '{' && data[0] >= 128 ? "data" : NULL};
     struct reader *r = reader_open(path, &how);
     struct source *source = NULL;
     struct record record;

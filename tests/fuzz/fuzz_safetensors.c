@@ -1,4 +1,5 @@
-/* Any bytes as a safetensors file: an error with a text and nothing kept, or entries that lie inside the file. */
+/* Any bytes as a safetensors file: an error with a text and nothing kept, or entries that lie
+ * inside the file. */
 #include "memory.h"
 #include "safetensors.h"
 
@@ -11,7 +12,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
             const struct safetensors_entry *e = &s.entry[i];
             int64_t count = 1, bytes = e->count * (int64_t)dtype_bytes(e->dtype);
             for (int d = 0; d < e->n_dims; d++) count *= e->dim[d];
-            CHECK(count == e->count && e->first_byte >= 8 && e->first_byte + bytes <= (int64_t)size, "%s", e->name);
+            CHECK(count == e->count && e->first_byte >= 8 && e->first_byte + bytes <= (int64_t)size,
+                  "%s", e->name);
         }
     } else {
         CHECK(error_text()[0] && s.n == 0, "an error without a text");

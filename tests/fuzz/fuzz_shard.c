@@ -1,8 +1,9 @@
-/* A shard with any dataset replaced by any numbers, of any type: an error, or a shard whose every sequence can be
- * read.
+/* A shard with any dataset replaced by any numbers, of any type: an error, or a shard whose every
+ * sequence can be read.
  *
- * The bytes decide: which dataset, which type, which chunk, then its contents. HDF5 itself is not fuzzed: wild bytes
- * end in its own parser, and flipped ones at its checksums (tests/test_shard.c). */
+ * The bytes decide: which dataset, which type, which chunk, then its contents. HDF5 itself is not
+ * fuzzed: wild bytes end in its own parser, and flipped ones at its checksums
+ * (tests/test_shard.c). */
 #include <hdf5.h>
 #include <stdio.h>
 #include <string.h>
@@ -55,7 +56,8 @@ static const struct buffer *good_shard(const char *path) {
     struct contract contract = {0};
     struct tokenizer *t = tokenizer_open_directory("tests/golden/tokenizer_small", NULL);
     struct template_options how = {"text", "", TRUNCATE_RIGHT, 64};
-    CHECK(t && contract_make(&contract, t, &how) == 0 && shard_writer_finish(w, &contract) == 0, "%s", error_text());
+    CHECK(t && contract_make(&contract, t, &how) == 0 && shard_writer_finish(w, &contract) == 0,
+          "%s", error_text());
     contract_free(&contract);
     tokenizer_free(t);
     CHECK(file_read(path, 1 << 20, &image) == 0, "%s", error_text());
@@ -63,14 +65,16 @@ static const struct buffer *good_shard(const char *path) {
 }
 
 static void replace(const char *path, const uint8_t *data, size_t size) {
-    const hid_t type[] = {H5T_STD_I64LE, H5T_STD_I32LE, H5T_STD_U16LE, H5T_IEEE_F32LE, H5T_STD_U8LE, H5T_STD_U32LE};
+    const hid_t type[] = {H5T_STD_I64LE,  H5T_STD_I32LE, H5T_STD_U16LE,
+                          H5T_IEEE_F32LE, H5T_STD_U8LE,  H5T_STD_U32LE};
     hid_t kind = type[data[1] % 6], file = H5Fopen(path, H5F_ACC_RDWR, H5P_DEFAULT);
     CHECK(file >= 0, "%s", h5_reason());
     H5Ldelete(file, names[data[0] % N_NAMES], H5P_DEFAULT);
     hsize_t dim = (size - 3) / H5Tget_size(kind), chunk = MAX(1, MIN(dim, data[2]));
     hid_t how = H5Pcreate(H5P_DATASET_CREATE), space = H5Screate_simple(1, &dim, NULL);
     H5Pset_chunk(how, 1, &chunk);
-    hid_t set = H5Dcreate2(file, names[data[0] % N_NAMES], kind, space, H5P_DEFAULT, how, H5P_DEFAULT);
+    hid_t set =
+        H5Dcreate2(file, names[data[0] % N_NAMES], kind, space, H5P_DEFAULT, how, H5P_DEFAULT);
     CHECK(set >= 0, "%s", h5_reason());
     if (dim) H5Dwrite(set, kind, H5S_ALL, H5S_ALL, H5P_DEFAULT, data + 3);
     H5Dclose(set);

@@ -1,8 +1,8 @@
-/* Property: any JSON value rendered and encoded by any template gives at most max_length ids, which end in EOS where
- * the template asks for it, or fails with a message.
+/* Property: any JSON value rendered and encoded by any template gives at most max_length ids, which
+ * end in EOS where the template asks for it, or fails with a message.
  *
- * Input: a byte of options, a byte of max_length, then, by the options, Jinja and a zero byte, then JSON: a value, or
- * [prompt, value, other value, tools]. */
+ * Input: a byte of options, a byte of max_length, then, by the options, Jinja and a zero byte, then
+ * JSON: a value, or [prompt, value, other value, tools]. */
 #include <string.h>
 
 #include "json.h"
@@ -10,12 +10,19 @@
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
-enum { IS_TEXT = 1, HAS_PROMPT = 8, HAS_PROMPT_LENGTH = 16, HAS_SOURCE = 32 }; /* 2, 4: truncation */
+enum {
+    IS_TEXT = 1,
+    HAS_PROMPT = 8,
+    HAS_PROMPT_LENGTH = 16,
+    HAS_SOURCE = 32
+}; /* 2, 4: truncation */
 
-static void check_side(const struct template *t, const struct template_side *side, enum template_status done) {
+static void check_side(const struct template *t, const struct template_side *side,
+                       enum template_status done) {
     const struct ids *ids = &side->ids;
     int eos = template_eos(t);
-    CHECK(done != TEMPLATE_OK || ids->n <= template_how(t)->max_length, "%lld ids", (long long)ids->n);
+    CHECK(done != TEMPLATE_OK || ids->n <= template_how(t)->max_length, "%lld ids",
+          (long long)ids->n);
     CHECK(done != TEMPLATE_OK || eos < 0 || ids->id[ids->n - 1] == eos, "no EOS");
     CHECK(side->n_cut >= 0 && side->n_prompt >= 0 && side->n_prompt <= ids->n, "counts");
     CHECK(done == TEMPLATE_OK || ids->n == 0, "ids of what failed");
@@ -29,7 +36,8 @@ static void encode(const struct template *t, json_t *json, bool has_prompt) {
     int n = answer[1] && has_prompt ? 2 : 1;
     error_clear();
     const json_t *tools = has_prompt ? json_array_get(json, 3) : NULL;
-    enum template_status done = answer[0] ? template_encode(w, prompt, answer, n, tools, side) : TEMPLATE_OK;
+    enum template_status done =
+        answer[0] ? template_encode(w, prompt, answer, n, tools, side) : TEMPLATE_OK;
     CHECK(done == TEMPLATE_OK || error_text()[0], "failed without a message");
     for (int i = 0; i < n && answer[0]; i++) {
         check_side(t, &side[i], done);
@@ -44,8 +52,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
     CHECK(t, "%s", error_text());
     if (size < 2) return 0;
     const char *text = (const char *)data + 2, *end = (const char *)data + size;
-    struct template_options how = {data[0] & IS_TEXT ? "text" : "simple_chat", "", (enum truncate)(data[0] >> 1 & 3),
-                                   2 + data[1], data[0] & HAS_PROMPT_LENGTH ? 2 + data[1] / 2 : 0};
+    struct template_options how = {data[0] & IS_TEXT ? "text" : "simple_chat", "",
+                                   (enum truncate)(data[0] >> 1 & 3), 2 + data[1],
+                                   data[0] & HAS_PROMPT_LENGTH ? 2 + data[1] / 2 : 0};
     const char *zero = memchr(text, 0, (size_t)(end - text));
     if (data[0] & HAS_SOURCE && zero && zero > text) {
         how.name = "chat_template";

@@ -1,5 +1,5 @@
-/* Property: any bytes as tokenizer.json either fail with a message or give a tokenizer that encodes and decodes any
- * valid text to valid UTF-8, and leaves no memory behind.
+/* Property: any bytes as tokenizer.json either fail with a message or give a tokenizer that encodes
+ * and decodes any valid text to valid UTF-8, and leaves no memory behind.
  *
  * Input: tokenizer.json, a zero byte, the text. */
 #include <string.h>

@@ -1,12 +1,16 @@
-/* The figures of a GPU, without MPI, HDF5 and oneDNN: `make bench-gpu`. One object a line, on stdout, which
- * tests/gpu/bench.sh puts beside those of peer_gpu.py, the same work in torch and transformers.
+/* The figures of a GPU, without MPI, HDF5 and oneDNN: `make bench-gpu`. One object a line, on
+ * stdout, which tests/gpu/bench.sh puts beside those of peer_gpu.py, the same work in torch and
+ * transformers.
  *
  *   matmul      TFLOP/s of the step's own products, one after another: the roofline
  *   hh          pairs a second, Qwen2.5-1.5B's shape, bf16, lengths of real pairs (hh_lengths.txt)
- *   long        the same model on pairs of 2,048 to 4,096 tokens: FLOPs used of the roofline (6 x parameters x forest
- *               tokens, and with attention's), bytes taken beside bytes planned, time that no kernel covers
+ *   long        the same model on pairs of 2,048 to 4,096 tokens: FLOPs used of the roofline (6 x
+ *   parameters x forest
+ *               tokens, and with attention's), bytes taken beside bytes planned, time that no
+ *               kernel covers
  *   attention   forward and backward, plain causal, head_dim 128, 4,096 tokens
- *   block       one more block in the middle, forward and backward, pairs that share 80 % (token ratio 1.67)
+ *   block       one more block in the middle, forward and backward, pairs that share 80 % (token
+ *   ratio 1.67)
  *
  * --tiny: everything at sizes that an emulated GPU can do, to see that it runs. */
 #include <stdio.h>
@@ -42,7 +46,8 @@ struct load {
     int64_t most_tokens; /* of a micro-batch */
 };
 
-static void step(struct session *s, const struct load *load, int64_t *forest_tokens, double *attention_flops) {
+static void step(struct session *s, const struct load *load, int64_t *forest_tokens,
+                 double *attention_flops) {
     for (int first = 0, end; first < load->n; first = end) {
         int64_t tokens = 0;
         for (end = first; end < load->n; end++) {
@@ -51,7 +56,8 @@ static void step(struct session *s, const struct load *load, int64_t *forest_tok
             if (end > first && tokens + more > load->most_tokens) break;
             tokens += more;
             double stem = p->stem, chosen = p->chosen, rejected = p->rejected;
-            /* Visible (query, key) pairs: two products of 2 d FLOPs forward, five backward, per head and pair. */
+            /* Visible (query, key) pairs: two products of 2 d FLOPs forward, five backward, per
+             * head and pair. */
             double seen = (chosen * chosen + rejected * rejected - stem * stem) / 2;
             *attention_flops += 7 * 2.0 * seen * (double)s->arch.H * (double)s->arch.d * s->arch.L;
         }
@@ -126,7 +132,8 @@ static void measure_hh(void) {
     read_hh(&load, is_tiny ? 8 : 256, is_tiny ? 128 : 16384);
     session_open(&s, dev, &shape, DTYPE_BF16, false, load.most_tokens, load.n);
     struct timing t = time_steps(&s, &load);
-    printf("{\"what\": \"hh\", \"pairs_per_second\": %.6g, \"seconds\": %.6g, \"forest_tokens\": %lld}\n",
+    printf("{\"what\": \"hh\", \"pairs_per_second\": %.6g, \"seconds\": %.6g, \"forest_tokens\": "
+           "%lld}\n",
            load.n / t.seconds, t.seconds, (long long)t.tokens);
     session_close(&s);
 }
@@ -141,15 +148,18 @@ static void measure_long(void) {
         int32_t longer = (int32_t)(unit * (4 + p % 5)), shorter = longer - (int32_t)unit / 4;
         load.pair[p] = (struct session_pair){longer / 2, longer, shorter};
     }
-    size_t planned = session_planned_bytes(dev, &shape, DTYPE_BF16, false, load.most_tokens, load.n);
+    size_t planned =
+        session_planned_bytes(dev, &shape, DTYPE_BF16, false, load.most_tokens, load.n);
     size_t before = dev->backend->memory_free(dev);
     session_open(&s, dev, &shape, DTYPE_BF16, false, load.most_tokens, load.n);
     size_t after = dev->backend->memory_free(dev);
     struct timing t = time_steps(&s, &load);
     double rate = matmul_rate(&s, load.most_tokens, 2 * load.n);
     double flops = 6.0 * (double)session_block_parameters(&s) * (double)t.tokens;
-    printf("{\"what\": \"long\", \"seconds\": %.6g, \"forest_tokens\": %lld, \"matmul_tflops\": %.6g, \"mfu\": %.4f, "
-           "\"mfu_with_attention\": %.4f, \"planned_bytes\": %zu, \"taken_bytes\": %zu, \"uncovered\": %.4f}\n",
+    printf("{\"what\": \"long\", \"seconds\": %.6g, \"forest_tokens\": %lld, \"matmul_tflops\": "
+           "%.6g, \"mfu\": %.4f, "
+           "\"mfu_with_attention\": %.4f, \"planned_bytes\": %zu, \"taken_bytes\": %zu, "
+           "\"uncovered\": %.4f}\n",
            t.seconds, (long long)t.tokens, 1e-12 * rate, flops / (t.seconds * rate),
            (flops + t.attention_flops) / (t.seconds * rate), planned, before - after,
            t.span > 0 ? 1 - t.covered / t.span : -1.0);
@@ -162,7 +172,8 @@ static struct heads take_heads(int64_t rows, int n_heads, int head_dim) {
                           (int64_t)n_heads * head_dim,     head_dim};
 }
 
-/* Sequences one after another, as trees without branches. Zeros as data would be faster than real numbers: filled. */
+/* Sequences one after another, as trees without branches. Zeros as data would be faster than real
+ * numbers: filled. */
 static void measure_attention(void) {
     const int sequences = is_tiny ? 2 : 4, length = is_tiny ? 64 : 4096, n_heads = is_tiny ? 2 : 16;
     const int head_dim = is_tiny ? 16 : 128;
@@ -173,7 +184,8 @@ static void measure_attention(void) {
         int64_t n = rows * n_heads * head_dim;
         uint16_t *host = mem_alloc(n, sizeof *host);
         for (int64_t k = 0; k < n; k++)
-            host[k] = bf16_from_float((float)((k * 2654435761u >> 8 & 0xffff) + 977 * i % 101) / 32768.0f - 1);
+            host[k] = bf16_from_float(
+                (float)((k * 2654435761u >> 8 & 0xffff) + 977 * i % 101) / 32768.0f - 1);
         dev->backend->copy_in(dev, h[i].data, host, (size_t)n * sizeof *host, STREAM_COMPUTE);
         mem_free(host);
     }
@@ -188,7 +200,8 @@ static void measure_attention(void) {
                                .head_dim = head_dim};
     dev->backend->reserve(dev, &limits);
     struct attention a = {.q = h[0], .k = h[1], .v = h[2], .out = h[3], .scale = 0.088f};
-    a.lse = dev->backend->alloc(dev, (size_t)ROUND_UP(rows, ROW_QUANTUM) * (size_t)n_heads * sizeof(float));
+    a.lse = dev->backend->alloc(dev, (size_t)ROUND_UP(rows, ROW_QUANTUM) * (size_t)n_heads *
+                                         sizeof(float));
     a.reach = test_device_copy(dev, reach, (size_t)rows * sizeof *reach);
     double best[2] = {1e30, 1e30};
     for (int i = 0; i < 2 + REPEATS; i++) {
@@ -205,7 +218,8 @@ static void measure_attention(void) {
         }
     }
     double flops = 2.0 * 2 * (double)head_dim * n_heads * sequences * (double)length * length / 2;
-    printf("{\"what\": \"attention\", \"forward_ms\": %.6g, \"backward_ms\": %.6g, \"forward_tflops\": %.6g, "
+    printf("{\"what\": \"attention\", \"forward_ms\": %.6g, \"backward_ms\": %.6g, "
+           "\"forward_tflops\": %.6g, "
            "\"backward_tflops\": %.6g}\n",
            1e3 * best[0], 1e3 * best[1], 1e-12 * flops / best[0], 1e-12 * 2.5 * flops / best[1]);
     for (int i = 0; i < 8; i++) dev->backend->release(dev, h[i].data);
@@ -214,8 +228,8 @@ static void measure_attention(void) {
     mem_free(reach);
 }
 
-/* A model of one block more takes one block longer: its forward, its backward and its AdamW, which torch's side has
- * not; that is to our disfavour and is left in. */
+/* A model of one block more takes one block longer: its forward, its backward and its AdamW, which
+ * torch's side has not; that is to our disfavour and is left in. */
 static void measure_block(void) {
     static struct load load;
     int32_t length = is_tiny ? 40 : 2048;
@@ -223,7 +237,8 @@ static void measure_block(void) {
     double seconds[2];
     load = (struct load){.n = is_tiny ? 2 : 8};
     load.most_tokens = load.n * 2 * length;
-    for (int p = 0; p < load.n; p++) load.pair[p] = (struct session_pair){length * 4 / 5, length, length};
+    for (int p = 0; p < load.n; p++)
+        load.pair[p] = (struct session_pair){length * 4 / 5, length, length};
     for (int k = 0; k < 2; k++) {
         struct session s;
         struct session_shape shape = model_shape(k ? more : few);

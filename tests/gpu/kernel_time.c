@@ -1,4 +1,5 @@
-/* Kernel times by CUPTI: see kernel_time.h. Records arrive in buffers that CUPTI asks for and gives back filled. */
+/* Kernel times by CUPTI: see kernel_time.h. Records arrive in buffers that CUPTI asks for and gives
+ * back filled. */
 #include "kernel_time.h"
 
 #ifdef RANKWISE_CUPTI
@@ -29,7 +30,8 @@ static void CUPTIAPI give_buffer(uint8_t **buffer, size_t *size, size_t *most_re
     *most_records = 0;
 }
 
-static void CUPTIAPI take_buffer(CUcontext context, uint32_t stream, uint8_t *buffer, size_t size, size_t valid) {
+static void CUPTIAPI take_buffer(CUcontext context, uint32_t stream, uint8_t *buffer, size_t size,
+                                 size_t valid) {
     (void)context, (void)stream, (void)size;
     CUpti_Activity *record = NULL;
     while (valid && cuptiActivityGetNextRecord(buffer, valid, &record) == CUPTI_SUCCESS) {

@@ -1,6 +1,7 @@
-/* The wrappers of cuda/ptx.h against the tables of the PTX ISA ("Matrix Fragments for mma.m16n8k16 with floating
- * point type", "ldmatrix"), written down here once more: element i of a lane's fragment is matrix[row][column].
- * On the host this checks the twins; on a GPU that twins and instructions mean the same. */
+/* The wrappers of cuda/ptx.h against the tables of the PTX ISA ("Matrix Fragments for mma.m16n8k16
+ * with floating point type", "ldmatrix"), written down here once more: element i of a lane's
+ * fragment is matrix[row][column]. On the host this checks the twins; on a GPU that twins and
+ * instructions mean the same. */
 #include <math.h>
 #include <stdio.h>
 #include <string.h>
@@ -26,7 +27,8 @@ struct place {
 
 __device__ place place_in_a(int lane, int i) {
     int group = lane >> 2, member = lane % 4;
-    return {(i < 2 || (4 <= i && i < 6)) ? group : group + 8, member * 2 + (i & 1) + (i < 4 ? 0 : 8)};
+    return {(i < 2 || (4 <= i && i < 6)) ? group : group + 8,
+            member * 2 + (i & 1) + (i < 4 ? 0 : 8)};
 }
 
 __device__ place place_in_b(int lane, int i) {
@@ -49,10 +51,12 @@ __global__ void multiply_kernel(struct problem *p) {
     }
     for (int n = 0; n < 2; n++)
         for (int i = 0; i < 4; i++) {
-            place at = place_in_c(lane, i), low = place_in_b(lane, i & 2), high = place_in_b(lane, (i & 2) + 1);
+            place at = place_in_c(lane, i), low = place_in_b(lane, i & 2),
+                  high = place_in_b(lane, (i & 2) + 1);
             c[n][i] = p->c[at.row][8 * n + at.column];
             if (i % 2 == 0)
-                b[2 * n + i / 2] = pack_bf16(p->b[low.row][8 * n + low.column], p->b[high.row][8 * n + high.column]);
+                b[2 * n + i / 2] = pack_bf16(p->b[low.row][8 * n + low.column],
+                                             p->b[high.row][8 * n + high.column]);
         }
     multiply_matrices(c, a, b);
     for (int n = 0; n < 2; n++)
@@ -128,7 +132,8 @@ static void check_loads(const problem &p) {
             for (int i = 0; i < 2; i++) {
                 int group = lane >> 2, member = lane % 4;
                 rows &= half_at(&p.rows[lane][m], i) == p.matrices[m][group][2 * member + i];
-                transposed &= half_at(&p.transposed[lane][m], i) == p.matrices[m][2 * member + i][group];
+                transposed &=
+                    half_at(&p.transposed[lane][m], i) == p.matrices[m][2 * member + i][group];
             }
     check("ptx_ldmatrix", rows);
     check("ptx_ldmatrix_trans", transposed);
@@ -160,8 +165,8 @@ int main(void) {
     check_product(p);
     check_loads(p);
     check("ptx_copy", memcmp(p.copied, expected, sizeof expected) == 0);
-    check("ptx_exp2",
-          p.powers[0] == 0 && p.powers[1] == 1 && fabsf(p.powers[2] - 0.0883883476f) < 3e-8f && isnan(p.powers[3]));
+    check("ptx_exp2", p.powers[0] == 0 && p.powers[1] == 1 &&
+                          fabsf(p.powers[2] - 0.0883883476f) < 3e-8f && isnan(p.powers[3]));
     TRY(cudaFree(from));
     TRY(cudaFree(there));
     return n_bad > 0;

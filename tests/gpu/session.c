@@ -31,7 +31,8 @@ static void make_arch(struct arch *a, const struct session_shape *shape) {
         a->inverse_frequency[i] = (float)pow(1e6, -2.0 * i / (double)shape->head_dim);
 }
 
-static int random_weights(void *self, const struct parameter *p, int64_t first, int64_t n, float *out) {
+static int random_weights(void *self, const struct parameter *p, int64_t first, int64_t n,
+                          float *out) {
     (void)self;
     parameters_init(p, 1, first, n, out);
     return 0;
@@ -41,12 +42,13 @@ static struct zero_options zero_options(enum dtype dtype) {
     return (struct zero_options){.stage = 0, .dtype = dtype, .train = true};
 }
 
-static struct model_options model_options(enum dtype dtype, bool recompute, int64_t tokens, int pairs) {
+static struct model_options model_options(enum dtype dtype, bool recompute, int64_t tokens,
+                                          int pairs) {
     return (struct model_options){dtype, recompute, true, tokens, 2 * pairs};
 }
 
-void session_open(struct session *s, struct device *dev, const struct session_shape *shape, enum dtype dtype,
-                  bool recompute, int64_t tokens, int pairs) {
+void session_open(struct session *s, struct device *dev, const struct session_shape *shape,
+                  enum dtype dtype, bool recompute, int64_t tokens, int pairs) {
     struct zero_options how = zero_options(dtype);
     struct model_options options = model_options(dtype, recompute, tokens, pairs);
     struct parameter_source source = {random_weights, NULL};
@@ -87,8 +89,8 @@ void session_close(struct session *s) {
     *s = (struct session){0};
 }
 
-size_t session_planned_bytes(struct device *dev, const struct session_shape *shape, enum dtype dtype, bool recompute,
-                             int64_t tokens, int pairs) {
+size_t session_planned_bytes(struct device *dev, const struct session_shape *shape,
+                             enum dtype dtype, bool recompute, int64_t tokens, int pairs) {
     struct arch arch;
     struct parameters table;
     struct zero_options how = zero_options(dtype);
@@ -99,15 +101,17 @@ size_t session_planned_bytes(struct device *dev, const struct session_shape *sha
     struct model_bytes model = model_plan(dev, &arch, &options);
     parameters_free(&table);
     mem_free(arch.inverse_frequency);
-    return zero.weights + zero.gradients + zero.optimizer + zero.gathered + model.activations + model.scratch;
+    return zero.weights + zero.gradients + zero.optimizer + zero.gathered + model.activations +
+           model.scratch;
 }
 
 /* Tokens of one side: the stem's depend on the pair, the others on the side too. */
-static int64_t fill_side(struct session *s, int32_t *out, const struct session_pair *pair, int p, int side,
-                         uint64_t seed) {
+static int64_t fill_side(struct session *s, int32_t *out, const struct session_pair *pair, int p,
+                         int side, uint64_t seed) {
     int64_t n = side ? pair->rejected : pair->chosen;
     for (int64_t i = 0; i < n; i++) {
-        uint64_t purpose = i < pair->stem ? 16 + (uint64_t)p : 4096 + 2 * (uint64_t)p + (uint64_t)side;
+        uint64_t purpose =
+            i < pair->stem ? 16 + (uint64_t)p : 4096 + 2 * (uint64_t)p + (uint64_t)side;
         out[i] = (int32_t)(random_bits(seed, purpose, (uint64_t)i) % (uint64_t)s->arch.V);
     }
     return n;
@@ -117,7 +121,8 @@ static void make_forest(struct session *s, const struct session_pair *pair, int 
     int64_t used = 0;
     CHECK(n <= s->room_pairs, "%d pairs, room for %d", n, s->room_pairs);
     for (int i = 0; i < 2 * n; i++) {
-        CHECK(used + MAX(pair[i / 2].chosen, pair[i / 2].rejected) <= 2 * s->room_tokens, "too many tokens");
+        CHECK(used + MAX(pair[i / 2].chosen, pair[i / 2].rejected) <= 2 * s->room_tokens,
+              "too many tokens");
         s->sequence[i] = s->token + used;
         s->length[i] = (int32_t)fill_side(s, s->token + used, &pair[i / 2], i / 2, i % 2, seed);
         used += s->length[i];
@@ -129,15 +134,16 @@ static void make_forest(struct session *s, const struct session_pair *pair, int 
     }
 }
 
-void session_micro(struct session *s, const struct session_pair *pair, int n, uint64_t seed, int weight, bool last) {
+void session_micro(struct session *s, const struct session_pair *pair, int n, uint64_t seed,
+                   int weight, bool last) {
     const struct backend *b = s->dev->backend;
     make_forest(s, pair, n, seed);
     const float *score = model_forward(s->model, &s->forest);
     int32_t *chosen = s->pairs_on_device, *rejected = chosen + s->room_pairs;
     b->copy_in(s->dev, chosen, s->chosen, (size_t)n * sizeof *chosen, STREAM_COMPUTE);
     b->copy_in(s->dev, rejected, s->rejected, (size_t)n * sizeof *chosen, STREAM_COMPUTE);
-    op_bradley_terry(s->dev, model_dscore(s->model), s->report, score, chosen, rejected, NULL, NULL, n,
-                     1.0f / (float)weight);
+    op_bradley_terry(s->dev, model_dscore(s->model), s->report, score, chosen, rejected, NULL, NULL,
+                     n, 1.0f / (float)weight);
     model_backward(s->model, last);
 }
 

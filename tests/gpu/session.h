@@ -1,5 +1,6 @@
-/* A training on one rank of any backend, out of the core library alone: what the GPU checks and the GPU benchmark run,
- * on machines without MPI, HDF5, libconfig and oneDNN. Weights, lengths and tokens are pure functions of seeds. */
+/* A training on one rank of any backend, out of the core library alone: what the GPU checks and the
+ * GPU benchmark run, on machines without MPI, HDF5, libconfig and oneDNN. Weights, lengths and
+ * tokens are pure functions of seeds. */
 #ifndef RANKWISE_TESTS_GPU_SESSION_H
 #define RANKWISE_TESTS_GPU_SESSION_H
 #include "loss.h"
@@ -40,16 +41,18 @@ struct session {
 };
 
 /* Room for micro-batches of that many forest tokens and pairs. */
-void session_open(struct session *s, struct device *dev, const struct session_shape *shape, enum dtype dtype,
-                  bool recompute, int64_t tokens, int pairs);
+void session_open(struct session *s, struct device *dev, const struct session_shape *shape,
+                  enum dtype dtype, bool recompute, int64_t tokens, int pairs);
 void session_close(struct session *s);
 
 /* Bytes of device memory that the plan says session_open will take. */
-size_t session_planned_bytes(struct device *dev, const struct session_shape *shape, enum dtype dtype, bool recompute,
-                             int64_t tokens, int pairs);
+size_t session_planned_bytes(struct device *dev, const struct session_shape *shape,
+                             enum dtype dtype, bool recompute, int64_t tokens, int pairs);
 
-/* Forward, loss and backward of one micro-batch of n pairs, whose tokens the seed decides; weight: pairs of the step. */
-void session_micro(struct session *s, const struct session_pair *pair, int n, uint64_t seed, int weight, bool last);
+/* Forward, loss and backward of one micro-batch of n pairs, whose tokens the seed decides; weight:
+ * pairs of the step. */
+void session_micro(struct session *s, const struct session_pair *pair, int n, uint64_t seed,
+                   int weight, bool last);
 /* Clipping and AdamW; then the step's mean loss, read back. */
 double session_update(struct session *s, double lr);
 

@@ -32,8 +32,12 @@ static inline __nv_bfloat162 __halves2bfloat162(__nv_bfloat16 x, __nv_bfloat16 y
 static inline __nv_bfloat162 __floats2bfloat162_rn(float x, float y) {
     return {__float2bfloat16(x), __float2bfloat16(y)};
 }
-static inline __nv_bfloat162 __float22bfloat162_rn(float2 a) { return __floats2bfloat162_rn(a.x, a.y); }
-static inline float2 __bfloat1622float2(__nv_bfloat162 a) { return {__bfloat162float(a.x), __bfloat162float(a.y)}; }
+static inline __nv_bfloat162 __float22bfloat162_rn(float2 a) {
+    return __floats2bfloat162_rn(a.x, a.y);
+}
+static inline float2 __bfloat1622float2(__nv_bfloat162 a) {
+    return {__bfloat162float(a.x), __bfloat162float(a.y)};
+}
 static inline float __low2float(__nv_bfloat162 a) { return __bfloat162float(a.x); }
 static inline float __high2float(__nv_bfloat162 a) { return __bfloat162float(a.y); }
 static inline __nv_bfloat16 __low2bfloat16(__nv_bfloat162 a) { return a.x; }

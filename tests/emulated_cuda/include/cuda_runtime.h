@@ -1,4 +1,5 @@
-/* The CUDA runtime on host memory: the part that Rankwise uses, with CUDA's names. runtime.cc and memory.cc are behind. */
+/* The CUDA runtime on host memory: the part that Rankwise uses, with CUDA's names. runtime.cc and
+ * memory.cc are behind. */
 #ifndef EMULATED_CUDA_RUNTIME_H
 #define EMULATED_CUDA_RUNTIME_H
 #include <stddef.h>
@@ -12,7 +13,8 @@
 #define __noinline__ /* empty, since the C++ library writes __attribute__((__noinline__)) */
 #define __align__(n) __attribute__((aligned(n)))
 #define __launch_bounds__(...)
-#define __shared__ static_assert(false, "write SHARED(type, name, n)"); /* a static would be one for all blocks */
+/* a static would be one for all blocks */
+#define __shared__ static_assert(false, "write SHARED(type, name, n)");
 #define __grid_constant__
 
 #include "emulated_device.h"
@@ -57,12 +59,22 @@ enum cudaFuncAttribute {
     cudaFuncAttributeMaxDynamicSharedMemorySize = 8,
     cudaFuncAttributePreferredSharedMemoryCarveout = 9
 };
-enum cudaMemoryType { cudaMemoryTypeUnregistered, cudaMemoryTypeHost, cudaMemoryTypeDevice, cudaMemoryTypeManaged };
+enum cudaMemoryType {
+    cudaMemoryTypeUnregistered,
+    cudaMemoryTypeHost,
+    cudaMemoryTypeDevice,
+    cudaMemoryTypeManaged
+};
 
 enum { cudaStreamDefault = 0, cudaStreamNonBlocking = 1 };
 enum { cudaEventDefault = 0, cudaEventBlockingSync = 1, cudaEventDisableTiming = 2 };
 enum { cudaEventRecordDefault = 0, cudaEventWaitDefault = 0 };
-enum { cudaHostAllocDefault = 0, cudaHostAllocPortable = 1, cudaHostAllocMapped = 2, cudaHostAllocWriteCombined = 4 };
+enum {
+    cudaHostAllocDefault = 0,
+    cudaHostAllocPortable = 1,
+    cudaHostAllocMapped = 2,
+    cudaHostAllocWriteCombined = 4
+};
 enum { cudaHostRegisterDefault = 0, cudaHostRegisterPortable = 1 };
 enum {
     cudaDeviceScheduleAuto = 0,
@@ -77,7 +89,8 @@ typedef void (*cudaHostFn_t)(void *data);
 struct cudaDeviceProp {
     char name[256];
     size_t totalGlobalMem, sharedMemPerBlock, sharedMemPerBlockOptin, sharedMemPerMultiprocessor;
-    int regsPerBlock, warpSize, maxThreadsPerBlock, maxThreadsPerMultiProcessor, multiProcessorCount;
+    int regsPerBlock, warpSize, maxThreadsPerBlock, maxThreadsPerMultiProcessor,
+        multiProcessorCount;
     int major, minor, l2CacheSize, memoryBusWidth, asyncEngineCount, concurrentKernels, ECCEnabled;
     int pciBusID, pciDeviceID, pciDomainID, unifiedAddressing, integrated;
 };
@@ -144,8 +157,9 @@ template <class T> inline cudaError_t cudaMallocHost(T **memory, size_t bytes, u
 }
 cudaError_t cudaMemcpyAsync(void *to, const void *from, size_t bytes, enum cudaMemcpyKind kind,
                             cudaStream_t stream = nullptr);
-cudaError_t cudaMemcpy2DAsync(void *to, size_t to_pitch, const void *from, size_t from_pitch, size_t width_bytes,
-                              size_t height, enum cudaMemcpyKind kind, cudaStream_t stream = nullptr);
+cudaError_t cudaMemcpy2DAsync(void *to, size_t to_pitch, const void *from, size_t from_pitch,
+                              size_t width_bytes, size_t height, enum cudaMemcpyKind kind,
+                              cudaStream_t stream = nullptr);
 cudaError_t cudaMemsetAsync(void *to, int value, size_t bytes, cudaStream_t stream = nullptr);
 cudaError_t cudaStreamCreate(cudaStream_t *stream);
 cudaError_t cudaStreamCreateWithFlags(cudaStream_t *stream, unsigned flags);
@@ -155,17 +169,21 @@ cudaError_t cudaEventCreate(cudaEvent_t *event);
 cudaError_t cudaEventCreateWithFlags(cudaEvent_t *event, unsigned flags);
 cudaError_t cudaEventRecord(cudaEvent_t event, cudaStream_t stream = nullptr);
 
-cudaError_t emulated_set_function(const void *function, enum cudaFuncAttribute attribute, int value);
+cudaError_t emulated_set_function(const void *function, enum cudaFuncAttribute attribute,
+                                  int value);
 cudaError_t emulated_function_attributes(struct cudaFuncAttributes *out, const void *function);
 cudaError_t emulated_occupancy(int *blocks, int block, size_t shared_bytes);
-template <class F> inline cudaError_t cudaFuncSetAttribute(F *function, enum cudaFuncAttribute attribute, int value) {
+template <class F>
+inline cudaError_t cudaFuncSetAttribute(F *function, enum cudaFuncAttribute attribute, int value) {
     return emulated_set_function(reinterpret_cast<const void *>(function), attribute, value);
 }
-template <class F> inline cudaError_t cudaFuncGetAttributes(struct cudaFuncAttributes *out, F *function) {
+template <class F>
+inline cudaError_t cudaFuncGetAttributes(struct cudaFuncAttributes *out, F *function) {
     return emulated_function_attributes(out, reinterpret_cast<const void *>(function));
 }
 template <class F>
-inline cudaError_t cudaOccupancyMaxActiveBlocksPerMultiprocessor(int *blocks, F *, int block, size_t shared_bytes) {
+inline cudaError_t cudaOccupancyMaxActiveBlocksPerMultiprocessor(int *blocks, F *, int block,
+                                                                 size_t shared_bytes) {
     return emulated_occupancy(blocks, block, shared_bytes);
 }
 

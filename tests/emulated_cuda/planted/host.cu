@@ -7,7 +7,9 @@
 
 enum { N = 256, BLOCK = 64 };
 
-static __global__ void fill_kernel(float *out, float value) { out[blockIdx.x * blockDim.x + threadIdx.x] = value; }
+static __global__ void fill_kernel(float *out, float value) {
+    out[blockIdx.x * blockDim.x + threadIdx.x] = value;
+}
 static __global__ void add_kernel(float *out, const float *in) {
     unsigned i = blockIdx.x * blockDim.x + threadIdx.x;
     out[i] += in[i];
@@ -21,7 +23,8 @@ static bool all_are(const float *device, float value, cudaStream_t stream) {
     return right;
 }
 
-/* One stream uses what another makes. The event's names are as in the program: compute waits for communication. */
+/* One stream uses what another makes. The event's names are as in the program: compute waits for
+ * communication. */
 static bool missing_event(bool bug) {
     cudaStream_t compute = stream_new(), comm = stream_new();
     cudaEvent_t made;
@@ -64,7 +67,8 @@ static bool reused_pinned(bool bug) {
     for (int batch = 0; batch < 2; batch++) {
         if (batch && !bug) TRY(cudaEventSynchronize(done));
         for (int i = 0; i < N; i++) pinned[i] = (float)(batch + 1);
-        TRY(cudaMemcpyAsync(device + batch * N, pinned, N * sizeof *pinned, cudaMemcpyHostToDevice, copies));
+        TRY(cudaMemcpyAsync(device + batch * N, pinned, N * sizeof *pinned, cudaMemcpyHostToDevice,
+                            copies));
         TRY(cudaEventRecord(done, copies));
     }
     return all_are(device, 1, copies) && all_are(device + N, 2, copies);
@@ -111,14 +115,16 @@ static bool freed_pointer(bool bug) {
 static bool wrong_kind(bool bug) {
     cudaStream_t stream = stream_new();
     float *device = device_new<float>(N), host[N] = {};
-    TRY(cudaMemcpyAsync(device, host, sizeof host, bug ? cudaMemcpyDeviceToDevice : cudaMemcpyHostToDevice, stream));
+    TRY(cudaMemcpyAsync(device, host, sizeof host,
+                        bug ? cudaMemcpyDeviceToDevice : cudaMemcpyHostToDevice, stream));
     return all_are(device, 0, stream);
 }
 
 static bool long_copy(bool bug) {
     cudaStream_t stream = stream_new();
     float *device = device_new<float>(N - 1), host[N] = {};
-    TRY(cudaMemcpyAsync(device, host, sizeof host - (bug ? 0 : sizeof(float)), cudaMemcpyHostToDevice, stream));
+    TRY(cudaMemcpyAsync(device, host, sizeof host - (bug ? 0 : sizeof(float)),
+                        cudaMemcpyHostToDevice, stream));
     TRY(cudaStreamSynchronize(stream));
     return true;
 }
@@ -127,13 +133,17 @@ static bool long_copy(bool bug) {
 static bool shared_limit(bool bug) {
     cudaStream_t stream = stream_new();
     float *device = device_new<float>(N);
-    if (!bug) TRY(cudaFuncSetAttribute(fill_kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, 100 << 10));
+    if (!bug)
+        TRY(cudaFuncSetAttribute(fill_kernel, cudaFuncAttributeMaxDynamicSharedMemorySize,
+                                 100 << 10));
     LAUNCH(fill_kernel, N / BLOCK, BLOCK, 100 << 10, stream, device, 1.0f);
     if (cudaGetLastError() != cudaSuccess) return false;
     return all_are(device, 1, stream);
 }
 
-/* ---- libraries ------------------------------------------------------------------------------------------------- */
+/* ---- libraries
+ *
+ * ---------------------------------------------------------------------------------------------- */
 static float element(const void *data, cudaDataType type, int64_t i) {
     return type == CUDA_R_32F ? static_cast<const float *>(data)[i]
                               : __bfloat162float(static_cast<const __nv_bfloat16 *>(data)[i]);
@@ -156,21 +166,25 @@ static void *on_device(const void *host, size_t bytes, cudaStream_t stream) {
 }
 
 /* D = 2 op(A) op(B) + C + bias, sums of small integers, so exact; C in D's place or not. */
-static bool product_right(int m, int n, int k, bool turn_a, bool turn_b, cudaDataType type, bool with_c, bool with_bias,
-                          bool too_small) {
+static bool product_right(int m, int n, int k, bool turn_a, bool turn_b, cudaDataType type,
+                          bool with_c, bool with_bias, bool too_small) {
     unsigned state = (unsigned)(m * 31 + n * 7 + k);
     cudaStream_t stream = stream_new();
     size_t width = type == CUDA_R_32F ? 4 : 2;
     int lda = (turn_a ? k : m) + 3, ldb = (turn_b ? n : k) + 1, ldd = m + 2;
-    size_t n_a = (size_t)lda * (size_t)(turn_a ? m : k), n_b = (size_t)ldb * (size_t)(turn_b ? k : n);
+    size_t n_a = (size_t)lda * (size_t)(turn_a ? m : k),
+           n_b = (size_t)ldb * (size_t)(turn_b ? k : n);
     size_t n_d = (size_t)ldd * (size_t)n;
     void *a = small_integers(n_a, type, &state), *b = small_integers(n_b, type, &state);
     float *c = static_cast<float *>(small_integers(n_d, CUDA_R_32F, &state)), *got = new float[n_d];
     void *bias = small_integers((size_t)m, type, &state);
-    void *A = on_device(a, (n_a - (too_small ? 4 : 0)) * width, stream), *B = on_device(b, n_b * width, stream);
-    void *C = on_device(c, n_d * 4, stream), *D = device_new<float>(n_d), *bias_device = on_device(bias, (size_t)m * width, stream);
+    void *A = on_device(a, (n_a - (too_small ? 4 : 0)) * width, stream),
+         *B = on_device(b, n_b * width, stream);
+    void *C = on_device(c, n_d * 4, stream), *D = device_new<float>(n_d),
+         *bias_device = on_device(bias, (size_t)m * width, stream);
     float alpha = 2, beta = with_c ? 1 : 0;
-    cublasOperation_t op_a = turn_a ? CUBLAS_OP_T : CUBLAS_OP_N, op_b = turn_b ? CUBLAS_OP_T : CUBLAS_OP_N;
+    cublasOperation_t op_a = turn_a ? CUBLAS_OP_T : CUBLAS_OP_N,
+                      op_b = turn_b ? CUBLAS_OP_T : CUBLAS_OP_N;
     if (with_bias) {
         cublasLtHandle_t handle;
         cublasLtMatmulDesc_t desc;
@@ -180,13 +194,20 @@ static bool product_right(int m, int n, int k, bool turn_a, bool turn_b, cudaDat
         cublasLtMatmulDescCreate(&desc, CUBLAS_COMPUTE_32F, CUDA_R_32F);
         cublasLtMatmulDescSetAttribute(desc, CUBLASLT_MATMUL_DESC_TRANSA, &op_a, sizeof op_a);
         cublasLtMatmulDescSetAttribute(desc, CUBLASLT_MATMUL_DESC_TRANSB, &op_b, sizeof op_b);
-        cublasLtMatmulDescSetAttribute(desc, CUBLASLT_MATMUL_DESC_EPILOGUE, &epilogue, sizeof epilogue);
-        cublasLtMatmulDescSetAttribute(desc, CUBLASLT_MATMUL_DESC_BIAS_POINTER, &bias_device, sizeof bias_device);
-        cublasLtMatmulDescSetAttribute(desc, CUBLASLT_MATMUL_DESC_BIAS_DATA_TYPE, &type, sizeof type);
-        cublasLtMatrixLayoutCreate(&la, type, (uint64_t)(turn_a ? k : m), (uint64_t)(turn_a ? m : k), lda);
-        cublasLtMatrixLayoutCreate(&lb, type, (uint64_t)(turn_b ? n : k), (uint64_t)(turn_b ? k : n), ldb);
+        cublasLtMatmulDescSetAttribute(desc, CUBLASLT_MATMUL_DESC_EPILOGUE, &epilogue,
+                                       sizeof epilogue);
+        cublasLtMatmulDescSetAttribute(desc, CUBLASLT_MATMUL_DESC_BIAS_POINTER, &bias_device,
+                                       sizeof bias_device);
+        cublasLtMatmulDescSetAttribute(desc, CUBLASLT_MATMUL_DESC_BIAS_DATA_TYPE, &type,
+                                       sizeof type);
+        cublasLtMatrixLayoutCreate(&la, type, (uint64_t)(turn_a ? k : m),
+                                   (uint64_t)(turn_a ? m : k), lda);
+        cublasLtMatrixLayoutCreate(&lb, type, (uint64_t)(turn_b ? n : k),
+                                   (uint64_t)(turn_b ? k : n), ldb);
         cublasLtMatrixLayoutCreate(&ld, CUDA_R_32F, (uint64_t)m, (uint64_t)n, ldd);
-        if (cublasLtMatmul(handle, desc, &alpha, A, la, B, lb, &beta, C, ld, D, ld, nullptr, nullptr, 0, stream)) return false;
+        if (cublasLtMatmul(handle, desc, &alpha, A, la, B, lb, &beta, C, ld, D, ld, nullptr,
+                           nullptr, 0, stream))
+            return false;
         cublasLtMatrixLayoutDestroy(la);
         cublasLtMatrixLayoutDestroy(lb);
         cublasLtMatrixLayoutDestroy(ld);
@@ -197,8 +218,8 @@ static bool product_right(int m, int n, int k, bool turn_a, bool turn_b, cudaDat
         cublasCreate(&handle);
         cublasSetStream(handle, stream);
         if (with_c) TRY(cudaMemcpyAsync(D, C, n_d * 4, cudaMemcpyDeviceToDevice, stream));
-        if (cublasGemmEx(handle, op_a, op_b, m, n, k, &alpha, A, type, lda, B, type, ldb, &beta, D, CUDA_R_32F, ldd,
-                         CUBLAS_COMPUTE_32F, CUBLAS_GEMM_DEFAULT))
+        if (cublasGemmEx(handle, op_a, op_b, m, n, k, &alpha, A, type, lda, B, type, ldb, &beta, D,
+                         CUDA_R_32F, ldd, CUBLAS_COMPUTE_32F, CUBLAS_GEMM_DEFAULT))
             return false;
         cublasDestroy(handle);
     }
@@ -208,9 +229,12 @@ static bool product_right(int m, int n, int k, bool turn_a, bool turn_b, cudaDat
         for (int row = 0; row < m; row++) {
             double sum = 0;
             for (int i = 0; i < k; i++)
-                sum += (double)element(a, type, turn_a ? i + (int64_t)row * lda : row + (int64_t)i * lda) *
-                       (double)element(b, type, turn_b ? col + (int64_t)i * ldb : i + (int64_t)col * ldb);
-            double want = 2 * sum + (with_c ? c[row + col * ldd] : 0) + (with_bias ? element(bias, type, row) : 0);
+                sum += (double)element(a, type,
+                                       turn_a ? i + (int64_t)row * lda : row + (int64_t)i * lda) *
+                       (double)element(b, type,
+                                       turn_b ? col + (int64_t)i * ldb : i + (int64_t)col * ldb);
+            double want = 2 * sum + (with_c ? c[row + col * ldd] : 0) +
+                          (with_bias ? element(bias, type, row) : 0);
             right &= got[row + col * ldd] == (float)want;
         }
     for (void *memory : {A, B, C, D, bias_device}) TRY(cudaFree(memory));
@@ -222,12 +246,14 @@ static bool product_right(int m, int n, int k, bool turn_a, bool turn_b, cudaDat
 static bool products(bool bug) {
     bool right = true;
     for (int variant = 0; variant < 32; variant++)
-        right &= product_right(17 + variant, 1 + variant % 13, variant % 2 ? 300 : 33, variant & 1, variant & 2,
-                               variant & 4 ? CUDA_R_32F : CUDA_R_16BF, variant & 8, variant & 16, bug);
+        right &= product_right(17 + variant, 1 + variant % 13, variant % 2 ? 300 : 33, variant & 1,
+                               variant & 2, variant & 4 ? CUDA_R_32F : CUDA_R_16BF, variant & 8,
+                               variant & 16, bug);
     return right;
 }
 
-/* Collectives of small integers, in place, in a group, of the world and of the even ranks. Run by mpirun, or alone. */
+/* Collectives of small integers, in place, in a group, of the world and of the even ranks. Run by
+ * mpirun, or alone. */
 static float number(int rank, size_t i) { return (float)((size_t)(rank + 1) * 3 + i % 5); }
 static bool collectives_of(ncclComm_t comm, int rank, int size, cudaStream_t stream) {
     size_t n = 1000;
@@ -240,7 +266,8 @@ static bool collectives_of(ncclComm_t comm, int rank, int size, cudaStream_t str
         to_device(data, host, n * (size_t)size, stream);
         if (round == 0) ncclAllGather(own, data, n, ncclFloat, comm, stream);
         if (round == 1) ncclReduceScatter(data, own, n, ncclFloat, ncclSum, comm, stream);
-        if (round == 2) ncclAllReduce(data, data, n * (size_t)size - 1, ncclFloat, ncclSum, comm, stream);
+        if (round == 2)
+            ncclAllReduce(data, data, n * (size_t)size - 1, ncclFloat, ncclSum, comm, stream);
         if (round == 3) {
             ncclGroupStart();
             ncclBroadcast(data, data, n * (size_t)size, ncclFloat, size - 1, comm, stream);

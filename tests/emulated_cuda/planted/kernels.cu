@@ -5,8 +5,8 @@ enum { N = 64 };
 
 /* Runs one kernel (out, bug) of n threads a block and compares out with want. */
 template <class Want>
-static bool check(void (*kernel)(float *, bool), unsigned grid, unsigned block, size_t shared_bytes, bool bug, size_t n,
-                  Want want) {
+static bool check(void (*kernel)(float *, bool), unsigned grid, unsigned block, size_t shared_bytes,
+                  bool bug, size_t n, Want want) {
     cudaStream_t stream = stream_new();
     float *out = device_new<float>(n), *host = new float[n];
     TRY(cudaMemsetAsync(out, 0, n * sizeof *out, stream));
@@ -40,7 +40,8 @@ static bool missing_barrier(bool bug) {
     return check(block_sum_kernel, 3, N, 0, bug, 3 * N, [](size_t) { return N * (N - 1) / 2; });
 }
 
-/* The left or the right neighbour's value, without a barrier: right in one order of threads, wrong in another. */
+/* The left or the right neighbour's value, without a barrier: right in one order of threads, wrong
+ * in another. */
 template <int STEP> static __global__ void neighbour_kernel(float *out, bool bug) {
     SHARED(float, x, N);
     x[threadIdx.x] = (float)threadIdx.x;
@@ -49,10 +50,12 @@ template <int STEP> static __global__ void neighbour_kernel(float *out, bool bug
     out[threadIdx.x] = x[other < 0 ? 0 : other < N ? other : N - 1];
 }
 static bool left_neighbour(bool bug) {
-    return check(neighbour_kernel<-1>, 1, N, 0, bug, N, [](size_t i) { return i ? (float)i - 1 : 0; });
+    return check(neighbour_kernel<-1>, 1, N, 0, bug, N,
+                 [](size_t i) { return i ? (float)i - 1 : 0; });
 }
 static bool right_neighbour(bool bug) {
-    return check(neighbour_kernel<1>, 1, N, 0, bug, N, [](size_t i) { return i + 1 < N ? (float)i + 1 : (float)i; });
+    return check(neighbour_kernel<1>, 1, N, 0, bug, N,
+                 [](size_t i) { return i + 1 < N ? (float)i + 1 : (float)i; });
 }
 
 /* One warp writes, its other lanes read. A shuffle between them orders nothing. */
@@ -85,16 +88,20 @@ static bool missing_loop_barrier(bool bug) {
 
 /* A block that takes what the block before it has written. */
 static __global__ void chain_kernel(float *out, bool bug) {
-    if (threadIdx.x == 0) out[blockIdx.x] = bug && blockIdx.x > 0 ? out[blockIdx.x - 1] + 1 : (float)(blockIdx.x + 1);
+    if (threadIdx.x == 0)
+        out[blockIdx.x] = bug && blockIdx.x > 0 ? out[blockIdx.x - 1] + 1 : (float)(blockIdx.x + 1);
 }
 static bool block_order(bool bug) {
     return check(chain_kernel, 5, 32, 0, bug, 5, [](size_t i) { return (float)(i + 1); });
 }
 
 /* Two blocks that write the same place. */
-static __global__ void blocks_write_kernel(float *out, bool bug) { out[(bug ? 0 : blockIdx.x * 32) + threadIdx.x] = 1; }
+static __global__ void blocks_write_kernel(float *out, bool bug) {
+    out[(bug ? 0 : blockIdx.x * 32) + threadIdx.x] = 1;
+}
 static bool same_place(bool bug) {
-    return check(blocks_write_kernel, 2, 32, 0, bug, 64, [bug](size_t i) { return bug && i >= 32 ? 0.0f : 1.0f; });
+    return check(blocks_write_kernel, 2, 32, 0, bug, 64,
+                 [bug](size_t i) { return bug && i >= 32 ? 0.0f : 1.0f; });
 }
 
 static __global__ void outside_kernel(float *out, bool bug) {
@@ -102,7 +109,8 @@ static __global__ void outside_kernel(float *out, bool bug) {
     SHARED(float, x, N);
     before[threadIdx.x] = x[threadIdx.x] = 1;
     __syncthreads();
-    out[threadIdx.x] = x[(threadIdx.x + 1) % N] + (bug && threadIdx.x == N - 1 ? 0 * before[(int)threadIdx.x + 1] : 0);
+    out[threadIdx.x] = x[(threadIdx.x + 1) % N] +
+                       (bug && threadIdx.x == N - 1 ? 0 * before[(int)threadIdx.x + 1] : 0);
 }
 static bool outside_shared(bool bug) {
     return check(outside_kernel, 1, N, 0, bug, N, [](size_t) { return 1.0f; });
@@ -115,12 +123,16 @@ static __global__ void outside_dynamic_kernel(float *out, bool bug) {
     out[threadIdx.x] = 1;
 }
 static bool outside_dynamic(bool bug) {
-    return check(outside_dynamic_kernel, 1, N, N * sizeof(float), bug, N, [](size_t) { return 1.0f; });
+    return check(outside_dynamic_kernel, 1, N, N * sizeof(float), bug, N,
+                 [](size_t) { return 1.0f; });
 }
 
-static __global__ void outside_device_kernel(float *out, bool bug) { out[threadIdx.x + (bug ? 1 : 0)] = 1; }
+static __global__ void outside_device_kernel(float *out, bool bug) {
+    out[threadIdx.x + (bug ? 1 : 0)] = 1;
+}
 static bool outside_device(bool bug) {
-    return check(outside_device_kernel, 1, N, 0, bug, N, [bug](size_t i) { return bug && i == 0 ? 0.0f : 1.0f; });
+    return check(outside_device_kernel, 1, N, 0, bug, N,
+                 [bug](size_t i) { return bug && i == 0 ? 0.0f : 1.0f; });
 }
 
 /* A sum that nobody set to 0: memory full of zeroes would hide it. */
@@ -177,7 +189,8 @@ static __global__ void misaligned_kernel(float *out, bool bug) {
     for (int i = 0; i < 4; i++) x[4 * threadIdx.x + (unsigned)i] = 1;
     y[threadIdx.x] = make_float4(1, 1, 1, 1);
     __syncthreads();
-    float4 got = bug ? *reinterpret_cast<const float4 *>(&x[4 * threadIdx.x]) : y[(threadIdx.x + 1) % N];
+    float4 got =
+        bug ? *reinterpret_cast<const float4 *>(&x[4 * threadIdx.x]) : y[(threadIdx.x + 1) % N];
     out[threadIdx.x] = got.x + got.y + got.z + got.w;
 }
 static bool misaligned_vector(bool bug) {
@@ -188,8 +201,8 @@ static bool misaligned_vector(bool bug) {
 static __global__ void copies_kernel(float *out, bool bug) {
     SHARED(float4, x, 2 * N);
     for (int half = 0; half < 2; half++) {
-        emulated_copy_later(&x[half * N + (int)threadIdx.x], reinterpret_cast<const float4 *>(out) + threadIdx.x, 16,
-                            half ? 8 : 16);
+        emulated_copy_later(&x[half * N + (int)threadIdx.x],
+                            reinterpret_cast<const float4 *>(out) + threadIdx.x, 16, half ? 8 : 16);
         emulated_copy_commit();
     }
     emulated_copy_wait(bug ? 1 : 0);
@@ -203,15 +216,18 @@ static bool missing_copy_wait(bool bug) {
     return check(copies_kernel, 1, N, 0, bug, 4 * N, [](size_t i) { return i % 4 ? 0.0f : 1.0f; });
 }
 
-/* No bug: a last block that is told by a ticket, votes, counts, all shuffles, early and late warps. */
+/* No bug: a last block that is told by a ticket, votes, counts, all shuffles, early and late
+ * warps. */
 static __global__ void all_sorts_kernel(float *out, bool) {
     SHARED(float, x, 256);
     unsigned t = threadIdx.x;
     x[t] = (float)t;
-    int n = __syncthreads_count(t % 2 == 0), any = __syncthreads_or(t == 77), all = __syncthreads_and(t != 77);
+    int n = __syncthreads_count(t % 2 == 0), any = __syncthreads_or(t == 77),
+        all = __syncthreads_and(t != 77);
     float ok = n == 128 && any && !all;
     ok *= __ballot_sync(0xFFFFFFFFu, t % 32 < 5) == 31u && !__all_sync(0xFFFFFFFFu, t % 32 == 0);
-    ok *= __shfl_sync(0xFFFFFFFFu, t, 3) == t / 32 * 32 + 3 && __shfl_sync(0xFFFFFFFFu, t, 3, 8) == t / 8 * 8 + 3;
+    ok *= __shfl_sync(0xFFFFFFFFu, t, 3) == t / 32 * 32 + 3 &&
+          __shfl_sync(0xFFFFFFFFu, t, 3, 8) == t / 8 * 8 + 3;
     ok *= __shfl_down_sync(0xFFFFFFFFu, t, 1, 16) == (t % 16 == 15 ? t : t + 1);
     ok *= __shfl_up_sync(0xFFFFFFFFu, (double)t, 2) == (t % 32 < 2 ? t : t - 2);
     ok *= __shfl_xor_sync(0xFFFFFFFFu, (long long)t, 4) == (long long)(t ^ 4);

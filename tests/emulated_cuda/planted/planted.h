@@ -1,5 +1,6 @@
-/* Programs with a bug that can be left out: planted NAME|every bug|good. Exit code 0: the result was right, 3: it was wrong;
- * the emulation and the sanitizers end the program in their own ways. planted.sh says who must find which. */
+/* Programs with a bug that can be left out: planted NAME|every bug|good. Exit code 0: the result
+ * was right, 3: it was wrong; the emulation and the sanitizers end the program in their own ways.
+ * planted.sh says who must find which. */
 #ifndef PLANTED_H
 #define PLANTED_H
 #include <stdio.h>
@@ -13,13 +14,14 @@ struct planted {
     bool (*run)(bool bug); /* whether the result was right */
 };
 
-#define TRY(call)                                                                              \
-    do {                                                                                       \
-        cudaError_t error_ = (call);                                                           \
-        if (error_ != cudaSuccess) {                                                           \
-            fprintf(stderr, "%s:%d: %s: %s\n", __FILE__, __LINE__, #call, cudaGetErrorString(error_)); \
-            exit(4);                                                                           \
-        }                                                                                      \
+#define TRY(call)                                                         \
+    do {                                                                  \
+        cudaError_t error_ = (call);                                      \
+        if (error_ != cudaSuccess) {                                      \
+            fprintf(stderr, "%s:%d: %s: %s\n", __FILE__, __LINE__, #call, \
+                    cudaGetErrorString(error_));                          \
+            exit(4);                                                      \
+        }                                                                 \
     } while (0)
 
 static inline cudaStream_t stream_new(void) {

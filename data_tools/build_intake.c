@@ -1,5 +1,5 @@
-/* The feed: inputs to batches of records, each of one input and pass, a row never split. Finds out what an input's
- * rows are from the first one that can be told. */
+/* The intake: inputs to batches of records, each of one input and pass, a row never split. Finds
+ * out what an input's rows are from the first one that can be told. */
 #include <string.h>
 
 #include "build.h"
@@ -7,7 +7,7 @@
 
 enum { BATCH_BYTES = 1 << 16, BATCH_ITEMS = 512, KEPT_BYTES = 1 << 20 };
 
-struct feed {
+struct intake {
     struct build *b;
     struct reader *reader;
     struct build_place at;
@@ -20,26 +20,28 @@ struct feed {
 
 /* --- batches --- */
 
-void feed_batch_clear(struct feed_batch *batch) {
+void intake_batch_clear(struct intake_batch *batch) {
     struct buffer *kept[] = {&batch->text, &batch->packed};
     for (int i = 0; i < 2; i++) {
         buffer_clear(kept[i]);
         if (kept[i]->capacity > KEPT_BYTES) buffer_free(kept[i]);
     }
     mem_free(batch->trouble);
-    *batch = (struct feed_batch){
-        .text = batch->text, .packed = batch->packed, .item = batch->item, .room_items = batch->room_items};
+    *batch = (struct intake_batch){.text = batch->text,
+                                   .packed = batch->packed,
+                                   .item = batch->item,
+                                   .room_items = batch->room_items};
 }
 
-void feed_batch_free(struct feed_batch *batch) {
+void intake_batch_free(struct intake_batch *batch) {
     buffer_free(&batch->text);
     buffer_free(&batch->packed);
     mem_free(batch->item);
     mem_free(batch->trouble);
-    *batch = (struct feed_batch){0};
+    *batch = (struct intake_batch){0};
 }
 
-static void add_item(struct feed_batch *batch, const struct record *record, int bad_reason) {
+static void add_item(struct intake_batch *batch, const struct record *record, int bad_reason) {
     ARRAY_RESERVE(batch->item, batch->n_items, batch->room_items);
     const char *text = record->bad ? record->bad : record->text;
     size_t length = record->bad ? strlen(record->bad) : record->length;
@@ -48,10 +50,10 @@ static void add_item(struct feed_batch *batch, const struct record *record, int 
     buffer_append(&batch->text, text, length);
 }
 
-/* --- the feed --- */
+/* --- the intake --- */
 
-struct feed *feed_new(struct build *b, struct build_place start, int64_t n_taken) {
-    struct feed *f = mem_alloc(1, sizeof *f);
+struct intake *intake_new(struct build *b, struct build_place start, int64_t n_taken) {
+    struct intake *f = mem_alloc(1, sizeof *f);
     f->b = b;
     f->at = start;
     f->n_taken = n_taken;
@@ -62,23 +64,24 @@ struct feed *feed_new(struct build *b, struct build_place start, int64_t n_taken
     return f;
 }
 
-void feed_free(struct feed *f) {
+void intake_free(struct intake *f) {
     if (!f) return;
     reader_close(f->reader);
     mem_free(f);
 }
 
-/* What the rows are, from this one, which becomes a bad row when it cannot tell; with --skip-bad-rows a later one
- * may. It is asked of every row of the file until it is known, taken or not, so that a run that goes on finds the
- * same. */
-static int find_source(struct feed *f, struct build_input *input, struct record *record) {
+/* What the rows are, from this one, which becomes a bad row when it cannot tell; with
+ * --skip-bad-rows a later one may. It is asked of every row of the file until it is known, taken or
+ * not, so that a run that goes on finds the same. */
+static int find_source(struct intake *f, struct build_input *input, struct record *record) {
     if (input->source || record->bad) return 0;
     json_t *row = json_parse(record->text, record->length);
     if (!row) return 0; /* the worker says why */
     input->source = source_open(input->format, &f->b->options.source_options, row);
     json_decref(row);
     if (input->source) return 0;
-    if (!f->b->options.skip_bad_rows) return fail_context("%s:%lld", reader_name(f->reader), (long long)record->line);
+    if (!f->b->options.skip_bad_rows)
+        return fail_context("%s:%lld", reader_name(f->reader), (long long)record->line);
     mem_free(input->trouble);
     input->trouble = mem_copy_string(error_text());
     record->bad = input->trouble;
@@ -87,25 +90,26 @@ static int find_source(struct feed *f, struct build_input *input, struct record 
 }
 
 /* Passes over what a former run has done; a named source needs no row to be found. */
-static int open_reader(struct feed *f) {
+static int open_reader(struct intake *f) {
     struct build_input *input = &f->b->input[f->at.input];
     f->reader = reader_open(input->path, &f->b->options.reader_options);
     if (!f->reader) return -1;
     for (int64_t i = 0; i < f->at.record; i++) {
         int status = reader_next(f->reader, &f->record);
-        if (status <= 0) return status < 0 ? -1 : fail("%s: changed while it was read", input->path);
+        if (status <= 0)
+            return status < 0 ? -1 : fail("%s: changed while it was read", input->path);
         if (find_source(f, input, &f->record) != 0) return -1;
     }
     return 0;
 }
 
-static int64_t bytes_so_far(const struct feed *f) {
+static int64_t bytes_so_far(const struct intake *f) {
     int64_t at = 0, size;
     if (f->reader) reader_progress(f->reader, &at, &size);
     return f->n_bytes + at;
 }
 
-static int end_pass(struct feed *f, struct feed_batch *batch) {
+static int end_pass(struct intake *f, struct intake_batch *batch) {
     struct build_input *input = &f->b->input[f->at.input];
     if (f->at.pass == 0) {
         batch->ends_input = true;
@@ -125,11 +129,12 @@ static int end_pass(struct feed *f, struct feed_batch *batch) {
     return input_check(input);
 }
 
-static bool is_full(const struct feed_batch *batch, size_t more) {
-    return batch->n_items > 0 && (batch->text.length + more > BATCH_BYTES || batch->n_items == BATCH_ITEMS);
+static bool is_full(const struct intake_batch *batch, size_t more) {
+    return batch->n_items > 0 &&
+           (batch->text.length + more > BATCH_BYTES || batch->n_items == BATCH_ITEMS);
 }
 
-static int fill(struct feed *f, struct feed_batch *batch) {
+static int fill(struct intake *f, struct intake_batch *batch) {
     int64_t limit = f->b->options.limit;
     struct build_input *input = &f->b->input[f->at.input];
     if (!f->reader && open_reader(f) != 0) return -1;
@@ -158,8 +163,8 @@ static int fill(struct feed *f, struct feed_batch *batch) {
     }
 }
 
-void feed_fill(struct feed *f, struct feed_batch *batch) {
-    feed_batch_clear(batch);
+void intake_fill(struct intake *f, struct intake_batch *batch) {
+    intake_batch_clear(batch);
     if (!f->is_over && fill(f, batch) != 0) {
         batch->trouble = mem_copy_string(error_text());
         f->is_over = true;
