@@ -49,8 +49,8 @@ int contract_compare(const struct contract *a, const char *a_name, const struct 
 
 /* The golden vectors. */
 enum { CONTRACT_N_GOLDEN = 8 };
-/* *ids is the caller's: mem_free((void *)*ids). */
-int contract_golden_ids(const struct contract *contract, int k, const int32_t **ids, int64_t *n);
+/* The ids of golden text k of a contract that is there; ids_free. */
+struct ids contract_golden(const struct contract *contract, int k);
 int contract_set_scores(struct contract *contract, const char *precision,
                         const double score[CONTRACT_N_GOLDEN]);
 /* 0 when scores are there and each differs by at most tolerance of the contract's precision (F32

@@ -11,7 +11,7 @@
  *   memory. */
 #ifndef RANKWISE_EXPORT_H
 #define RANKWISE_EXPORT_H
-#include "opened.h"
+#include "scorer.h"
 
 struct export_pad {
     char *token;
@@ -33,10 +33,10 @@ int export_tokenizer_file(struct buffer *out, const char *name, const struct tok
                           const struct export_pad *pad, const char *chat_template);
 
 /* README.md: what the model is, and Python that scores with it. mem_free. */
-char *export_card(const struct opened *o, const struct export_pad *pad, const char *name,
+char *export_card(const struct scorer *s, const struct export_pad *pad, const char *name,
                   enum dtype dtype);
 
-/* Writes the model that `o` has open (opened_open, not started). force: an existing model directory
+/* Writes the model that `s` has open (scorer_open, not started). force: an existing model directory
  * is replaced. Collective; agreed. */
-int export_model(struct opened *o, const char *directory, enum dtype dtype, bool force);
+int export_model(struct scorer *s, const char *directory, enum dtype dtype, bool force);
 #endif

@@ -38,23 +38,21 @@ static void test_golden_vectors(void) {
                     left = make(TRUNCATE_LEFT, 8);
     struct buffer text = {0};
     for (int k = 0; k < CONTRACT_N_GOLDEN; k++) {
-        const int32_t *ids, *cut_ids, *left_ids;
-        int64_t n, n_cut, n_left;
-        ASSERT_INT(contract_golden_ids(&whole, k, &ids, &n), 0);
-        ASSERT_INT(contract_golden_ids(&cut, k, &cut_ids, &n_cut), 0);
-        ASSERT_INT(contract_golden_ids(&left, k, &left_ids, &n_left), 0);
-        ASSERT_INT(ids[n - 1], tokenizer_eos(tokenizer));
-        ASSERT_INT(n_cut, MIN(n, 8));
-        ASSERT_INT(cut_ids[n_cut - 1], tokenizer_eos(tokenizer));
-        for (int64_t i = 0; i + 1 < n_cut; i++) ASSERT_INT(cut_ids[i], ids[i]);
-        for (int64_t i = 0; i < n_left; i++) ASSERT_INT(left_ids[i], ids[n - n_left + i]);
+        struct ids ids = contract_golden(&whole, k), cut_ids = contract_golden(&cut, k),
+                   left_ids = contract_golden(&left, k);
+        ASSERT_INT(ids.id[ids.n - 1], tokenizer_eos(tokenizer));
+        ASSERT_INT(cut_ids.n, MIN(ids.n, 8));
+        ASSERT_INT(cut_ids.id[cut_ids.n - 1], tokenizer_eos(tokenizer));
+        for (int64_t i = 0; i + 1 < cut_ids.n; i++) ASSERT_INT(cut_ids.id[i], ids.id[i]);
+        for (int64_t i = 0; i < left_ids.n; i++)
+            ASSERT_INT(left_ids.id[i], ids.id[ids.n - left_ids.n + i]);
         buffer_clear(&text);
-        ASSERT_INT(tokenizer_decode(tokenizer, ids, n, true, &text), 0);
+        ASSERT_INT(tokenizer_decode(tokenizer, ids.id, ids.n, true, &text), 0);
         const json_t *vector = json_array_get(json_object_get(whole.json, "golden"), (size_t)k);
         ASSERT_TEXT(text.data, json_string_value(json_object_get(vector, "text")));
-        mem_free((void *)ids);
-        mem_free((void *)cut_ids);
-        mem_free((void *)left_ids);
+        ids_free(&ids);
+        ids_free(&cut_ids);
+        ids_free(&left_ids);
     }
     buffer_free(&text);
     contract_free(&whole);

@@ -8,7 +8,7 @@
 #include "eval.h"
 #include "json.h"
 #include "log.h"
-#include "opened.h"
+#include "scorer.h"
 
 static const char usage[] =
     "usage: rankwise eval MODEL --data SHARD.h5 [--scores FILE.jsonl] [--json] [path=value ...]\n"
@@ -62,31 +62,31 @@ static int write_scores(const char *path, const struct shard *shard, const float
 }
 
 /* Opens the shard and checks that it and the model mean the same. */
-static int open_data(struct shard *shard, const struct opened *o, const char *path) {
+static int open_data(struct shard *shard, const struct scorer *s, const char *path) {
     if (shard_open(shard, path) != 0) return -1;
-    int status = shard_suits(shard, &o->contract, o->path, o->arch.V);
+    int status = shard_suits(shard, &s->contract, s->path, s->arch.V);
     if (status != 0) shard_close(shard);
     return status;
 }
 
-static int evaluate(struct opened *o, void *self) {
+static int evaluate(struct scorer *s, void *self) {
     const struct option *option = self;
     struct shard shard;
-    if (comm_agree(comm_world(), open_data(&shard, o, option[0].value)) != 0) return -1;
-    int64_t limit = o->config.batch.tokens_per_microbatch;
+    if (comm_agree(comm_world(), open_data(&shard, s, option[0].value)) != 0) return -1;
+    int64_t limit = s->config.batch.tokens_per_microbatch;
     float *scores = option[1].value ? mem_alloc(2 * shard.n_comparisons, sizeof *scores) : NULL;
     struct loss_summary summary;
     struct eval_options options = {limit, true};
-    int status = opened_start(o, MAX(eval_max_tokens(&shard, limit), opened_golden_tokens(o)),
+    int status = scorer_start(s, MAX(eval_max_tokens(&shard, limit), scorer_golden_tokens(s)),
                               MAX(eval_max_rows(&shard, limit), CONTRACT_N_GOLDEN));
-    if (status == 0 && contract_has_scores(&o->contract))
-        status = comm_agree(comm_world(), opened_check_golden(o));
+    if (status == 0 && contract_has_scores(&s->contract))
+        status = comm_agree(comm_world(), scorer_check_golden(s));
     if (status == 0)
-        status = eval_shard(o->model, o->dev, &o->place.data, &shard, &options, &summary, scores);
+        status = eval_shard(s->model, s->dev, &s->place.data, &shard, &options, &summary, scores);
     if (status == 0 && base_rank == 0) {
         if (!isfinite(summary.loss))
             log_warn("%s gives scores that are not finite: a pair with one counts as wrong",
-                     o->path);
+                     s->path);
         if (option[2].value)
             print_json(&summary);
         else
@@ -112,5 +112,5 @@ int eval_command(int argc, char **argv) {
         arguments_free(&a);
         return command_misuse(argv[0], usage);
     }
-    return opened_command(argc, argv, &a, evaluate, option);
+    return scorer_command(argc, argv, &a, evaluate, option);
 }

@@ -32,10 +32,10 @@ struct wish {
     bool force;
 };
 
-static int export_opened(struct opened *o, void *self) {
+static int export_scorer(struct scorer *s, void *self) {
     const struct wish *wish = self;
-    if (export_model(o, wish->directory, wish->dtype, wish->force) != 0) return -1;
-    log_info("%s: exported from %s", wish->directory, o->path);
+    if (export_model(s, wish->directory, wish->dtype, wish->force) != 0) return -1;
+    log_info("%s: exported from %s", wish->directory, s->path);
     return 0;
 }
 
@@ -51,5 +51,5 @@ int export_command(int argc, char **argv) {
     }
     wish.directory = a.positional[1];
     wish.force = option[2].value != NULL;
-    return opened_command(argc, argv, &a, export_opened, &wish);
+    return scorer_command(argc, argv, &a, export_scorer, &wish);
 }

@@ -1,6 +1,6 @@
 /* `rankwise score`: JSON lines with texts on stdin, a line with a score each on stdout, in order.
  *
- * Rank 0 reads windows of lines and broadcasts them; every rank encodes them and opened_score deals
+ * Rank 0 reads windows of lines and broadcasts them; every rank encodes them and scorer_score deals
  * the work out. */
 #include <errno.h>
 #include <stdio.h>
@@ -10,7 +10,7 @@
 #include "command.h"
 #include "json.h"
 #include "log.h"
-#include "opened.h"
+#include "scorer.h"
 
 static const char usage[] =
     "usage: rankwise score MODEL [path=value ...] < texts.jsonl > scores.jsonl\n"
@@ -34,8 +34,8 @@ struct window {
     int64_t n_lines, first_line; /* first_line counts from 1 */
 };
 
-struct scorer {
-    struct opened *o;
+struct lines {
+    struct scorer *o;
     struct template_worker *worker;
     struct template_side side[WINDOW_LINES];
 };
@@ -78,7 +78,7 @@ static int share_window(struct window *w) {
     return 0;
 }
 
-static int encode_row(struct scorer *s, const json_t *row, struct template_side *out) {
+static int encode_row(struct lines *s, const json_t *row, struct template_side *out) {
     json_t *value = json_object_get(row, "text");
     if (!value) value = json_object_get(row, "messages");
     if (!value) return fail("expected an object with \"text\" or \"messages\"");
@@ -91,7 +91,7 @@ static int encode_row(struct scorer *s, const json_t *row, struct template_side 
     return status == TEMPLATE_OK ? 0 : -1;
 }
 
-static int encode_window(struct scorer *s, const struct window *w) {
+static int encode_window(struct lines *s, const struct window *w) {
     const char *at = w->text.data;
     for (int64_t i = 0; i < w->n_lines; i++) {
         const char *end = strchr(at, '\n');
@@ -108,7 +108,7 @@ static int encode_window(struct scorer *s, const struct window *w) {
     return 0;
 }
 
-static void score_window(struct scorer *s, const struct window *w) {
+static void score_window(struct lines *s, const struct window *w) {
     const int32_t *sequence[WINDOW_LINES];
     int32_t length[WINDOW_LINES];
     float score[WINDOW_LINES];
@@ -116,13 +116,13 @@ static void score_window(struct scorer *s, const struct window *w) {
         sequence[i] = s->side[i].ids.id;
         length[i] = (int32_t)s->side[i].ids.n;
     }
-    opened_score(s->o, w->n_lines, sequence, length, score);
+    scorer_score(s->o, w->n_lines, sequence, length, score);
     char text[32];
     for (int64_t i = 0; i < w->n_lines && base_rank == 0; i++)
         printf("{\"score\": %s}\n", json_number(text, score[i], 9));
 }
 
-static int score_stdin(struct scorer *s) {
+static int score_stdin(struct lines *s) {
     struct window w = {.first_line = 1};
     int status = 0;
     do {
@@ -135,12 +135,12 @@ static int score_stdin(struct scorer *s) {
     return status;
 }
 
-static int score(struct opened *o, void *self) {
+static int score(struct scorer *o, void *self) {
     (void)self;
-    if (opened_start(o, MAX(template_how(o->template)->max_length, LEAST_TOKENS), MOST_ROWS) != 0)
+    if (scorer_start(o, MAX(template_how(o->template)->max_length, LEAST_TOKENS), MOST_ROWS) != 0)
         return -1;
-    if (comm_agree(comm_world(), opened_check_golden(o)) != 0) return -1;
-    struct scorer *s = mem_alloc(1, sizeof *s);
+    if (comm_agree(comm_world(), scorer_check_golden(o)) != 0) return -1;
+    struct lines *s = mem_alloc(1, sizeof *s);
     s->o = o;
     s->worker = template_worker_new(o->template);
     int status = score_stdin(s);
@@ -156,5 +156,5 @@ int score_command(int argc, char **argv) {
     int code;
     if (command_arguments(&a, option, 1, 1, usage, argc, argv, &code)) return code;
     log_quiet(true);
-    return opened_command(argc, argv, &a, score, NULL);
+    return scorer_command(argc, argv, &a, score, NULL);
 }

@@ -32,14 +32,14 @@ static int read_piece(const struct parameter_source *source, const struct parame
     return known ? source->read(source->self, from, first, known, out) : 0;
 }
 
-static int write_weights(struct opened *o, const char *directory, const struct parameters *table,
+static int write_weights(struct scorer *s, const char *directory, const struct parameters *table,
                          enum dtype dtype) {
     struct safetensors_writer *w = safetensors_writer_open(directory, table, dtype, split_bytes);
-    struct parameter_source source = opened_source(o);
+    struct parameter_source source = scorer_source(s);
     float *buffer = mem_alloc(PIECE, sizeof *buffer);
     int status = w ? 0 : -1;
     for (int i = 0; i < table->n && status == 0; i++) {
-        const struct parameter *p = &table->item[i], *from = parameters_find(&o->table, p->name);
+        const struct parameter *p = &table->item[i], *from = parameters_find(&s->table, p->name);
         for (int64_t first = 0; first < p->count && status == 0; first += PIECE) {
             int64_t n = MIN(PIECE, p->count - first);
             status = read_piece(&source, from, first, n, buffer);
@@ -56,13 +56,13 @@ static int write_weights(struct opened *o, const char *directory, const struct p
 
 /* --- the files beside them --- */
 
-static int write_tokenizer(const struct opened *o, const char *directory,
+static int write_tokenizer(const struct scorer *s, const char *directory,
                            const struct export_pad *pad) {
     struct buffer text = {0};
-    char *chat_template = template_export(o->template);
+    char *chat_template = template_export(s->template);
     int status = 0;
     for (int i = 0; i < 3 && status == 0; i++) {
-        if (export_tokenizer_file(&text, tokenizer_name[i], o->tokenizer, pad, chat_template) != 0)
+        if (export_tokenizer_file(&text, tokenizer_name[i], s->tokenizer, pad, chat_template) != 0)
             continue;
         char *path = file_join(directory, tokenizer_name[i]);
         status = file_replace(path, text.data, text.length);
@@ -81,29 +81,29 @@ static int write_contract(const struct contract *contract, const char *directory
 }
 
 /* Everything but the golden scores, into the temporary directory. Rank 0. */
-static int write_files(struct opened *o, const char *temporary, const char *name,
+static int write_files(struct scorer *s, const char *temporary, const char *name,
                        enum dtype dtype) {
     struct export_pad pad = {0};
     struct parameters table = {0};
-    struct arch arch = o->arch; /* the JSON and the tables in it stay o's */
+    struct arch arch = s->arch; /* the JSON and the tables in it stay s's */
     char *config = NULL, *card = NULL;
-    int status = export_pad_choose(&pad, o->tokenizer, o->arch.V);
-    if (status == 0 && !(config = export_config(&o->arch, &pad, dtype))) status = -1;
+    int status = export_pad_choose(&pad, s->tokenizer, s->arch.V);
+    if (status == 0 && !(config = export_config(&s->arch, &pad, dtype))) status = -1;
     if (status == 0) {
         arch.V = pad.rows;
         parameters_build(&table, &arch);
-        card = export_card(o, &pad, name, dtype);
+        card = export_card(s, &pad, name, dtype);
         if (pad.is_added)
             log_info("the tokenizer has no pad token of its own: \"%s\" is added as id %d, %s",
                      pad.token, pad.id,
-                     pad.rows > o->arch.V ? "in a new row of the embedding"
+                     pad.rows > s->arch.V ? "in a new row of the embedding"
                                           : "in a spare row of the embedding");
         status = write_text(temporary, "config.json", config);
     }
-    if (status == 0) status = write_tokenizer(o, temporary, &pad);
-    if (status == 0) status = write_contract(&o->contract, temporary);
+    if (status == 0) status = write_tokenizer(s, temporary, &pad);
+    if (status == 0) status = write_contract(&s->contract, temporary);
     if (status == 0) status = write_text(temporary, "README.md", card);
-    if (status == 0) status = write_weights(o, temporary, &table, dtype);
+    if (status == 0) status = write_weights(s, temporary, &table, dtype);
     parameters_free(&table);
     mem_free(card);
     mem_free(config);
@@ -113,51 +113,23 @@ static int write_files(struct opened *o, const char *temporary, const char *name
 
 /* --- golden scores: computed in fp32 from what was written --- */
 
-static int golden_scores(struct opened *e, double score[CONTRACT_N_GOLDEN]) {
-    const int32_t *ids[CONTRACT_N_GOLDEN] = {0};
-    int32_t length[CONTRACT_N_GOLDEN];
-    float narrow[CONTRACT_N_GOLDEN];
-    int64_t n = 0, most = 1;
-    int status = 0;
-    for (int k = 0; k < CONTRACT_N_GOLDEN && status == 0; k++) {
-        status = contract_golden_ids(&e->contract, k, &ids[k], &n);
-        length[k] = (int32_t)n;
-        most = MAX(most, n);
-    }
-    if (status == 0) status = opened_start(e, most, CONTRACT_N_GOLDEN);
-    if (status == 0) opened_score(e, CONTRACT_N_GOLDEN, ids, length, narrow);
-    for (int k = 0; k < CONTRACT_N_GOLDEN; k++) {
-        score[k] = narrow[k];
-        mem_free((void *)ids[k]);
-    }
-    return status;
-}
-
 /* Opens what was written as `rankwise score` will, and completes its contract. By (1), the
  * tokenizer's files are compared with the contract here; scores that came along must be met by
  * weights that were not rounded. Collective.
  */
-static int complete_contract(const struct opened *o, const char *temporary, enum dtype dtype) {
-    const struct config *c = &o->config;
-    char *own[] = {mem_format("run.device=%s", c->run.device),
-                   mem_format("run.plugin=%s", c->run.plugin),
-                   mem_format("run.threads=%lld", (long long)c->run.threads),
-                   mem_format("parallel.zero_stage=%lld", (long long)c->parallel.zero_stage),
-                   mem_copy_string("model.precision=fp32")};
-    const char *overrides[] = {own[0], own[1], own[2], own[3], own[4]};
-    struct opened e;
+static int complete_contract(const struct scorer *s, const char *temporary, enum dtype dtype) {
+    struct scorer again;
     double score[CONTRACT_N_GOLDEN] = {0};
-    int status = opened_open(&e, temporary, overrides, 5);
-    if (status == 0) {
-        status = golden_scores(&e, score);
-        if (status == 0 && dtype == DTYPE_F32 && contract_has_scores(&o->contract))
-            status = contract_check_scores(&o->contract, "F32", score);
-        if (status == 0) status = contract_set_scores(&e.contract, "F32", score);
-        if (status == 0 && base_rank == 0) status = write_contract(&e.contract, temporary);
-        status = comm_agree(comm_world(), status);
-        opened_close(&e);
-    }
-    for (int i = 0; i < 5; i++) mem_free(own[i]);
+    int status = scorer_reopen(&again, temporary, &s->config);
+    if (status != 0) return status;
+    status = scorer_start(&again, scorer_golden_tokens(&again), CONTRACT_N_GOLDEN);
+    if (status == 0) status = scorer_score_golden(&again, score);
+    if (status == 0 && dtype == DTYPE_F32 && contract_has_scores(&s->contract))
+        status = contract_check_scores(&s->contract, "F32", score);
+    if (status == 0) status = contract_set_scores(&again.contract, "F32", score);
+    if (status == 0 && base_rank == 0) status = write_contract(&again.contract, temporary);
+    status = comm_agree(comm_world(), status);
+    scorer_close(&again);
     return status;
 }
 
@@ -207,7 +179,7 @@ static void discard(const char *temporary) {
     mem_free(said);
 }
 
-int export_model(struct opened *o, const char *directory, enum dtype dtype, bool force) {
+int export_model(struct scorer *s, const char *directory, enum dtype dtype, bool force) {
     const struct group *world = comm_world();
     bool lead = world->rank == 0;
     char *target = mem_copy_string(directory);
@@ -218,12 +190,12 @@ int export_model(struct opened *o, const char *directory, enum dtype dtype, bool
     if (lead && status == 0) {
         status = file_remove_tree(temporary);
         if (status == 0) status = file_make_directory(temporary);
-        if (status == 0) status = write_files(o, temporary, name, dtype);
+        if (status == 0) status = write_files(s, temporary, name, dtype);
         if (status != 0) discard(temporary);
     }
     status = comm_agree(world, status);
     if (status == 0) {
-        status = complete_contract(o, temporary, dtype);
+        status = complete_contract(s, temporary, dtype);
         if (lead && status == 0) status = put_in_place(temporary, target);
         if (lead && status != 0) discard(temporary);
         status = comm_agree(world, status);

@@ -5,12 +5,12 @@
 #include "chat.h"
 #include "export.h"
 
-static void describe_training(struct buffer *out, const struct opened *o) {
-    if (!o->is_checkpoint) return;
-    const struct run_state *s = &o->checkpoint.state;
+static void describe_training(struct buffer *out, const struct scorer *s) {
+    if (!s->is_checkpoint) return;
+    const struct run_state *state = &s->checkpoint.state;
     buffer_format(out, "Trained with Rankwise %s: %lld steps, %lld pairs, checkpoint of %s.\n\n",
-                  o->checkpoint.revision, (long long)s->step, (long long)s->episodes,
-                  o->checkpoint.written_at);
+                  s->checkpoint.revision, (long long)state->step, (long long)state->episodes,
+                  s->checkpoint.written_at);
 }
 
 static void describe_length(struct buffer *out, const struct template_options *how) {
@@ -67,9 +67,9 @@ static void append_code(struct buffer *out, const struct template *t, const char
                        "print(model(**batch).logits[:, 0])\n```\n");
 }
 
-char *export_card(const struct opened *o, const struct export_pad *pad, const char *name,
+char *export_card(const struct scorer *s, const struct export_pad *pad, const char *name,
                   enum dtype dtype) {
-    const struct template_options *how = template_how(o->template);
+    const struct template_options *how = template_how(s->template);
     const bool is_chat = *how->source || chat_find_named(how->name);
     struct buffer out = {0};
     buffer_format(&out,
@@ -78,13 +78,13 @@ char *export_card(const struct opened *o, const struct export_pad *pad, const ch
                   "# %s\n\nA reward model (`%sForSequenceClassification`, one label): the higher "
                   "the score, the better "
                   "the answer. Weights are %s.\n\n",
-                  name, arch_class_prefix(o->arch.family),
+                  name, arch_class_prefix(s->arch.family),
                   dtype == DTYPE_BF16 ? "bfloat16" : "float32");
-    describe_training(&out, o);
+    describe_training(&out, s);
     buffer_format(&out, "%s by the template `%s`%s, %s; the score is that of the last token. ",
                   is_chat ? "A conversation is rendered" : "A text is taken", how->name,
                   is_chat ? ", which is the tokenizer's `chat_template`" : "",
-                  template_eos(o->template) >= 0 ? "ends with the EOS token"
+                  template_eos(s->template) >= 0 ? "ends with the EOS token"
                                                  : "gets no token at its end");
     describe_length(&out, how);
     if (pad->is_added)
@@ -93,6 +93,6 @@ char *export_card(const struct opened *o, const struct export_pad *pad, const ch
                       "score before the first "
                       "pad token, which must not be a token of the text.\n\n",
                       pad->token, pad->id);
-    append_code(&out, o->template, name, is_chat);
+    append_code(&out, s->template, name, is_chat);
     return out.data;
 }

@@ -376,15 +376,13 @@ static json_t *vector_at(const struct contract *contract, int k) {
     return json_array_get(json_object_get(contract->json, "golden"), (size_t)k);
 }
 
-int contract_golden_ids(const struct contract *contract, int k, const int32_t **ids, int64_t *n) {
-    if (!contract->json) return fail("no score contract");
+struct ids contract_golden(const struct contract *contract, int k) {
     const json_t *list = json_object_get(vector_at(contract, k), "ids");
-    *n = (int64_t)json_array_size(list);
-    int32_t *made = mem_alloc(*n, sizeof *made);
-    for (int64_t i = 0; i < *n; i++)
-        made[i] = (int32_t)json_integer_value(json_array_get(list, (size_t)i));
-    *ids = made;
-    return 0;
+    int64_t n = (int64_t)json_array_size(list);
+    struct ids ids = {mem_alloc(n, sizeof *ids.id), n, n};
+    for (int64_t i = 0; i < n; i++)
+        ids.id[i] = (int32_t)json_integer_value(json_array_get(list, (size_t)i));
+    return ids;
 }
 
 int contract_set_scores(struct contract *contract, const char *precision,

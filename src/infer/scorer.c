@@ -1,0 +1,355 @@
+/* Opening a model from a run, a checkpoint or a Hugging Face directory: see scorer.h. */
+#include "scorer.h"
+
+#include <string.h>
+
+#include "device.h"
+#include "file.h"
+#include "log.h"
+
+enum { DEFAULT_MAX_LENGTH = 1024 };
+
+/* --- what a path names --- */
+
+static bool has_file(const char *directory, const char *name) {
+    char *path = file_join(directory, name);
+    bool there = file_exists(path);
+    mem_free(path);
+    return there;
+}
+
+/* The newest whole checkpoint of a run directory, by the checkpoint.dir of its configuration. NULL:
+ * not a run, or no checkpoint yet, with error_text(). */
+static char *newest_of_run(const char *run) {
+    char *config_path = file_join(run, "config.cfg"), *directory = file_join(run, "checkpoints"),
+         *newest = NULL;
+    if (!file_is_directory(directory) && file_exists(config_path)) {
+        struct config config;
+        const char *files[] = {config_path};
+        if (config_load(&config, files, 1, NULL, 0) == 0) {
+            mem_free(directory);
+            directory = mem_copy_string(config.checkpoint.dir);
+            config_free(&config);
+        }
+    }
+    if (file_is_directory(directory)) newest = checkpoint_newest(directory);
+    if (!newest) fail("%s: a run directory without a whole checkpoint; hint: train it first", run);
+    mem_free(config_path);
+    mem_free(directory);
+    return newest;
+}
+
+static int resolve(struct scorer *s, const char *path) {
+    if (!file_is_directory(path))
+        return fail("%s: expected a run directory, a checkpoint or a Hugging Face model directory, "
+                    "found %s; hint: "
+                    "`rankwise train` makes the first",
+                    path, file_exists(path) ? "a file" : "nothing there");
+    if (has_file(path, "state.h5")) {
+        s->path = mem_copy_string(path);
+        s->is_checkpoint = true;
+    } else if (has_file(path, "config.cfg") || has_file(path, "checkpoints")) {
+        s->path = newest_of_run(path);
+        s->is_checkpoint = true;
+    } else if (has_file(path, "config.json")) {
+        s->path = mem_copy_string(path);
+    } else {
+        return fail("%s: neither a run directory (config.cfg), nor a checkpoint (state.h5), nor a "
+                    "Hugging Face model "
+                    "directory (config.json); hint: `rankwise train` makes the first",
+                    path);
+    }
+    return s->path ? 0 : -1;
+}
+
+/* --- reading --- */
+
+/* The run's configuration, without what suits only the machine that it ran on: threads and groups
+ * of ranks. */
+static int read_config(struct scorer *s, const char *const *overrides, int n_overrides) {
+    const char **all = mem_alloc(n_overrides + 2, sizeof *all);
+    all[0] = "run.threads=0";
+    all[1] = "parallel.shard_group=all";
+    for (int i = 0; i < n_overrides; i++) all[i + 2] = overrides[i];
+    int status = config_parse(&s->config, s->checkpoint.config, all, n_overrides + 2);
+    mem_free(all);
+    return status;
+}
+
+static int open_checkpoint(struct scorer *s, const char *const *overrides, int n_overrides) {
+    struct checkpoint *c = &s->checkpoint;
+    if (checkpoint_open(c, s->path) != 0) return -1;
+    if (read_config(s, overrides, n_overrides) != 0 ||
+        arch_parse(&s->arch, c->arch_json, strlen(c->arch_json)) != 0)
+        return fail_context("%s", s->path);
+    parameters_build(&s->table, &s->arch);
+    contract_copy(&s->contract, &c->contract);
+    char *special = contract_special(&s->contract);
+    s->tokenizer = tokenizer_open(c->file, c->n_files, special);
+    mem_free(special);
+    return s->tokenizer ? 0 : fail_context("%s: the tokenizer it carries", s->path);
+}
+
+/* The contract beside an exported model, if there is one. */
+static int read_directory_contract(struct scorer *s) {
+    char *path = file_join(s->path, "score_contract.json");
+    struct buffer text = {0};
+    bool is_there = file_exists(path);
+    int status = is_there ? file_read(path, 1 << 24, &text) : 0;
+    if (status == 0 && is_there && contract_parse(&s->contract, text.data, text.length) != 0)
+        status = fail_context("%s", path);
+    buffer_free(&text);
+    mem_free(path);
+    return status;
+}
+
+/* The tokenizer beside a model, and a contract for `text`, cut on the right, when there is none. */
+static int open_directory_tokenizer(struct scorer *s) {
+    if (read_directory_contract(s) != 0) return -1;
+    char *special = contract_special(&s->contract);
+    s->tokenizer = tokenizer_open_directory(s->path, special);
+    mem_free(special);
+    if (!s->tokenizer) return -1;
+    if (s->contract.json) return 0;
+    struct template_options how = {"text", "", TRUNCATE_RIGHT, DEFAULT_MAX_LENGTH};
+    return contract_make(&s->contract, s->tokenizer, &how);
+}
+
+/* After its configuration. */
+static int open_directory(struct scorer *s) {
+    if (arch_read(&s->arch, s->path) != 0) return -1;
+    parameters_build(&s->table, &s->arch);
+    if (safetensors_open(&s->tensors, s->path) != 0) return -1;
+    if (safetensors_match(&s->tensors, &s->table) != 0) return fail_context("%s", s->path);
+    if (!s->tensors.has_score)
+        return fail("%s: the model has no score head; hint: train one with model.path = \"%s\"",
+                    s->path, s->path);
+    return open_directory_tokenizer(s);
+}
+
+/* The contract that travelled with the weights must be that of the tokenizer that did. */
+static int check_contract(struct scorer *s) {
+    struct template_options how;
+    struct contract own = {0};
+    if (contract_how(&s->contract, &how) != 0) return -1;
+    int status = contract_make(&own, s->tokenizer, &how);
+    if (status == 0)
+        status =
+            contract_compare(&s->contract, "the score contract", &own, "the tokenizer beside it");
+    contract_free(&own);
+    if (status == 0) {
+        s->template = template_open(&how, s->tokenizer);
+        if (!s->template) status = -1;
+    }
+    if (status == 0 && !s->is_checkpoint &&
+        template_check_own(s->template, s->tokenizer, s->path) != 0)
+        log_warn("%s", error_text());
+    if (status == 0 && tokenizer_size(s->tokenizer) > s->arch.V)
+        status = fail("the tokenizer has ids up to %lld, the model's embedding %lld rows; hint: "
+                      "they do not belong "
+                      "together",
+                      (long long)tokenizer_size(s->tokenizer) - 1, (long long)s->arch.V);
+    return status == 0 ? 0 : fail_context("%s", s->path);
+}
+
+/* What every way of opening ends with; agreed. */
+static int end_opening(struct scorer *s, int status) {
+    if (status == 0) status = check_contract(s);
+    status = comm_agree(comm_world(), status);
+    if (status != 0) scorer_close(s);
+    return status;
+}
+
+int scorer_open(struct scorer *s, const char *path, const char *const *overrides, int n_overrides) {
+    *s = (struct scorer){0};
+    int status = resolve(s, path);
+    if (status == 0 && s->is_checkpoint) {
+        status = open_checkpoint(s, overrides, n_overrides);
+    } else if (status == 0) {
+        status = config_load(&s->config, NULL, 0, overrides, n_overrides);
+        if (status == 0) status = open_directory(s);
+    }
+    return end_opening(s, status);
+}
+
+static void take_string(char **field, const char *text) {
+    mem_free(*field);
+    *field = mem_copy_string(text);
+}
+
+int scorer_reopen(struct scorer *s, const char *directory, const struct config *like) {
+    *s = (struct scorer){.path = mem_copy_string(directory)};
+    int status = config_load(&s->config, NULL, 0, NULL, 0); /* its precision is fp32 */
+    if (status == 0) {
+        take_string(&s->config.run.device, like->run.device);
+        take_string(&s->config.run.plugin, like->run.plugin);
+        s->config.run.threads = like->run.threads;
+        s->config.parallel.zero_stage = like->parallel.zero_stage;
+        status = open_directory(s);
+    }
+    return end_opening(s, status);
+}
+
+static int read_checkpoint(void *self, const struct parameter *p, int64_t first, int64_t count,
+                           float *out) {
+    return checkpoint_read_parameter(self, CHECKPOINT_MASTER, p, first, count, out);
+}
+
+static int read_tensors(void *self, const struct parameter *p, int64_t first, int64_t count,
+                        float *out) {
+    return safetensors_read(self, p, first, count, out);
+}
+
+struct parameter_source scorer_source(struct scorer *s) {
+    return s->is_checkpoint ? (struct parameter_source){read_checkpoint, &s->checkpoint}
+                            : (struct parameter_source){read_tensors, &s->tensors};
+}
+
+/* --- computing --- */
+
+/* Before anything is taken. */
+static int check_memory(const struct scorer *s, const struct zero_options *zero,
+                        const struct model_options *model) {
+    struct zero_bytes z = zero_plan(&s->table, zero, s->place.shard.size);
+    struct model_bytes m = model_plan(s->dev, &s->arch, model);
+    size_t needed = z.weights + z.gathered + m.activations + m.scratch;
+    size_t available = device_memory_available(s->dev, &s->place);
+    if (needed <= available) return 0;
+    return fail("%s: needs %.1f MiB on this rank, %.1f MiB are there; hint: a smaller "
+                "batch.tokens_per_microbatch, "
+                "parallel.zero_stage = 3 on more ranks, or model.precision = \"bf16\"",
+                s->path, (double)needed / (1 << 20), (double)available / (1 << 20));
+}
+
+int scorer_start(struct scorer *s, int64_t max_tokens, int64_t max_rows) {
+    if (placement_init(&s->place, s->config.parallel.shard_group) != 0) return -1;
+    s->dev = device_open(&s->config, &s->place);
+    if (!s->dev) return -1;
+    struct zero_options options = {.stage = (int)s->config.parallel.zero_stage,
+                                   .dtype = device_precision(&s->config),
+                                   .prefetch = s->config.parallel.prefetch};
+    struct model_options how = {options.dtype, false, false, max_tokens, max_rows};
+    if (comm_agree(comm_world(), check_memory(s, &options, &how)) != 0) return -1;
+    s->z = zero_init(s->dev, &s->place, &s->table, &options);
+    struct parameter_source source = scorer_source(s);
+    if (comm_agree(comm_world(), zero_load(s->z, &source)) != 0) return -1;
+    zero_publish(s->z);
+    s->max_tokens = max_tokens;
+    s->model = model_init(s->dev, &s->arch, &s->table, s->z, &how);
+    forest_init(&s->forest, max_tokens, max_rows);
+    return 0;
+}
+
+void scorer_close(struct scorer *s) {
+    forest_free(&s->forest);
+    model_free(s->model);
+    zero_free(s->z);
+    device_close(s->dev, &s->place);
+    placement_free(&s->place);
+    contract_free(&s->contract);
+    template_free(s->template);
+    tokenizer_free(s->tokenizer);
+    safetensors_close(&s->tensors);
+    checkpoint_close(&s->checkpoint);
+    parameters_free(&s->table);
+    arch_free(&s->arch);
+    config_free(&s->config);
+    mem_free(s->path);
+    *s = (struct scorer){0};
+}
+
+/* Scores of one micro-batch into score[0 .. n). */
+static void score_micro(struct scorer *s, int64_t n, const int32_t *const *sequence,
+                        const int32_t *length, double *score) {
+    forest_build(&s->forest, n, sequence, length);
+    const float *device_score = model_forward(s->model, &s->forest);
+    float *host = mem_alloc(s->forest.n_rows, sizeof *host);
+    const struct backend *b = s->dev->backend;
+    b->copy_out(s->dev, host, device_score, (size_t)s->forest.n_rows * sizeof *host,
+                STREAM_COMPUTE);
+    b->synchronize(s->dev, STREAM_COMPUTE);
+    for (int64_t i = 0; i < n; i++) score[i] = host[s->forest.read_of_sequence[i]];
+    mem_free(host);
+}
+
+/* All ranks hold the same sequences; micro-batches are dealt to the ranks in turn, and the scores,
+ * zero where another rank computed them, are added up. A rank without a micro-batch in a turn walks
+ * the model with an empty one. */
+void scorer_score(struct scorer *s, int64_t n, const int32_t *const *sequence,
+                  const int32_t *length, float *score) {
+    const struct group *data = &s->place.data;
+    double *sum = mem_alloc(n, sizeof *sum);
+    int64_t first = 0;
+    for (int turn = 0; first < n || turn % data->size != 0; turn++) {
+        int64_t end = first, tokens = 0;
+        for (; end < n && end - first < s->forest.room_sequences; end++) {
+            CHECK(length[end] <= s->max_tokens, "a sequence of %d tokens", (int)length[end]);
+            if (tokens + length[end] > s->max_tokens) break;
+            tokens += length[end];
+        }
+        if (turn % data->size == data->rank)
+            score_micro(s, end - first, sequence + first, length + first, sum + first);
+        first = end;
+    }
+    comm_sum(data, sum, (int)n);
+    for (int64_t i = 0; i < n; i++) score[i] = (float)sum[i];
+    mem_free(sum);
+}
+
+int64_t scorer_golden_tokens(const struct scorer *s) {
+    int64_t most = 1;
+    for (int k = 0; k < CONTRACT_N_GOLDEN; k++) {
+        struct ids ids = contract_golden(&s->contract, k);
+        most = MAX(most, ids.n);
+        ids_free(&ids);
+    }
+    return most;
+}
+
+int scorer_score_golden(struct scorer *s, double score[CONTRACT_N_GOLDEN]) {
+    struct ids ids[CONTRACT_N_GOLDEN];
+    const int32_t *sequence[CONTRACT_N_GOLDEN];
+    int32_t length[CONTRACT_N_GOLDEN];
+    float narrow[CONTRACT_N_GOLDEN];
+    int status = 0;
+    for (int k = 0; k < CONTRACT_N_GOLDEN; k++) {
+        ids[k] = contract_golden(&s->contract, k);
+        sequence[k] = ids[k].id;
+        length[k] = (int32_t)ids[k].n;
+        if (status == 0 && (ids[k].n < 1 || ids[k].n > s->max_tokens))
+            status = fail("golden text %d: expected 1 to %lld tokens, found %lld", k,
+                          (long long)s->max_tokens, (long long)ids[k].n);
+    }
+    if (status == 0) scorer_score(s, CONTRACT_N_GOLDEN, sequence, length, narrow);
+    for (int k = 0; k < CONTRACT_N_GOLDEN; k++) {
+        if (status == 0) score[k] = narrow[k];
+        ids_free(&ids[k]);
+    }
+    return status;
+}
+
+int scorer_check_golden(struct scorer *s) {
+    double score[CONTRACT_N_GOLDEN];
+    const char *precision = device_precision(&s->config) == DTYPE_BF16 ? "BF16" : "F32";
+    int status = scorer_score_golden(s, score);
+    if (status == 0)
+        status = contract_has_scores(&s->contract)
+                     ? contract_check_scores(&s->contract, precision, score)
+                     : contract_set_scores(&s->contract, precision, score);
+    return status == 0 ? 0 : fail_context("%s: score contract", s->path);
+}
+
+int scorer_command(int argc, char **argv, struct arguments *a,
+                   int (*work)(struct scorer *s, void *self), void *self) {
+    comm_start(&argc, &argv);
+    struct scorer s;
+    int status = scorer_open(&s, a->positional[0], a->overrides, a->n_overrides);
+    if (status == 0) {
+        status = work(&s, self);
+        scorer_close(&s);
+    }
+    int code = command_finish(status);
+    arguments_free(a);
+    comm_stop();
+    return code;
+}
