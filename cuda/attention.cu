@@ -6,6 +6,7 @@
  *   backward:  reach ranges, D = rowsum(dout out) -> dq (n_splits parts -> added up) -> dk, dv (the
  *   same) */
 #include "attention_tile.h"
+#include "layout.h"
 
 enum { SMALL_THREADS = 256, MAX_HEAD_DIM = 256, STATS_LANES = 8 };
 
@@ -144,10 +145,8 @@ static int dkv_splits(const attention_job &a, const attention_tiles &tiles) {
                      attention_n_tiles(a.q.rows, tiles.queries) * a.group);
 }
 
-static void *carve(char *memory, size_t *used, size_t bytes) {
-    void *p = memory ? memory + *used : NULL;
-    *used += ROUND_UP(bytes, (size_t)256);
-    return p;
+template <typename T> static void place(T **array, struct layout *memory, size_t n) {
+    *array = static_cast<T *>(layout_take(memory, (int64_t)n, sizeof **array));
 }
 
 /* Floats that parts take up at most: those of n_splits times blocks <= BLOCKS_WANTED tiles. */
@@ -157,29 +156,27 @@ static size_t most_partial(int64_t rows, int n_heads, int head_dim, int tile, in
     return (size_t)(tiles * tile * arrays) * (size_t)head_dim;
 }
 
-/* Lays the workspace out; its size if memory is NULL. What n_splits follows from does not come in:
+/* Lays the workspace out; its size if the base is NULL. What n_splits follows from does not come in:
  * parts take up at most most_partial, whatever the shapes below these. */
-static size_t lay_out(attention_job *a, enum dtype dtype, bool backward, char *memory) {
+static size_t lay_out(attention_job *a, enum dtype dtype, bool backward, char *base) {
     struct attention_tiles tiles = attention_tiles_of(dtype, a->head_dim);
-    size_t used = 0, n_stats = (size_t)a->n_heads * a->stats_rows * sizeof(float);
+    struct layout memory = {base, 256, 0};
+    size_t n_stats = (size_t)a->n_heads * a->stats_rows;
     int key_tile = backward ? tiles.backward_keys : tiles.forward_keys;
     size_t n_ranges = (size_t)attention_n_tiles(ROUND_UP(a->k.rows, tiles.dkv_keys), key_tile);
     size_t partial = most_partial(a->q.rows, a->n_heads, a->head_dim, tiles.queries, 1);
     size_t of_keys = most_partial(a->k.rows, a->n_heads / a->group, a->head_dim, tiles.dkv_keys, 2);
-    a->range = static_cast<reach_range *>(carve(memory, &used, n_ranges * sizeof *a->range));
+    place(&a->range, &memory, n_ranges);
     if (backward) {
-        a->stats_lse = static_cast<float *>(carve(memory, &used, n_stats));
-        a->stats_delta = static_cast<float *>(carve(memory, &used, n_stats));
-        a->stats_index =
-            static_cast<int32_t *>(carve(memory, &used, (size_t)a->stats_rows * sizeof(int32_t)));
+        place(&a->stats_lse, &memory, n_stats);
+        place(&a->stats_delta, &memory, n_stats);
+        place(&a->stats_index, &memory, (size_t)a->stats_rows);
         partial = MAX(partial, of_keys);
     } else {
-        a->partial_lse = static_cast<float *>(
-            carve(memory, &used,
-                  most_partial(a->q.rows, a->n_heads, 1, tiles.queries, 1) * sizeof(float)));
+        place(&a->partial_lse, &memory, most_partial(a->q.rows, a->n_heads, 1, tiles.queries, 1));
     }
-    a->partial = static_cast<float *>(carve(memory, &used, partial * sizeof(float)));
-    return used;
+    place(&a->partial, &memory, partial);
+    return memory.used;
 }
 
 size_t cuda_attention_bytes(const struct op_limits *limits) {

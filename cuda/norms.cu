@@ -34,14 +34,14 @@ constexpr int most_threads(int bundle) {
 /* How a row of n bundles is laid on a block: thread t has bundles t, t + threads, ..., at most k
  * (1, 2, 4, 8 or 16).
  */
-struct layout {
+struct norm_launch {
     int threads, k;
 };
 
-static struct layout layout_make(int64_t cols, int bundle) {
+static struct norm_launch norm_launch_make(int64_t cols, int bundle) {
     int64_t n = cols / bundle,
             threads = MIN(ROUND_UP(pieces(n, 4), WARP), (int64_t)most_threads(bundle));
-    struct layout l = {(int)threads, 1};
+    struct norm_launch l = {(int)threads, 1};
     while (l.k * threads < n) l.k *= 2;
     CHECK(l.k <= 16, "norm: rows of %lld, at most %d", (long long)cols,
           16 * most_threads(bundle) * bundle);
@@ -134,7 +134,7 @@ void cuda_norm_forward(struct device *dev, enum norm_kind kind, struct tensor ou
                        float eps) {
     int n = fits(fits(fits(4, out), in), weight);
     if (bias) n = fits(n, *bias);
-    struct layout l = layout_make(in.cols, n);
+    struct norm_launch l = norm_launch_make(in.cols, n);
     BY_TYPE(out.dtype, T, BY_KIND(kind, LAYER, BY_LAYOUT(l.k, K, {
         const T *shift = bias ? (const T *)bias->data : nullptr;
         if (n == 4)
@@ -247,7 +247,7 @@ void cuda_norm_backward(struct device *dev, enum norm_kind kind, struct tensor d
                         float *dbias, struct tensor dout, struct tensor in, struct tensor weight,
                         const float *stats) {
     int n = fits(fits(fits(fits(4, din), dout), in), weight);
-    struct layout l = layout_make(in.cols, n);
+    struct norm_launch l = norm_launch_make(in.cols, n);
     int64_t part_rows = rows_of_part(in.rows), n_parts = pieces(in.rows, part_rows);
     int64_t width = kind == NORM_LAYER ? 2 * in.cols : in.cols;
     float *part = (float *)cuda_workspace(dev, (size_t)(n_parts * width) * sizeof(float));

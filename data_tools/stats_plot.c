@@ -80,8 +80,8 @@ int stats_plot(const char *path, const struct shard_stats *stats, int n) {
     if (check_name(path) != 0) return -1;
     FILE *out = popen("gnuplot", "w");
     if (!out) return fail("gnuplot: cannot be started: %s", strerror(errno));
-    void (*former)(int) =
-        signal(SIGPIPE, SIG_IGN); /* a gnuplot that ends early is told by its exit code */
+    /* a gnuplot that ends early is told by its exit code */
+    void (*former)(int) = signal(SIGPIPE, SIG_IGN);
     put_picture(out, path, stats, n);
     int status = pclose(out);
     signal(SIGPIPE, former);

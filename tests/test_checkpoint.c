@@ -198,8 +198,8 @@ static void test_any_stage_loads_at_any_stage(void) {
             assert_loads(200, &to);
             world_close(&to);
         }
-        world_open(&to, small_model, stage, DTYPE_F32,
-                   "1"); /* each rank is a shard group of its own */
+        /* each rank is a shard group of its own */
+        world_open(&to, small_model, stage, DTYPE_F32, "1");
         assert_loads(200, &to);
         world_close(&to);
         world_close(&from);
@@ -214,10 +214,8 @@ static void test_any_number_of_writers(void) {
         start_clean();
         ASSERT_DONE(save(&w, 200, writers, 0));
         char *path = checkpoint_path(directory, 200);
-        int n_parts =
-            writers == 0
-                ? 1
-                : MIN(writers, w.place.data.size); /* all ranks of a test are on one node */
+        /* all ranks of a test are on one node */
+        int n_parts = writers == 0 ? 1 : MIN(writers, w.place.data.size);
         ASSERT_INT(entries(path), n_parts + 1);
         mem_free(path);
         assert_whole(200);
@@ -356,8 +354,8 @@ static void test_old_ones_are_removed(void) {
     comm_barrier(comm_world());
     ASSERT_INT(entries(directory), 3);
     comm_barrier(comm_world());
-    ASSERT_DONE(
-        save(&w, 50, 0, 1)); /* a step behind the others: the new one stays, whatever its number */
+    /* a step behind the others: the new one stays, whatever its number */
+    ASSERT_DONE(save(&w, 50, 0, 1));
     ASSERT_INT(checkpoint_list(directory, &steps), 1);
     ASSERT_INT(steps[0], 50);
     mem_free(steps);

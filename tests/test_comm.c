@@ -192,8 +192,8 @@ static void check_sums(int64_t count, bool in_place) {
     float *data = mem_alloc(count * size, sizeof *data), *out = mem_alloc(count, sizeof *out);
     float *to = in_place ? data + base_rank * count : out;
     for (int64_t i = 0; i < count * size; i++) data[i] = value(base_rank, i);
-    if (size == 1 && !in_place)
-        memcpy(out, data, (size_t)count * sizeof *out); /* of one rank: nothing to do */
+    /* of one rank: nothing to do */
+    if (size == 1 && !in_place) memcpy(out, data, (size_t)count * sizeof *out);
     table.reduce_scatter(&dev, all(), to, data, count);
     table.event_record(&dev, 7, STREAM_COMM);
     for (int i = 0; i < 3; i++) table.progress(&dev);
@@ -284,8 +284,8 @@ static void lose_a_rank(const char *how) {
         if (strcmp(how, "check") == 0) CHECK(base_rank < 0, "rank %d", base_rank);
         if (strcmp(how, "kill") == 0) raise(SIGKILL);
         if (strcmp(how, "exit") == 0) exit(EXIT_FAILED);
-        if (strcmp(how, "call") == 0)
-            comm_broadcast(comm_world(), -5, data, sizeof data); /* what MPI refuses */
+        /* what MPI refuses */
+        if (strcmp(how, "call") == 0) comm_broadcast(comm_world(), -5, data, sizeof data);
     }
     if (base_rank % 2 == 0) table.all_reduce(&dev, comm_world(), data, 4096);
     table.synchronize(&dev, STREAM_COMM);

@@ -180,8 +180,8 @@ static void test_threads_do_not_change_a_bit(void) {
         layer_products(dev, i % 2 ? DTYPE_BF16 : DTYPE_F32, one.t.data, size[0], size[1], size[2]);
         for (int t = 0; t < N_TESTS(threads); t++) {
             struct device *on = dev->backend->open(0, 1, threads[t]);
-            on->backend->zero(on, more.t.data, sample_bytes(more.t),
-                              STREAM_COMPUTE); /* gradients are added to */
+            /* gradients are added to */
+            on->backend->zero(on, more.t.data, sample_bytes(more.t), STREAM_COMPUTE);
             layer_products(on, i % 2 ? DTYPE_BF16 : DTYPE_F32, more.t.data, size[0], size[1],
                            size[2]);
             dev->backend->close(on);

@@ -86,8 +86,8 @@ static int parse_sizes(struct arch *arch, const json_t *config) {
         json_get_int(config, "max_position_embeddings", 1, MAX_POSITIONS, &arch->max_positions) ||
         json_get_int(config, "head_dim", 1, MAX_HEAD_DIM, &d))
         return -1;
-    if (json_is_null(json_object_get(config, "num_key_value_heads")))
-        K = 0; /* unlike a missing one in Qwen's */
+    /* unlike a missing one in Qwen's */
+    if (json_is_null(json_object_get(config, "num_key_value_heads"))) K = 0;
     if (!neox && json_get_int(config, "num_key_value_heads", 1, MAX_HEADS, &K)) return -1;
     if (K == 0) K = H;
     if (d == 0 && arch->D % H != 0)

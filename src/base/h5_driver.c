@@ -52,8 +52,8 @@ static H5FD_t *driver_open(const char *name, unsigned flags, hid_t fapl, haddr_t
 
 static herr_t driver_close(H5FD_t *base) {
     struct driver_file *f = (struct driver_file *)base;
-    if (close(f->descriptor) != 0)
-        note_error(f); /* where network file systems tell that the disk is full */
+    /* where network file systems tell that the disk is full */
+    if (close(f->descriptor) != 0) note_error(f);
     mem_free(f);
     return 0;
 }

@@ -54,9 +54,8 @@ static int by_step(const void *a, const void *b) {
 int checkpoint_list(const char *directory, int64_t **steps) {
     struct found f = {.directory = directory};
     if (file_is_directory(directory)) file_list(directory, take_name, &f);
-    if (f.n)
-        qsort(f.step, (size_t)f.n, sizeof *f.step,
-              by_step); /* seven digits sort after six only as numbers */
+    /* seven digits sort after six only as numbers */
+    if (f.n) qsort(f.step, (size_t)f.n, sizeof *f.step, by_step);
     *steps = f.step;
     return f.n;
 }

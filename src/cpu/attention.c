@@ -41,6 +41,7 @@
 
 #include "attention_plan.h"
 #include "cpu.h"
+#include "layout.h"
 
 enum { PREFETCH = 8 }; /* queries */
 #define LOG2_E 1.44269504088896340736f
@@ -97,72 +98,66 @@ static int whole_tiles(int64_t rows) {
     return (int)ROUND_UP(rows, TILE_ROWS);
 }
 
-static void *carve(char *memory, size_t *used, int64_t n, size_t size) {
-    void *p = memory ? memory + *used : NULL;
-    *used += ROUND_UP((size_t)n * size, 64);
-    return p;
-}
-
-static void carve_chunks(struct scratch *s, const struct sizes *z, char *memory, size_t *used) {
+static void lay_out_chunks(struct scratch *s, const struct sizes *z, struct layout *memory) {
     int n = (int)(ROUND_UP(z->keys, CHUNK) / CHUNK);
     int64_t panels = (int64_t)CHUNK * z->layout.depth, rows = (int64_t)CHUNK * z->layout.width;
     int64_t rows_words = z->layout.pairs ? rows / 2 : rows;
-    s->chunk = carve(memory, used, n, sizeof *s->chunk);
+    s->chunk = layout_take(memory, n, sizeof *s->chunk);
     for (int i = 0; i < n; i++) {
-        struct chunk c = {.k_panels = carve(memory, used, panels, 4)};
+        struct chunk c = {.k_panels = layout_take(memory, panels, 4)};
         if (z->backward) {
-            c.v_panels = carve(memory, used, panels, 4);
-            c.k_rows = carve(memory, used, rows_words, 4);
-            c.dk = carve(memory, used, rows, 4);
-            c.dv = carve(memory, used, rows, 4);
+            c.v_panels = layout_take(memory, panels, 4);
+            c.k_rows = layout_take(memory, rows_words, 4);
+            c.dk = layout_take(memory, rows, 4);
+            c.dv = layout_take(memory, rows, 4);
         } else {
-            c.v_rows = carve(memory, used, rows_words, 4);
+            c.v_rows = layout_take(memory, rows_words, 4);
         }
-        if (memory) s->chunk[i] = c;
+        if (memory->base) s->chunk[i] = c;
     }
 }
 
-static void carve_rows(struct rows *r, const struct sizes *z, char *memory, size_t *used) {
+static void lay_out_rows(struct rows *r, const struct sizes *z, struct layout *memory) {
     const struct tile_layout *l = &z->layout;
     int64_t span = whole_tiles((int64_t)attention_span_queries(z->group) * z->group);
     int64_t block = whole_tiles((int64_t)attention_block_queries(z->group) * z->group);
     int64_t n = z->backward ? block : span;
-    r->at = carve(memory, used, n, sizeof *r->at);
-    r->q = carve(memory, used, n * l->row_words, 4);
+    r->at = layout_take(memory, n, sizeof *r->at);
+    r->q = layout_take(memory, n * l->row_words, 4);
     if (!z->backward) {
-        r->most = carve(memory, used, n, 4);
-        r->sum = carve(memory, used, n, 4);
-        r->out = carve(memory, used, n * l->width, 4);
+        r->most = layout_take(memory, n, 4);
+        r->sum = layout_take(memory, n, 4);
+        r->out = layout_take(memory, n * l->width, 4);
         return;
     }
-    r->dout = carve(memory, used, n * l->row_words, 4);
-    r->q_sum = l->pairs ? carve(memory, used, n / 2 * l->width, 4) : r->q;
-    r->dout_sum = l->pairs ? carve(memory, used, n / 2 * l->width, 4) : r->dout;
-    r->lse = carve(memory, used, n, 4);
-    r->delta = carve(memory, used, n, 4);
-    r->dq = carve(memory, used, span + block, (size_t)l->width * 4);
+    r->dout = layout_take(memory, n * l->row_words, 4);
+    r->q_sum = l->pairs ? layout_take(memory, n / 2 * l->width, 4) : r->q;
+    r->dout_sum = l->pairs ? layout_take(memory, n / 2 * l->width, 4) : r->dout;
+    r->lse = layout_take(memory, n, 4);
+    r->delta = layout_take(memory, n, 4);
+    r->dq = layout_take(memory, span + block, (size_t)l->width * 4);
 }
 
-/* Lays a thread's scratch out in memory; its size if memory is NULL. */
-static size_t scratch_lay_out(struct scratch *s, const struct sizes *z, char *memory) {
-    size_t used = 0;
+/* Lays a thread's scratch out from the base; its size if that is NULL. */
+static size_t lay_out_scratch(struct scratch *s, const struct sizes *z, char *base) {
+    struct layout memory = {base, 64, 0};
     int64_t block = z->backward ? whole_tiles((int64_t)attention_block_queries(z->group) * z->group)
                                 : TILE_ROWS;
     bool pairs = z->layout.pairs;
-    carve_chunks(s, z, memory, &used);
-    carve_rows(&s->rows, z, memory, &used);
-    s->scores = carve(memory, &used, (pairs ? TILE_ROWS : block) * CHUNK, 4);
-    s->dscores = carve(memory, &used, (pairs ? TILE_ROWS : block) * CHUNK, 4);
-    s->p_words = carve(memory, &used, pairs ? block / 2 * CHUNK : 0, 4);
-    s->ds_words = carve(memory, &used, pairs ? block / 2 * CHUNK : 0, 4);
-    s->ds_rows = carve(memory, &used, pairs ? TILE_ROWS * CHUNK / 2 : 0, 4);
-    return used;
+    lay_out_chunks(s, z, &memory);
+    lay_out_rows(&s->rows, z, &memory);
+    s->scores = layout_take(&memory, (pairs ? TILE_ROWS : block) * CHUNK, 4);
+    s->dscores = layout_take(&memory, (pairs ? TILE_ROWS : block) * CHUNK, 4);
+    s->p_words = layout_take(&memory, pairs ? block / 2 * CHUNK : 0, 4);
+    s->ds_words = layout_take(&memory, pairs ? block / 2 * CHUNK : 0, 4);
+    s->ds_rows = layout_take(&memory, pairs ? TILE_ROWS * CHUNK / 2 : 0, 4);
+    return memory.used;
 }
 
 static size_t workspace_bytes(const struct sizes *z, int64_t queries, int64_t keys, int threads) {
     struct scratch s;
     return attention_plan_bytes(queries, keys, z->group) +
-           (size_t)threads * scratch_lay_out(&s, z, NULL);
+           (size_t)threads * lay_out_scratch(&s, z, NULL);
 }
 
 static struct sizes sizes_make(int head_dim, int group, int64_t keys, bool pairs, bool backward) {
@@ -588,7 +583,7 @@ static void run(struct device *dev, struct worker common, bool backward) {
         sizes_make(a->q.head_dim, common.group, a->k.rows, common.layout.pairs, backward);
     struct scratch none;
     size_t list_bytes = attention_plan_bytes(a->q.rows, a->k.rows, common.group),
-           bytes = scratch_lay_out(&none, &z, NULL);
+           bytes = lay_out_scratch(&none, &z, NULL);
     char *memory = cpu_workspace(dev, workspace_bytes(&z, a->q.rows, a->k.rows, p.threads));
     if (backward)
         attention_plan_backward(&p, memory);
@@ -598,7 +593,7 @@ static void run(struct device *dev, struct worker common, bool backward) {
 #pragma omp parallel num_threads(n < p.threads ? MAX((int)n, 1) : p.threads)
     {
         struct worker w = common;
-        scratch_lay_out(&w.s, &z, memory + list_bytes + (size_t)omp_get_thread_num() * bytes);
+        lay_out_scratch(&w.s, &z, memory + list_bytes + (size_t)omp_get_thread_num() * bytes);
 #pragma omp for schedule(dynamic, 1)
         for (int64_t i = 0; i < n; i++) {
             w.kv_head = (int)(i % a->k.n_heads);

@@ -141,8 +141,8 @@ VEC_INLINE void multiply(vec c[TILE_ROWS][TILE_VECS], const uint32_t *a, int64_t
 #pragma GCC unroll 8
         for (int i = 0; i < TILE_ROWS; i++) {
             uint32_t word;
-            memcpy(&word, a + i * row_stride + w * word_stride,
-                   sizeof word); /* of a buffer of floats, too */
+            /* of a buffer of floats, too */
+            memcpy(&word, a + i * row_stride + w * word_stride, sizeof word);
             uvec all = word - (uvec){0};
 #pragma GCC unroll 2
             for (int j = 0; j < n_vecs; j++) c[i][j] = multiply_add(c[i][j], all, x[j], pairs);

@@ -127,8 +127,8 @@ char *export_config(const struct arch *arch, const struct export_pad *pad, enum 
     char *name = mem_format("%sForSequenceClassification", arch_class_prefix(arch->family));
     const char *type = dtype == DTYPE_BF16 ? "bfloat16" : "float32";
     json_object_set_new(config, "architectures", json_pack("[s]", name));
-    json_object_set_new(config, "num_labels",
-                        json_integer(1)); /* transformers assumes two without these */
+    /* transformers assumes two without these */
+    json_object_set_new(config, "num_labels", json_integer(1));
     json_object_set_new(config, "id2label", json_pack("{s:s}", "0", "LABEL_0"));
     json_object_set_new(config, "label2id", json_pack("{s:i}", "LABEL_0", 0));
     json_object_set_new(config, "vocab_size", json_integer(pad->rows));

@@ -36,8 +36,8 @@ static int take_range(struct jrun *r, const struct jvalue *s, const struct jargu
         if (bound[i] < 0) bound[i] = MAX(0, bound[i] + n);
     }
     *before = bound[0];
-    if (bound[0] > n || bound[1] < bound[0])
-        return 1; /* nothing is there, not even the empty string */
+    /* nothing is there, not even the empty string */
+    if (bound[0] > n || bound[1] < bound[0]) return 1;
     size_t from = jinja_offset(s, bound[0]), to = jinja_offset(s, MIN(bound[1], n));
     *part = jinja_string(s->text + from, to - from);
     return jinja_step(r, s->length / 64);

@@ -54,8 +54,8 @@ void jinja_append_float(struct buffer *out, double d) {
     int exponent = (int)strtol(strchr(text, 'e') + 1, NULL, 10);
     if (exponent < -4 || exponent >= 16) {
         char *e = strchr(text, 'e');
-        buffer_format(out, "%.*s%s", (int)(e - text), text,
-                      e); /* e-05, e+16: two digits at least, as in Python */
+        /* e-05, e+16: two digits at least, as in Python */
+        buffer_format(out, "%.*s%s", (int)(e - text), text, e);
         return;
     }
     snprintf(text, sizeof text, "%.*f", MAX(precision - 1 - exponent, 1), d);

@@ -11,14 +11,10 @@
 
 #include "block.h"
 #include "feed.h"
+#include "layout.h"
 #include "memory.h"
 
 enum { ALIGN = 256 };
-
-struct arena {
-    char *base; /* NULL: only count */
-    size_t used;
-};
 
 struct model {
     struct device *dev;
@@ -47,43 +43,37 @@ struct model {
 
 /* ---- memory ---- */
 
-static void *take(struct arena *arena, int64_t count, size_t size) {
-    void *at = arena->base ? arena->base + arena->used : NULL;
-    arena->used += ROUND_UP((size_t)count * size, ALIGN);
-    return at;
-}
-
-static float *take_floats(struct arena *arena, int64_t rows, int64_t cols) {
-    return take(arena, rows * cols, sizeof(float));
+static float *take_floats(struct layout *memory, int64_t rows, int64_t cols) {
+    return layout_take(memory, rows * cols, sizeof(float));
 }
 
 /* What a block keeps but for its residual streams. T and Q are whole quanta of rows. */
-static void lay_out_kept(struct arena *arena, struct block_kept *k, const struct arch *a, size_t w,
-                         bool rows_only, int64_t T, int64_t Q) {
-    k->stats1 = take_floats(arena, T, 2);
-    k->h1 = take(arena, T * a->D, w);
-    k->qkv = take(arena, T * block_kv_range(a, rows_only).count, w);
-    k->stats1_q = rows_only ? take_floats(arena, Q, 2) : k->stats1;
-    k->h1_q = rows_only ? take(arena, Q * a->D, w) : k->h1;
-    k->qkv_q = rows_only ? take(arena, Q * block_q_range(a, true).count, w) : k->qkv;
+static void lay_out_kept(struct layout *memory, struct block_kept *k, const struct arch *a,
+                         size_t w, bool rows_only, int64_t T, int64_t Q) {
+    k->stats1 = take_floats(memory, T, 2);
+    k->h1 = layout_take(memory, T * a->D, w);
+    k->qkv = layout_take(memory, T * block_kv_range(a, rows_only).count, w);
+    k->stats1_q = rows_only ? take_floats(memory, Q, 2) : k->stats1;
+    k->h1_q = rows_only ? layout_take(memory, Q * a->D, w) : k->h1;
+    k->qkv_q = rows_only ? layout_take(memory, Q * block_q_range(a, true).count, w) : k->qkv;
     if (a->qk_norm) {
-        k->q = take(arena, Q * a->H * a->d, w);
-        k->k = take(arena, T * a->K * a->d, w);
-        k->q_stats = take_floats(arena, Q, a->H);
-        k->k_stats = take_floats(arena, T, a->K);
+        k->q = layout_take(memory, Q * a->H * a->d, w);
+        k->k = layout_take(memory, T * a->K * a->d, w);
+        k->q_stats = take_floats(memory, Q, a->H);
+        k->k_stats = take_floats(memory, T, a->K);
     }
-    k->attention = take(arena, Q * a->H * a->d, w);
-    k->lse = take_floats(arena, Q, a->H);
-    k->stats2 = take_floats(arena, Q, 2);
-    k->h2 = take(arena, Q * a->D, w);
-    k->up = take(arena, Q * block_up_cols(a), w);
-    k->act = take(arena, Q * a->F, w);
+    k->attention = layout_take(memory, Q * a->H * a->d, w);
+    k->lse = take_floats(memory, Q, a->H);
+    k->stats2 = take_floats(memory, Q, 2);
+    k->h2 = layout_take(memory, Q * a->D, w);
+    k->up = layout_take(memory, Q * block_up_cols(a), w);
+    k->act = layout_take(memory, Q * a->F, w);
 }
 
 /* Block l, whose input is x; returns its output, the next one's input. With recompute, and without
  * training, the blocks before the last share what they keep; without training the residual stream
  * stays in one place. */
-static float *lay_out_block(struct arena *arena, struct model *m, int l, float *x, int64_t T,
+static float *lay_out_block(struct layout *memory, struct model *m, int l, float *x, int64_t T,
                             int64_t R) {
     const struct arch *a = m->arch;
     const struct model_options *o = &m->options;
@@ -93,47 +83,47 @@ static float *lay_out_block(struct arena *arena, struct model *m, int l, float *
     if (l > 0 && !last && (!o->train || o->recompute)) {
         *k = m->block[0].kept;
     } else {
-        lay_out_kept(arena, k, a, dtype_bytes(o->dtype), last, T, Q);
-        k->x_mid = o->train && !a->parallel_residual ? take_floats(arena, Q, a->D) : NULL;
+        lay_out_kept(memory, k, a, dtype_bytes(o->dtype), last, T, Q);
+        k->x_mid = o->train && !a->parallel_residual ? take_floats(memory, Q, a->D) : NULL;
     }
     k->x = x;
-    k->x_q = last ? take_floats(arena, Q, a->D) : x;
-    k->out = o->train ? take_floats(arena, Q, a->D) : k->x_q;
+    k->x_q = last ? take_floats(memory, Q, a->D) : x;
+    k->out = o->train ? take_floats(memory, Q, a->D) : k->x_q;
     if (!o->train) k->x_mid = k->x_q;
     return k->out;
 }
 
-static void lay_out_activations(struct arena *arena, struct model *m, int64_t T, int64_t R) {
+static void lay_out_activations(struct layout *memory, struct model *m, int64_t T, int64_t R) {
     const struct arch *a = m->arch;
-    m->inverse_frequency = take_floats(arena, 1, a->rope_pairs);
-    m->rope = take_floats(arena, T, 2 * a->rope_pairs);
-    m->rope_q = take_floats(arena, R, 2 * a->rope_pairs);
-    m->normed = take_floats(arena, R, a->D);
-    m->stats = take_floats(arena, R, 2);
-    m->score = take_floats(arena, R, 1);
-    m->dscore = take_floats(arena, R, 1);
-    float *x = m->x = take_floats(arena, T, a->D);
-    for (int l = 0; l < a->L; l++) x = lay_out_block(arena, m, l, x, T, R);
+    m->inverse_frequency = take_floats(memory, 1, a->rope_pairs);
+    m->rope = take_floats(memory, T, 2 * a->rope_pairs);
+    m->rope_q = take_floats(memory, R, 2 * a->rope_pairs);
+    m->normed = take_floats(memory, R, a->D);
+    m->stats = take_floats(memory, R, 2);
+    m->score = take_floats(memory, R, 1);
+    m->dscore = take_floats(memory, R, 1);
+    float *x = m->x = take_floats(memory, T, a->D);
+    for (int l = 0; l < a->L; l++) x = lay_out_block(memory, m, l, x, T, R);
     m->x_rows = x;
 }
 
-static void lay_out_scratch(struct arena *arena, struct model *m, int64_t T, int64_t R) {
+static void lay_out_scratch(struct layout *memory, struct model *m, int64_t T, int64_t R) {
     const struct arch *a = m->arch;
     size_t w = dtype_bytes(m->options.dtype);
     int64_t wide = MAX(block_qkv_cols(a), block_up_cols(a)),
             narrow = MAX(a->F, (int64_t)a->H * a->d);
     struct block_scratch *s = &m->scratch;
     if (!m->options.train) return;
-    m->dx = take_floats(arena, T, a->D);
-    m->dx_rows = take_floats(arena, R, a->D);
-    m->dnormed = take_floats(arena, R, a->D);
-    s->wide = take(arena, T * wide, w);
-    s->wide_q = take(arena, R * block_q_range(a, true).count, w);
-    s->narrow = take(arena, T * narrow, w);
-    s->dh1 = take(arena, T * a->D, w);
-    s->dh1_q = take(arena, R * a->D, w);
-    s->dh2 = a->parallel_residual ? take(arena, T * a->D, w) : s->dh1;
-    s->dx_cast = m->options.dtype == DTYPE_F32 ? NULL : take(arena, T * a->D, w);
+    m->dx = take_floats(memory, T, a->D);
+    m->dx_rows = take_floats(memory, R, a->D);
+    m->dnormed = take_floats(memory, R, a->D);
+    s->wide = layout_take(memory, T * wide, w);
+    s->wide_q = layout_take(memory, R * block_q_range(a, true).count, w);
+    s->narrow = layout_take(memory, T * narrow, w);
+    s->dh1 = layout_take(memory, T * a->D, w);
+    s->dh1_q = layout_take(memory, R * a->D, w);
+    s->dh2 = a->parallel_residual ? layout_take(memory, T * a->D, w) : s->dh1;
+    s->dx_cast = m->options.dtype == DTYPE_F32 ? NULL : layout_take(memory, T * a->D, w);
 }
 
 static int64_t whole_rows(int64_t rows) {
@@ -143,13 +133,13 @@ static int64_t whole_rows(int64_t rows) {
 /* Sets every pointer of m from the base, or counts: *scratch_bytes is the part that is not
  * activations. */
 static size_t lay_out(struct model *m, void *base, size_t *scratch_bytes) {
-    struct arena arena = {base, 0};
+    struct layout memory = {base, ALIGN, 0};
     int64_t T = whole_rows(m->options.max_tokens), R = whole_rows(m->options.max_rows);
-    lay_out_activations(&arena, m, T, R);
-    size_t activations = arena.used;
-    lay_out_scratch(&arena, m, T, R);
-    *scratch_bytes = arena.used - activations;
-    return arena.used;
+    lay_out_activations(&memory, m, T, R);
+    size_t activations = memory.used;
+    lay_out_scratch(&memory, m, T, R);
+    *scratch_bytes = memory.used - activations;
+    return memory.used;
 }
 
 /* One array of a micro-batch in a block of the feed. */
@@ -362,8 +352,8 @@ static void head_forward(struct model *m) {
 const float *model_forward(struct model *m, const struct forest *batch) {
     const struct arch *a = m->arch;
     int last = a->L + 1;
-    if (m->head)
-        zero_release(m->z, last); /* the former forward had no backward: it was an evaluation */
+    /* the former forward had no backward: it was an evaluation */
+    if (m->head) zero_release(m->z, last);
     m->head = NULL;
     take_batch(m, batch);
 

@@ -50,14 +50,14 @@ struct operation {
 /* One process has one MPI, so this is the process's and not a device's. */
 static struct {
     struct operation operation[N_OPERATIONS];
-    uint64_t first,
-        next; /* tickets: operations [first, next) wait, number n in operation[n % N_OPERATIONS] */
+    /* tickets: operations [first, next) wait, number n in operation[n % N_OPERATIONS] */
+    uint64_t first, next;
     uint64_t event[N_EVENTS]; /* the ticket that the event waits for: all before it must be done */
 
     bool begun; /* the first of the queue; what follows is its state */
     int64_t n_steps, n_posted, n_done;
-    MPI_Request
-        request[N_REQUESTS]; /* exchange: receive and send of step s at 2 * (s % N_PIECES) */
+    /* exchange: receive and send of step s at 2 * (s % N_PIECES) */
+    MPI_Request request[N_REQUESTS];
     float piece[N_PIECES][PIECE];
 } queue;
 
@@ -225,8 +225,8 @@ static void event_record(struct device *dev, int event, enum stream stream) {
 
 static void stream_wait(struct device *dev, enum stream stream, int event) {
     (void)dev;
-    if (stream != STREAM_COMM)
-        finish_before(queue.event[event]); /* the queue itself is in order, by (1) */
+    /* the queue itself is in order, by (1) */
+    if (stream != STREAM_COMM) finish_before(queue.event[event]);
 }
 
 static void event_synchronize(struct device *dev, int event) {

@@ -143,8 +143,8 @@ void comm_gather(const struct group *group, int root, void *all, const void *min
     }
     for (size_t done = 0; done < bytes; done += PIECE) {
         int n = (int)MIN(bytes - done, (size_t)PIECE);
-        MPI_Datatype run,
-            row; /* n bytes; the same with the distance of two ranks' parts as extent */
+        /* n bytes; the same with the distance of two ranks' parts as extent */
+        MPI_Datatype run, row;
         MPI_TRY(MPI_Type_contiguous(n, MPI_BYTE, &run));
         MPI_TRY(MPI_Type_create_resized(run, 0, (MPI_Aint)bytes, &row));
         MPI_TRY(MPI_Type_commit(&row));

@@ -88,8 +88,8 @@ int added_split(const struct added *added, const struct trie *trie, const char *
         }
         const struct added_token *token = &added->token[index];
         size_t from = at, to = at + matched;
-        at =
-            to; /* the search goes on after the token's own text, whatever whitespace it swallows */
+        /* the search goes on after the token's own text, whatever whitespace it swallows */
+        at = to;
         if (token->single_word && !is_single_word(text, length, from, to)) continue;
         if (token->lstrip) from = MAX(space_start(text, from), done);
         if (token->rstrip) to = space_end(text, length, to);

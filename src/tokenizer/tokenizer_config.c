@@ -42,8 +42,8 @@ int tokenizer_config_added(struct tokenizer *t, const struct tokenizer_file *fil
     for (int i = 0; i < 2; i++) {
         const struct tokenizer_file *found =
             tokenizer_find_file(file, n, i ? map_file : config_file);
-        if (!found || has_decoder)
-            continue; /* the map is from before the time of added_tokens_decoder */
+        /* the map is from before the time of added_tokens_decoder */
+        if (!found || has_decoder) continue;
         json_t *json = json_parse(found->data, found->length);
         if (!json) return fail_context("%s", found->name);
         const json_t *decoder = i == 0 ? json_object_get(json, "added_tokens_decoder") : NULL;

@@ -5,6 +5,7 @@
  * instead of 70 MB a rank. */
 #include <string.h>
 
+#include "layout.h"
 #include "run.h"
 
 struct array {
@@ -32,21 +33,26 @@ static void list_arrays(struct shard *s, struct array out[N_ARRAYS]) {
     memcpy(out, array, sizeof array);
 }
 
+/* Gives each array its place, or counts; a rank that fills has its own copies at hand. */
+static size_t lay_out_arrays(struct array array[N_ARRAYS], void *base, bool fill) {
+    struct layout memory = {base, 64, 0};
+    for (int i = 0; i < N_ARRAYS; i++) {
+        void *at = layout_take(&memory, (int64_t)array[i].bytes, 1);
+        if (!base) continue;
+        if (fill) memcpy(at, *array[i].at, array[i].bytes);
+        mem_free(*array[i].at);
+        *array[i].at = at;
+    }
+    return memory.used;
+}
+
 void share_index(struct shared_memory *memory, struct shard *shard, const struct group *node) {
     *memory = (struct shared_memory){0};
     if (node->size == 1) return;
     struct array array[N_ARRAYS];
-    size_t total = 0;
     list_arrays(shard, array);
-    for (int i = 0; i < N_ARRAYS; i++) total += ROUND_UP(array[i].bytes, 64);
-    *memory = comm_shared_alloc(node, total);
-    char *at = memory->data;
-    for (int i = 0; i < N_ARRAYS; i++) {
-        if (memory->fill) memcpy(at, *array[i].at, array[i].bytes);
-        mem_free(*array[i].at);
-        *array[i].at = at;
-        at += ROUND_UP(array[i].bytes, 64);
-    }
+    *memory = comm_shared_alloc(node, lay_out_arrays(array, NULL, false));
+    lay_out_arrays(array, memory->data, memory->fill);
     comm_shared_ready(node, memory);
 }
 

@@ -69,8 +69,8 @@ static int build_micro(struct run *r, int m) {
  * pair's. */
 static void compute_loss(struct run *r, const float *score, float scale) {
     size_t n = (size_t)r->batch.n_pairs;
-    int32_t *pairs =
-        feed_begin(&r->pairs); /* chosen (n), rejected (n), then margin and weight as floats */
+    /* chosen (n), rejected (n), then margin and weight as floats */
+    int32_t *pairs = feed_begin(&r->pairs);
     memcpy(pairs, r->batch.chosen, n * sizeof *pairs);
     memcpy(pairs + n, r->batch.rejected, n * sizeof *pairs);
     memcpy(pairs + 2 * n, r->batch.margin, n * sizeof(float));

@@ -142,8 +142,8 @@ static void append_stretch(const struct stretch *s, int64_t n, struct buffer *ou
 /* A mark composes with the last starter unless one of its own class or above, or another starter,
  * stands between. */
 static void compose(struct stretch *s, struct buffer *out) {
-    int64_t kept = 0, starter = -1,
-            former = -1; /* former: class of the last kept since the starter, -1: none */
+    /* former: class of the last kept since the starter, -1: none */
+    int64_t kept = 0, starter = -1, former = -1;
     for (int64_t i = 0; i < s->n; i++) {
         int64_t class = class_of(s->item[i]);
         uint32_t joined = 0;

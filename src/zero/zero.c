@@ -15,6 +15,7 @@
 
 #include <string.h>
 
+#include "layout.h"
 #include "memory.h"
 #include "ops.h"
 #include "zero_state.h"
@@ -30,17 +31,7 @@ _Static_assert((int)EVENT_NORM < (int)N_EVENTS, "zero's events");
 
 /* ---- memory ---- */
 
-/* A piece of memory handed out from its start; without a base it only counts. */
-struct zero_arena {
-    char *base;
-    size_t used;
-};
-
-static void *take(struct zero_arena *arena, int64_t n, size_t size) {
-    void *memory = arena->base ? arena->base + arena->used : NULL;
-    arena->used += ROUND_UP((size_t)n * size, 64);
-    return memory;
-}
+enum { ALIGN = 64 };
 
 static void set_sizes(struct zero *z, const struct parameters *table,
                       const struct zero_options *options, int size) {
@@ -66,7 +57,7 @@ static bool is_block(const struct zero *z, int unit) {
 /* Slots for whole units: the first and the last with their own sizes, n_blocks as large as the
  * largest block. */
 static void lay_out_slots(const struct zero *z, struct zero_slot slot[N_SLOTS], int n_blocks,
-                          bool weights, struct zero_arena *arena) {
+                          bool weights, struct layout *memory) {
     int64_t room[N_SLOTS] = {0}; /* bytes */
     for (int i = 0; i < z->n_units; i++) {
         const struct zero_unit *u = &z->unit[i];
@@ -77,33 +68,34 @@ static void lay_out_slots(const struct zero *z, struct zero_slot slot[N_SLOTS], 
     room[SLOT_BLOCKS + 1] = n_blocks > 1 && z->n_units > 3 ? room[SLOT_BLOCKS] : 0;
     for (int i = 0; i < N_SLOTS; i++) {
         slot[i] = (struct zero_slot){.unit = -1};
-        if (room[i] > 0) slot[i].data = take(arena, room[i], 1);
+        if (room[i] > 0) slot[i].data = layout_take(memory, room[i], 1);
     }
 }
 
 /* state: for masters and moments. */
-static void lay_out_unit(const struct zero *z, struct zero_unit *u, struct zero_arena *weights,
-                         struct zero_arena *gradients, struct zero_arena *state) {
+static void lay_out_unit(const struct zero *z, struct zero_unit *u, struct layout *weights,
+                         struct layout *gradients, struct layout *state) {
     bool train = z->options.train, is_fp32 = u->dtype == DTYPE_F32;
     int64_t held = held_count(z, u);
-    u->weights = take(weights, z->stage == 3 ? u->slice : u->padded, dtype_bytes(u->dtype));
+    u->weights = layout_take(weights, z->stage == 3 ? u->slice : u->padded, dtype_bytes(u->dtype));
     if (is_fp32 && u->weights && !z->options.host)
         u->master = (float *)u->weights + (z->stage == 3 ? 0 : held_first(z, u));
     if (!train) return;
-    if (!is_fp32 || z->options.host) u->master = take(state, held, sizeof(float));
-    u->moment1 = take(state, held, sizeof(float));
-    u->moment2 = take(state, held, sizeof(float));
-    u->gradient = take(gradients, z->stage <= 1 ? u->padded : u->slice, sizeof(float));
+    if (!is_fp32 || z->options.host) u->master = layout_take(state, held, sizeof(float));
+    u->moment1 = layout_take(state, held, sizeof(float));
+    u->moment2 = layout_take(state, held, sizeof(float));
+    u->gradient = layout_take(gradients, z->stage <= 1 ? u->padded : u->slice, sizeof(float));
 }
 
 /* Gives every unit its place in the four pieces of memory; before these are there, only counts. */
 static struct zero_bytes lay_out(struct zero *z) {
-    struct zero_arena weights = {z->weights_memory, 0}, gradients = {z->gradients_memory, 0},
-                      optimizer = {z->optimizer_memory, 0}, gathered = {z->gathered_memory, 0},
-                      host = {z->host_memory, 0};
+    struct layout weights = {z->weights_memory, ALIGN, 0},
+                  gradients = {z->gradients_memory, ALIGN, 0},
+                  optimizer = {z->optimizer_memory, ALIGN, 0},
+                  gathered = {z->gathered_memory, ALIGN, 0}, host = {z->host_memory, ALIGN, 0};
     for (int i = 0; i < z->n_units; i++)
         lay_out_unit(z, &z->unit[i], &weights, &gradients, z->options.host ? &host : &optimizer);
-    if (z->options.train) z->norm = take(&optimizer, z->size, sizeof *z->norm);
+    if (z->options.train) z->norm = layout_take(&optimizer, z->size, sizeof *z->norm);
     if (z->stage == 3) lay_out_slots(z, z->weights, z->options.prefetch ? 2 : 1, true, &gathered);
     if (z->stage >= 2 && z->options.train) lay_out_slots(z, z->gradients, 2, false, &gathered);
     return (struct zero_bytes){weights.used, gradients.used, optimizer.used, gathered.used,

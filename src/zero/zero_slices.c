@@ -124,9 +124,8 @@ int zero_load(struct zero *z, const struct parameter_source *source) {
     for (int i = 0; i < z->n_units && status == 0; i++) {
         const struct zero_unit *u = &z->unit[i];
         int64_t first = z->rank * u->slice, count = u->slice;
-        if (z->offload)
-            first = held_first(z, u),
-            count = held_count(z, u); /* masters cannot be gathered then */
+        /* masters cannot be gathered then */
+        if (z->offload) first = held_first(z, u), count = held_count(z, u);
         status = zero_each_in_unit(z, i, first, first + count, load_slice, &l);
     }
     mem_free(l.narrow);

@@ -11,13 +11,11 @@
  *
  *   (1) The host has to know the step before it can update: that is a second read of the device in
  *       a step, after the trainer's own, and the only other wait.
- *   (2) A turn's memory is filled again when what was there has been read: the gradient's by the
- *       host, which is done
- * when it asks for the next; the weights' by the copy that EVENT_IN + turn stands for. That event
- * also covers the
- *       copies of fp32 units, which are made from the master itself: nobody changes one before he
- *       has waited for a
- * later copy. */
+ *   (2) A staging buffer is filled again after its reader is done. Gradients: the host reads them,
+ *       and asks for the next when finished. Weights: the copy to the device reads them, and
+ *       EVENT_IN + turn marks its end. For fp32 units, which are copied from the master itself, the
+ *       same event protects the master: it is changed only after waiting for a later copy. */
+#include "layout.h"
 #include "memory.h"
 #include "zero_state.h"
 
@@ -47,7 +45,7 @@ struct pass {
 
 /* ---- on the device ---- */
 
-static int update_there(void *self, const struct zero_slice *slice) {
+static int update_on_device_slice(void *self, const struct zero_slice *slice) {
     const struct pass *p = self;
     p->update(p->self, slice, p->step);
     return 0;
@@ -58,7 +56,7 @@ static void update_on_device(struct pass *p) {
     for (int i = 0; i < z->n_units; i++) {
         const struct zero_unit *u = &z->unit[i];
         int64_t first = held_first(z, u);
-        zero_each_in_unit(z, i, first, first + held_count(z, u), update_there, p);
+        zero_each_in_unit(z, i, first, first + held_count(z, u), update_on_device_slice, p);
         zero_publish_unit(z, i);
         z->dev->backend->progress(z->dev);
     }
@@ -77,25 +75,26 @@ static size_t weights_bytes(const struct zero *z) {
     return z->options.dtype == DTYPE_F32 ? 0 : (size_t)turn_room(z) * dtype_bytes(z->options.dtype);
 }
 
+static size_t lay_out_offload(const struct zero *z, struct offload *o, char *base) {
+    struct layout memory = {base, 1, 0};
+    for (int t = 0; t < N_TURNS; t++)
+        o->gradient[t] = layout_take(&memory, turn_room(z), sizeof(float));
+    for (int t = 0; t < N_TURNS && weights_bytes(z) > 0; t++)
+        o->weights[t] = layout_take(&memory, 1, weights_bytes(z));
+    o->step = layout_take(&memory, 2, sizeof(double));
+    return memory.used;
+}
+
 size_t zero_offload_bytes(const struct zero *z) {
-    return N_TURNS * ((size_t)turn_room(z) * sizeof(float) + weights_bytes(z)) + 2 * sizeof(double);
+    struct offload counted = {0};
+    return lay_out_offload(z, &counted, NULL);
 }
 
 /* One piece of pinned memory: masters and moments first, which zero.c lays out. */
 void zero_offload_init(struct zero *z) {
-    size_t own = zero_offload_bytes(z);
     struct offload *o = mem_alloc(1, sizeof *o);
     z->host_memory = z->dev->backend->alloc_host(z->dev, z->bytes.host);
-    char *at = z->host_memory + (z->bytes.host - own);
-    for (int t = 0; t < N_TURNS; t++) {
-        o->gradient[t] = (float *)(void *)at;
-        at += (size_t)turn_room(z) * sizeof(float);
-    }
-    for (int t = 0; t < N_TURNS && weights_bytes(z) > 0; t++) {
-        o->weights[t] = at;
-        at += weights_bytes(z);
-    }
-    o->step = (double *)(void *)at;
+    lay_out_offload(z, o, z->host_memory + (z->bytes.host - zero_offload_bytes(z)));
     z->offload = o;
 }
 
@@ -122,7 +121,7 @@ static void send_gradient(struct zero *z, int unit) {
 }
 
 /* The slice with the turn's memory in place of the device's. */
-static int update_here(void *self, const struct zero_slice *slice) {
+static int update_on_host_copy(void *self, const struct zero_slice *slice) {
     const struct pass *p = self;
     const struct offload *o = p->z->offload;
     struct zero_slice here = *slice;
@@ -154,8 +153,8 @@ static const double *read_step(struct zero *z, const double *step) {
     const struct backend *b = z->dev->backend;
     b->copy_out(z->dev, z->offload->step, step, 2 * sizeof *step, STREAM_COMPUTE);
     b->event_record(z->dev, EVENT_BEGIN, STREAM_COMPUTE);
-    b->stream_wait(z->dev, STREAM_COPY,
-                   EVENT_BEGIN); /* gradients are whole, and nobody computes with the weights */
+    /* gradients are whole, and nobody computes with the weights */
+    b->stream_wait(z->dev, STREAM_COPY, EVENT_BEGIN);
     return z->offload->step;
 }
 
@@ -187,7 +186,7 @@ static void update_on_host(struct pass *p) {
         p->turn = i % N_TURNS;
         b->event_synchronize(z->dev, EVENT_OUT + p->turn);
         b->event_synchronize(z->dev, EVENT_IN + p->turn);
-        zero_each_in_unit(z, i, first, first + held_count(z, p->unit), update_here, p);
+        zero_each_in_unit(z, i, first, first + held_count(z, p->unit), update_on_host_copy, p);
         send_weights(z, i);
         send_gradient(z, i + N_TURNS);
         zero_publish_unit(z, i);

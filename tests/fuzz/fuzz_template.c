@@ -11,11 +11,12 @@
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
 enum {
+    /* 2, 4: truncation */
     IS_TEXT = 1,
     HAS_PROMPT = 8,
     HAS_PROMPT_LENGTH = 16,
     HAS_SOURCE = 32
-}; /* 2, 4: truncation */
+};
 
 static void check_side(const struct template *t, const struct template_side *side,
                        enum template_status done) {
