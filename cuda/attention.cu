@@ -156,8 +156,8 @@ static size_t most_partial(int64_t rows, int n_heads, int head_dim, int tile, in
     return (size_t)(tiles * tile * arrays) * (size_t)head_dim;
 }
 
-/* Lays the workspace out; its size if the base is NULL. What n_splits follows from does not come in:
- * parts take up at most most_partial, whatever the shapes below these. */
+/* Lays the workspace out; its size if the base is NULL. What n_splits follows from does not come
+ * in: parts take up at most most_partial, whatever the shapes below these. */
 static size_t lay_out(attention_job *a, enum dtype dtype, bool backward, char *base) {
     struct attention_tiles tiles = attention_tiles_of(dtype, a->head_dim);
     struct layout memory = {base, 256, 0};

@@ -1,18 +1,18 @@
 /* ZeRO: who holds which part of weights, gradients and optimizer state, and when parts move.
  *
  * It knows unit sizes, not the model. Each unit is one flat segment, padded so that every rank of
- * the shard group owns an equal slice that starts at a multiple of 256 elements: rank r owns [r, r
- * + 1) * slice of the padded segment, at every stage. The stage (Rajbhandari et al., "ZeRO", SC
+ * the shard group owns an equal slice that starts at a multiple of 256 elements: rank r owns
+ * [r, r + 1) * slice of the padded segment, at every stage. The stage (Rajbhandari et al., "ZeRO", SC
  * 2020) only decides what else is kept:
  *
  *   stage 0  everything everywhere; gradients all-reduced (reduce-scatter + all-gather) in the last
- *   micro-batch
+ *            micro-batch
  *   stage 1  optimizer state owned; gradients reduce-scattered in the last micro-batch; weights
- *   all-gathered after step
+ *            all-gathered after the update
  *   stage 2  gradients owned too: each unit reduce-scattered in every micro-batch's backward
  *   stage 3  weights owned too: a block is gathered for its forward and again for its backward, one
- *   ahead; the first
- *            unit for its forward only; the last one is kept from its forward to its backward
+ *            ahead; the first unit for its forward only; the last one is kept from its forward to
+ *            its backward
  *
  *   (1) Every rank calls every function below in the same order with the same units: they are
  *       collective over the shard group (and replica group), an empty micro-batch included.
@@ -39,7 +39,7 @@ struct zero_options {
     struct device *host;
 };
 
-struct zero; /* parallel/zero_state.h */
+struct zero; /* zero/zero_state.h */
 
 /* Bytes per rank by kind, before anything is allocated. size: of the shard group. gathered: room
  * for whole units: stage 3's weights, stage 2's and 3's gradients on their way to their owners.
@@ -51,7 +51,7 @@ struct zero_bytes zero_plan(const struct parameters *table, const struct zero_op
                             int size);
 
 /* Payload bytes a rank sends in one training step of `micro` micro-batches, by the formulas of
- * stages 0-3 (docs/ parallel.md), padding and the 8 bytes of the norm included. Replica traffic is
+ * stages 0-3 (docs/parallel.md), padding and the 8 bytes of the norm included. Replica traffic is
  * not in it. */
 size_t zero_formula_bytes(const struct parameters *table, const struct zero_options *options,
                           int size, int micro);

@@ -38,7 +38,10 @@ static void set_sizes(struct zero *z, const struct parameters *table,
     z->table = table;
     z->options = *options;
     z->size = size;
-    z->stage = size == 1 ? 0 : options->stage; /* by (4) */
+    int stage = size == 1 ? 0 : options->stage; /* by (4) */
+    z->state_owned = stage >= 1;
+    z->gradients_owned = stage >= 2;
+    z->weights_owned = stage == 3;
     z->n_units = table->n_units;
     z->unit = mem_alloc(table->n_units, sizeof *z->unit);
     for (int i = 0; i < z->n_units; i++) {
@@ -77,14 +80,15 @@ static void lay_out_unit(const struct zero *z, struct zero_unit *u, struct layou
                          struct layout *gradients, struct layout *state) {
     bool train = z->options.train, is_fp32 = u->dtype == DTYPE_F32;
     int64_t held = held_count(z, u);
-    u->weights = layout_take(weights, z->stage == 3 ? u->slice : u->padded, dtype_bytes(u->dtype));
+    u->weights =
+        layout_take(weights, z->weights_owned ? u->slice : u->padded, dtype_bytes(u->dtype));
     if (is_fp32 && u->weights && !z->options.host)
-        u->master = (float *)u->weights + (z->stage == 3 ? 0 : held_first(z, u));
+        u->master = (float *)u->weights + (z->weights_owned ? 0 : held_first(z, u));
     if (!train) return;
     if (!is_fp32 || z->options.host) u->master = layout_take(state, held, sizeof(float));
     u->moment1 = layout_take(state, held, sizeof(float));
     u->moment2 = layout_take(state, held, sizeof(float));
-    u->gradient = layout_take(gradients, z->stage <= 1 ? u->padded : u->slice, sizeof(float));
+    u->gradient = layout_take(gradients, z->gradients_owned ? u->slice : u->padded, sizeof(float));
 }
 
 /* Gives every unit its place in the four pieces of memory; before these are there, only counts. */
@@ -96,8 +100,9 @@ static struct zero_bytes lay_out(struct zero *z) {
     for (int i = 0; i < z->n_units; i++)
         lay_out_unit(z, &z->unit[i], &weights, &gradients, z->options.host ? &host : &optimizer);
     if (z->options.train) z->norm = layout_take(&optimizer, z->size, sizeof *z->norm);
-    if (z->stage == 3) lay_out_slots(z, z->weights, z->options.prefetch ? 2 : 1, true, &gathered);
-    if (z->stage >= 2 && z->options.train) lay_out_slots(z, z->gradients, 2, false, &gathered);
+    if (z->weights_owned)
+        lay_out_slots(z, z->weights, z->options.prefetch ? 2 : 1, true, &gathered);
+    if (z->gradients_owned && z->options.train) lay_out_slots(z, z->gradients, 2, false, &gathered);
     return (struct zero_bytes){weights.used, gradients.used, optimizer.used, gathered.used,
                                host.used + (z->options.host ? zero_offload_bytes(z) : 0)};
 }
@@ -279,7 +284,7 @@ static struct zero_slot *gather(struct zero *z, int unit) {
 const void *zero_weights(struct zero *z, int unit, int next) {
     CHECK(unit >= 0 && unit < z->n_units && next < z->n_units, "unit %d, then %d, of %d", unit,
           next, z->n_units);
-    if (z->stage < 3) {
+    if (!z->weights_owned) {
         wait_weights(z, unit);
         return z->unit[unit].weights;
     }
@@ -295,7 +300,7 @@ const void *zero_weights(struct zero *z, int unit, int next) {
 /* The last unit's weights stay for its backward, which is the next to use them; zero_reduce drops
  * them. */
 void zero_release(struct zero *z, int unit) {
-    if (z->stage < 3) return;
+    if (!z->weights_owned) return;
     struct zero_slot *slot = find_slot(z, z->weights, unit);
     CHECK(slot && slot->held, "unit %d is not held", unit);
     slot->held = false;
@@ -312,24 +317,32 @@ static void cast_own_slice(struct zero *z, struct zero_unit *u) {
 }
 
 void zero_drop_gathered(struct zero *z) {
-    if (z->stage < 3) return;
+    if (!z->weights_owned) return;
     for (int i = 0; i < N_SLOTS; i++) drop_weights(z, &z->weights[i]);
 }
 
-void zero_publish_unit(struct zero *z, int unit) {
-    struct zero_unit *u = &z->unit[unit];
-    if (z->loaded) cast_own_slice(z, u);
-    if (z->size == 1 || z->stage == 3 || (z->stage == 0 && (!z->loaded || z->offload))) return;
-    if (z->stage == 0 && u->master && (void *)u->master != u->weights)
-        zero_all_gather(z, u->master, u->slice, DTYPE_F32);
-    zero_all_gather(z, u->weights, u->slice, u->dtype);
+static void gather_weights(struct zero *z, int unit) {
+    zero_all_gather(z, z->unit[unit].weights, z->unit[unit].slice, z->unit[unit].dtype);
     note_gather(z, unit);
 }
 
+/* Ranks that hold the whole state have made the same update themselves. */
+void zero_publish_unit(struct zero *z, int unit) {
+    if (z->state_owned && !z->weights_owned) gather_weights(z, unit);
+}
+
+/* Ranks that hold the whole state need the others' masters, too. Offloaded, they have loaded all of
+ * it themselves. */
 void zero_publish(struct zero *z) {
     zero_drop_gathered(z);
-    for (int i = 0; i < z->n_units; i++) zero_publish_unit(z, i);
-    z->loaded = false;
+    for (int i = 0; i < z->n_units; i++) {
+        struct zero_unit *u = &z->unit[i];
+        cast_own_slice(z, u);
+        if (z->size == 1 || z->weights_owned || (!z->state_owned && z->offload)) continue;
+        if (!z->state_owned && u->master && (void *)u->master != u->weights)
+            zero_all_gather(z, u->master, u->slice, DTYPE_F32);
+        gather_weights(z, i);
+    }
 }
 
 /* ---- gradients ---- */
@@ -370,7 +383,7 @@ static float *fill_slot(struct zero *z, int unit) {
 float *zero_gradient(struct zero *z, int unit) {
     struct zero_unit *u = &z->unit[unit];
     CHECK(z->options.train, "a gradient without training");
-    if (z->stage >= 2) return fill_slot(z, unit);
+    if (z->gradients_owned) return fill_slot(z, unit);
     zero_wait_gradient(z, unit);
     if (u->spent) clear_others(z, u, u->gradient);
     u->spent = false;
@@ -380,16 +393,16 @@ float *zero_gradient(struct zero *z, int unit) {
 void zero_reduce(struct zero *z, int unit, bool last) {
     struct zero_unit *u = &z->unit[unit];
     float *whole = zero_gradient(z, unit); /* an empty micro-batch has not asked for it */
-    if (z->stage == 3 && first_slot(z, unit) == SLOT_LAST && !z->weights[SLOT_LAST].held)
+    if (z->weights_owned && first_slot(z, unit) == SLOT_LAST && !z->weights[SLOT_LAST].held)
         drop_weights(z, &z->weights[SLOT_LAST]);
-    if (z->stage >= 2) find_slot(z, z->gradients, unit)->held = false;
-    if (z->stage <= 1 && !last) return;
+    if (z->gradients_owned) find_slot(z, z->gradients, unit)->held = false;
+    if (!z->gradients_owned && !last) return;
     reduce_scatter(z, own_gradient(z, u), whole, u->slice);
     if (last) sum_replicas(z, own_gradient(z, u), u->slice);
-    if (z->stage == 0) zero_all_gather(z, whole, u->slice, DTYPE_F32);
+    if (!z->state_owned) zero_all_gather(z, whole, u->slice, DTYPE_F32);
     z->dev->backend->event_record(z->dev, EVENT_GRADIENT + unit % EVENTS_APART, STREAM_COMM);
     u->reducing = true;
-    u->spent = z->stage == 1;
+    u->spent = z->state_owned && !z->gradients_owned;
 }
 
 void zero_clip(struct zero *z, double clip, double *step) {
@@ -410,7 +423,7 @@ void zero_clear_gradients(struct zero *z) {
         struct zero_unit *u = &z->unit[i];
         zero_wait_gradient(z, i);
         z->dev->backend->zero(z->dev, u->gradient,
-                              (size_t)(z->stage <= 1 ? u->padded : u->slice) * sizeof(float),
+                              (size_t)(z->gradients_owned ? u->slice : u->padded) * sizeof(float),
                               STREAM_COMPUTE);
         u->spent = false;
     }

@@ -20,8 +20,8 @@ enum {
 static struct zero_slice make_slice(const struct zero *z, const struct zero_unit *u,
                                     const struct parameter *p, int64_t first, int64_t count) {
     int64_t at = p->offset + first, own = z->rank * u->slice; /* in the unit */
-    int64_t held = at - held_first(z, u), weight = z->stage == 3 ? at - own : at,
-            gradient = z->stage <= 1 ? at : at - own;
+    int64_t held = at - held_first(z, u), weight = z->weights_owned ? at - own : at,
+            gradient = z->gradients_owned ? at - own : at;
     return (struct zero_slice){
         .parameter = p,
         .first = first,
@@ -130,7 +130,6 @@ int zero_load(struct zero *z, const struct parameter_source *source) {
     }
     mem_free(l.narrow);
     mem_free(l.buffer);
-    z->loaded = true;
     return status;
 }
 

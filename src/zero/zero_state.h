@@ -1,6 +1,6 @@
 /* What zero.c and zero_slices.c share; nobody else includes it. */
-#ifndef RANKWISE_PARALLEL_ZERO_STATE_H
-#define RANKWISE_PARALLEL_ZERO_STATE_H
+#ifndef RANKWISE_ZERO_STATE_H
+#define RANKWISE_ZERO_STATE_H
 #include "zero.h"
 
 /* One unit's memory on this rank, all of it in the four arenas. Where it says "held": the whole
@@ -35,7 +35,10 @@ struct zero {
     const struct placement *place;
     const struct parameters *table;
     struct zero_options options;
-    int stage; /* 0 for a group of one, which holds everything whatever was asked for */
+    /* What the stage means, asked everywhere: is only the own slice kept of masters and moments
+     * (stages 1 to 3), of gradients (2, 3), of weights (3)? A group of one keeps everything,
+     * whatever was asked for. */
+    bool state_owned, gradients_owned, weights_owned;
     int rank, size;
     struct zero_unit *unit;
     int n_units;
@@ -45,30 +48,29 @@ struct zero {
     struct offload *offload; /* zero_update.c; NULL: not offloaded */
     char *weights_memory, *gradients_memory, *optimizer_memory, *gathered_memory, *host_memory;
     struct zero_bytes bytes;
-    bool loaded; /* by zero_load, and not published yet */
     uint64_t sent, replica_sent;
     float *host; /* zero_gather_master's */
 };
 
 /* The part of each unit that a rank holds masters and moments of: everything at stage 0. */
 static inline int64_t held_first(const struct zero *z, const struct zero_unit *u) {
-    return z->stage == 0 ? 0 : z->rank * u->slice;
+    return z->state_owned ? z->rank * u->slice : 0;
 }
 
 /* The owned slice, wherever it is. */
 static inline float *own_gradient(const struct zero *z, const struct zero_unit *u) {
-    return u->gradient + (z->stage <= 1 ? z->rank * u->slice : 0);
+    return u->gradient + (z->gradients_owned ? 0 : z->rank * u->slice);
 }
 static inline float *own_master(const struct zero *z, const struct zero_unit *u) {
     return u->master + (z->rank * u->slice - held_first(z, u));
 }
 static inline void *own_weights(const struct zero *z, const struct zero_unit *u) {
     return (char *)u->weights +
-           (z->stage <= 2 ? (size_t)(z->rank * u->slice) * dtype_bytes(u->dtype) : 0);
+           (z->weights_owned ? 0 : (size_t)(z->rank * u->slice) * dtype_bytes(u->dtype));
 }
 
 static inline int64_t held_count(const struct zero *z, const struct zero_unit *u) {
-    return z->stage == 0 ? u->padded : u->slice;
+    return z->state_owned ? u->slice : u->padded;
 }
 /* The device whose memory masters and moments are. */
 static inline struct device *state_device(const struct zero *z) {
@@ -83,7 +85,7 @@ void zero_wait_gradient(struct zero *z, int unit);
 
 /* Forgets gathered weights, which are about to change. */
 void zero_drop_gathered(struct zero *z);
-/* Starts what makes a unit's changed slices known to the others. */
+/* After an update: starts what makes a unit's changed weights known to the others. */
 void zero_publish_unit(struct zero *z, int unit);
 
 /* Visits the parameters' parts in [first, end) of a unit until visit returns nonzero; that, or

@@ -107,7 +107,7 @@ void zero_offload_free(struct zero *z) {
 
 /* The gradient of what is held, on the device. */
 static float *held_gradient(const struct zero *z, const struct zero_unit *u) {
-    return z->stage == 0 ? u->gradient : own_gradient(z, u);
+    return z->state_owned ? own_gradient(z, u) : u->gradient;
 }
 
 static void send_gradient(struct zero *z, int unit) {
@@ -139,7 +139,7 @@ static void send_weights(struct zero *z, int unit) {
     const struct backend *b = z->dev->backend;
     const struct zero_unit *u = &z->unit[unit];
     int turn = unit % N_TURNS;
-    int64_t first = z->stage == 0 || z->stage == 3 ? 0 : z->rank * u->slice;
+    int64_t first = z->state_owned && !z->weights_owned ? z->rank * u->slice : 0;
     size_t size = dtype_bytes(u->dtype), count = (size_t)held_count(z, u);
     const void *from = u->dtype == DTYPE_F32 ? (const void *)u->master : z->offload->weights[turn];
     b->copy_in(z->dev, (char *)u->weights + (size_t)first * size, from, count * size, STREAM_COPY);
