@@ -2,8 +2,8 @@
  *
  * It knows unit sizes, not the model. Each unit is one flat segment, padded so that every rank of
  * the shard group owns an equal slice that starts at a multiple of 256 elements: rank r owns
- * [r, r + 1) * slice of the padded segment, at every stage. The stage (Rajbhandari et al., "ZeRO", SC
- * 2020) only decides what else is kept:
+ * [r, r + 1) * slice of the padded segment, at every stage. The stage (Rajbhandari et al., "ZeRO",
+ * SC 2020) only decides what else is kept:
  *
  *   stage 0  everything everywhere; gradients all-reduced (reduce-scatter + all-gather) in the last
  *            micro-batch
