@@ -238,10 +238,8 @@ static attention_job job_of(const struct attention *a) {
     CHECK(a->q.head_dim <= MAX_HEAD_DIM, "attention on a GPU: head_dim at most %d, found %d",
           MAX_HEAD_DIM, a->q.head_dim);
     CHECK(a->scale > 0, "attention: a scale of %g", (double)a->scale);
-    CHECK(a->q.rows <= INT32_MAX - STATS_QUANTUM &&
-              a->key_offset + a->k.rows <= INT32_MAX - STATS_QUANTUM,
-          "attention: %lld queries, %lld keys", (long long)a->q.rows,
-          (long long)(a->key_offset + a->k.rows));
+    CHECK(a->q.rows <= INT32_MAX - STATS_QUANTUM && a->k.rows <= INT32_MAX - STATS_QUANTUM,
+          "attention: %lld queries, %lld keys", (long long)a->q.rows, (long long)a->k.rows);
     job.q = view_of(a->q);
     job.k = view_of(a->k);
     job.v = view_of(a->v);
@@ -252,7 +250,6 @@ static attention_job job_of(const struct attention *a) {
     job.n_heads = a->q.n_heads;
     job.group = a->q.n_heads / a->k.n_heads;
     job.head_dim = a->q.head_dim;
-    job.key_offset = (int)a->key_offset;
     job.scale = a->scale;
     job.scale_log2 = a->scale * LOG2_E;
     job.stats_rows = ROUND_UP((int)a->q.rows, STATS_QUANTUM);

@@ -150,7 +150,7 @@ __global__ void __launch_bounds__(ATTENTION_THREADS, 2) attention_dq_kernel(cons
         tile_scores<M, DQ_KEYS / 16, D>(s, warp_q, stage.k);
         tile_scores<M, DQ_KEYS / 16, D>(dp, warp_dout, stage.v);
         differentiate_rows<M>(s, dp, lse, delta, a.scale_log2, whole, index + warp_row, stage.reach,
-                              a.key_offset + tile * DQ_KEYS);
+                              tile * DQ_KEYS);
         tile_sum<M, DQ_KEYS / 16, D>(dq, s, stage.k);
         __syncthreads(); /* nobody reads this tile any more */
         tile = next_tile;
@@ -259,7 +259,7 @@ __global__ void __launch_bounds__(ATTENTION_THREADS, 2)
          *v = reinterpret_cast<bf16 *>(shared + (DK ? shape::KEY_BYTES : 0));
     int kv_head = blockIdx.x, first = blockIdx.y * DKV_KEYS, split = blockIdx.z,
         warp_row = threadIdx.x / 32 * 16;
-    int32_t first_key = a.key_offset + first, reach[2];
+    int32_t reach[2];
     reach_range range = a.range[blockIdx.y * DKV_RANGES];
 #pragma unroll
     for (int i = 1; i < DKV_RANGES; i++) {
@@ -273,7 +273,7 @@ __global__ void __launch_bounds__(ATTENTION_THREADS, 2)
     }
 
     float dk[1][DK ? D / 8 : 1][4] = {}, dv[1][DV ? D / 8 : 1][4] = {}, s[1][QUERIES / 8][4];
-    query_walk walk = query_walk_start<QUERIES>(a, kv_head, first_key, range.most, split);
+    query_walk walk = query_walk_start<QUERIES>(a, kv_head, first, range.most, split);
     load_tile<bf16, DKV_KEYS, D, ATTENTION_THREADS>(k, a.k, kv_head, first, a.head_dim);
     if (DK) load_tile<bf16, DKV_KEYS, D, ATTENTION_THREADS>(v, a.v, kv_head, first, a.head_dim);
     if (walk.left > 0)
@@ -293,10 +293,10 @@ __global__ void __launch_bounds__(ATTENTION_THREADS, 2)
         /* -1: beyond the last */
         int32_t first_query = stage.index[0], last_query = stage.index[QUERIES - 1];
         bool whole =
-            min(first_query, last_query) >= first_key + DKV_KEYS - 1 && last_query < range.least;
+            min(first_query, last_query) >= first + DKV_KEYS - 1 && last_query < range.least;
         tile_scores<1, QUERIES / 16, D>(s, k + warp_row * PITCH, stage.q);
         weights_of_columns<QUERIES>(s, stage, a.scale_log2, whole,
-                                    first_key + warp_row + lane_number() / 4, reach);
+                                    first + warp_row + lane_number() / 4, reach);
         if constexpr (DV) tile_sum<1, QUERIES / 16, D>(dv, s, stage.dout);
         if constexpr (DK) {
             float dp[1][QUERIES / 8][4];

@@ -232,8 +232,7 @@ __global__ void __launch_bounds__(F32_THREADS, 1)
         f32_scores<D>(s, q, k, a.head_dim);
         for (int c = 0; c < R && !whole; c++)
             for (int r = 0; r < R; r++)
-                if (a.key_offset + tile * TILE + f32_column(c) > index[r] ||
-                    index[r] >= reach[f32_column(c)])
+                if (tile * TILE + f32_column(c) > index[r] || index[r] >= reach[f32_column(c)])
                     s[r][c] = -INFINITY;
         more = walk_next<TILE>(walk, a, tile, whole); /* the next one from here on */
         copy_wait<0>();
@@ -311,7 +310,7 @@ __global__ void __launch_bounds__(F32_THREADS, 1) attention_dq_f32_kernel(const 
         f32_scores<D>(dp, dout, v, a.head_dim);
 #pragma unroll
         for (int c = 0; c < R; c++) {
-            int32_t key = a.key_offset + tile * TILE + f32_column(c), end = reach[f32_column(c)];
+            int32_t key = tile * TILE + f32_column(c), end = reach[f32_column(c)];
 #pragma unroll
             for (int r = 0; r < R; r++)
                 f32_differentiate(s[r][c], dp[r][c], whole || (key <= index[r] && index[r] < end),
@@ -337,12 +336,11 @@ __global__ void __launch_bounds__(F32_THREADS, 1) attention_dkv_f32_kernel(const
           *delta = at.stats[1];
     int32_t *index = reinterpret_cast<int32_t *>(at.stats[2]);
     int kv_head = blockIdx.x, first = blockIdx.y * TILE, split = blockIdx.z;
-    int32_t first_key = a.key_offset + first, reach[R];
+    int32_t reach[R];
     float dk[R][shape::C][4] = {}, dv[R][shape::C][4] = {}, s[R][R], dp[R][R];
     for (int r = 0; r < R; r++)
         reach[r] = first + f32_row(r) < a.k.rows ? a.reach[first + f32_row(r)] : 0;
-    query_walk walk =
-        query_walk_start<TILE>(a, kv_head, first_key, a.range[blockIdx.y].most, split);
+    query_walk walk = query_walk_start<TILE>(a, kv_head, first, a.range[blockIdx.y].most, split);
     load_tile<float, TILE, D, F32_THREADS>(k, a.k, kv_head, first, a.head_dim);
     load_tile<float, TILE, D, F32_THREADS>(v, a.v, kv_head, first, a.head_dim);
     copy_commit();
@@ -367,7 +365,7 @@ __global__ void __launch_bounds__(F32_THREADS, 1) attention_dkv_f32_kernel(const
 #pragma unroll
             for (int r = 0; r < R; r++)
                 f32_differentiate(s[r][c], dp[r][c],
-                                  first_key + f32_row(r) <= query && query < reach[r],
+                                  first + f32_row(r) <= query && query < reach[r],
                                   lse[f32_column(c)], delta[f32_column(c)], a.scale_log2);
         }
         f32_sum<D>(dv, s, at.p, dout, a.head_dim);

@@ -175,7 +175,7 @@ __global__ void __launch_bounds__(ATTENTION_THREADS, 2)
                                                     whole ? nullptr : reach, walk.first_query);
         copy_commit();
         tile_scores<M, KEYS / 16, D>(s, warp_q, k);
-        if (!whole) mask_scores<M>(s, index + warp_row, reach, a.key_offset + tile * KEYS);
+        if (!whole) mask_scores<M>(s, index + warp_row, reach, tile * KEYS);
         more = walk_next<KEYS>(walk, a, tile, whole); /* the next one from here on */
         copy_wait<0>();
         __syncthreads(); /* v is there; nobody reads k any more */

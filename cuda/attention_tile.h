@@ -51,8 +51,8 @@ struct attention_job {
     struct head_view q, k, v, out, dout, dq, dk, dv;
     float *lse;
     const int32_t *query, *reach;
-    int n_heads, group, head_dim, key_offset; /* group: query heads of a kv head */
-    float scale, scale_log2;                  /* scale_log2 = scale log2 e */
+    int n_heads, group, head_dim; /* group: query heads of a kv head */
+    float scale, scale_log2;      /* scale_log2 = scale log2 e */
     /* workspace */
     struct reach_range *range; /* of the tiles of keys */
     int n_splits;
@@ -164,9 +164,8 @@ __device__ __forceinline__ void walk_look(tile_walk &w, const attention_job &a) 
     reach_range range = {0, 0};
     if (tile < w.end) range = a.range[tile];
     w.seen = __ballot_sync(0xffffffffu, range.most > w.first_query);
-    w.whole =
-        __ballot_sync(0xffffffffu, range.least > w.last_query &&
-                                       a.key_offset + tile * TILE + TILE - 1 <= w.first_query);
+    w.whole = __ballot_sync(0xffffffffu,
+                            range.least > w.last_query && tile * TILE + TILE - 1 <= w.first_query);
     w.next += 32;
 }
 
@@ -203,7 +202,7 @@ __device__ __forceinline__ tile_walk walk_start(const attention_job &a, int firs
     tile_walk w = {};
     w.first_query = query_index(a, first_row);
     w.last_query = query_index(a, last_row);
-    int keys = min(w.last_query - a.key_offset + 1, a.k.rows);
+    int keys = min(w.last_query + 1, a.k.rows);
     w.end = keys > 0 ? (keys + TILE - 1) / TILE : 0;
     if (a.n_splits == 1) return w;
     int n = 0, tile;

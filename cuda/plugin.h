@@ -114,9 +114,9 @@ void cuda_head_norm_backward(struct device *dev, struct heads din, float *dweigh
                              struct heads dout, struct heads in, struct tensor weight,
                              const float *stats);
 void cuda_rope_table(struct device *dev, float *table, const int32_t *position, int64_t rows,
-                     const float *inverse_frequency, int n_pairs, float magnitude);
+                     const float *inverse_frequency, int rope_dims);
 void cuda_rope(struct device *dev, struct heads out, struct heads in, const float *table,
-               int n_pairs, bool backward);
+               int rope_dims, bool backward);
 void cuda_swiglu_forward(struct device *dev, struct tensor out, struct tensor gate_up);
 void cuda_swiglu_backward(struct device *dev, struct tensor dgate_up, struct tensor dout,
                           struct tensor gate_up);

@@ -15,10 +15,8 @@ struct arch {
     enum arch_family family;
     int64_t D, F, V;      /* width, ffn width, rows of the embedding */
     int L, H, K, d;       /* layers, heads, kv heads, head_dim (not always D / H) */
-    int rope_pairs;       /* rotated pairs of a head: d / 2, or fewer (partial rotary) */
-    float *inverse_frequency; /* (rope_pairs), scaling applied; owned */
-    /* attention factor on cos and sin: 1 for the types that are implemented */
-    float rope_magnitude;
+    int rope_dims;        /* rotated dimensions of a head: d, or fewer (partial rotary); even */
+    float *inverse_frequency; /* (rope_dims / 2), scaling applied; owned */
     float norm_eps;
     enum norm_kind norm;  /* RMS, or LayerNorm with bias (NeoX) */
     bool qkv_bias, out_bias, mlp_bias; /* biases of q, k, v; of o; of the mlp */

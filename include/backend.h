@@ -63,7 +63,7 @@ struct op_limits {
 };
 
 /* Attention over a forest: query row i stands at forest index query[i] (ascending; NULL: i itself)
- * and sees key j iff key_offset + j <= query[i] && query[i] < reach[j]. Softmax of scale * q.k over
+ * and sees key j iff j <= query[i] && query[i] < reach[j]. Softmax of scale * q.k over
  * the visible keys; every query sees at least itself. Query head h uses kv head h / (n_heads /
  * n_kv_heads). */
 struct attention {
@@ -71,7 +71,6 @@ struct attention {
     float *lse;           /* (q.rows, n_heads): log of the sum of exponentials */
     const int32_t *query; /* (q.rows) or NULL */
     const int32_t *reach; /* (k.rows): one past the last forest index that may look at the key */
-    int64_t key_offset;   /* forest index of key 0 */
     float scale;
 };
 
@@ -138,9 +137,9 @@ struct backend {
                                struct heads dout, struct heads in, struct tensor weight,
                                const float *stats);
     void (*rope_table)(struct device *dev, float *table, const int32_t *position, int64_t rows,
-                       const float *inverse_frequency, int n_pairs, float magnitude);
+                       const float *inverse_frequency, int rope_dims);
     void (*rope)(struct device *dev, struct heads out, struct heads in, const float *table,
-                 int n_pairs, bool backward);
+                 int rope_dims, bool backward);
     void (*swiglu_forward)(struct device *dev, struct tensor out, struct tensor gate_up);
     void (*swiglu_backward)(struct device *dev, struct tensor dgate_up, struct tensor dout,
                             struct tensor gate_up);

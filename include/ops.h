@@ -53,14 +53,14 @@ void op_head_norm_forward(struct device *dev, struct heads out, float *stats, st
 void op_head_norm_backward(struct device *dev, struct heads din, float *dweight, struct heads dout,
                            struct heads in, struct tensor weight, const float *stats);
 
-/* table (rows, 2 * n_pairs) = cos, then sin, of position * inverse_frequency (product rounded to
- * fp32, as transformers does), times magnitude. */
+/* table (rows, rope_dims) = cos, then sin, of position * inverse_frequency (rope_dims / 2); the
+ * product is rounded to fp32, as transformers does. */
 void op_rope_table(struct device *dev, float *table, const int32_t *position, int64_t rows,
-                   const float *inverse_frequency, int n_pairs, float magnitude);
-/* Rotates elements (i, i + n_pairs) of each head, i < n_pairs ("rotate half"; Su et al., 2021);
- * elements from 2 * n_pairs on are copied. backward: the transposed rotation. out may be in. */
-void op_rope(struct device *dev, struct heads out, struct heads in, const float *table, int n_pairs,
-             bool backward);
+                   const float *inverse_frequency, int rope_dims);
+/* Rotates elements (i, i + rope_dims / 2) of each head ("rotate half"; Su et al., 2021); elements
+ * from rope_dims on are copied. backward: the transposed rotation. out may be in. */
+void op_rope(struct device *dev, struct heads out, struct heads in, const float *table,
+             int rope_dims, bool backward);
 
 /* out (T, F) = silu(gate) * up, gate_up (T, 2F) = gate | up */
 void op_swiglu_forward(struct device *dev, struct tensor out, struct tensor gate_up);

@@ -72,28 +72,29 @@ void reference_norm_backward(enum norm_kind kind, double *din, double *dweight, 
 }
 
 void reference_rope_table(double *table, const int32_t *position, int64_t rows,
-                          const float *inverse_frequency, int n_pairs, double magnitude) {
+                          const float *inverse_frequency, int rope_dims) {
     for (int64_t i = 0; i < rows; i++) {
-        for (int p = 0; p < n_pairs; p++) {
+        for (int p = 0; p < rope_dims / 2; p++) {
             float angle = (float)position[i] * inverse_frequency[p];
-            table[i * 2 * n_pairs + p] = cos(angle) * magnitude;
-            table[i * 2 * n_pairs + n_pairs + p] = sin(angle) * magnitude;
+            table[i * rope_dims + p] = cos(angle);
+            table[i * rope_dims + rope_dims / 2 + p] = sin(angle);
         }
     }
 }
 
 void reference_rope(double *out, const double *in, const double *table, int64_t rows, int n_heads,
-                    int head_dim, int n_pairs, bool backward) {
+                    int head_dim, int rope_dims, bool backward) {
+    int half = rope_dims / 2;
     for (int64_t i = 0; i < rows * n_heads; i++) {
-        const double *x = in + i * head_dim, *cosine = table + i / n_heads * 2 * n_pairs,
-                     *sine = cosine + n_pairs;
+        const double *x = in + i * head_dim, *cosine = table + i / n_heads * rope_dims,
+                     *sine = cosine + half;
         double *y = out + i * head_dim;
-        for (int p = 0; p < n_pairs; p++) {
+        for (int p = 0; p < half; p++) {
             double s = backward ? -sine[p] : sine[p];
-            y[p] = x[p] * cosine[p] - x[p + n_pairs] * s;
-            y[p + n_pairs] = x[p + n_pairs] * cosine[p] + x[p] * s;
+            y[p] = x[p] * cosine[p] - x[p + half] * s;
+            y[p + half] = x[p + half] * cosine[p] + x[p] * s;
         }
-        for (int p = 2 * n_pairs; p < head_dim; p++) y[p] = x[p];
+        for (int p = rope_dims; p < head_dim; p++) y[p] = x[p];
     }
 }
 

@@ -25,9 +25,9 @@ void reference_norm_backward(enum norm_kind kind, double *din, double *dweight, 
 
 /* rows of the table: position * inverse_frequency is rounded to float, all else is double. */
 void reference_rope_table(double *table, const int32_t *position, int64_t rows,
-                          const float *inverse_frequency, int n_pairs, double magnitude);
+                          const float *inverse_frequency, int rope_dims);
 void reference_rope(double *out, const double *in, const double *table, int64_t rows, int n_heads,
-                    int head_dim, int n_pairs, bool backward);
+                    int head_dim, int rope_dims, bool backward);
 
 void reference_swiglu_forward(double *out, const double *gate_up, int64_t rows, int64_t cols);
 void reference_swiglu_backward(double *dgate_up, const double *dout, const double *gate_up,

@@ -8,7 +8,7 @@
 
 static bool sees(const struct reference_attention *a, int64_t i, int64_t j) {
     int64_t query = a->query ? a->query[i] : i;
-    return a->key_offset + j <= query && query < a->reach[j];
+    return j <= query && query < a->reach[j];
 }
 
 static const double *kv_row(const struct reference_attention *a, const double *x, int64_t j,

@@ -14,7 +14,6 @@ struct reference_attention {
     int n_heads, n_kv_heads, head_dim;
     const int32_t *query; /* or NULL */
     const int32_t *reach;
-    int64_t key_offset;
     double scale;
 };
 

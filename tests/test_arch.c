@@ -42,7 +42,7 @@ static void test_missing_fields_have_the_class_defaults(void) {
     ASSERT(a.d == 128 && a.qk_norm && !a.qkv_bias && a.K == 32);
     arch_free(&a);
     ASSERT_INT(parse(&a, "{\"model_type\":\"gpt_neox\"}"), 0);
-    ASSERT(a.D == 6144 && a.H == 64 && a.K == 64 && a.d == 96 && a.rope_pairs == 12 &&
+    ASSERT(a.D == 6144 && a.H == 64 && a.K == 64 && a.d == 96 && a.rope_dims == 24 &&
            a.F == 24576 && a.L == 44);
     ASSERT(a.fused_qkv && a.qkv_bias && a.out_bias && a.mlp_bias && a.parallel_residual &&
            a.norm == NORM_LAYER);
@@ -72,7 +72,7 @@ static void test_llama3_frequencies_are_those_of_transformers(void) {
     for (int s = 0; s < 2; s++) {
         struct arch a;
         ASSERT_INT(parse(&a, spelling[s]), 0);
-        ASSERT_INT(a.rope_pairs, 8);
+        ASSERT_INT(a.rope_dims, 16);
         for (int i = 0; i < 8; i++) ASSERT_NEAR(a.inverse_frequency[i] / expected[i], 1, 3e-7);
         arch_free(&a);
     }
@@ -98,7 +98,7 @@ static void test_neox_spellings(void) {
     for (int s = 0; s < 3; s++) {
         struct arch a;
         ASSERT_INT(parse(&a, spelling[s]), 0);
-        ASSERT_INT(a.rope_pairs, 8);
+        ASSERT_INT(a.rope_dims, 16);
         ASSERT_NEAR(a.inverse_frequency[1], pow(500, -2.0 / 16), 1e-6);
         ASSERT(!a.parallel_residual && !a.qkv_bias && !a.out_bias && a.mlp_bias);
         arch_free(&a);
@@ -115,8 +115,8 @@ static void test_llama3_original_length_outside_wins(void) {
         "{\"model_type\":\"llama\",\"original_max_position_embeddings\":16,%s2048}}", rope);
     ASSERT_INT(parse(&a, inside), 0);
     ASSERT_INT(parse(&b, both), 0);
-    ASSERT(memcmp(a.inverse_frequency, b.inverse_frequency, (size_t)a.rope_pairs * sizeof(float)) ==
-           0);
+    ASSERT(memcmp(a.inverse_frequency, b.inverse_frequency,
+                  (size_t)a.rope_dims / 2 * sizeof(float)) == 0);
     arch_free(&a), arch_free(&b);
     mem_free(inside), mem_free(both);
 }

@@ -19,7 +19,6 @@ struct problem {
     enum dtype dtype;
     bool interleaved;
     int32_t *reach, *query; /* query may be NULL */
-    int64_t key_offset;
     double *q, *k, *v, *dout;
     void *data[2]; /* fused q, k, v; and their gradients */
     void *out, *dout_data;
@@ -145,7 +144,7 @@ static void fused(struct heads *q, struct heads *k, struct heads *v, void *data,
     }
 }
 
-/* n, n_queries, H, K, d, dtype, interleaved, reach, query and key_offset are set; the rest is made.
+/* n, n_queries, H, K, d, dtype, interleaved, reach and query are set; the rest is made.
  * reach and query become the problem's. */
 static void problem_make(struct problem *p) {
     int64_t rows = ROUND_UP(MAX(p->n, p->n_queries), ROW_QUANTUM),
@@ -162,7 +161,6 @@ static void problem_make(struct problem *p) {
     a->lse = p->lse;
     a->query = p->query;
     a->reach = p->reach;
-    a->key_offset = p->key_offset;
     a->scale = 1.0f / sqrtf((float)p->d);
     p->q = fill(&a->q, "q", 1.5);
     p->k = fill(&a->k, "k", 1.5);
@@ -180,8 +178,8 @@ static struct results reference(const struct problem *p) {
     int64_t q = p->n_queries * p->H * p->d, k = p->n * p->K * p->d;
     struct results r = {mem_alloc(q, 8), mem_alloc(p->n_queries * p->H, 8), mem_alloc(q, 8),
                         mem_alloc(k, 8), mem_alloc(k, 8)};
-    struct reference_attention a = {p->q, p->k, p->v,     p->n_queries, p->n,          p->H,
-                                    p->K, p->d, p->query, p->reach,     p->key_offset, p->a.scale};
+    struct reference_attention a = {p->q, p->k, p->v,     p->n_queries, p->n,      p->H,
+                                    p->K, p->d, p->query, p->reach,     p->a.scale};
     reference_attention_forward(r.out, r.lse, &a);
     reference_attention_backward(r.dq, r.dk, r.dv, p->dout, &a);
     return r;
@@ -383,20 +381,6 @@ static void test_few_queries(void) {
         for (int i = 0; i < 40; i++) p.query[i] = i * 42 + 41;
         check(&p, 2);
     }
-}
-
-/* Part of the keys: some queries come before them and see nothing. */
-static void test_key_offset(void) {
-    for (int t = 0; t < 2; t++)
-        for (int64_t offset = 1; offset < 260; offset += 86) {
-            struct problem p = forest_problem(260, DEEP, 2, 1, 16, both[t]);
-            p.n = (260 - offset) / 2;
-            p.key_offset = offset;
-            p.query = mem_alloc(260, sizeof *p.query);
-            for (int i = 0; i < 260; i++) p.query[i] = i;
-            memmove(p.reach, p.reach + offset, (size_t)p.n * sizeof *p.reach);
-            check(&p, 2);
-        }
 }
 
 /* Beyond KEY_BLOCK keys the backward pass is another one. */
@@ -609,43 +593,6 @@ static void test_forest_equals_separate(void) {
     problem_free(&p);
 }
 
-/* Keys in two slices, merged by their log-sum-exp, as a ring over ranks will do it. */
-static void test_slices_merge(void) {
-    enum { N = 150, CUT = 61, H = 2 };
-    struct problem whole = forest_problem(N, DEEP, H, 1, 16, DTYPE_F32), part[2];
-    problem_make(&whole);
-    run(&whole, 1, true);
-    for (int i = 0; i < 2; i++) {
-        part[i] = forest_problem(N, DEEP, H, 1, 16, DTYPE_F32);
-        part[i].query = mem_alloc(N, sizeof *part[i].query);
-        for (int j = 0; j < N; j++) part[i].query[j] = j;
-        problem_make(&part[i]);
-        struct attention *a = &part[i].a;
-        a->key_offset = part[i].key_offset = i ? CUT : 0;
-        a->k.rows = a->v.rows = i ? N - CUT : CUT;
-        for (int j = 0; j < N; j++) copy_rows(&a->q, j, &whole.a.q, j);
-        for (int j = 0; j < a->k.rows; j++) {
-            copy_rows(&a->k, j, &whole.a.k, j + a->key_offset);
-            copy_rows(&a->v, j, &whole.a.v, j + a->key_offset);
-        }
-        a->reach = whole.reach + a->key_offset;
-        run(&part[i], 2, false);
-    }
-    for (int i = 0; i < N * H; i++) {
-        double lse = whole.lse[i],
-               share[2] = {exp(part[0].lse[i] - lse), exp(part[1].lse[i] - lse)};
-        ASSERT_NEAR(share[0] + share[1], 1, 1e-5);
-        for (int e = 0; e < 16; e++)
-            ASSERT_NEAR(share[0] * read_number(&part[0].a.out, i / H, i % H, e) +
-                            share[1] * read_number(&part[1].a.out, i / H, i % H, e),
-                        read_number(&whole.a.out, i / H, i % H, e), 1e-5);
-    }
-    for (int i = 0; i < CUT; i++)
-        ASSERT(part[1].lse[i * H] == -INFINITY && read_number(&part[1].a.out, i, 0, 0) == 0);
-    problem_free(&whole);
-    for (int i = 0; i < 2; i++) problem_free(&part[i]);
-}
-
 /* A NaN must not be masked away: the trainer counts on seeing it. */
 static void test_nan_shows(void) {
     for (int t = 0; t < 2; t++) {
@@ -666,7 +613,6 @@ static const struct test tests[] = {
     {"groups_of_heads", test_groups_of_heads},
     {"query_lists", test_query_lists},
     {"few_queries", test_few_queries},
-    {"key_offset", test_key_offset},
     {"long_sequence", test_long_sequence},
     {"sizes_near_blocks", test_sizes_near_blocks},
     {"no_rows", test_no_rows},
@@ -675,7 +621,6 @@ static const struct test tests[] = {
     {"threads_change_no_bit", test_threads_change_no_bit},
     {"company_changes_no_bit", test_company_changes_no_bit},
     {"forest_equals_separate", test_forest_equals_separate},
-    {"slices_merge", test_slices_merge},
     {"nan_shows", test_nan_shows},
 };
 

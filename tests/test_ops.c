@@ -117,8 +117,8 @@ static double rope_of(const double *x) {
     static const int32_t position[G_ROWS] = {0, 1, 7, 1000};
     static const float frequency[2] = {1, 0.3f};
     double table[G_ROWS * 4], out[G_ROWS * G_COLS];
-    reference_rope_table(table, position, G_ROWS, frequency, 2, 1.5);
-    reference_rope(out, x, table, G_ROWS, 2, 6, 2, false);
+    reference_rope_table(table, position, G_ROWS, frequency, 4);
+    reference_rope(out, x, table, G_ROWS, 2, 6, 4, false);
     return weighted(out, g_dout, G_ROWS * G_COLS);
 }
 static double loss_of(const double *x) {
@@ -149,8 +149,8 @@ static void test_reference_gradients_are_slopes(void) {
         static const int32_t position[G_ROWS] = {0, 1, 7, 1000};
         static const float frequency[2] = {1, 0.3f};
         double table[G_ROWS * 4];
-        reference_rope_table(table, position, G_ROWS, frequency, 2, 1.5);
-        reference_rope(dx, g_dout, table, G_ROWS, 2, 6, 2, true);
+        reference_rope_table(table, position, G_ROWS, frequency, 4);
+        reference_rope(dx, g_dout, table, G_ROWS, 2, 6, 4, true);
         objective = rope_of, check_slope("rope", g_in, dx, G_ROWS * G_COLS);
     }
     {
@@ -316,25 +316,25 @@ static void test_head_norms_of_every_size(void) {
 
 static void test_rope_table_of_large_angles(void) {
     static const int32_t position[] = {0, 1, 2, 63, 1023, 8191, 131071, 1048575};
-    enum { T = N_TESTS(position), P = 20 };
-    float frequency[P];
-    for (int i = 0; i < P; i++) frequency[i] = (float)pow(500000, -(double)i / P);
-    struct sample table = sample_make(1, DTYPE_F32, T, 2 * P, 0, 1);
-    reference_rope_table(table.value, position, T, frequency, P, 1.25);
-    op_rope_table(dev, table.t.data, GIVE(position), T, GIVE(frequency), P, 1.25f);
+    enum { T = N_TESTS(position), DIMS = 40 };
+    float frequency[DIMS / 2];
+    for (int i = 0; i < DIMS / 2; i++) frequency[i] = (float)pow(500000, -2.0 * i / DIMS);
+    struct sample table = sample_make(1, DTYPE_F32, T, DIMS, 0, 1);
+    reference_rope_table(table.value, position, T, frequency, DIMS);
+    op_rope_table(dev, table.t.data, GIVE(position), T, GIVE(frequency), DIMS);
     sample_compare("rope table", table.t, table.value, 1e-7);
     sample_free(&table), sample_take_back();
 }
 
-static void check_rope(enum dtype dtype, int64_t T, int H, int d, int n_pairs, int every,
+static void check_rope(enum dtype dtype, int64_t T, int H, int d, int rope_dims, int every,
                        bool backward, bool same) {
     struct sample x = heads_make(1, dtype, T, H, d, every),
                   y = heads_make(2, dtype, T, H, d, every);
-    struct sample table = sample_make(3, DTYPE_F32, T, 2 * n_pairs, 0, 1), *to = same ? &x : &y;
+    struct sample table = sample_make(3, DTYPE_F32, T, rope_dims, 0, 1), *to = same ? &x : &y;
     double *in = heads_pack(&x, H, d, every), *out = zeros(T * H * d);
-    reference_rope(out, in, table.value, T, H, d, n_pairs, backward);
+    reference_rope(out, in, table.value, T, H, d, rope_dims, backward);
     heads_unpack(to, out, H, d, every);
-    op_rope(dev, heads_of(to, H, d, every), heads_of(&x, H, d, every), table.t.data, n_pairs,
+    op_rope(dev, heads_of(to, H, d, every), heads_of(&x, H, d, every), table.t.data, rope_dims,
             backward);
     sample_compare("rope", to->t, to->value, 3e-6);
     mem_free(in), mem_free(out);
@@ -345,12 +345,12 @@ static void test_rope(void) {
     for (int how = 0; how < 16; how++) {
         enum dtype dtype = dtypes[how & 1];
         head_left = how & 8 ? 8 : 3;
-        check_rope(dtype, 1, 1, 2, 1, 1, how & 2, how & 4);
-        check_rope(dtype, 33, 3, 20, 4, 3, how & 2, how & 4); /* partial rotary */
-        check_rope(dtype, 70, 2, 64, 32, 1, how & 2, how & 4);
-        check_rope(dtype, 9, 2, 50, 17, 1, how & 2, how & 4);
-        check_rope(dtype, 9, 2, 24, 12, 1, how & 2, how & 4);
-        check_rope(dtype, 9, 3, 80, 16, 3, how & 2, how & 4);
+        check_rope(dtype, 1, 1, 2, 2, 1, how & 2, how & 4);
+        check_rope(dtype, 33, 3, 20, 8, 3, how & 2, how & 4); /* partial rotary */
+        check_rope(dtype, 70, 2, 64, 64, 1, how & 2, how & 4);
+        check_rope(dtype, 9, 2, 50, 34, 1, how & 2, how & 4);
+        check_rope(dtype, 9, 2, 24, 24, 1, how & 2, how & 4);
+        check_rope(dtype, 9, 3, 80, 32, 3, how & 2, how & 4);
     }
 }
 
@@ -358,7 +358,7 @@ static void test_rope_of_every_size(void) {
     head_left = 8;
     for (int d = 16; d <= 256; d += 8)
         for (int how = 0; how < 8; how++)
-            check_rope(dtypes[how & 1], 3, 3, d, how & 4 ? d / 2 : d / 8, 1, how & 2, false);
+            check_rope(dtypes[how & 1], 3, 3, d, how & 4 ? d : d / 4, 1, how & 2, false);
 }
 
 static void check_activations(enum dtype dtype, int64_t T, int64_t F, int gap) {
@@ -715,7 +715,7 @@ static void test_no_rows_is_no_work(void) {
     op_norm_backward(dev, NORM_RMS, none, dw.t.data, NULL, none, none, w.t, NULL);
     op_head_norm_forward(dev, no_heads, NULL, no_heads, w4, 1e-5f);
     op_head_norm_backward(dev, no_heads, dw.t.data, no_heads, no_heads, w4, NULL);
-    op_rope_table(dev, NULL, NULL, 0, NULL, 2, 1);
+    op_rope_table(dev, NULL, NULL, 0, NULL, 2);
     op_rope(dev, no_heads, no_heads, NULL, 2, false);
     op_swiglu_forward(dev, none, wide);
     op_swiglu_backward(dev, wide, none, wide);

@@ -229,7 +229,7 @@ static int scale_llama3(struct arch *arch, const json_t *config, const json_t *r
     float low_wavelength = (float)((double)original / low),
           high_wavelength = (float)((double)original / high);
     float f = (float)factor, l = (float)low, width = (float)(high - low);
-    for (int i = 0; i < arch->rope_pairs; i++) {
+    for (int i = 0; i < arch->rope_dims / 2; i++) {
         float inverse = arch->inverse_frequency[i], wavelength = (float)(2 * M_PI) / inverse;
         if (wavelength > low_wavelength) {
             inverse = inverse / f;
@@ -302,13 +302,12 @@ static int parse_rope(struct arch *arch, const json_t *config) {
     double theta, share;
     if (parse_rope_numbers(arch, config, rope, &theta, &share)) return -1;
     int dims = (int)(arch->d * share);
-    arch->rope_pairs = (dims + 1) / 2; /* an odd number is rounded up, as in transformers 5 */
-    if (dims < 1 || 2 * arch->rope_pairs > arch->d)
+    arch->rope_dims = ROUND_UP(dims, 2); /* an odd number too, as in transformers 5 */
+    if (dims < 1 || arch->rope_dims > arch->d)
         return fail("rotated dimensions of a head: expected an even number from 2 to %d, found %d",
                     arch->d, dims);
-    arch->rope_magnitude = 1;
-    arch->inverse_frequency = mem_alloc(arch->rope_pairs, sizeof(float));
-    for (int i = 0; i < arch->rope_pairs; i++)
+    arch->inverse_frequency = mem_alloc(arch->rope_dims / 2, sizeof(float));
+    for (int i = 0; i < arch->rope_dims / 2; i++)
         arch->inverse_frequency[i] = 1 / (float)pow((float)theta, (float)(2 * i) / (float)dims);
     return llama3 ? scale_llama3(arch, config, rope) : 0;
 }

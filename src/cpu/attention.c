@@ -185,7 +185,7 @@ static bool load_reach(const struct worker *w, struct chunk *c, int64_t first, i
     int32_t most = 0;
     for (int i = 0; i < n; i++) most = MAX(most, w->a->reach[first + i]);
     if (most <= query) return false;
-    c->index = (int32_t)(w->a->key_offset + first);
+    c->index = (int32_t)first;
     c->n = n;
     c->n_panels = (n + LANES - 1) / LANES;
     for (int i = 0; i < c->n_panels * LANES; i++) c->reach[i] = i < n ? w->a->reach[first + i] : 0;

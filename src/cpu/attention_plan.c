@@ -16,7 +16,7 @@ size_t attention_plan_bytes(int64_t queries, int64_t keys, int group) {
 static int64_t task_cost(const struct attention *a, const struct task *t) {
     int64_t n = t->query_end - t->query_first;
     if (n == 0) return t->key_end - t->key_first;
-    int64_t middle = attention_query(a, t->query_first + n / 2) - a->key_offset;
+    int64_t middle = attention_query(a, t->query_first + n / 2);
     return n * (MIN(MAX(middle, t->key_first), t->key_end) - t->key_first + CHUNK / 2);
 }
 
@@ -26,11 +26,11 @@ static bool next_tree(const struct attention *a, struct task *t) {
     if (t->key_end >= keys && t->query_end >= queries) return false;
     *t = (struct task){t->key_end, t->key_end, t->query_end, t->query_end, true, true};
     int64_t most = 0;
-    while (t->key_end < keys && (t->key_end == t->key_first || most > a->key_offset + t->key_end)) {
+    while (t->key_end < keys && (t->key_end == t->key_first || most > t->key_end)) {
         most = MAX(most, a->reach[t->key_end]);
         t->key_end++;
     }
-    int64_t next = t->key_end < keys ? a->key_offset + t->key_end : INT64_MAX;
+    int64_t next = t->key_end < keys ? t->key_end : INT64_MAX;
     while (t->query_end < queries && attention_query(a, t->query_end) < next) t->query_end++;
     return true;
 }
@@ -42,7 +42,7 @@ static void add_spans(struct attention_plan *p, struct task tree) {
         struct task t = tree;
         t.query_first = (int32_t)q;
         t.query_end = (int32_t)MIN(q + step, tree.query_end);
-        int64_t causal = attention_query(p->a, t.query_end - 1) - p->a->key_offset + 1;
+        int64_t causal = attention_query(p->a, t.query_end - 1) + 1;
         t.key_end = (int32_t)MAX(MIN(causal, tree.key_end), t.key_first);
         t.want_dkv = false;
         p->task[p->n++] = t;
@@ -57,9 +57,7 @@ static void add_pieces(struct attention_plan *p, struct task tree) {
         struct task t = tree;
         t.key_first = (int32_t)k;
         t.key_end = (int32_t)MIN(k + KEY_PIECE, tree.key_end);
-        while (q + step < tree.query_end &&
-               attention_query(p->a, q + step - 1) < p->a->key_offset + k)
-            q += step;
+        while (q + step < tree.query_end && attention_query(p->a, q + step - 1) < k) q += step;
         t.query_first = (int32_t)q;
         t.want_dq = false;
         p->task[p->n++] = t;

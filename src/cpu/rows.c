@@ -16,14 +16,14 @@ static void *head_of(struct heads x, int64_t row, int head) {
 /* ---- rotary positions ---- */
 
 void cpu_rope_table(struct device *dev, float *table, const int32_t *position, int64_t rows,
-                    const float *inverse_frequency, int n_pairs, float magnitude) {
-#pragma omp parallel for num_threads(cpu_threads(dev, 32 * rows * n_pairs)) schedule(static)
+                    const float *inverse_frequency, int rope_dims) {
+#pragma omp parallel for num_threads(cpu_threads(dev, 16 * rows * rope_dims)) schedule(static)
     for (int64_t row = 0; row < rows; row++) {
-        float *out = table + row * 2 * n_pairs;
-        for (int i = 0; i < n_pairs; i++) {
+        float *cosine = table + row * rope_dims, *sine = cosine + rope_dims / 2;
+        for (int i = 0; i < rope_dims / 2; i++) {
             float angle = (float)position[row] * inverse_frequency[i];
-            out[i] = cosf(angle) * magnitude;
-            out[n_pairs + i] = sinf(angle) * magnitude;
+            cosine[i] = cosf(angle);
+            sine[i] = sinf(angle);
         }
     }
 }
@@ -31,24 +31,25 @@ void cpu_rope_table(struct device *dev, float *table, const int32_t *position, i
 /* sign -1: the transposed rotation. out may be in: both elements of a pair are read before one is
  * written. */
 VEC_INLINE void rope_head(void *out, const void *in, enum dtype dtype, const float *table,
-                          int n_pairs, int n, float sign) {
-    for (int i = 0; i < n_pairs; i += LANES) {
-        int m = vec_room(n_pairs, i);
+                          int rope_dims, int n, float sign) {
+    int half = rope_dims / 2;
+    for (int i = 0; i < half; i += LANES) {
+        int m = vec_room(half, i);
         vec cosine = vec_get(table, DTYPE_F32, i, m),
-            sine = vec_get(table, DTYPE_F32, n_pairs + i, m) * sign;
-        vec x = vec_get(in, dtype, i, m), y = vec_get(in, dtype, n_pairs + i, m);
+            sine = vec_get(table, DTYPE_F32, half + i, m) * sign;
+        vec x = vec_get(in, dtype, i, m), y = vec_get(in, dtype, half + i, m);
         vec_put(out, dtype, i, m, x * cosine - y * sine);
-        vec_put(out, dtype, n_pairs + i, m, y * cosine + x * sine);
+        vec_put(out, dtype, half + i, m, y * cosine + x * sine);
     }
     if (out == in) return;
-    for (int i = 2 * n_pairs; i < n; i += LANES) {
+    for (int i = rope_dims; i < n; i += LANES) {
         int m = vec_room(n, i);
         vec_put(out, dtype, i, m, vec_get(in, dtype, i, m));
     }
 }
 
 void cpu_rope(struct device *dev, struct heads out, struct heads in, const float *table,
-              int n_pairs, bool backward) {
+              int rope_dims, bool backward) {
     float sign = backward ? -1 : 1;
     int n = in.head_dim;
 #pragma omp parallel for num_threads(cpu_threads(dev, in.rows *in.n_heads *n)) schedule(static)
@@ -56,7 +57,7 @@ void cpu_rope(struct device *dev, struct heads out, struct heads in, const float
         for (int h = 0; h < in.n_heads; h++)
             BY_DTYPE(in.dtype, dtype,
                      rope_head(head_of(out, row, h), head_of(in, row, h), dtype,
-                               table + row * 2 * n_pairs, n_pairs, n, sign));
+                               table + row * rope_dims, rope_dims, n, sign));
 }
 
 /* ---- embedding ---- */

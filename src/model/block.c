@@ -165,8 +165,8 @@ static void norm_and_rotate(struct block *b) {
         vector(b, ROLE_K_NORM, 0, a->d, &w);
         op_head_norm_forward(b->dev, key, k->k_stats, raw_k, w, a->norm_eps);
     }
-    op_rope(b->dev, q, q, b->rope_q, a->rope_pairs, false);
-    op_rope(b->dev, key, key, b->rope, a->rope_pairs, false);
+    op_rope(b->dev, q, q, b->rope_q, a->rope_dims, false);
+    op_rope(b->dev, key, key, b->rope, a->rope_dims, false);
     progress(b);
 }
 
@@ -283,8 +283,8 @@ static void zero(struct block *b, void *data, int64_t rows, int64_t cols, enum d
 static void unrotate(struct block *b, struct heads dq, struct heads dk) {
     const struct arch *a = b->arch;
     struct block_kept *k = &b->kept;
-    op_rope(b->dev, dq, dq, b->rope_q, a->rope_pairs, true);
-    op_rope(b->dev, dk, dk, b->rope, a->rope_pairs, true);
+    op_rope(b->dev, dq, dq, b->rope_q, a->rope_dims, true);
+    op_rope(b->dev, dk, dk, b->rope, a->rope_dims, true);
     if (!a->qk_norm) return;
     struct tensor w;
     vector(b, ROLE_Q_NORM, 0, a->d, &w);

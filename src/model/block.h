@@ -53,7 +53,7 @@ struct block {
     /* set for each micro-batch */
     int64_t T, Q;
     const int32_t *reach, *row; /* (T); (Q) the read rows, NULL unless rows_only */
-    const float *rope, *rope_q; /* (T, 2 rope_pairs), (Q, 2 rope_pairs) */
+    const float *rope, *rope_q; /* (T, rope_dims), (Q, rope_dims) */
     const void *weights;        /* of the unit, c */
     float *gradient;            /* of the unit */
 };

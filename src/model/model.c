@@ -29,8 +29,8 @@ struct model {
     struct feed feed; /* of the micro-batch's numbers, to where these point: */
     const int32_t *token, *position, *reach, *order; /* (T) */
     const int32_t *row;                              /* (R) */
-    float *inverse_frequency;                        /* (rope_pairs) */
-    float *rope, *rope_q;                            /* (T, 2 rope_pairs), (R, 2 rope_pairs) */
+    float *inverse_frequency;                        /* (rope_dims / 2) */
+    float *rope, *rope_q;                            /* (T, rope_dims), (R, rope_dims) */
     float *x, *x_rows;             /* (T, D) the input of block 0; (R, D) the output of the last */
     float *normed, *stats;         /* of the final norm: (R, D), (R, 2) */
     float *score, *dscore;         /* (R) */
@@ -95,9 +95,9 @@ static float *lay_out_block(struct layout *memory, struct model *m, int l, float
 
 static void lay_out_activations(struct layout *memory, struct model *m, int64_t T, int64_t R) {
     const struct arch *a = m->arch;
-    m->inverse_frequency = take_floats(memory, 1, a->rope_pairs);
-    m->rope = take_floats(memory, T, 2 * a->rope_pairs);
-    m->rope_q = take_floats(memory, R, 2 * a->rope_pairs);
+    m->inverse_frequency = take_floats(memory, 1, a->rope_dims / 2);
+    m->rope = take_floats(memory, T, a->rope_dims);
+    m->rope_q = take_floats(memory, R, a->rope_dims);
     m->normed = take_floats(memory, R, a->D);
     m->stats = take_floats(memory, R, 2);
     m->score = take_floats(memory, R, 1);
@@ -268,7 +268,7 @@ struct model *model_init(struct device *dev, const struct arch *arch,
         block_check_layout(b->unit);
     }
     model_reserve(dev, arch, options);
-    size_t bytes = (size_t)arch->rope_pairs * sizeof(float);
+    size_t bytes = (size_t)arch->rope_dims / 2 * sizeof(float);
     dev->backend->copy_in(dev, m->inverse_frequency, arch->inverse_frequency, bytes,
                           STREAM_COMPUTE);
     dev->backend->synchronize(dev, STREAM_COMPUTE);
@@ -310,11 +310,10 @@ static void take_batch(struct model *m, const struct forest *batch) {
     m->R = batch->n_rows;
     if (m->T == 0) return;
     send_batch(m, batch);
-    int pairs = m->arch->rope_pairs;
-    op_rope_table(m->dev, m->rope, m->position, m->T, m->inverse_frequency, pairs,
-                  m->arch->rope_magnitude);
-    op_gather_rows(m->dev, tensor_make(m->rope_q, DTYPE_F32, m->R, 2 * pairs),
-                   tensor_make(m->rope, DTYPE_F32, m->T, 2 * pairs), m->row);
+    int dims = m->arch->rope_dims;
+    op_rope_table(m->dev, m->rope, m->position, m->T, m->inverse_frequency, dims);
+    op_gather_rows(m->dev, tensor_make(m->rope_q, DTYPE_F32, m->R, dims),
+                   tensor_make(m->rope, DTYPE_F32, m->T, dims), m->row);
     m->dev->backend->zero(m->dev, m->dscore, (size_t)m->R * sizeof(float), STREAM_COMPUTE);
 }
 

@@ -150,24 +150,25 @@ void op_head_norm_backward(struct device *dev, struct heads din, float *dweight,
 }
 
 void op_rope_table(struct device *dev, float *table, const int32_t *position, int64_t rows,
-                   const float *inverse_frequency, int n_pairs, float magnitude) {
-    CHECK(rows >= 0 && n_pairs > 0, "rope_table: %lld rows of %d pairs", (long long)rows, n_pairs);
+                   const float *inverse_frequency, int rope_dims) {
+    CHECK(rows >= 0 && rope_dims > 0 && rope_dims % 2 == 0,
+          "rope_table: %lld rows of %d dimensions", (long long)rows, rope_dims);
     if (rows == 0) return;
     CHECK_THERE("rope_table", table);
     CHECK_THERE("rope_table", position);
     CHECK_THERE("rope_table", inverse_frequency);
-    dev->backend->rope_table(dev, table, position, rows, inverse_frequency, n_pairs, magnitude);
+    dev->backend->rope_table(dev, table, position, rows, inverse_frequency, rope_dims);
 }
 
-void op_rope(struct device *dev, struct heads out, struct heads in, const float *table, int n_pairs,
-             bool backward) {
+void op_rope(struct device *dev, struct heads out, struct heads in, const float *table,
+             int rope_dims, bool backward) {
     check_heads("rope", "in", &in, &in);
     check_heads("rope", "out", &out, &in);
-    CHECK(n_pairs > 0 && 2 * n_pairs <= in.head_dim, "rope: %d pairs of %d elements", n_pairs,
-          in.head_dim);
+    CHECK(rope_dims > 0 && rope_dims % 2 == 0 && rope_dims <= in.head_dim,
+          "rope: %d dimensions of %d", rope_dims, in.head_dim);
     if (in.rows == 0) return;
     CHECK_THERE("rope", table);
-    dev->backend->rope(dev, out, in, table, n_pairs, backward);
+    dev->backend->rope(dev, out, in, table, rope_dims, backward);
 }
 
 void op_swiglu_forward(struct device *dev, struct tensor out, struct tensor gate_up) {
@@ -214,7 +215,7 @@ static void check_attention(const char *op, const struct attention *a) {
               a->q.n_heads % a->k.n_heads == 0,
           "%s: q has %d heads of %d %s, k has %d of %d %s", op, a->q.n_heads, a->q.head_dim,
           dtype_name(a->q.dtype), a->k.n_heads, a->k.head_dim, dtype_name(a->k.dtype));
-    CHECK(a->query || a->q.rows <= a->key_offset + a->k.rows, "%s: %lld queries of %lld keys", op,
+    CHECK(a->query || a->q.rows <= a->k.rows, "%s: %lld queries of %lld keys", op,
           (long long)a->q.rows, (long long)a->k.rows);
     CHECK(a->q.rows == 0 || (a->lse && a->reach), "%s: lse or reach is NULL", op);
 }

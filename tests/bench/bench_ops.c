@@ -89,13 +89,11 @@ static void head_norms_backward(void) {
                           s->stats);
 }
 static void ropes(void) {
-    op_rope(dev, heads(s->b, 0, H, H * HEAD), heads(s->b, 0, H, H * HEAD), frequency, HEAD / 2,
-            false);
-    op_rope(dev, heads(s->c, 0, K, K * HEAD), heads(s->c, 0, K, K * HEAD), frequency, HEAD / 2,
-            false);
+    op_rope(dev, heads(s->b, 0, H, H * HEAD), heads(s->b, 0, H, H * HEAD), frequency, HEAD, false);
+    op_rope(dev, heads(s->c, 0, K, K * HEAD), heads(s->c, 0, K, K * HEAD), frequency, HEAD, false);
 }
 static void rope_table(void) {
-    op_rope_table(dev, s->stats, position, T, frequency, HEAD / 2, 1);
+    op_rope_table(dev, s->stats, position, T, frequency, HEAD);
 }
 static void swiglu(void) {
     op_swiglu_forward(dev, in_b(F), in_a(2 * F));

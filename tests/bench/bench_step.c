@@ -84,9 +84,9 @@ TIMED(head_norm_backward,
        struct tensor weight, const float *stats),
       (dev, din, dweight, dout, in, weight, stats))
 TIMED(rope,
-      (struct device * dev, struct heads out, struct heads in, const float *table, int n_pairs,
+      (struct device * dev, struct heads out, struct heads in, const float *table, int rope_dims,
        bool backward),
-      (dev, out, in, table, n_pairs, backward))
+      (dev, out, in, table, rope_dims, backward))
 TIMED(swiglu_forward, (struct device * dev, struct tensor out, struct tensor gate_up),
       (dev, out, gate_up))
 TIMED(swiglu_backward,

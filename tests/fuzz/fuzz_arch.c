@@ -11,9 +11,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
         CHECK(a.D > 0 && a.F > 0 && a.V > 0 && a.L > 0 && a.H > 0 && a.K > 0 && a.d > 0 &&
                   a.H % a.K == 0,
               "sizes");
-        CHECK(a.rope_pairs > 0 && 2 * a.rope_pairs <= a.d && a.norm_eps > 0, "ropes");
+        CHECK(a.rope_dims > 0 && a.rope_dims <= a.d && a.norm_eps > 0, "ropes");
         CHECK(arch_block_parameters(&a) > 0 && a.V * a.D > 0, "parameters");
-        for (int i = 0; i < a.rope_pairs; i++)
+        for (int i = 0; i < a.rope_dims / 2; i++)
             CHECK(a.inverse_frequency[i] >= 0, "frequency %d", i);
         arch_free(&a);
     } else {

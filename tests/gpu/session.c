@@ -18,16 +18,15 @@ static void make_arch(struct arch *a, const struct session_shape *shape) {
                        .H = shape->heads,
                        .K = shape->kv_heads,
                        .d = shape->head_dim,
-                       .rope_pairs = shape->head_dim / 2,
-                       .rope_magnitude = 1,
+                       .rope_dims = shape->head_dim,
                        .norm_eps = 1e-6f,
                        .norm = NORM_RMS,
                        .qkv_bias = true,
                        .gated = true,
                        .init_std = 0.02f,
                        .max_positions = 32768};
-    a->inverse_frequency = mem_alloc(a->rope_pairs, sizeof *a->inverse_frequency);
-    for (int i = 0; i < a->rope_pairs; i++)
+    a->inverse_frequency = mem_alloc(a->rope_dims / 2, sizeof *a->inverse_frequency);
+    for (int i = 0; i < a->rope_dims / 2; i++)
         a->inverse_frequency[i] = (float)pow(1e6, -2.0 * i / (double)shape->head_dim);
 }
 
