@@ -13,13 +13,13 @@
 enum role {
     ROLE_EMBEDDING,
     ROLE_NORM1_WEIGHT, ROLE_NORM1_BIAS,
-    ROLE_QKV_WEIGHT, /* NeoX: fused; else the first of the three: q */
+    ROLE_QKV_WEIGHT, /* q, the first of three; or all in one, where the files have it so */
     ROLE_K_WEIGHT, ROLE_V_WEIGHT,
     ROLE_QKV_BIAS, ROLE_K_BIAS, ROLE_V_BIAS,
     ROLE_Q_NORM, ROLE_K_NORM,
     ROLE_OUT_WEIGHT, ROLE_OUT_BIAS,
     ROLE_NORM2_WEIGHT, ROLE_NORM2_BIAS,
-    ROLE_UP_WEIGHT, /* gated: gate, then ROLE_UP2; else the only one */
+    ROLE_UP_WEIGHT, /* gated: gate, then ROLE_UP2, or both in one; else up */
     ROLE_UP2_WEIGHT, ROLE_UP_BIAS, ROLE_UP2_BIAS,
     ROLE_DOWN_WEIGHT, ROLE_DOWN_BIAS,
     ROLE_FINAL_NORM_WEIGHT, ROLE_FINAL_NORM_BIAS,
@@ -39,7 +39,6 @@ struct parameter {
     bool decay;            /* matrices: yes; norms and biases: no */
     enum init_kind init;
     float init_std;
-    int split_axis;        /* the axis that tensor parallelism would cut: 0, 1, or -1 */
 };
 
 struct unit {

@@ -39,12 +39,12 @@ static void test_missing_fields_have_the_class_defaults(void) {
     ASSERT_INT(a.K, 64);
     arch_free(&a);
     ASSERT_INT(parse(&a, "{\"model_type\":\"qwen3\"}"), 0);
-    ASSERT(a.d == 128 && a.qk_norm && !a.qkv_bias && a.K == 32);
+    ASSERT(a.d == 128 && a.qk_norm == QK_NORM_HEADS && !a.qkv_bias && a.K == 32);
     arch_free(&a);
     ASSERT_INT(parse(&a, "{\"model_type\":\"gpt_neox\"}"), 0);
     ASSERT(a.D == 6144 && a.H == 64 && a.K == 64 && a.d == 96 && a.rope_dims == 24 &&
            a.F == 24576 && a.L == 44);
-    ASSERT(a.fused_qkv && a.qkv_bias && a.out_bias && a.mlp_bias && a.parallel_residual &&
+    ASSERT(a.interleaved_qkv && a.qkv_bias && a.out_bias && a.mlp_bias && a.parallel_residual &&
            a.norm == NORM_LAYER);
     ASSERT_NEAR(a.norm_eps, 1e-5, 1e-11);
     arch_free(&a);
@@ -140,9 +140,6 @@ static void test_what_changes_the_arithmetic_is_refused(void) {
                    "full_attention");
     ASSERT_REFUSED("{\"model_type\":\"llama\",\"partial_rotary_factor\":0.5}",
                    "partial_rotary_factor");
-    ASSERT_REFUSED("{\"model_type\":\"qwen2\",\"use_sliding_window\":true,\"sliding_window\":64,"
-                   "\"max_window_layers\":2}",
-                   "\"use_sliding_window\": expected false, found true with \"sliding_window\" 64");
     ASSERT_REFUSED("{\"model_type\":\"qwen3\",\"num_hidden_layers\":2,"
                    "\"layer_types\":[\"full_attention\",\"sliding_attention\"]}",
                    "\"layer_types\"");
@@ -151,8 +148,8 @@ static void test_what_changes_the_arithmetic_is_refused(void) {
     ASSERT_REFUSED("{\"model_type\":\"llama\",\"architectures\":["
                    "\"LlamaForSequenceClassification\"],\"num_labels\":3}",
                    "\"num_labels\": expected 1");
-    ASSERT_REFUSED("{\"model_type\":\"mistral\"}",
-                   "expected llama, qwen2, qwen3 or gpt_neox, found mistral");
+    ASSERT_REFUSED("{\"model_type\":\"mamba\"}",
+                   "expected llama, qwen2, qwen3 or gpt_neox, found mamba");
     ASSERT_REFUSED("{}", "found nothing");
 }
 
@@ -184,6 +181,37 @@ static void test_what_does_not_change_it_is_accepted(void) {
         if (strstr(fine[i], "[5,6]")) ASSERT_INT(a.eos_token_id, 5);
         arch_free(&a);
     }
+}
+
+/* A window is remembered where transformers would apply it, and refused when a sequence can be
+ * longer. */
+static void test_windows(void) {
+    static const struct {
+        const char *json;
+        int64_t window;
+    } model[] = {
+        {"{\"model_type\":\"qwen2\",\"use_sliding_window\":true,\"sliding_window\":64,"
+         "\"max_window_layers\":2}",
+         64},
+        {"{\"model_type\":\"qwen2\",\"use_sliding_window\":true,\"max_window_layers\":2}", 4096},
+        {"{\"model_type\":\"qwen2\",\"use_sliding_window\":true,\"sliding_window\":null}", 0},
+        {"{\"model_type\":\"qwen2\",\"sliding_window\":64}", 0},
+        {"{\"model_type\":\"llama\",\"sliding_window\":64}", 0},
+    };
+    for (int i = 0; i < N_TESTS(model); i++) {
+        struct arch a;
+        if (parse(&a, model[i].json)) TEST_END(TEST_FAILED, "%s", error_text());
+        ASSERT_INT(a.window, model[i].window);
+        int64_t longest = a.window ? a.window : 1 << 20;
+        ASSERT_INT(arch_check_length(&a, longest), 0);
+        if (a.window) ASSERT_INT(arch_check_length(&a, longest + 1), -1);
+        arch_free(&a);
+    }
+    struct arch a = {.window = 64};
+    ASSERT_INT(arch_check_length(&a, 512), -1);
+    ASSERT_CONTAINS(error_text(), "\"sliding_window\": expected at least 512");
+    ASSERT_CONTAINS(error_text(), "found 64");
+    ASSERT_CONTAINS(error_text(), "--max-length 64");
 }
 
 static void test_sizes_are_checked(void) {
@@ -329,6 +357,7 @@ int main(int argc, char **argv) {
         {"llama3_original_length_outside_wins", test_llama3_original_length_outside_wins},
         {"what_changes_the_arithmetic_is_refused", test_what_changes_the_arithmetic_is_refused},
         {"what_does_not_change_it_is_accepted", test_what_does_not_change_it_is_accepted},
+        {"windows", test_windows},
         {"sizes_are_checked", test_sizes_are_checked},
         {"cut_configurations", test_cut_configurations},
         {"units_are_without_gaps", test_units_are_without_gaps},

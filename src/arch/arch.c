@@ -8,11 +8,10 @@
  *
  * The inverse frequencies are computed in fp32 in transformers' order of operations: positions of
  * some thousands multiply their rounding. */
-#include "arch.h"
-
 #include <math.h>
 #include <string.h>
 
+#include "families.h"
 #include "file.h"
 #include "json.h"
 
@@ -26,33 +25,6 @@ enum {
 };
 enum { MAX_HEAD_DIM = 4096, MAX_POSITIONS = 1 << 30 };
 
-/* What differs between the families' defaults. K 0: as many as H; d 0: D / H. */
-struct family {
-    const char *model_type, *prefix, *activation;
-    int64_t D, F, V, L, H, K, d, positions;
-    double eps;
-    int64_t bos, eos;
-};
-
-static const struct family families[] = {
-    [ARCH_LLAMA] = {"llama", "Llama", "silu", 4096, 11008, 32000, 32, 32, 0, 0, 2048, 1e-6, 1, 2},
-    [ARCH_QWEN2] = {"qwen2", "Qwen2", "silu", 4096, 22016, 151936, 32, 32, 32, 0, 32768, 1e-6, -1,
-                    -1},
-    [ARCH_QWEN3] = {"qwen3", "Qwen3", "silu", 4096, 22016, 151936, 32, 32, 32, 128, 32768, 1e-6, -1,
-                    -1},
-    [ARCH_NEOX] = {"gpt_neox", "GPTNeoX", "gelu", 6144, 24576, 50432, 44, 64, 0, 0, 2048, 1e-5, 0,
-                   2},
-};
-enum { N_FAMILIES = sizeof families / sizeof families[0] };
-
-const char *arch_family_name(enum arch_family family) {
-    return families[family].model_type;
-}
-
-const char *arch_class_prefix(enum arch_family family) {
-    return families[family].prefix;
-}
-
 static int refuse(const char *key, const json_t *value, const char *expected) {
     char *text = json_text(value);
     int status =
@@ -61,23 +33,9 @@ static int refuse(const char *key, const json_t *value, const char *expected) {
     return status;
 }
 
-static int parse_family(struct arch *arch, const json_t *config) {
-    const char *type = NULL;
-    if (json_get_string(config, "model_type", &type)) return -1;
-    for (int f = 0; type && f < N_FAMILIES; f++) {
-        if (strcmp(type, families[f].model_type) != 0) continue;
-        arch->family = (enum arch_family)f;
-        return 0;
-    }
-    return fail("\"model_type\": expected llama, qwen2, qwen3 or gpt_neox, found %.100s",
-                type ? type : "nothing");
-}
-
 static int parse_sizes(struct arch *arch, const json_t *config) {
-    const struct family *f = &families[arch->family];
-    bool neox = arch->family == ARCH_NEOX;
-    int64_t L = f->L, H = f->H, K = f->K, d = f->d;
-    arch->D = f->D, arch->F = f->F, arch->V = f->V, arch->max_positions = f->positions;
+    const struct family *f = arch->family;
+    int64_t L = arch->L, H = arch->H, K = arch->K, d = arch->d;
     if (json_get_int(config, "hidden_size", 1, MAX_WIDTH, &arch->D) ||
         json_get_int(config, "intermediate_size", 1, MAX_FFN, &arch->F) ||
         json_get_int(config, "vocab_size", 1, MAX_VOCABULARY, &arch->V) ||
@@ -86,9 +44,11 @@ static int parse_sizes(struct arch *arch, const json_t *config) {
         json_get_int(config, "max_position_embeddings", 1, MAX_POSITIONS, &arch->max_positions) ||
         json_get_int(config, "head_dim", 1, MAX_HEAD_DIM, &d))
         return -1;
-    /* unlike a missing one in Qwen's */
-    if (json_is_null(json_object_get(config, "num_key_value_heads"))) K = 0;
-    if (!neox && json_get_int(config, "num_key_value_heads", 1, MAX_HEADS, &K)) return -1;
+    if (f->kv_heads_key) {
+        /* unlike a missing one, which has the default */
+        if (json_is_null(json_object_get(config, f->kv_heads_key))) K = 0;
+        if (json_get_int(config, f->kv_heads_key, 1, MAX_HEADS, &K)) return -1;
+    }
     if (K == 0) K = H;
     if (d == 0 && arch->D % H != 0)
         return fail(
@@ -97,7 +57,7 @@ static int parse_sizes(struct arch *arch, const json_t *config) {
     if (d == 0) d = arch->D / H;
     if (d > MAX_HEAD_DIM)
         return fail("\"hidden_size\" / \"num_attention_heads\": expected at most %d", MAX_HEAD_DIM);
-    if (neox && d * H != arch->D)
+    if (f->heads_fill_width && d * H != arch->D)
         return fail("\"hidden_size\": expected num_attention_heads * head_dim = %lld, found %lld",
                     (long long)(d * H), (long long)arch->D);
     if (H % K != 0)
@@ -108,25 +68,23 @@ static int parse_sizes(struct arch *arch, const json_t *config) {
     return 0;
 }
 
+/* A key that the family may not have. */
+static int parse_switch(const json_t *config, const char *key, bool *out) {
+    return key ? json_get_bool(config, key, out) : 0;
+}
+
 static int parse_switches(struct arch *arch, const json_t *config) {
-    bool neox = arch->family == ARCH_NEOX, attention_bias = neox, mlp_bias = neox;
-    if (arch->family != ARCH_QWEN2 && json_get_bool(config, "attention_bias", &attention_bias))
+    const struct family *f = arch->family;
+    if (parse_switch(config, f->attention_bias_key, &arch->qkv_bias) ||
+        parse_switch(config, f->attention_bias_key, &arch->out_bias) ||
+        parse_switch(config, f->mlp_bias_key, &arch->mlp_bias))
         return -1;
-    if (arch->family == ARCH_LLAMA && json_get_bool(config, "mlp_bias", &mlp_bias)) return -1;
-    arch->norm = neox ? NORM_LAYER : NORM_RMS;
-    arch->qkv_bias = attention_bias || arch->family == ARCH_QWEN2;
-    arch->out_bias = attention_bias;
-    arch->mlp_bias = mlp_bias;
-    arch->qk_norm = arch->family == ARCH_QWEN3;
-    arch->fused_qkv = neox;
-    arch->gated = !neox;
-    arch->parallel_residual = neox;
-    return neox ? json_get_bool(config, "use_parallel_residual", &arch->parallel_residual) : 0;
+    return parse_switch(config, f->parallel_key, &arch->parallel_residual);
 }
 
 static int parse_numbers(struct arch *arch, const json_t *config) {
-    const char *eps_key = arch->family == ARCH_NEOX ? "layer_norm_eps" : "rms_norm_eps";
-    double eps = families[arch->family].eps, std = 0.02;
+    const char *eps_key = arch->family->eps_key;
+    double eps = arch->norm_eps, std = arch->init_std;
     if (json_get_number(config, eps_key, &eps) ||
         json_get_number(config, "initializer_range", &std))
         return -1;
@@ -139,12 +97,14 @@ static int parse_numbers(struct arch *arch, const json_t *config) {
     return 0;
 }
 
-/* Special tokens: a number, a list of numbers (its first counts), or null. */
-static int parse_token_id(const json_t *config, const char *key, int64_t missing, int *out) {
+/* Special tokens: a number, a list of numbers (its first counts), or null. A missing one has the
+ * default. */
+static int parse_token_id(const json_t *config, const char *key, int *out) {
     const json_t *value = json_object_get(config, key);
     if (json_is_array(value)) value = json_array_get(value, 0);
-    *out = (int)(value ? -1 : missing);
-    if (!value || json_is_null(value)) return 0;
+    if (!value) return 0;
+    *out = -1;
+    if (json_is_null(value)) return 0;
     if (!json_is_integer(value) || json_integer_value(value) < -1 ||
         json_integer_value(value) >= MAX_VOCABULARY)
         return fail("\"%s\": expected a token number", key);
@@ -154,7 +114,7 @@ static int parse_token_id(const json_t *config, const char *key, int64_t missing
 
 /* By (2): what transformers would compute and this program does not. */
 static int check_implemented(const struct arch *arch, const json_t *config) {
-    const char *expected = families[arch->family].activation, *activation = expected;
+    const char *expected = arch->family->activation, *activation = expected;
     if (json_get_string(config, "hidden_act", &activation)) return -1;
     bool swish = arch->gated && strcmp(activation, "swish") == 0; /* another name of silu */
     if (strcmp(activation, expected) != 0 && !swish)
@@ -185,28 +145,34 @@ static int check_implemented(const struct arch *arch, const json_t *config) {
     return 0;
 }
 
-/* Sliding windows count only with use_sliding_window, and from layer max_window_layers on. */
-static int check_windows(const struct arch *arch, const json_t *config) {
+/* Sets the window. Where it counts only with use_sliding_window, it does so from layer
+ * max_window_layers on, and layer_types says the same anew. */
+static int parse_window(struct arch *arch, const json_t *config) {
+    bool always = arch->family->always_windows, use = always;
     const json_t *types = json_object_get(config, "layer_types"), *type;
     size_t i;
+    if (always) types = NULL; /* transformers does not look at them */
     json_array_foreach(types, i, type) {
         if (!json_is_string(type) || strcmp(json_string_value(type), "full_attention") != 0)
             return refuse("layer_types", type, "full_attention for every layer");
     }
-    bool use = false;
-    int64_t window = arch->family == ARCH_LLAMA || arch->family == ARCH_NEOX ? 0 : 4096, first = 28;
-    const json_t *value = json_object_get(config, "sliding_window");
-    if (json_get_bool(config, "use_sliding_window", &use) ||
-        json_get_int(config, "sliding_window", 1, INT64_MAX, &window) ||
-        json_get_int(config, "max_window_layers", INT64_MIN, INT64_MAX, &first))
+    int64_t first = always ? 0 : 28;
+    if (json_is_null(json_object_get(config, "sliding_window")))
+        arch->window = 0; /* unlike a missing one, which has the default */
+    if ((!always && json_get_bool(config, "use_sliding_window", &use)) ||
+        json_get_int(config, "sliding_window", 1, INT64_MAX, &arch->window) ||
+        (!always && json_get_int(config, "max_window_layers", INT64_MIN, INT64_MAX, &first)))
         return -1;
-    bool none = json_is_null(value) || window == 0 || json_is_array(types) || first >= arch->L;
-    if (use && !none)
-        return fail("\"use_sliding_window\": expected false, found true with \"sliding_window\" "
-                    "%lld from layer %lld "
-                    "on, which is not implemented",
-                    (long long)window, (long long)first);
+    if (!use || json_is_array(types) || first >= arch->L) arch->window = 0;
     return 0;
+}
+
+int arch_check_length(const struct arch *arch, int64_t longest) {
+    if (arch->window == 0 || longest <= arch->window) return 0;
+    return fail("\"sliding_window\": expected at least %lld, the longest sequence there may be, "
+                "found %lld; sliding windows are not implemented; hint: a window changes nothing "
+                "while no sequence is longer: build the shards with --max-length %lld",
+                (long long)longest, (long long)arch->window, (long long)arch->window);
 }
 
 /* Llama 3's frequencies: long wavelengths divided by factor, short ones kept, a linear blend
@@ -260,26 +226,24 @@ static int find_rope(const json_t *config, const json_t **out) {
  * beside it. */
 static int parse_rope_numbers(const struct arch *arch, const json_t *config, const json_t *rope,
                               double *theta, double *share) {
-    bool neox = arch->family == ARCH_NEOX;
+    const struct family *f = arch->family;
     *theta = 10000;
-    *share = neox ? 0.25 : 1;
-    const char *outside_theta = neox ? "rotary_emb_base" : "rope_theta";
-    const char *outside_share = neox ? "rotary_pct" : "partial_rotary_factor";
+    *share = f->rotary_share > 0 ? f->rotary_share : 1;
     if (json_get_number(config, "rope_theta", theta) ||
-        json_get_number(config, outside_theta, theta) ||
+        (f->theta_key && json_get_number(config, f->theta_key, theta)) ||
         json_get_number(rope, "rope_theta", theta) ||
         json_get_number(config, "partial_rotary_factor", share) ||
-        json_get_number(config, outside_share, share) ||
+        (f->share_key && json_get_number(config, f->share_key, share)) ||
         json_get_number(rope, "partial_rotary_factor", share))
         return -1;
     if (!(*theta > 1e-30 && *theta < 1e30))
         return fail("rope_theta: expected a positive number, found %g", *theta);
     if (!(*share > 0 && *share <= 1))
         return fail("partial_rotary_factor: expected 0 to 1, found %g", *share);
-    if (!neox && *share != 1)
+    if (f->rotary_share == 0 && *share != 1)
         return fail(
             "\"partial_rotary_factor\": expected 1 for %s, found %g, which is not implemented",
-            arch_family_name(arch->family), *share);
+            f->model_type, *share);
     return 0;
 }
 
@@ -313,15 +277,15 @@ static int parse_rope(struct arch *arch, const json_t *config) {
 }
 
 static int parse_config(struct arch *arch, const json_t *config) {
+    const char *type = NULL;
     if (!json_is_object(config)) return fail("expected a JSON object");
-    if (parse_family(arch, config) || parse_sizes(arch, config) || parse_switches(arch, config) ||
-        parse_numbers(arch, config) || check_implemented(arch, config) ||
-        check_windows(arch, config))
+    if (json_get_string(config, "model_type", &type) || arch_defaults(arch, type)) return -1;
+    if (parse_sizes(arch, config) || parse_switches(arch, config) || parse_numbers(arch, config) ||
+        check_implemented(arch, config) || parse_window(arch, config))
         return -1;
-    const struct family *f = &families[arch->family];
-    if (parse_token_id(config, "pad_token_id", -1, &arch->pad_token_id) ||
-        parse_token_id(config, "bos_token_id", f->bos, &arch->bos_token_id) ||
-        parse_token_id(config, "eos_token_id", f->eos, &arch->eos_token_id))
+    if (parse_token_id(config, "pad_token_id", &arch->pad_token_id) ||
+        parse_token_id(config, "bos_token_id", &arch->bos_token_id) ||
+        parse_token_id(config, "eos_token_id", &arch->eos_token_id))
         return -1;
     return parse_rope(arch, config);
 }
@@ -347,8 +311,13 @@ int arch_read(struct arch *arch, const char *directory) {
     *arch = (struct arch){0};
     int status = file_read(path, CONFIG_CEILING, &text);
     if (status == 0 && arch_parse(arch, text.data, text.length)) status = fail_context("%s", path);
-    if (status)
-        fail_hint("expected the Hugging Face directory of a Llama, Qwen2, Qwen3 or GPT-NeoX model");
+    if (status) {
+        char *known = family_list();
+        char *hint = mem_format("expected the Hugging Face directory of a model of type %s", known);
+        fail_hint(hint);
+        mem_free(hint);
+        mem_free(known);
+    }
     buffer_free(&text);
     mem_free(path);
     return status;
@@ -367,6 +336,6 @@ int64_t arch_block_parameters(const struct arch *a) {
     if (a->qkv_bias) block += q + 2 * kv;
     if (a->out_bias) block += a->D;
     if (a->mlp_bias) block += up + a->D;
-    if (a->qk_norm) block += 2 * a->d;
+    if (a->qk_norm == QK_NORM_HEADS) block += 2 * a->d;
     return a->L * block + norm + a->D;
 }

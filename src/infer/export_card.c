@@ -78,8 +78,7 @@ char *export_card(const struct scorer *s, const struct export_pad *pad, const ch
                   "# %s\n\nA reward model (`%sForSequenceClassification`, one label): the higher "
                   "the score, the better "
                   "the answer. Weights are %s.\n\n",
-                  name, arch_class_prefix(s->arch.family),
-                  dtype == DTYPE_BF16 ? "bfloat16" : "float32");
+                  name, arch_class_prefix(&s->arch), dtype == DTYPE_BF16 ? "bfloat16" : "float32");
     describe_training(&out, s);
     buffer_format(&out, "%s by the template `%s`%s, %s; the score is that of the last token. ",
                   is_chat ? "A conversation is rendered" : "A text is taken", how->name,

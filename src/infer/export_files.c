@@ -124,7 +124,7 @@ static char *pretty_text(const json_t *json) {
 char *export_config(const struct arch *arch, const struct export_pad *pad, enum dtype dtype) {
     json_t *config = json_parse(arch->json, strlen(arch->json));
     if (!config) return NULL;
-    char *name = mem_format("%sForSequenceClassification", arch_class_prefix(arch->family));
+    char *name = mem_format("%sForSequenceClassification", arch_class_prefix(arch));
     const char *type = dtype == DTYPE_BF16 ? "bfloat16" : "float32";
     json_object_set_new(config, "architectures", json_pack("[s]", name));
     /* transformers assumes two without these */

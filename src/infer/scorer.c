@@ -144,6 +144,7 @@ static int check_contract(struct scorer *s) {
     if (status == 0 && !s->is_checkpoint &&
         template_check_own(s->template, s->tokenizer, s->path) != 0)
         log_warn("%s", error_text());
+    if (status == 0) status = arch_check_length(&s->arch, how.max_length);
     if (status == 0 && tokenizer_size(s->tokenizer) > s->arch.V)
         status = fail("the tokenizer has ids up to %lld, the model's embedding %lld rows; hint: "
                       "they do not belong "

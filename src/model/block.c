@@ -1,7 +1,7 @@
 /* One transformer block, forward and backward: see block.h.
  *
  *   sequential:  x_mid = x + o(attention(norm1(x)));   out = x_mid + mlp(norm2(x_mid))
- *   parallel:    out = x + o(attention(norm1(x))) + mlp(norm2(x))                       (GPT-NeoX)
+ *   parallel:    out = x + o(attention(norm1(x))) + mlp(norm2(x))
  *   mlp(h) = down(silu(gate(h)) * up(h)), or down(gelu(up(h)))
  *
  * The residual is added inside the products (gemm with add), so that it is read and written once.
@@ -68,13 +68,14 @@ int64_t block_up_cols(const struct arch *a) {
 
 struct block_range block_kv_range(const struct arch *a, bool rows_only) {
     int64_t q = (int64_t)a->H * a->d, all = block_qkv_cols(a);
-    return rows_only && !a->fused_qkv ? (struct block_range){q, all - q}
-                                      : (struct block_range){0, all};
+    return rows_only && !a->interleaved_qkv ? (struct block_range){q, all - q}
+                                            : (struct block_range){0, all};
 }
 
 struct block_range block_q_range(const struct arch *a, bool rows_only) {
     int64_t q = (int64_t)a->H * a->d, all = block_qkv_cols(a);
-    return rows_only && !a->fused_qkv ? (struct block_range){0, q} : (struct block_range){0, all};
+    return rows_only && !a->interleaved_qkv ? (struct block_range){0, q}
+                                            : (struct block_range){0, all};
 }
 
 /* The heads of q (part 0) in a buffer like qkv_q, and of k and v (parts 1 and 2) in one like
@@ -84,7 +85,7 @@ static struct heads part_heads(const struct block *b, const void *data, int part
     struct block_range range =
         part == 0 ? block_q_range(a, b->rows_only) : block_kv_range(a, b->rows_only);
     int64_t rows = part == 0 ? b->Q : b->T;
-    if (a->fused_qkv)
+    if (a->interleaved_qkv)
         return heads(b, data, rows, a->H, (int64_t)part * a->d, range.count, 3 * (int64_t)a->d);
     int64_t first = part == 0 ? 0 : (int64_t)(a->H + (part - 1) * a->K) * a->d;
     return heads(b, data, rows, part == 0 ? a->H : a->K, first - range.first, range.count, a->d);
@@ -93,13 +94,13 @@ static struct heads part_heads(const struct block *b, const void *data, int part
 /* q and k as attention reads them. */
 static struct heads ready_q(const struct block *b) {
     const struct arch *a = b->arch;
-    if (!a->qk_norm) return part_heads(b, b->kept.qkv_q, 0);
+    if (a->qk_norm == QK_NORM_NONE) return part_heads(b, b->kept.qkv_q, 0);
     return heads(b, b->kept.q, b->Q, a->H, 0, (int64_t)a->H * a->d, a->d);
 }
 
 static struct heads ready_k(const struct block *b) {
     const struct arch *a = b->arch;
-    if (!a->qk_norm) return part_heads(b, b->kept.qkv, 1);
+    if (a->qk_norm == QK_NORM_NONE) return part_heads(b, b->kept.qkv, 1);
     return heads(b, b->kept.k, b->T, a->K, 0, (int64_t)a->K * a->d, a->d);
 }
 
@@ -158,7 +159,7 @@ static void norm_and_rotate(struct block *b) {
     struct block_kept *k = &b->kept;
     struct heads raw_q = part_heads(b, k->qkv_q, 0), raw_k = part_heads(b, k->qkv, 1);
     struct heads q = ready_q(b), key = ready_k(b);
-    if (a->qk_norm) {
+    if (a->qk_norm != QK_NORM_NONE) {
         struct tensor w;
         vector(b, ROLE_Q_NORM, 0, a->d, &w);
         op_head_norm_forward(b->dev, q, k->q_stats, raw_q, w, a->norm_eps);
@@ -285,7 +286,7 @@ static void unrotate(struct block *b, struct heads dq, struct heads dk) {
     struct block_kept *k = &b->kept;
     op_rope(b->dev, dq, dq, b->rope_q, a->rope_dims, true);
     op_rope(b->dev, dk, dk, b->rope, a->rope_dims, true);
-    if (!a->qk_norm) return;
+    if (a->qk_norm == QK_NORM_NONE) return;
     struct tensor w;
     vector(b, ROLE_Q_NORM, 0, a->d, &w);
     op_head_norm_backward(b->dev, dq, vector_gradient(b, ROLE_Q_NORM, 0), dq,
@@ -326,7 +327,7 @@ static void attention_backward(struct block *b, struct tensor dout) {
     progress(b);
     if (b->rows_only &&
         /* q's columns for all tokens, and k's and v's for the read rows, have none */
-        a->fused_qkv) {
+        a->interleaved_qkv) {
         zero(b, s->wide, b->T, kv.count, b->dtype);
         zero(b, wide_q, b->Q, q.count, b->dtype);
     }

@@ -7,7 +7,7 @@
  *   (2) Where rows_only is false the _q members are those without _q, and Q = T.
  *   (3) A block without a backward may have out, x_mid and x in one place.
  *   (4) The products of q, k and v are one, of n_qkv columns. With rows_only, and unless q, k and v
- *       are interleaved (fused), they are cut into q's columns for the read rows and k's and v's
+ *       are interleaved, they are cut into q's columns for the read rows and k's and v's
  *       for all. */
 #ifndef RANKWISE_BLOCK_H
 #define RANKWISE_BLOCK_H

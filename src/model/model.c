@@ -56,7 +56,7 @@ static void lay_out_kept(struct layout *memory, struct block_kept *k, const stru
     k->stats1_q = rows_only ? take_floats(memory, Q, 2) : k->stats1;
     k->h1_q = rows_only ? layout_take(memory, Q * a->D, w) : k->h1;
     k->qkv_q = rows_only ? layout_take(memory, Q * block_q_range(a, true).count, w) : k->qkv;
-    if (a->qk_norm) {
+    if (a->qk_norm != QK_NORM_NONE) {
         k->q = layout_take(memory, Q * a->H * a->d, w);
         k->k = layout_take(memory, T * a->K * a->d, w);
         k->q_stats = take_floats(memory, Q, a->H);

@@ -328,10 +328,18 @@ static int open_run_directory(struct run *r) {
     return status;
 }
 
+/* No sequence is longer than the score contract says. */
+static int check_lengths(const struct run *r) {
+    struct template_options how;
+    if (contract_how(&r->train[0].contract, &how) != 0) return -1;
+    int status = arch_check_length(&r->arch, how.max_length);
+    return status == 0 ? 0 : fail_context("%s", r->config->model.path);
+}
+
 /* Everything that only reads and plans. */
 static int prepare(struct run *r) {
-    if (read_model_shape(r) != 0 || read_data(r) != 0 || find_checkpoint(r) != 0) return -1;
-    return 0;
+    if (read_model_shape(r) != 0 || read_data(r) != 0 || check_lengths(r) != 0) return -1;
+    return find_checkpoint(r);
 }
 
 /* Agreed. The host's own device is for offloading alone. */

@@ -10,21 +10,15 @@
 enum { N_REPORTED = LOSS_N_TALLIES + 2 };
 
 static void make_arch(struct arch *a, const struct session_shape *shape) {
-    *a = (struct arch){.family = ARCH_QWEN2,
-                       .D = shape->width,
-                       .F = shape->ffn,
-                       .V = shape->vocabulary,
-                       .L = shape->layers,
-                       .H = shape->heads,
-                       .K = shape->kv_heads,
-                       .d = shape->head_dim,
-                       .rope_dims = shape->head_dim,
-                       .norm_eps = 1e-6f,
-                       .norm = NORM_RMS,
-                       .qkv_bias = true,
-                       .gated = true,
-                       .init_std = 0.02f,
-                       .max_positions = 32768};
+    CHECK(arch_defaults(a, "qwen2") == 0, "%s", error_text());
+    a->D = shape->width;
+    a->F = shape->ffn;
+    a->V = shape->vocabulary;
+    a->L = shape->layers;
+    a->H = shape->heads;
+    a->K = shape->kv_heads;
+    a->d = shape->head_dim;
+    a->rope_dims = shape->head_dim;
     a->inverse_frequency = mem_alloc(a->rope_dims / 2, sizeof *a->inverse_frequency);
     for (int i = 0; i < a->rope_dims / 2; i++)
         a->inverse_frequency[i] = (float)pow(1e6, -2.0 * i / (double)shape->head_dim);
