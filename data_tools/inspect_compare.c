@@ -150,29 +150,46 @@ static int read_shard(const char *path) {
     return status;
 }
 
-static int verify_one(const char *path) {
+/* VERIFY_GONE: a run took it away in the meantime, which is no damage. */
+enum verdict { VERIFY_WHOLE, VERIFY_GONE, VERIFY_DAMAGED };
+
+/* was_there: a look at its directory has found it. */
+static enum verdict verify_one(const char *path, bool was_there) {
     bool is_file = file_exists(path) && !file_is_directory(path);
-    if ((is_file ? read_shard(path) : read_model(path)) == 0) return 0;
-    printf("damaged %s: %s\n", path, error_text());
-    return -1;
+    if ((is_file ? read_shard(path) : read_model(path)) == 0) return VERIFY_WHOLE;
+    bool is_gone = was_there && checkpoint_is_gone(path);
+    printf("%s %s: %s\n", is_gone ? "gone" : "damaged", path, error_text());
+    return is_gone ? VERIFY_GONE : VERIFY_DAMAGED;
 }
 
-/* A directory that holds several checkpoints stands for all of them. */
+/* The whole checkpoints of a directory: the worst of them, but gone only if all are. -1: it has
+ * none. */
+static int verify_checkpoints(const char *directory) {
+    int64_t *step;
+    int n = checkpoint_list(directory, &step), n_gone = 0, worst = VERIFY_WHOLE;
+    for (int i = 0; i < n; i++) {
+        char *one = checkpoint_path(directory, step[i]);
+        enum verdict verdict = verify_one(one, true);
+        n_gone += verdict == VERIFY_GONE;
+        if (verdict == VERIFY_DAMAGED) worst = VERIFY_DAMAGED;
+        mem_free(one);
+    }
+    mem_free(step);
+    return n == 0 ? -1 : n_gone == n ? VERIFY_GONE : worst;
+}
+
+/* A directory that holds several checkpoints stands for all of them; where a run removed them all
+ * meanwhile, there are newer ones. */
 static int verify_path(const char *path) {
     char *inside = file_join(path, "checkpoints"), *state = file_join(path, "state.h5");
     const char *directory = file_is_directory(inside) ? inside : path;
-    int64_t *step = NULL;
-    int n = file_exists(state) ? 0 : checkpoint_list(directory, &step), status = 0;
-    for (int i = 0; i < n; i++) {
-        char *one = checkpoint_path(directory, step[i]);
-        if (verify_one(one) != 0) status = -1;
-        mem_free(one);
-    }
-    if (n == 0) status = verify_one(path);
-    mem_free(step);
+    int verdict = file_exists(state) ? -1 : VERIFY_GONE;
+    for (int tries = 0; verdict == VERIFY_GONE && tries < CHECKPOINT_TRIES; tries++)
+        verdict = verify_checkpoints(directory);
+    if (verdict < 0) verdict = (int)verify_one(path, file_exists(path));
     mem_free(state);
     mem_free(inside);
-    return status;
+    return verdict == VERIFY_WHOLE ? 0 : -1;
 }
 
 int verify_command(int argc, char **argv) {
@@ -186,7 +203,8 @@ int verify_command(int argc, char **argv) {
     } else {
         for (int i = 0; i < a.n_positional; i++) n_bad += verify_path(a.positional[i]) != 0;
         code = n_bad ? EXIT_FAILED : EXIT_DONE;
-        if (n_bad) log_error("%d of %d paths have damage", n_bad, a.n_positional);
+        if (n_bad)
+            log_error("%d of %d paths are damaged or could not be read", n_bad, a.n_positional);
     }
     arguments_free(&a);
     return code;
@@ -268,34 +286,50 @@ static void print_line(const json_t *object) {
     printf("\n");
 }
 
+static void print_checkpoint(const struct checkpoint *c, int64_t bytes, const json_t *metrics,
+                             bool as_json) {
+    json_t *object =
+        json_pack("{s:I, s:s, s:I, s:b}", "step", (json_int_t)c->state.step, "written_at",
+                  c->written_at, "bytes", (json_int_t)bytes, "finished", c->state.finished);
+    add_metrics(object, metrics_of(metrics, c->state.step));
+    char *text = json_text(object);
+    if (as_json)
+        puts(text);
+    else
+        print_line(object);
+    mem_free(text);
+    json_decref(object);
+}
+
+/* 1: it was shown; 0: a run has removed it; -1: it cannot be read. */
+static int show_checkpoint(const char *path, const json_t *metrics, bool as_json) {
+    struct size_sum sum = {path, 0};
+    struct checkpoint c;
+    int status = checkpoint_open(&c, path);
+    if (status == 0) file_list(path, add_size, &sum);
+    bool is_gone = checkpoint_is_gone(path);
+    if (status == 0 && !is_gone) print_checkpoint(&c, sum.bytes, metrics, as_json);
+    if (status == 0) checkpoint_close(&c);
+    return is_gone ? 0 : status == 0 ? 1 : -1;
+}
+
+/* Where a run removed all that were listed, there are newer ones. */
 static int show_history(const char *directory, const json_t *metrics, bool as_json) {
-    int64_t *step;
-    int n = checkpoint_list(directory, &step), status = 0;
-    if (n == 0) status = fail("%s: no whole checkpoint there", directory);
-    for (int i = 0; i < n && status == 0; i++) {
-        char *path = checkpoint_path(directory, step[i]);
-        struct size_sum sum = {path, 0};
-        struct checkpoint c;
-        status = checkpoint_open(&c, path);
-        if (status == 0) {
-            file_list(path, add_size, &sum);
-            json_t *object = json_pack("{s:I, s:s, s:I, s:b}", "step", (json_int_t)c.state.step,
-                                       "written_at", c.written_at, "bytes", (json_int_t)sum.bytes,
-                                       "finished", c.state.finished);
-            add_metrics(object, metrics_of(metrics, c.state.step));
-            char *text = json_text(object);
-            if (as_json)
-                puts(text);
-            else
-                print_line(object);
-            mem_free(text);
-            json_decref(object);
-            checkpoint_close(&c);
+    int n_shown = 0;
+    for (int tries = 0; n_shown == 0 && tries < CHECKPOINT_TRIES; tries++) {
+        int64_t *step;
+        int n = checkpoint_list(directory, &step), shown = 0;
+        for (int i = 0; i < n && shown >= 0; i++) {
+            char *path = checkpoint_path(directory, step[i]);
+            shown = show_checkpoint(path, metrics, as_json);
+            n_shown += shown > 0;
+            mem_free(path);
         }
-        mem_free(path);
+        mem_free(step);
+        if (shown < 0) return -1;
+        if (n == 0) break;
     }
-    mem_free(step);
-    return status;
+    return n_shown ? 0 : fail("%s: no whole checkpoint there", directory);
 }
 
 int history_command(int argc, char **argv) {

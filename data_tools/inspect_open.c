@@ -25,7 +25,8 @@ static void add_checkpoint_tensors(struct inspected *o, enum checkpoint_kind kin
 
 static int open_checkpoint(struct inspected *o, bool moments) {
     o->is_checkpoint = true;
-    if (checkpoint_open(&o->checkpoint, o->path) != 0) return -1;
+    if (checkpoint_open(&o->checkpoint, o->path) != 0 || checkpoint_open_parts(&o->checkpoint) != 0)
+        return -1;
     o->tensor = mem_alloc(3 * (int64_t)o->checkpoint.n_tensors, sizeof *o->tensor);
     add_checkpoint_tensors(o, CHECKPOINT_MASTER, "");
     if (!moments) return 0;
@@ -76,7 +77,8 @@ static int by_name(const void *a, const void *b) {
                   ((const struct inspect_tensor *)b)->name);
 }
 
-int inspect_open(struct inspected *o, const char *path, bool moments, bool sorted) {
+/* Without a look whether it is gone. */
+static int open_once(struct inspected *o, const char *path, bool moments, bool sorted) {
     *o = (struct inspected){0};
     if (!file_is_directory(path))
         return fail("%s: expected a run directory, a checkpoint or a Hugging Face directory, found "
@@ -97,10 +99,19 @@ int inspect_open(struct inspected *o, const char *path, bool moments, bool sorte
                       path);
     }
     mem_free(config);
-    if (status != 0)
+    if (status == 0 && sorted && o->n) qsort(o->tensor, (size_t)o->n, sizeof *o->tensor, by_name);
+    return status;
+}
+
+/* A run that goes on may remove the checkpoint that was its newest: then there is a newer one. */
+int inspect_open(struct inspected *o, const char *path, bool moments, bool sorted) {
+    int status = open_once(o, path, moments, sorted);
+    for (int tries = 1; status != 0 && tries < CHECKPOINT_TRIES; tries++) {
+        if (!o->path || strcmp(o->path, path) == 0 || !checkpoint_is_gone(o->path)) break;
         inspect_close(o);
-    else if (sorted && o->n)
-        qsort(o->tensor, (size_t)o->n, sizeof *o->tensor, by_name);
+        status = open_once(o, path, moments, sorted);
+    }
+    if (status != 0) inspect_close(o);
     return status;
 }
 

@@ -80,6 +80,13 @@ struct checkpoint_tensor {
 };
 enum checkpoint_kind { CHECKPOINT_MASTER, CHECKPOINT_MOMENT1, CHECKPOINT_MOMENT2 };
 int checkpoint_open(struct checkpoint *c, const char *path);
+/* Opens every part and checks its end mark. A reader beside a run does it at once: what is open can
+ * be read to its end although the run removes it (checkpoint.keep). */
+int checkpoint_open_parts(struct checkpoint *c);
+/* Whether nothing has this name any more: a run took its checkpoint away. */
+bool checkpoint_is_gone(const char *path);
+/* How often a reader looks for the newest checkpoint again while a run removes what it found. */
+enum { CHECKPOINT_TRIES = 100 };
 void checkpoint_close(struct checkpoint *c);
 int checkpoint_read(struct checkpoint *c, enum checkpoint_kind kind, const char *tensor,
                     int64_t first, int64_t count, float *out);

@@ -499,6 +499,32 @@ static void damage_file(const char *name) {
     mem_free(file_name);
 }
 
+/* What a run removes (checkpoint.keep) is not damaged, and is read to its end once it is open. */
+static void test_removed_while_it_is_read(void) {
+    struct world w;
+    start_clean();
+    world_open(&w, small_model, 2, DTYPE_F32, "all");
+    world_fill(&w);
+    ASSERT_DONE(save(&w, 200, 0, 0));
+    char *path = checkpoint_path(directory, 200);
+    struct checkpoint open, late;
+    ASSERT_DONE(checkpoint_open(&open, path));
+    ASSERT_DONE(checkpoint_open_parts(&open));
+    ASSERT_DONE(checkpoint_open(&late, path));
+    ASSERT(!checkpoint_is_gone(path));
+    comm_barrier(comm_world());
+    if (base_rank == 0) ASSERT_DONE(file_remove_tree(path));
+    comm_barrier(comm_world());
+    ASSERT(checkpoint_is_gone(path));
+    assert_holds_expected(&open);
+    ASSERT_INT(checkpoint_open_parts(&late), -1);
+    ASSERT_CONTAINS(error_text(), "step_000200: was removed while it was read");
+    checkpoint_close(&late);
+    checkpoint_close(&open);
+    mem_free(path);
+    world_close(&w);
+}
+
 static void test_damage_is_found(void) {
     struct world w;
     start_clean();
@@ -607,6 +633,7 @@ int main(int argc, char **argv) {
         {"old_ones_are_removed", test_old_ones_are_removed},
         {"leftovers_and_the_same_step", test_leftovers_and_the_same_step},
         {"full_disk_leaves_the_former_one", test_full_disk_leaves_the_former_one},
+        {"removed_while_it_is_read", test_removed_while_it_is_read},
         {"damage_is_found", test_damage_is_found},
         {"a_lying_index_is_found", test_a_lying_index_is_found},
     };

@@ -145,3 +145,72 @@ int checkpoint_read_attribute(hid_t file, const char *name, int64_t n, int64_t *
     H5Aclose(attribute);
     return status;
 }
+
+/* A whole dataset of n_dims dimensions, memory from mem_alloc, one zero byte behind it. The
+ * checksum that it was written with is verified by HDF5. NULL with error_text(). */
+static void *read_dataset(hid_t file, const char *name, hid_t type, size_t item_bytes, int n_dims,
+                          hsize_t *dim) {
+    hid_t set = H5Dopen2(file, name, H5P_DEFAULT), space = -1, stored = -1, how = -1;
+    void *data = NULL;
+    hsize_t file_bytes = 0;
+    if (set < 0) {
+        fail("%s: %s", name, h5_reason());
+        return NULL;
+    }
+    space = H5Dget_space(set);
+    stored = H5Dget_type(set);
+    how = H5Dget_create_plist(set);
+    H5Fget_filesize(file, &file_bytes);
+    if (space < 0 || stored < 0 || how < 0 || H5Sget_simple_extent_ndims(space) != n_dims ||
+        H5Sget_simple_extent_dims(space, dim, NULL) != n_dims ||
+        H5Tget_class(stored) != H5T_INTEGER || H5Tget_size(stored) != item_bytes) {
+        fail("%s: expected %d-dimensional integers of %zu bytes", name, n_dims, item_bytes);
+        goto done;
+    }
+    hsize_t n = 1;
+    for (int i = 0; i < n_dims; i++)
+        if (__builtin_mul_overflow(n, dim[i], &n)) n = file_bytes;
+    if (n > (hsize_t)CHECKPOINT_TEXT_CEILING || n * item_bytes > file_bytes) {
+        fail("%s: %llu items of %zu bytes in a file of %llu bytes", name, (unsigned long long)n,
+             item_bytes, (unsigned long long)file_bytes);
+        goto done;
+    }
+    if (n > 0 && H5Pget_nfilters(how) != 1) {
+        fail("%s: expected a checksum, found none", name);
+        goto done;
+    }
+    data = mem_alloc((int64_t)(n * item_bytes) + 1, 1);
+    if (n > 0 && H5Dread(set, type, H5S_ALL, H5S_ALL, H5P_DEFAULT, data) < 0) {
+        fail("%s: damaged: %s", name, h5_reason());
+        mem_free(data);
+        data = NULL;
+    }
+done:
+    if (how >= 0) H5Pclose(how);
+    if (stored >= 0) H5Tclose(stored);
+    if (space >= 0) H5Sclose(space);
+    H5Dclose(set);
+    return data;
+}
+
+int64_t *checkpoint_read_ints(hid_t file, const char *name, int n_dims, hsize_t *dim) {
+    return read_dataset(file, name, H5T_NATIVE_INT64, sizeof(int64_t), n_dims, dim);
+}
+
+char *checkpoint_read_bytes(hid_t file, const char *name, size_t *length) {
+    hsize_t dim[1];
+    char *data = read_dataset(file, name, H5T_NATIVE_UINT8, 1, 1, dim);
+    *length = data ? dim[0] : 0;
+    return data;
+}
+
+char *checkpoint_read_text(hid_t file, const char *name) {
+    size_t length;
+    char *text = checkpoint_read_bytes(file, name, &length);
+    if (text && strlen(text) != length) {
+        fail("%s: a text with a zero byte", name);
+        mem_free(text);
+        return NULL;
+    }
+    return text;
+}

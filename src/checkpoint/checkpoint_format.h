@@ -55,6 +55,12 @@ int checkpoint_write_bytes(hid_t file, const char *name, const void *data, size_
 int checkpoint_write_attribute(hid_t file, const char *name, int64_t n, const int64_t *value);
 int checkpoint_read_attribute(hid_t file, const char *name, int64_t n, int64_t *value);
 
+/* A whole dataset, checked against its own checksum; mem_free. NULL with error_text(). dim
+ * (n_dims). A text has no zero byte inside. */
+int64_t *checkpoint_read_ints(hid_t file, const char *name, int n_dims, hsize_t *dim);
+char *checkpoint_read_bytes(hid_t file, const char *name, size_t *length);
+char *checkpoint_read_text(hid_t file, const char *name);
+
 int checkpoint_file_bytes(const char *path, int64_t *bytes);
 
 /* A new file through the driver; close tells, with the path, whether all of it reached the disk,
@@ -94,7 +100,4 @@ int checkpoint_write_state(const char *directory, const struct parameters *table
 
 /* checkpoint_open without the look at the name, for a directory that is not yet renamed. */
 int checkpoint_open_files(struct checkpoint *c, const char *path);
-
-/* Opens every part and checks its end mark. */
-int checkpoint_check_marks(struct checkpoint *c);
 #endif

@@ -63,6 +63,8 @@ int checkpoint_list(const char *directory, int64_t **steps) {
 char *checkpoint_newest(const char *directory) {
     int64_t *step;
     int n = checkpoint_list(directory, &step);
+    /* a run may have replaced its only one between the name and the look at it */
+    if (n == 0) n = checkpoint_list(directory, &step);
     char *path = n ? checkpoint_path(directory, step[n - 1]) : NULL;
     mem_free(step);
     return path;

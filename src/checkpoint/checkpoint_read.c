@@ -13,13 +13,16 @@
 #include "checkpoint_format.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "file.h"
 #include "json.h"
 
 enum { MAX_PARTS = 1 << 20, MAX_NAME = 512 };
+static const char damaged[] = "the checkpoint is damaged, use an older one";
 
 /* The private part of an open checkpoint. */
 struct parts {
@@ -36,78 +39,6 @@ struct parts {
 
 static struct parts *parts_of(const struct checkpoint *c) {
     return c->handle;
-}
-
-/* --- small datasets of state.h5 --- */
-
-/* A whole dataset of n_dims dimensions, memory from mem_alloc, one zero byte behind it. The
- * checksum that it was written with is verified by HDF5. NULL with error_text(). */
-static void *read_dataset(hid_t file, const char *name, hid_t type, size_t item_bytes, int n_dims,
-                          hsize_t *dim) {
-    hid_t set = H5Dopen2(file, name, H5P_DEFAULT), space = -1, stored = -1, how = -1;
-    void *data = NULL;
-    hsize_t file_bytes = 0;
-    if (set < 0) {
-        fail("%s: %s", name, h5_reason());
-        return NULL;
-    }
-    space = H5Dget_space(set);
-    stored = H5Dget_type(set);
-    how = H5Dget_create_plist(set);
-    H5Fget_filesize(file, &file_bytes);
-    if (space < 0 || stored < 0 || how < 0 || H5Sget_simple_extent_ndims(space) != n_dims ||
-        H5Sget_simple_extent_dims(space, dim, NULL) != n_dims ||
-        H5Tget_class(stored) != H5T_INTEGER || H5Tget_size(stored) != item_bytes) {
-        fail("%s: expected %d-dimensional integers of %zu bytes", name, n_dims, item_bytes);
-        goto done;
-    }
-    hsize_t n = 1;
-    for (int i = 0; i < n_dims; i++)
-        if (__builtin_mul_overflow(n, dim[i], &n)) n = file_bytes;
-    if (n > (hsize_t)CHECKPOINT_TEXT_CEILING || n * item_bytes > file_bytes) {
-        fail("%s: %llu items of %zu bytes in a file of %llu bytes", name, (unsigned long long)n,
-             item_bytes, (unsigned long long)file_bytes);
-        goto done;
-    }
-    if (n > 0 && H5Pget_nfilters(how) != 1) {
-        fail("%s: expected a checksum, found none", name);
-        goto done;
-    }
-    data = mem_alloc((int64_t)(n * item_bytes) + 1, 1);
-    if (n > 0 && H5Dread(set, type, H5S_ALL, H5S_ALL, H5P_DEFAULT, data) < 0) {
-        fail("%s: damaged: %s", name, h5_reason());
-        mem_free(data);
-        data = NULL;
-    }
-done:
-    if (how >= 0) H5Pclose(how);
-    if (stored >= 0) H5Tclose(stored);
-    if (space >= 0) H5Sclose(space);
-    H5Dclose(set);
-    return data;
-}
-
-static int64_t *read_ints(hid_t file, const char *name, int n_dims, hsize_t *dim) {
-    return read_dataset(file, name, H5T_NATIVE_INT64, sizeof(int64_t), n_dims, dim);
-}
-
-static char *read_bytes(hid_t file, const char *name, size_t *length) {
-    hsize_t dim[1];
-    char *data = read_dataset(file, name, H5T_NATIVE_UINT8, 1, 1, dim);
-    *length = data ? dim[0] : 0;
-    return data;
-}
-
-/* Text: no zero byte inside. */
-static char *read_text(hid_t file, const char *name) {
-    size_t length;
-    char *text = read_bytes(file, name, &length);
-    if (text && strlen(text) != length) {
-        fail("%s: a text with a zero byte", name);
-        mem_free(text);
-        return NULL;
-    }
-    return text;
 }
 
 /* --- state.h5 --- */
@@ -137,7 +68,7 @@ static int read_run_state(hid_t file, struct run_state *state) {
 }
 
 static int read_data_identity(hid_t file, struct run_state *state) {
-    char *text = read_text(file, "/data_identity");
+    char *text = checkpoint_read_text(file, "/data_identity");
     if (!text) return -1;
     int status = strlen(text) < sizeof state->data ? 0 : fail("/data_identity: expected 64 digits");
     if (status == 0) memcpy(state->data, text, strlen(text) + 1);
@@ -147,13 +78,14 @@ static int read_data_identity(hid_t file, struct run_state *state) {
 
 static int read_texts(hid_t file, struct checkpoint *c) {
     if (read_data_identity(file, &c->state) != 0) return -1;
-    if (!(c->config = read_text(file, "/config")) || !(c->arch_json = read_text(file, "/arch")) ||
-        !(c->revision = read_text(file, "/revision")) ||
-        !(c->written_at = read_text(file, "/written_at")))
+    if (!(c->config = checkpoint_read_text(file, "/config")) ||
+        !(c->arch_json = checkpoint_read_text(file, "/arch")) ||
+        !(c->revision = checkpoint_read_text(file, "/revision")) ||
+        !(c->written_at = checkpoint_read_text(file, "/written_at")))
         return -1;
     if (H5Lexists(file, "/contract", H5P_DEFAULT) <= 0) return 0;
     size_t length;
-    char *contract = read_bytes(file, "/contract", &length);
+    char *contract = checkpoint_read_bytes(file, "/contract", &length);
     if (!contract) return -1;
     int status = contract_parse(&c->contract, contract, length);
     mem_free(contract);
@@ -173,7 +105,7 @@ static herr_t read_tokenizer_file(hid_t group, const char *name, const H5L_info_
     size_t length;
     if (strlen(name) > MAX_NAME) return fail("/tokenizer: a name of %zu bytes", strlen(name));
     char *full = mem_format("/tokenizer/%s", name);
-    char *data = read_bytes(v->file, full, &length);
+    char *data = checkpoint_read_bytes(v->file, full, &length);
     mem_free(full);
     if (!data) return -1;
     ARRAY_RESERVE(v->c->file, v->c->n_files, v->room);
@@ -242,8 +174,8 @@ static int take_table(struct checkpoint *c, const char *names, const int64_t *sh
 
 static int read_table(hid_t file, struct checkpoint *c) {
     hsize_t dim[2] = {0};
-    char *names = read_text(file, "/tensor/name");
-    int64_t *shape = names ? read_ints(file, "/tensor/shape", 2, dim) : NULL;
+    char *names = checkpoint_read_text(file, "/tensor/name");
+    int64_t *shape = names ? checkpoint_read_ints(file, "/tensor/shape", 2, dim) : NULL;
     int status = -1;
     if (shape) {
         if (dim[1] != 3 || dim[0] < 1 || dim[0] > 1 << 20)
@@ -295,9 +227,9 @@ static int check_pieces(const struct checkpoint *c) {
 static int read_index(hid_t file, struct checkpoint *c) {
     struct parts *parts = parts_of(c);
     hsize_t pieces[2] = {0}, sums[1] = {0}, n_parts[1] = {0};
-    c->piece = (struct checkpoint_piece *)read_ints(file, "/piece", 2, pieces);
-    int64_t *sum = c->piece ? read_ints(file, "/block_checksum", 1, sums) : NULL;
-    parts->bytes = sum ? read_ints(file, "/part_bytes", 1, n_parts) : NULL;
+    c->piece = (struct checkpoint_piece *)checkpoint_read_ints(file, "/piece", 2, pieces);
+    int64_t *sum = c->piece ? checkpoint_read_ints(file, "/block_checksum", 1, sums) : NULL;
+    parts->bytes = sum ? checkpoint_read_ints(file, "/part_bytes", 1, n_parts) : NULL;
     if (!parts->bytes) {
         mem_free(sum);
         return -1;
@@ -327,7 +259,7 @@ static int check_parts(const struct checkpoint *c) {
                           (long long)bytes);
         mem_free(path);
     }
-    return status;
+    return status == 0 ? 0 : fail_hint(damaged);
 }
 
 static int read_state(hid_t file, struct checkpoint *c) {
@@ -349,6 +281,12 @@ static int read_state(hid_t file, struct checkpoint *c) {
 /* Read only and without a lock: what is under a whole checkpoint's name does not change any
  * more. */
 static hid_t open_hdf5(const char *path) {
+    int readable = open(path, O_RDONLY | O_CLOEXEC);
+    if (readable < 0) {
+        fail("%s: cannot be opened: %s", path, strerror(errno));
+        return H5I_INVALID_HID;
+    }
+    close(readable);
     h5_quiet();
     hid_t access = H5Pcreate(H5P_FILE_ACCESS);
 #if H5_VERSION_GE(1, 10, 7)
@@ -356,9 +294,36 @@ static hid_t open_hdf5(const char *path) {
 #endif
     H5Pset_fclose_degree(access, H5F_CLOSE_STRONG);
     hid_t file = H5Fopen(path, H5F_ACC_RDONLY, access);
-    if (file < 0) fail("%s: not a whole HDF5 file: %s", path, h5_reason());
+    if (file < 0) fail("%s: not a whole HDF5 file: %s; hint: %s", path, h5_reason(), damaged);
     H5Pclose(access);
     return file;
+}
+
+static int open_state(struct checkpoint *c) {
+    char *path = checkpoint_state_path(c->path);
+    hid_t file = open_hdf5(path);
+    int status = file < 0 ? -1 : 0;
+    if (status == 0) {
+        status = read_state(file, c);
+        H5Fclose(file);
+        if (status != 0) {
+            fail_context("%s", path);
+            fail_hint(damaged);
+        }
+    }
+    mem_free(path);
+    return status;
+}
+
+bool checkpoint_is_gone(const char *path) {
+    return access(path, F_OK) != 0 && errno == ENOENT;
+}
+
+/* After a failure: files that lost their directory's name meanwhile are not damaged. */
+static int fail_read(const char *path) {
+    if (!checkpoint_is_gone(path)) return -1;
+    return fail("%s: was removed while it was read; hint: a run keeps its newest checkpoint.keep",
+                path);
 }
 
 int checkpoint_open_files(struct checkpoint *c, const char *path) {
@@ -367,20 +332,14 @@ int checkpoint_open_files(struct checkpoint *c, const char *path) {
     parts->cached_piece = parts->open_piece = -1;
     parts->set = H5I_INVALID_HID;
     char *state = checkpoint_state_path(path);
-    int status = -1;
-    if (!file_is_directory(path))
-        fail("%s: expected a checkpoint directory", path);
-    else if (!file_exists(state))
-        fail("%s: not a checkpoint: it has no state.h5", path);
-    else {
-        hid_t file = open_hdf5(state);
-        if (file >= 0) {
-            status = read_state(file, c);
-            H5Fclose(file);
-            if (status != 0) fail_context("%s", state);
-        }
+    int status;
+    if (!file_is_directory(path)) {
+        status = fail("%s: expected a checkpoint directory", path);
+    } else {
+        status = checkpoint_is_gone(state) ? fail("%s: not a checkpoint: it has no state.h5", path)
+                                           : open_state(c);
         if (status == 0) status = check_parts(c);
-        if (status != 0) fail_hint("the checkpoint is damaged, use an older one");
+        if (status != 0) fail_read(path);
     }
     mem_free(state);
     if (status != 0) checkpoint_close(c);
@@ -462,10 +421,10 @@ static int open_part(struct checkpoint *c, int64_t part) {
     else if (file >= 0)
         H5Fclose(file);
     mem_free(path);
-    return status;
+    return status == 0 ? 0 : fail_read(c->path);
 }
 
-int checkpoint_check_marks(struct checkpoint *c) {
+int checkpoint_open_parts(struct checkpoint *c) {
     for (int64_t i = 0; i < parts_of(c)->n; i++)
         if (open_part(c, i) != 0) return -1;
     return 0;
@@ -476,7 +435,7 @@ static int fail_piece(const struct checkpoint *c, const struct checkpoint_piece 
                       const char *what) {
     char *path = checkpoint_part_path(c->path, p->part);
     char *name = checkpoint_dataset_name(p->kind, c->tensor[p->tensor].name, p->first);
-    fail("%s: %s: %s; hint: the checkpoint is damaged, use an older one", path, name, what);
+    fail("%s: %s: %s; hint: %s", path, name, what, damaged);
     mem_free(name);
     mem_free(path);
     return -1;

@@ -63,7 +63,7 @@ static int put_in_place(const char *directory, const char *temporary, const char
 static int read_back(const char *temporary) {
     struct checkpoint c;
     if (checkpoint_open_files(&c, temporary) != 0) return -1;
-    int status = checkpoint_check_marks(&c);
+    int status = checkpoint_open_parts(&c);
     checkpoint_close(&c);
     return status;
 }

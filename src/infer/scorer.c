@@ -39,7 +39,8 @@ static char *newest_of_run(const char *run) {
     return newest;
 }
 
-static int resolve(struct scorer *s, const char *path) {
+/* What the path names, on rank 0. */
+static int look_up(struct scorer *s, const char *path) {
     if (!file_is_directory(path))
         return fail("%s: expected a run directory, a checkpoint or a Hugging Face model directory, "
                     "found %s; hint: "
@@ -62,6 +63,19 @@ static int resolve(struct scorer *s, const char *path) {
     return s->path ? 0 : -1;
 }
 
+/* The same on all ranks: beside a run that goes on, each would find a newest one of its own.
+ * Agreed. */
+static int resolve(struct scorer *s, const char *path) {
+    const struct group *world = comm_world();
+    if (comm_agree(world, world->rank == 0 ? look_up(s, path) : 0) != 0) return -1;
+    size_t bytes = s->path ? strlen(s->path) + 1 : 0;
+    comm_broadcast(world, 0, &s->is_checkpoint, sizeof s->is_checkpoint);
+    comm_broadcast(world, 0, &bytes, sizeof bytes);
+    if (!s->path) s->path = mem_alloc((int64_t)bytes, 1);
+    comm_broadcast(world, 0, s->path, bytes);
+    return 0;
+}
+
 /* --- reading --- */
 
 /* The run's configuration, without what suits only the machine that it ran on: threads and groups
@@ -78,7 +92,7 @@ static int read_config(struct scorer *s, const char *const *overrides, int n_ove
 
 static int open_checkpoint(struct scorer *s, const char *const *overrides, int n_overrides) {
     struct checkpoint *c = &s->checkpoint;
-    if (checkpoint_open(c, s->path) != 0) return -1;
+    if (checkpoint_open(c, s->path) != 0 || checkpoint_open_parts(c) != 0) return -1;
     if (read_config(s, overrides, n_overrides) != 0 ||
         arch_parse(&s->arch, c->arch_json, strlen(c->arch_json)) != 0)
         return fail_context("%s", s->path);
@@ -161,16 +175,31 @@ static int end_opening(struct scorer *s, int status) {
     return status;
 }
 
+static int open_resolved(struct scorer *s, const char *const *overrides, int n_overrides) {
+    if (s->is_checkpoint) return open_checkpoint(s, overrides, n_overrides);
+    if (config_load(&s->config, NULL, 0, overrides, n_overrides) != 0) return -1;
+    return open_directory(s);
+}
+
+/* After a failure: whether a run took its newest checkpoint away from any rank. Agreed. */
+static bool was_taken_away(const struct scorer *s, const char *path) {
+    bool is_newest = s->is_checkpoint && strcmp(s->path, path) != 0;
+    double gone = is_newest && checkpoint_is_gone(s->path);
+    comm_sum(comm_world(), &gone, 1);
+    return gone > 0;
+}
+
 int scorer_open(struct scorer *s, const char *path, const char *const *overrides, int n_overrides) {
-    *s = (struct scorer){0};
-    int status = resolve(s, path);
-    if (status == 0 && s->is_checkpoint) {
-        status = open_checkpoint(s, overrides, n_overrides);
-    } else if (status == 0) {
-        status = config_load(&s->config, NULL, 0, overrides, n_overrides);
-        if (status == 0) status = open_directory(s);
+    int status;
+    bool again;
+    for (int tries = 1;; tries++) {
+        *s = (struct scorer){0};
+        if (resolve(s, path) != 0) return -1;
+        status = comm_agree(comm_world(), open_resolved(s, overrides, n_overrides));
+        again = status != 0 && was_taken_away(s, path) && tries < CHECKPOINT_TRIES;
+        if (!again) return end_opening(s, status);
+        scorer_close(s);
     }
-    return end_opening(s, status);
 }
 
 static void take_string(char **field, const char *text) {
