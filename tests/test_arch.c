@@ -48,6 +48,15 @@ static void test_missing_fields_have_the_class_defaults(void) {
            a.norm == NORM_LAYER);
     ASSERT_NEAR(a.norm_eps, 1e-5, 1e-11);
     arch_free(&a);
+    ASSERT_INT(parse(&a, "{\"model_type\":\"mistral\"}"), 0);
+    ASSERT(a.F == 14336 && a.K == 8 && a.d == 128 && a.window == 4096 && a.max_positions == 131072);
+    ASSERT(!a.qkv_bias && !a.out_bias && !a.mlp_bias && a.gated && a.eos_token_id == 2);
+    arch_free(&a);
+    ASSERT_INT(parse(&a, "{\"model_type\":\"phi3\"}"), 0);
+    ASSERT(a.D == 3072 && a.F == 8192 && a.V == 32064 && a.K == 32 && a.d == 96 && a.window == 0);
+    ASSERT(a.rope_dims == 96 && a.pad_token_id == 32000 && a.eos_token_id == 32000);
+    ASSERT_NEAR(a.norm_eps, 1e-5, 1e-11);
+    arch_free(&a);
 }
 
 /* LlamaRotaryEmbedding(LlamaConfig(hidden_size=64, num_attention_heads=4,
@@ -138,6 +147,13 @@ static void test_what_changes_the_arithmetic_is_refused(void) {
         "llama3");
     ASSERT_REFUSED("{\"model_type\":\"qwen3\",\"rope_parameters\":{\"full_attention\":{}}}",
                    "full_attention");
+    ASSERT_REFUSED("{\"model_type\":\"phi3\",\"rope_scaling\":{\"type\":\"su\"}}", "found su");
+    ASSERT_REFUSED("{\"model_type\":\"phi3\",\"original_max_position_embeddings\":4096,"
+                   "\"rope_scaling\":{\"type\":\"longrope\",\"short_factor\":[1],"
+                   "\"long_factor\":[1]}}",
+                   "\"rope_type\": expected default or llama3, found longrope");
+    ASSERT_REFUSED("{\"model_type\":\"mistral\",\"partial_rotary_factor\":0.5}",
+                   "partial_rotary_factor");
     ASSERT_REFUSED("{\"model_type\":\"llama\",\"partial_rotary_factor\":0.5}",
                    "partial_rotary_factor");
     ASSERT_REFUSED("{\"model_type\":\"qwen3\",\"num_hidden_layers\":2,"
@@ -149,7 +165,7 @@ static void test_what_changes_the_arithmetic_is_refused(void) {
                    "\"LlamaForSequenceClassification\"],\"num_labels\":3}",
                    "\"num_labels\": expected 1");
     ASSERT_REFUSED("{\"model_type\":\"mamba\"}",
-                   "expected llama, qwen2, qwen3 or gpt_neox, found mamba");
+                   "expected llama, qwen2, qwen3, gpt_neox, mistral or phi3, found mamba");
     ASSERT_REFUSED("{}", "found nothing");
 }
 
@@ -197,6 +213,12 @@ static void test_windows(void) {
         {"{\"model_type\":\"qwen2\",\"use_sliding_window\":true,\"sliding_window\":null}", 0},
         {"{\"model_type\":\"qwen2\",\"sliding_window\":64}", 0},
         {"{\"model_type\":\"llama\",\"sliding_window\":64}", 0},
+        {"{\"model_type\":\"mistral\",\"sliding_window\":64}", 64},
+        {"{\"model_type\":\"mistral\",\"sliding_window\":64,\"layer_types\":[\"full_attention\"]}",
+         64},
+        {"{\"model_type\":\"mistral\",\"sliding_window\":null}", 0},
+        {"{\"model_type\":\"phi3\",\"sliding_window\":2047}", 2047},
+        {"{\"model_type\":\"phi3\",\"use_sliding_window\":false,\"sliding_window\":2047}", 2047},
     };
     for (int i = 0; i < N_TESTS(model); i++) {
         struct arch a;
@@ -271,6 +293,7 @@ static void test_units_are_without_gaps(void) {
         "{\"model_type\":\"qwen2\",\"num_hidden_layers\":2}",
         "{\"model_type\":\"qwen3\",\"num_hidden_layers\":1,\"attention_bias\":true}",
         "{\"model_type\":\"gpt_neox\",\"num_hidden_layers\":2}",
+        "{\"model_type\":\"phi3\",\"num_hidden_layers\":2}",
     };
     for (int m = 0; m < N_TESTS(models); m++) {
         struct arch a;

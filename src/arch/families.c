@@ -36,6 +36,18 @@ static const struct tensor_names neox = {
     .down = "mlp.dense_4h_to_h",
 };
 
+static const struct tensor_names phi3 = {
+    .base = "model.",
+    .embedding = "embed_tokens",
+    .final_norm = "norm",
+    .norm1 = "input_layernorm",
+    .norm2 = "post_attention_layernorm",
+    .q = "self_attn.qkv_proj",
+    .out = "self_attn.o_proj",
+    .up = "mlp.gate_up_proj",
+    .down = "mlp.down_proj",
+};
+
 /* The sizes of struct arch, the tokens pad, BOS and EOS (-1: none), and what the families with a
  * gated MLP have in common. */
 #define SIZES(width, ffn, vocabulary, layers, heads, kv_heads, head_dim, positions)               \
@@ -83,6 +95,23 @@ static const struct family families[] = {
      .share_key = "rotary_pct",
      .rotary_share = 0.25,
      .heads_fill_width = true},
+
+    {.model_type = "mistral",
+     .class_prefix = "Mistral",
+     .names = &separate,
+     .defaults = {SIZES(4096, 14336, 32000, 32, 32, 8, 0, 131072), TOKENS(-1, 1, 2), .gated = true,
+                  .norm_eps = 1e-6f, .window = 4096},
+     GATED,
+     .always_windows = true},
+
+    {.model_type = "phi3",
+     .class_prefix = "Phi3",
+     .names = &phi3,
+     .defaults = {SIZES(3072, 8192, 32064, 32, 32, 0, 0, 4096), TOKENS(32000, 1, 32000),
+                  .gated = true, .norm_eps = 1e-5f},
+     GATED,
+     .rotary_share = 1,
+     .always_windows = true},
 };
 enum { N_FAMILIES = sizeof families / sizeof families[0] };
 

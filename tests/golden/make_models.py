@@ -1,6 +1,6 @@
 """Tiny random models of every family and quirk, and what transformers and torch compute with them in float64.
 
-    python tests/golden/make_models.py          # writes tests/golden/models/<case>/; needs torch and transformers 5
+    python tests/golden/make_models.py [case ...]   # writes tests/golden/models/<case>/; needs torch and transformers 5
 
 Each case is a model directory as users have them (config.json, model.safetensors or shards) and expected.safetensors,
 all float32: tokens and length of every sequence, pair (P, 2), score of each sequence, hidden.<layer> (the input of each
@@ -11,12 +11,13 @@ import copy
 import json
 import os
 import shutil
+import sys
 
 import torch
 import torch.nn.functional as F
 from safetensors.torch import load_file, save_file
-from transformers import (AutoConfig, AutoModelForSequenceClassification, GPTNeoXConfig, LlamaConfig, Qwen2Config,
-                          Qwen3Config)
+from transformers import (AutoModelForSequenceClassification, GPTNeoXConfig, LlamaConfig, MistralConfig, Phi3Config,
+                          Qwen2Config, Qwen3Config)
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 VOCABULARY = 50
@@ -44,6 +45,7 @@ def sequences():
     return [a, b, c, d, list(b), f, h, [3]]
 
 
+LONGEST = max(len(s) for s in sequences())  # a sliding window of this size changes nothing
 PAIRS = [(0, 1), (2, 0), (1, 2), (5, 6), (3, 4), (6, 3), (7, 5)]
 
 
@@ -104,6 +106,8 @@ def expected(model):
 
 def make(case, config, seed, dtype=torch.float32, rewrite=None, tensors=None, shard=None, base_only=False):
     """rewrite(dict) turns config.json into an older spelling; tensors(dict) adds what old files carry."""
+    if sys.argv[1:] and case not in sys.argv[1:]:
+        return
     torch.manual_seed(seed)
     path = os.path.join(HERE, "models", case)
     shutil.rmtree(path, ignore_errors=True)
@@ -188,6 +192,10 @@ def main():
                                                  rope_parameters=dict(rope_type="default", rope_theta=20000.0,
                                                                       partial_rotary_factor=0.7)), 7,
          dtype=torch.float16, rewrite=to_v4("rotary_emb_base", "rotary_pct"), tensors=old_neox_buffers(3, 2))
+    make("mistral_v4", MistralConfig(**dict(GATED, num_hidden_layers=2), head_dim=8, sliding_window=LONGEST,
+                                     rope_parameters=dict(rope_type="default", rope_theta=1e6)), 8, rewrite=to_v4())
+    make("phi3", Phi3Config(**dict(GATED, num_hidden_layers=2), sliding_window=LONGEST,
+                            rope_parameters=dict(rope_type="default", rope_theta=1e4, partial_rotary_factor=0.75)), 9)
 
 
 if __name__ == "__main__":

@@ -1,5 +1,5 @@
 #!/bin/sh
-# Layout invariance on real data: one epoch of a shard on the four tiny models, {1, 2, 3, 4} ranks x ZeRO stages 0-3 x two
+# Layout invariance on real data: one epoch of a shard on the tiny models, {1, 2, 3, 4} ranks x ZeRO stages 0-3 x two
 # micro-batch sizes, fp32, lr 1e-4. Prints the largest relative difference of a step's loss to the run on one rank at
 # stage 0, per model, and fails above 2e-5.
 #
@@ -11,7 +11,7 @@ cd "$(dirname "$0")/../.." || exit 1
 build=${BUILD:-build}
 shard=${1:?usage: tests/long/layout.sh SHARD.h5 [model ...]}
 shift
-[ $# -gt 0 ] || set -- llama qwen2 qwen3 neox
+[ $# -gt 0 ] || set -- llama qwen2 qwen3 neox mistral phi3
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 : > "$work/empty.cfg"
