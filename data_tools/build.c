@@ -75,6 +75,7 @@ enum {
     O_MIN_STRENGTH,
     O_SCORE,
     O_MAPPING,
+    O_TURNS,
     O_ROWS,
     O_DELIMITER,
     O_MAX_ROW,
@@ -110,6 +111,7 @@ static const struct option all_options[N_OPTIONS] = {
     [O_MIN_STRENGTH] = {"min-strength", true},
     [O_SCORE] = {"score-key", true},
     [O_MAPPING] = {"mapping", true},
+    [O_TURNS] = {"turns", true},
     [O_ROWS] = {"rows", true},
     [O_DELIMITER] = {"delimiter", true},
     [O_MAX_ROW] = {"max-row", true},
@@ -183,7 +185,8 @@ static int read_options(struct build_options *b, const struct option *o,
                                                 .source_key = o[O_SOURCE_KEY].value,
                                                 .min_strength = o[O_MIN_STRENGTH].value,
                                                 .score_key = o[O_SCORE].value,
-                                                .mapping = o[O_MAPPING].value};
+                                                .mapping = o[O_MAPPING].value,
+                                                .turns = o[O_TURNS].value};
     b->reader_options =
         (struct reader_options){.delimiter = o[O_DELIMITER].value, .rows = o[O_ROWS].value};
     b->skip_bad_rows = o[O_SKIP].value != NULL;

@@ -80,6 +80,7 @@ enum build_reason {
     DROPPED_FILTERED,
     DROPPED_BAD_JSON,
     DROPPED_BAD_FIELDS,
+    DROPPED_NO_TOKENS,
     N_REASONS
 };
 extern const char *const build_reason_name[N_REASONS];

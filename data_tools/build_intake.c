@@ -1,19 +1,32 @@
 /* The intake: inputs to batches of records, each of one input and pass, a row never split. Finds
- * out what an input's rows are from the first one that can be told. */
+ * out what an input's rows are from the first one that can be told, and shows the source those
+ * behind it, as far as it reads ahead, before any is read. */
 #include <string.h>
 
 #include "build.h"
 #include "json.h"
 
 enum { BATCH_BYTES = 1 << 16, BATCH_ITEMS = 512, KEPT_BYTES = 1 << 20 };
+enum { AHEAD_ROWS = 1000, AHEAD_BYTES = 1 << 22 };
+
+/* The first rows of an input whose source is not known yet, read before they are given away. */
+struct ahead {
+    struct buffer text; /* of the rows or, of bad ones, the complaint and a zero */
+    struct build_item *item;
+    int64_t n, room, at; /* at: the next one to be given */
+    bool is_stopped;     /* by the end (0) or an error (-1) */
+    int status;
+    char *trouble;
+};
 
 struct intake {
     struct build *b;
     struct reader *reader;
     struct build_place at;
-    int64_t n_taken;      /* over all inputs */
-    int64_t n_bytes;      /* of the passes that are over */
-    struct record record; /* the reader's latest, while it waits for a batch with room */
+    int64_t n_taken; /* over all inputs */
+    int64_t n_bytes; /* of the passes that are over */
+    struct ahead ahead;
+    struct record record; /* the latest, while it waits for a batch with room */
     int bad_reason;
     bool is_waiting, is_over;
 };
@@ -64,10 +77,70 @@ struct intake *intake_new(struct build *b, struct build_place start, int64_t n_t
     return f;
 }
 
+static void ahead_clear(struct ahead *a) {
+    buffer_free(&a->text);
+    mem_free(a->item);
+    mem_free(a->trouble);
+    *a = (struct ahead){0};
+}
+
 void intake_free(struct intake *f) {
     if (!f) return;
     reader_close(f->reader);
+    ahead_clear(&f->ahead);
     mem_free(f);
+}
+
+/* --- reading ahead --- */
+
+static void add_ahead(struct ahead *a, const struct record *record) {
+    const char *text = record->bad ? record->bad : record->text;
+    size_t length = record->bad ? strlen(record->bad) : record->length;
+    ARRAY_RESERVE(a->item, a->n, a->room);
+    a->item[a->n++] =
+        (struct build_item){a->text.length, length, record->line, record->bad != NULL};
+    buffer_append(&a->text, text, length);
+    buffer_append(&a->text, "", 1);
+}
+
+/* An error is told behind the rows that were read before it. */
+static void read_ahead(struct intake *f) {
+    struct ahead *a = &f->ahead;
+    struct record record;
+    ahead_clear(a);
+    while (a->n < AHEAD_ROWS && a->text.length < AHEAD_BYTES) {
+        a->status = reader_next(f->reader, &record);
+        a->is_stopped = a->status <= 0;
+        if (a->status < 0) a->trouble = mem_copy_string(error_text());
+        if (a->is_stopped) return;
+        add_ahead(a, &record);
+    }
+}
+
+/* reader_next, but for the rows that were read before. */
+static int next_record(struct intake *f, struct record *record) {
+    struct ahead *a = &f->ahead;
+    if (a->at == a->n) {
+        if (a->is_stopped) return a->status < 0 ? fail("%s", a->trouble) : 0;
+        if (a->n) ahead_clear(a);
+        return reader_next(f->reader, record);
+    }
+    const struct build_item *item = &a->item[a->at++];
+    const char *text = a->text.data + item->at;
+    *record = (struct record){.text = item->bad ? "" : text,
+                              .length = item->bad ? 0 : item->length,
+                              .line = item->line,
+                              .bad = item->bad ? text : NULL};
+    return 1;
+}
+
+static void show_ahead(const struct ahead *a, struct source *source) {
+    for (int64_t i = a->at; i < a->n; i++) {
+        if (a->item[i].bad) continue;
+        json_t *row = json_parse(a->text.data + a->item[i].at, a->item[i].length);
+        if (json_is_object(row)) source_look(source, row);
+        json_decref(row);
+    }
 }
 
 /* What the rows are, from this one, which becomes a bad row when it cannot tell; with
@@ -79,7 +152,10 @@ static int find_source(struct intake *f, struct build_input *input, struct recor
     if (!row) return 0; /* the worker says why */
     input->source = source_open(input->format, &f->b->options.source_options, row);
     json_decref(row);
-    if (input->source) return 0;
+    if (input->source) {
+        show_ahead(&f->ahead, input->source);
+        return 0;
+    }
     if (!f->b->options.skip_bad_rows)
         return fail_context("%s:%lld", reader_name(f->reader), (long long)record->line);
     mem_free(input->trouble);
@@ -94,8 +170,9 @@ static int open_reader(struct intake *f) {
     struct build_input *input = &f->b->input[f->at.input];
     f->reader = reader_open(input->path, &f->b->options.reader_options);
     if (!f->reader) return -1;
+    if (!input->source) read_ahead(f);
     for (int64_t i = 0; i < f->at.record; i++) {
-        int status = reader_next(f->reader, &f->record);
+        int status = next_record(f, &f->record);
         if (status <= 0)
             return status < 0 ? -1 : fail("%s: changed while it was read", input->path);
         if (find_source(f, input, &f->record) != 0) return -1;
@@ -117,6 +194,7 @@ static int end_pass(struct intake *f, struct intake_batch *batch) {
     }
     f->n_bytes += MAX(0, input->n_bytes);
     reader_close(f->reader);
+    ahead_clear(&f->ahead);
     f->reader = NULL;
     f->at.pass++;
     f->at.record = 0;
@@ -145,7 +223,7 @@ static int fill(struct intake *f, struct intake_batch *batch) {
             return 0;
         }
         if (!f->is_waiting) {
-            int status = reader_next(f->reader, &f->record);
+            int status = next_record(f, &f->record);
             if (status < 0) return -1;
             if (status == 0) return end_pass(f, batch);
             f->bad_reason = DROPPED_BAD_JSON;

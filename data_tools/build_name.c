@@ -46,6 +46,7 @@ json_t *name_options(const struct build *b) {
     set_text(out, "system_key", s->system_key);
     set_text(out, "score_key", s->score_key);
     set_text(out, "min_strength", s->min_strength);
+    set_text(out, "turns", s->turns);
     set_text(out, "delimiter", o->reader_options.delimiter);
     set_text(out, "rows", o->reader_options.rows);
     if (o->reader_options.max_row)

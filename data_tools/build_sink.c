@@ -167,7 +167,8 @@ int sink_take(struct sink *s, const struct buffer *packed) {
 static json_t *describe_counts(const struct counts *c) {
     json_t *dropped = json_object();
     for (int i = 0; i < N_REASONS; i++)
-        json_object_set_new(dropped, build_reason_name[i], json_integer(c->dropped[i]));
+        if (i != DROPPED_NO_TOKENS || c->dropped[i]) /* which is rare enough to be left out */
+            json_object_set_new(dropped, build_reason_name[i], json_integer(c->dropped[i]));
     return json_pack("{s:I, s:I, s:o, s:I, s:I, s:I, s:I}", "read", (json_int_t)c->rows, "kept",
                      (json_int_t)c->sums.comparisons, "dropped", dropped, "cut_sides",
                      (json_int_t)c->n_cut_sides, "cut_tokens", (json_int_t)c->n_cut_tokens,
@@ -274,9 +275,13 @@ static void print_side(const struct sink *s, int side, double seconds) {
 }
 
 void sink_summary(const struct sink *s, double seconds) {
-    for (int i = 0; i < s->b->n_inputs; i++)
-        if (s->b->input[i].source)
-            log_info("%s: %s", s->b->input[i].path, source_about(s->b->input[i].source));
+    for (int i = 0; i < s->b->n_inputs; i++) {
+        struct buffer about = {0};
+        if (!s->b->input[i].source) continue;
+        source_about(s->b->input[i].source, &about);
+        log_info("%s: %s", s->b->input[i].path, about.data);
+        buffer_free(&about);
+    }
     for (int i = 0; i < N_SIDES; i++)
         if (s->b->out[i]) print_side(s, i, seconds);
 }

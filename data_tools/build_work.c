@@ -9,9 +9,13 @@
 #include "log.h"
 
 const char *const build_reason_name[N_REASONS] = {
-    "equal",   "equal_tokens", "equal_after_truncation", "too_long",       "tie", "weak_preference",
-    "deleted", "filtered",     "invalid_json",           "invalid_fields",
+    "equal",          "equal_tokens", "equal_after_truncation",
+    "too_long",       "tie",          "weak_preference",
+    "deleted",        "filtered",     "invalid_json",
+    "invalid_fields", "no_tokens",
 };
+
+enum { PLACE_TOO_LONG = -1, PLACE_NO_TOKENS = -2 };
 
 struct build_worker {
     const struct build *b;
@@ -19,7 +23,7 @@ struct build_worker {
     struct row row;
     struct template_side *side; /* (room_sides): of the answers */
     json_t **answer;            /* (room_sides): those that are encoded together */
-    int32_t *place; /* (room_sides): of an answer in the packed row; -1: it is not there */
+    int32_t *place; /* (room_sides): of an answer in the packed row, or why it is not there */
     int64_t room_sides;
     struct shard_pair *pair; /* kept */
     int64_t n_pairs, room_pairs;
@@ -65,10 +69,27 @@ static enum template_status encode_placed(struct build_worker *w) {
     return template_encode(w->template, w->row.prompt, w->answer, n, w->row.tools, w->side);
 }
 
+static bool has_no_tokens(const struct build_worker *w) {
+    int n = 0;
+    for (int i = 0; i < w->row.n_answers; i++)
+        if (w->place[i] == 0 && w->side[n++].ids.n == 0) return true;
+    return false;
+}
+
+/* Answers of no tokens are left out; of the others at least two are needed. */
+static enum template_status leave_out_empty(struct build_worker *w) {
+    int n = 0, n_left = 0;
+    for (int i = 0; i < w->row.n_answers; i++) {
+        if (w->place[i] != 0) continue;
+        if (w->side[n++].ids.n == 0) w->place[i] = PLACE_NO_TOKENS;
+        n_left += w->place[i] == 0;
+    }
+    return n_left < 2 ? TEMPLATE_OK : encode_placed(w);
+}
+
 /* Of several answers to one prompt those that are too long by themselves are left out; the others
  * are kept. */
-static enum template_status encode_row(struct build_worker *w) {
-    reserve_sides(w, w->row.n_answers);
+static enum template_status encode_fitting(struct build_worker *w) {
     for (int i = 0; i < w->row.n_answers; i++) w->place[i] = 0;
     enum template_status status = encode_placed(w);
     if (status != TEMPLATE_TOO_LONG || w->row.n_answers < 3) return status;
@@ -76,8 +97,14 @@ static enum template_status encode_row(struct build_worker *w) {
     for (int i = 0; i < w->row.n_answers; i++)
         if (template_encode(w->template, w->row.prompt, &w->row.answer[i], 1, w->row.tools,
                             w->side) == TEMPLATE_TOO_LONG)
-            w->place[i] = -1;
+            w->place[i] = PLACE_TOO_LONG;
     return encode_placed(w);
+}
+
+static enum template_status encode_row(struct build_worker *w) {
+    reserve_sides(w, w->row.n_answers);
+    enum template_status status = encode_fitting(w);
+    return status == TEMPLATE_OK && has_no_tokens(w) ? leave_out_empty(w) : status;
 }
 
 static bool same_ids(const struct template_side *a, const struct template_side *b) {
@@ -108,6 +135,7 @@ static uint64_t hash_prompt(struct build_worker *w, int n_sides, struct packed_r
 /* Why two sides of the row are no comparison, or -1. Sides are places here. */
 static int why_not(const struct build_worker *w, const struct row_pair *pair) {
     int a = w->place[pair->chosen], b = w->place[pair->rejected];
+    if (a == PLACE_NO_TOKENS || b == PLACE_NO_TOKENS) return DROPPED_NO_TOKENS;
     if (a < 0 || b < 0) return DROPPED_TOO_LONG;
     if (!same_ids(&w->side[a], &w->side[b])) return -1;
     return w->side[a].n_cut || w->side[b].n_cut ? DROPPED_EQUAL_CUT : DROPPED_EQUAL_TOKENS;
@@ -161,7 +189,7 @@ static void pack_encoded(struct build_worker *w, struct packed_row *row, struct 
     for (int i = 0; i < w->row.n_answers; i++)
         if (w->place[i] >= 0) w->place[i] = n_sides++;
     keep_pairs(w, row);
-    row->prompt = hash_prompt(w, n_sides, row);
+    if (n_sides) row->prompt = hash_prompt(w, n_sides, row);
     int64_t prompt = INT32_MAX;
     for (int s = 0; s < n_sides; s++) prompt = MIN(prompt, w->side[s].n_prompt);
     row->prompt_tokens = (int32_t)prompt;
@@ -215,7 +243,9 @@ static void tell_unshown(const struct build_worker *w, const struct intake_batch
 static int take_row(struct build_worker *w, const struct source *source, const json_t *json,
                     struct packed_row *packed, struct buffer *out) {
     const struct row *row = &w->row;
+    bool is_chat = strcmp(template_how(w->b->template)->name, "text") != 0;
     if (source_read(source, json, &w->row) != 0) return DROPPED_BAD_FIELDS;
+    if (is_chat && row_check_chat(row) != 0) return DROPPED_BAD_FIELDS;
     w->n_pairs = 0;
     packed->dropped[DROPPED_TIE] = row->n_ties;
     if (row->n_pairs == 0) {

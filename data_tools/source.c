@@ -4,7 +4,7 @@
 #include <math.h>
 #include <string.h>
 
-#include "source_parts.h"
+#include "source_look.h"
 
 const char *const row_drop_name[N_ROW_DROPS] = {"kept", "tie", "weak_preference", "deleted",
                                                 "filtered"};
@@ -38,6 +38,7 @@ void row_clear(struct row *row) {
     row->origin = NULL;
     row->n_answers = row->n_pairs = row->n_ties = 0;
     row->drop = ROW_KEPT;
+    row->is_bare = false;
 }
 
 void row_free(struct row *row) {
@@ -116,7 +117,7 @@ static void list_keys(struct buffer *out, const json_t *row) {
             buffer_append_text(out, ", ...");
             break;
         }
-        buffer_format(out, "%s%.40s", n > 1 ? ", " : "", key);
+        buffer_format(out, "%s%.*s", n > 1 ? ", " : "", text_within(key, 40), key);
     }
 }
 
@@ -169,6 +170,8 @@ static int parse_key(struct path *path, const char *option, const char *key) {
 
 static int open_kind(struct source *s, const json_t *first_row) {
     const struct source_options *o = &s->options;
+    if (o->turns && strcmp(o->turns, "hh") != 0)
+        return fail("--turns: expected hh, found \"%s\"", o->turns);
     if (parse_key(&s->margin, "--margin-key", o->margin_key) != 0 ||
         parse_key(&s->weight, "--weight-key", o->weight_key) != 0 ||
         parse_key(&s->origin, "--source-key", o->source_key) != 0 ||
@@ -180,6 +183,31 @@ static int open_kind(struct source *s, const json_t *first_row) {
     return s->kind->open ? s->kind->open(s, first_row) : 0;
 }
 
+static void read_column(struct source *s, const struct path *path) {
+    if (path->text && path->n_steps > 0 && path->step[0].key)
+        looks_read(s->looks, path->step[0].key);
+    if (path->text) looks_read(s->looks, path->text);
+}
+
+static void read_columns(struct source *s) {
+    const struct path *paths[] = {&s->margin,   &s->weight, &s->origin, &s->chosen,
+                                  &s->rejected, &s->prompt, &s->system};
+    for (size_t i = 0; i < sizeof paths / sizeof *paths; i++) read_column(s, paths[i]);
+    for (int i = 0; s->kind->columns && s->kind->columns[i]; i++)
+        looks_read(s->looks, s->kind->columns[i]);
+}
+
+void source_look(struct source *s, const json_t *row) {
+    looks_add(s->looks, row);
+    json_t *tools = json_object_get(row, "tools");
+    tools = tools ? value_unpacked(tools) : NULL;
+    if (json_is_object(json_array_get(tools, 0))) looks_read(s->looks, "tools");
+    json_decref(tools);
+    json_t *unpacked = s->kind->look ? looks_unpack(s->looks, row) : NULL;
+    if (unpacked) s->kind->look(s, unpacked);
+    json_decref(unpacked);
+}
+
 struct source *source_open(const char *name, const struct source_options *options,
                            const json_t *first_row) {
     const struct source_options none = {0};
@@ -189,11 +217,14 @@ struct source *source_open(const char *name, const struct source_options *option
     struct source *s = mem_alloc(1, sizeof *s);
     s->kind = kind;
     s->options = *options;
+    s->is_named = name != NULL;
+    s->looks = looks_new();
     if (open_kind(s, first_row) != 0) {
         source_close(s);
         return NULL;
     }
-    if (s->about.length == 0) buffer_append_text(&s->about, kind->name);
+    read_columns(s);
+    if (first_row) source_look(s, first_row);
     return s;
 }
 
@@ -201,8 +232,18 @@ const char *source_name(const struct source *s) {
     return s->kind->name;
 }
 
-const char *source_about(const struct source *s) {
-    return s->about.data;
+void source_about(const struct source *s, struct buffer *out) {
+    struct buffer names = {0};
+    if (s->kind->describe)
+        s->kind->describe(s, out);
+    else
+        buffer_append_text(out, s->about.length ? s->about.data : s->kind->name);
+    if (s->kind->columns && looks_unread(s->looks, NULL, &names))
+        buffer_format(out, "; columns not read: %s", names.data);
+    buffer_clear(&names);
+    if (!s->kind->is_raw && looks_mixed(s->looks, &names))
+        buffer_format(out, "; texts, though some hold messages as JSON: %s", names.data);
+    buffer_free(&names);
 }
 
 void source_close(struct source *s) {
@@ -211,6 +252,7 @@ void source_close(struct source *s) {
     struct path *paths[] = {&s->margin,   &s->weight, &s->origin, &s->chosen,
                             &s->rejected, &s->prompt, &s->system};
     for (size_t i = 0; i < sizeof paths / sizeof *paths; i++) path_free(paths[i]);
+    looks_free(s->looks);
     buffer_free(&s->about);
     mem_free(s);
 }
@@ -222,7 +264,9 @@ static int take_number(const struct path *path, const json_t *json, double least
     const json_t *value = row_value(json, path);
     if (!value) return -1;
     if (label_number(value, &number) != 0) return fail_context("\"%s\"", path->text);
-    if (!isfinite((float)number) || number < least)
+    if (!isfinite((float)number))
+        return fail("\"%s\": expected a number of 32 bits, found %g", path->text, number);
+    if (number < least)
         return fail("\"%s\": expected a number of at least %g, found %g", path->text, least,
                     number);
     *out = (float)number;
@@ -260,12 +304,58 @@ static int take_columns(const struct source *s, const json_t *json, struct row *
     return 0;
 }
 
+/* --turns hh: answers to a dialogue become whole conversations, as do answers that are one. */
+static int split_turns(struct row *row) {
+    bool is_split = row->prompt && hh_is_marked(row->prompt);
+    for (int i = 0; i < row->n_answers; i++) {
+        json_t *answer = row->answer[i];
+        if (!json_is_string(answer) || !(is_split || hh_is_marked(answer))) continue;
+        row->answer[i] = hh_dialogue(row->prompt, answer);
+        json_decref(answer);
+        if (row->answer[i]) continue;
+        row->answer[i] = json_null();
+        return fail_context("answer %d", i + 1);
+    }
+    if (!is_split) return 0;
+    json_decref(row->prompt);
+    row->prompt = NULL;
+    return 0;
+}
+
+int row_check_chat(const struct row *row) {
+    const json_t *first = row->n_answers ? row->answer[0] : NULL, *prompt = row->prompt;
+    if (json_array_size(prompt) == 1)
+        prompt = json_object_get(json_array_get(prompt, 0), "content");
+    bool is_prompt = prompt && hh_is_marked(prompt);
+    if (is_prompt || (row->is_bare && hh_is_marked(first))) {
+        fail("expected messages, found a dialogue with \"Human:\" and \"Assistant:\" in %s, which "
+             "the template would take as one text",
+             is_prompt ? "the prompt" : "an answer");
+        return fail_hint("--turns hh splits it into messages");
+    }
+    if (!row->is_bare || !json_is_string(first)) return 0;
+    fail(
+        "expected messages or a prompt, which the template puts into its frame, found texts alone");
+    return fail_hint("--prompt-key says which column is the prompt; --prompt-key none: there is "
+                     "none, and the texts are taken as they are");
+}
+
+static int read_row(const struct source *s, const json_t *json, struct row *row) {
+    json_t *unpacked = s->kind->is_raw ? json_incref((json_t *)json) : looks_unpack(s->looks, json);
+    if (!unpacked) return -1;
+    int status = s->kind->read(s, unpacked, row);
+    if (status == 0) status = take_columns(s, unpacked, row);
+    if (status == 0) status = take_tools(json, row);
+    if (status == 0 && s->options.turns) status = split_turns(row);
+    json_decref(unpacked);
+    return status;
+}
+
 int source_read(const struct source *s, const json_t *json, struct row *row) {
     row_clear(row);
     if (!json_is_object(json))
         return fail("expected a row that is a JSON object, found %s", value_shown(json));
-    if (s->kind->read(s, json, row) != 0 || take_columns(s, json, row) != 0 ||
-        take_tools(json, row) != 0) {
+    if (read_row(s, json, row) != 0) {
         row_clear(row);
         return -1;
     }
@@ -300,6 +390,7 @@ void source_help(struct buffer *out) {
              "  --min-strength X     helpsteer2, helpsteer3: weaker preferences are dropped (1)\n"
              "  --score-key K        ultrafeedback, ranked: the score within an answer\n"
              "  --mapping FILE       the file of the source mapping\n"
+             "  --turns hh           texts with \\n\\nHuman: and \\n\\nAssistant: become messages\n"
              "\n"
              "inputs are JSON lines, a JSON array, CSV with a header, each also .gz or .zst or - "
              "for standard input, "

@@ -7,8 +7,11 @@
  *   (2) Values are strings or lists of {role, content} messages, new references owned by the row;
  *       content may carry whatever a chat template knows. What a source makes of it (roles,
  *       splitting at markers) is done when it returns.
- *   (3) source_read is called from several threads at once; a source is immutable after
- *       source_open. */
+ *   (3) What only several rows can say (whether texts begin with their prompt, whether strings hold
+ *       messages as JSON) the first rows of the file decide, as many as source_look was shown; what
+ *       a row can say, each row decides.
+ *   (4) source_read is called from several threads at once, after the last source_look; from then
+ *       on a source is immutable. */
 #ifndef RANKWISE_DATA_TOOLS_SOURCE_H
 #define RANKWISE_DATA_TOOLS_SOURCE_H
 #include <jansson.h>
@@ -34,10 +37,16 @@ struct row {
     int n_ties;         /* pairs of answers judged equal, in rows that are kept too */
     enum row_drop drop; /* ROW_KEPT if and only if there is a pair */
     char *origin; /* the row's own source column, or NULL */
+    /* Texts without a prompt, and nobody said that there is none: right where texts are taken as
+     * they are, and nothing for a chat template. */
+    bool is_bare;
 };
 void row_add_answer(struct row *row, json_t *answer); /* takes the reference */
 void row_add_pair(struct row *row, int chosen, int rejected, float margin, float weight);
 void row_clear(struct row *row); /* keeps the memory */
+/* Whether a chat template would show the row as what it is: -1 with error_text() for texts without
+ * a prompt, and for a dialogue with marks of its own that would be one message. */
+int row_check_chat(const struct row *row);
 void row_free(struct row *row);
 
 /* Every option of every source; NULL and 0 where the user said nothing. */
@@ -48,6 +57,7 @@ struct source_options {
     const char *min_strength; /* helpsteer2 and helpsteer3 */
     const char *score_key;    /* ultrafeedback and ranked: a name within an answer */
     const char *mapping;      /* the path of mapping's libconfig file */
+    const char *turns;        /* "hh": texts with such marks are split into messages */
 };
 
 struct source; /* source.c */
@@ -55,9 +65,11 @@ struct source; /* source.c */
  * or ambiguous one is an error that lists the names. */
 struct source *source_open(const char *name, const struct source_options *options,
                            const json_t *first_row);
+/* A row behind the first one, before any is read. */
+void source_look(struct source *s, const json_t *row);
 const char *source_name(const struct source *s);
-/* What it reads, for the log: "pairs: prompt, chosen, rejected". Valid as long as the source. */
-const char *source_about(const struct source *s);
+/* What it reads, for the log: "pairs: prompt, chosen, rejected; columns not read: context". */
+void source_about(const struct source *s, struct buffer *out);
 /* 0, or -1 with error_text(). Clears the row first. */
 int source_read(const struct source *s, const json_t *json, struct row *row);
 void source_close(struct source *s); /* accepts NULL */

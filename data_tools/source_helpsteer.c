@@ -97,6 +97,8 @@ const struct source_kind source_helpsteer2 = {
     .name = "helpsteer2",
     .summary = "HelpSteer2-Preference: a strength from -3 to 3, positive for response_2",
     .keys = "prompt, response_1, response_2, preference_strength",
+    .columns =
+        (const char *const[]){"prompt", "response_1", "response_2", "preference_strength", NULL},
     .matches = matches_helpsteer2,
     .open = open_strength,
     .read = read_helpsteer2,
@@ -215,6 +217,8 @@ const struct source_kind source_helpsteer3 = {
                "are dropped",
     .keys =
         "context, response1, response2, overall_preference; or input, output[].answer with label",
+    .columns = (const char *const[]){"context", "response1", "response2", "overall_preference",
+                                     "input", "output", NULL},
     .matches = matches_helpsteer3,
     .open = open_strength,
     .read = read_helpsteer3,

@@ -46,6 +46,14 @@ static bool begins_with_marker(const char *at, const char *end) {
     return marker_at(at, end);
 }
 
+bool hh_is_marked(const json_t *text) {
+    static const char mark[] = "\n\nAssistant:";
+    if (!json_is_string(text)) return false;
+    const char *at = json_string_value(text), *end = at + json_string_length(text);
+    while (at < end && is_space(*at)) at++;
+    return strncmp(at, "Human:", 6) == 0 && memmem(at, (size_t)(end - at), mark, strlen(mark));
+}
+
 static int add_turns(json_t *list, const char *at, const char *end) {
     while (at < end && is_space(*at)) at++;
     if (!marker_at(at, end)) return fail("expected it to begin with \"Human:\" or \"Assistant:\"");
@@ -65,10 +73,18 @@ static int add_turns(json_t *list, const char *at, const char *end) {
     return 0;
 }
 
-static const json_t *find_prompt(const struct source *s, const json_t *json) {
-    const json_t *prompt =
-        s->prompt.text ? path_get(&s->prompt, json) : json_object_get(json, "prompt");
-    return json_is_string(prompt) ? prompt : NULL;
+json_t *hh_dialogue(const json_t *prompt, const json_t *text) {
+    const char *begin = json_string_value(text), *end = begin + json_string_length(text);
+    struct buffer whole = {0};
+    if (json_is_string(prompt) && !begins_with_marker(begin, end))
+        buffer_append(&whole, json_string_value(prompt), json_string_length(prompt));
+    buffer_append(&whole, begin, (size_t)(end - begin));
+    json_t *list = json_array();
+    int status = add_turns(list, whole.data, whole.data + whole.length);
+    buffer_free(&whole);
+    if (status == 0) return list;
+    json_decref(list);
+    return NULL;
 }
 
 static int take_dialogue(const struct source *s, const json_t *json, const struct path *path,
@@ -78,17 +94,12 @@ static int take_dialogue(const struct source *s, const json_t *json, const struc
     if (!json_is_string(value))
         return fail("\"%s\": expected a dialogue as text, found %s", path->text,
                     value_shown(value));
-    json_t *list = json_array();
+    const json_t *prompt =
+        s->prompt.text ? path_get(&s->prompt, json) : json_object_get(json, "prompt");
+    json_t *list = hh_dialogue(prompt, value);
+    if (!list) return fail_context("\"%s\"", path->text);
     row_add_answer(row, list);
-    const char *text = json_string_value(value);
-    size_t length = json_string_length(value);
-    const json_t *prompt = begins_with_marker(text, text + length) ? NULL : find_prompt(s, json);
-    struct buffer whole = {0};
-    if (prompt) buffer_append(&whole, json_string_value(prompt), json_string_length(prompt));
-    buffer_append(&whole, text, length);
-    int status = add_turns(list, whole.data, whole.data + whole.length);
-    buffer_free(&whole);
-    return status == 0 ? 0 : fail_context("\"%s\"", path->text);
+    return 0;
 }
 
 static int open_hh(struct source *s, const json_t *first_row) {
@@ -111,6 +122,7 @@ const struct source_kind source_hh = {
         "Anthropic HH: dialogues as text, split at \\n\\nHuman: and \\n\\nAssistant: into messages",
     .keys = "chosen, rejected, prompt where they do not have it; without --source hh such rows are "
             "pairs of plain texts",
+    .columns = (const char *const[]){"prompt", NULL},
     .open = open_hh,
     .read = read_hh,
 };

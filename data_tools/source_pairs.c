@@ -5,18 +5,20 @@
  *       implicit prompt): a prompt column beside them says the same again, and is not read unless
  *       --prompt-key asks for it; then they must begin with it.
  *   (2) Else the prompt is the column of --prompt-key, or "prompt", or the only one of a few known
- *       names: put before the answers, unless the answers of the first row both begin with it; then
- *       those of every row must.
- *   (3) Plain texts that begin as Anthropic HH's do are whole dialogues: no prompt is looked
- *   for. */
+ *       names, which is looked for in every row. Where the first rows have prompts, every row must
+ *       have one; where they have none, no column may be left that could be it.
+ *   (3) The prompt is put before the answers, unless all answers of the first rows that are texts
+ *       begin with it; then those of every row must.
+ *   (4) Plain texts that begin as Anthropic HH's do are whole dialogues: no prompt is looked
+ *       for. */
 #include <string.h>
 
-#include "source_parts.h"
+#include "source_look.h"
 
 static const char *const prompt_names[] = {
-    "question",     "instruction",   "query",    "input",   "context",
-    "history",      "post",          "user",     "problem", "user_input",
-    "conversation", "conversations", "messages", "title",   "premise"};
+    "prompt",        "question", "instruction", "query",   "input",      "context",
+    "history",       "post",     "user",        "problem", "user_input", "conversation",
+    "conversations", "messages", "title",       "premise"};
 static const char *const system_names[] = {"system", "system_prompt"};
 
 static bool is_empty(const json_t *value) {
@@ -25,18 +27,13 @@ static bool is_empty(const json_t *value) {
            (json_is_array(value) && json_array_size(value) == 0);
 }
 
-/* What a prompt may be: a text, messages, or nothing. */
-static bool may_be_prompt(const json_t *value) {
-    return json_is_string(value) || json_is_array(value) || json_is_null(value);
-}
-
 /* Not where more than these two names tell what a row is. */
 static bool matches_pairs(const json_t *row) {
     return json_object_get(row, "chosen") && json_object_get(row, "rejected") &&
            !source_sharegpt.matches(row) && !source_reward_bench.matches(row);
 }
 
-/* --- opening --- */
+/* --- what a row has --- */
 
 static bool begins_with(const json_t *text, const char *prefix, size_t length) {
     return json_string_length(text) >= length &&
@@ -48,55 +45,38 @@ static bool is_dialogue(const json_t *answer) {
     return json_is_string(answer) && begins_with(answer, human, sizeof human - 1);
 }
 
-/* (2): the only column that can be the prompt. 0 with *key, which may stay NULL. */
-static int guess_prompt(const json_t *row, const char **key) {
-    const char *second = NULL;
-    if (may_be_prompt(json_object_get(row, "prompt"))) {
-        *key = "prompt";
-        return 0;
-    }
+/* (2): the column that is the row's prompt: one with something in it before an empty one. 0 with
+ * *key, which stays NULL where there is none. */
+static int find_prompt(const json_t *row, const char **key) {
+    const char *empty = NULL;
     for (size_t i = 0; i < sizeof prompt_names / sizeof *prompt_names; i++) {
-        if (!may_be_prompt(json_object_get(row, prompt_names[i]))) continue;
-        if (*key) second = prompt_names[i];
+        const json_t *value = json_object_get(row, prompt_names[i]);
+        if (!json_is_string(value) && !json_is_array(value)) continue;
+        if (is_empty(value)) {
+            if (!empty) empty = prompt_names[i];
+            continue;
+        }
         if (!*key) *key = prompt_names[i];
+        if (i == 0) return 0; /* "prompt" is no guess */
+        if (*key == prompt_names[i]) continue;
+        return fail("rows have \"%s\" and \"%s\", and either may be the prompt; hint: --prompt-key "
+                    "says which (none: neither); "
+                    "a mapping can join them",
+                    *key, prompt_names[i]);
     }
-    if (!second) return 0;
-    return fail("rows have \"%s\" and \"%s\", and either may be the prompt; hint: --prompt-key "
-                "says which (none: neither); "
-                "a mapping can join them",
-                *key, second);
-}
-
-static int find_prompt(struct source *s, const json_t *first, const struct row *row) {
-    const char *key = NULL;
-    if (s->options.prompt_key) {
-        bool is_none =
-            strcmp(s->options.prompt_key, "none") == 0 && !json_object_get(first, "none");
-        if (is_none) path_free(&s->prompt);
-        return 0;
-    }
-    if (side_is_whole(row->answer[0]) || is_dialogue(row->answer[0])) return 0;
-    if (guess_prompt(first, &key) != 0) return -1;
-    return key ? path_parse(&s->prompt, key) : 0;
-}
-
-/* Whether the first row's answers, as texts, both begin with its prompt. */
-static bool is_inside(const struct source *s, const json_t *first, const struct row *row) {
-    const json_t *prompt = path_get(&s->prompt, first);
-    size_t length = json_string_length(prompt);
-    return length > 0 && json_is_string(row->answer[0]) && json_is_string(row->answer[1]) &&
-           begins_with(row->answer[0], json_string_value(prompt), length) &&
-           begins_with(row->answer[1], json_string_value(prompt), length);
-}
-
-static int find_columns(struct source *s, const json_t *first, const struct row *row) {
-    if (find_prompt(s, first, row) != 0) return -1;
-    s->prompt_inside = s->prompt.text && is_inside(s, first, row);
-    for (size_t i = 0; i < 2 && !s->system.text && s->prompt.text && !s->prompt_inside; i++)
-        if (json_is_string(json_object_get(first, system_names[i])) &&
-            path_parse(&s->system, system_names[i]) != 0)
-            return -1;
+    if (!*key) *key = empty;
     return 0;
+}
+
+/* Whether both answers are texts, and both begin with the prompt. */
+static bool are_texts(const struct row *row) {
+    return json_is_string(row->answer[0]) && json_is_string(row->answer[1]);
+}
+
+static bool is_inside(const json_t *prompt, const struct row *row) {
+    size_t length = json_string_length(prompt);
+    return length > 0 && begins_with(row->answer[0], json_string_value(prompt), length) &&
+           begins_with(row->answer[1], json_string_value(prompt), length);
 }
 
 static int read_answers(const struct source *s, const json_t *json, struct row *row) {
@@ -104,26 +84,36 @@ static int read_answers(const struct source *s, const json_t *json, struct row *
     return row_take_answer(row, row_value(json, &s->rejected), s->rejected.text);
 }
 
-/* A first row that is bad says nothing: source_read will name it. */
-static int open_pairs(struct source *s, const json_t *first) {
-    struct row row = {0};
-    int status = 0;
-    if (!s->chosen.text) status = path_parse(&s->chosen, "chosen");
-    if (status == 0 && !s->rejected.text) status = path_parse(&s->rejected, "rejected");
-    if (status == 0 && first && read_answers(s, first, &row) == 0)
-        status = find_columns(s, first, &row);
-    row_free(&row);
-    buffer_format(&s->about, "%s: ", s->kind->name);
-    if (s->system.text) buffer_format(&s->about, "%s, ", s->system.text);
-    if (s->prompt.text)
-        buffer_format(&s->about, "%s%s, ", s->prompt.text,
-                      s->prompt_inside ? " (in the answers)" : "");
-    buffer_format(&s->about, "%s, %s", s->chosen.text ? s->chosen.text : "",
-                  s->rejected.text ? s->rejected.text : "");
-    return status;
+static bool is_by_itself(const struct row *row) {
+    return side_is_whole(row->answer[0]) || is_dialogue(row->answer[0]);
 }
 
-/* --- reading --- */
+/* The prompt before the answers, which are read, in *key and *value: the one that is asked for, or
+ * found; both NULL where there is none. */
+static int take_key(const struct source *s, const json_t *json, const struct row *row,
+                    const char **key, json_t **value) {
+    *key = NULL;
+    if (s->options.prompt_key) {
+        *key = s->prompt.text;
+        *value = *key ? path_get(&s->prompt, json) : NULL;
+        return 0;
+    }
+    if (!is_by_itself(row) && find_prompt(json, key) != 0) return -1;
+    *value = *key ? json_object_get(json, *key) : NULL;
+    return 0;
+}
+
+/* The column with the row's system message. */
+static const char *find_system(const json_t *json) {
+    for (size_t i = 0; i < sizeof system_names / sizeof *system_names; i++) {
+        const json_t *value = json_object_get(json, system_names[i]);
+        bool is_other = json_is_number(value) || json_is_boolean(value);
+        if (!is_empty(value) && !is_other) return system_names[i];
+    }
+    return NULL;
+}
+
+/* --- the first rows --- */
 
 /* (1): whether the conversation has a user's or system's message with the prompt's text, or begins
  * with its messages.
@@ -142,8 +132,69 @@ static bool has_prompt(const json_t *conversation, const json_t *prompt) {
     return true;
 }
 
+static int open_pairs(struct source *s, const json_t *first) {
+    const char *key = s->options.prompt_key;
+    if (key && strcmp(key, "none") == 0 && !json_object_get(first, "none")) path_free(&s->prompt);
+    if (!s->chosen.text && path_parse(&s->chosen, "chosen") != 0) return -1;
+    if (!s->rejected.text && path_parse(&s->rejected, "rejected") != 0) return -1;
+    return 0;
+}
+
+/* (1): a prompt beside whole conversations that say it, too, is not left out. */
+static void look_at_whole(struct source *s, const json_t *json, const struct row *row) {
+    const char *key = NULL;
+    if (find_prompt(json, &key) != 0 || !key) return;
+    const json_t *prompt = json_object_get(json, key);
+    if (has_prompt(row->answer[0], prompt) && has_prompt(row->answer[1], prompt))
+        looks_read(s->looks, key);
+}
+
+static void look_at_prompt(struct source *s, const json_t *json, const struct row *row) {
+    const char *key;
+    json_t *prompt;
+    if (take_key(s, json, row, &key, &prompt) != 0 || !key) return;
+    looks_read(s->looks, key);
+    if (is_empty(prompt)) return;
+    s->n_prompts++;
+    if (json_is_string(prompt) && are_texts(row)) {
+        s->n_prompt_texts++;
+        s->n_inside += is_inside(prompt, row);
+    }
+    const char *system = s->options.system_key ? NULL : find_system(json);
+    if (system && !is_by_itself(row)) looks_read(s->looks, system);
+}
+
+/* A row that is bad says nothing: read_pairs will name it. */
+static void look_at_pairs(struct source *s, const json_t *json) {
+    struct row row = {0};
+    if (read_answers(s, json, &row) == 0) {
+        look_at_prompt(s, json, &row);
+        if (side_is_whole(row.answer[0])) look_at_whole(s, json, &row);
+    }
+    row_free(&row);
+}
+
+static bool prompts_inside(const struct source *s) {
+    return s->n_inside > 0 && s->n_inside == s->n_prompt_texts;
+}
+
+static void describe_pairs(const struct source *s, struct buffer *out) {
+    const char *inside = prompts_inside(s) ? " (in the answers)" : "";
+    buffer_format(out, "%s: ", s->kind->name);
+    if (s->system.text) buffer_format(out, "%s, ", s->system.text);
+    for (size_t i = 0; i < sizeof system_names / sizeof *system_names && !s->system.text; i++)
+        if (looks_is_read(s->looks, system_names[i])) buffer_format(out, "%s, ", system_names[i]);
+    if (s->prompt.text) buffer_format(out, "%s%s, ", s->prompt.text, inside);
+    for (size_t i = 0; i < sizeof prompt_names / sizeof *prompt_names && !s->prompt.text; i++)
+        if (looks_is_read(s->looks, prompt_names[i]))
+            buffer_format(out, "%s%s, ", prompt_names[i], inside);
+    buffer_format(out, "%s, %s", s->chosen.text, s->rejected.text);
+}
+
+/* --- reading --- */
+
 /* The prompt that is in both answers already: checked, and let go. */
-static int check_inside(const struct source *s, struct row *row) {
+static int check_inside(const struct source *s, const char *key, struct row *row) {
     for (int i = 0; i < 2; i++) {
         const json_t *answer = row->answer[i];
         bool is_there = json_is_array(answer) ? has_prompt(answer, row->prompt)
@@ -153,31 +204,65 @@ static int check_inside(const struct source *s, struct row *row) {
                             : false;
         if (!is_there)
             return fail("\"%s\": expected it to begin with \"%s\", as %s",
-                        i ? s->rejected.text : s->chosen.text, s->prompt.text,
-                        json_is_array(answer) ? "it is a whole conversation" : "in the first row");
+                        i ? s->rejected.text : s->chosen.text, key,
+                        json_is_array(answer) ? "it is a whole conversation" : "in the first rows");
     }
     json_decref(row->prompt);
     row->prompt = NULL;
     return 0;
 }
 
-static int put_system(const struct source *s, const json_t *json, struct row *row) {
-    json_t *text = path_get(&s->system, json);
-    if (is_empty(text)) return 0;
+static int put_system(const char *key, json_t *text, struct row *row) {
     if (!json_is_string(text))
-        return fail("\"%s\": expected a string, found %s", s->system.text, value_shown(text));
+        return fail("\"%s\": expected a string, found %s", key, value_shown(text));
     if (row->prompt) side_as_messages(&row->prompt, "user");
     for (int i = 0; i < (row->prompt ? 1 : row->n_answers); i++) {
         json_t *list = row->prompt ? row->prompt : row->answer[i];
         if (!json_is_array(list))
-            return fail("\"%s\": a system message before plain texts without a prompt",
-                        s->system.text);
+            return fail("\"%s\": a system message before plain texts without a prompt", key);
         const char *role = json_string_value(json_object_get(json_array_get(list, 0), "role"));
         if (role && strcmp(role, "system") == 0)
-            return fail("\"%s\": there is a system message already", s->system.text);
+            return fail("\"%s\": there is a system message already", key);
         json_array_insert_new(list, 0, message_new("system", json_incref(text)));
     }
     return 0;
+}
+
+/* --system-key, or beside a prompt a column of a known name. */
+static int take_system(const struct source *s, const json_t *json, struct row *row) {
+    const char *key = s->system.text;
+    if (!key && row->prompt) key = find_system(json);
+    json_t *text = s->system.text ? path_get(&s->system, json) : json_object_get(json, key);
+    return !key || is_empty(text) ? 0 : put_system(key, text, row);
+}
+
+/* (2): a row without a prompt, whose answers are no whole conversations. */
+static int check_no_prompt(const struct source *s, const json_t *json) {
+    struct buffer names = {0};
+    int status = 0;
+    if (s->n_prompts > 0)
+        status = fail("expected a prompt, as other rows have, found none");
+    else if (looks_unread(s->looks, json, &names) > 0)
+        status = fail("no column is known to be the prompt, and %s would not be read; hint: "
+                      "--prompt-key says which is the prompt (none: there is none)",
+                      names.data);
+    buffer_free(&names);
+    return status;
+}
+
+static int take_prompt(const struct source *s, const json_t *json, bool is_whole, struct row *row) {
+    const char *key;
+    json_t *value;
+    if (take_key(s, json, row, &key, &value) != 0) return -1;
+    bool is_missing = !key && !s->options.prompt_key;
+    row->is_bare = is_missing && !is_whole;
+    if (is_missing && !is_by_itself(row)) return check_no_prompt(s, json);
+    if (!key) return 0;
+    if (!value || json_is_null(value)) return fail("\"%s\" is %s", key, value ? "null" : "missing");
+    if (row_take_prompt(row, value, key) != 0) return -1;
+    if (!is_whole && !(prompts_inside(s) && are_texts(row))) return 0;
+    row->is_bare = !is_whole;
+    return check_inside(s, key, row);
 }
 
 static int read_pairs(const struct source *s, const json_t *json, struct row *row) {
@@ -186,13 +271,7 @@ static int read_pairs(const struct source *s, const json_t *json, struct row *ro
     if (is_whole != side_is_whole(row->answer[1]))
         return fail("one of \"%s\" and \"%s\" is a whole conversation, the other an answer",
                     s->chosen.text, s->rejected.text);
-    bool is_asked = s->options.prompt_key != NULL;
-    if (s->prompt.text && (is_asked || (!is_whole && !is_empty(path_get(&s->prompt, json))))) {
-        if (row_take_prompt(row, row_value(json, &s->prompt), s->prompt.text) != 0) return -1;
-        if ((is_whole || s->prompt_inside) && check_inside(s, row) != 0) return -1;
-    }
-    if (s->system.text && (!is_whole || s->options.system_key) && put_system(s, json, row) != 0)
-        return -1;
+    if (take_prompt(s, json, is_whole, row) != 0 || take_system(s, json, row) != 0) return -1;
     row_add_pair(row, 0, 1, 0, 1);
     return 0;
 }
@@ -201,7 +280,10 @@ const struct source_kind source_pairs = {
     .name = "pairs",
     .summary = "two answers in two columns, the better one first (TRL, RM-Gallery, OpenJudge)",
     .keys = "chosen, rejected: strings or messages; prompt, where they do not have it",
+    .columns = (const char *const[]){NULL},
     .matches = matches_pairs,
     .open = open_pairs,
+    .look = look_at_pairs,
     .read = read_pairs,
+    .describe = describe_pairs,
 };

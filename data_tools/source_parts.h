@@ -31,10 +31,11 @@ int path_each(const struct path *path, const json_t *row, int (*visit)(void *sel
               void *self);
 
 /* --- values: source_value.c --- A side (prompt or answer) is a string or a non-empty list of
- * {role, content} messages. Read from: a string; a string that holds messages as JSON; a list of
- * messages in any of the known spellings (role or from, content or value or text); one such
- * message; a list of one string. Failures do not name the place: the caller adds it. */
+ * {role, content} messages. Read from: a string; a list of messages in any of the known spellings
+ * (role or from, content or value or text); one such message; a list of one string. Failures do not
+ * name the place: the caller adds it. */
 int side_read(json_t *value, json_t **out); /* a new reference */
+bool value_is_message(const json_t *value);
 bool side_is_whole(const json_t *side);     /* a list whose first message is not the assistant's */
 json_t *message_new(const char *role, json_t *content); /* takes content */
 /* Both a string, or both lists: a string next to a list becomes a message of the role. Replaces
@@ -46,6 +47,8 @@ json_t *value_unpacked(json_t *value);
 /* A number, or a string that is one and nothing else; -1 with error_text(). */
 int label_number(const json_t *value, double *out);
 int label_integer(const json_t *value, int64_t low, int64_t high, int64_t *out);
+/* How many of the first `most` bytes end with a whole character. */
+int text_within(const char *text, int most);
 /* The value as messages show it: at most 40 bytes of its JSON. Valid until the next call on this
  * thread. */
 const char *value_shown(const json_t *value);
@@ -56,7 +59,15 @@ struct source_kind {
     bool (*matches)(const json_t *row); /* NULL: never found out */
     /* NULL: nothing to do. first_row may be NULL. What about is left empty is the name. */
     int (*open)(struct source *s, const json_t *first_row);
+    /* Each of the file's first rows, the very first one too; NULL: nothing to do. */
+    void (*look)(struct source *s, const json_t *row);
+    /* The columns that are read beside those that options and look name (looks_read), NULL at the
+     * end. NULL: nobody can say, so nothing is said of columns that are not read. */
+    const char *const *columns;
+    bool is_raw; /* read is given the rows as they are, with JSON in strings (source_look.h) */
     int (*read)(const struct source *s, const json_t *json, struct row *row);
+    /* What is read, after the last look; NULL: `about`. */
+    void (*describe)(const struct source *s, struct buffer *out);
     void (*close)(struct source *s); /* NULL: nothing to do; also after a failed open */
 };
 extern const struct source_kind source_pairs, source_hh, source_helpsteer2, source_helpsteer3,
@@ -68,12 +79,20 @@ struct source {
     struct source_options options;
     /* without text: not read */
     struct path margin, weight, origin, chosen, rejected, prompt, system;
-    /* pairs: the texts begin with the prompt */
-    bool prompt_inside;
+    struct looks *looks; /* source_look.h */
+    bool is_named;       /* by the user, not found out */
+    /* pairs, of the first rows: how many have a prompt; of these, how many have texts for answers,
+     * and in how many these begin with it */
+    int n_prompts, n_prompt_texts, n_inside;
     double min_strength;
     struct mapping *mapping;
     struct buffer about;
 };
+
+/* source_hh.c: whether a text has Anthropic HH's marks; and its turns as messages, a new reference,
+ * or NULL with error_text(). A text that begins with no mark goes on where the prompt ends. */
+bool hh_is_marked(const json_t *text);
+json_t *hh_dialogue(const json_t *prompt, const json_t *text);
 
 /* The member, which must be there and not null; NULL with error_text(). */
 json_t *row_field(const json_t *row, const char *key);

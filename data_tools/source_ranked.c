@@ -7,12 +7,13 @@
 #include <math.h>
 #include <string.h>
 
-#include "source_parts.h"
+#include "source_look.h"
 
 static const char *const answer_names[] = {"responses", "answers", "completions", "candidates",
                                            "outputs"};
 static const char *const score_names[] = {"scores", "ratings", "rewards"};
 static const char *const rank_names[] = {"ranks", "rank", "ranking", "rankings"};
+static const char *const order_names[] = {"ranking", "rankings"};
 static const char *const text_names[] = {"text",       "response", "answer",
                                          "completion", "content",  "output"};
 static const char *const inner_scores[] = {"score", "rating", "reward", "overall_score"};
@@ -99,6 +100,10 @@ static int take_numbers(double *score, const json_t *list, const char *name, con
     return 0;
 }
 
+static bool is_order_name(const char *name) {
+    return strcmp(name, order_names[0]) == 0 || strcmp(name, order_names[1]) == 0;
+}
+
 static int rank_answers(const struct source *s, const json_t *json, const char *name,
                         const json_t *list, double *score) {
     size_t n = json_array_size(list);
@@ -123,6 +128,11 @@ static int rank_answers(const struct source *s, const json_t *json, const char *
                     scores && ranks ? ranks
                     : inner         ? inner
                                     : "rank");
+    if (ranks && !s->is_named && is_order_name(ranks))
+        return fail("\"%s\": either each answer's rank or the answers from the best to the worst; "
+                    "hint: --source ranked reads ranks (1 is the best); a mapping's \"ranking\" "
+                    "reads an order",
+                    ranks);
     if (inner || has_rank)
         return take_numbers(score, list, name, inner ? inner : "rank", n, inner ? 1 : -1);
     json_t *numbers = take_list(json, scores ? scores : ranks);
@@ -164,11 +174,23 @@ static int read_ranked(const struct source *s, const json_t *json, struct row *r
     return status;
 }
 
+static void look_at_ranked(struct source *s, const json_t *row) {
+    const char *read[] = {find_name(row, answer_names, COUNT(answer_names)),
+                          find_name(row, score_names, COUNT(score_names)),
+                          find_name(row, rank_names, COUNT(rank_names)),
+                          s->prompt.text ? NULL
+                                         : find_name(row, prompt_names, COUNT(prompt_names))};
+    for (int i = 0; i < COUNT(read); i++)
+        if (read[i]) looks_read(s->looks, read[i]);
+}
+
 const struct source_kind source_ranked = {
     .name = "ranked",
     .summary = "K answers with scores (higher is better) or ranks (lower is better)",
     .keys = "prompt, responses[], scores[] or ranks[]; or score or rank in each of the responses",
+    .columns = (const char *const[]){NULL},
     .matches = matches_ranked,
+    .look = look_at_ranked,
     .read = read_ranked,
 };
 
@@ -235,6 +257,7 @@ const struct source_kind source_ultrafeedback = {
     .name = "ultrafeedback",
     .summary = "UltraFeedback: K rated completions (the binarized forms are pairs)",
     .keys = "instruction, completions[]: {response, overall_score or annotations}",
+    .columns = (const char *const[]){"instruction", "completions", NULL},
     .matches = matches_ultrafeedback,
     .read = read_ultrafeedback,
 };

@@ -7,15 +7,19 @@
 #include "json.h"
 #include "source_parts.h"
 
+int text_within(const char *text, int most) {
+    int n = (int)strnlen(text, (size_t)most + 1);
+    if (n <= most) return n;
+    for (n = most; n > 0 && ((unsigned char)text[n] & 0xC0) == 0x80;) n--;
+    return n;
+}
+
 const char *value_shown(const json_t *value) {
     static _Thread_local char shown[48];
     if (!value) return "nothing";
     char *text = json_is_object(value) ? mem_copy_string("an object") : json_text(value);
-    size_t length = strlen(text), most = 40;
-    /* Not within a character of several bytes. */
-    while (length > most && most > 0 && ((unsigned char)text[most] & 0xC0) == 0x80) most--;
-    snprintf(shown, sizeof shown, "%.*s%s", (int)MIN(length, most), text,
-             length > most ? "..." : "");
+    int n = text_within(text, 40);
+    snprintf(shown, sizeof shown, "%.*s%s", n, text, text[n] ? "..." : "");
     mem_free(text);
     return shown;
 }
@@ -57,9 +61,10 @@ static json_t *first_member(const json_t *object, const char *const *keys, int n
     return NULL;
 }
 
-/* Content parts [{"type": "text", "text": ...}] to one string; images and the like are an error. A
- * new reference. */
+/* Content parts [{"type": "text", "text": ...}] to one string, also with "value" for the text;
+ * images and the like are an error. A new reference. */
 static json_t *join_parts(const json_t *parts) {
+    static const char *const texts[] = {"text", "value"};
     struct buffer text = {0};
     buffer_append_text(&text, "");
     const json_t *part;
@@ -67,11 +72,13 @@ static json_t *join_parts(const json_t *parts) {
     size_t i;
     bool is_good = json_array_size(parts) > 0;
     json_array_foreach(parts, i, part) {
-        const json_t *value = json_is_string(part) ? part : json_object_get(part, "text");
+        const json_t *value = json_is_string(part) ? part : first_member(part, texts, 2);
         const char *type = json_string_value(json_object_get(part, "type"));
         if (!json_is_string(value) || (type && strcmp(type, "text") != 0)) {
-            fail("content of several parts: expected text, found %s",
-                 type ? type : value_shown(part));
+            bool is_text = type && strcmp(type, "text") == 0;
+            fail("content of several parts: expected text, found %s", is_text ? "a part without one"
+                                                                      : type  ? type
+                                                                              : value_shown(part));
             is_good = false;
             break;
         }
@@ -162,23 +169,30 @@ static int messages_read(const json_t *list, json_t **out) {
 
 /* --- sides --- */
 
-static bool is_message(const json_t *value) {
+bool value_is_message(const json_t *value) {
     return json_object_get(value, "role") ||
            (json_object_get(value, "from") && json_object_get(value, "value"));
 }
 
-/* Whether the string is a JSON list of messages. *out is what it holds then, a new reference. */
-static bool holds_messages(const json_t *string, json_t **out) {
+/* What pandas' to_csv and str() make of messages. */
+static bool is_python_text(const json_t *string) {
+    static const char *const starts[] = {"{'role':", "{'content':", "{'from':", "{'value':"};
     const char *text = json_string_value(string);
-    size_t length = json_string_length(string), start = strspn(text, " \t\r\n");
-    if (text[start] != '[' && text[start] != '{') return false;
-    json_t *inner = json_parse(text, length);
-    if (is_message(inner) || is_message(json_array_get(inner, 0))) {
-        *out = inner;
-        return true;
-    }
-    json_decref(inner);
+    text += strspn(text, " \t\r\n[");
+    for (size_t i = 0; i < sizeof starts / sizeof *starts; i++)
+        if (strncmp(text, starts[i], strlen(starts[i])) == 0) return true;
     return false;
+}
+
+static int string_read(json_t *string, json_t **out) {
+    if (is_python_text(string)) {
+        fail("expected a text or messages, found messages as Python shows them: %s",
+             value_shown(string));
+        return fail_hint("write the file with to_json(orient=\"records\") or to_parquet, or the "
+                         "column with json.dumps");
+    }
+    *out = json_incref(string);
+    return 0;
 }
 
 static int list_read(json_t *list, json_t **out) {
@@ -193,18 +207,9 @@ static int list_read(json_t *list, json_t **out) {
 }
 
 int side_read(json_t *value, json_t **out) {
-    json_t *inner;
-    if (json_is_string(value) && holds_messages(value, &inner)) {
-        int status = side_read(inner, out);
-        json_decref(inner);
-        return status;
-    }
-    if (json_is_string(value)) {
-        *out = json_incref(value);
-        return 0;
-    }
+    if (json_is_string(value)) return string_read(value, out);
     if (json_is_array(value)) return list_read(value, out);
-    if (is_message(value)) {
+    if (value_is_message(value)) {
         json_t *list = json_array();
         json_array_append(list, value);
         int status = messages_read(list, out);

@@ -137,6 +137,10 @@ static void pairs(void) {
          "\"a\"}, "
          "{\"type\": \"text\", \"text\": \"z\"}], \"tool_calls\": null}, \"rejected\": \"b\"}",
          "<u>q / <a>az / <a>b; 0>1"},
+        {NULL,
+         "{\"prompt\": \"q\", \"chosen\": {\"role\": \"assistant\", \"content\": [{\"type\": "
+         "\"text\", \"value\": \"a\"}]}, \"rejected\": \"b\"}",
+         "<u>q / <a>a / <a>b; 0>1"},
         {NULL, "{\"chosen\": \"[not json\", \"rejected\": \"{\"}", " / [not json / {; 0>1"},
         /* Refused. */
         {NULL, "{\"chosen\": \"a\", \"rejected\": null}", "~\"rejected\" is null"},
@@ -181,6 +185,125 @@ static void pairs(void) {
                 " / a / b; 0>1");
 }
 
+/* The rows are shown to the source as the first ones of a file are, then the last one is read. */
+static const char *read_last(const char *name, const char *const *text) {
+    struct row row = {0};
+    struct source *s = NULL;
+    json_t *json = NULL;
+    buffer_clear(&out);
+    for (; *text; text++) {
+        json_decref(json);
+        json = json_parse(*text, strlen(*text));
+        if (!json) die("%s: %s", *text, error_text());
+        if (s)
+            source_look(s, json);
+        else
+            s = source_open(name, NULL, json);
+    }
+    if (s && source_read(s, json, &row) == 0)
+        show_row(&row);
+    else
+        buffer_format(&out, "error: %s", error_text());
+    row_free(&row);
+    if (s) buffer_append_text(&out, " | ");
+    if (s) source_about(s, &out);
+    source_close(s);
+    json_decref(json);
+    return out.data;
+}
+#define READ_LAST(...) read_last(NULL, (const char *const[]){__VA_ARGS__, NULL})
+
+/* What a row has, each row says; what only several can say, the first ones say together. */
+static void first_rows(void) {
+#define AB_ROW(fields) "{" fields "\"chosen\": \"a\", \"rejected\": \"b\"}"
+#define SAID \
+    "[{\"role\": \"user\", \"content\": \"q\"}, {\"role\": \"assistant\", \"content\": \"a\"}]"
+#define WHOLE "{\"chosen\": " SAID ", \"rejected\": " SAID "}"
+#define PACKED "\"[{\\\"role\\\": \\\"assistant\\\", \\\"content\\\": \\\"j\\\"}]\""
+    /* A first row that is bad or has no prompt takes none from the others. */
+    ASSERT_TEXT(READ_LAST("{\"prompt\": \"x\", \"chosen\": null, \"rejected\": \"b\"}",
+                          AB_ROW("\"prompt\": \"p\", ")),
+                "p / a / b; 0>1 | pairs: prompt, chosen, rejected");
+    ASSERT_TEXT(READ_LAST(AB_ROW(""), AB_ROW("\"prompt\": \"p\", ")),
+                "p / a / b; 0>1 | pairs: prompt, chosen, rejected");
+    ASSERT_TEXT(READ_LAST(WHOLE, AB_ROW("\"prompt\": \"p\", ")),
+                "p / a / b; 0>1 | pairs: prompt, chosen, rejected");
+    ASSERT_TEXT(READ_LAST("{\"chosen\": \"\\n\\nHuman: q\", \"rejected\": \"\\n\\nHuman: r\"}",
+                          AB_ROW("\"prompt\": \"p\", ")),
+                "p / a / b; 0>1 | pairs: prompt, chosen, rejected");
+    ASSERT_TEXT(READ_LAST(AB_ROW("\"question\": \"p\", "), AB_ROW("\"prompt\": \"q\", "),
+                          AB_ROW("\"question\": null, \"instruction\": \"i\", ")),
+                "i / a / b; 0>1 | pairs: prompt, question, instruction, chosen, rejected");
+    ASSERT_TEXT(
+        READ_LAST(AB_ROW("\"prompt\": \"p\", "), AB_ROW("\"prompt\": \"p\", \"system\": \"s\", ")),
+        "<s>s <u>p / <a>a / <a>b; 0>1 | pairs: system, prompt, chosen, rejected");
+    /* Nothing that could be the prompt is dropped in silence. */
+    ASSERT_CONTAINS(READ_LAST(AB_ROW("\"prompt\": \"\", \"question\": \"q\", ")), "q / a / b");
+    ASSERT_CONTAINS(READ_LAST(AB_ROW("\"question\": \"q\", "),
+                              AB_ROW("\"question\": \"q\", \"input\": \"i\", ")),
+                    "either may be the prompt");
+    ASSERT_CONTAINS(READ_LAST(AB_ROW("\"prompt\": \"p\", "), AB_ROW("\"prompt\": null, ")),
+                    "expected a prompt, as other rows have");
+    ASSERT_CONTAINS(READ_LAST(AB_ROW("\"prompt\": \"p\", "), AB_ROW("")), "expected a prompt");
+    ASSERT_CONTAINS(READ_LAST(AB_ROW("\"prompt\": [],")), "\"prompt\": an empty list");
+    ASSERT_CONTAINS(READ_LAST(AB_ROW("\"user_prompt\": \"Q\", ")),
+                    "no column is known to be the prompt, and user_prompt would not be read");
+    ASSERT_CONTAINS(READ_LAST(AB_ROW("\"inquiry\": \"why is it so\", ")), "and inquiry would");
+    ASSERT_TEXT(READ_LAST(AB_ROW("\"source\": \"x y z\", \"prompt_id\": \"q\", \"n\": 3, ")),
+                " / a / b; 0>1 | pairs: chosen, rejected");
+    ASSERT_CONTAINS(READ_LAST(AB_ROW("\"prompt\": \"p\", \"history\": [[\"h\", \"i\"]], ")),
+                    "| pairs: prompt, chosen, rejected; columns not read: history");
+    ASSERT_CONTAINS(READ_LAST("{\"system\": \"s\", \"chosen\": " SAID ", \"rejected\": " SAID "}"),
+                    "; columns not read: system");
+    /* Texts that hold messages as JSON: all of them, or none. */
+    ASSERT_CONTAINS(READ_LAST("{\"prompt\": \"p\", \"chosen\": " PACKED ", \"rejected\": \"b\"}"),
+                    "<u>p / <a>j / <a>b");
+    ASSERT_CONTAINS(READ_LAST(AB_ROW("\"prompt\": \"p\", "), AB_ROW("\"prompt\": \"p\", "),
+                              "{\"prompt\": \"p\", \"chosen\": " PACKED ", \"rejected\": \"b\"}"),
+                    "p / [{\"role\": \"assistant\", \"content\": \"j\"}] / b; 0>1");
+    ASSERT_CONTAINS(out.data, "; texts, though some hold messages as JSON: chosen (1 of 3)");
+    ASSERT_CONTAINS(READ_LAST("{\"prompt\": \"p\", \"chosen\": " PACKED ", \"rejected\": \"b\"}",
+                              "{\"prompt\": \"p\", \"chosen\": " PACKED ", \"rejected\": \"b\"}",
+                              AB_ROW("\"prompt\": \"p\", ")),
+                    "\"chosen\": expected messages as JSON in a string");
+    ASSERT_CONTAINS(
+        READ_LAST("{\"chosen\": \"[{'role': 'user', 'content': 'q'}]\", \"rejected\": \"b\"}"),
+        "messages as Python shows them");
+}
+
+/* What is said of a row, that a chat template would show as something else. */
+static const char *check_chat(const struct source_options *how, const char *text) {
+    struct row row = {0};
+    json_t *json = json_parse(text, strlen(text));
+    struct source *s = source_open(NULL, how, json);
+    ASSERT(s && source_read(s, json, &row) == 0);
+    buffer_clear(&out);
+    if (row_check_chat(&row) == 0)
+        show_row(&row);
+    else
+        buffer_append_text(&out, error_text());
+    row_free(&row);
+    source_close(s);
+    json_decref(json);
+    return out.data;
+}
+
+static void chat(void) {
+#define HH "\\n\\nHuman: q\\n\\nAssistant:"
+#define HH_PAIR "{\"chosen\": \"" HH " a\", \"rejected\": \"" HH " b\"}"
+#define HH_RANKED "{\"prompt\": \"" HH "\", \"responses\": [\" a\", \"b\"], \"ranks\": [1, 2]}"
+    const struct source_options turns = {.turns = "hh"}, none = {.prompt_key = "none"};
+    ASSERT_CONTAINS(check_chat(NULL, HH_PAIR), "hint: --turns hh");
+    ASSERT_CONTAINS(check_chat(NULL, HH_RANKED), "in the prompt");
+    ASSERT_CONTAINS(check_chat(NULL, AB_ROW("\"prompt\": \"" HH "\", ")), "hint: --turns hh");
+    ASSERT_CONTAINS(check_chat(NULL, AB_ROW("")), "hint: --prompt-key says");
+    ASSERT_TEXT(check_chat(&none, AB_ROW("")), " / a / b; 0>1");
+    ASSERT_TEXT(check_chat(NULL, AB_ROW("\"prompt\": \"\", ")), " / a / b; 0>1");
+    ASSERT_TEXT(check_chat(&turns, HH_PAIR), " / <u>q <a>a / <u>q <a>b; 0>1");
+    ASSERT_TEXT(check_chat(&turns, HH_RANKED), " / <u>q <a>a / <u>q <a>b; 0>1");
+    ASSERT_TEXT(check_chat(&turns, AB_ROW("\"prompt\": \"p\", ")), "p / a / b; 0>1");
+}
+
 static void options(void) {
     struct source_options o = {.chosen_key = "winner.text",
                                .rejected_key = "a[-1]",
@@ -202,6 +325,9 @@ static void options(void) {
     ASSERT_CONTAINS(
         read_rows(NULL, &o, "{\"chosen\": \"a\", \"rejected\": \"b\", \"w\": -1}", NULL),
         "at least 0, found -1");
+    ASSERT_CONTAINS(
+        read_rows(NULL, &o, "{\"chosen\": \"a\", \"rejected\": \"b\", \"w\": 1e308}", NULL),
+        "expected a number of 32 bits, found 1e+308");
     o = (struct source_options){.prompt_key = "none"};
     ASSERT_TEXT(
         read_rows(NULL, &o, "{\"prompt\": \"p\", \"chosen\": \"a\", \"rejected\": \"b\"}", NULL),
@@ -377,6 +503,13 @@ static void others(void) {
         {NULL,
          "{\"prompt\": \"p\", \"answers\": [{\"answer\": \"a\", \"rank\": 2}, {\"answer\": \"b\", "
          "\"rank\": 1.0}]}",
+         "p / a / b; 1>0"},
+        /* Ranks, or the answers in their order? */
+        {NULL, "{\"prompt\": \"p\", \"responses\": [\"a\", \"b\"], \"ranking\": [2, 1]}",
+         "~\"ranking\": either each answer's rank or the answers from the best to the worst"},
+        {NULL, "{\"prompt\": \"p\", \"responses\": [\"a\", \"b\"], \"rankings\": [2, 1]}",
+         "~hint: --source ranked"},
+        {"ranked", "{\"prompt\": \"p\", \"responses\": [\"a\", \"b\"], \"ranking\": [2, 1]}",
          "p / a / b; 1>0"},
         {NULL, "{\"prompt\": \"p\", \"responses\": [\"a\", \"b\"], \"scores\": [1]}",
          "~expected 2 values"},
@@ -642,6 +775,8 @@ static void filters(void) {
 int main(int argc, char **argv) {
     static const struct test tests[] = {
         {"pairs", pairs},
+        {"first_rows", first_rows},
+        {"chat", chat},
         {"options", options},
         {"hh", hh},
         {"helpsteer", helpsteer},

@@ -71,13 +71,15 @@ h5dump -a /sources "$work/out.h5" >"$work/sources"
 check data-source-hash grep -q "$(sha256sum "$work/a.jsonl" | cut -d' ' -f1)" "$work/sources"
 expect data-limit 0 '2 rows read, 2 pairs kept' build --limit 2 "$work/a.jsonl" "$work/b.jsonl"
 
-# --- messages: lists, lists in strings, with a prompt; all three are the same text ---
+# --- messages: lists, lists in strings, and what the template makes of them; all three are the same text ---
 cat >"$work/chat.jsonl" <<'EOT'
 {"chosen": [{"role": "user", "content": "Hi"}, {"role": "assistant", "content": "Hello"}], "rejected": [{"role": "user", "content": "Hi"}, {"role": "assistant", "content": "Go away"}]}
 {"chosen": "[{\"role\": \"user\", \"content\": \"Hi\"}, {\"role\": \"assistant\", \"content\": \"Hello\"}]", "rejected": "[{\"role\": \"user\", \"content\": \"Hi\"}, {\"role\": \"assistant\", \"content\": \"Go away\"}]"}
-{"chosen": "User: Hi\n\nAssistant: Hello", "rejected": "User: Hi\n\nAssistant: Go away"}
 EOT
-expect data-chat 0 '3 pairs kept' build --template simple_chat "$work/chat.jsonl"
+echo '{"chosen": "User: Hi\n\nAssistant: Hello", "rejected": "User: Hi\n\nAssistant: Go away"}' >"$work/rendered.jsonl"
+expect data-texts-and-a-chat-template 1 'rendered.jsonl:1: expected messages or a prompt.*hint: --prompt-key' \
+    build --template simple_chat "$work/rendered.jsonl"
+expect data-chat 0 '3 pairs kept' build --template simple_chat --prompt-key none "$work/chat.jsonl" "$work/rendered.jsonl"
 same data-chat-forms-agree "$(numbers /comparison/chosen);$(numbers /comparison/rejected)" "0 0 0;1 1 1"
 same data-one-prompt-one-group "$(numbers /group/first)" "0 3"
 expect data-chat-needs-its-template 1 'chat.jsonl:1: .*hint: --template simple_chat' build "$work/chat.jsonl"

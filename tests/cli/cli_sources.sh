@@ -150,6 +150,39 @@ for mapping in configs/mappings/*.cfg; do
     refuses "sources-$(basename "$mapping")" 'row.json:1: .*is missing|filtered: 1' --mapping "$mapping" "$work/row.json"
 done
 
+# --- what one row cannot say: the first rows of a file together, those behind each for itself ---
+row '{"prompt": "x ", "chosen": null, "rejected": "b"}' '{"prompt": "p ", "chosen": "a", "rejected": "b"}'
+gives sources-bad-first-row 'p a > p b' --skip-bad-rows "$work/row.json"
+gives sources-bad-first-row-chat 'User: p \n\nAssistant: a > User: p \n\nAssistant: b' --template simple_chat --skip-bad-rows "$work/row.json"
+row '{"chosen": "a", "rejected": "b"}' '{"prompt": "p ", "chosen": "x", "rejected": "y"}'
+refuses sources-later-prompt 'row.json:1: expected a prompt, as other rows have' "$work/row.json"
+gives sources-later-prompt-skips 'p x > p y' --skip-bad-rows "$work/row.json"
+gives sources-later-prompt-chat-skips 'User: p \n\nAssistant: x > User: p \n\nAssistant: y' --template simple_chat --skip-bad-rows "$work/row.json"
+row '{"user_prompt": "Q", "chosen": "a", "rejected": "b"}'
+refuses sources-unknown-prompt 'row.json:1: no column is known to be the prompt, and user_prompt would not be read; hint: --prompt-key' "$work/row.json"
+gives sources-unknown-prompt-none 'a > b' --prompt-key none "$work/row.json"
+row '{"prompt": "p ", "context": "c d", "chosen": "a", "rejected": "b"}'
+kept sources-columns-not-read 'row.json: pairs: prompt, chosen, rejected; columns not read: context$' "$work/row.json"
+row '{"prompt": "Write JSON: ", "chosen": "a", "rejected": "b"}' '{"prompt": "Write JSON: ", "chosen": "c", "rejected": "d"}' \
+    '{"prompt": "Write JSON: ", "chosen": "{\"role\": \"assistant\", \"content\": \"hello\"}", "rejected": "{}"}'
+gives sources-answers-that-are-json 'Write JSON: a > Write JSON: b
+Write JSON: c > Write JSON: d
+Write JSON: {\"role\": \"assistant\", \"content\": \"hello\"} > Write JSON: {}' "$work/row.json"
+row '{"chosen": "\n\nHuman: q\n\nAssistant: a", "rejected": "\n\nHuman: q\n\nAssistant: b"}'
+refuses sources-dialogue-chat 'row.json:1: expected messages, found a dialogue.*hint: --turns hh' --template simple_chat "$work/row.json"
+gives sources-dialogue-chat-turns 'User: q\n\nAssistant: a > User: q\n\nAssistant: b' --template simple_chat --turns hh "$work/row.json"
+row '{"prompt": "\n\nHuman: q\n\nAssistant:", "responses": ["a", "b"], "ranks": [2, 1]}'
+refuses sources-ranked-dialogue 'in the prompt.*hint: --turns hh' --template simple_chat "$work/row.json"
+gives sources-ranked-dialogue-turns 'User: q\n\nAssistant: b > User: q\n\nAssistant: a' --template simple_chat --turns hh "$work/row.json"
+
+# --- sides of no tokens: dropped and counted, the others of their row kept ---
+row '{"prompt": "p", "chosen": "", "rejected": "a"}' '{"prompt": "p", "chosen": "c", "rejected": "a"}'
+kept sources-no-tokens '  dropped, no_tokens: 1' --template assistant_message_only "$work/row.json"
+check sources-no-tokens-keeps-others grep -q '2 rows read, 1 pairs kept' "$work/err"
+row '{"prompt": "p", "responses": ["", "a", "b"], "scores": [3, 2, 1]}'
+kept sources-no-tokens-of-three '  dropped, no_tokens: 2' --template assistant_message_only "$work/row.json"
+check sources-no-tokens-of-three-keeps-a-pair grep -q '1 rows read, 1 pairs kept' "$work/err"
+
 # --- broken ---
 printf '{"chosen": "a", "rejected": "b"}\n{"chosen": "\\ud800", "rejected": "b"}\n' >"$work/bad.jsonl"
 refuses sources-lone-surrogate 'bad.jsonl:2: not valid JSON.*--skip-bad-rows' "$work/bad.jsonl"
