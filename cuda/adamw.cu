@@ -1,8 +1,8 @@
 /* The optimizer's passes over all parameters that a rank owns, and the clipping between them.
  *
  *   square_norm:  out += sum of in^2, in double: 4 bytes per element
- *   clip:         step[0] = sum of the square norms, step[1] = the factor of the gradients, or -1
- *   adamw:        g = gradient step[1];  m += (g - m)(1 - beta1);  v = v beta2 + g^2 (1 - beta2)
+ *   clip:         square_norm = sum of the square norms; factor, that of the gradients
+ *   adamw:        g = gradient factor;  m += (g - m)(1 - beta1);  v = v beta2 + g^2 (1 - beta2)
  *                 w = w (1 - lr decay) - lr / correction1 * m / (sqrt(v) / sqrt(correction2) +
  *                 eps);  gradient = 0 34 bytes per element with bf16 weights, 32 with fp32 weights
  *                 that are the master, 4 when skipped
@@ -13,7 +13,7 @@
  * tenth. AdamW has one bundle of each of its five arrays under way in a thread, 72 bytes; the rates
  * are made from doubles on the host, as in src/cpu/adamw.c, and the square root and the division
  * are the exact ones. The factor is read by each thread from the device, so that the host never
- * waits for it. Registers on sm_90: square_norm 32, adamw 45; no spills. */
+ * waits for it. Registers on sm_90: square_norm 32, adamw 46; no spills. */
 #include <math.h>
 
 #include "kernels.h"
@@ -73,20 +73,21 @@ void cuda_square_norm(struct device *dev, double *out, const float *in, int64_t 
     CUDA_LAUNCHED();
 }
 
-__global__ void clip_kernel(double *step, const double *square_norm, int n, double clip) {
+__global__ void clip_kernel(struct clip *out, const double *square_norm, int n, double max_norm) {
     if (threadIdx.x > 0) return;
     double sum = 0, scale = 1;
     for (int i = 0; i < n; i++) sum += square_norm[i];
-    if (clip > 0) {
-        double limit = clip / (sqrt(sum) + 1e-6);
+    if (max_norm > 0) {
+        double limit = max_norm / (sqrt(sum) + 1e-6);
         scale = limit < 1 ? limit : 1;
     }
-    step[0] = sum;
-    step[1] = isfinite(sum) ? scale : -1;
+    out->square_norm = sum;
+    out->factor = isfinite(sum) ? scale : CLIP_SKIP;
 }
 
-void cuda_clip(struct device *dev, double *step, const double *square_norm, int n, double clip) {
-    LAUNCH(clip_kernel, 1, WARP, 0, compute_stream(dev), step, square_norm, n, clip);
+void cuda_clip(struct device *dev, struct clip *out, const double *square_norm, int n,
+               double max_norm) {
+    LAUNCH(clip_kernel, 1, WARP, 0, compute_stream(dev), out, square_norm, n, max_norm);
     CUDA_LAUNCHED();
 }
 
@@ -119,14 +120,15 @@ __device__ static inline void update(T *weight, float *master, float *moment1, f
  * each. */
 template <typename T, int N>
 __global__ void adamw_kernel(T *weight, float *master, float *moment1, float *moment2,
-                             float *gradient, int64_t n, struct adamw_rates r, const double *step,
-                             struct walk w) {
-    float scale = (float)step[1];
+                             float *gradient, int64_t n, struct adamw_rates r,
+                             const struct clip *clip, struct walk w) {
+    float scale = (float)clip->factor;
+    bool skip = clip_skips(clip);
     int64_t bundles = n / N;
     for (struct place at = walk_first(w); at.row < w.rows; walk_next(&at, w)) {
         bool whole = at.col < bundles;
         int64_t i = whole ? at.col * N : bundles * N + at.col - bundles;
-        if (scale < 0) {
+        if (skip) {
             if (whole)
                 store<N>(gradient + i, zeros<N>());
             else
@@ -142,15 +144,15 @@ __global__ void adamw_kernel(T *weight, float *master, float *moment1, float *mo
 }
 
 void cuda_adamw(struct device *dev, struct tensor weight, float *master, float *moment1,
-                float *moment2, float *gradient, int64_t n, const struct adamw *how,
-                const double *step) {
-    struct adamw_rates r = {(float)(1 - how->lr * how->decay),
-                            (float)(how->lr / how->correction1),
-                            (float)(1 / sqrt(how->correction2)),
-                            (float)(1 - how->beta1),
-                            (float)how->beta2,
-                            (float)(1 - how->beta2),
-                            (float)how->eps};
+                float *moment2, float *gradient, int64_t n, const struct adamw *rates,
+                const struct clip *clip) {
+    struct adamw_rates r = {(float)(1 - rates->lr * rates->decay),
+                            (float)(rates->lr / rates->correction1),
+                            (float)(1 / sqrt(rates->correction2)),
+                            (float)(1 - rates->beta1),
+                            (float)rates->beta2,
+                            (float)(1 - rates->beta2),
+                            (float)rates->eps};
     void *to = weight.data == master ? nullptr : weight.data;
     int size = fits(fits(fits(4, master, DTYPE_F32), moment1, DTYPE_F32), moment2, DTYPE_F32);
     size = fits(size, gradient, DTYPE_F32);
@@ -159,10 +161,10 @@ void cuda_adamw(struct device *dev, struct tensor weight, float *master, float *
     BY_TYPE(weight.dtype, T, {
         if (size == 4)
             LAUNCH((adamw_kernel<T, 4>), w.blocks, BLOCK, 0, compute_stream(dev), (T *)to, master,
-                   moment1, moment2, gradient, n, r, step, w);
+                   moment1, moment2, gradient, n, r, clip, w);
         else
             LAUNCH((adamw_kernel<T, 1>), w.blocks, BLOCK, 0, compute_stream(dev), (T *)to, master,
-                   moment1, moment2, gradient, n, r, step, w);
+                   moment1, moment2, gradient, n, r, clip, w);
     });
     CUDA_LAUNCHED();
 }

@@ -43,7 +43,7 @@ struct gemm_product {
 struct gemm_entry {
     struct gemm_product product;
     bool used, possible; /* possible: the library has an algorithm */
-    cublasLtMatmulDesc_t how;
+    cublasLtMatmulDesc_t descriptor;
     cublasLtMatrixLayout_t a, b, c, d;
     cublasLtMatmulAlgo_t algorithm;
 };
@@ -74,10 +74,10 @@ static cublasLtMatrixLayout_t layout_of(int64_t dtype, int64_t rows, int64_t col
     return layout;
 }
 
-static void set_operation(cublasLtMatmulDesc_t how, cublasLtMatmulDescAttributes_t which,
+static void set_operation(cublasLtMatmulDesc_t descriptor, cublasLtMatmulDescAttributes_t which,
                           bool transpose) {
     cublasOperation_t operation = transpose ? CUBLAS_OP_T : CUBLAS_OP_N;
-    LT_TRY(cublasLtMatmulDescSetAttribute(how, which, &operation, sizeof operation));
+    LT_TRY(cublasLtMatmulDescSetAttribute(descriptor, which, &operation, sizeof operation));
 }
 
 static void set_alignment(cublasLtMatmulPreference_t wish,
@@ -104,17 +104,17 @@ static bool choose(cublasLtHandle_t handle, struct gemm_entry *e) {
     set_alignment(wish, CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_C_BYTES,
                   p->add ? p->align_add : p->align_out);
     set_alignment(wish, CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_D_BYTES, p->align_out);
-    cublasStatus_t status = cublasLtMatmulAlgoGetHeuristic(handle, e->how, e->a, e->b, e->c, e->d,
-                                                           wish, 1, &found, &n_found);
+    cublasStatus_t status = cublasLtMatmulAlgoGetHeuristic(handle, e->descriptor, e->a, e->b, e->c,
+                                                           e->d, wish, 1, &found, &n_found);
     LT_TRY(cublasLtMatmulPreferenceDestroy(wish));
     if (status != CUBLAS_STATUS_NOT_SUPPORTED) LT_TRY(status);
     e->algorithm = found.algo;
     return status == CUBLAS_STATUS_SUCCESS && n_found > 0 && found.state == CUBLAS_STATUS_SUCCESS;
 }
 
-static void set_bias(cublasLtMatmulDesc_t how, const void *bias) {
-    LT_TRY(
-        cublasLtMatmulDescSetAttribute(how, CUBLASLT_MATMUL_DESC_BIAS_POINTER, &bias, sizeof bias));
+static void set_bias(cublasLtMatmulDesc_t descriptor, const void *bias) {
+    LT_TRY(cublasLtMatmulDescSetAttribute(descriptor, CUBLASLT_MATMUL_DESC_BIAS_POINTER, &bias,
+                                          sizeof bias));
 }
 
 /* bias: some bias of that dtype and alignment. */
@@ -126,12 +126,12 @@ static void make_entry(cublasLtHandle_t handle, struct gemm_entry *e, const stru
     memset(e, 0, sizeof *e);
     e->product = *p;
     e->used = true;
-    LT_TRY(cublasLtMatmulDescCreate(&e->how, arithmetic, CUDA_R_32F));
-    set_operation(e->how, CUBLASLT_MATMUL_DESC_TRANSA, p->transpose_b);
-    set_operation(e->how, CUBLASLT_MATMUL_DESC_TRANSB, p->transpose_a);
-    LT_TRY(cublasLtMatmulDescSetAttribute(e->how, CUBLASLT_MATMUL_DESC_EPILOGUE, &epilogue,
+    LT_TRY(cublasLtMatmulDescCreate(&e->descriptor, arithmetic, CUDA_R_32F));
+    set_operation(e->descriptor, CUBLASLT_MATMUL_DESC_TRANSA, p->transpose_b);
+    set_operation(e->descriptor, CUBLASLT_MATMUL_DESC_TRANSB, p->transpose_a);
+    LT_TRY(cublasLtMatmulDescSetAttribute(e->descriptor, CUBLASLT_MATMUL_DESC_EPILOGUE, &epilogue,
                                           sizeof epilogue));
-    if (p->bias) set_bias(e->how, bias);
+    if (p->bias) set_bias(e->descriptor, bias);
     e->a = p->transpose_b ? layout_of(p->in, p->n, p->k, p->stride_b)
                           : layout_of(p->in, p->k, p->n, p->stride_b);
     e->b = p->transpose_a ? layout_of(p->in, p->k, p->m, p->stride_a)
@@ -143,7 +143,7 @@ static void make_entry(cublasLtHandle_t handle, struct gemm_entry *e, const stru
 
 static void free_entry(struct gemm_entry *e) {
     if (!e->used) return;
-    LT_TRY(cublasLtMatmulDescDestroy(e->how));
+    LT_TRY(cublasLtMatmulDescDestroy(e->descriptor));
     LT_TRY(cublasLtMatrixLayoutDestroy(e->a));
     LT_TRY(cublasLtMatrixLayoutDestroy(e->b));
     LT_TRY(cublasLtMatrixLayoutDestroy(e->c));
@@ -236,10 +236,11 @@ static bool multiply(struct device *dev, const struct gemm_call *c, void *worksp
     struct gemm_entry *e = get_entry(cuda_of(dev)->matmul, &p, c->bias);
     if (!e->possible) return false;
     float one = 1, beta = c->add ? 1 : 0;
-    if (c->bias) set_bias(e->how, c->bias);
-    LT_TRY(cublasLtMatmul(cuda_of(dev)->matmul->handle, e->how, &one, c->b.data, e->a, c->a.data,
-                          e->b, &beta, c->add ? c->add->data : c->out.data, e->c, c->out.data, e->d,
-                          &e->algorithm, workspace, WORKSPACE, compute_stream(dev, "cuda_gemm")));
+    if (c->bias) set_bias(e->descriptor, c->bias);
+    LT_TRY(cublasLtMatmul(cuda_of(dev)->matmul->handle, e->descriptor, &one, c->b.data, e->a,
+                          c->a.data, e->b, &beta, c->add ? c->add->data : c->out.data, e->c,
+                          c->out.data, e->d, &e->algorithm, workspace, WORKSPACE,
+                          compute_stream(dev, "cuda_gemm")));
     return true;
 }
 

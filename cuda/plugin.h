@@ -138,10 +138,11 @@ void cuda_head_forward(struct device *dev, float *score, struct tensor in, const
 void cuda_head_backward(struct device *dev, struct tensor din, float *dweight, const float *dscore,
                         struct tensor in, const float *weight);
 void cuda_square_norm(struct device *dev, double *out, const float *in, int64_t n);
-void cuda_clip(struct device *dev, double *step, const double *square_norm, int n, double clip);
+void cuda_clip(struct device *dev, struct clip *out, const double *square_norm, int n,
+               double max_norm);
 void cuda_adamw(struct device *dev, struct tensor weight, float *master, float *moment1,
-                float *moment2, float *gradient, int64_t n, const struct adamw *how,
-                const double *step);
+                float *moment2, float *gradient, int64_t n, const struct adamw *rates,
+                const struct clip *clip);
 void cuda_bradley_terry(struct device *dev, float *dscore, double *tally, const float *score,
                         const int32_t *chosen, const int32_t *rejected, const float *margin,
                         const float *weight, int64_t n, float scale);

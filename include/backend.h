@@ -31,7 +31,7 @@ enum norm_kind { NORM_RMS, NORM_LAYER };
 enum event {
     EVENT_FEED_MODEL = 0,     /* four: feed.h, of the micro-batch */
     EVENT_FEED_PAIRS = 4,     /* four: of its pairs */
-    EVENT_REPORT = 8,         /* tallies and step[] are on the host */
+    EVENT_REPORT = 8,         /* tallies and struct clip are on the host */
     EVENT_SYNCHRONIZE = 9,    /* a backend's own */
     EVENT_OFFLOAD = 10,       /* zero's, up to 119: the optimizer on the host */
     ZERO_FIRST_EVENT = 120,   /* zero's: gathers and reductions */
@@ -73,6 +73,18 @@ struct attention {
     const int32_t *reach; /* (k.rows): one past the last forest index that may look at the key */
     float scale;
 };
+
+/* What op_clip finds: the sum of squares of the whole gradient, and what the gradient is multiplied
+ * by, or CLIP_SKIP where the sum is not finite: no update is made then. In the device's memory, so
+ * that the device decides, by (6). */
+struct clip {
+    double square_norm, factor;
+};
+#define CLIP_SKIP (-1.0)
+
+static inline HD bool clip_skips(const struct clip *clip) {
+    return clip->factor < 0;
+}
 
 /* Rates are doubles, as in PyTorch: 1 - beta2 in float would be off by 1e-5 of itself. */
 struct adamw {
@@ -161,10 +173,11 @@ struct backend {
     void (*head_backward)(struct device *dev, struct tensor din, float *dweight,
                           const float *dscore, struct tensor in, const float *weight);
     void (*square_norm)(struct device *dev, double *out, const float *in, int64_t n);
-    void (*clip)(struct device *dev, double *step, const double *square_norm, int n, double clip);
+    void (*clip)(struct device *dev, struct clip *out, const double *square_norm, int n,
+                 double max_norm);
     void (*adamw)(struct device *dev, struct tensor weight, float *master, float *moment1,
-                  float *moment2, float *gradient, int64_t n, const struct adamw *how,
-                  const double *step);
+                  float *moment2, float *gradient, int64_t n, const struct adamw *rates,
+                  const struct clip *clip);
     void (*bradley_terry)(struct device *dev, float *dscore, double *tally, const float *score,
                           const int32_t *chosen, const int32_t *rejected, const float *margin,
                           const float *weight, int64_t n, float scale);

@@ -29,6 +29,13 @@ extern "C" {
 #define MAX(a, b) ((a) > (b) ? (a) : (b))
 #define ROUND_UP(n, to) (((n) + (to) - 1) / (to) * (to))
 
+/* For inline functions that a GPU's compiler reads too: made for host and device. */
+#ifdef __CUDACC__
+#define HD __host__ __device__
+#else
+#define HD
+#endif
+
 /* Process exit codes. */
 enum { EXIT_DONE = 0, EXIT_FAILED = 1, EXIT_MISUSE = 2, EXIT_STOPPED = 3 };
 

@@ -100,18 +100,19 @@ void op_head_backward(struct device *dev, struct tensor din, float *dweight, con
 /* *out += sum of squares, in double, in fixed blocks. */
 void op_square_norm(struct device *dev, double *out, const float *in, int64_t n);
 
-/* step (2): step[0] = the sum of the n square norms, in order; step[1] = what gradients are
- * multiplied by: 1 or, with clip > 0, min(1, clip / (sqrt(step[0]) + 1e-6)) as
- * torch.nn.utils.clip_grad_norm_; -1 when step[0] is not finite. */
-void op_clip(struct device *dev, double *step, const double *square_norm, int n, double clip);
+/* out->square_norm = the sum of the n square norms, in order; out->factor = 1 or, with max_norm
+ * above 0, min(1, max_norm / (sqrt(out->square_norm) + 1e-6)) as torch.nn.utils.clip_grad_norm_;
+ * CLIP_SKIP where the sum is not finite. */
+void op_clip(struct device *dev, struct clip *out, const double *square_norm, int n,
+             double max_norm);
 
-/* One AdamW update of n elements with the gradient times step[1]; gradient is set to zero, and
- * nothing else is changed when step[1] < 0. weight (1, n) c = the new master (weight.data == master
+/* One AdamW update of n elements with the gradient times clip->factor; gradient is set to zero, and
+ * nothing else is changed where clip_skips. weight (1, n) c = the new master (weight.data == master
  * when both are F32 and the same memory; NULL: not written). PyTorch's order of operations: decay
  * first, then master -= lr * (m / correction1) / (sqrt(v / correction2) + eps). */
 void op_adamw(struct device *dev, struct tensor weight, float *master, float *moment1,
-              float *moment2, float *gradient, int64_t n, const struct adamw *how,
-              const double *step);
+              float *moment2, float *gradient, int64_t n, const struct adamw *rates,
+              const struct clip *clip);
 
 /* Bradley and Terry (1952): for pair p, z = score[chosen] - score[rejected] - margin[p], loss =
  * weight[p] * softplus(-z), softplus stable in both tails. dscore (R) += scale * dloss/dscore,

@@ -18,13 +18,13 @@ struct optimizer {
     int skipped_in_a_row;  /* ten stop the run */
 };
 
-/* The update with the gradient that zero_clip has measured: step is its. Starts it and the
+/* The update with the gradient that zero_clip has measured: clip is its. Starts it and the
  * publishing of what changes. */
-void optimizer_step(const struct optimizer *o, struct zero *z, double lr, const double *step);
+void optimizer_step(const struct optimizer *o, struct zero *z, double lr, const struct clip *clip);
 
-/* After each optimizer_step, with step copied to the host: whether the update was made; counts
+/* After each optimizer_step, with clip copied to the host: whether the update was made; counts
  * it. */
-bool optimizer_settle(struct optimizer *o, const double step[2]);
+bool optimizer_settle(struct optimizer *o, const struct clip *clip);
 
 enum schedule_kind { SCHEDULE_COSINE, SCHEDULE_WSD, SCHEDULE_LINEAR, SCHEDULE_CONSTANT };
 struct schedule {

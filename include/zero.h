@@ -82,8 +82,8 @@ float *zero_gradient(struct zero *z, int unit);
 void zero_reduce(struct zero *z, int unit, bool last);
 
 /* After the last backward and all reductions: op_clip of the global sum of squares of the gradient,
- * the same bits on every rank. step: two doubles of device memory. Collective. */
-void zero_clip(struct zero *z, double clip, double *step);
+ * the same bits on every rank. out: device memory. Collective. */
+void zero_clip(struct zero *z, double max_norm, struct clip *out);
 
 /* The part of a parameter that this rank's optimizer has to do: what is in the owned slice, at
  * stage 0 all. weight and gradient are memory of the device, master and moments of `state`, which
@@ -102,11 +102,12 @@ void zero_each_slice(struct zero *z, void (*visit)(void *self, const struct zero
 
 /* After zero_clip: one update. Calls update, which is to change master, moments and weight and to
  * clear the gradient, for each slice; and publishes each unit when it is done. All that is in the
- * slice is memory of slice->state here, and so is step, a copy if need be: offloaded, the host
- * reads the step first, and does not call update when step[1] < 0. weight.data is NULL where the
+ * slice is memory of slice->state here, and so is clip, a copy if need be: offloaded, the host
+ * reads it first, and does not call update where clip_skips. weight.data is NULL where the
  * master is all that has to be written. Collective. */
-void zero_update(struct zero *z, const double *step,
-                 void (*update)(void *self, const struct zero_slice *slice, const double *step),
+void zero_update(struct zero *z, const struct clip *clip,
+                 void (*update)(void *self, const struct zero_slice *slice,
+                                const struct clip *clip),
                  void *self);
 
 /* As zero_each_slice, but only what this rank owns by [r, r + 1) * slice at every stage, each

@@ -160,23 +160,23 @@ void reference_head_backward(double *din, double *dweight, const double *dscore,
 }
 
 void reference_adamw(double *master, double *moment1, double *moment2, const double *gradient,
-                     int64_t n, const struct adamw *how, const double *step) {
-    for (int64_t i = 0; i < n && step[1] >= 0; i++) {
-        double g = gradient[i] * step[1];
-        moment1[i] = how->beta1 * (double)moment1[i] + (1 - (double)how->beta1) * g;
-        moment2[i] = how->beta2 * (double)moment2[i] + (1 - (double)how->beta2) * g * g;
-        master[i] -= (double)how->lr * how->decay * master[i];
-        master[i] -= how->lr * (moment1[i] / how->correction1) /
-                     (sqrt(moment2[i] / how->correction2) + how->eps);
+                     int64_t n, const struct adamw *rates, const struct clip *clip) {
+    for (int64_t i = 0; i < n && !clip_skips(clip); i++) {
+        double g = gradient[i] * clip->factor;
+        moment1[i] = rates->beta1 * (double)moment1[i] + (1 - (double)rates->beta1) * g;
+        moment2[i] = rates->beta2 * (double)moment2[i] + (1 - (double)rates->beta2) * g * g;
+        master[i] -= (double)rates->lr * rates->decay * master[i];
+        master[i] -= rates->lr * (moment1[i] / rates->correction1) /
+                     (sqrt(moment2[i] / rates->correction2) + rates->eps);
     }
 }
 
-void reference_clip(double *step, const double *square_norm, int n, double clip) {
-    step[0] = 0;
-    for (int i = 0; i < n; i++) step[0] += square_norm[i];
-    double scale = clip / (sqrt(step[0]) + 1e-6);
-    step[1] = clip > 0 && scale < 1 ? scale : 1;
-    if (isnan(step[0]) || isinf(step[0])) step[1] = -1;
+void reference_clip(struct clip *out, const double *square_norm, int n, double max_norm) {
+    double sum = 0;
+    for (int i = 0; i < n; i++) sum += square_norm[i];
+    double scale = max_norm / (sqrt(sum) + 1e-6);
+    *out = (struct clip){sum, max_norm > 0 && scale < 1 ? scale : 1};
+    if (isnan(sum) || isinf(sum)) out->factor = CLIP_SKIP;
 }
 
 void reference_bradley_terry(double *dscore, double *tally, const double *score,

@@ -49,8 +49,8 @@ void reference_head_backward(double *din, double *dweight, const double *dscore,
                              const double *weight, int64_t rows, int64_t cols);
 
 void reference_adamw(double *master, double *moment1, double *moment2, const double *gradient,
-                     int64_t n, const struct adamw *how, const double *step);
-void reference_clip(double *step, const double *square_norm, int n, double clip);
+                     int64_t n, const struct adamw *rates, const struct clip *clip);
+void reference_clip(struct clip *out, const double *square_norm, int n, double max_norm);
 void reference_bradley_terry(double *dscore, double *tally, const double *score,
                              const int32_t *chosen, const int32_t *rejected, const float *margin,
                              const float *weight, int64_t n, double scale);

@@ -157,12 +157,12 @@ static void check_training(const char *name) {
         double error = measured("loss over ten AdamW steps, torch: largest relative difference",
                                 fabs(loss - expected[step]) / expected[step]);
         ASSERT_BELOW(name, error, 2e-5);
-        double clipped[2] = {0}, *on_device = test_device_copy(r.dev, clipped, sizeof clipped);
+        struct clip clipped = {0}, *on_device = test_device_copy(r.dev, &clipped, sizeof clipped);
         zero_clip(r.z, optimizer.options.clip, on_device);
         optimizer_step(&optimizer, r.z, optimizer.options.lr, on_device);
-        test_device_read(r.dev, clipped, on_device, sizeof clipped);
+        test_device_read(r.dev, &clipped, on_device, sizeof clipped);
         r.dev->backend->release(r.dev, on_device);
-        ASSERT(optimizer_settle(&optimizer, clipped));
+        ASSERT(optimizer_settle(&optimizer, &clipped));
     }
     rig_close(&r);
 }

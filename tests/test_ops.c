@@ -498,7 +498,7 @@ static void test_head(void) {
 }
 
 static void check_adamw(enum dtype dtype, int64_t n, bool same_memory) {
-    struct adamw how = {.lr = 1e-2f, .beta1 = 0.9f, .beta2 = 0.95f, .eps = 1e-6f, .decay = 0.1f};
+    struct adamw rates = {.lr = 1e-2f, .beta1 = 0.9f, .beta2 = 0.95f, .eps = 1e-6f, .decay = 0.1f};
     struct sample w = sample_make(1, dtype, 1, n, 0, 1),
                   master = sample_make(2, DTYPE_F32, 1, n, 0, 1);
     struct sample m = sample_make(3, DTYPE_F32, 1, n, 0, 0),
@@ -506,14 +506,14 @@ static void check_adamw(enum dtype dtype, int64_t n, bool same_memory) {
     double *none = zeros(n);
     struct tensor weight = same_memory ? master.t : w.t;
     for (int t = 1; t <= 6; t++) { /* the fourth is skipped */
-        const double step[] = {9, t == 3 ? 0.25 : t == 4 ? -1 : 1};
-        const double *given = GIVE(step);
+        const struct clip clip = {9, t == 3 ? 0.25 : t == 4 ? CLIP_SKIP : 1};
+        const struct clip *given = sample_give(&clip, sizeof clip);
         struct sample g = sample_make(10 + (uint64_t)t, DTYPE_F32, 1, n, 0, 3);
-        how.correction1 = 1 - powf(how.beta1, (float)t);
-        how.correction2 = 1 - powf(how.beta2, (float)t);
+        rates.correction1 = 1 - powf(rates.beta1, (float)t);
+        rates.correction2 = 1 - powf(rates.beta2, (float)t);
         if (t == 4) sample_set(g.t, 0, n / 2, NAN);
-        reference_adamw(master.value, m.value, v.value, g.value, n, &how, step);
-        op_adamw(dev, weight, master.t.data, m.t.data, v.t.data, g.t.data, n, &how, given);
+        reference_adamw(master.value, m.value, v.value, g.value, n, &rates, &clip);
+        op_adamw(dev, weight, master.t.data, m.t.data, v.t.data, g.t.data, n, &rates, given);
         sample_compare("adamw gradient", g.t, none, 0);
         sample_free(&g);
     }
@@ -540,13 +540,14 @@ static void test_clip(void) {
     for (int i = 0; i < N_TESTS(norms); i++)
         for (int c = 0; c < N_TESTS(clips); c++)
             for (int n = 1; n <= 3; n++) {
-                double step[2] = {NAN, NAN}, expected[2], *given = GIVE(step);
+                struct clip clip = {NAN, NAN}, expected, *given = sample_give(&clip, sizeof clip);
                 op_clip(dev, given, GIVE(norms[i]), n, clips[c]);
-                test_device_read(dev, step, given, sizeof step);
-                reference_clip(expected, norms[i], n, clips[c]);
+                test_device_read(dev, &clip, given, sizeof clip);
+                reference_clip(&expected, norms[i], n, clips[c]);
                 sample_take_back();
-                ASSERT(step[0] == expected[0] || (isnan(step[0]) && isnan(expected[0])));
-                ASSERT_NEAR(step[1], expected[1], 1e-15);
+                ASSERT(clip.square_norm == expected.square_norm ||
+                       (isnan(clip.square_norm) && isnan(expected.square_norm)));
+                ASSERT_NEAR(clip.factor, expected.factor, 1e-15);
             }
 }
 

@@ -39,7 +39,7 @@ static float gradient(int p, int64_t i, int step) {
 struct run {
     struct placement place;
     struct device *dev, *host; /* host: where the optimizer of an offloaded run is */
-    double *step;              /* of zero_clip */
+    struct clip *clip;         /* of zero_clip */
     struct zero *z;
 };
 
@@ -49,7 +49,7 @@ static void start(struct run *r, int stage, enum dtype dtype, bool offloaded) {
     ASSERT_INT(placement_init(&r->place, "all"), 0);
     r->dev = test_device_open(2);
     r->host = cpu_backend.open(0, 1, 2);
-    r->step = r->dev->backend->alloc(r->dev, 2 * sizeof *r->step);
+    r->clip = r->dev->backend->alloc(r->dev, sizeof *r->clip);
     device_join(r->dev, &r->place);
     if (offloaded) options.host = r->host;
     r->z = zero_init(r->dev, &r->place, &table, &options);
@@ -59,7 +59,7 @@ static void start(struct run *r, int stage, enum dtype dtype, bool offloaded) {
 
 static void stop(struct run *r) {
     zero_free(r->z);
-    r->dev->backend->release(r->dev, r->step);
+    r->dev->backend->release(r->dev, r->clip);
     device_leave(r->dev, &r->place);
     test_device_close(r->host);
     test_device_close(r->dev);
@@ -84,13 +84,13 @@ static void backward(struct run *r, int step, float scale) {
 /* A step of that gradient, as the trainer makes it; *norm, unless NULL: the gradient's. Whether it
  * was made. */
 static bool step_once(struct run *r, struct optimizer *o, int step, float scale, double *norm) {
-    double clipped[2];
+    struct clip clipped;
     backward(r, step, scale);
-    zero_clip(r->z, o->options.clip, r->step);
-    optimizer_step(o, r->z, 0.01 * (step + 1) / STEPS, r->step);
-    test_device_read(r->dev, clipped, r->step, sizeof clipped);
-    if (norm) *norm = sqrt(clipped[0]);
-    return optimizer_settle(o, clipped);
+    zero_clip(r->z, o->options.clip, r->clip);
+    optimizer_step(o, r->z, 0.01 * (step + 1) / STEPS, r->clip);
+    test_device_read(r->dev, &clipped, r->clip, sizeof clipped);
+    if (norm) *norm = sqrt(clipped.square_norm);
+    return optimizer_settle(o, &clipped);
 }
 
 static struct optimizer make_optimizer(void) {

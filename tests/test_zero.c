@@ -47,12 +47,11 @@ static void test_square_norm(struct device *d, double *out, const float *in, int
     for (int64_t i = 0; i < n; i++) *out += (double)in[i] * in[i];
 }
 
-static void test_clip(struct device *d, double *step, const double *square_norm, int n,
-                      double clip) {
+static void test_clip(struct device *d, struct clip *out, const double *square_norm, int n,
+                      double max_norm) {
     (void)d;
-    step[0] = 0;
-    step[1] = clip;
-    for (int i = 0; i < n; i++) step[0] += square_norm[i];
+    *out = (struct clip){0, max_norm};
+    for (int i = 0; i < n; i++) out->square_norm += square_norm[i];
 }
 
 static size_t test_group_id(struct device *d, void *id) {
@@ -237,13 +236,13 @@ static void write_master(const struct zero_slice *s, float *master) {
         mem_free(narrow);
 }
 
-/* Where step[1] is negative the update is skipped: only the gradient is changed. */
-static void descend(void *self, const struct zero_slice *s, const double *step) {
+/* A skipped update changes only the gradient. */
+static void descend(void *self, const struct zero_slice *s, const struct clip *clip) {
     int64_t *n = self;
     float *master = read_copy(s->master, s->count, sizeof *master);
     float *gradient = read_copy(s->gradient, s->count, sizeof *gradient);
-    double *clipped = read_copy(step, 2, sizeof *clipped);
-    bool is_skipped = clipped[1] < 0;
+    struct clip *clipped = read_copy(clip, 1, sizeof *clipped);
+    bool is_skipped = clip_skips(clipped);
     for (int64_t i = 0; i < s->count && !is_skipped; i++) master[i] -= gradient[i];
     if (is_skipped)
         mem_free(master);
@@ -296,15 +295,15 @@ static void check_layout(const struct layout *l) {
         uint64_t before = zero_bytes_sent(z);
         for (int k = 0; k < l->n_micro; k++)
             walk(z, place.data.rank, step, k, l->n_micro, is_empty(place.data.rank, k), true);
-        double clipped[2], *on_device = dev->backend->alloc(dev, sizeof clipped);
+        struct clip clipped, *on_device = dev->backend->alloc(dev, sizeof clipped);
         zero_clip(z, 1, on_device);
         uint64_t sent = zero_bytes_sent(z) - before;
-        test_device_read(dev, clipped, on_device, sizeof clipped);
-        ASSERT_NEAR(clipped[0], sum_gradients(place.data.size, step, l->n_micro), 0);
+        test_device_read(dev, &clipped, on_device, sizeof clipped);
+        ASSERT_NEAR(clipped.square_norm, sum_gradients(place.data.size, step, l->n_micro), 0);
         check_gradients(z);
         before = zero_bytes_sent(z);
-        if (step == 1) clipped[1] = -1;
-        dev->backend->copy_in(dev, on_device, clipped, sizeof clipped, STREAM_COMPUTE);
+        if (step == 1) clipped.factor = CLIP_SKIP;
+        dev->backend->copy_in(dev, on_device, &clipped, sizeof clipped, STREAM_COMPUTE);
         zero_update(z, on_device, descend, &n_updated);
         for (int u = 0; u < N_UNITS && step != 1; u++)
             for (int64_t i = 0; i < unit[u].count; i++) expected[u][i] -= total[u][i];
@@ -530,7 +529,7 @@ static int report_bytes(char **argv) {
     struct placement place = join("all");
     int64_t n_read = 0, n_updated = 0;
     struct parameter_source source = {read_start, &n_read};
-    double *clipped = dev->backend->alloc(dev, 2 * sizeof *clipped);
+    struct clip *clipped = dev->backend->alloc(dev, sizeof *clipped);
     struct zero *z = zero_init(dev, &place, &model, &options);
     zero_load(z, &source);
     zero_publish(z);

@@ -39,12 +39,15 @@ void cpu_square_norm(struct device *dev, double *out, const float *in, int64_t n
     for (int i = 0; i < N_PARTS; i++) *out += part[i];
 }
 
-void cpu_clip(struct device *dev, double *step, const double *square_norm, int n, double clip) {
+void cpu_clip(struct device *dev, struct clip *out, const double *square_norm, int n,
+              double max_norm) {
     (void)dev;
     double sum = 0;
     for (int i = 0; i < n; i++) sum += square_norm[i];
-    step[0] = sum;
-    step[1] = !isfinite(sum) ? -1 : clip > 0 ? MIN(1.0, clip / (sqrt(sum) + 1e-6)) : 1;
+    out->square_norm = sum;
+    out->factor = !isfinite(sum) ? CLIP_SKIP
+                  : max_norm > 0 ? MIN(1.0, max_norm / (sqrt(sum) + 1e-6))
+                                 : 1;
 }
 
 VEC_INLINE vec vec_sqrt(vec x) {
@@ -76,21 +79,21 @@ VEC_INLINE void update(const struct rates *r, struct tensor weight, enum dtype d
 }
 
 void cpu_adamw(struct device *dev, struct tensor weight, float *master, float *moment1,
-               float *moment2, float *gradient, int64_t n, const struct adamw *how,
-               const double *step) {
-    if (step[1] < 0) {
+               float *moment2, float *gradient, int64_t n, const struct adamw *rates,
+               const struct clip *clip) {
+    if (clip_skips(clip)) {
         memset(gradient, 0, (size_t)n * sizeof *gradient);
         return;
     }
     struct rates r = {
-        .keep = 1 - how->lr * how->decay,
-        .step = how->lr / how->correction1,
-        .root = 1 / sqrtf(how->correction2),
-        .grow1 = 1 - how->beta1,
-        .keep2 = how->beta2,
-        .grow2 = 1 - how->beta2,
-        .eps = how->eps,
-        .scale = step[1],
+        .keep = 1 - rates->lr * rates->decay,
+        .step = rates->lr / rates->correction1,
+        .root = 1 / sqrtf(rates->correction2),
+        .grow1 = 1 - rates->beta1,
+        .keep2 = rates->beta2,
+        .grow2 = 1 - rates->beta2,
+        .eps = rates->eps,
+        .scale = clip->factor,
     };
 #pragma omp parallel for num_threads(cpu_threads(dev, n)) schedule(static)
     for (int64_t i = 0; i < n; i += LANES)

@@ -308,20 +308,21 @@ void op_square_norm(struct device *dev, double *out, const float *in, int64_t n)
     if (n > 0) dev->backend->square_norm(dev, out, in, n);
 }
 
-void op_clip(struct device *dev, double *step, const double *square_norm, int n, double clip) {
-    CHECK(step && square_norm && n > 0 && clip >= 0, "clip: %d norms, at %g", n, clip);
-    dev->backend->clip(dev, step, square_norm, n, clip);
+void op_clip(struct device *dev, struct clip *out, const double *square_norm, int n,
+             double max_norm) {
+    CHECK(out && square_norm && n > 0 && max_norm >= 0, "clip: %d norms, at %g", n, max_norm);
+    dev->backend->clip(dev, out, square_norm, n, max_norm);
 }
 
 void op_adamw(struct device *dev, struct tensor weight, float *master, float *moment1,
-              float *moment2, float *gradient, int64_t n, const struct adamw *how,
-              const double *step) {
+              float *moment2, float *gradient, int64_t n, const struct adamw *rates,
+              const struct clip *clip) {
     if (weight.data) check_tensor("adamw", "weight", &weight, 1, n);
-    CHECK(n >= 0 && how && step, "adamw: %lld elements", (long long)n);
+    CHECK(n >= 0 && rates && clip, "adamw: %lld elements", (long long)n);
     CHECK(n == 0 || (master && moment1 && moment2 && gradient), "adamw: a buffer is NULL");
     CHECK(weight.data != master || !master || weight.dtype == DTYPE_F32,
           "adamw: weight is master, as %s", dtype_name(weight.dtype));
-    if (n > 0) dev->backend->adamw(dev, weight, master, moment1, moment2, gradient, n, how, step);
+    if (n > 0) dev->backend->adamw(dev, weight, master, moment1, moment2, gradient, n, rates, clip);
 }
 
 void op_bradley_terry(struct device *dev, float *dscore, double *tally, const float *score,

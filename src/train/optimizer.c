@@ -6,34 +6,34 @@
 #include "ops.h"
 
 struct update {
-    struct adamw how;
+    struct adamw rates;
     double decay;
 };
 
-static void update_slice(void *self, const struct zero_slice *slice, const double *step) {
+static void update_slice(void *self, const struct zero_slice *slice, const struct clip *clip) {
     struct update *u = self;
-    u->how.decay = slice->parameter->decay ? u->decay : 0;
+    u->rates.decay = slice->parameter->decay ? u->decay : 0;
     op_adamw(slice->state, slice->weight, slice->master, slice->moment1, slice->moment2,
-             slice->gradient, slice->count, &u->how, step);
+             slice->gradient, slice->count, &u->rates, clip);
 }
 
-void optimizer_step(const struct optimizer *o, struct zero *z, double lr, const double *step) {
+void optimizer_step(const struct optimizer *o, struct zero *z, double lr, const struct clip *clip) {
     const struct optimizer_options *s = &o->options;
     double t = (double)(o->updates + 1);
     struct update update = {
-        .how = {.lr = lr,
-                .beta1 = s->beta1,
-                .beta2 = s->beta2,
-                .eps = s->eps,
-                .correction1 = 1 - pow(s->beta1, t),
-                .correction2 = 1 - pow(s->beta2, t)},
+        .rates = {.lr = lr,
+                  .beta1 = s->beta1,
+                  .beta2 = s->beta2,
+                  .eps = s->eps,
+                  .correction1 = 1 - pow(s->beta1, t),
+                  .correction2 = 1 - pow(s->beta2, t)},
         .decay = s->weight_decay,
     };
-    zero_update(z, step, update_slice, &update);
+    zero_update(z, clip, update_slice, &update);
 }
 
-bool optimizer_settle(struct optimizer *o, const double step[2]) {
-    if (step[1] < 0) {
+bool optimizer_settle(struct optimizer *o, const struct clip *clip) {
+    if (clip_skips(clip)) {
         o->skipped++;
         o->skipped_in_a_row++;
         return false;

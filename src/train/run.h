@@ -16,9 +16,14 @@
 #include "safetensors.h"
 
 enum {
-    N_REPORTED = LOSS_N_TALLIES + 2,
     /* of a pair on the device: reads, margin, weight */
     RUN_PAIR_BYTES = 2 * sizeof(int32_t) + 2 * sizeof(float)
+};
+
+/* What the host reads of a step on the device. */
+struct run_report {
+    double tally[LOSS_N_TALLIES];
+    struct clip clip;
 };
 
 struct run {
@@ -50,8 +55,8 @@ struct run {
 
     /* for the loss */
     struct feed pairs;
-    double *report;             /* (N_REPORTED): the tallies, then the optimizer's step */
-    double *reported;           /* the same in the device's host memory */
+    struct run_report *report;   /* on the device */
+    struct run_report *reported; /* the same in the device's host memory */
 
     /* what goes on */
     struct run_state state;

@@ -268,8 +268,8 @@ static void make_optimizer(struct run *r) {
 static void allocate_loss(struct run *r) {
     const struct backend *b = r->dev->backend;
     feed_init(&r->pairs, r->dev, RUN_PAIR_BYTES * (size_t)r->room_pairs, EVENT_FEED_PAIRS);
-    r->report = b->alloc(r->dev, N_REPORTED * sizeof *r->report);
-    r->reported = b->alloc_host(r->dev, N_REPORTED * sizeof *r->reported);
+    r->report = b->alloc(r->dev, sizeof *r->report);
+    r->reported = b->alloc_host(r->dev, sizeof *r->reported);
     batch_init(&r->batch, plan_max_tokens(&r->plan), r->room_pairs);
     r->item = mem_alloc(r->room_pairs, sizeof *r->item);
 }

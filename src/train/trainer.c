@@ -77,8 +77,8 @@ static void compute_loss(struct run *r, const float *score, float scale) {
     memcpy(pairs + 3 * n, r->batch.weight, n * sizeof(float));
     pairs = feed_send(&r->pairs, RUN_PAIR_BYTES * n);
     const float *margin = (const float *)(const void *)(pairs + 2 * n);
-    op_bradley_terry(r->dev, model_dscore(r->model), r->report, score, pairs, pairs + n, margin,
-                     margin + n, (int64_t)n, scale);
+    op_bradley_terry(r->dev, model_dscore(r->model), r->report->tally, score, pairs, pairs + n,
+                     margin, margin + n, (int64_t)n, scale);
 }
 
 /* Forward, loss and backward of this rank's micro-batches; gradients and tallies are left on the
@@ -95,21 +95,19 @@ static int compute_gradients(struct run *r, double weight, struct step_sums *sum
 }
 
 /* Clipping, AdamW and publishing of what compute_gradients has left. The one read of a step,
- * tallies and the clipping's step together, stands before the update: the host goes on while the
+ * tallies and clipping together, stands before the update: the host goes on while the
  * device updates. Whether it did. */
 static bool update(struct run *r, double lr, struct step_sums *sums, double *norm) {
     const struct backend *b = r->dev->backend;
-    double *step = r->report + LOSS_N_TALLIES;
-    const double *stepped = r->reported + LOSS_N_TALLIES;
-    zero_clip(r->z, r->optimizer.options.clip, step);
-    b->copy_out(r->dev, r->reported, r->report, N_REPORTED * sizeof *r->report, STREAM_COMPUTE);
+    zero_clip(r->z, r->optimizer.options.clip, &r->report->clip);
+    b->copy_out(r->dev, r->reported, r->report, sizeof *r->report, STREAM_COMPUTE);
     b->event_record(r->dev, EVENT_REPORT, STREAM_COMPUTE);
-    b->zero(r->dev, r->report, sizeof sums->tally, STREAM_COMPUTE);
-    optimizer_step(&r->optimizer, r->z, lr, step);
+    b->zero(r->dev, r->report->tally, sizeof sums->tally, STREAM_COMPUTE);
+    optimizer_step(&r->optimizer, r->z, lr, &r->report->clip);
     b->event_synchronize(r->dev, EVENT_REPORT);
-    memcpy(sums->tally, r->reported, sizeof sums->tally);
-    *norm = sqrt(stepped[0]);
-    return optimizer_settle(&r->optimizer, stepped);
+    memcpy(sums->tally, r->reported->tally, sizeof sums->tally);
+    *norm = sqrt(r->reported->clip.square_norm);
+    return optimizer_settle(&r->optimizer, &r->reported->clip);
 }
 
 /* --- what is said --- */

@@ -405,7 +405,7 @@ void zero_reduce(struct zero *z, int unit, bool last) {
     u->spent = z->state_owned && !z->gradients_owned;
 }
 
-void zero_clip(struct zero *z, double clip, double *step) {
+void zero_clip(struct zero *z, double max_norm, struct clip *out) {
     const struct backend *b = z->dev->backend;
     b->zero(z->dev, z->norm, (size_t)z->size * sizeof *z->norm, STREAM_COMPUTE);
     for (int i = 0; i < z->n_units; i++) {
@@ -415,7 +415,7 @@ void zero_clip(struct zero *z, double clip, double *step) {
     zero_all_gather(z, z->norm, 2, DTYPE_I32); /* a double as two of them: it is only moved */
     b->event_record(z->dev, EVENT_NORM, STREAM_COMM);
     b->stream_wait(z->dev, STREAM_COMPUTE, EVENT_NORM);
-    op_clip(z->dev, step, z->norm, z->size, clip);
+    op_clip(z->dev, out, z->norm, z->size, max_norm);
 }
 
 void zero_clear_gradients(struct zero *z) {

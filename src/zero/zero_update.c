@@ -9,8 +9,8 @@
  * and two units take turns in pinned memory: while the host updates one, the other's gradient comes
  * and the former one's weights go, over STREAM_COPY.
  *
- *   (1) The host has to know the step before it can update: that is a second read of the device in
- *       a step, after the trainer's own, and the only other wait.
+ *   (1) The host has to know the clipping before it can update: that is a second read of the
+ *       device in a step, after the trainer's own, and the only other wait.
  *   (2) A staging buffer is filled again after its reader is done. Gradients: the host reads them,
  *       and asks for the next when finished. Weights: the copy to the device reads them, and
  *       EVENT_IN + turn marks its end. For fp32 units, which are copied from the master itself, the
@@ -30,16 +30,16 @@ struct offload {
     char *memory;
     float *gradient[N_TURNS]; /* (room) */
     void *weights[N_TURNS];   /* (room) in the compute dtype; NULL where all units are fp32 */
-    double *step;             /* (2) */
+    struct clip *clip;
 };
 
 /* What update is called with: slices, or slices with the host's copies in them. */
 struct pass {
     struct zero *z;
     const struct zero_unit *unit;
-    void (*update)(void *self, const struct zero_slice *slice, const double *step);
+    void (*update)(void *self, const struct zero_slice *slice, const struct clip *clip);
     void *self;
-    const double *step;
+    const struct clip *clip;
     int turn;
 };
 
@@ -47,7 +47,7 @@ struct pass {
 
 static int update_on_device_slice(void *self, const struct zero_slice *slice) {
     const struct pass *p = self;
-    p->update(p->self, slice, p->step);
+    p->update(p->self, slice, p->clip);
     return 0;
 }
 
@@ -81,7 +81,7 @@ static size_t lay_out_offload(const struct zero *z, struct offload *o, char *bas
         o->gradient[t] = layout_take(&memory, turn_room(z), sizeof(float));
     for (int t = 0; t < N_TURNS && weights_bytes(z) > 0; t++)
         o->weights[t] = layout_take(&memory, 1, weights_bytes(z));
-    o->step = layout_take(&memory, 2, sizeof(double));
+    o->clip = layout_take(&memory, 1, sizeof *o->clip);
     return memory.used;
 }
 
@@ -130,7 +130,7 @@ static int update_on_host_copy(void *self, const struct zero_slice *slice) {
     here.weight.data = NULL;
     if (p->unit->dtype != DTYPE_F32)
         here.weight.data = (char *)o->weights[p->turn] + (size_t)at * dtype_bytes(p->unit->dtype);
-    p->update(p->self, &here, p->step);
+    p->update(p->self, &here, p->clip);
     return 0;
 }
 
@@ -149,13 +149,13 @@ static void send_weights(struct zero *z, int unit) {
 }
 
 /* By (1). */
-static const double *read_step(struct zero *z, const double *step) {
+static const struct clip *read_clip(struct zero *z, const struct clip *clip) {
     const struct backend *b = z->dev->backend;
-    b->copy_out(z->dev, z->offload->step, step, 2 * sizeof *step, STREAM_COMPUTE);
+    b->copy_out(z->dev, z->offload->clip, clip, sizeof *clip, STREAM_COMPUTE);
     b->event_record(z->dev, EVENT_BEGIN, STREAM_COMPUTE);
     /* gradients are whole, and nobody computes with the weights */
     b->stream_wait(z->dev, STREAM_COPY, EVENT_BEGIN);
-    return z->offload->step;
+    return z->offload->clip;
 }
 
 /* An update that is not made. The first gradients are on their way to the host, where nobody will
@@ -173,10 +173,10 @@ static void skip_on_host(struct zero *z) {
 static void update_on_host(struct pass *p) {
     struct zero *z = p->z;
     const struct backend *b = z->dev->backend;
-    p->step = read_step(z, p->step);
-    for (int i = 0; i < N_TURNS; i++) send_gradient(z, i); /* while the step comes */
+    p->clip = read_clip(z, p->clip);
+    for (int i = 0; i < N_TURNS; i++) send_gradient(z, i); /* while the clipping comes */
     b->event_synchronize(z->dev, EVENT_BEGIN);
-    if (p->step[1] < 0) {
+    if (clip_skips(p->clip)) {
         skip_on_host(z);
         return;
     }
@@ -194,10 +194,11 @@ static void update_on_host(struct pass *p) {
     }
 }
 
-void zero_update(struct zero *z, const double *step,
-                 void (*update)(void *self, const struct zero_slice *slice, const double *step),
+void zero_update(struct zero *z, const struct clip *clip,
+                 void (*update)(void *self, const struct zero_slice *slice,
+                                const struct clip *clip),
                  void *self) {
-    struct pass pass = {.z = z, .update = update, .self = self, .step = step};
+    struct pass pass = {.z = z, .update = update, .self = self, .clip = clip};
     zero_drop_gathered(z);
     if (z->offload)
         update_on_host(&pass);

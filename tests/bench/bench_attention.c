@@ -116,7 +116,6 @@ static void bench(const struct shape *s, enum dtype dtype, int threads) {
                           mem_alloc(rows * s->H, sizeof(float)),
                           NULL,
                           reach,
-                          0,
                           0.125f};
     struct heads grad = a.out;
     grad.data = dout;

@@ -132,10 +132,10 @@ static void square_norm(void) {
     op_square_norm(dev, &sum, gradient, n_parameters);
 }
 static void adamw(void) {
-    static const struct adamw how = {1e-4f, 0.9f, 0.999f, 1e-8f, 0.01f, 0.1f, 0.001f};
-    static const double step[] = {1, 1};
+    static const struct adamw rates = {1e-4f, 0.9f, 0.999f, 1e-8f, 0.01f, 0.1f, 0.001f};
+    static const struct clip clip = {1, 1};
     op_adamw(dev, tensor_make(dtype == DTYPE_F32 ? master : weight, dtype, 1, n_parameters), master,
-             moment1, moment2, gradient, n_parameters, &how, step);
+             moment1, moment2, gradient, n_parameters, &rates, &clip);
 }
 
 static double best_time(void (*run)(void), int n_sets) {

@@ -111,8 +111,8 @@ TIMED(square_norm, (struct device * dev, double *out, const float *in, int64_t n
       (dev, out, in, n))
 TIMED(adamw,
       (struct device * dev, struct tensor weight, float *master, float *moment1, float *moment2,
-       float *gradient, int64_t n, const struct adamw *how, const double *step),
-      (dev, weight, master, moment1, moment2, gradient, n, how, step))
+       float *gradient, int64_t n, const struct adamw *rates, const struct clip *clip),
+      (dev, weight, master, moment1, moment2, gradient, n, rates, clip))
 TIMED(zero, (struct device * dev, void *memory, size_t bytes, enum stream stream),
       (dev, memory, bytes, stream))
 
@@ -195,10 +195,10 @@ static void step(struct bench *b) {
     op_bradley_terry(b->dev, model_dscore(b->model), tally, score, chosen, rejected, NULL, NULL,
                      PAIRS, 1.0f / PAIRS);
     model_backward(b->model, true);
-    double clipped[2];
-    zero_clip(b->z, b->optimizer.options.clip, clipped);
-    optimizer_step(&b->optimizer, b->z, 1e-5, clipped);
-    CHECK(optimizer_settle(&b->optimizer, clipped), "a step was skipped: loss %g",
+    struct clip clipped;
+    zero_clip(b->z, b->optimizer.options.clip, &clipped);
+    optimizer_step(&b->optimizer, b->z, 1e-5, &clipped);
+    CHECK(optimizer_settle(&b->optimizer, &clipped), "a step was skipped: loss %g",
           tally[TALLY_LOSS]);
     b->dev->backend->synchronize(b->dev, STREAM_COMPUTE);
 }

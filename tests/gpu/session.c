@@ -7,8 +7,6 @@
 #include "memory.h"
 #include "random.h"
 
-enum { N_REPORTED = LOSS_N_TALLIES + 2 };
-
 static void make_arch(struct arch *a, const struct session_shape *shape) {
     CHECK(arch_defaults(a, "qwen2") == 0, "%s", error_text());
     a->D = shape->width;
@@ -61,8 +59,8 @@ void session_open(struct session *s, struct device *dev, const struct session_sh
     s->chosen = mem_alloc(2 * pairs, sizeof *s->chosen);
     s->rejected = s->chosen + pairs;
     s->pairs_on_device = dev->backend->alloc(dev, 2 * (size_t)pairs * sizeof *s->chosen);
-    s->report = dev->backend->alloc(dev, N_REPORTED * sizeof *s->report);
-    s->reported = dev->backend->alloc_host(dev, N_REPORTED * sizeof *s->reported);
+    s->report = dev->backend->alloc(dev, sizeof *s->report);
+    s->reported = dev->backend->alloc_host(dev, sizeof *s->reported);
 }
 
 void session_close(struct session *s) {
@@ -135,22 +133,21 @@ void session_micro(struct session *s, const struct session_pair *pair, int n, ui
     int32_t *chosen = s->pairs_on_device, *rejected = chosen + s->room_pairs;
     b->copy_in(s->dev, chosen, s->chosen, (size_t)n * sizeof *chosen, STREAM_COMPUTE);
     b->copy_in(s->dev, rejected, s->rejected, (size_t)n * sizeof *chosen, STREAM_COMPUTE);
-    op_bradley_terry(s->dev, model_dscore(s->model), s->report, score, chosen, rejected, NULL, NULL,
-                     n, 1.0f / (float)weight);
+    op_bradley_terry(s->dev, model_dscore(s->model), s->report->tally, score, chosen, rejected,
+                     NULL, NULL, n, 1.0f / (float)weight);
     model_backward(s->model, last);
 }
 
 double session_update(struct session *s, double lr) {
     const struct backend *b = s->dev->backend;
-    double *step = s->report + LOSS_N_TALLIES;
-    zero_clip(s->z, s->optimizer.options.clip, step);
-    b->copy_out(s->dev, s->reported, s->report, N_REPORTED * sizeof *s->report, STREAM_COMPUTE);
+    zero_clip(s->z, s->optimizer.options.clip, &s->report->clip);
+    b->copy_out(s->dev, s->reported, s->report, sizeof *s->report, STREAM_COMPUTE);
     b->event_record(s->dev, EVENT_REPORT, STREAM_COMPUTE);
-    b->zero(s->dev, s->report, LOSS_N_TALLIES * sizeof *s->report, STREAM_COMPUTE);
-    optimizer_step(&s->optimizer, s->z, lr, step);
+    b->zero(s->dev, s->report->tally, sizeof s->report->tally, STREAM_COMPUTE);
+    optimizer_step(&s->optimizer, s->z, lr, &s->report->clip);
     b->event_synchronize(s->dev, EVENT_REPORT);
-    optimizer_settle(&s->optimizer, s->reported + LOSS_N_TALLIES);
-    return s->reported[TALLY_LOSS] / MAX(s->reported[TALLY_PAIRS], 1);
+    optimizer_settle(&s->optimizer, &s->reported->clip);
+    return s->reported->tally[TALLY_LOSS] / MAX(s->reported->tally[TALLY_PAIRS], 1);
 }
 
 int64_t session_block_parameters(const struct session *s) {

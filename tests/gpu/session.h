@@ -34,7 +34,10 @@ struct session {
     const int32_t **sequence;
     int32_t *length, *chosen, *rejected; /* host */
     int32_t *pairs_on_device;            /* chosen, then rejected */
-    double *report, *reported;           /* tallies and step[], on the device and on the host */
+    struct session_report {
+        double tally[LOSS_N_TALLIES];
+        struct clip clip;
+    } *report, *reported; /* on the device and on the host */
     int64_t room_tokens;                 /* of the forest */
     int room_pairs;
     enum dtype dtype;
