@@ -3,9 +3,10 @@
  * Rank 0 reads windows of lines and broadcasts them; every rank encodes them and scorer_score deals
  * the work out. */
 #include <errno.h>
+#include <poll.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "command.h"
 #include "json.h"
@@ -23,9 +24,19 @@ static const char usage[] =
     "score contract; a model without\n"
     "one is scored as plain text, cut on the right at 1024 tokens, EOS included.\n"
     "\n"
+    "Lines are scored 256 at a time, or as many as are there when the input pauses, so that a "
+    "program "
+    "may send a line\n"
+    "and wait for its score (the last digits depend on what is scored together). The first line "
+    "that has no score ends\n"
+    "the command, after the scores of those before it.\n"
+    "\n"
     "Overrides: model.precision=bf16, run.threads=4, ...\n";
 
 enum { WINDOW_LINES = 256, MOST_ROWS = 256, LEAST_TOKENS = 4096 };
+/* PAUSE: milliseconds without input after which what is there is scored. They are enough that the
+ * windows of a file or of a flowing pipe are full, and few for whoever waits for an answer. */
+enum { PAUSE = 10, READ_BYTES = 1 << 16 };
 static const size_t line_ceiling = 1 << 30;
 
 /* A window of input lines, each ended by a line feed. */
@@ -34,35 +45,78 @@ struct window {
     int64_t n_lines, first_line; /* first_line counts from 1 */
 };
 
-struct lines {
-    struct scorer *o;
+/* Bytes of stdin that no window has yet. */
+struct input {
+    struct buffer held;
+    size_t at, searched; /* the next line begins at `at`; no line feed in [at, searched) */
+    bool at_end;
+};
+
+struct line_scorer {
+    struct scorer *scorer;
     struct template_worker *worker;
     struct template_side side[WINDOW_LINES];
 };
 
-/* On rank 0: the next lines of stdin. */
-static int read_window(struct window *w) {
-    char *line = NULL;
-    size_t room = 0;
-    ssize_t n = 0;
-    buffer_clear(&w->text);
-    for (w->n_lines = 0; w->n_lines < WINDOW_LINES && (n = getline(&line, &room, stdin)) >= 0;
-         w->n_lines++) {
-        if ((size_t)n > line_ceiling) break;
-        buffer_append(&w->text, line, (size_t)n);
-        if (n == 0 || line[n - 1] != '\n') buffer_append_text(&w->text, "\n");
+static bool input_pauses(void) {
+    struct pollfd wait = {.fd = STDIN_FILENO, .events = POLLIN};
+    return poll(&wait, 1, PAUSE) < 1;
+}
+
+/* Waits for more. */
+static int read_more(struct input *in) {
+    char piece[READ_BYTES];
+    ssize_t n;
+    do n = read(STDIN_FILENO, piece, sizeof piece);
+    while (n < 0 && errno == EINTR);
+    if (n < 0) return fail("standard input cannot be read: %s", strerror(errno));
+    if (in->at > 0) {
+        memmove(in->held.data, in->held.data + in->at, in->held.length - in->at);
+        in->held.length -= in->at;
+        in->searched -= in->at;
+        in->at = 0;
     }
-    free(line);
-    if (n >= 0 && (size_t)n > line_ceiling)
-        return fail("line %lld: longer than %zu bytes", (long long)(w->first_line + w->n_lines),
-                    line_ceiling);
-    return ferror(stdin) ? fail("standard input cannot be read: %s", strerror(errno)) : 0;
+    buffer_append(&in->held, piece, (size_t)n);
+    in->at_end = n == 0;
+    return 0;
+}
+
+/* Moves the next line into the window, also a last one without a line feed. False: it is not there
+ * yet. */
+static bool take_line(struct window *w, struct input *in) {
+    size_t length = in->held.length, unseen = length - in->searched;
+    const char *data = in->held.data;
+    const char *end = unseen ? memchr(data + in->searched, '\n', unseen) : NULL;
+    in->searched = end ? (size_t)(end - data) + 1 : length;
+    if (!end && (!in->at_end || in->at == length)) return false;
+    buffer_append(&w->text, data + in->at, in->searched - in->at);
+    if (!end) buffer_append_text(&w->text, "\n");
+    in->at = in->searched;
+    w->n_lines++;
+    return true;
+}
+
+/* On rank 0: the next lines of stdin, as many as are there, or none at its end. What cannot be read
+ * fails once the lines before it have been given. */
+static int read_window(struct window *w, struct input *in) {
+    buffer_clear(&w->text);
+    w->n_lines = 0;
+    while (w->n_lines < WINDOW_LINES) {
+        if (take_line(w, in)) continue;
+        bool is_long = in->held.length - in->at > line_ceiling;
+        if (in->at_end || (w->n_lines > 0 && (is_long || input_pauses()))) break;
+        if (is_long)
+            return fail("standard input, line %lld: expected at most %zu bytes, found more",
+                        (long long)w->first_line, line_ceiling);
+        if (read_more(in) != 0) return w->n_lines > 0 ? 0 : -1;
+    }
+    return 0;
 }
 
 /* The same window on all ranks; collective. */
-static int share_window(struct window *w) {
+static int share_window(struct window *w, struct input *in) {
     const struct group *world = comm_world();
-    if (comm_agree(world, world->rank == 0 ? read_window(w) : 0) != 0) return -1;
+    if (comm_agree(world, world->rank == 0 ? read_window(w, in) : 0) != 0) return -1;
     int64_t size[2] = {w->n_lines, (int64_t)w->text.length};
     comm_broadcast(world, 0, size, sizeof size);
     if (world->rank != 0) {
@@ -78,7 +132,7 @@ static int share_window(struct window *w) {
     return 0;
 }
 
-static int encode_row(struct lines *s, const json_t *row, struct template_side *out) {
+static int encode_row(struct line_scorer *s, const json_t *row, struct template_side *out) {
     json_t *value = json_object_get(row, "text");
     if (!value) value = json_object_get(row, "messages");
     if (!value) return fail("expected an object with \"text\" or \"messages\"");
@@ -86,29 +140,39 @@ static int encode_row(struct lines *s, const json_t *row, struct template_side *
         template_encode(s->worker, NULL, &value, 1, json_object_get(row, "tools"), out);
     if (status == TEMPLATE_TOO_LONG)
         return fail("longer than %lld tokens, which the score contract drops",
-                    (long long)template_how(s->o->template)->max_length);
+                    (long long)template_how(s->scorer->template)->max_length);
     if (status == TEMPLATE_OK && out->ids.n == 0) return fail("a text without tokens has no score");
     return status == TEMPLATE_OK ? 0 : -1;
 }
 
-static int encode_window(struct lines *s, const struct window *w) {
-    const char *at = w->text.data;
+static int encode_line(struct line_scorer *s, const char *line, size_t length,
+                       struct template_side *out) {
+    if (memchr(line, 0, length))
+        return fail("expected JSON, found a zero byte; hint: UTF-16 becomes UTF-8 by iconv -f "
+                    "UTF-16 -t UTF-8");
+    json_t *row = json_parse(line, length);
+    int status = row ? encode_row(s, row, out) : -1;
+    json_decref(row);
+    return status;
+}
+
+/* -1 at the first line that cannot be scored; the window ends before it then. The same on all
+ * ranks. */
+static int encode_window(struct line_scorer *s, struct window *w) {
+    const char *at = w->text.data, *end = at + w->text.length;
     for (int64_t i = 0; i < w->n_lines; i++) {
-        const char *end = strchr(at, '\n');
-        if (!end) return fail("line %lld: has a zero byte", (long long)(w->first_line + i));
-        json_t *row = json_parse(at, (size_t)(end - at));
-        int status = row ? encode_row(s, row, &s->side[i]) : -1;
-        json_decref(row);
-        if (status != 0) {
+        size_t length = (size_t)((const char *)memchr(at, '\n', (size_t)(end - at)) - at);
+        if (encode_line(s, at, length, &s->side[i]) != 0) {
             fail_context("standard input, line %lld", (long long)(w->first_line + i));
+            w->n_lines = i;
             return fail_hint("a line is {\"text\": \"...\"}");
         }
-        at = end + 1;
+        at += length + 1;
     }
     return 0;
 }
 
-static void score_window(struct lines *s, const struct window *w) {
+static void score_window(struct line_scorer *s, const struct window *w) {
     const int32_t *sequence[WINDOW_LINES];
     int32_t length[WINDOW_LINES];
     float score[WINDOW_LINES];
@@ -116,33 +180,39 @@ static void score_window(struct lines *s, const struct window *w) {
         sequence[i] = s->side[i].ids.id;
         length[i] = (int32_t)s->side[i].ids.n;
     }
-    scorer_score(s->o, w->n_lines, sequence, length, score);
+    scorer_score(s->scorer, w->n_lines, sequence, length, score);
     char text[32];
     for (int64_t i = 0; i < w->n_lines && base_rank == 0; i++)
         printf("{\"score\": %s}\n", json_number(text, score[i], 9));
+    fflush(stdout); /* for whoever waits for it; command_main looks whether all was written */
 }
 
-static int score_stdin(struct lines *s) {
+static int score_stdin(struct line_scorer *s) {
     struct window w = {.first_line = 1};
+    struct input in = {0};
     int status = 0;
     do {
-        status = share_window(&w);
-        if (status == 0) status = comm_agree(comm_world(), encode_window(s, &w));
-        if (status == 0 && w.n_lines > 0) score_window(s, &w);
+        status = share_window(&w, &in);
+        if (status == 0 && w.n_lines > 0) {
+            status = encode_window(s, &w);
+            if (w.n_lines > 0) score_window(s, &w);
+            status = comm_agree(comm_world(), status);
+        }
         w.first_line += w.n_lines;
     } while (status == 0 && w.n_lines > 0);
+    buffer_free(&in.held);
     buffer_free(&w.text);
     return status;
 }
 
-static int score(struct scorer *o, void *self) {
+static int score(struct scorer *scorer, void *self) {
     (void)self;
-    if (scorer_start(o, MAX(template_how(o->template)->max_length, LEAST_TOKENS), MOST_ROWS) != 0)
-        return -1;
-    if (comm_agree(comm_world(), scorer_check_golden(o)) != 0) return -1;
-    struct lines *s = mem_alloc(1, sizeof *s);
-    s->o = o;
-    s->worker = template_worker_new(o->template);
+    int64_t max_tokens = MAX(template_how(scorer->template)->max_length, LEAST_TOKENS);
+    if (scorer_start(scorer, max_tokens, MOST_ROWS) != 0) return -1;
+    if (comm_agree(comm_world(), scorer_check_golden(scorer)) != 0) return -1;
+    struct line_scorer *s = mem_alloc(1, sizeof *s);
+    s->scorer = scorer;
+    s->worker = template_worker_new(scorer->template);
     int status = score_stdin(s);
     template_worker_free(s->worker);
     for (int i = 0; i < WINDOW_LINES; i++) template_side_free(&s->side[i]);

@@ -72,4 +72,26 @@ else
         "${nobody[@]}" "$inspect" show "$one"
 fi
 
+# --- score: what comes before a bad line, and whoever waits for an answer, get scores ---
+chmod 644 "$one/part_0000.h5"
+{ for _ in 1 2 3; do cat "$work/line"; done; echo '{"text": 1}'; cat "$work/line"; } >"$work/texts"
+"$rankwise" score "$work/run" <"$work/texts" >"$work/found" 2>"$work/said"
+expect "lines before a bad one have their scores" 0 '^3$' grep -c score "$work/found"
+expect "a bad line ends score" 0 'standard input, line 4: ' cat "$work/said"
+printf '{"text": "a"}\n{"text": "b\0"}\n' >"$work/texts"
+"$rankwise" score "$work/run" <"$work/texts" >"$work/found" 2>"$work/said"
+expect "a zero byte is named with its line" 0 'standard input, line 2: expected JSON, found a zero byte' cat "$work/said"
+awk 'BEGIN { for (i = 0; i < 600; i++) printf "{\"text\": \"number %d\"}%s", i, i < 599 ? "\n" : "" }' >"$work/texts"
+"$rankwise" score "$work/run" <"$work/texts" >"$work/scores" 2>"$work/said"
+expect "a score for every line, also without a last line feed" 0 '^600$' grep -c score "$work/scores"
+coproc "$rankwise" score "$work/run" 2>"$work/said"
+answers=
+for text in a b; do
+    printf '{"text": "%s"}\n' $text >&"${COPROC[1]}"
+    read -r -t 60 answer <&"${COPROC[0]}" && answers+=$answer
+done
+eval "exec ${COPROC[1]}>&-"
+wait "$COPROC_PID"
+expect "a program that waits for each score gets it" 0 '^{"score": .*}{"score": .*}$' echo "$answers"
+
 finish
