@@ -78,30 +78,29 @@ struct block_range block_q_range(const struct arch *a, bool rows_only) {
                                             : (struct block_range){0, all};
 }
 
-/* The heads of q (part 0) in a buffer like qkv_q, and of k and v (parts 1 and 2) in one like
- * qkv. */
+/* The heads of q (part 0) in a buffer like the read rows' qkv, and of k and v (parts 1 and 2) in
+ * one like all tokens'. */
 static struct heads part_heads(const struct block *b, const void *data, int part) {
     const struct arch *a = b->arch;
-    struct block_range range =
-        part == 0 ? block_q_range(a, b->rows_only) : block_kv_range(a, b->rows_only);
-    int64_t rows = part == 0 ? b->Q : b->T;
+    const struct rows_view *v = part == 0 ? &b->kept.read : &b->kept.all;
+    int64_t cols = v->part.count;
     if (a->interleaved_qkv)
-        return heads(b, data, rows, a->H, (int64_t)part * a->d, range.count, 3 * (int64_t)a->d);
+        return heads(b, data, v->n, a->H, (int64_t)part * a->d, cols, 3 * (int64_t)a->d);
     int64_t first = part == 0 ? 0 : (int64_t)(a->H + (part - 1) * a->K) * a->d;
-    return heads(b, data, rows, part == 0 ? a->H : a->K, first - range.first, range.count, a->d);
+    return heads(b, data, v->n, part == 0 ? a->H : a->K, first - v->part.first, cols, a->d);
 }
 
 /* q and k as attention reads them. */
 static struct heads ready_q(const struct block *b) {
     const struct arch *a = b->arch;
-    if (a->qk_norm == QK_NORM_NONE) return part_heads(b, b->kept.qkv_q, 0);
+    if (a->qk_norm == QK_NORM_NONE) return part_heads(b, b->kept.read.qkv, 0);
     return heads(b, b->kept.q, b->Q, a->H, 0, (int64_t)a->H * a->d, a->d);
 }
 
 static struct heads ready_k(const struct block *b) {
     const struct arch *a = b->arch;
-    if (a->qk_norm == QK_NORM_NONE) return part_heads(b, b->kept.qkv, 1);
-    return heads(b, b->kept.k, b->T, a->K, 0, (int64_t)a->K * a->d, a->d);
+    if (a->qk_norm == QK_NORM_NONE) return part_heads(b, b->kept.all.qkv, 1);
+    return heads(b, b->kept.k, b->kept.all.n, a->K, 0, (int64_t)a->K * a->d, a->d);
 }
 
 static void check_adjacent(const struct unit *unit, enum role first, enum role second) {
@@ -134,30 +133,29 @@ static void norm_forward(struct block *b, enum role role, enum role bias_role, v
                     vector(b, bias_role, 0, D, &bias), b->arch->norm_eps);
 }
 
-/* out (rows, range) = h (rows, D) by those rows of the fused weight. */
-static void project(struct block *b, void *out, const void *h, int64_t rows,
-                    struct block_range range) {
+/* norm1, and the view's part of q, k and v. */
+static void project(struct block *b, const struct rows_view *v) {
     struct tensor bias;
-    op_linear_forward(b->dev, matrix(b, out, rows, range.count), matrix(b, h, rows, b->arch->D),
-                      weight(b, ROLE_QKV_WEIGHT, range.first, range.count),
-                      vector(b, ROLE_QKV_BIAS, range.first, range.count, &bias), NULL);
+    norm_forward(b, ROLE_NORM1_WEIGHT, ROLE_NORM1_BIAS, v->h, v->stats, v->x, v->n);
+    op_linear_forward(b->dev, matrix(b, v->qkv, v->n, v->part.count),
+                      matrix(b, v->h, v->n, b->arch->D),
+                      weight(b, ROLE_QKV_WEIGHT, v->part.first, v->part.count),
+                      vector(b, ROLE_QKV_BIAS, v->part.first, v->part.count, &bias), NULL);
 }
 
 static void project_qkv(struct block *b) {
-    struct block_kept *k = &b->kept;
-    norm_forward(b, ROLE_NORM1_WEIGHT, ROLE_NORM1_BIAS, k->h1, k->stats1, k->x, b->T);
-    project(b, k->qkv, k->h1, b->T, block_kv_range(b->arch, b->rows_only));
+    const struct rows_view *all = &b->kept.all, *read = &b->kept.read;
+    project(b, all);
     progress(b);
     if (!b->rows_only) return;
-    op_gather_rows(b->dev, residual(b, k->x_q, b->Q), residual(b, k->x, b->T), b->row);
-    norm_forward(b, ROLE_NORM1_WEIGHT, ROLE_NORM1_BIAS, k->h1_q, k->stats1_q, k->x_q, b->Q);
-    project(b, k->qkv_q, k->h1_q, b->Q, block_q_range(b->arch, true));
+    op_gather_rows(b->dev, residual(b, read->x, read->n), residual(b, all->x, all->n), b->row);
+    project(b, read);
 }
 
 static void norm_and_rotate(struct block *b) {
     const struct arch *a = b->arch;
     struct block_kept *k = &b->kept;
-    struct heads raw_q = part_heads(b, k->qkv_q, 0), raw_k = part_heads(b, k->qkv, 1);
+    struct heads raw_q = part_heads(b, k->read.qkv, 0), raw_k = part_heads(b, k->all.qkv, 1);
     struct heads q = ready_q(b), key = ready_k(b);
     if (a->qk_norm != QK_NORM_NONE) {
         struct tensor w;
@@ -166,8 +164,8 @@ static void norm_and_rotate(struct block *b) {
         vector(b, ROLE_K_NORM, 0, a->d, &w);
         op_head_norm_forward(b->dev, key, k->k_stats, raw_k, w, a->norm_eps);
     }
-    op_rope(b->dev, q, q, b->rope_q, a->rope_dims, false);
-    op_rope(b->dev, key, key, b->rope, a->rope_dims, false);
+    op_rope(b->dev, q, q, b->kept.read.rope, a->rope_dims, false);
+    op_rope(b->dev, key, key, b->kept.all.rope, a->rope_dims, false);
     progress(b);
 }
 
@@ -176,7 +174,7 @@ static struct attention attention_of(const struct block *b) {
     struct heads out = heads(b, b->kept.attention, b->Q, a->H, 0, (int64_t)a->H * a->d, a->d);
     return (struct attention){.q = ready_q(b),
                               .k = ready_k(b),
-                              .v = part_heads(b, b->kept.qkv, 2),
+                              .v = part_heads(b, b->kept.all.qkv, 2),
                               .out = out,
                               .lse = b->kept.lse,
                               .query = b->row,
@@ -197,7 +195,7 @@ void block_forward(struct block *b, bool again) {
     const struct arch *a = b->arch;
     struct block_kept *k = &b->kept;
     int64_t width = (int64_t)a->H * a->d, up_cols = block_up_cols(a);
-    struct tensor bias, x = residual(b, k->x_q, b->Q), out = residual(b, k->out, b->Q);
+    struct tensor bias, x = residual(b, k->read.x, b->Q), out = residual(b, k->out, b->Q);
     struct tensor mid = a->parallel_residual ? out : residual(b, k->x_mid, b->Q);
 
     project_qkv(b);
@@ -207,7 +205,7 @@ void block_forward(struct block *b, bool again) {
     progress(b);
     /* x may be where mid is: norm2 of x comes before mid is written. */
     if (a->parallel_residual)
-        norm_forward(b, ROLE_NORM2_WEIGHT, ROLE_NORM2_BIAS, k->h2, k->stats2, k->x_q, b->Q);
+        norm_forward(b, ROLE_NORM2_WEIGHT, ROLE_NORM2_BIAS, k->h2, k->stats2, k->read.x, b->Q);
     if (!a->parallel_residual || !again)
         op_linear_forward(b->dev, mid, matrix(b, k->attention, b->Q, width),
                           weight(b, ROLE_OUT_WEIGHT, 0, a->D),
@@ -284,39 +282,39 @@ static void zero(struct block *b, void *data, int64_t rows, int64_t cols, enum d
 static void unrotate(struct block *b, struct heads dq, struct heads dk) {
     const struct arch *a = b->arch;
     struct block_kept *k = &b->kept;
-    op_rope(b->dev, dq, dq, b->rope_q, a->rope_dims, true);
-    op_rope(b->dev, dk, dk, b->rope, a->rope_dims, true);
+    op_rope(b->dev, dq, dq, b->kept.read.rope, a->rope_dims, true);
+    op_rope(b->dev, dk, dk, b->kept.all.rope, a->rope_dims, true);
     if (a->qk_norm == QK_NORM_NONE) return;
     struct tensor w;
     vector(b, ROLE_Q_NORM, 0, a->d, &w);
     op_head_norm_backward(b->dev, dq, vector_gradient(b, ROLE_Q_NORM, 0), dq,
-                          part_heads(b, k->qkv_q, 0), w, k->q_stats);
+                          part_heads(b, k->read.qkv, 0), w, k->q_stats);
     vector(b, ROLE_K_NORM, 0, a->d, &w);
     op_head_norm_backward(b->dev, dk, vector_gradient(b, ROLE_K_NORM, 0), dk,
-                          part_heads(b, k->qkv, 1), w, k->k_stats);
+                          part_heads(b, k->all.qkv, 1), w, k->k_stats);
 }
 
-/* The counterpart of project(): dh (rows, D) = and the gradients of those rows of the fused weight
- * += */
-static void project_backward(struct block *b, void *dh, const void *dout, const void *h,
-                             int64_t rows, struct block_range range) {
-    struct tensor d = matrix(b, dout, rows, range.count);
-    op_linear_backward_weight(b->dev, weight_gradient(b, ROLE_QKV_WEIGHT, range.first, range.count),
-                              vector_gradient(b, ROLE_QKV_BIAS, range.first), d,
-                              matrix(b, h, rows, b->arch->D));
+/* The counterpart of project() but for its norm: dh (n, D) =, the gradients of the view's part of
+ * the fused weight +=. */
+static void project_backward(struct block *b, void *dh, const void *dqkv,
+                             const struct rows_view *v) {
+    struct tensor d = matrix(b, dqkv, v->n, v->part.count);
+    op_linear_backward_weight(
+        b->dev, weight_gradient(b, ROLE_QKV_WEIGHT, v->part.first, v->part.count),
+        vector_gradient(b, ROLE_QKV_BIAS, v->part.first), d, matrix(b, v->h, v->n, b->arch->D));
     progress(b);
-    op_linear_backward_input(b->dev, matrix(b, dh, rows, b->arch->D), d,
-                             weight(b, ROLE_QKV_WEIGHT, range.first, range.count), NULL);
+    op_linear_backward_input(b->dev, matrix(b, dh, v->n, b->arch->D), d,
+                             weight(b, ROLE_QKV_WEIGHT, v->part.first, v->part.count), NULL);
     progress(b);
 }
 
-/* dh1 and dh1_q = the gradients of norm1's outputs, from dout (Q, D), that of o's output. */
+/* dh1 and dh1_read = the gradients of norm1's outputs, from dout (Q, D), that of o's output. */
 static void attention_backward(struct block *b, struct tensor dout) {
     const struct arch *a = b->arch;
     struct block_scratch *s = b->scratch;
     int64_t width = (int64_t)a->H * a->d;
-    struct block_range kv = block_kv_range(a, b->rows_only), q = block_q_range(a, b->rows_only);
-    void *wide_q = b->rows_only ? s->wide_q : s->wide;
+    const struct rows_view *all = &b->kept.all, *read = &b->kept.read;
+    void *dqkv = s->wide, *dqkv_read = b->rows_only ? s->wide_read : s->wide;
 
     op_linear_backward_weight(b->dev, weight_gradient(b, ROLE_OUT_WEIGHT, 0, a->D),
                               vector_gradient(b, ROLE_OUT_BIAS, 0), dout,
@@ -328,41 +326,43 @@ static void attention_backward(struct block *b, struct tensor dout) {
     if (b->rows_only &&
         /* q's columns for all tokens, and k's and v's for the read rows, have none */
         a->interleaved_qkv) {
-        zero(b, s->wide, b->T, kv.count, b->dtype);
-        zero(b, wide_q, b->Q, q.count, b->dtype);
+        zero(b, dqkv, all->n, all->part.count, b->dtype);
+        zero(b, dqkv_read, read->n, read->part.count, b->dtype);
     }
     struct attention attention = attention_of(b);
-    struct heads dq = part_heads(b, wide_q, 0), dk = part_heads(b, s->wide, 1),
-                 dv = part_heads(b, s->wide, 2);
+    struct heads dq = part_heads(b, dqkv_read, 0), dk = part_heads(b, dqkv, 1),
+                 dv = part_heads(b, dqkv, 2);
     op_attention_backward(b->dev, dq, dk, dv, heads(b, s->narrow, b->Q, a->H, 0, width, a->d),
                           &attention);
     progress(b);
     unrotate(b, dq, dk);
     progress(b);
-    project_backward(b, s->dh1, s->wide, b->kept.h1, b->T, kv);
-    if (b->rows_only) project_backward(b, s->dh1_q, wide_q, b->kept.h1_q, b->Q, q);
+    project_backward(b, s->dh1, dqkv, all);
+    if (b->rows_only) project_backward(b, s->dh1_read, dqkv_read, read);
 }
 
-void block_backward(struct block *b, float *dx, float *dx_q) {
+void block_backward(struct block *b, float *dx, float *dx_read) {
     const struct arch *a = b->arch;
     struct block_kept *k = &b->kept;
     struct block_scratch *s = b->scratch;
-    struct tensor dout = cast_residual(b, dx_q);
+    struct tensor dout = cast_residual(b, dx_read);
     mlp_backward(b, dout);
     if (!a->parallel_residual) {
-        norm_backward(b, ROLE_NORM2_WEIGHT, ROLE_NORM2_BIAS, dx_q, s->dh2, k->x_mid, k->stats2,
+        norm_backward(b, ROLE_NORM2_WEIGHT, ROLE_NORM2_BIAS, dx_read, s->dh2, k->x_mid, k->stats2,
                       b->Q);
-        dout = cast_residual(b, dx_q);
+        dout = cast_residual(b, dx_read);
     }
     attention_backward(b, dout);
     if (a->parallel_residual)
-        norm_backward(b, ROLE_NORM2_WEIGHT, ROLE_NORM2_BIAS, dx_q, s->dh2, k->x_q, k->stats2, b->Q);
-    if (b->rows_only) { /* norm1 saw the read rows twice: once for q, once among all for k and v */
-        norm_backward(b, ROLE_NORM1_WEIGHT, ROLE_NORM1_BIAS, dx_q, s->dh1_q, k->x_q, k->stats1_q,
+        norm_backward(b, ROLE_NORM2_WEIGHT, ROLE_NORM2_BIAS, dx_read, s->dh2, k->read.x, k->stats2,
                       b->Q);
-        zero(b, dx, b->T, a->D, DTYPE_F32);
+    if (b->rows_only) { /* norm1 saw the read rows twice: once for q, once among all for k and v */
+        norm_backward(b, ROLE_NORM1_WEIGHT, ROLE_NORM1_BIAS, dx_read, s->dh1_read, k->read.x,
+                      k->read.stats, b->Q);
+        zero(b, dx, k->all.n, a->D, DTYPE_F32);
     }
-    norm_backward(b, ROLE_NORM1_WEIGHT, ROLE_NORM1_BIAS, dx, s->dh1, k->x, k->stats1, b->T);
+    norm_backward(b, ROLE_NORM1_WEIGHT, ROLE_NORM1_BIAS, dx, s->dh1, k->all.x, k->all.stats,
+                  k->all.n);
     if (b->rows_only)
-        op_scatter_add_rows(b->dev, residual(b, dx, b->T), residual(b, dx_q, b->Q), b->row);
+        op_scatter_add_rows(b->dev, residual(b, dx, k->all.n), residual(b, dx_read, b->Q), b->row);
 }

@@ -4,23 +4,35 @@
  *   (1) x is the residual stream at the block's input, (T, D) F32. A whole block writes out (T, D);
  *       the last block (rows_only) computes K and V for all T tokens and everything else for the Q
  *       = R read rows: out is (R, D).
- *   (2) Where rows_only is false the _q members are those without _q, and Q = T.
+ *   (2) So a block has two views of its rows, of which k and v come from `all` and the rest from
+ *       `read`; where rows_only is false they are one, and Q = T.
  *   (3) A block without a backward may have out, x_mid and x in one place.
  *   (4) The products of q, k and v are one, of n_qkv columns. With rows_only, and unless q, k and v
- *       are interleaved, they are cut into q's columns for the read rows and k's and v's
- *       for all. */
+ *       are interleaved, they are cut into q's columns for the read rows and k's and v's for all
+ *       tokens. */
 #ifndef RANKWISE_BLOCK_H
 #define RANKWISE_BLOCK_H
 #include "ops.h"
 #include "parameters.h"
 
-/* Of the forward, for the backward. c: the compute dtype. */
+/* Rows [first, first + count) of the fused weight of q, k and v. */
+struct block_range {
+    int64_t first, count;
+};
+
+/* Rows of the block's input, and what is made of them before attention. c: the compute dtype. */
+struct rows_view {
+    int64_t n;               /* of this micro-batch: T or Q */
+    const float *rope;       /* (n, rope_dims) */
+    float *x, *stats;        /* (n, D); (n, 2) */
+    void *h;                 /* (n, D) c: norm1(x) */
+    struct block_range part; /* whose product with h is qkv, by (4) */
+    void *qkv;               /* (n, part.count) c; rotated in place where there is no q/k norm */
+};
+
+/* Of the forward, for the backward. */
 struct block_kept {
-    float *x, *x_q;           /* (T, D), (Q, D) */
-    float *stats1, *stats1_q; /* (T, 2), (Q, 2) */
-    void *h1, *h1_q;          /* (T, D), (Q, D) c: norm1(x) */
-    /* (T, kv_cols), (Q, q_cols) c; rotated in place where there is no q and k norm */
-    void *qkv, *qkv_q;
+    struct rows_view all, read;
     void *q, *k;              /* (Q, H d), (T, K d) c: normed and rotated; only with qk_norm */
     float *q_stats, *k_stats; /* (Q, H), (T, K) */
     void *attention;          /* (Q, H d) c */
@@ -35,9 +47,9 @@ struct block_kept {
 /* Of a backward, shared by all blocks. Wide: the columns of qkv or of up, whichever are more;
  * narrow: F or H d. */
 struct block_scratch {
-    void *wide, *wide_q, *narrow; /* (T, wide), (R, wide), (T, narrow) c */
+    void *wide, *wide_read, *narrow; /* (T, wide), (R, q's part), (T, narrow) c */
     /* (T, D), (R, D), (T, D) c; dh2 is dh1 where the residual is sequential */
-    void *dh1, *dh1_q, *dh2;
+    void *dh1, *dh1_read, *dh2;
     /* (T, D) c: the residual's gradient on its way into products; unused in fp32 */
     void *dx_cast;
 };
@@ -51,9 +63,8 @@ struct block {
     struct block_kept kept;
     struct block_scratch *scratch;
     /* set for each micro-batch */
-    int64_t T, Q;
+    int64_t Q;
     const int32_t *reach, *row; /* (T); (Q) the read rows, NULL unless rows_only */
-    const float *rope, *rope_q; /* (T, rope_dims), (Q, rope_dims) */
     const void *weights;        /* of the unit, c */
     float *gradient;            /* of the unit */
 };
@@ -62,11 +73,7 @@ struct block {
 int64_t block_qkv_cols(const struct arch *arch); /* n_qkv: (H + 2K) d */
 int64_t block_up_cols(const struct arch *arch);  /* F, or gate and up: 2F */
 
-/* The rows of the fused weight, [first, first + count), that make qkv (all tokens) and qkv_q (read
- * rows): by (4). */
-struct block_range {
-    int64_t first, count;
-};
+/* The parts of the fused weight for all tokens and for the read rows, by (4). */
 struct block_range block_kv_range(const struct arch *arch, bool rows_only);
 struct block_range block_q_range(const struct arch *arch, bool rows_only);
 
@@ -76,7 +83,7 @@ void block_check_layout(const struct unit *unit);
 /* again: the forward of a recomputation, which needs all but the last product. */
 void block_forward(struct block *b, bool again);
 
-/* dx_q (Q, D): the gradient of out; on return dx (T, D) is that of x. The same memory unless
+/* dx_read (Q, D): the gradient of out; on return dx (T, D) is that of x. The same memory unless
  * rows_only. */
-void block_backward(struct block *b, float *dx, float *dx_q);
+void block_backward(struct block *b, float *dx, float *dx_read);
 #endif

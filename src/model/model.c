@@ -30,7 +30,7 @@ struct model {
     const int32_t *token, *position, *reach, *order; /* (T) */
     const int32_t *row;                              /* (R) */
     float *inverse_frequency;                        /* (rope_dims / 2) */
-    float *rope, *rope_q;                            /* (T, rope_dims), (R, rope_dims) */
+    float *rope, *rope_read;                         /* (T, rope_dims), (R, rope_dims) */
     float *x, *x_rows;             /* (T, D) the input of block 0; (R, D) the output of the last */
     float *normed, *stats;         /* of the final norm: (R, D), (R, 2) */
     float *score, *dscore;         /* (R) */
@@ -47,15 +47,20 @@ static float *take_floats(struct layout *memory, int64_t rows, int64_t cols) {
     return layout_take(memory, rows * cols, sizeof(float));
 }
 
+static void lay_out_view(struct layout *memory, struct rows_view *v, const struct arch *a, size_t w,
+                         struct block_range part, int64_t rows) {
+    v->part = part;
+    v->stats = take_floats(memory, rows, 2);
+    v->h = layout_take(memory, rows * a->D, w);
+    v->qkv = layout_take(memory, rows * part.count, w);
+}
+
 /* What a block keeps but for its residual streams. T and Q are whole quanta of rows. */
 static void lay_out_kept(struct layout *memory, struct block_kept *k, const struct arch *a,
                          size_t w, bool rows_only, int64_t T, int64_t Q) {
-    k->stats1 = take_floats(memory, T, 2);
-    k->h1 = layout_take(memory, T * a->D, w);
-    k->qkv = layout_take(memory, T * block_kv_range(a, rows_only).count, w);
-    k->stats1_q = rows_only ? take_floats(memory, Q, 2) : k->stats1;
-    k->h1_q = rows_only ? layout_take(memory, Q * a->D, w) : k->h1;
-    k->qkv_q = rows_only ? layout_take(memory, Q * block_q_range(a, true).count, w) : k->qkv;
+    lay_out_view(memory, &k->all, a, w, block_kv_range(a, rows_only), T);
+    k->read = k->all;
+    if (rows_only) lay_out_view(memory, &k->read, a, w, block_q_range(a, true), Q);
     if (a->qk_norm != QK_NORM_NONE) {
         k->q = layout_take(memory, Q * a->H * a->d, w);
         k->k = layout_take(memory, T * a->K * a->d, w);
@@ -86,10 +91,10 @@ static float *lay_out_block(struct layout *memory, struct model *m, int l, float
         lay_out_kept(memory, k, a, dtype_bytes(o->dtype), last, T, Q);
         k->x_mid = o->train && !a->parallel_residual ? take_floats(memory, Q, a->D) : NULL;
     }
-    k->x = x;
-    k->x_q = last ? take_floats(memory, Q, a->D) : x;
-    k->out = o->train ? take_floats(memory, Q, a->D) : k->x_q;
-    if (!o->train) k->x_mid = k->x_q;
+    k->all.x = x;
+    k->read.x = last ? take_floats(memory, Q, a->D) : x;
+    k->out = o->train ? take_floats(memory, Q, a->D) : k->read.x;
+    if (!o->train) k->x_mid = k->read.x;
     return k->out;
 }
 
@@ -97,7 +102,7 @@ static void lay_out_activations(struct layout *memory, struct model *m, int64_t 
     const struct arch *a = m->arch;
     m->inverse_frequency = take_floats(memory, 1, a->rope_dims / 2);
     m->rope = take_floats(memory, T, a->rope_dims);
-    m->rope_q = take_floats(memory, R, a->rope_dims);
+    m->rope_read = take_floats(memory, R, a->rope_dims);
     m->normed = take_floats(memory, R, a->D);
     m->stats = take_floats(memory, R, 2);
     m->score = take_floats(memory, R, 1);
@@ -118,10 +123,10 @@ static void lay_out_scratch(struct layout *memory, struct model *m, int64_t T, i
     m->dx_rows = take_floats(memory, R, a->D);
     m->dnormed = take_floats(memory, R, a->D);
     s->wide = layout_take(memory, T * wide, w);
-    s->wide_q = layout_take(memory, R * block_q_range(a, true).count, w);
+    s->wide_read = layout_take(memory, R * block_q_range(a, true).count, w);
     s->narrow = layout_take(memory, T * narrow, w);
     s->dh1 = layout_take(memory, T * a->D, w);
-    s->dh1_q = layout_take(memory, R * a->D, w);
+    s->dh1_read = layout_take(memory, R * a->D, w);
     s->dh2 = a->parallel_residual ? layout_take(memory, T * a->D, w) : s->dh1;
     s->dx_cast = m->options.dtype == DTYPE_F32 ? NULL : layout_take(memory, T * a->D, w);
 }
@@ -312,7 +317,7 @@ static void take_batch(struct model *m, const struct forest *batch) {
     send_batch(m, batch);
     int dims = m->arch->rope_dims;
     op_rope_table(m->dev, m->rope, m->position, m->T, m->inverse_frequency, dims);
-    op_gather_rows(m->dev, tensor_make(m->rope_q, DTYPE_F32, m->R, dims),
+    op_gather_rows(m->dev, tensor_make(m->rope_read, DTYPE_F32, m->R, dims),
                    tensor_make(m->rope, DTYPE_F32, m->T, dims), m->row);
     m->dev->backend->zero(m->dev, m->dscore, (size_t)m->R * sizeof(float), STREAM_COMPUTE);
 }
@@ -320,12 +325,13 @@ static void take_batch(struct model *m, const struct forest *batch) {
 /* The block of layer l, set for this micro-batch and these weights. */
 static struct block *set_block(struct model *m, int l, const void *weights, float *gradient) {
     struct block *b = &m->block[l];
-    b->T = m->T;
     b->Q = b->rows_only ? m->R : m->T;
     b->reach = m->reach;
     b->row = b->rows_only ? m->row : NULL;
-    b->rope = m->rope;
-    b->rope_q = b->rows_only ? m->rope_q : m->rope;
+    b->kept.all.n = m->T;
+    b->kept.all.rope = m->rope;
+    b->kept.read.n = b->Q;
+    b->kept.read.rope = b->rows_only ? m->rope_read : m->rope;
     b->weights = weights;
     b->gradient = gradient;
     return b;
@@ -437,6 +443,6 @@ void model_copy_hidden(struct model *m, int layer, float *out) {
     CHECK(layer >= 0 && layer < m->arch->L && m->options.train, "no hidden state of layer %d",
           layer);
     size_t bytes = (size_t)(m->T * m->arch->D) * sizeof *out;
-    m->dev->backend->copy_out(m->dev, out, m->block[layer].kept.x, bytes, STREAM_COMPUTE);
+    m->dev->backend->copy_out(m->dev, out, m->block[layer].kept.all.x, bytes, STREAM_COMPUTE);
     m->dev->backend->synchronize(m->dev, STREAM_COMPUTE);
 }
