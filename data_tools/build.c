@@ -218,18 +218,18 @@ static int open_inputs(struct build *b, const struct arguments *arguments) {
     }
     if (n_stdin > 1)
         return fail("standard input can be read once only; hint: write it to a file first");
+    const struct build_options *o = &b->options;
+    if (o->out && name_output(b, 0, o->out) != 0) return -1;
+    if (o->eval_out && name_output(b, 1, o->eval_out) != 0) return -1;
     for (int i = 0; i < b->n_inputs; i++)
         if (input_look(b, &b->input[i]) != 0) return -1;
     return 0;
 }
 
-static int name_outputs(struct build *b) {
+/* Shards in a cache have the digest for a name. */
+static int name_shards(struct build *b) {
     const struct build_options *o = &b->options;
-    if (o->out) {
-        b->out[0] = mem_copy_string(o->out);
-        b->out[1] = o->eval_out ? mem_copy_string(o->eval_out) : NULL;
-        return name_digest(b);
-    }
+    if (o->out) return name_digest(b);
     b->out[1] = o->eval_fraction > 0 ? mem_copy_string("") : NULL;
     if (name_digest(b) != 0) return -1;
     if (!b->digest[0])
@@ -266,14 +266,17 @@ static int run_locked(struct build *b) {
 }
 
 static int run(struct build *b) {
-    bool is_done = name_is_up_to_date(b);
+    enum name_state state = name_look(b);
     int status = 0, lock = -1;
-    if (!is_done) {
+    if (state == NAME_UP_TO_DATE) {
+        name_sweep(b);
+    } else {
         lock = name_lock(b);
-        is_done = name_is_up_to_date(b);
+        state = name_look(b);
     }
+    if (state == NAME_DAMAGED) log_warn("%s; building it again", error_text());
     if (lock >= 0) name_clean(b);
-    if (!is_done)
+    if (state != NAME_UP_TO_DATE)
         status = run_locked(b);
     else
         for (int i = 0; i < 2 && b->out[i]; i++) log_info("%s: up to date", b->out[i]);
@@ -319,7 +322,7 @@ int build_command(int argc, char **argv) {
     } else {
         int status = open_inputs(&b, &inputs);
         if (status == 0) status = open_tools(&b);
-        if (status == 0) status = name_outputs(&b);
+        if (status == 0) status = name_shards(&b);
         if (status == 0) status = run(&b);
         close_build(&b);
         code = command_finish(status);

@@ -189,7 +189,14 @@ int name_digest(struct build *b); /* of all but what can be read once only */
  * system has no locks, or the folder cannot be written, which is told later. */
 int name_lock(const struct build *b);
 void name_unlock(const struct build *b, int lock);
-bool name_is_up_to_date(const struct build *b);
+/* Whether the shards are there, of this digest, and whole to the last byte (else error_text()). */
+enum name_state { NAME_MISSING, NAME_DAMAGED, NAME_UP_TO_DATE };
+enum name_state name_look(const struct build *b);
+/* The path of a shard that the user names, into out[i]: what it is a link to; -1 with error_text()
+ * where something stands that is not to be replaced. */
+int name_output(struct build *b, int i, const char *path);
+/* What a build left that was killed when its shards stood; not while another one works there. */
+void name_sweep(const struct build *b);
 void name_clean(const struct build *b); /* temporary files of killed builds; with the lock held */
 json_t *name_options(const struct build *b);
 #endif

@@ -116,16 +116,70 @@ int name_digest(struct build *b) {
     return 0;
 }
 
-bool name_is_up_to_date(const struct build *b) {
-    bool is_whole = b->digest[0] != 0;
-    for (int i = 0; i < 2 && is_whole && b->out[i]; i++) {
+/* What says that it is this build's is read to its end: it may be damaged. */
+static bool is_whole(const char *path) {
+    struct shard shard;
+    if (shard_open(&shard, path) != 0) return false;
+    int status = shard_verify(&shard);
+    shard_close(&shard);
+    return status == 0;
+}
+
+enum name_state name_look(const struct build *b) {
+    enum name_state state = b->digest[0] ? NAME_UP_TO_DATE : NAME_MISSING;
+    for (int i = 0; i < 2 && state == NAME_UP_TO_DATE && b->out[i]; i++) {
         char *digest = file_exists(b->out[i]) ? shard_text_of(b->out[i], "digest") : NULL;
-        struct shard shard;
-        is_whole = digest && strcmp(digest, b->digest) == 0 && shard_open(&shard, b->out[i]) == 0;
-        if (is_whole) shard_close(&shard);
+        if (!digest || strcmp(digest, b->digest) != 0)
+            state = NAME_MISSING;
+        else if (!is_whole(b->out[i]))
+            state = NAME_DAMAGED;
         mem_free(digest);
     }
-    return is_whole;
+    return state;
+}
+
+/* --- what stands under the names --- */
+
+/* Where a symbolic link points to, also if nothing is there; else the path itself. */
+static char *follow_links(const char *path) {
+    enum { MOST_LINKS = 40 };
+    char *at = mem_copy_string(path), target[4096];
+    for (int i = 0; i < MOST_LINKS; i++) {
+        ssize_t n = readlink(at, target, sizeof target - 1);
+        if (n <= 0) break;
+        target[n] = 0;
+        char *slash = strrchr(at, '/');
+        if (slash) slash[1] = 0;
+        char *next = mem_format("%s%s", slash && target[0] != '/' ? at : "", target);
+        mem_free(at);
+        at = next;
+    }
+    return at;
+}
+
+static bool is_same_file(const char *path, const char *other) {
+    struct stat a, b;
+    return strcmp(path, other) == 0 || (stat(path, &a) == 0 && stat(other, &b) == 0 &&
+                                        a.st_ino == b.st_ino && a.st_dev == b.st_dev);
+}
+
+static int check_output(const struct build *b, const char *path) {
+    struct stat s;
+    if (stat(path, &s) != 0) return 0;
+    if (S_ISDIR(s.st_mode)) return fail("%s: is a directory; expected the shard's file", path);
+    if (!S_ISREG(s.st_mode))
+        return fail("%s: expected a file or nothing, found a device, a pipe or a socket", path);
+    for (int i = 0; i < b->n_inputs; i++)
+        if (is_same_file(path, b->input[i].path))
+            return fail("%s: is an input, which the shard would replace", path);
+    return shard_check_replaced(path);
+}
+
+int name_output(struct build *b, int i, const char *path) {
+    if (check_output(b, path) != 0) return -1;
+    b->out[i] = follow_links(path);
+    if (i == 0 || !is_same_file(b->out[0], b->out[1])) return 0;
+    return fail("--out and --eval-out are the same file");
 }
 
 /* --- the lock --- */
@@ -140,6 +194,19 @@ static bool is_current(int file, const char *path) {
     struct stat a, b;
     return fstat(file, &a) == 0 && stat(path, &b) == 0 && a.st_ino == b.st_ino &&
            a.st_dev == b.st_dev;
+}
+
+void name_sweep(const struct build *b) {
+    char *path = lock_path(b), *log = mem_format("%s.partial", b->out[0]);
+    int file = open(path, O_RDWR | O_CLOEXEC);
+    if (file >= 0 && flock(file, LOCK_EX | LOCK_NB) == 0 && is_current(file, path)) {
+        name_clean(b);
+        unlink(log);
+        unlink(path);
+    }
+    if (file >= 0) close(file);
+    mem_free(log);
+    mem_free(path);
 }
 
 int name_lock(const struct build *b) {

@@ -85,6 +85,11 @@ int shard_suits(const struct shard *shard, const struct contract *contract,
 int64_t shard_length(const struct shard *shard, int64_t sequence);
 /* out has room for shard_length tokens. Messages do not name the file: the caller does. */
 int shard_read(struct shard *shard, int64_t sequence, int32_t *out);
+/* Reads all that shard_open has not read, so that the file's checksums judge it. */
+int shard_verify(struct shard *shard);
+/* Whether what a file of that name holds may be replaced by a shard: a shard, whole or damaged, or
+ * nothing. -1 with error_text(). */
+int shard_check_replaced(const char *path);
 /* A text attribute of the root ("rows", "sources", "revision"); mem_free. NULL with
  * error_text(). */
 char *shard_text(struct shard *shard, const char *name);

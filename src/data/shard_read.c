@@ -420,6 +420,77 @@ int shard_read(struct shard *shard, int64_t sequence, int32_t *out) {
     return 0;
 }
 
+/* --- all of it --- */
+
+/* In pieces: a read of each sequence would unpack a chunk for each. */
+static int verify_tokens(const struct shard *shard) {
+    enum { PIECE = 1 << 20 };
+    struct shard_handle *at = shard->handle;
+    int32_t *token = mem_alloc(PIECE, sizeof *token);
+    int status = 0;
+    for (int64_t i = 0; i < shard->n_tokens && status == 0; i += PIECE) {
+        hsize_t start = (hsize_t)i, count = (hsize_t)MIN(PIECE, shard->n_tokens - i);
+        hid_t memory = H5Screate_simple(1, &count, NULL);
+        H5Sselect_hyperslab(at->space, H5S_SELECT_SET, &start, NULL, &count, NULL);
+        if (H5Dread(at->token, H5T_NATIVE_INT32, memory, at->space, H5P_DEFAULT, token) < 0)
+            status = fail("token: %s; " BUILD_AGAIN, h5_reason());
+        H5Sclose(memory);
+        for (hsize_t k = 0; k < count && status == 0; k++)
+            if (token[k] < 0 || token[k] >= shard->vocabulary)
+                status = fail("token %d in a vocabulary of %lld; " BUILD_AGAIN, token[k],
+                              (long long)shard->vocabulary);
+    }
+    mem_free(token);
+    return status;
+}
+
+static int take_file(void *self, const char *name, const void *data, size_t length) {
+    (void)self, (void)name, (void)data, (void)length;
+    return 0;
+}
+
+/* Those that no reader needs; shards of former versions may lack some. */
+static int verify_texts(hid_t file) {
+    static const char *const names[] = {"sources", "rows", "options", "digest", "revision"};
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
+        if (H5Aexists(file, names[i]) == 0) continue;
+        char *text = read_text(file, names[i]);
+        if (!text) return -1;
+        mem_free(text);
+    }
+    return 0;
+}
+
+int shard_verify(struct shard *shard) {
+    int status = verify_tokens(shard);
+    if (status == 0) status = verify_texts(((struct shard_handle *)shard->handle)->file);
+    if (status != 0) return fail_context("%s", shard->path);
+    return shard_each_tokenizer_file(shard, take_file, NULL);
+}
+
+int shard_check_replaced(const char *path) {
+    static const char magic[] = "\x89HDF\r\n\x1a\n";
+    char begin[8] = {0};
+    FILE *f = fopen(path, "rb");
+    if (!f) return fail("%s: cannot be read: %s", path, strerror(errno));
+    size_t n = fread(begin, 1, sizeof begin, f);
+    fclose(f);
+    if (n == 0) return 0;
+    bool is_other = n < sizeof begin || memcmp(begin, magic, sizeof begin) != 0;
+    int64_t bytes;
+    hid_t file = is_other ? -1 : open_file(path, &bytes);
+    if (file >= 0) {
+        /* One that cannot be read is damaged. */
+        char *kind = H5Aexists(file, "kind") == 0 ? mem_copy_string("") : read_text(file, "kind");
+        is_other = kind && strcmp(kind, SHARD_KIND) != 0;
+        mem_free(kind);
+        H5Fclose(file);
+    }
+    if (!is_other) return 0;
+    return fail("%s: is there already and is no token shard; hint: remove it, or give another name",
+                path);
+}
+
 char *shard_text(struct shard *shard, const char *name) {
     char *text = read_text(((struct shard_handle *)shard->handle)->file, name);
     if (!text) fail_context("%s", shard->path);

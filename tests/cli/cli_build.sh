@@ -151,6 +151,58 @@ expect build-other-bytes 0 'pairs kept' build --out "$work/x.h5" "$work/moved.js
 head -c 20000 "$work/kept.h5" >"$work/x.h5"
 expect build-over-a-cut-shard 0 'pairs kept' build --out "$work/x.h5" "$work/one.jsonl"
 check build-over-a-cut-shard-is-whole cmp "$work/x.h5" "$work/kept.h5"
+flip() { # file offset: one bit
+    local byte
+    byte=$(od -An -tu1 -j "$2" -N 1 "$1")
+    printf "\\x$(printf %02x $((byte ^ 16)))" | dd of="$1" bs=1 seek="$2" conv=notrunc 2>/dev/null
+}
+finds_flips() { # how many of 24 bits over the whole file are found by build and by inspect, or change nothing that h5dump reads
+    local i n=0 size at
+    size=$(stat -c %s "$work/kept.h5")
+    for ((i = 0; i < 24; i++)); do
+        cp "$work/kept.h5" "$work/x.h5"
+        at=$((4096 + (size - 4096) * i / 24 + i * 7))
+        flip "$work/x.h5" $at
+        if "$inspect" verify "$work/x.h5" >"$work/verify" 2>&1; then
+            h5diff -q "$work/x.h5" "$work/kept.h5" && n=$((n + 1))
+            continue
+        fi
+        quiet --out "$work/x.h5" "$work/one.jsonl"
+        cmp -s "$work/x.h5" "$work/kept.h5" && n=$((n + 1))
+    done
+    echo $n
+}
+same build-over-a-flipped-bit "$(finds_flips)" 24
+cp "$work/kept.h5" "$work/x.h5"
+flip "$work/x.h5" 6000
+expect build-over-damage-says-so 0 'x.h5: .*damaged.*; building it again' build --out "$work/x.h5" "$work/one.jsonl"
+cp "$work/kept.h5" "$work/x.h5"
+: >"$work/x.h5.lock"
+: >"$work/x.h5.partial"
+: >"$work/x.h5.tmp-other-1"
+expect build-up-to-date-sweeps 0 'up to date' build --out "$work/x.h5" "$work/one.jsonl"
+same build-up-to-date-leaves-nothing "$(left_behind)" ""
+
+# --- what stands under the name ---
+cp "$work/one.jsonl" "$work/same.jsonl"
+expect build-onto-its-input 1 'same.jsonl: is an input' build --out "$work/same.jsonl" "$work/same.jsonl"
+expect build-onto-its-input-as-a-link 1 'is an input' bash -c "ln -s same.jsonl '$work/l'; exec '$data' build --tokenizer $tokenizer --out '$work/l' '$work/same.jsonl'"
+check build-onto-its-input-keeps-it cmp "$work/same.jsonl" "$work/one.jsonl"
+expect build-onto-another-file 1 'two.jsonl: is there already and is no token shard; hint' build --out "$work/two.jsonl" "$work/one.jsonl"
+expect build-onto-another-file-for-eval 1 'two.jsonl: is there already' build --out "$work/n.h5" --eval-out "$work/two.jsonl" "$work/one.jsonl"
+expect build-onto-a-device 1 '/dev/null: expected a file or nothing, found a device' build --out /dev/null "$work/one.jsonl"
+check build-onto-a-device-keeps-it test -c /dev/null
+: >"$work/n.h5"
+expect build-onto-an-empty-file 0 '1000 pairs kept' build --out "$work/n.h5" "$work/one.jsonl"
+mkdir "$work/elsewhere"
+ln -s elsewhere/target.h5 "$work/link.h5"
+expect build-through-a-link 0 '1000 pairs kept' build --out "$work/link.h5" "$work/one.jsonl"
+check build-through-a-link-keeps-it test -L "$work/link.h5" -a -s "$work/elsewhere/target.h5"
+expect build-through-a-link-again 0 'up to date' build --out "$work/link.h5" "$work/one.jsonl"
+expect build-twice-the-same-file 1 'are the same file' build --out "$work/elsewhere/target.h5" --eval-out "$work/link.h5" "$work/one.jsonl"
+h5copy -i "$work/n.h5" -s /token -o "$work/other.h5" -d /token
+expect build-onto-other-hdf5 1 'other.h5: is there already' build --out "$work/other.h5" "$work/one.jsonl"
+
 quiet --out "$work/x.h5" - <"$work/one.jsonl"
 quiet --out "$work/x.h5" - <"$work/one.jsonl"
 check build-standard-input-again grep -q '1000 pairs kept' "$work/err"
