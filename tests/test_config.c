@@ -171,6 +171,9 @@ static void test_wrong_types_and_bounds(void) {
     refuse("", "data.train=({path=\"a\"; weight=0.0})", "weight: |above 0");
     refuse("", "data.train=({path=\"a\"; rows=99999999999})", "at most 32 bits");
     refuse("", "data.train=((", "expected a path or a list");
+    refuse("", "data.eval=({path=\"a\"; name=\"\"})", "entry 1: expected a name, found \"\"");
+    refuse("", "run.seed=9223372036854775807", "at least 0 and at most 9e+15, found the integer");
+    refuse("", "run.threads=1025", "run.threads: expected an integer, 0 to 1024");
     refuse("", "data.eval=(\"a/x.h5\", \"b/x.h5\")", "found \"x\" twice");
 }
 

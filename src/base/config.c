@@ -283,6 +283,10 @@ static int store_data(struct config_data **list, int *n_list, const struct confi
     for (int i = 0; i < n && status == 0; i++)
         if (*data[i].path == 0)
             status = fail("%s: entry %d: expected a path, found \"\"", o->path, i + 1);
+        else if (data[i].name && *data[i].name == 0)
+            status = fail("%s: entry %d: expected a name, found \"\"; hint: without name = ... it "
+                          "is the file's",
+                          o->path, i + 1);
     if (status != 0) {
         free_data(data, n);
         return -1;
@@ -320,7 +324,7 @@ static int store(struct config *config, const struct config_option *o, const str
     case OPTION_EVAL:
         return store_data(&config->data.eval, &config->data.n_eval, o, v);
     }
-    return fail("%s: an option of no kind", o->path);
+    CHECK(false, "option %s has no kind", o->path);
 }
 
 static const struct config_option *find_option(const char *path) {

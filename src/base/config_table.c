@@ -24,7 +24,7 @@ const struct config_option config_options[] = {
     {"run.plugin", OPTION_STRING, AT(run.plugin), "",
      "librankwise_cuda.so beside the program, else in ../lib",
      .help = "The shared object that knows GPUs."},
-    {"run.threads", OPTION_INT, AT(run.threads), "0", .low = 0, .high = 4096,
+    {"run.threads", OPTION_INT, AT(run.threads), "0", .low = 0, .high = 1024,
      .help = "Threads per rank; 0: the node's allowed cores divided by the ranks on it."},
     {"run.log_every", OPTION_INT, AT(run.log_every), "10", .low = 1, .high = 1e9,
      .help = "Steps between two lines of progress where stderr is no terminal."},
@@ -166,8 +166,6 @@ void config_bounds(const struct config_option *option, char out[96]) {
     else if (option->kind != OPTION_NUMBER && option->high < 10000)
         snprintf(out, 96, option->open ? "from %g to below %g" : "%g to %g", option->low,
                  option->high);
-    else if (option->high > 1e12)
-        snprintf(out, 96, "%s %g", low, option->low);
     else
         snprintf(out, 96, "%s %g and %s %g", low, option->low, high, option->high);
 }
