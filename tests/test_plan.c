@@ -267,6 +267,23 @@ static void test_more_ranks_than_groups(void) {
     plan_free(&plan);
 }
 
+/* What is asked for beyond an epoch costs no memory: 2^31 - 1 groups would be 86 GB. */
+static void test_more_groups_than_an_epoch(void) {
+    const int32_t tokens[] = {10, 20};
+    const struct plan_source source = {tokens, 2, 2};
+    const struct plan_options options = {.groups = INT32_MAX, .tokens_per_microbatch = 1000};
+    struct plan plan;
+    struct plan_step step = {0};
+    struct plan_cursor cursor = {0};
+    ASSERT_INT(plan_init(&plan, &options, &source, 1, 1), 0);
+    plan_step(&plan, &cursor, 0, 1, &step);
+    ASSERT_INT(step.n_groups, 2);
+    ASSERT_INT(cursor.epoch, 1);
+    ASSERT_INT(plan_steps_per_epoch(&plan), 1);
+    plan_step_free(&step);
+    plan_free(&plan);
+}
+
 static void test_bad_options(void) {
     const int32_t tokens[] = {10};
     struct plan_source source = {tokens, 1, 0};
@@ -294,6 +311,7 @@ int main(int argc, char **argv) {
         {"plan_resume_from_a_cursor", test_resume_from_a_cursor},
         {"plan_packing_by_hand", test_packing_by_hand},
         {"plan_more_ranks_than_groups", test_more_ranks_than_groups},
+        {"plan_more_groups_than_an_epoch", test_more_groups_than_an_epoch},
         {"plan_bad_options", test_bad_options},
     };
     return test_main(tests, N_TESTS(tests), argc, argv);

@@ -44,8 +44,10 @@ int plan_init(struct plan *plan, const struct plan_options *options,
         plan->epoch_groups += take;
     }
     if (plan->epoch_groups == 0) return fail("expected at least one group an epoch, found none");
-    plan->item = mem_alloc(options->groups, sizeof *plan->item);
-    plan->filled = mem_alloc(options->groups, sizeof *plan->filled);
+    plan->options.groups =
+        MIN(options->groups, plan->epoch_groups); /* a step has no more, by (2) */
+    plan->item = mem_alloc(plan->options.groups, sizeof *plan->item);
+    plan->filled = mem_alloc(plan->options.groups, sizeof *plan->filled);
     plan->rank = mem_alloc(n_ranks, sizeof *plan->rank);
     return 0;
 }
