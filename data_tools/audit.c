@@ -10,6 +10,7 @@
  *
  * Prompts and sequences are compared by 64-bit hashes of their tokens: among ten million, two that
  * differ look alike with a probability of 3e-6. */
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -29,7 +30,7 @@ static const char usage[] =
     "\n"
     "  --strict   exit code 1 if there is a problem (without it 0: the report is the result)\n";
 
-enum { EXAMPLES = 3, BEGINNING = 2 };
+enum { EXAMPLES = 3, BEGINNING = 2, MOST_MARGIN = 1000 };
 
 /* A shard's share of the report. */
 struct audited {
@@ -105,6 +106,19 @@ static int audit_comparisons(const struct look *look) {
     n += report(&contradictory, true, "comparisons that others contradict", s->n_comparisons);
     report(&duplicate, false, "comparisons that repeat another", s->n_comparisons);
     return n;
+}
+
+/* A margin is compared with a difference of scores, which are rarely beyond 100. */
+static int audit_numbers(const struct look *look) {
+    const struct shard *s = &look->shard;
+    struct finding weightless = {0}, absurd = {0};
+    for (int64_t i = 0; i < s->n_comparisons; i++) {
+        if (s->weight[i] == 0) add_example(&weightless, look, i);
+        if (fabsf(s->margin[i]) > MOST_MARGIN) add_example(&absurd, look, i);
+    }
+    bool are_all = weightless.n == s->n_comparisons;
+    int n = report(&weightless, are_all, "comparisons of weight 0", s->n_comparisons);
+    return n + report(&absurd, true, "comparisons with a margin beyond 1000", s->n_comparisons);
 }
 
 static void audit_lengths(const struct look *look) {
@@ -260,7 +274,7 @@ static int audit_shard(struct audited *a, const char *path, int *n_problems) {
     a->sequence = mem_alloc(s->n_sequences, sizeof *a->sequence);
     printf("%s: %lld comparisons under %lld prompts\n", path, (long long)s->n_comparisons,
            (long long)s->n_groups);
-    *n_problems += audit_comparisons(&a->look);
+    *n_problems += audit_comparisons(&a->look) + audit_numbers(&a->look);
     if (audit_tokens(a, n_problems) != 0 || hash_prompts(a) != 0) return -1;
     *n_problems += audit_golden(&a->look);
     audit_lengths(&a->look);

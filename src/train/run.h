@@ -84,6 +84,10 @@ int64_t run_steps(const struct run *r);
 int64_t run_group_pairs(const struct run *r, const struct plan_group *group);
 struct batch_item run_group_pair(const struct run *r, const struct plan_group *group, int64_t i);
 
+/* Warns of data that is doubtful, after data, plan and the model's shape are read. -1: nothing can
+ * be learned from it. */
+int run_check_data(const struct run *r);
+
 /* What the run asks of its modules. */
 struct zero_options run_zero_options(const struct run *r);
 struct model_options run_model_options(const struct run *r);

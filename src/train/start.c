@@ -165,6 +165,7 @@ static int read_data(struct run *r) {
     if (open_shards(r->eval, c->data.eval, c->data.n_eval) != 0) return -1;
     if (check_contracts(r) != 0 || check_model_tokenizer(r) != 0 || make_plan(r) != 0) return -1;
     if (shard_each_tokenizer_file(&r->train[0], keep_tokenizer_file, r) != 0) return -1;
+    if (run_check_data(r) != 0) return -1;
     r->room_pairs = most_pairs(r);
     r->max_tokens = plan_max_tokens(&r->plan);
     r->max_rows = 2 * r->room_pairs;
