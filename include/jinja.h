@@ -4,21 +4,20 @@
  *
  *   jinja_lex.c      text to tokens, with all whitespace control
  *   jinja_parse.c    tokens to a tree, which is immutable and may be rendered by several threads at
- *   once
- *   jinja_run.c      statements: scopes, loops, macros
- *   jinja_eval.c     expressions, with Python's meaning
- *   jinja_value.c    values: memory, equality, order, text; jinja_text.c: repr, numbers, JSON
- *   jinja_call.c     globals and arguments; jinja_methods.c: methods of strings, lists and dicts;
- *   jinja_filters.c, jinja_lists.c, jinja_tests.c; jinja_format.c: "%s" % x and "{}".format(x)
+ *                    once; jinja_parse_expression.c, jinja_parser.c
+ *   jinja_value.c    values and their memory; jinja_operators.c: what Python's operators do with
+ *                    them; jinja_text.c: str, repr, JSON; jinja_strings.c: characters
+ *   jinja_eval.c     expressions; jinja_run.c: statements, scopes, macros, and the limits
+ *   jinja_call.c     arguments and globals; jinja_filters.c, jinja_tests.c, jinja_methods.c
  *
  *   (1) Values cannot be changed, only namespaces can; so strings and slices share memory freely.
  *   (2) All memory of a rendering comes from its jinja_memory and is taken back as a whole by the
  *       next rendering.
  *   (3) Depth, steps, memory and output are limited: any template ends, in an error if need be.
  *
- * Not there: include, import and extends (no loader is set there either), autoescaping, integers
- * beyond 64 bits, the filters xmlattr, urlize, pprint, random and filesizeformat. What is not there
- * is an error when it is reached. */
+ * It has what chat templates use, counted over public ones by tests/golden/count_jinja.py;
+ * docs/templates.md lists it. What jinja2 has besides is an error with its name, a tag when the
+ * template is parsed, the rest when it is reached. Integers have 64 bits. */
 #ifndef RANKWISE_JINJA_H
 #define RANKWISE_JINJA_H
 #include <jansson.h>

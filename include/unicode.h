@@ -50,6 +50,11 @@ extern const char *const unicode_category_names[],
     *const unicode_script_names[]; /* the latter ends with "" */
 extern const uint32_t unicode_compatible_points[];
 
+/* The range of an ascending table that holds the point, or NULL. is_point: the table's `first` are
+ * points of their own, not the beginnings of ranges. */
+const struct unicode_range *unicode_find(const struct unicode_range *table, int n, bool is_point,
+                                         uint32_t point);
+
 /* Expands the tables; to be called before the functions below. Safe to call again and from any
  * thread. */
 void unicode_start(void);
@@ -76,6 +81,15 @@ enum unicode_form { UNICODE_NFC, UNICODE_NFD, UNICODE_NFKC, UNICODE_NFKD };
 /* Appends the text in the form; in lower case. */
 void unicode_normalize(enum unicode_form form, const char *text, size_t length, struct buffer *out);
 void unicode_lowercase(const char *text, size_t length, struct buffer *out);
+
+/* What Python's str knows of a character. */
+bool unicode_is_cased(uint32_t point);
+bool unicode_is_printable(uint32_t point);
+int unicode_decimal(uint32_t point); /* the value of a decimal digit, or -1 */
+/* Append what the character becomes, which may be up to three. */
+void unicode_append_lower(uint32_t point, struct buffer *out);
+void unicode_append_upper(uint32_t point, struct buffer *out);
+void unicode_append_title(uint32_t point, struct buffer *out);
 
 static inline uint32_t utf8_next(const char *text, size_t *at) {
     const unsigned char *s = (const unsigned char *)text + *at;

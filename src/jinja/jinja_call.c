@@ -1,7 +1,9 @@
-/* Jinja: arguments, calls, and the functions that every template has. See jinja.h. */
+/* Jinja: arguments, calls, the functions that every template has, and what is refused by its name.
+ * See jinja_run.h. */
+#include <stdio.h>
 #include <string.h>
 
-#include "jinja_state.h"
+#include "jinja_run.h"
 
 /* --- arguments ----------------------------------------------------------------------- */
 
@@ -10,6 +12,20 @@ const struct jvalue *jinja_argument(const struct jarguments *a, int index, const
     for (int k = 0; k < a->n_keywords; k++)
         if (strcmp(a->keyword[k], name) == 0) return &a->keyword_value[k];
     return NULL;
+}
+
+bool jinja_flag(const struct jarguments *a, int index, const char *name) {
+    const struct jvalue *v = jinja_argument(a, index, name);
+    return v && jinja_truth(v);
+}
+
+int jinja_int_argument(struct jrun *r, const struct jarguments *a, int index, const char *name,
+                       int64_t *out) {
+    const struct jvalue *v = jinja_argument(a, index, name);
+    if (!v || jinja_is_integer(v, out)) return 0;
+    if (v->type == J_UNDEFINED) return jinja_fail_undefined(r, v);
+    return jinja_fail(r, "%s: '%s' object cannot be interpreted as an integer", name,
+                      jinja_type_name(v));
 }
 
 int jinja_check_arguments(struct jrun *r, const struct jarguments *a, const char *what,
@@ -29,7 +45,6 @@ int jinja_check_arguments(struct jrun *r, const struct jarguments *a, const char
 }
 
 int jinja_call(struct jrun *r, struct jvalue f, const struct jarguments *a, struct jvalue *out) {
-    struct jlist *items;
     switch ((enum jtype)f.type) {
     case J_UNDEFINED:
         return jinja_fail_undefined(r, &f);
@@ -39,21 +54,6 @@ int jinja_call(struct jrun *r, struct jvalue f, const struct jarguments *a, stru
         return jinja_call_method(r, &f.method->self, f.method->name, a, out);
     case J_MACRO:
         return jinja_run_macro(r, f.macro, a, out);
-    case J_LOOP: {
-        size_t mark = r->out->length;
-        if (!f.loop->node->is_recursive)
-            return jinja_fail(
-                r, "The loop must have the 'recursive' marker to be called recursively.");
-        if (a->n != 1) return jinja_fail(r, "loop() takes one argument");
-        if (jinja_items(r, &a->item[0], &items) != 0 || jinja_enter(r) != 0) return -1;
-        int status = jinja_run_loop(r, f.loop->node, f.loop->scope, items, f.loop->depth0 + 1);
-        r->depth--;
-        if (status == 0) *out = jinja_take(r, mark);
-        return status;
-    }
-    case J_JOINER:
-        *out = f.cycle->at++ ? f.cycle->items->item[0] : jinja_string("", 0);
-        return 0;
     default:
         return jinja_fail(r, "'%s' object is not callable", jinja_type_name(&f));
     }
@@ -120,7 +120,7 @@ static int call_namespace(struct jrun *r, const struct jarguments *a, struct jva
 }
 
 static int call_range(struct jrun *r, const struct jarguments *a, struct jvalue *out) {
-    enum { MOST = 100000 };
+    enum { MAX_RANGE = 100000 };
     int64_t v[3] = {0, 0, 1};
     if (a->n < 1 || a->n > 3 || a->n_keywords)
         return jinja_fail(r, "range expected 1 to 3 arguments, got %d", a->n + a->n_keywords);
@@ -135,9 +135,9 @@ static int call_range(struct jrun *r, const struct jarguments *a, struct jvalue 
                              : (v[0] > v[1] ? (uint64_t)v[0] - (uint64_t)v[1] : 0);
     uint64_t step = v[2] > 0 ? (uint64_t)v[2] : 0 - (uint64_t)v[2],
              n = span ? (span - 1) / step + 1 : 0;
-    if (n > MOST)
+    if (n > MAX_RANGE)
         return jinja_fail(r, "Range too big. The sandbox blocks ranges larger than MAX_RANGE (%d).",
-                          MOST);
+                          MAX_RANGE);
     *out = jinja_list(r, J_RANGE, (int64_t)n);
     for (uint64_t i = 0; i < n; i++)
         out->list->item[out->list->n++] = jinja_int((int64_t)((uint64_t)v[0] + i * (uint64_t)v[2]));
@@ -147,40 +147,16 @@ static int call_range(struct jrun *r, const struct jarguments *a, struct jvalue 
     return jinja_step(r, (int64_t)n);
 }
 
-static struct jvalue new_cycle(struct jrun *r, enum jtype type, const struct jarguments *a) {
-    struct jcycle *c = arena_alloc(&r->m->cells, sizeof *c);
-    c->items = jinja_list(r, J_LIST, 1).list;
-    for (int i = 0; i < a->n; i++) jinja_push(r, c->items, a->item[i]);
-    return (struct jvalue){.type = (uint8_t)type, .cycle = c};
+const struct jfunction *jinja_function(const char *name) {
+    static const struct jfunction functions[] = {{"raise_exception", call_raise},
+                                                 {"strftime_now", call_now},
+                                                 {"namespace", call_namespace},
+                                                 {"dict", call_dict},
+                                                 {"range", call_range}};
+    for (size_t i = 0; i < sizeof functions / sizeof *functions; i++)
+        if (strcmp(functions[i].name, name) == 0) return &functions[i];
+    return NULL;
 }
-
-static int call_joiner(struct jrun *r, const struct jarguments *a, struct jvalue *out) {
-    const struct jvalue *sep = jinja_argument(a, 0, "sep");
-    *out = new_cycle(r, J_JOINER, &(struct jarguments){0});
-    jinja_push(r, out->cycle->items, sep ? *sep : jinja_text(", "));
-    return jinja_check_arguments(r, a, "joiner", "sep");
-}
-
-static int call_cycler(struct jrun *r, const struct jarguments *a, struct jvalue *out) {
-    if (a->n == 0) return jinja_fail(r, "at least one item has to be provided");
-    *out = new_cycle(r, J_CYCLER, a);
-    return 0;
-}
-
-static int call_lipsum(struct jrun *r, const struct jarguments *a, struct jvalue *out) {
-    (void)a, (void)out;
-    return jinja_fail(r, "lipsum is not implemented: it is random");
-}
-
-const struct jfunction jinja_functions[] = {{"raise_exception", call_raise},
-                                            {"strftime_now", call_now},
-                                            {"namespace", call_namespace},
-                                            {"dict", call_dict},
-                                            {"range", call_range},
-                                            {"joiner", call_joiner},
-                                            {"cycler", call_cycler},
-                                            {"lipsum", call_lipsum},
-                                            {NULL, NULL}};
 
 const struct jentry *jinja_find(const struct jentry *table, int n, const char *name) {
     int low = 0, high = n;
@@ -193,4 +169,47 @@ const struct jentry *jinja_find(const struct jentry *table, int n, const char *n
             high = middle;
     }
     return NULL;
+}
+
+/* --- what is refused ----------------------------------------------------------------- */
+
+/* tests/golden/count_jinja.py counts what templates use. What one is found to need goes from here
+ * to its table, with the template as its test. */
+static const char *const refused[][2] = {
+    {"filter", " attr batch center filesizeformat forceescape groupby max min pprint random round "
+               "slice striptags sum truncate urlencode urlize wordcount wordwrap xmlattr "},
+    {"test", " escaped filter lower test upper "},
+    {"function", " cycler joiner lipsum "},
+    {"method", " casefold center changed copy count cycle encode expandtabs find format_map index "
+               "isalnum isalpha isascii isdecimal isdigit isidentifier islower isnumeric "
+               "isprintable isspace istitle isupper ljust maketrans partition rfind rindex rjust "
+               "rpartition rsplit swapcase translate zfill "},
+    {"tag", " autoescape block extends from import include print with "}};
+
+bool jinja_is_refused(const char *kind, const char *name) {
+    char word[40];
+    if (snprintf(word, sizeof word, " %s ", name) >= (int)sizeof word) return false;
+    for (size_t i = 0; i < sizeof refused / sizeof *refused; i++)
+        if (strcmp(refused[i][0], kind) == 0) return strstr(refused[i][1], word) != NULL;
+    return false;
+}
+
+void jinja_refusal(const char *kind, const char *name, char *out, size_t size) {
+    snprintf(out, size,
+             "%s \"%s\" is not one that chat templates use; hint: docs/templates.md names those "
+             "that they do",
+             kind, name);
+}
+
+struct jvalue jinja_undefined_refused(struct jrun *r, const char *kind, const char *name) {
+    char text[200];
+    jinja_refusal(kind, name, text, sizeof text);
+    return jinja_undefined(r, jinja_c_string(r, jinja_text(text)));
+}
+
+int jinja_fail_entry(struct jrun *r, const char *kind, const char *name) {
+    char text[200];
+    if (!jinja_is_refused(kind, name)) return jinja_fail(r, "No %s named '%s'.", kind, name);
+    jinja_refusal(kind, name, text, sizeof text);
+    return jinja_fail(r, "%s", text);
 }

@@ -1,7 +1,7 @@
 /* Jinja: expressions. See jinja.h. */
 #include <string.h>
 
-#include "jinja_state.h"
+#include "jinja_run.h"
 
 static int eval_name(struct jrun *r, struct jscope *s, const char *name, struct jvalue *out) {
     for (; s; s = s->parent)
@@ -10,12 +10,13 @@ static int eval_name(struct jrun *r, struct jscope *s, const char *name, struct 
                 *out = s->value[i];
                 return 0;
             }
-    for (const struct jfunction *f = jinja_functions; f->name; f++)
-        if (strcmp(f->name, name) == 0 && (r->now || strcmp(name, "strftime_now") != 0)) {
-            *out = (struct jvalue){.type = J_FUNCTION, .function = f};
-            return 0;
-        }
-    *out = jinja_undefined_name(r, name);
+    const struct jfunction *function = jinja_function(name);
+    if (function && (r->now || strcmp(name, "strftime_now") != 0))
+        *out = (struct jvalue){.type = J_FUNCTION, .function = function};
+    else if (jinja_is_refused("function", name))
+        *out = jinja_undefined_refused(r, "function", name);
+    else
+        *out = jinja_undefined_name(r, name);
     return 0;
 }
 
@@ -61,40 +62,24 @@ int jinja_arguments(struct jrun *r, struct jscope *s, const struct jcall *call,
                     struct jarguments *out) {
     *out = (struct jarguments){0};
     struct jlist *more = NULL;
-    struct jvalue v, keywords = {0};
+    struct jvalue v;
     int n = call->n, n_keywords = call->n_keywords;
     if (call->list && (jinja_eval(r, s, call->list, &v) != 0 || jinja_items(r, &v, &more) != 0))
         return -1;
-    if (call->dict) {
-        if (jinja_eval(r, s, call->dict, &keywords) != 0) return -1;
-        if (keywords.type != J_DICT)
-            return jinja_fail(r, "argument after ** must be a mapping, not %s",
-                              jinja_type_name(&keywords));
-    }
-    int64_t n_more = more ? more->n : 0, n_named = call->dict ? keywords.dict->n : 0;
-    if (n_more + n_named > 10000) return jinja_fail(r, "too many arguments");
+    int64_t n_more = more ? more->n : 0;
+    if (n_more > 10000) return jinja_fail(r, "too many arguments");
     if (n + n_more > 0)
         out->item = arena_alloc(&r->m->cells, (size_t)(n + n_more) * sizeof *out->item);
     for (int i = 0; i < n; i++)
         if (jinja_eval(r, s, call->argument[i], &out->item[out->n++]) != 0) return -1;
     for (int64_t i = 0; i < n_more; i++) out->item[out->n++] = more->item[i];
-    if (n_keywords + n_named == 0) return 0;
-    out->keyword = arena_alloc(&r->m->cells, (size_t)(n_keywords + n_named) * sizeof *out->keyword);
-    out->keyword_value =
-        arena_alloc(&r->m->cells, (size_t)(n_keywords + n_named) * sizeof *out->keyword_value);
-    for (int i = 0; i < n_keywords; i++) {
-        out->keyword[i] = call->keyword[i];
-        if (jinja_eval(r, s, call->keyword_value[i], &out->keyword_value[i]) != 0) return -1;
-    }
-    for (int64_t i = 0; i < n_named; i++) {
-        const struct jvalue *key = &keywords.dict->key[i];
-        if (key->type != J_STRING) return jinja_fail(r, "keywords must be strings");
-        char *name = arena_alloc(&r->m->cells, key->length + 1);
-        memcpy(name, key->text, key->length);
-        out->keyword[n_keywords + i] = name;
-        out->keyword_value[n_keywords + i] = keywords.dict->value[i];
-    }
-    out->n_keywords = n_keywords + (int)n_named;
+    if (n_keywords == 0) return 0;
+    out->keyword = call->keyword;
+    out->keyword_value = arena_alloc(&r->m->cells, (size_t)n_keywords * sizeof *out->keyword_value);
+    for (; out->n_keywords < n_keywords; out->n_keywords++)
+        if (jinja_eval(r, s, call->keyword_value[out->n_keywords],
+                       &out->keyword_value[out->n_keywords]) != 0)
+            return -1;
     return 0;
 }
 
@@ -103,12 +88,11 @@ static int eval_call(struct jrun *r, struct jscope *s, const struct jnode *n, st
     const struct jnode *f = n->child[0];
     struct jvalue function;
     struct jarguments a;
-    bool is_unsafe;
     if (f->kind == JN_ATTR) {
         struct jvalue self;
         if (jinja_eval(r, s, f->child[0], &self) != 0) return -1;
         r->line = n->line;
-        if (jinja_has_method(&self, f->name, &is_unsafe) && !is_unsafe) {
+        if (jinja_has_method(&self, f->name)) {
             if (jinja_arguments(r, s, n->call, &a) != 0) return -1;
             r->line = n->line;
             return jinja_call_method(r, &self, f->name, &a, out);
@@ -126,7 +110,8 @@ static int eval_filter(struct jrun *r, struct jscope *s, const struct jnode *n,
                        struct jvalue *out) {
     struct jvalue self;
     struct jarguments a;
-    if (!n->entry) return r->line = n->line, jinja_fail(r, "No filter named '%s'.", n->name);
+    r->line = n->line;
+    if (!n->entry) return jinja_fail_entry(r, "filter", n->name);
     if (jinja_eval(r, s, n->child[0], &self) != 0 || jinja_arguments(r, s, n->call, &a) != 0)
         return -1;
     r->line = n->line;
@@ -136,39 +121,14 @@ static int eval_filter(struct jrun *r, struct jscope *s, const struct jnode *n,
 static int eval_test(struct jrun *r, struct jscope *s, const struct jnode *n, struct jvalue *out) {
     struct jvalue self;
     struct jarguments a;
-    if (!n->entry) return r->line = n->line, jinja_fail(r, "No test named '%s'.", n->name);
+    r->line = n->line;
+    if (!n->entry) return jinja_fail_entry(r, "test", n->name);
     if (jinja_eval(r, s, n->child[0], &self) != 0 || jinja_arguments(r, s, n->call, &a) != 0)
         return -1;
     r->line = n->line;
     if (n->entry->run(r, &self, &a, out) != 0) return -1;
     *out = jinja_bool(jinja_truth(out));
     return 0;
-}
-
-static int compare(struct jrun *r, enum jop op, const struct jvalue *a, const struct jvalue *b,
-                   bool *is_so) {
-    switch (op) {
-    case OP_EQ:
-    case OP_NE:
-        *is_so = jinja_equal(r, a, b) == (op == OP_EQ);
-        return 0;
-    case OP_LT:
-        return jinja_less(r, a, b, "<", is_so);
-    case OP_GT:
-        return jinja_less(r, b, a, ">", is_so);
-    case OP_LE:
-        if (jinja_less(r, b, a, "<=", is_so) != 0) return -1;
-        *is_so = !*is_so;
-        return 0;
-    case OP_GE:
-        if (jinja_less(r, a, b, ">=", is_so) != 0) return -1;
-        *is_so = !*is_so;
-        return 0;
-    default:
-        if (jinja_contains(r, b, a, is_so) != 0) return -1;
-        if (op == OP_NOT_IN) *is_so = !*is_so;
-        return 0;
-    }
 }
 
 static int eval_compare(struct jrun *r, struct jscope *s, const struct jnode *n,
@@ -179,7 +139,7 @@ static int eval_compare(struct jrun *r, struct jscope *s, const struct jnode *n,
     for (int i = 1; i < n->n && is_so; i++) {
         if (jinja_eval(r, s, n->child[i], &right) != 0) return -1;
         r->line = n->line;
-        if (compare(r, (enum jop)n->ops[i - 1], &left, &right, &is_so) != 0) return -1;
+        if (jinja_compare(r, (enum jop)n->ops[i - 1], &left, &right, &is_so) != 0) return -1;
         left = right;
     }
     *out = jinja_bool(is_so);
@@ -192,7 +152,7 @@ static int eval_concat(struct jrun *r, struct jscope *s, const struct jnode *n,
     for (int i = 0; i < n->n; i++) {
         struct jvalue part, text;
         if (jinja_eval(r, s, n->child[i], &part) != 0 || jinja_str(r, &part, &text) != 0) return -1;
-        if ((uint64_t)out->length + text.length > r->most_bytes)
+        if ((uint64_t)out->length + text.length > r->max_bytes)
             return jinja_fail(r, "too much memory");
         text.is_safe = false;
         *out = jinja_add_strings(r, *out, text);

@@ -1,15 +1,16 @@
-/* Jinja: filters of one value. Those that go through a list are in jinja_lists.c. See jinja.h. */
+/* Jinja: filters, what stands behind "|". What is a generator in Jinja can be gone through once
+ * here too. See jinja_run.h. */
 #include <math.h>
-#include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 
-#include "jinja_state.h"
-#include "unicode_case.h"
+#include "jinja_run.h"
+#include "unicode.h"
 
 #define FILTER(name)                                                                       \
     static int name(struct jrun *r, const struct jvalue *self, const struct jarguments *a, \
                     struct jvalue *out)
+
+/* --- text ---------------------------------------------------------------------------- */
 
 /* The method of the value as a string, as filters such as upper do it. */
 static int by_method(struct jrun *r, const struct jvalue *self, const char *name,
@@ -20,24 +21,6 @@ static int by_method(struct jrun *r, const struct jvalue *self, const char *name
     out->is_safe = text.is_safe;
     return 0;
 }
-
-/* An integer argument, `fallback` when it is not given. */
-static int take_int(struct jrun *r, const struct jarguments *a, int index, const char *name,
-                    int64_t fallback, int64_t *out) {
-    const struct jvalue *v = jinja_argument(a, index, name);
-    *out = fallback;
-    if (!v || jinja_is_integer(v, out)) return 0;
-    if (v->type == J_UNDEFINED) return jinja_fail_undefined(r, v);
-    return jinja_fail(r, "%s: '%s' object cannot be interpreted as an integer", name,
-                      jinja_type_name(v));
-}
-
-static bool take_flag(const struct jarguments *a, int index, const char *name) {
-    const struct jvalue *v = jinja_argument(a, index, name);
-    return v && jinja_truth(v);
-}
-
-/* --- text ---------------------------------------------------------------------------- */
 
 FILTER(filter_upper) {
     return by_method(r, self, "upper", a, out);
@@ -54,12 +37,6 @@ FILTER(filter_trim) {
     struct jarguments one = {.item = &item, .n = 1};
     if (jinja_check_arguments(r, a, "trim", "chars") != 0) return -1;
     return by_method(r, self, "strip", &one, out);
-}
-FILTER(filter_center) {
-    int64_t width;
-    if (take_int(r, a, 0, "width", 80, &width) != 0) return -1;
-    struct jvalue item = jinja_int(width);
-    return by_method(r, self, "center", &(struct jarguments){.item = &item, .n = 1}, out);
 }
 FILTER(filter_string) {
     return (void)a, jinja_str(r, self, out);
@@ -88,13 +65,14 @@ FILTER(filter_escape) {
 FILTER(filter_replace) {
     struct jvalue s, old, new_;
     const struct jvalue *x = jinja_argument(a, 0, "old"), *y = jinja_argument(a, 1, "new");
-    int64_t most = -1;
+    int64_t max = -1;
     if (!x || !y) return jinja_fail(r, "replace: expected the old and the new text");
     const struct jvalue *count = jinja_argument(a, 2, "count");
-    if (count && count->type != J_NONE && take_int(r, a, 2, "count", -1, &most) != 0) return -1;
+    if (count && count->type != J_NONE && jinja_int_argument(r, a, 2, "count", &max) != 0)
+        return -1;
     if (jinja_str(r, self, &s) != 0 || jinja_str(r, x, &old) != 0 || jinja_str(r, y, &new_) != 0)
         return -1;
-    return jinja_replace(r, s, old, new_, most, out);
+    return jinja_replace(r, s, old, new_, max, out);
 }
 
 /* Words begin behind blanks, "-", "(", "{", "[" and "<". */
@@ -126,23 +104,6 @@ FILTER(filter_title) {
     return jinja_step(r, s.length / 8);
 }
 
-FILTER(filter_wordcount) {
-    struct jvalue s;
-    int64_t n = 0;
-    bool in_word = false;
-    (void)a;
-    if (jinja_str(r, self, &s) != 0) return -1;
-    for (size_t at = 0; at < s.length;) {
-        uint32_t p = utf8_next(s.text, &at);
-        bool is_word =
-            p == '_' || (case_kind(p) & (KIND_LETTER | KIND_DECIMAL | KIND_DIGIT | KIND_NUMERIC));
-        n += is_word && !in_word;
-        in_word = is_word;
-    }
-    *out = jinja_int(n);
-    return jinja_step(r, s.length / 16);
-}
-
 static int need_text(struct jrun *r, const char *what, const struct jvalue *self) {
     if (self->type == J_STRING) return 0;
     if (self->type == J_UNDEFINED) return jinja_fail_undefined(r, self);
@@ -153,7 +114,7 @@ FILTER(filter_indent) {
     const struct jvalue *width = jinja_argument(a, 0, "width");
     struct jvalue blanks = jinja_text("    ");
     int64_t n = 4;
-    bool first = take_flag(a, 1, "first"), blank = take_flag(a, 2, "blank");
+    bool first = jinja_flag(a, 1, "first"), blank = jinja_flag(a, 2, "blank");
     if (need_text(r, "indent", self) != 0 ||
         jinja_check_arguments(r, a, "indent", "width first blank") != 0)
         return -1;
@@ -161,11 +122,10 @@ FILTER(filter_indent) {
         blanks = *width;
     } else if (width) {
         struct jvalue space = jinja_text(" ");
-        if (take_int(r, a, 0, "width", 4, &n) != 0) return -1;
+        if (jinja_int_argument(r, a, 0, "width", &n) != 0) return -1;
         if (jinja_binary(r, OP_MUL, &space, width, &blanks) != 0) return -1;
     }
-    struct jlist *lines =
-        jinja_split_lines(r, jinja_add_strings(r, *self, jinja_text("\n")), false).list;
+    struct jlist *lines = jinja_split_lines(r, jinja_add_strings(r, *self, jinja_text("\n"))).list;
     size_t mark = r->out->length;
     for (int64_t i = 0; i < lines->n; i++) {
         if (i > 0) buffer_append_text(r->out, "\n");
@@ -178,45 +138,37 @@ FILTER(filter_indent) {
     return 0;
 }
 
-FILTER(filter_truncate) {
-    int64_t length, leeway;
-    const struct jvalue *given = jinja_argument(a, 2, "end");
-    struct jvalue end = given ? *given : jinja_text("...");
-    if (need_text(r, "truncate", self) != 0 || need_text(r, "truncate", &end) != 0 ||
-        take_int(r, a, 0, "length", 255, &length) != 0 ||
-        take_int(r, a, 3, "leeway", 5, &leeway) != 0)
-        return -1;
-    int64_t n_end = jinja_points(&end), n = jinja_points(self);
-    if (length < n_end || leeway < 0)
-        return jinja_fail(r, "truncate: expected length >= %lld", (long long)n_end);
-    *out = *self;
-    if (n - leeway <= length) return 0;
-    size_t cut = jinja_offset(self, length - n_end);
-    if (!take_flag(a, 1, "killwords")) {
-        const char *space = memrchr(self->text, ' ', cut);
-        if (space) cut = (size_t)(space - self->text);
-    }
-    *out = jinja_add_strings(r, jinja_copy(r, self->text, cut), end);
-    return 0;
-}
-
+/* "%s" and "%d" with positional arguments; "%%" is a percent sign. */
 FILTER(filter_format) {
-    struct jvalue s, values;
+    struct jvalue s;
+    int next = 0;
     if (jinja_str(r, self, &s) != 0) return -1;
-    if (a->n && a->n_keywords)
-        return jinja_fail(r, "can't handle positional and keyword arguments at the same time");
-    values = a->n_keywords ? jinja_dict(r, J_DICT, a->n_keywords) : jinja_list(r, J_TUPLE, a->n);
-    for (int i = 0; i < a->n; i++) jinja_push(r, values.list, a->item[i]);
-    for (int k = 0; k < a->n_keywords; k++)
-        jinja_dict_set(r, values.dict, jinja_text(a->keyword[k]), a->keyword_value[k]);
-    return jinja_format_percent(r, &s, &values, out);
+    size_t mark = r->out->length;
+    for (uint32_t at = 0; at < s.length; at++) {
+        if (s.text[at] != '%') {
+            buffer_append(r->out, s.text + at, 1);
+            continue;
+        }
+        char type = ++at < s.length ? s.text[at] : 0;
+        const struct jvalue *value = type != '%' && next < a->n ? &a->item[next++] : NULL;
+        bool is_right =
+            type == '%' || (value && (type == 's' || (type == 'd' && value->type == J_INT)));
+        if (!is_right)
+            return jinja_fail(r, "format: chat templates use %%s and %%d with a value for each");
+        if (type == '%') buffer_append(r->out, "%", 1);
+        if (value && jinja_append_str(r, value, r->out) != 0) return -1;
+    }
+    if (next < a->n || a->n_keywords)
+        return jinja_fail(r, "not all arguments converted during string formatting");
+    *out = jinja_take(r, mark);
+    return jinja_step(r, s.length / 16);
 }
 
 /* --- JSON ---------------------------------------------------------------------------- */
 
 FILTER(filter_tojson) {
-    struct json_style how = {.ascii = take_flag(a, 0, "ensure_ascii"),
-                             .sort_keys = take_flag(a, 3, "sort_keys")};
+    struct json_style style = {.ascii = jinja_flag(a, 0, "ensure_ascii"),
+                               .sort_keys = jinja_flag(a, 3, "sort_keys")};
     const struct jvalue *indent = jinja_argument(a, 1, "indent"),
                         *separators = jinja_argument(a, 2, "separators");
     struct jlist *pair;
@@ -224,32 +176,32 @@ FILTER(filter_tojson) {
     if (jinja_check_arguments(r, a, "tojson", "ensure_ascii indent separators sort_keys") != 0)
         return -1;
     if (indent && indent->type != J_NONE) {
-        how.has_indent = true;
-        how.indent = *indent;
+        style.has_indent = true;
+        style.indent = *indent;
         struct jvalue space = jinja_text(" ");
         if (jinja_is_integer(indent, &n)) {
-            if (jinja_binary(r, OP_MUL, &space, indent, &how.indent) != 0) return -1;
+            if (jinja_binary(r, OP_MUL, &space, indent, &style.indent) != 0) return -1;
         } else if (indent->type != J_STRING) {
             return jinja_fail(r, "tojson: expected indent as a number or a string, found %s",
                               jinja_type_name(indent));
         }
     }
-    how.item_separator = jinja_text(how.has_indent ? "," : ", ");
-    how.key_separator = jinja_text(": ");
+    style.item_separator = jinja_text(style.has_indent ? "," : ", ");
+    style.key_separator = jinja_text(": ");
     if (separators && separators->type != J_NONE) {
         if (jinja_items(r, separators, &pair) != 0) return -1;
         if (pair->n != 2 || pair->item[0].type != J_STRING || pair->item[1].type != J_STRING)
             return jinja_fail(r, "tojson: expected two separators");
-        how.item_separator = pair->item[0];
-        how.key_separator = pair->item[1];
+        style.item_separator = pair->item[0];
+        style.key_separator = pair->item[1];
     }
     size_t mark = r->out->length;
-    if (jinja_append_json(r, self, &how, 0, r->out) != 0) return -1;
+    if (jinja_append_json(r, self, &style, 0, r->out) != 0) return -1;
     *out = jinja_take(r, mark);
     return 0;
 }
 
-/* --- numbers and the rest ------------------------------------------------------------ */
+/* --- numbers and what is missing ----------------------------------------------------- */
 
 FILTER(filter_abs) {
     int64_t i;
@@ -276,14 +228,14 @@ static bool real_to_int(double d, int64_t *out) {
 
 FILTER(filter_int) {
     const struct jvalue *fallback = jinja_argument(a, 0, "default");
-    int64_t base, i = 0;
+    int64_t i = 0;
     double d;
     if (self->type == J_UNDEFINED) return jinja_fail_undefined(r, self);
-    if (take_int(r, a, 1, "base", 10, &base) != 0) return -1;
+    if (jinja_check_arguments(r, a, "int", "default") != 0) return -1;
     bool is_done =
         jinja_is_integer(self, &i) || (self->type == J_FLOAT && real_to_int(self->real, &i));
     if (self->type == J_STRING)
-        is_done = jinja_parse_int(*self, (int)MAX(-1, MIN(base, 99)), &i) == 0 ||
+        is_done = jinja_parse_int(*self, &i) == 0 ||
                   (jinja_parse_float(*self, &d) == 0 && real_to_int(d, &i));
     *out = is_done ? jinja_int(i) : fallback ? *fallback : jinja_int(0);
     return 0;
@@ -300,83 +252,329 @@ FILTER(filter_float) {
     return 0;
 }
 
-FILTER(filter_round) {
-    int64_t precision;
-    const struct jvalue *method = jinja_argument(a, 1, "method");
-    char how = method && method->type == J_STRING && method->length ? method->text[0] : 'c',
-         text[400];
-    if (self->type == J_UNDEFINED) return jinja_fail_undefined(r, self);
-    if (!jinja_is_number(self))
-        return jinja_fail(r, "type %s doesn't define __round__ method", jinja_type_name(self));
-    if (take_int(r, a, 0, "precision", 0, &precision) != 0) return -1;
-    bool is_common = !method || (method->length == 6 && memcmp(method->text, "common", 6) == 0);
-    precision = MAX(-300, MIN(precision, 300));
-    double d = jinja_number(self), scale = pow(10, (double)precision);
-    *out = *self;
-    if (is_common && self->type != J_FLOAT && precision >= 0) return 0;
-    if (!is_common) {
-        d = how == 'f' ? floor(d * scale) / scale : ceil(d * scale) / scale;
-    } else if (precision >= 0 && isfinite(d)) {
-        snprintf(text, sizeof text, "%.*f", (int)MIN(precision, 60), d);
-        d = strtod(text, NULL);
-    } else if (isfinite(d)) {
-        d = nearbyint(d * scale) / scale;
-    }
-    *out = is_common && self->type != J_FLOAT ? jinja_int((int64_t)d)
-                                              : (struct jvalue){.type = J_FLOAT, .real = d};
-    return 0;
-}
-
 FILTER(filter_default) {
     const struct jvalue *value = jinja_argument(a, 0, "default_value");
     bool is_missing =
-        self->type == J_UNDEFINED || (take_flag(a, 1, "boolean") && !jinja_truth(self));
+        self->type == J_UNDEFINED || (jinja_flag(a, 1, "boolean") && !jinja_truth(self));
     if (jinja_check_arguments(r, a, "default", "default_value boolean") != 0) return -1;
     *out = !is_missing ? *self : value ? *value : jinja_string("", 0);
     return 0;
 }
 
-/* As a dot does it, without looking into a dict's items. */
-FILTER(filter_attr) {
-    const struct jvalue *name = jinja_argument(a, 0, "name");
-    bool is_unsafe;
-    if (!name || name->type != J_STRING) return jinja_fail(r, "attr: expected a name");
-    const char *text = jinja_copy(r, name->text, name->length + 0).text;
-    char *kept = arena_alloc(&r->m->cells, name->length + 1);
-    memcpy(kept, text, name->length);
-    if (self->type == J_DICT && !jinja_has_method(self, kept, &is_unsafe)) {
-        *out = jinja_undefined_item(r, self, *name);
+/* --- attributes of items ------------------------------------------------------------- */
+
+/* item["a"]["b"] for "a.b", item[0] for 0 or "0"; itself for NULL. default_: in place of what is
+ * undefined, or NULL.
+ */
+static int item_attribute(struct jrun *r, const struct jvalue *item, const struct jvalue *attribute,
+                          const struct jvalue *default_, struct jvalue *out) {
+    *out = *item;
+    if (!attribute || attribute->type == J_NONE) return 0;
+    if (attribute->type != J_STRING) {
+        struct jvalue self = *out;
+        if (jinja_get_item(r, &self, attribute, out) != 0) return -1;
+        if (default_ && out->type == J_UNDEFINED) *out = *default_;
         return 0;
     }
-    return jinja_get_attribute(r, self, kept, out);
+    for (const char *at = attribute->text, *end = at + attribute->length; at <= end;) {
+        const char *dot = memchr(at, '.', (size_t)(end - at));
+        struct jvalue self = *out, part = jinja_string(at, (size_t)((dot ? dot : end) - at));
+        bool is_number = part.length > 0;
+        for (uint32_t i = 0; i < part.length; i++)
+            is_number &= part.text[i] >= '0' && part.text[i] <= '9';
+        int64_t index;
+        if (is_number && jinja_parse_int(part, &index) == 0) part = jinja_int(index);
+        if (jinja_get_item(r, &self, &part, out) != 0) return -1;
+        if (default_ && out->type == J_UNDEFINED) *out = *default_;
+        at = (dot ? dot : end) + 1;
+    }
+    return jinja_step(r, 1);
+}
+
+/* The key that sorting goes by: the attribute, in lower case unless the case counts. */
+static int item_key(struct jrun *r, const struct jvalue *item, const struct jvalue *attribute,
+                    bool case_sensitive, struct jvalue *out) {
+    if (attribute && attribute->type == J_STRING && memchr(attribute->text, ',', attribute->length))
+        return jinja_fail(r, "sort: several attributes are not what chat templates use");
+    if (item_attribute(r, item, attribute, NULL, out) != 0) return -1;
+    if (!case_sensitive && out->type == J_STRING) *out = jinja_case(r, *out, CASE_LOWER);
+    return 0;
+}
+
+static struct jlist *copied(struct jrun *r, const struct jlist *l) {
+    struct jlist *copy = jinja_list(r, J_LIST, l->n).list;
+    copy->n = l->n;
+    if (l->n) memcpy(copy->item, l->item, (size_t)l->n * sizeof *l->item);
+    return copy;
+}
+
+static struct jvalue as_list(struct jlist *l, enum jtype type) {
+    return (struct jvalue){.type = (uint8_t)type, .list = l};
+}
+
+/* --- whole lists --------------------------------------------------------------------- */
+
+FILTER(filter_length) {
+    int64_t n;
+    (void)a;
+    if (jinja_length(r, self, &n) != 0) return -1;
+    *out = jinja_int(n);
+    return 0;
+}
+
+FILTER(filter_list) {
+    struct jlist *items;
+    (void)a;
+    if (jinja_items(r, self, &items) != 0) return -1;
+    *out = as_list(items, J_LIST);
+    return 0;
+}
+
+FILTER(filter_first) {
+    struct jlist *items;
+    (void)a;
+    if (self->type == J_ITERATOR) {
+        struct jlist *l = self->list;
+        *out = l->at < l->n ? l->item[l->at++]
+                            : jinja_undefined(r, "No first item, sequence was empty.");
+        return 0;
+    }
+    if (jinja_items(r, self, &items) != 0) return -1;
+    *out = items->n ? items->item[0] : jinja_undefined(r, "No first item, sequence was empty.");
+    return 0;
+}
+
+FILTER(filter_last) {
+    struct jlist *items;
+    (void)a;
+    if (self->type == J_ITERATOR)
+        return jinja_fail(r, "'%s' object is not reversible", self->list->kind);
+    if (self->type == J_UNDEFINED) return jinja_fail_undefined(r, self);
+    if (jinja_items(r, self, &items) != 0) return -1;
+    *out = items->n ? items->item[items->n - 1]
+                    : jinja_undefined(r, "No last item, sequence was empty.");
+    return 0;
+}
+
+FILTER(filter_reverse) {
+    struct jlist *items;
+    (void)a;
+    if (self->type == J_STRING) {
+        struct jvalue bound[3] = {jinja_none(), jinja_none(), jinja_int(-1)};
+        return jinja_slice(r, self, bound, out);
+    }
+    if (jinja_items(r, self, &items) != 0) return -1;
+    *out = jinja_list(r, self->type == J_ITERATOR ? J_LIST : J_ITERATOR, items->n);
+    out->list->kind = "list_reverseiterator";
+    for (int64_t i = items->n; i-- > 0;) jinja_push(r, out->list, items->item[i]);
+    return jinja_step(r, items->n);
+}
+
+FILTER(filter_join) {
+    const struct jvalue *given = jinja_argument(a, 0, "d"),
+                        *attribute = jinja_argument(a, 1, "attribute");
+    struct jvalue separator = jinja_string("", 0), item;
+    struct jlist *items;
+    if (jinja_check_arguments(r, a, "join", "d attribute") != 0) return -1;
+    if (given && jinja_str(r, given, &separator) != 0) return -1;
+    if (jinja_items(r, self, &items) != 0) return -1;
+    size_t mark = r->out->length;
+    for (int64_t i = 0; i < items->n; i++) {
+        if (i > 0) buffer_append(r->out, separator.text, separator.length);
+        if (item_attribute(r, &items->item[i], attribute, NULL, &item) != 0) return -1;
+        if (jinja_append_str(r, &item, r->out) != 0 ||
+            jinja_step(r, 1 + separator.length / 64) != 0)
+            return -1;
+    }
+    *out = jinja_take(r, mark);
+    return 0;
+}
+
+FILTER(filter_sort) {
+    bool is_reverse = jinja_flag(a, 0, "reverse"),
+         case_sensitive = jinja_flag(a, 1, "case_sensitive");
+    const struct jvalue *attribute = jinja_argument(a, 2, "attribute");
+    struct jlist *items;
+    if (jinja_check_arguments(r, a, "sort", "reverse case_sensitive attribute") != 0) return -1;
+    if (jinja_items(r, self, &items) != 0) return -1;
+    struct jlist *sorted = copied(r, items), *keys = copied(r, items);
+    for (int64_t i = 0; i < items->n; i++)
+        if (item_key(r, &items->item[i], attribute, case_sensitive, &keys->item[i]) != 0) return -1;
+    if (jinja_sort(r, sorted->item, keys->item, items->n, is_reverse) != 0) return -1;
+    *out = as_list(sorted, J_LIST);
+    return 0;
+}
+
+FILTER(filter_unique) {
+    bool case_sensitive = jinja_flag(a, 0, "case_sensitive");
+    const struct jvalue *attribute = jinja_argument(a, 1, "attribute");
+    struct jvalue key;
+    struct jlist *items;
+    if (jinja_items(r, self, &items) != 0) return -1;
+    struct jdict *seen = jinja_dict(r, J_DICT, items->n).dict;
+    *out = jinja_list(r, J_ITERATOR, items->n);
+    for (int64_t i = 0; i < items->n; i++) {
+        if (item_key(r, &items->item[i], attribute, case_sensitive, &key) != 0 ||
+            jinja_step(r, 1) != 0)
+            return -1;
+        if (key.type == J_LIST || key.type == J_DICT)
+            return jinja_fail(r, "unhashable type: '%s'", jinja_type_name(&key));
+        if (jinja_dict_find(r, seen, &key)) continue;
+        jinja_dict_set(r, seen, key, key);
+        jinja_push(r, out->list, items->item[i]);
+    }
+    return 0;
+}
+
+/* --- dicts --------------------------------------------------------------------------- */
+
+FILTER(filter_items) {
+    struct jarguments none = {0};
+    (void)a;
+    if (self->type != J_DICT && self->type != J_UNDEFINED)
+        return jinja_fail(r, "Can only get item pairs from a mapping.");
+    if (self->type == J_UNDEFINED)
+        *out = jinja_list(r, J_ITERATOR, 0);
+    else if (jinja_call_method(r, self, "items", &none, out) != 0)
+        return -1;
+    *out = as_list(copied(r, out->list), J_ITERATOR);
+    out->list->kind = "generator";
+    return 0;
+}
+
+FILTER(filter_dictsort) {
+    bool case_sensitive = jinja_flag(a, 0, "case_sensitive"),
+         is_reverse = jinja_flag(a, 2, "reverse");
+    const struct jvalue *by = jinja_argument(a, 1, "by");
+    bool by_value =
+        by && by->type == J_STRING && by->length == 5 && memcmp(by->text, "value", 5) == 0;
+    struct jarguments none = {0};
+    if (self->type == J_UNDEFINED) return jinja_fail_undefined(r, self);
+    if (self->type != J_DICT)
+        return jinja_fail(r, "'%s' object has no attribute 'items'", jinja_type_name(self));
+    if (jinja_call_method(r, self, "items", &none, out) != 0) return -1;
+    struct jlist *pairs = copied(r, out->list), *keys = copied(r, pairs);
+    for (int64_t i = 0; i < pairs->n; i++)
+        if (item_key(r, &pairs->item[i].list->item[by_value], NULL, case_sensitive,
+                     &keys->item[i]) != 0)
+            return -1;
+    if (jinja_sort(r, pairs->item, keys->item, pairs->n, is_reverse) != 0) return -1;
+    *out = as_list(pairs, J_LIST);
+    return 0;
+}
+
+/* --- map, select and their kin ------------------------------------------------------- */
+
+/* A filter's or test's name, an argument. */
+static const struct jentry *find_entry(struct jrun *r, const struct jvalue *name, bool is_test) {
+    char text[64] = "";
+    const struct jentry *found = NULL;
+    if (name->type == J_STRING && name->length < sizeof text) {
+        memcpy(text, name->text, name->length);
+        found = is_test ? jinja_test(text) : jinja_filter(text);
+    }
+    if (!found) jinja_fail_entry(r, is_test ? "test" : "filter", text);
+    return found;
+}
+
+static struct jarguments rest_of(const struct jarguments *a, int n) {
+    struct jarguments rest = *a;
+    rest.n = MAX(0, a->n - n);
+    if (rest.n) rest.item += n;
+    return rest;
+}
+
+FILTER(filter_map) {
+    const struct jvalue *attribute = a->n == 0 ? jinja_argument(a, 0, "attribute") : NULL;
+    const struct jvalue *default_ = attribute ? jinja_argument(a, 1, "default") : NULL;
+    const struct jentry *filter = NULL;
+    struct jarguments rest = rest_of(a, 1);
+    struct jlist *items;
+    if (!attribute && a->n == 0) return jinja_fail(r, "map requires a filter argument");
+    if (!attribute && !(filter = find_entry(r, &a->item[0], false))) return -1;
+    if (default_ && default_->type == J_NONE) default_ = NULL;
+    if (jinja_items(r, self, &items) != 0) return -1;
+    *out = jinja_list(r, J_ITERATOR, items->n);
+    for (int64_t i = 0; i < items->n; i++) {
+        struct jvalue v;
+        if (jinja_step(r, 1) != 0) return -1;
+        if (attribute ? item_attribute(r, &items->item[i], attribute, default_, &v)
+                      : filter->run(r, &items->item[i], &rest, &v))
+            return -1;
+        jinja_push(r, out->list, v);
+    }
+    return 0;
+}
+
+static int choose(struct jrun *r, const struct jvalue *self, const struct jarguments *a,
+                  bool by_attribute, bool keep, struct jvalue *out) {
+    const struct jentry *test = NULL;
+    struct jarguments rest = rest_of(a, by_attribute + 1);
+    struct jlist *items;
+    *out = jinja_list(r, J_ITERATOR, 0);
+    if (!jinja_truth(self)) return 0;
+    if (by_attribute && a->n == 0) return jinja_fail(r, "Missing parameter for attribute name");
+    if (a->n > by_attribute && !(test = find_entry(r, &a->item[by_attribute], true))) return -1;
+    if (jinja_items(r, self, &items) != 0) return -1;
+    for (int64_t i = 0; i < items->n; i++) {
+        struct jvalue v, is_so;
+        if (jinja_step(r, 1) != 0 ||
+            item_attribute(r, &items->item[i], by_attribute ? &a->item[0] : NULL, NULL, &v) != 0)
+            return -1;
+        is_so = v;
+        if (test && test->run(r, &v, &rest, &is_so) != 0) return -1;
+        if (jinja_truth(&is_so) == keep) jinja_push(r, out->list, items->item[i]);
+    }
+    return 0;
+}
+FILTER(filter_select) {
+    return choose(r, self, a, false, true, out);
+}
+FILTER(filter_reject) {
+    return choose(r, self, a, false, false, out);
+}
+FILTER(filter_selectattr) {
+    return choose(r, self, a, true, true, out);
+}
+FILTER(filter_rejectattr) {
+    return choose(r, self, a, true, false, out);
 }
 
 static const struct jentry filters[] = {{"abs", filter_abs},
-                                        {"attr", filter_attr},
                                         {"capitalize", filter_capitalize},
-                                        {"center", filter_center},
+                                        {"count", filter_length},
                                         {"d", filter_default},
                                         {"default", filter_default},
+                                        {"dictsort", filter_dictsort},
                                         {"e", filter_escape},
                                         {"escape", filter_escape},
+                                        {"first", filter_first},
                                         {"float", filter_float},
-                                        {"forceescape", filter_escape},
                                         {"format", filter_format},
                                         {"indent", filter_indent},
                                         {"int", filter_int},
+                                        {"items", filter_items},
+                                        {"join", filter_join},
+                                        {"last", filter_last},
+                                        {"length", filter_length},
+                                        {"list", filter_list},
                                         {"lower", filter_lower},
+                                        {"map", filter_map},
+                                        {"reject", filter_reject},
+                                        {"rejectattr", filter_rejectattr},
                                         {"replace", filter_replace},
-                                        {"round", filter_round},
+                                        {"reverse", filter_reverse},
                                         {"safe", filter_safe},
+                                        {"select", filter_select},
+                                        {"selectattr", filter_selectattr},
+                                        {"sort", filter_sort},
                                         {"string", filter_string},
                                         {"title", filter_title},
                                         {"tojson", filter_tojson},
                                         {"trim", filter_trim},
-                                        {"truncate", filter_truncate},
-                                        {"upper", filter_upper},
-                                        {"wordcount", filter_wordcount}};
+                                        {"unique", filter_unique},
+                                        {"upper", filter_upper}};
 
 const struct jentry *jinja_filter(const char *name) {
-    const struct jentry *found = jinja_find(filters, sizeof filters / sizeof *filters, name);
-    return found ? found : jinja_find(jinja_list_filters, jinja_list_filters_count, name);
+    return jinja_find(filters, sizeof filters / sizeof *filters, name);
 }

@@ -6,7 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "jinja_state.h"
+#include "jinja_tree.h"
 #include "unicode.h"
 
 struct lexer {
@@ -58,7 +58,7 @@ static int count_lines(const char *text, size_t n) {
 }
 
 static struct jtoken *add(struct lexer *l, enum jtoken_type type) {
-    ARRAY_RESERVE(l->out->item, l->out->n, l->out->room);
+    ARRAY_RESERVE(l->out->item, l->out->n, l->out->capacity);
     struct jtoken *t = &l->out->item[l->out->n++];
     *t = (struct jtoken){.type = (uint8_t)type, .line = l->line};
     return t;
@@ -113,16 +113,7 @@ static int lex_number(struct lexer *l) {
     char text[128];
     size_t at = l->at, end = at + (size_t)digits(l, at), n = 0;
     bool is_real = false;
-    int base = 10;
-    if (l->s[at] == '0' && at + 2 < l->length) {
-        char x = (char)(l->s[at + 1] | 32);
-        base = x == 'x' ? 16 : x == 'o' ? 8 : x == 'b' ? 2 : 10;
-    }
-    if (base != 10) {
-        end = at + 2;
-        while (end < l->length && (strchr("0123456789abcdefABCDEF_", l->s[end]) && l->s[end]))
-            end++;
-    } else if (!(at > 0 && l->s[at - 1] == '.')) {
+    if (!(at > 0 && l->s[at - 1] == '.')) {
         size_t e = end;
         if (is_at(l, e, ".") && digits(l, e + 1) > 0)
             e += 1 + (size_t)digits(l, e + 1), is_real = true;
@@ -134,13 +125,13 @@ static int lex_number(struct lexer *l) {
         }
         if (is_real) end = e;
     }
-    for (size_t i = at + (base != 10 ? 2 : 0); i < end && n + 1 < sizeof text; i++)
+    for (size_t i = at; i < end && n + 1 < sizeof text; i++)
         if (l->s[i] != '_') text[n++] = l->s[i];
     text[n] = 0;
     struct jtoken *t = add(l, is_real ? T_FLOAT : T_INTEGER);
     if (is_real)
         t->real = strtod(text, NULL);
-    else if (jinja_parse_int(jinja_string(text, n), base, &t->integer) != 0)
+    else if (jinja_parse_int(jinja_string(text, n), &t->integer) != 0)
         return lex_fail(l, "expected an integer of at most 64 bits");
     advance(l, end);
     return 0;

@@ -7,10 +7,10 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "jinja_state.h"
+#include "jinja_run.h"
 
-enum { MOST_DEPTH = 800, STEPS = 20000000, STEPS_PER_VALUE = 3000 };
-static const size_t least_memory = (size_t)1 << 28;
+enum { MAX_DEPTH = 800, STEPS = 20000000, STEPS_PER_VALUE = 3000 };
+static const size_t min_memory = (size_t)1 << 28;
 enum flow { FAILED = -1, NEXT, BREAK, CONTINUE };
 
 static enum flow run_node(struct jrun *r, struct jscope *s, const struct jnode *n);
@@ -26,19 +26,19 @@ int jinja_fail(struct jrun *r, const char *format, ...) {
 
 int jinja_step(struct jrun *r, int64_t steps) {
     r->steps += steps;
-    if (r->steps > r->most_steps)
-        return jinja_fail(r, "more than %lld steps: does it ever end?", (long long)r->most_steps);
-    if (r->m->cells.total + r->m->bytes.total > r->most_bytes ||
-        r->out->length - r->start > r->most_bytes)
+    if (r->steps > r->max_steps)
+        return jinja_fail(r, "more than %lld steps: does it ever end?", (long long)r->max_steps);
+    if (r->m->cells.total + r->m->bytes.total > r->max_bytes ||
+        r->out->length - r->start > r->max_bytes)
         return jinja_fail(r, "more than %zu bytes of memory or output: does it ever end?",
-                          r->most_bytes);
+                          r->max_bytes);
     return 0;
 }
 
 int jinja_enter(struct jrun *r) {
-    if (++r->depth <= MOST_DEPTH) return 0;
+    if (++r->depth <= MAX_DEPTH) return 0;
     r->depth--;
-    return jinja_fail(r, "nested deeper than %d: does it recurse without an end?", MOST_DEPTH);
+    return jinja_fail(r, "nested deeper than %d: does it recurse without an end?", MAX_DEPTH);
 }
 
 /* --- scopes -------------------------------------------------------------------------- */
@@ -55,15 +55,15 @@ void jinja_define(struct jrun *r, struct jscope *s, const char *name, struct jva
             s->value[i] = value;
             return;
         }
-    if (s->n == s->room) {
-        int room = MAX(4, 2 * s->room);
-        const char **names = arena_alloc(&r->m->cells, (size_t)room * sizeof *names);
-        struct jvalue *values = arena_alloc(&r->m->cells, (size_t)room * sizeof *values);
+    if (s->n == s->capacity) {
+        int capacity = MAX(4, 2 * s->capacity);
+        const char **names = arena_alloc(&r->m->cells, (size_t)capacity * sizeof *names);
+        struct jvalue *values = arena_alloc(&r->m->cells, (size_t)capacity * sizeof *values);
         if (s->n) memcpy(names, s->name, (size_t)s->n * sizeof *names);
         if (s->n) memcpy(values, s->value, (size_t)s->n * sizeof *values);
         s->name = names;
         s->value = values;
-        s->room = room;
+        s->capacity = capacity;
     }
     s->name[s->n] = name;
     s->value[s->n++] = value;
@@ -84,8 +84,8 @@ static int assign_namespace(struct jrun *r, struct jscope *s, const struct jnode
     return 0;
 }
 
-int jinja_assign(struct jrun *r, struct jscope *s, const struct jnode *target,
-                 struct jvalue value) {
+static int assign(struct jrun *r, struct jscope *s, const struct jnode *target,
+                  struct jvalue value) {
     if (target->kind == JN_NAME) {
         jinja_define(r, s, target->name, value);
         return 0;
@@ -102,7 +102,7 @@ int jinja_assign(struct jrun *r, struct jscope *s, const struct jnode *target,
     if (items->n > target->n)
         return jinja_fail(r, "too many values to unpack (expected %d)", target->n);
     for (int i = 0; i < target->n; i++)
-        if (jinja_assign(r, s, target->child[i], items->item[i]) != 0) return -1;
+        if (assign(r, s, target->child[i], items->item[i]) != 0) return -1;
     return 0;
 }
 
@@ -115,33 +115,12 @@ static int filter_items(struct jrun *r, const struct jnode *n, struct jscope *s,
     for (int64_t i = 0; i < all->n; i++) {
         struct jscope *inner = jinja_scope(r, s);
         struct jvalue holds;
-        if (jinja_assign(r, inner, n->child[0], all->item[i]) != 0 ||
+        if (assign(r, inner, n->child[0], all->item[i]) != 0 ||
             jinja_eval(r, inner, n->child[2], &holds) != 0)
             return -1;
         if (jinja_truth(&holds)) jinja_push(r, kept, all->item[i]);
     }
     *items = kept;
-    return 0;
-}
-
-int jinja_run_loop(struct jrun *r, const struct jnode *n, struct jscope *s, struct jlist *items,
-                   int64_t depth0) {
-    if (n->child[2] && filter_items(r, n, s, &items) != 0) return -1;
-    struct jloop *loop = arena_alloc(&r->m->cells, sizeof *loop);
-    *loop = (struct jloop){.items = items, .depth0 = depth0, .node = n, .scope = s};
-    const char *name = jinja_find_name(r->j, "loop");
-    for (loop->index0 = 0; loop->index0 < items->n; loop->index0++) {
-        struct jscope *inner = jinja_scope(r, s);
-        if (name) jinja_define(r, inner, name, (struct jvalue){.type = J_LOOP, .loop = loop});
-        if (jinja_step(r, 1) != 0 ||
-            jinja_assign(r, inner, n->child[0], items->item[loop->index0]) != 0)
-            return -1;
-        enum flow flow = run_node(r, inner, n->child[3]);
-        if (flow == FAILED) return -1;
-        if (flow == BREAK) return 0;
-    }
-    if (items->n == 0 && n->child[4] && run_node(r, jinja_scope(r, s), n->child[4]) == FAILED)
-        return -1;
     return 0;
 }
 
@@ -151,7 +130,22 @@ static int run_for(struct jrun *r, struct jscope *s, const struct jnode *n) {
     if (jinja_eval(r, s, n->child[1], &iterable) != 0) return -1;
     r->line = n->line;
     if (jinja_items(r, &iterable, &items) != 0) return -1;
-    return jinja_run_loop(r, n, s, items, 0);
+    if (n->child[2] && filter_items(r, n, s, &items) != 0) return -1;
+    struct jloop *loop = arena_alloc(&r->m->cells, sizeof *loop);
+    loop->items = items;
+    const char *name = jinja_find_name(r->j, "loop");
+    for (; loop->index0 < items->n; loop->index0++) {
+        struct jscope *inner = jinja_scope(r, s);
+        if (name) jinja_define(r, inner, name, (struct jvalue){.type = J_LOOP, .loop = loop});
+        if (jinja_step(r, 1) != 0 || assign(r, inner, n->child[0], items->item[loop->index0]) != 0)
+            return -1;
+        enum flow flow = run_node(r, inner, n->child[3]);
+        if (flow == FAILED) return -1;
+        if (flow == BREAK) return 0;
+    }
+    if (items->n == 0 && n->child[4] && run_node(r, jinja_scope(r, s), n->child[4]) == FAILED)
+        return -1;
+    return 0;
 }
 
 /* --- what is caught ------------------------------------------------------------------ */
@@ -171,7 +165,7 @@ static int apply_filters(struct jrun *r, struct jscope *s, const struct jnode *n
     struct jarguments a;
     if (n->child[0] && apply_filters(r, s, n->child[0], &self) != 0) return -1;
     r->line = n->line;
-    if (!n->entry) return jinja_fail(r, "No filter named '%s'.", n->name);
+    if (!n->entry) return jinja_fail_entry(r, "filter", n->name);
     if (jinja_arguments(r, s, n->call, &a) != 0) return -1;
     r->line = n->line;
     return n->entry->run(r, &self, &a, value);
@@ -181,7 +175,7 @@ static int run_set_block(struct jrun *r, struct jscope *s, const struct jnode *n
     struct jvalue text;
     if (capture(r, jinja_scope(r, s), n->child[2], &text) != 0) return -1;
     if (n->child[1] && apply_filters(r, s, n->child[1], &text) != 0) return -1;
-    return jinja_assign(r, s, n->child[0], text);
+    return assign(r, s, n->child[0], text);
 }
 
 static int run_filter_block(struct jrun *r, struct jscope *s, const struct jnode *n) {
@@ -210,41 +204,32 @@ static int bind_parameters(struct jrun *r, const struct jnode *n, struct jscope 
         if (!given && k >= 0) {
             if (jinja_eval(r, s, n->child[k], &value) != 0) return -1;
         } else if (!given) {
-            char *hint = arena_alloc(&r->m->cells, strlen(n->parameter[i]) + 40);
-            snprintf(hint, strlen(n->parameter[i]) + 40, "parameter '%s' was not provided",
-                     n->parameter[i]);
-            value = jinja_undefined(r, hint);
+            size_t mark = r->out->length;
+            buffer_format(r->out, "parameter '%s' was not provided", n->parameter[i]);
+            value = jinja_undefined(r, jinja_c_string(r, jinja_take(r, mark)));
         }
         jinja_define(r, s, n->parameter[i], value);
     }
     return 0;
 }
 
-/* varargs, kwargs and caller, where the body names them; else they are errors. */
+/* The body's caller, where it names one; what is given and was not asked for is an error. */
 static int bind_rest(struct jrun *r, const struct jnode *n, struct jscope *s,
                      const struct jarguments *a, const bool *used) {
-    struct jvalue rest = jinja_list(r, J_TUPLE, 0), named = jinja_dict(r, J_DICT, a->n_keywords);
-    for (int i = n->n_parameters; i < a->n; i++) jinja_push(r, rest.list, a->item[i]);
+    if (a->n > n->n_parameters)
+        return jinja_fail(r, "macro '%s' takes not more than %d argument(s)", n->name,
+                          n->n_parameters);
     const struct jvalue *caller = a->caller;
     for (int k = 0; k < a->n_keywords; k++) {
         if (used[k]) continue;
-        if (n->takes_caller && strcmp(a->keyword[k], "caller") == 0) {
-            caller = &a->keyword_value[k];
-            continue;
-        }
-        if (!n->takes_kwargs)
+        if (!n->takes_caller || strcmp(a->keyword[k], "caller") != 0)
             return jinja_fail(r, "macro '%s' takes no keyword argument '%s'", n->name,
                               a->keyword[k]);
-        jinja_dict_set(r, named.dict, jinja_text(a->keyword[k]), a->keyword_value[k]);
+        caller = &a->keyword_value[k];
     }
-    if (rest.list->n && !n->takes_varargs)
-        return jinja_fail(r, "macro '%s' takes not more than %d argument(s)", n->name,
-                          n->n_parameters);
-    if (n->takes_varargs) jinja_define(r, s, jinja_find_name(r->j, "varargs"), rest);
-    if (n->takes_kwargs) jinja_define(r, s, jinja_find_name(r->j, "kwargs"), named);
-    const char *name = jinja_find_name(r->j, "caller");
     if (a->caller && !n->takes_caller)
         return jinja_fail(r, "macro '%s' takes no keyword argument 'caller'", n->name);
+    const char *name = jinja_find_name(r->j, "caller");
     for (int i = 0; i < n->n_parameters; i++)
         if (n->parameter[i] == name) return 0;
     if (n->takes_caller)
@@ -292,17 +277,6 @@ static enum flow run_if(struct jrun *r, struct jscope *s, const struct jnode *n)
     return n->n % 2 ? run_node(r, s, n->child[n->n - 1]) : NEXT;
 }
 
-static int run_with(struct jrun *r, struct jscope *s, const struct jnode *n) {
-    struct jscope *inner = jinja_scope(r, s);
-    for (int i = 0; i + 1 < n->n; i += 2) {
-        struct jvalue value;
-        if (jinja_eval(r, s, n->child[i + 1], &value) != 0 ||
-            jinja_assign(r, inner, n->child[i], value) != 0)
-            return -1;
-    }
-    return run_node(r, inner, n->child[n->n - 1]);
-}
-
 static enum flow run_block(struct jrun *r, struct jscope *s, const struct jnode *n) {
     for (int i = 0; i < n->n; i++) {
         enum flow flow = run_node(r, s, n->child[i]);
@@ -323,7 +297,7 @@ static enum flow run_simple(struct jrun *r, struct jscope *s, const struct jnode
     case JN_FOR:
         return run_for(r, s, n) == 0 ? NEXT : FAILED;
     case JN_SET:
-        if (jinja_eval(r, s, n->child[1], &v) != 0 || jinja_assign(r, s, n->child[0], v) != 0)
+        if (jinja_eval(r, s, n->child[1], &v) != 0 || assign(r, s, n->child[0], v) != 0)
             return FAILED;
         return NEXT;
     case JN_SET_BLOCK:
@@ -336,7 +310,7 @@ static enum flow run_simple(struct jrun *r, struct jscope *s, const struct jnode
     case JN_FILTER_BLOCK:
         return run_filter_block(r, s, n) == 0 ? NEXT : FAILED;
     default:
-        jinja_fail(r, "%s: there is no loader for other templates", n->name ? n->name : "?");
+        CHECK(false, "a node of kind %d is no statement", n->kind);
         return FAILED;
     }
 }
@@ -352,10 +326,7 @@ static enum flow run_node(struct jrun *r, struct jscope *s, const struct jnode *
     case JN_IF:
         flow = run_if(r, s, n);
         break;
-    case JN_WITH:
-        flow = (enum flow)run_with(r, s, n);
-        break;
-    case JN_SCOPE:
+    case JN_GENERATION:
         flow = run_node(r, jinja_scope(r, s), n->child[0]);
         break;
     case JN_BREAK:
@@ -405,8 +376,8 @@ int jinja_render(const struct jinja *j, struct jinja_memory *m,
     int64_t values = 0;
     size_t bytes = 0;
     for (int i = 0; i < n; i++) measure(variable[i].value, &values, &bytes);
-    r.most_steps = STEPS + STEPS_PER_VALUE * values;
-    r.most_bytes = MIN(least_memory + 64 * bytes + 256 * (size_t)values, (size_t)1 << 31);
+    r.max_steps = STEPS + STEPS_PER_VALUE * values;
+    r.max_bytes = MIN(min_memory + 64 * bytes + 256 * (size_t)values, (size_t)1 << 31);
     r.globals = jinja_scope(&r, NULL);
     for (int i = 0; i < n; i++) {
         const char *name = jinja_find_name(

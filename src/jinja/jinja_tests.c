@@ -1,8 +1,7 @@
-/* Jinja: tests, what stands behind "is". See jinja.h. */
+/* Jinja: tests, what stands behind "is". See jinja_run.h. */
 #include <string.h>
 
-#include "jinja_state.h"
-#include "unicode_case.h"
+#include "jinja_run.h"
 
 #define TEST(name)                                                                         \
     static int name(struct jrun *r, const struct jvalue *self, const struct jarguments *a, \
@@ -30,9 +29,7 @@ TEST_TYPE(test_iterable, self->type == J_UNDEFINED || self->type == J_STRING ||
 TEST_TYPE(test_sequence, self->type == J_UNDEFINED || self->type == J_STRING ||
                              self->type == J_DICT || jinja_is_sequence(self))
 TEST_TYPE(test_callable, self->type == J_UNDEFINED || self->type == J_FUNCTION ||
-                             self->type == J_METHOD || self->type == J_MACRO ||
-                             self->type == J_LOOP || self->type == J_JOINER)
-TEST_TYPE(test_escaped, self->type == J_STRING && self->is_safe)
+                             self->type == J_METHOD || self->type == J_MACRO)
 
 static int need_argument(struct jrun *r, const struct jarguments *a) {
     return a->n == 1 ? 0 : jinja_fail(r, "the test takes one argument (%d given)", a->n);
@@ -68,57 +65,23 @@ TEST(test_divisibleby) {
     return 0;
 }
 
-static int one_case(struct jrun *r, const struct jvalue *self, const char *method,
-                    struct jvalue *out) {
-    struct jvalue text;
-    if (jinja_str(r, self, &text) != 0) return -1;
-    return jinja_call_method(r, &text, method, &(struct jarguments){0}, out);
-}
-TEST(test_lower) {
-    return (void)a, one_case(r, self, "islower", out);
-}
-TEST(test_upper) {
-    return (void)a, one_case(r, self, "isupper", out);
-}
+#define TEST_COMPARE(name, op)                                                                \
+    TEST(name) {                                                                              \
+        bool is_so = false;                                                                   \
+        if (need_argument(r, a) != 0 || jinja_compare(r, op, self, &a->item[0], &is_so) != 0) \
+            return -1;                                                                        \
+        *out = jinja_bool(is_so);                                                             \
+        return 0;                                                                             \
+    }
 
-TEST(test_eq) {
-    if (need_argument(r, a) != 0) return -1;
-    *out = jinja_bool(jinja_equal(r, self, &a->item[0]));
-    return 0;
-}
-TEST(test_ne) {
-    if (need_argument(r, a) != 0) return -1;
-    *out = jinja_bool(!jinja_equal(r, self, &a->item[0]));
-    return 0;
-}
-static int order(struct jrun *r, const struct jvalue *self, const struct jarguments *a,
-                 const char *op, struct jvalue *out) {
-    bool is_less, swap = op[0] == '>', with_equal = op[1] == '=';
-    if (need_argument(r, a) != 0) return -1;
-    const struct jvalue *x = self, *y = &a->item[0];
-    if (jinja_less(r, swap != with_equal ? y : x, swap != with_equal ? x : y, op, &is_less) != 0)
-        return -1;
-    *out = jinja_bool(is_less != with_equal);
-    return 0;
-}
-TEST(test_lt) {
-    return order(r, self, a, "<", out);
-}
-TEST(test_le) {
-    return order(r, self, a, "<=", out);
-}
-TEST(test_gt) {
-    return order(r, self, a, ">", out);
-}
-TEST(test_ge) {
-    return order(r, self, a, ">=", out);
-}
-TEST(test_in) {
-    bool found;
-    if (need_argument(r, a) != 0 || jinja_contains(r, &a->item[0], self, &found) != 0) return -1;
-    *out = jinja_bool(found);
-    return 0;
-}
+TEST_COMPARE(test_eq, OP_EQ)
+TEST_COMPARE(test_ne, OP_NE)
+TEST_COMPARE(test_lt, OP_LT)
+TEST_COMPARE(test_le, OP_LE)
+TEST_COMPARE(test_gt, OP_GT)
+TEST_COMPARE(test_ge, OP_GE)
+TEST_COMPARE(test_in, OP_IN)
+
 TEST(test_sameas) {
     if (need_argument(r, a) != 0) return -1;
     const struct jvalue *b = &a->item[0];
@@ -126,22 +89,6 @@ TEST(test_sameas) {
     *out = jinja_bool(self->type == b->type &&
                       (is_scalar ? jinja_equal(r, self, b) : self->list == b->list));
     return 0;
-}
-
-static int is_entry(struct jrun *r, const struct jvalue *self,
-                    const struct jentry *(*find)(const char *), struct jvalue *out) {
-    char name[64] = "";
-    (void)r;
-    if (self->type == J_STRING && self->length < sizeof name)
-        memcpy(name, self->text, self->length);
-    *out = jinja_bool(find(name) != NULL);
-    return 0;
-}
-TEST(test_filter) {
-    return (void)a, is_entry(r, self, jinja_filter, out);
-}
-TEST(test_test) {
-    return (void)a, is_entry(r, self, jinja_test, out);
 }
 
 static const struct jentry tests[] = {{"!=", test_ne},
@@ -156,10 +103,8 @@ static const struct jentry tests[] = {{"!=", test_ne},
                                       {"divisibleby", test_divisibleby},
                                       {"eq", test_eq},
                                       {"equalto", test_eq},
-                                      {"escaped", test_escaped},
                                       {"even", test_even},
                                       {"false", test_false},
-                                      {"filter", test_filter},
                                       {"float", test_float},
                                       {"ge", test_ge},
                                       {"greaterthan", test_gt},
@@ -169,7 +114,6 @@ static const struct jentry tests[] = {{"!=", test_ne},
                                       {"iterable", test_iterable},
                                       {"le", test_le},
                                       {"lessthan", test_lt},
-                                      {"lower", test_lower},
                                       {"lt", test_lt},
                                       {"mapping", test_mapping},
                                       {"ne", test_ne},
@@ -179,10 +123,8 @@ static const struct jentry tests[] = {{"!=", test_ne},
                                       {"sameas", test_sameas},
                                       {"sequence", test_sequence},
                                       {"string", test_string},
-                                      {"test", test_test},
                                       {"true", test_true},
-                                      {"undefined", test_undefined},
-                                      {"upper", test_upper}};
+                                      {"undefined", test_undefined}};
 
 const struct jentry *jinja_test(const char *name) {
     return jinja_find(tests, sizeof tests / sizeof *tests, name);

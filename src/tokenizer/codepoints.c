@@ -240,16 +240,7 @@ bool codepoints_join_named(struct codepoints *set, const char *name, size_t leng
 /* --- case ---------------------------------------------------------------------------- */
 
 static const struct unicode_range *find_fold(uint32_t point) {
-    int low = 0, high = unicode_folds_count;
-    while (low < high) {
-        int middle = (low + high) / 2;
-        if (unicode_folds[middle].first < point)
-            low = middle + 1;
-        else
-            high = middle;
-    }
-    return low < unicode_folds_count && unicode_folds[low].first == point ? &unicode_folds[low]
-                                                                          : NULL;
+    return unicode_find(unicode_folds, unicode_folds_count, true, point);
 }
 
 bool codepoints_close_case(struct codepoints *set) {

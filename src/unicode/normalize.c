@@ -1,4 +1,4 @@
-/* The normalization forms (Unicode Standard Annex 15), with the library's tables, and lower case.
+/* The normalization forms (Unicode Standard Annex 15), with the library's tables.
  *
  * Most text is in Form C already. A character without the class INNER begins a stretch that is
  * composed on its own; a stretch of one character is copied. For the other forms, a stretch is an
@@ -12,10 +12,10 @@
 
 enum { L_BASE = 0x1100, V_BASE = 0x1161, T_BASE = 0x11A7, S_BASE = 0xAC00 };
 enum { L_COUNT = 19, V_COUNT = 21, T_COUNT = 28, S_COUNT = L_COUNT * V_COUNT * T_COUNT };
-enum { MOST_PAIRS = 4096 };
+enum { MAX_PAIRS = 4096 };
 
 /* Primary composites, sorted by (last, value), which are their two parts. */
-static struct unicode_range pair[MOST_PAIRS];
+static struct unicode_range pair[MAX_PAIRS];
 static int n_pairs;
 
 static int compare_pairs(const void *a, const void *b) {
@@ -25,7 +25,7 @@ static int compare_pairs(const void *a, const void *b) {
 }
 
 static void sort_pairs(void) {
-    CHECK(unicode_decompositions_count <= MOST_PAIRS, "%d decompositions",
+    CHECK(unicode_decompositions_count <= MAX_PAIRS, "%d decompositions",
           unicode_decompositions_count);
     for (int i = 0; i < unicode_decompositions_count; i++) {
         struct unicode_range d = unicode_decompositions[i];
@@ -35,24 +35,10 @@ static void sort_pairs(void) {
     qsort(pair, (size_t)n_pairs, sizeof *pair, compare_pairs);
 }
 
-/* The range that holds the point, or NULL. */
-static const struct unicode_range *find_range(const struct unicode_range *range, int n,
-                                              bool is_point, uint32_t point) {
-    int low = 0, high = n;
-    while (low < high) {
-        int middle = (low + high) / 2;
-        if ((is_point ? range[middle].first : range[middle].last) < point)
-            low = middle + 1;
-        else
-            high = middle;
-    }
-    return low < n && range[low].first <= point ? &range[low] : NULL;
-}
-
 static uint32_t combining_class(uint32_t point) {
     if (point < 0x300) return 0;
     const struct unicode_range *r =
-        find_range(unicode_combining, unicode_combining_count, false, point);
+        unicode_find(unicode_combining, unicode_combining_count, false, point);
     return r ? r->value : 0;
 }
 
@@ -92,9 +78,9 @@ static void add_point(struct stretch *s, uint32_t point) {
 
 static void decompose(struct stretch *s, uint32_t point, bool is_compatible) {
     const struct unicode_range *k =
-        is_compatible ? find_range(unicode_compatible, unicode_compatible_count, true, point)
+        is_compatible ? unicode_find(unicode_compatible, unicode_compatible_count, true, point)
                       : NULL;
-    if (k && k->first == point) {
+    if (k) {
         for (uint32_t i = 0; i < k->value; i++)
             add_point(s, unicode_compatible_points[k->last + i]);
         return;
@@ -107,8 +93,8 @@ static void decompose(struct stretch *s, uint32_t point, bool is_compatible) {
         return;
     }
     const struct unicode_range *d =
-        find_range(unicode_decompositions, unicode_decompositions_count, true, point);
-    if (d && d->first == point) {
+        unicode_find(unicode_decompositions, unicode_decompositions_count, true, point);
+    if (d) {
         decompose(s, d->last, false);
         if (d->value) decompose(s, d->value, false);
         return;
@@ -203,19 +189,4 @@ void unicode_normalize(enum unicode_form form, const char *text, size_t length,
     }
     buffer_append(out, text + copied, length - copied);
     mem_free(s.item);
-}
-
-void unicode_lowercase(const char *text, size_t length, struct buffer *out) {
-    for (size_t at = 0; at < length;) {
-        uint32_t point = utf8_next(text, &at);
-        if (point < 0x80) {
-            char c = (char)(point >= 'A' && point <= 'Z' ? point | 0x20 : point);
-            buffer_append(out, &c, 1);
-            continue;
-        }
-        const struct unicode_range *r = find_range(unicode_lower, unicode_lower_count, true, point);
-        bool is_changed = r && r->first == point;
-        append_point(out, is_changed ? r->last : point);
-        if (is_changed && r->value) append_point(out, r->value);
-    }
 }

@@ -20,6 +20,20 @@ void unicode_start(void) {
     pthread_once(&once, expand);
 }
 
+const struct unicode_range *unicode_find(const struct unicode_range *table, int n, bool is_point,
+                                         uint32_t point) {
+    int low = 0, high = n;
+    while (low < high) {
+        int middle = (low + high) / 2;
+        if ((is_point ? table[middle].first : table[middle].last) < point)
+            low = middle + 1;
+        else
+            high = middle;
+    }
+    bool found = low < n && (is_point ? table[low].first == point : table[low].first <= point);
+    return found ? &table[low] : NULL;
+}
+
 int utf8_read(const char *text, size_t length, size_t at, uint32_t *point) {
     const unsigned char *s = (const unsigned char *)text + at;
     size_t left = length - at;
