@@ -288,8 +288,10 @@ static void cuda_progress(struct device *dev) {
 
 /* ---- the table ---- */
 
+/* Each entry brings the comma before it. */
+#define CUDA_ENTRY(name) , .name = cuda_##name
+
 const struct backend cuda_backend = {
-    .version = BACKEND_VERSION,
     .name = "cuda",
     .open = cuda_open,
     .close = cuda_close,
@@ -311,39 +313,8 @@ const struct backend cuda_backend = {
     .synchronize = cuda_synchronize,
     .progress = cuda_progress,
     .reserve_bytes = cuda_reserve_bytes,
-    .reserve = cuda_reserve,
-    .gemm = cuda_gemm,
-    .column_sum = cuda_column_sum,
-    .cast = cuda_cast,
-    .norm_forward = cuda_norm_forward,
-    .norm_backward = cuda_norm_backward,
-    .head_norm_forward = cuda_head_norm_forward,
-    .head_norm_backward = cuda_head_norm_backward,
-    .rope_table = cuda_rope_table,
-    .rope = cuda_rope,
-    .swiglu_forward = cuda_swiglu_forward,
-    .swiglu_backward = cuda_swiglu_backward,
-    .gelu_forward = cuda_gelu_forward,
-    .gelu_backward = cuda_gelu_backward,
-    .attention_forward = cuda_attention_forward,
-    .attention_backward = cuda_attention_backward,
-    .embed_forward = cuda_embed_forward,
-    .embed_backward = cuda_embed_backward,
-    .gather_rows = cuda_gather_rows,
-    .scatter_add_rows = cuda_scatter_add_rows,
-    .head_forward = cuda_head_forward,
-    .head_backward = cuda_head_backward,
-    .square_norm = cuda_square_norm,
-    .clip = cuda_clip,
-    .adamw = cuda_adamw,
-    .bradley_terry = cuda_bradley_terry,
-    .group_id = cuda_group_id,
-    .group_join = cuda_group_join,
-    .group_leave = cuda_group_leave,
-    .all_gather = cuda_all_gather,
-    .reduce_scatter = cuda_reduce_scatter,
-    .all_reduce = cuda_all_reduce,
+    .reserve = cuda_reserve OPS(CUDA_ENTRY) COLLECTIVES(CUDA_ENTRY),
 };
 
 extern "C" __attribute__((visibility("default"))) const struct plugin rankwise_plugin;
-const struct plugin rankwise_plugin = {BACKEND_VERSION, SEAM_DIGEST, &cuda_backend, count_devices};
+const struct plugin rankwise_plugin = {SEAM_DIGEST, &cuda_backend, count_devices};

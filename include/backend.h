@@ -25,7 +25,6 @@
 extern "C" {
 #endif
 
-enum { BACKEND_VERSION = 2 };
 enum stream { STREAM_COMPUTE, STREAM_COMM, STREAM_COPY, N_STREAMS };
 enum norm_kind { NORM_RMS, NORM_LAYER };
 enum event {
@@ -93,8 +92,164 @@ struct adamw {
     double correction1, correction2;     /* 1 - beta1^t, 1 - beta2^t */
 };
 
+/* ---- the ops ----
+ *
+ * X_fn is the type of op X wherever it stands: op_X, the front door (ops.h); the table's member X;
+ * and a backend's own cpu_X or cuda_X. The list OPS below declares all of them, so that a new op is
+ * its type and its name here, its checks in ops.c, and a function in each backend.
+ *
+ * Output first, inputs next, sizes last. "=" or "+=" in a comment tells whether an output is set or
+ * added to. T tokens (rows of a micro-batch), R read rows, D width, H heads, K kv heads, d
+ * head_dim, F ffn width, V vocabulary. "c" is the compute dtype (F32 or BF16). The residual stream
+ * x and its gradient dx are F32 in both precisions; so are all weight gradients, statistics, scores
+ * and everything of the last unit (final norm and head). All pointers are device memory. Arithmetic
+ * inside an op is at least fp32. */
+
+/* out (M, N) = op(a) op(b) [+ bias (1, N)] [+ add (M, N)], op(z) = z or its transpose. a and b have
+ * one dtype c; out and add have one dtype, c or F32; bias has dtype c. add may be out itself (then
+ * it is +=). */
+typedef void gemm_fn(struct device *dev, struct tensor out, struct tensor a, bool transpose_a,
+                     struct tensor b, bool transpose_b, const struct tensor *bias,
+                     const struct tensor *add);
+/* out (N) F32 += the sums of the columns of in (M, N) c */
+typedef void column_sum_fn(struct device *dev, float *out, struct tensor in);
+
+/* out (T, n) = in (T, n) in another dtype */
+typedef void cast_fn(struct device *dev, struct tensor out, struct tensor in);
+
+/* NORM_RMS:   out (T, D) c = in (T, D) F32 * r * weight,  r = 1 / sqrt(mean(in^2) + eps)
+ * NORM_LAYER: out = (in - mean) * r * weight + bias,      r = 1 / sqrt(variance + eps)
+ * stats (T, 2) = mean (0 for RMS), r.  weight (1, D) c; with weight F32, out F32. */
+typedef void norm_forward_fn(struct device *dev, enum norm_kind kind, struct tensor out,
+                             float *stats, struct tensor in, struct tensor weight,
+                             const struct tensor *bias, float eps);
+/* din (T, D) F32 +=, dweight (D) +=, dbias (D) += (NULL for RMS) */
+typedef void norm_backward_fn(struct device *dev, enum norm_kind kind, struct tensor din,
+                              float *dweight, float *dbias, struct tensor dout, struct tensor in,
+                              struct tensor weight, const float *stats);
+
+/* RMS norm of every head over its d elements (Qwen3's q and k norm): out =, stats (T, H) = r;
+ * weight (1, d) c. out may be in. */
+typedef void head_norm_forward_fn(struct device *dev, struct heads out, float *stats,
+                                  struct heads in, struct tensor weight, float eps);
+/* din =, dweight (d) +=. din may be dout. */
+typedef void head_norm_backward_fn(struct device *dev, struct heads din, float *dweight,
+                                   struct heads dout, struct heads in, struct tensor weight,
+                                   const float *stats);
+
+/* table (rows, rope_dims) = cos, then sin, of position * inverse_frequency (rope_dims / 2); the
+ * product is rounded to fp32, as transformers does. */
+typedef void rope_table_fn(struct device *dev, float *table, const int32_t *position, int64_t rows,
+                           const float *inverse_frequency, int rope_dims);
+/* Rotates elements (i, i + rope_dims / 2) of each head ("rotate half"; Su et al., 2021); elements
+ * from rope_dims on are copied. backward: the transposed rotation. out may be in. */
+typedef void rope_fn(struct device *dev, struct heads out, struct heads in, const float *table,
+                     int rope_dims, bool backward);
+
+/* out (T, F) = silu(gate) * up, gate_up (T, 2F) = gate | up */
+typedef void swiglu_forward_fn(struct device *dev, struct tensor out, struct tensor gate_up);
+/* dgate_up (T, 2F) = */
+typedef void swiglu_backward_fn(struct device *dev, struct tensor dgate_up, struct tensor dout,
+                                struct tensor gate_up);
+
+/* out (T, F) = the exact GELU of in, by erf */
+typedef void gelu_forward_fn(struct device *dev, struct tensor out, struct tensor in);
+/* din (T, F) = */
+typedef void gelu_backward_fn(struct device *dev, struct tensor din, struct tensor dout,
+                              struct tensor in);
+
+/* struct attention above: out and lse = */
+typedef void attention_forward_fn(struct device *dev, const struct attention *a);
+/* dq, dk, dv =; needs out and lse of the forward */
+typedef void attention_backward_fn(struct device *dev, struct heads dq, struct heads dk,
+                                   struct heads dv, struct heads dout, const struct attention *a);
+
+/* out (T, D) F32 = weight (V, D) c [token] */
+typedef void embed_forward_fn(struct device *dev, struct tensor out, struct tensor weight,
+                              const int32_t *token);
+/* dweight (V, D) +=. order (T) lists the rows sorted by token, then by row, so that each weight row
+ * is summed by one thread in a fixed order. */
+typedef void embed_backward_fn(struct device *dev, float *dweight, struct tensor dout,
+                               const int32_t *token, const int32_t *order);
+
+/* out (R, n) = in (T, n)[index] */
+typedef void gather_rows_fn(struct device *dev, struct tensor out, struct tensor in,
+                            const int32_t *index);
+/* out (T, n) F32 += in (R, n) F32 at index (distinct indices) */
+typedef void scatter_add_rows_fn(struct device *dev, struct tensor out, struct tensor in,
+                                 const int32_t *index);
+
+/* score (R) = in (R, D) . weight (D), all F32 */
+typedef void head_forward_fn(struct device *dev, float *score, struct tensor in,
+                             const float *weight);
+/* din (R, D) =, dweight (D) += */
+typedef void head_backward_fn(struct device *dev, struct tensor din, float *dweight,
+                              const float *dscore, struct tensor in, const float *weight);
+
+/* *out += sum of squares, in double, in fixed blocks. */
+typedef void square_norm_fn(struct device *dev, double *out, const float *in, int64_t n);
+
+/* out->square_norm = the sum of the n square norms, in order; out->factor = 1 or, with max_norm
+ * above 0, min(1, max_norm / (sqrt(out->square_norm) + 1e-6)) as torch.nn.utils.clip_grad_norm_;
+ * CLIP_SKIP where the sum is not finite. */
+typedef void clip_fn(struct device *dev, struct clip *out, const double *square_norm, int n,
+                     double max_norm);
+
+/* One AdamW update of n elements with the gradient times clip->factor; gradient is set to zero, and
+ * nothing else is changed where clip_skips. weight (1, n) c = the new master (weight.data == master
+ * when both are F32 and the same memory; NULL: not written). PyTorch's order of operations: decay
+ * first, then master -= lr * (m / correction1) / (sqrt(v / correction2) + eps). */
+typedef void adamw_fn(struct device *dev, struct tensor weight, float *master, float *moment1,
+                      float *moment2, float *gradient, int64_t n, const struct adamw *rates,
+                      const struct clip *clip);
+
+/* Bradley and Terry (1952): for pair p, z = score[chosen] - score[rejected] - margin[p], loss =
+ * weight[p] * softplus(-z), softplus stable in both tails. dscore (R) += scale * dloss/dscore,
+ * pairs in order (a read row may serve several pairs). tally (LOSS_N_TALLIES of loss.h) += .
+ * margin, weight may be NULL (0, 1). */
+typedef void bradley_terry_fn(struct device *dev, float *dscore, double *tally, const float *score,
+                              const int32_t *chosen, const int32_t *rejected, const float *margin,
+                              const float *weight, int64_t n, float scale);
+
+#define OPS(X)                                                                   \
+    X(gemm) X(column_sum) X(cast) X(norm_forward) X(norm_backward)               \
+    X(head_norm_forward) X(head_norm_backward) X(rope_table) X(rope)             \
+    X(swiglu_forward) X(swiglu_backward) X(gelu_forward) X(gelu_backward)        \
+    X(attention_forward) X(attention_backward) X(embed_forward) X(embed_backward) \
+    X(gather_rows) X(scatter_add_rows) X(head_forward) X(head_backward)          \
+    X(square_norm) X(clip) X(adamw) X(bradley_terry)
+
+/* ---- collectives ----
+ *
+ * A group of more than one rank needs a channel for them. */
+
+/* The bytes of an id, 0 where none is needed; with id not NULL, on the group's rank 0, a new one is
+ * made in it. */
+typedef size_t group_id_fn(struct device *dev, void *id);
+/* On every rank of the group, with that id: the channel, for group->channel. */
+typedef void *group_join_fn(struct device *dev, const struct group *group, const void *id);
+/* Accepts NULL. */
+typedef void group_leave_fn(struct device *dev, void *channel);
+
+/* Put on STREAM_COMM. Group of size 1: nothing to do. count: of one rank's slice; rank r's slice of
+ * a buffer of size * count starts at r * count. all_gather: in place, from each rank's own slice.
+ * reduce_scatter: out (count) = the sum of the ranks' own slice of in; out may be that slice of in
+ * itself. all_reduce: in place. */
+typedef void all_gather_fn(struct device *dev, const struct group *group, void *data,
+                           int64_t count, enum dtype dtype);
+typedef void reduce_scatter_fn(struct device *dev, const struct group *group, float *out,
+                               const float *in, int64_t count);
+typedef void all_reduce_fn(struct device *dev, const struct group *group, float *data,
+                           int64_t count);
+
+#define COLLECTIVES(X) \
+    X(group_id) X(group_join) X(group_leave) X(all_gather) X(reduce_scatter) X(all_reduce)
+
+/* ---- the table ---- */
+
+#define BACKEND_ENTRY(name) name##_fn *name;
+
 struct backend {
-    int version;      /* BACKEND_VERSION */
     const char *name; /* "cpu", "cuda" */
 
     /* local_rank of n_local ranks on this host. `threads` 0: all that are allowed. NULL with
@@ -131,73 +286,8 @@ struct backend {
     size_t (*reserve_bytes)(struct device *dev, const struct op_limits *limits);
     void (*reserve)(struct device *dev, const struct op_limits *limits);
 
-    /* The ops: see ops.h for what each computes. */
-    void (*gemm)(struct device *dev, struct tensor out, struct tensor a, bool transpose_a,
-                 struct tensor b, bool transpose_b, const struct tensor *bias,
-                 const struct tensor *add);
-    void (*column_sum)(struct device *dev, float *out, struct tensor in);
-    void (*cast)(struct device *dev, struct tensor out, struct tensor in);
-    void (*norm_forward)(struct device *dev, enum norm_kind kind, struct tensor out, float *stats,
-                         struct tensor in, struct tensor weight, const struct tensor *bias,
-                         float eps);
-    void (*norm_backward)(struct device *dev, enum norm_kind kind, struct tensor din,
-                          float *dweight, float *dbias, struct tensor dout, struct tensor in,
-                          struct tensor weight, const float *stats);
-    void (*head_norm_forward)(struct device *dev, struct heads out, float *stats, struct heads in,
-                              struct tensor weight, float eps);
-    void (*head_norm_backward)(struct device *dev, struct heads din, float *dweight,
-                               struct heads dout, struct heads in, struct tensor weight,
-                               const float *stats);
-    void (*rope_table)(struct device *dev, float *table, const int32_t *position, int64_t rows,
-                       const float *inverse_frequency, int rope_dims);
-    void (*rope)(struct device *dev, struct heads out, struct heads in, const float *table,
-                 int rope_dims, bool backward);
-    void (*swiglu_forward)(struct device *dev, struct tensor out, struct tensor gate_up);
-    void (*swiglu_backward)(struct device *dev, struct tensor dgate_up, struct tensor dout,
-                            struct tensor gate_up);
-    void (*gelu_forward)(struct device *dev, struct tensor out, struct tensor in);
-    void (*gelu_backward)(struct device *dev, struct tensor din, struct tensor dout,
-                          struct tensor in);
-    void (*attention_forward)(struct device *dev, const struct attention *a);
-    void (*attention_backward)(struct device *dev, struct heads dq, struct heads dk,
-                               struct heads dv, struct heads dout, const struct attention *a);
-    void (*embed_forward)(struct device *dev, struct tensor out, struct tensor weight,
-                          const int32_t *token);
-    void (*embed_backward)(struct device *dev, float *dweight, struct tensor dout,
-                           const int32_t *token, const int32_t *order);
-    void (*gather_rows)(struct device *dev, struct tensor out, struct tensor in,
-                        const int32_t *index);
-    void (*scatter_add_rows)(struct device *dev, struct tensor out, struct tensor in,
-                             const int32_t *index);
-    void (*head_forward)(struct device *dev, float *score, struct tensor in, const float *weight);
-    void (*head_backward)(struct device *dev, struct tensor din, float *dweight,
-                          const float *dscore, struct tensor in, const float *weight);
-    void (*square_norm)(struct device *dev, double *out, const float *in, int64_t n);
-    void (*clip)(struct device *dev, struct clip *out, const double *square_norm, int n,
-                 double max_norm);
-    void (*adamw)(struct device *dev, struct tensor weight, float *master, float *moment1,
-                  float *moment2, float *gradient, int64_t n, const struct adamw *rates,
-                  const struct clip *clip);
-    void (*bradley_terry)(struct device *dev, float *dscore, double *tally, const float *score,
-                          const int32_t *chosen, const int32_t *rejected, const float *margin,
-                          const float *weight, int64_t n, float scale);
-
-    /* A group of more than one rank needs a channel for its collectives. group_id: the bytes of an
-     * id, 0 where none is needed; with id not NULL, on the group's rank 0, a new one is made in it.
-     * group_join: on every rank of the group, with that id; the channel, for group->channel. */
-    size_t (*group_id)(struct device *dev, void *id);
-    void *(*group_join)(struct device *dev, const struct group *group, const void *id);
-    void (*group_leave)(struct device *dev, void *channel); /* accepts NULL */
-
-    /* Collectives, put on STREAM_COMM. Group of size 1: nothing to do. count: of one rank's slice;
-     * rank r's slice of a buffer of size * count starts at r * count. all_gather: in place, from
-     * each rank's own slice. reduce_scatter: out (count) = the sum of the ranks' own slice of in;
-     * out may be that slice of in itself. all_reduce: in place. */
-    void (*all_gather)(struct device *dev, const struct group *group, void *data, int64_t count,
-                       enum dtype dtype);
-    void (*reduce_scatter)(struct device *dev, const struct group *group, float *out,
-                           const float *in, int64_t count);
-    void (*all_reduce)(struct device *dev, const struct group *group, float *data, int64_t count);
+    OPS(BACKEND_ENTRY)
+    COLLECTIVES(BACKEND_ENTRY)
 };
 
 /* Every backend's device begins with this. */
@@ -205,10 +295,9 @@ struct device {
     const struct backend *backend;
 };
 
-/* What a plug-in exports, as `rankwise_plugin`. Version and digest stand first in every build, so
- * that another build's can be told and refused. */
+/* What a plug-in exports, as `rankwise_plugin`. The digest stands first in every build, so that
+ * another build's can be told and refused. */
 struct plugin {
-    int version;     /* BACKEND_VERSION */
     char digest[20]; /* of the headers that both sides read: SEAM_DIGEST, by make */
     const struct backend *backend;
     /* Devices that this host has for it. 0: none, or no driver; -1: there is something that cannot

@@ -458,8 +458,7 @@ static void check_embedding(enum dtype dtype, int32_t V, int T, int D, int same)
     op_embed_forward(dev, x.t, w.t, tokens);
     sample_compare("embedding", x.t, x.value, 0);
     reference_embed_backward(dw.value, dx.value, token, T, D);
-    op_embed_backward(dev, dw.t.data, dx.t, tokens, sample_give(order, (size_t)T * sizeof *order),
-                      V);
+    op_embed_backward(dev, dw.t.data, dx.t, tokens, sample_give(order, (size_t)T * sizeof *order));
     sample_compare("embedding dweight", dw.t, dw.value, 1e-5 + 2e-6 * T);
     mem_free(token), mem_free(order);
     sample_free(&w), sample_free(&x), sample_free(&dw), sample_free(&dx), sample_take_back();
@@ -654,7 +653,7 @@ static void run_all(struct device *on, enum dtype dtype, struct sample *out) {
     struct tensor w32 = tensor_make(w.t.data, dtype, 1, 32);
     op_head_norm_forward(on, dq, stats.t.data, q, w32, 1e-5f);
     op_head_norm_backward(on, dq, out[5].t.data, dq, q, w32, stats.t.data);
-    op_embed_backward(on, out[6].t.data, x.t, GIVE(token), GIVE(order), N_V);
+    op_embed_backward(on, out[6].t.data, x.t, GIVE(token), GIVE(order));
     op_head_forward(on, out[7].t.data, x.t, x.t.data);
     op_head_backward(on, dx, out[8].t.data, stats.t.data, x.t, x.t.data);
     on->backend->column_sum(on, out[9].t.data, h.t);
@@ -724,7 +723,7 @@ static void test_no_rows_is_no_work(void) {
     op_gelu_backward(dev, none, none, none);
     op_cast(dev, none, none);
     op_embed_forward(dev, none, w.t, NULL);
-    op_embed_backward(dev, dw.t.data, none, NULL, NULL, 1);
+    op_embed_backward(dev, dw.t.data, none, NULL, NULL);
     op_gather_rows(dev, none, none, NULL);
     op_scatter_add_rows(dev, none, none, NULL);
     op_head_forward(dev, NULL, none, w.t.data);

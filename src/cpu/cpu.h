@@ -47,49 +47,6 @@ bool cpu_matmul_native_bf16(void);
 size_t cpu_norm_bytes(const struct op_limits *limits);
 size_t cpu_attention_bytes(struct device *dev, const struct op_limits *limits); /* attention.c */
 
-void cpu_gemm(struct device *dev, struct tensor out, struct tensor a, bool transpose_a,
-              struct tensor b, bool transpose_b, const struct tensor *bias,
-              const struct tensor *add);
-void cpu_column_sum(struct device *dev, float *out, struct tensor in);
-void cpu_cast(struct device *dev, struct tensor out, struct tensor in);
-void cpu_norm_forward(struct device *dev, enum norm_kind kind, struct tensor out, float *stats,
-                      struct tensor in, struct tensor weight, const struct tensor *bias, float eps);
-void cpu_norm_backward(struct device *dev, enum norm_kind kind, struct tensor din, float *dweight,
-                       float *dbias, struct tensor dout, struct tensor in, struct tensor weight,
-                       const float *stats);
-void cpu_head_norm_forward(struct device *dev, struct heads out, float *stats, struct heads in,
-                           struct tensor weight, float eps);
-void cpu_head_norm_backward(struct device *dev, struct heads din, float *dweight, struct heads dout,
-                            struct heads in, struct tensor weight, const float *stats);
-void cpu_rope_table(struct device *dev, float *table, const int32_t *position, int64_t rows,
-                    const float *inverse_frequency, int rope_dims);
-void cpu_rope(struct device *dev, struct heads out, struct heads in, const float *table,
-              int rope_dims, bool backward);
-void cpu_swiglu_forward(struct device *dev, struct tensor out, struct tensor gate_up);
-void cpu_swiglu_backward(struct device *dev, struct tensor dgate_up, struct tensor dout,
-                         struct tensor gate_up);
-void cpu_gelu_forward(struct device *dev, struct tensor out, struct tensor in);
-void cpu_gelu_backward(struct device *dev, struct tensor din, struct tensor dout, struct tensor in);
-void cpu_attention_forward(struct device *dev, const struct attention *a);
-void cpu_attention_backward(struct device *dev, struct heads dq, struct heads dk, struct heads dv,
-                            struct heads dout, const struct attention *a);
-void cpu_embed_forward(struct device *dev, struct tensor out, struct tensor weight,
-                       const int32_t *token);
-void cpu_embed_backward(struct device *dev, float *dweight, struct tensor dout,
-                        const int32_t *token, const int32_t *order);
-void cpu_gather_rows(struct device *dev, struct tensor out, struct tensor in, const int32_t *index);
-void cpu_scatter_add_rows(struct device *dev, struct tensor out, struct tensor in,
-                          const int32_t *index);
-void cpu_head_forward(struct device *dev, float *score, struct tensor in, const float *weight);
-void cpu_head_backward(struct device *dev, struct tensor din, float *dweight, const float *dscore,
-                       struct tensor in, const float *weight);
-void cpu_square_norm(struct device *dev, double *out, const float *in, int64_t n);
-void cpu_clip(struct device *dev, struct clip *out, const double *square_norm, int n,
-              double max_norm);
-void cpu_adamw(struct device *dev, struct tensor weight, float *master, float *moment1,
-               float *moment2, float *gradient, int64_t n, const struct adamw *rates,
-               const struct clip *clip);
-void cpu_bradley_terry(struct device *dev, float *dscore, double *tally, const float *score,
-                       const int32_t *chosen, const int32_t *rejected, const float *margin,
-                       const float *weight, int64_t n, float scale);
+#define CPU_DECLARE(name) name##_fn cpu_##name;
+OPS(CPU_DECLARE)
 #endif

@@ -197,8 +197,10 @@ static void cpu_reserve(struct device *dev, const struct op_limits *limits) {
     cpu_workspace(dev, cpu_reserve_bytes(dev, limits));
 }
 
+/* Each entry brings the comma before it. */
+#define CPU_ENTRY(name) , .name = cpu_##name
+
 struct backend cpu_backend = {
-    .version = BACKEND_VERSION,
     .name = "cpu",
     .open = cpu_open,
     .close = cpu_close,
@@ -221,35 +223,10 @@ struct backend cpu_backend = {
     .progress = alone_progress,
     .reserve_bytes = cpu_reserve_bytes,
     .reserve = cpu_reserve,
-    .gemm = cpu_gemm,
-    .column_sum = cpu_column_sum,
-    .cast = cpu_cast,
-    .norm_forward = cpu_norm_forward,
-    .norm_backward = cpu_norm_backward,
-    .head_norm_forward = cpu_head_norm_forward,
-    .head_norm_backward = cpu_head_norm_backward,
-    .rope_table = cpu_rope_table,
-    .rope = cpu_rope,
-    .swiglu_forward = cpu_swiglu_forward,
-    .swiglu_backward = cpu_swiglu_backward,
-    .gelu_forward = cpu_gelu_forward,
-    .gelu_backward = cpu_gelu_backward,
-    .attention_forward = cpu_attention_forward,
-    .attention_backward = cpu_attention_backward,
-    .embed_forward = cpu_embed_forward,
-    .embed_backward = cpu_embed_backward,
-    .gather_rows = cpu_gather_rows,
-    .scatter_add_rows = cpu_scatter_add_rows,
-    .head_forward = cpu_head_forward,
-    .head_backward = cpu_head_backward,
-    .square_norm = cpu_square_norm,
-    .clip = cpu_clip,
-    .adamw = cpu_adamw,
-    .bradley_terry = cpu_bradley_terry,
     .group_id = cpu_group_id,
     .group_join = cpu_group_join,
     .group_leave = cpu_group_leave,
     .all_gather = alone_all_gather,
     .reduce_scatter = alone_reduce_scatter,
-    .all_reduce = alone_all_reduce,
+    .all_reduce = alone_all_reduce OPS(CPU_ENTRY),
 };

@@ -435,7 +435,7 @@ void model_backward(struct model *m, bool last_microbatch) {
     gradient = zero_gradient(m->z, 0);
     if (m->T > 0)
         op_embed_backward(m->dev, gradient, tensor_make(m->dx, DTYPE_F32, m->T, a->D), m->token,
-                          m->order, a->V);
+                          m->order);
     zero_reduce(m->z, 0, last_microbatch);
 }
 

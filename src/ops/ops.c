@@ -83,7 +83,14 @@ void op_linear_backward_weight(struct device *dev, struct tensor dweight, float 
                                struct tensor dout, struct tensor in) {
     check_dtype("linear_backward_weight", "dweight", &dweight, DTYPE_F32);
     op_gemm(dev, dweight, dout, true, in, false, NULL, &dweight);
-    if (dbias && dout.rows > 0) dev->backend->column_sum(dev, dbias, dout);
+    if (dbias) op_column_sum(dev, dbias, dout);
+}
+
+void op_column_sum(struct device *dev, float *out, struct tensor in) {
+    check_tensor("column_sum", "in", &in, in.rows, in.cols);
+    if (in.rows == 0) return;
+    CHECK_THERE("column_sum", out);
+    dev->backend->column_sum(dev, out, in);
 }
 
 void op_cast(struct device *dev, struct tensor out, struct tensor in) {
@@ -247,11 +254,10 @@ void op_embed_forward(struct device *dev, struct tensor out, struct tensor weigh
 }
 
 void op_embed_backward(struct device *dev, float *dweight, struct tensor dout, const int32_t *token,
-                       const int32_t *order, int64_t vocabulary) {
+                       const int32_t *order) {
     static const char op[] = "embed_backward";
     check_tensor(op, "dout", &dout, dout.rows, dout.cols);
     check_dtype(op, "dout", &dout, DTYPE_F32);
-    CHECK(vocabulary > 0, "embed_backward: a vocabulary of %lld", (long long)vocabulary);
     if (dout.rows == 0) return;
     CHECK_THERE(op, dweight);
     CHECK_THERE(op, token);

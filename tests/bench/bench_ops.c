@@ -120,7 +120,7 @@ static void embed(void) {
     op_embed_forward(dev, in_c(DTYPE_F32, D), tensor_make(weight, dtype, V, D), token);
 }
 static void embed_backward(void) {
-    op_embed_backward(dev, gradient, in_c(DTYPE_F32, D), token, order, V);
+    op_embed_backward(dev, gradient, in_c(DTYPE_F32, D), token, order);
 }
 
 /* hh_small: the embedding, 8 blocks, the final norm and the head. */
