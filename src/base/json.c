@@ -114,7 +114,8 @@ int json_get_string(const json_t *object, const char *key, const char **out) {
     if (!json_is_string(value))
         return fail("\"%s\": expected a string, found %s", key, type_name(value));
     if (strlen(json_string_value(value)) != json_string_length(value))
-        return fail("\"%s\": a string with a zero byte", key);
+        return fail("\"%s\": expected text, found a zero byte in it; hint: remove the \\u0000",
+                    key);
     *out = json_string_value(value);
     return 0;
 }

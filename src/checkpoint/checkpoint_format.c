@@ -208,7 +208,8 @@ char *checkpoint_read_text(hid_t file, const char *name) {
     size_t length;
     char *text = checkpoint_read_bytes(file, name, &length);
     if (text && strlen(text) != length) {
-        fail("%s: a text with a zero byte", name);
+        fail("%s: expected %zu bytes of text, found a zero byte after %zu", name, length,
+             strlen(text));
         mem_free(text);
         return NULL;
     }

@@ -274,7 +274,10 @@ static int read_state(hid_t file, struct checkpoint *c) {
         checkpoint_read_attribute(file, "end", 2, end) != 0)
         return -1;
     if (end[0] != c->n_pieces || end[1] != parts_of(c)->n_sums)
-        return fail("its end mark does not fit what it holds");
+        return fail("its end mark: expected %d pieces and %lld checksums, as it holds, found %lld "
+                    "and %lld",
+                    c->n_pieces, (long long)parts_of(c)->n_sums, (long long)end[0],
+                    (long long)end[1]);
     return 0;
 }
 

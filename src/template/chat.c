@@ -103,7 +103,8 @@ static struct jinja *parse_source(const char *source, size_t length, const char 
 }
 
 static int take_source(struct chat *c, const char *source, size_t length, const char *name) {
-    if (strlen(source) != length) return fail("%s: has a zero byte", name);
+    if (strlen(source) != length)
+        return fail("%s: expected text, found a zero byte after %zu bytes", name, strlen(source));
     c->source = mem_copy_string(source);
     c->program = parse_source(source, length, name);
     return c->program ? 0 : -1;
