@@ -18,8 +18,8 @@ void log_warn_rank(const char *format, ...) PRINTF_LIKE(1, 2);
 /* "rankwise: error: ..." on stderr, from this rank. The text may end in "hint: ...". */
 void log_error(const char *format, ...) PRINTF_LIKE(1, 2);
 
-/* Also appends what rank 0 says to the file. Returns -1 with error_text() if it cannot be
- * opened. */
+/* Also appends what rank 0 says to the file. Returns -1 with error_text() if it cannot be opened. A
+ * file that later cannot be written is one warning on stderr. */
 int log_open(const char *path);
 void log_close(void);
 

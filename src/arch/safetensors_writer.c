@@ -25,7 +25,8 @@ struct safetensors_writer {
     int n_files;
     int at;         /* the parameter that is being written, */
     int64_t done;   /* and how many of its elements are */
-    int descriptor; /* of file_of[at]; -1 before its first element */
+    int file;       /* the one that was begun last */
+    int descriptor; /* its; -1 before its first element */
     bool failed;
     uint16_t *buffer; /* (WRITE_ELEMENTS) */
 };
@@ -61,15 +62,20 @@ static char *file_path(const struct safetensors_writer *w, int file, const char 
     return path;
 }
 
+static int fail_file(struct safetensors_writer *w, const char *what, int error) {
+    char *path = file_path(w, w->file, "");
+    w->failed = true;
+    fail("%s: %s: %s", path, what, strerror(error));
+    mem_free(path);
+    return -1;
+}
+
 static int write_all(struct safetensors_writer *w, const void *data, size_t bytes) {
     const char *at = data;
     while (bytes) {
         ssize_t n = write(w->descriptor, at, bytes);
         if (n < 0 && errno == EINTR) continue;
-        if (n < 0) {
-            w->failed = true;
-            return fail("%s: cannot be written: %s", w->directory, strerror(errno));
-        }
+        if (n < 0) return fail_file(w, "cannot be written", errno);
         at += n;
         bytes -= (size_t)n;
     }
@@ -104,14 +110,11 @@ static int write_header(struct safetensors_writer *w, int file) {
 
 static int begin_file(struct safetensors_writer *w, int file) {
     char *path = file_path(w, file, ".tmp");
+    w->file = file;
     w->descriptor = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666);
-    int status = 0;
-    if (w->descriptor < 0) {
-        w->failed = true;
-        status = fail("%s: cannot be made: %s", path, strerror(errno));
-    }
+    int error = errno;
     mem_free(path);
-    return status ? status : write_header(w, file);
+    return w->descriptor < 0 ? fail_file(w, "cannot be made", error) : write_header(w, file);
 }
 
 static int end_file(struct safetensors_writer *w) {
@@ -121,9 +124,7 @@ static int end_file(struct safetensors_writer *w) {
         error = errno;
     }
     w->descriptor = -1;
-    if (status == 0) return 0;
-    w->failed = true;
-    return fail("%s: cannot be synced: %s", w->directory, strerror(error));
+    return status == 0 ? 0 : fail_file(w, "cannot be synced", error);
 }
 
 struct safetensors_writer *safetensors_writer_open(const char *directory,

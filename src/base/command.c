@@ -3,6 +3,7 @@
 
 #include <ctype.h>
 #include <fcntl.h>
+#include <signal.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -88,6 +89,7 @@ static void keep_streams_apart(void) {
 int command_main(const char *program, const char *about, const struct command *commands,
                  int n_commands, int argc, char **argv) {
     keep_streams_apart();
+    signal(SIGXFSZ, SIG_IGN); /* beyond ulimit -f a write fails, and its error is handled */
     if (argc < 2) {
         print_usage(stderr, program, about, commands, n_commands);
         return EXIT_MISUSE;

@@ -8,9 +8,11 @@
 #include <unistd.h>
 
 #include "clock.h"
+#include "memory.h"
 
 static FILE *file;
-static bool is_quiet, progress_is_open;
+static char *file_path;
+static bool is_quiet, progress_is_open, is_full; /* is_full: the warning was given */
 
 /* A progress line that stands unfinished on the terminal is ended before anything else is
  * printed. */
@@ -19,18 +21,26 @@ static void end_progress(void) {
     progress_is_open = false;
 }
 
+/* What the file cannot take is lost to it; that is said once, and the program goes on. */
+static void write_file(const char *kind, const char *rank, const char *text) {
+    char stamp[24];
+    clock_stamp(stamp);
+    fprintf(file, "%s %s%s%s\n", stamp, kind, rank, text);
+    if (fflush(file) == 0) return;
+    clearerr(file);
+    if (!is_full)
+        fprintf(stderr, "warning: %s: cannot be written: %s; the log has gaps\n", file_path,
+                strerror(errno));
+    is_full = true;
+}
+
 static void say(const char *kind, bool name_rank, const char *format, va_list args) {
     char text[4096], rank[32] = "";
     vsnprintf(text, sizeof text, format, args);
     if (name_rank) snprintf(rank, sizeof rank, "rank %d: ", base_rank);
     end_progress();
     fprintf(stderr, "%s%s%s\n", kind, rank, text);
-    if (file) {
-        char stamp[24];
-        clock_stamp(stamp);
-        fprintf(file, "%s %s%s%s\n", stamp, kind, rank, text);
-        fflush(file);
-    }
+    if (file) write_file(kind, rank, text);
 }
 
 #define SAY(kind, name_rank)                \
@@ -66,6 +76,7 @@ int log_open(const char *path) {
     if (!opened) return fail("%s: cannot be opened for the log: %s", path, strerror(errno));
     log_close();
     file = opened;
+    file_path = mem_copy_string(path);
     return 0;
 }
 
@@ -73,6 +84,9 @@ void log_close(void) {
     end_progress();
     if (file) fclose(file);
     file = NULL;
+    mem_free(file_path);
+    file_path = NULL;
+    is_full = false;
 }
 
 void log_quiet(bool quiet) {

@@ -8,11 +8,11 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "file.h"
 #include "json.h"
-
-enum { METRICS_CEILING = 1 << 30 };
+#include "log.h"
 
 struct metrics {
     FILE *file;
@@ -30,24 +30,47 @@ static int64_t line_step(const char *line, size_t length) {
     return step;
 }
 
-static int cut_back(const char *path, int64_t keep_step) {
-    struct buffer text = {0}, kept = {0};
-    int status = file_read(path, METRICS_CEILING, &text);
-    for (size_t at = 0; status == 0 && at < text.length;) {
-        const char *line = text.data + at, *end = memchr(line, '\n', text.length - at);
-        if (!end) break;
-        int64_t step = line_step(line, (size_t)(end - line));
-        if (step >= 0 && step <= keep_step) buffer_append(&kept, line, (size_t)(end - line) + 1);
-        at += (size_t)(end - line) + 1;
+/* Lines of steps up to keep_step; counts those of a step from 1 on. */
+static void copy_kept(FILE *from, FILE *to, int64_t keep_step, int64_t *n_steps) {
+    char *line = NULL;
+    size_t room = 0;
+    ssize_t n;
+    while ((n = getline(&line, &room, from)) > 0 && line[n - 1] == '\n') {
+        int64_t step = line_step(line, (size_t)n);
+        if (step < 0 || step > keep_step) continue;
+        *n_steps += step > 0;
+        fwrite(line, 1, (size_t)n, to);
     }
-    if (status == 0) status = file_replace(path, kept.data, kept.length);
-    buffer_free(&text);
-    buffer_free(&kept);
+    free(line);
+}
+
+/* Line by line: a long run's file may be larger than the memory. */
+static int cut_back(const char *path, int64_t keep_step, int64_t *n_steps) {
+    char *temporary = mem_format("%s.tmp", path);
+    FILE *from = fopen(path, "r"), *to = from ? fopen(temporary, "w") : NULL;
+    bool good = to != NULL;
+    if (good) copy_kept(from, to, keep_step, n_steps);
+    if (good) good = !ferror(from) && fflush(to) == 0 && !ferror(to);
+    int error = errno;
+    if (from) fclose(from);
+    if (to && fclose(to) != 0 && good) {
+        good = false;
+        error = errno;
+    }
+    int status = good ? file_publish(temporary, path)
+                      : fail("%s: cannot be cut back to step %lld: %s", path,
+                             (long long)MAX(keep_step, 0), strerror(error));
+    if (status != 0) unlink(temporary);
+    mem_free(temporary);
     return status;
 }
 
 struct metrics *metrics_open(const char *path, int64_t keep_step) {
-    if (file_exists(path) && cut_back(path, keep_step) != 0) return NULL;
+    int64_t n_steps = 0;
+    if (file_exists(path) && cut_back(path, keep_step, &n_steps) != 0) return NULL;
+    if (n_steps < keep_step)
+        log_warn("%s: expected the steps 1 to %lld of the run that goes on, found %lld of them",
+                 path, (long long)keep_step, (long long)n_steps);
     FILE *file = fopen(path, "a");
     if (!file) {
         fail("%s: cannot be opened: %s", path, strerror(errno));

@@ -91,4 +91,29 @@ if ((code == 1)); then ok "a closed stdout is an error"; else not_ok "a closed s
 "$rankwise" score "$work/whole" <&- >"$work/out" 2>"$work/err"
 code=$?
 if ((code == 1)); then ok "a closed stdin is an error"; else not_ok "a closed stdin is an error" "exit code $code"; fi
+
+# --- files that take no more ---
+"$rankwise" train "$work/run.cfg" run.dir="$work/limited" optim.steps=1000000 >"$work/log" 2>"$work/said" &
+started=$!
+for ((i = 0; i < 400; i++)); do
+    grep -q '^step ' "$work/said" && break
+    sleep 0.05
+done
+prlimit --pid $started --fsize=8192
+wait $started
+code=$?
+expect "beyond ulimit -f a run fails with the file's name" 0 'error: .*limited/.*: .*File too large' cat "$work/said"
+if ((code == 1)); then ok "and is not killed"; else not_ok "and is not killed" "exit code $code"; fi
+mkdir "$work/full"
+ln -s /dev/full "$work/full/log.txt"
+"$rankwise" train "$work/run.cfg" run.dir="$work/full" optim.steps=4 >"$work/out" 2>"$work/said"
+expect "a log that cannot be written is one warning" 0 '^1$' \
+    grep -c 'warning: .*full/log.txt: cannot be written: No space left on device; the log has gaps$' "$work/said"
+check "and the run goes on" test -d "$work/full/checkpoints/step_000004"
+
+# --- metrics that are gone ---
+: >"$work/full/metrics.jsonl"
+expect "a history that is gone is told when a run goes on" 0 \
+    'warning: .*full/metrics.jsonl: expected the steps 1 to 4 of the run that goes on, found 0 of them$' \
+    "$rankwise" train "$work/run.cfg" run.dir="$work/full" optim.steps=6
 finish
