@@ -170,6 +170,10 @@ static int verify_checkpoints(const char *directory) {
         mem_free(one);
     }
     mem_free(step);
+    if (n < 0) {
+        printf("damaged %s: %s\n", directory, error_text());
+        return VERIFY_DAMAGED;
+    }
     return n == 0 ? -1 : n_gone == n ? VERIFY_GONE : worst;
 }
 
@@ -321,7 +325,7 @@ static int show_history(const char *directory, const json_t *metrics, bool as_js
             mem_free(path);
         }
         mem_free(step);
-        if (shown < 0) return -1;
+        if (shown < 0 || n < 0) return -1;
         if (n == 0) break;
     }
     return n_shown ? 0 : fail("%s: no whole checkpoint there", directory);

@@ -36,25 +36,42 @@ struct run_state {
 struct checkpoint_extra {
     const char *config;          /* config_text */
     const char *arch_json;       /* the model's config.json */
+    const char *data;            /* what it is trained on, a line for each thing */
     const struct contract *contract; /* may be NULL */
     const struct tokenizer_file *file;
     int n_files;
 };
 
-/* Writes <directory>/step_%06d. Collective over place->data; agreed. Removes old ones beyond keep
- * (0: keep all). */
+enum { CHECKPOINT_RUN_DIGITS = 16 };
+
+/* How a run writes its checkpoints. */
+struct checkpoint_options {
+    int writers, keep; /* keep 0: all */
+    /* CHECKPOINT_RUN_DIGITS hexadecimal digits that no other run has, or "": part of the name of
+     * what is being written, so that ranks of an earlier run that still live write elsewhere */
+    char run[CHECKPOINT_RUN_DIGITS + 1];
+    /* Whether the run still owns its directories: 0, or -1 with error_text(). Rank 0 asks before it
+     * gives or takes away a name. NULL: nobody else is there. */
+    int (*still_owns)(const void *self);
+    const void *self;
+};
+
+/* Writes <directory>/step_%06d. Collective over place->data; agreed. Removes old ones beyond
+ * keep. */
 int checkpoint_save(const char *directory, struct zero *z, const struct parameters *table,
                     const struct placement *place, const struct run_state *state,
-                    const struct checkpoint_extra *extra, int writers, int keep);
+                    const struct checkpoint_extra *extra, const struct checkpoint_options *options);
 
-/* The newest whole checkpoint of a directory: its path (mem_free), or NULL when there is none. */
-char *checkpoint_newest(const char *directory);
-/* The steps of a directory's whole checkpoints, ascending (mem_free); returns how many. */
+/* The newest whole checkpoint of a directory: *path (mem_free) is its path, or NULL when there is
+ * none. -1 with error_text() when the directory cannot be read. */
+int checkpoint_newest(const char *directory, char **path);
+/* The steps of a directory's whole checkpoints, ascending (mem_free); returns how many: 0 also
+ * where there is no such directory, -1 with error_text() where it cannot be read. */
 int checkpoint_list(const char *directory, int64_t **steps);
 char *checkpoint_path(const char *directory, int64_t step); /* mem_free */
 /* Removes what a killed run left of checkpoints that it was writing or removing; nobody else may be
- * writing there. */
-void checkpoint_remove_begun(char *directory);
+ * writing there. -1 with error_text() when the directory cannot be read. */
+int checkpoint_remove_begun(char *directory);
 /* What a user may mean by a path: a checkpoint, a directory of checkpoints, a run directory with
  * checkpoints/ in it. The newest whole checkpoint (mem_free), or NULL: it is none of these. */
 char *checkpoint_find(const char *path);
@@ -64,6 +81,7 @@ struct checkpoint {
     char *path;
     struct run_state state;
     char *config, *arch_json, *revision, *written_at;
+    char *data;                  /* NULL: from before it was kept */
     struct contract contract;
     struct tokenizer_file *file; /* owned copies */
     int n_files;
@@ -93,6 +111,10 @@ int checkpoint_read(struct checkpoint *c, enum checkpoint_kind kind, const char 
 /* The same for a parameter of a model, which must have the shape that was saved. */
 int checkpoint_read_parameter(struct checkpoint *c, enum checkpoint_kind kind,
                               const struct parameter *p, int64_t first, int64_t count, float *out);
+
+/* SHA-256 of all that was read of state.h5, the checksums of the weights among it: two opened
+ * checkpoints with the same digest hold the same. */
+void checkpoint_digest(const struct checkpoint *c, char out[65]);
 
 /* Loads masters (and moments when `moments`) into z's owned slices, then publishes. Collective;
  * agreed. */

@@ -96,6 +96,11 @@ char *shard_text(struct shard *shard, const char *name);
 /* The same of a file that need not be a shard, without reading its index. NULL with
  * error_text(). */
 char *shard_text_of(const char *path, const char *name);
+/* What tells two shards' tokens apart: SHA-256 of the hashes (hash128) of all sequences in their
+ * order. Noted: as its writer put it into the shard; false, and "", for those from before it did.
+ * shard_digest_tokens reads all tokens: about 10 us a sequence. */
+bool shard_noted_tokens(struct shard *shard, char out[65]);
+int shard_digest_tokens(struct shard *shard, char out[65]);
 /* The carried tokenizer files: visit gets each name and its bytes until it returns non-zero. */
 int shard_each_tokenizer_file(struct shard *shard,
                               int (*visit)(void *self, const char *name, const void *data,

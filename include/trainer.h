@@ -12,6 +12,11 @@ int trainer_run(struct config *config);
  * when a rank would need more memory than it has here. */
 int trainer_plan(struct config *config, int n_ranks);
 
-/* From now on a signal to stop (SIGUSR1, SIGTERM, SIGINT) is a wish that the step loop looks at. */
+/* Whether the one configuration file of a run without run.dir on the command line is that of a run
+ * whose directory was moved: it would begin anew in the old place. -1 with error_text(). */
+int trainer_check_place(const struct config *config, const char *file);
+
+/* From now on a signal to stop (SIGUSR1, SIGTERM, SIGINT, SIGHUP) is a wish that the step loop
+ * looks at. */
 void trainer_catch_signals(void);
 #endif

@@ -111,8 +111,10 @@ static const struct tokenizer_file some_files[] = {{"tokenizer.json", "{\"a\":\0
 static int save(struct world *w, int64_t step, int writers, int keep) {
     struct run_state state = some_state;
     state.step = step;
-    struct checkpoint_extra extra = {"run: { name = \"t\"; };", w->arch.json, NULL, some_files, 2};
-    return checkpoint_save(directory, w->z, &w->table, &w->place, &state, &extra, writers, keep);
+    struct checkpoint_extra extra = {
+        "run: { name = \"t\"; };", w->arch.json, NULL, NULL, some_files, 2};
+    struct checkpoint_options options = {.writers = writers, .keep = keep};
+    return checkpoint_save(directory, w->z, &w->table, &w->place, &state, &extra, &options);
 }
 
 static void start_clean(void) {
@@ -348,7 +350,8 @@ static void test_old_ones_are_removed(void) {
     ASSERT_INT(checkpoint_list(directory, &steps), 3);
     for (int i = 0; i < 3; i++) ASSERT_INT(steps[i], 999999 + i);
     mem_free(steps);
-    char *newest = checkpoint_newest(directory), *path = checkpoint_path(directory, 1000001);
+    char *newest = NULL, *path = checkpoint_path(directory, 1000001);
+    ASSERT_DONE(checkpoint_newest(directory, &newest));
     ASSERT_TEXT(newest, path);
     mem_free(newest);
     comm_barrier(comm_world());
@@ -363,6 +366,41 @@ static void test_old_ones_are_removed(void) {
     world_close(&w);
 }
 
+static int disown(const void *self) {
+    (void)self;
+    return fail("another run is here");
+}
+
+/* A run that lost its directory changes nothing in it, and what it was writing is gone. */
+static void test_who_does_not_own_does_not_publish(void) {
+    struct world w;
+    start_clean();
+    world_open(&w, small_model, 2, DTYPE_F32, "all");
+    world_fill(&w);
+    ASSERT_DONE(save(&w, 100, 0, 0));
+    struct run_state state = some_state;
+    state.step = 200;
+    struct checkpoint_extra extra = {"", w.arch.json, NULL, NULL, some_files, 2};
+    struct checkpoint_options options = {
+        .keep = 1, .run = "0123456789abcdef", .still_owns = disown};
+    ASSERT_INT(checkpoint_save(directory, w.z, &w.table, &w.place, &state, &extra, &options), -1);
+    ASSERT_TEXT(error_text(), "another run is here");
+    ASSERT_INT(entries(directory), 1);
+    comm_barrier(comm_world());
+    if (base_rank == 0) { /* what a killed run leaves, and what is not the program's */
+        char *begun = file_join(directory, "step_000200.0123456789abcdef.tmp"),
+             *other = file_join(directory, "step_000200.0123456789abcdeg.tmp");
+        ASSERT_DONE(file_make_directory(begun));
+        ASSERT_DONE(file_make_directory(other));
+        ASSERT_DONE(checkpoint_remove_begun(directory));
+        ASSERT(!file_exists(begun));
+        ASSERT(file_exists(other));
+        mem_free(begun);
+        mem_free(other);
+    }
+    world_close(&w);
+}
+
 static void test_leftovers_and_the_same_step(void) {
     struct world w;
     start_clean();
@@ -373,7 +411,9 @@ static void test_leftovers_and_the_same_step(void) {
     if (base_rank == 0) {
         ASSERT_INT(file_make_directory(left), 0);
         ASSERT_INT(file_replace(junk, "x", 1), 0);
-        ASSERT(!checkpoint_newest(directory));
+        char *newest = NULL;
+        ASSERT_DONE(checkpoint_newest(directory, &newest));
+        ASSERT(!newest);
         struct checkpoint c;
         ASSERT_INT(checkpoint_open(&c, left), -1);
         ASSERT_CONTAINS(error_text(), "not finished");
@@ -632,6 +672,7 @@ int main(int argc, char **argv) {
         {"layout_is_as_documented", test_layout_is_as_documented},
         {"old_ones_are_removed", test_old_ones_are_removed},
         {"leftovers_and_the_same_step", test_leftovers_and_the_same_step},
+        {"who_does_not_own_does_not_publish", test_who_does_not_own_does_not_publish},
         {"full_disk_leaves_the_former_one", test_full_disk_leaves_the_former_one},
         {"removed_while_it_is_read", test_removed_while_it_is_read},
         {"damage_is_found", test_damage_is_found},

@@ -125,6 +125,10 @@ static void check_round_trip(int64_t vocabulary) {
     ASSERT_INT(shard.vocabulary, vocabulary);
     ASSERT(shard_is_whole(&shard));
     ASSERT_INT(shard.n_sequences, 2 * N_PAIRS - 1);
+    char noted[65], computed[65];
+    ASSERT(shard_noted_tokens(&shard, noted));
+    ASSERT_INT(shard_digest_tokens(&shard, computed), 0);
+    ASSERT_TEXT(noted, computed);
     ASSERT_INT(shard.chosen[10], shard.rejected[11]);
     /* Groups in the order of the input: pairs 0 and 1, pair 2, pairs 3 and 4, ... */
     for (int g = 0; g < shard.n_groups; g++) {

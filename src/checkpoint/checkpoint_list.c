@@ -4,6 +4,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 
 #include "checkpoint.h"
 #include "file.h"
@@ -33,16 +34,24 @@ static int64_t step_of(const char *name) {
     return strcmp(again, name) == 0 ? step : -1;
 }
 
+/* 1: a directory; 0: a file, or nothing; -1 with error_text(): nobody can tell. */
+static int directory_kind(const char *path) {
+    struct stat s;
+    if (stat(path, &s) == 0) return S_ISDIR(s.st_mode);
+    if (errno == ENOENT || errno == ENOTDIR) return 0;
+    return fail("%s: cannot be looked at: %s", path, strerror(errno));
+}
+
 static int take_name(void *self, const char *name) {
     struct found *f = self;
     int64_t step = step_of(name);
     if (step < 0) return 0;
     char *path = file_join(f->directory, name);
-    if (file_is_directory(path)) {
-        ARRAY_RESERVE(f->step, f->n, f->room);
-        f->step[f->n++] = step;
-    }
+    int kind = directory_kind(path);
     mem_free(path);
+    if (kind <= 0) return kind;
+    ARRAY_RESERVE(f->step, f->n, f->room);
+    f->step[f->n++] = step;
     return 0;
 }
 
@@ -53,48 +62,62 @@ static int by_step(const void *a, const void *b) {
 
 int checkpoint_list(const char *directory, int64_t **steps) {
     struct found f = {.directory = directory};
-    if (file_is_directory(directory)) file_list(directory, take_name, &f);
+    int status = directory_kind(directory);
+    *steps = NULL;
+    if (status > 0) status = file_list(directory, take_name, &f);
+    if (status < 0) {
+        mem_free(f.step);
+        return -1;
+    }
     /* seven digits sort after six only as numbers */
     if (f.n) qsort(f.step, (size_t)f.n, sizeof *f.step, by_step);
     *steps = f.step;
     return f.n;
 }
 
-char *checkpoint_newest(const char *directory) {
+int checkpoint_newest(const char *directory, char **path) {
     int64_t *step;
     int n = checkpoint_list(directory, &step);
     /* a run may have replaced its only one between the name and the look at it */
     if (n == 0) n = checkpoint_list(directory, &step);
-    char *path = n ? checkpoint_path(directory, step[n - 1]) : NULL;
+    *path = n > 0 ? checkpoint_path(directory, step[n - 1]) : NULL;
     mem_free(step);
-    return path;
+    return MIN(n, 0);
 }
 
-/* "step_000200.tmp" and "step_000200.removed.tmp" are what a killed run leaves of a checkpoint that
- * it was writing or removing. */
+/* Whether `name` is what a killed run leaves of a checkpoint that it was writing or removing:
+ * "step_000200.0123456789abcdef.tmp" (before runs had names of their own "step_000200.tmp"),
+ * "step_000200.removed.tmp". */
+static bool is_begun(const char *name) {
+    const char *dot = strchr(name, '.');
+    if (!dot) return false;
+    char *step = mem_format("%.*s", (int)(dot - name), name);
+    bool is_step = step_of(step) >= 0;
+    mem_free(step);
+    if (!is_step) return false;
+    if (strcmp(dot, ".tmp") == 0 || strcmp(dot, ".removed.tmp") == 0) return true;
+    return strspn(dot + 1, "0123456789abcdef") == CHECKPOINT_RUN_DIGITS &&
+           strcmp(dot + 1 + CHECKPOINT_RUN_DIGITS, ".tmp") == 0;
+}
+
 static int remove_begun(void *self, const char *name) {
-    static const char *const ending[] = {".tmp", ".removed.tmp"};
-    for (int i = 0; i < 2; i++) {
-        size_t n = strlen(name), end = strlen(ending[i]);
-        if (n <= end || strcmp(name + n - end, ending[i]) != 0) continue;
-        char *step = mem_format("%.*s", (int)(n - end), name), *path = file_join(self, name);
-        if (step_of(step) >= 0 && file_remove_tree(path) != 0) log_warn("%s", error_text());
-        mem_free(step);
-        mem_free(path);
-    }
+    if (!is_begun(name)) return 0;
+    char *path = file_join(self, name);
+    if (file_remove_tree(path) != 0) log_warn("%s", error_text());
+    mem_free(path);
     return 0;
 }
 
-void checkpoint_remove_begun(char *directory) {
-    file_list(directory, remove_begun, directory);
+int checkpoint_remove_begun(char *directory) {
+    return file_list(directory, remove_begun, directory);
 }
 
 char *checkpoint_find(const char *path) {
     char *state = file_join(path, "state.h5"), *inside = file_join(path, "checkpoints"),
          *found = NULL;
     if (file_exists(state)) found = mem_copy_string(path);
-    if (!found) found = checkpoint_newest(path);
-    if (!found) found = checkpoint_newest(inside);
+    if (!found) checkpoint_newest(path, &found);
+    if (!found) checkpoint_newest(inside, &found);
     mem_free(inside);
     mem_free(state);
     return found;

@@ -3,7 +3,10 @@
  *   (1) Nothing of a former checkpoint is touched before the new one is complete on disk and its
  *       end marks are read back; a failure removes what was begun and is the same -1 on all ranks.
  *   (2) A directory loses its name before it loses its contents: a run killed at any moment leaves
- *       no half-removed checkpoint under a whole one's name. */
+ *       no half-removed checkpoint under a whole one's name.
+ *   (3) What is written has a name of this run's until it is whole, and rank 0 asks whether the run
+ *       still owns its directories before it makes, renames or removes anything: ranks of a run
+ *       that was killed may live on beside its successor, and change nothing of that one's. */
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>
@@ -12,9 +15,14 @@
 #include "file.h"
 #include "log.h"
 
-/* Rank 0: an empty step_000200.tmp/; one that a killed run left behind is replaced. */
-static int prepare(const char *directory, const char *temporary) {
-    if (file_make_directory(directory) != 0) return -1;
+static int check_owner(const struct checkpoint_options *options) {
+    return options->still_owns ? options->still_owns(options->self) : 0;
+}
+
+/* Rank 0: an empty directory for the new one. */
+static int prepare(const char *directory, const char *temporary,
+                   const struct checkpoint_options *options) {
+    if (check_owner(options) != 0 || file_make_directory(directory) != 0) return -1;
     if (file_remove_tree(temporary) != 0) return -1;
     return file_make_directory(temporary);
 }
@@ -73,6 +81,7 @@ static int read_back(const char *temporary) {
 static void remove_old(const char *directory, int64_t written, int keep) {
     int64_t *step;
     int n = checkpoint_list(directory, &step);
+    if (n < 0) log_warn("old checkpoints kept: %s", error_text());
     for (int i = 0, left = n; i < n && left > keep; i++) {
         if (step[i] == written) continue;
         char *path = checkpoint_path(directory, step[i]);
@@ -136,30 +145,52 @@ static int64_t gather_parts(const struct group *data, const int *writer,
     return n;
 }
 
+/* Rank 0: what was written gets its name, if it is whole and the run still owns the directory. */
+static int publish(const char *directory, const char *temporary, int64_t step,
+                   const struct checkpoint_options *options) {
+    char *final = checkpoint_path(directory, step);
+    int status = read_back(temporary);
+    if (status == 0) status = file_sync(temporary);
+    if (status == 0) status = check_owner(options);
+    if (status == 0) status = put_in_place(directory, temporary, final);
+    if (status == 0 && options->keep > 0) {
+        status = check_owner(options);
+        if (status == 0) remove_old(directory, step, options->keep);
+    }
+    mem_free(final);
+    return status;
+}
+
+/* "step_000200.<run>.tmp"; mem_free. */
+static char *temporary_path(const char *directory, int64_t step, const char *run) {
+    char *final = checkpoint_path(directory, step);
+    char *path = mem_format("%s%s%s.tmp", final, *run ? "." : "", run);
+    mem_free(final);
+    return path;
+}
+
 int checkpoint_save(const char *directory, struct zero *z, const struct parameters *table,
                     const struct placement *place, const struct run_state *state,
-                    const struct checkpoint_extra *extra, int writers, int keep) {
+                    const struct checkpoint_extra *extra,
+                    const struct checkpoint_options *options) {
     const struct group *data = &place->data;
     bool lead = data->rank == 0;
-    char *final = checkpoint_path(directory, state->step), *temporary = mem_format("%s.tmp", final);
+    char *temporary = temporary_path(directory, state->step, options->run);
     int *writer = mem_alloc(data->size, sizeof *writer);
     int64_t *part_bytes = mem_alloc(data->size, sizeof *part_bytes);
     struct checkpoint_part part = {0};
     struct checkpoint_pieces all = {0};
 
-    int status = comm_agree(data, lead ? prepare(directory, temporary) : 0);
+    int status = comm_agree(data, lead ? prepare(directory, temporary, options) : 0);
     if (status == 0) {
-        checkpoint_assign_writers(writer, place, writers);
+        checkpoint_assign_writers(writer, place, options->writers);
         status = comm_agree(data, checkpoint_write_part(&part, temporary, z, table, place, writer));
         if (status == 0) {
             int64_t n_parts = gather_parts(data, writer, &part, &all, part_bytes);
             if (lead) {
                 status = checkpoint_write_state(temporary, table, state, extra, &all, part_bytes,
                                                 n_parts);
-                if (status == 0) status = read_back(temporary);
-                if (status == 0) status = file_sync(temporary);
-                if (status == 0) status = put_in_place(directory, temporary, final);
-                if (status == 0 && keep > 0) remove_old(directory, state->step, keep);
+                if (status == 0) status = publish(directory, temporary, state->step, options);
             }
             status = comm_agree(data, status);
         }
@@ -171,6 +202,5 @@ int checkpoint_save(const char *directory, struct zero *z, const struct paramete
     mem_free(part_bytes);
     mem_free(writer);
     mem_free(temporary);
-    mem_free(final);
     return status;
 }

@@ -31,6 +31,7 @@ static int write_texts(hid_t file, const struct checkpoint_extra *extra) {
     if (write_text(file, "/arch", extra->arch_json) != 0) return -1;
     if (write_text(file, "/revision", base_revision()) != 0) return -1;
     if (write_text(file, "/written_at", now) != 0) return -1;
+    if (extra->data && write_text(file, "/data", extra->data) != 0) return -1;
     if (!extra->contract || !extra->contract->json) return 0;
     char *contract = contract_text(extra->contract);
     int status = write_text(file, "/contract", contract);

@@ -49,6 +49,14 @@ static int load(struct config *config, const struct arguments *a) {
     return comm_agree(comm_world(), status);
 }
 
+/* A configuration file alone, without a run.dir beside it, must not be that of a moved run. */
+static int check_place(const struct config *config, const struct arguments *a) {
+    if (a->n_positional != 1) return 0;
+    for (int i = 0; i < a->n_overrides; i++)
+        if (strncmp(a->overrides[i], "run.dir=", 8) == 0) return 0;
+    return trainer_check_place(config, a->positional[0]);
+}
+
 /* The value of --ranks; 0 when it was not given. */
 static int parse_ranks(const char *text, int64_t *out) {
     *out = 0;
@@ -71,7 +79,8 @@ int train_command(int argc, char **argv) {
     if (load(&config, &a) != 0) {
         code = command_finish(-1);
     } else {
-        code = trainer_run(&config);
+        bool is_moved = comm_agree(comm_world(), check_place(&config, &a)) != 0;
+        code = is_moved ? command_finish(-1) : trainer_run(&config);
         config_free(&config);
     }
     arguments_free(&a);

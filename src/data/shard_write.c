@@ -49,6 +49,7 @@ struct shard_writer {
     struct shard_column token, first, chosen, rejected, margin, weight, source, row, forest_tokens,
         prompt_tokens;
     struct blocks hash; /* struct hash128 (n_sequences) */
+    struct sha256 all;  /* over these: the attribute token_digest */
     uint32_t *slot; /* open addressing by the hash: sequence + 1, or 0; n_slots is a power of two */
     int64_t n_slots;
     struct blocks run; /* struct shard_run, that are over */
@@ -183,6 +184,7 @@ struct shard_writer *shard_writer_open(const char *path, int64_t vocabulary) {
     w->hash.size = sizeof(struct hash128);
     w->run.size = sizeof(struct shard_run);
     w->spool.file = -1;
+    sha256_start(&w->all);
     if (open_file(w) != 0) {
         fail_context("%s", path);
         shard_writer_abandon(w);
@@ -251,6 +253,7 @@ static int64_t take_sequence(struct shard_writer *w, const int32_t *token, int64
     if (append_tokens(w, token, n) != 0 || column_append(&w->first, &w->n_tokens, 1) != 0)
         return -1;
     blocks_add(&w->hash, &hash);
+    sha256_add(&w->all, &hash, sizeof hash);
     w->slot[at] = (uint32_t)++w->n_sequences;
     w->n_tokens += n;
     if (4 * w->n_sequences > 3 * w->n_slots) double_slots(w);
@@ -413,10 +416,11 @@ static int write_rest(struct shard_writer *w, const struct contract *contract) {
     if (status == 0 && w->error == 0)
         status = groups_write(w->group_group, INDEX_CHUNK, run, n_runs, &w->spool);
     mem_free(run);
-    char *text = contract_text(contract);
+    char *text = contract_text(contract), digest[65];
     status = write_text(status, w->file, "contract", text);
     mem_free(text);
-    return status;
+    sha256_finish(&w->all, digest);
+    return write_text(status, w->file, "token_digest", digest);
 }
 
 int shard_writer_finish(struct shard_writer *w, const struct contract *contract) {

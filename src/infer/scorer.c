@@ -32,8 +32,8 @@ static char *newest_of_run(const char *run) {
             config_free(&config);
         }
     }
-    if (file_is_directory(directory)) newest = checkpoint_newest(directory);
-    if (!newest) fail("%s: a run directory without a whole checkpoint; hint: train it first", run);
+    if (checkpoint_newest(directory, &newest) == 0 && !newest)
+        fail("%s: a run directory without a whole checkpoint; hint: train it first", run);
     mem_free(config_path);
     mem_free(directory);
     return newest;

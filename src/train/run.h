@@ -1,8 +1,9 @@
 /* A training run: everything the step loop needs, made once before step 0. Private to this folder.
  *
- * Order of making (start.c): ranks, device, data, model's shape, plan, memory plan, then weights.
- * Each phase that reads input ends in an agreement, so that all ranks stop together and one
- * speaks. */
+ * Order of making (start.c): ranks, device, data, model's shape, plan; the directories' locks, and
+ * only then the look for a checkpoint; memory plan, weights; then what was written behind the
+ * checkpoint is cut back. Each phase that reads input ends in an agreement, so that all ranks stop
+ * together and one speaks. */
 #ifndef RANKWISE_RUN_H
 #define RANKWISE_RUN_H
 #include "batch.h"
@@ -13,6 +14,7 @@
 #include "metrics.h"
 #include "model.h"
 #include "optimizer.h"
+#include "run_lock.h"
 #include "safetensors.h"
 
 enum {
@@ -62,12 +64,14 @@ struct run {
     struct run_state state;
     struct checkpoint resume; /* open while starting from it */
     char *checkpoint_path;    /* NULL: starts anew */
+    bool begins_anew;         /* rank 0: in a directory that was used, but has no checkpoint */
+    bool is_former;           /* the checkpoint does not tell what its data contained */
     struct metrics *metrics;  /* rank 0 */
-    int lock;                 /* rank 0: descriptor of the run directory's lock; else -1 */
+    struct run_lock lock;
     bool bytes_shown;         /* what a step sends and what the run holds, beside the plan */
     /* bytes of the device: the plan without libraries; what was free before it */
     size_t planned, free_before;
-    char *resolved_config;
+    char *resolved_config, *data_text; /* run_identity_agree sets them */
     struct tokenizer_file *file;
     int n_files;
 };
@@ -76,6 +80,12 @@ struct run {
  * run_start left. */
 int run_start(struct run *r, struct config *config);
 void run_finish(struct run *r);
+
+/* The newest checkpoint that rank 0 sees, opened, and state from it; all ranks have read the same,
+ * and it is this run's, of this model and these data. Collective; agreed. */
+int run_choose_checkpoint(struct run *r);
+/* Says where the run begins. */
+void run_tell_origin(const struct run *r);
 
 /* Total updates: optim.steps, or the epochs' worth. */
 int64_t run_steps(const struct run *r);

@@ -1,24 +1,19 @@
 /* Making a run ready: see run.h. */
 #include "run.h"
+#include "run_identity.h"
 #include "trainer.h"
 
 #include <math.h>
 #include <stdio.h>
 #include <string.h>
-#include <unistd.h>
 
 #include "clock.h"
 #include "device.h"
 #include "file.h"
-#include "hash.h"
 #include "log.h"
 #include "products.h"
 
-enum {
-    ROOFLINE_TOKENS = 1024,
-    GPU_ROOFLINE_TOKENS = 4096,
-    LOCK_WAIT = 5 /* seconds that ranks of a killed mpirun may need to notice and end */
-};
+enum { ROOFLINE_TOKENS = 1024, GPU_ROOFLINE_TOKENS = 4096 };
 
 /* --- data --- */
 
@@ -126,25 +121,6 @@ int64_t run_steps(const struct run *r) {
     return MAX(1, (int64_t)ceil(c->optim.epochs * (double)plan_steps_per_epoch(&r->plan) - 1e-9));
 }
 
-/* What the order of the data depends on, besides seed and options: if it differs, a checkpoint's
- * cursor means nothing. */
-static void data_identity(const struct run *r, char out[65]) {
-    struct sha256 hash;
-    sha256_start(&hash);
-    for (int i = 0; i < r->config->data.n_train; i++) {
-        const struct shard *s = &r->train[i];
-        int64_t number[] = {s->n_comparisons, s->n_sequences, s->n_tokens, r->source[i].take,
-                            r->config->batch.group_by_prompt};
-        sha256_add(&hash, number, sizeof number);
-        sha256_add(&hash, s->chosen, (size_t)s->n_comparisons * sizeof *s->chosen);
-        sha256_add(&hash, s->rejected, (size_t)s->n_comparisons * sizeof *s->rejected);
-        sha256_add(&hash, s->forest_tokens, (size_t)s->n_comparisons * sizeof *s->forest_tokens);
-    }
-    int64_t order[] = {r->config->run.seed, r->config->data.shuffle, r->config->batch.groups};
-    sha256_add(&hash, order, sizeof order);
-    sha256_finish(&hash, out);
-}
-
 static int keep_tokenizer_file(void *self, const char *name, const void *data, size_t length) {
     struct run *r = self;
     r->file = mem_resize(r->file, r->n_files + 1, sizeof *r->file);
@@ -216,25 +192,6 @@ static void share_shards(struct run *r) {
         r->source[i].forest_tokens = length_index(r, i);
 }
 
-/* The newest whole checkpoint, if there is one, and whether its cursor means the same here. */
-static int find_checkpoint(struct run *r) {
-    char identity[65];
-    data_identity(r, identity);
-    if (file_is_directory(r->config->checkpoint.dir))
-        r->checkpoint_path = checkpoint_newest(r->config->checkpoint.dir);
-    if (r->checkpoint_path) {
-        if (checkpoint_open(&r->resume, r->checkpoint_path) != 0) return -1;
-        r->state = r->resume.state;
-        if (strcmp(r->state.data, identity) != 0)
-            return fail("%s: was trained on other data, or with another run.seed, data.shuffle, "
-                        "batch.groups or "
-                        "batch.group_by_prompt; hint: set another run.dir to start anew",
-                        r->checkpoint_path);
-    }
-    memcpy(r->state.data, identity, sizeof identity);
-    return 0;
-}
-
 static int load_weights(struct run *r) {
     if (r->checkpoint_path) {
         if (checkpoint_load(&r->resume, r->z, &r->place, true) != 0) return -1;
@@ -295,38 +252,33 @@ static void measure_roofline(struct run *r) {
     mem_free(shape);
 }
 
-/* One run at a time in a directory. After this nobody else writes there, so what a killed run began
- * can go. */
-static int lock_run_directory(struct run *r) {
-    char *path = file_join(r->config->run.dir, "lock");
-    r->lock = file_lock(path, LOCK_WAIT);
-    mem_free(path);
-    if (r->lock < 0) return -1;
-    checkpoint_remove_begun(r->config->checkpoint.dir);
-    return 0;
+/* Rank 0: after the lock nobody else writes there, so what a killed run began can go. Agreed. */
+static int lock_directories(struct run *r) {
+    const struct config *c = r->config;
+    if (run_lock_take(&r->lock, &r->place.data, c->run.dir, c->checkpoint.dir) != 0) return -1;
+    return comm_agree(&r->place.data,
+                      base_rank == 0 ? checkpoint_remove_begun(c->checkpoint.dir) : 0);
 }
 
-/* Rank 0 makes the run directory, its resolved configuration, the log and the metrics file. */
-static int open_run_directory(struct run *r) {
-    const struct config *c = r->config;
-    r->resolved_config = config_text(c);
+/* Rank 0's resolved configuration and log. */
+static int open_log(const struct run *r) {
     if (base_rank != 0) return 0;
-    if (file_make_directory(c->run.dir) != 0 || file_make_directory(c->checkpoint.dir) != 0)
-        return -1;
-    if (lock_run_directory(r) != 0) return -1;
-    char *config_path = file_join(c->run.dir, "config.cfg"),
-         *log_path = file_join(c->run.dir, "log.txt");
-    char *metrics_path = file_join(c->run.dir, "metrics.jsonl");
+    char *config_path = file_join(r->config->run.dir, "config.cfg"),
+         *log_path = file_join(r->config->run.dir, "log.txt");
     int status = file_replace(config_path, r->resolved_config, strlen(r->resolved_config));
     if (status == 0) status = log_open(log_path);
-    if (status == 0 && c->track.jsonl) {
-        r->metrics = metrics_open(metrics_path, r->checkpoint_path ? r->state.step : -1);
-        status = r->metrics ? 0 : -1;
-    }
     mem_free(config_path);
     mem_free(log_path);
-    mem_free(metrics_path);
     return status;
+}
+
+/* Rank 0's metrics, of which those behind the checkpoint go: the weights are loaded. */
+static int open_metrics(struct run *r) {
+    if (base_rank != 0 || !r->config->track.jsonl) return 0;
+    char *path = file_join(r->config->run.dir, "metrics.jsonl");
+    r->metrics = metrics_open(path, r->checkpoint_path ? r->state.step : -1);
+    mem_free(path);
+    return r->metrics ? 0 : -1;
 }
 
 /* No sequence is longer than the score contract says. */
@@ -337,10 +289,13 @@ static int check_lengths(const struct run *r) {
     return status == 0 ? 0 : fail_context("%s", r->config->model.path);
 }
 
-/* Everything that only reads and plans. */
+/* Everything that only reads and plans. Agreed. */
 static int prepare(struct run *r) {
-    if (read_model_shape(r) != 0 || read_data(r) != 0 || check_lengths(r) != 0) return -1;
-    return find_checkpoint(r);
+    int status = read_model_shape(r);
+    if (status == 0) status = read_data(r);
+    if (status == 0) status = check_lengths(r);
+    if (comm_agree(&r->place.data, status) != 0) return -1;
+    return run_identity_agree(r);
 }
 
 /* Agreed. The host's own device is for offloading alone. */
@@ -354,24 +309,26 @@ static int start_device(struct run *r) {
 }
 
 int run_start(struct run *r, struct config *config) {
-    *r = (struct run){.config = config, .lock = -1};
+    *r = (struct run){.config = config};
     if (placement_init(&r->place, config->parallel.shard_group) != 0) return -1;
     if (start_device(r) != 0) return -1;
-    if (comm_agree(&r->place.data, prepare(r)) != 0) return -1;
+    if (prepare(r) != 0) return -1;
     share_shards(r);
+    if (lock_directories(r) != 0 || run_choose_checkpoint(r) != 0) return -1;
     if (r->state.step >= run_steps(r)) return 0;
     struct buffer memory = {0};
     int fits = run_check_memory(r, r->place.shard.size, &memory);
     log_info("%s", memory.data);
     buffer_free(&memory);
     if (comm_agree(&r->place.data, fits) != 0) return -1;
-    if (comm_agree(&r->place.data, open_run_directory(r)) != 0) return -1;
+    if (comm_agree(&r->place.data, open_log(r)) != 0) return -1;
     measure_roofline(r);
     struct zero_options zero = run_zero_options(r);
     struct model_options model = run_model_options(r);
     r->z = zero_init(r->dev, &r->place, &r->table, &zero);
     r->model = model_init(r->dev, &r->arch, &r->table, r->z, &model);
     if (load_weights(r) != 0) return -1;
+    if (comm_agree(&r->place.data, open_metrics(r)) != 0) return -1;
     make_optimizer(r);
     allocate_loss(r);
     return 0;
@@ -413,8 +370,9 @@ void run_finish(struct run *r) {
     }
     mem_free(r->file);
     mem_free(r->resolved_config);
+    mem_free(r->data_text);
     log_close();
-    if (r->lock >= 0) close(r->lock);
+    run_lock_release(&r->lock);
     placement_free(&r->place);
 }
 
@@ -440,10 +398,11 @@ static int print_plan(struct run *r, int size) {
 }
 
 int trainer_plan(struct config *config, int n_ranks) {
-    struct run r = {.config = config, .lock = -1};
+    struct run r = {.config = config};
     if (placement_init(&r.place, "all") != 0) return -1;
     int size = planned_group(&r, n_ranks), status = size > 0 ? start_device(&r) : -1;
     if (status == 0) status = prepare(&r);
+    if (status == 0) status = run_choose_checkpoint(&r);
     if (status == 0) status = print_plan(&r, size);
     run_finish(&r);
     return status;

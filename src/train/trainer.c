@@ -29,6 +29,9 @@ void trainer_catch_signals(void) {
     sigaction(SIGUSR1, &action, NULL);
     sigaction(SIGTERM, &action, NULL);
     sigaction(SIGINT, &action, NULL);
+    struct sigaction former;
+    if (sigaction(SIGHUP, NULL, &former) == 0 && former.sa_handler != SIG_IGN) /* by nohup */
+        sigaction(SIGHUP, &action, NULL);
 }
 
 /* --- one step --- */
@@ -205,20 +208,28 @@ static int evaluate(struct run *r) {
     return 0;
 }
 
-/* Ends the step's line of metrics; agreed, since rank 0 alone writes. */
+/* Ends the step's line of metrics, in a directory that is still the run's; agreed, since rank 0
+ * alone writes. */
 static int end_line(struct run *r) {
-    return comm_agree(&r->place.data, r->metrics ? metrics_end_step(r->metrics, r->state.step) : 0);
+    int status = run_lock_check(&r->lock);
+    if (status == 0 && r->metrics) status = metrics_end_step(r->metrics, r->state.step);
+    return comm_agree(&r->place.data, status);
 }
 
 static int save(struct run *r) {
-    struct checkpoint_extra extra = {r->resolved_config, r->arch.json, &r->train[0].contract,
-                                     r->file, r->n_files};
+    struct checkpoint_extra extra = {r->resolved_config,    r->arch.json, r->data_text,
+                                     &r->train[0].contract, r->file,      r->n_files};
+    struct checkpoint_options options = {.writers = (int)r->config->checkpoint.writers,
+                                         .keep = (int)r->config->checkpoint.keep,
+                                         .still_owns = run_lock_check,
+                                         .self = &r->lock};
+    memcpy(options.run, r->lock.number, sizeof options.run);
     r->state.updates = r->optimizer.updates;
     r->state.skipped = r->optimizer.skipped;
     r->state.skipped_in_a_row = r->optimizer.skipped_in_a_row;
     double start = clock_seconds();
     if (checkpoint_save(r->config->checkpoint.dir, r->z, &r->table, &r->place, &r->state, &extra,
-                        (int)r->config->checkpoint.writers, (int)r->config->checkpoint.keep) != 0)
+                        &options) != 0)
         return -1;
     log_info("checkpoint of step %lld written in %.1f s", (long long)r->state.step,
              clock_seconds() - start);
@@ -309,7 +320,7 @@ static int train(struct run *r) {
                  r->checkpoint_path, (long long)r->state.step);
         return EXIT_DONE;
     }
-    if (r->checkpoint_path) log_info("going on from %s", r->checkpoint_path);
+    run_tell_origin(r);
     log_info("%s: %lld parameters, %lld groups an epoch, %lld steps, on %d ranks",
              r->config->run.name, (long long)parameters_count(&r->table),
              (long long)r->plan.epoch_groups, (long long)run_steps(r), r->place.data.size);

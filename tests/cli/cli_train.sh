@@ -142,8 +142,8 @@ wait $waiting
 same signal_exit_code $? 3
 same signal_checkpoint "$(ls "$work/stopped/checkpoints" | wc -l)" 1
 
-# Without mpirun SIGTERM and SIGINT do the same.
-for signal in TERM INT; do
+# Without mpirun SIGTERM, SIGINT and SIGHUP do the same.
+for signal in TERM INT HUP; do
     "$build/rankwise" train "$work/run.cfg" run.dir="$work/stop_$signal" optim.steps=100000 > "$work/out" 2>&1 &
     waiting=$!
     for _ in $(seq 300); do

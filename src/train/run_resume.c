@@ -1,0 +1,185 @@
+/* Which checkpoint a run goes on from, and whether it is this run's: see run.h.
+ *
+ * Rank 0 alone looks; the others open what it names and must find the same in it. A step, a
+ * state.h5 and a set of checksums that all ranks share are agreed before a weight is read. */
+#include <stdio.h>
+#include <string.h>
+#include <sys/stat.h>
+
+#include "file.h"
+#include "log.h"
+#include "run.h"
+#include "run_identity.h"
+#include "trainer.h"
+
+enum { NO_STEP = -1 };
+
+static bool has(const char *directory, const char *name) {
+    char *path = file_join(directory, name);
+    bool there = file_exists(path);
+    mem_free(path);
+    return there;
+}
+
+static bool is_same_place(const char *a, const char *b) {
+    struct stat of_a, of_b;
+    if (strcmp(a, b) == 0) return true;
+    return stat(a, &of_a) == 0 && stat(b, &of_b) == 0 && of_a.st_dev == of_b.st_dev &&
+           of_a.st_ino == of_b.st_ino;
+}
+
+static bool lies_in_run(const struct config *c) {
+    char *usual = file_join(c->run.dir, "checkpoints");
+    bool is_usual = is_same_place(usual, c->checkpoint.dir);
+    mem_free(usual);
+    return is_usual;
+}
+
+/* The configuration that the run directory was last used with; false: there is none to read. */
+static bool read_former(struct config *out, const char *run_dir) {
+    char *path = file_join(run_dir, "config.cfg");
+    const char *files[] = {path};
+    bool is_read = file_exists(path) && config_load(out, files, 1, NULL, 0) == 0;
+    mem_free(path);
+    return is_read;
+}
+
+/* No checkpoint was found: whether the run had some elsewhere, which would be begun anew without a
+ * word. A copy or a renamed directory (former->run.dir is another) has its own. */
+static int check_none(const struct config *c, const struct config *former) {
+    char *newest = NULL;
+    if (is_same_place(former->checkpoint.dir, c->checkpoint.dir) ||
+        (strcmp(former->run.dir, c->run.dir) != 0 && lies_in_run(former)))
+        return 0;
+    int status = checkpoint_newest(former->checkpoint.dir, &newest);
+    if (status == 0 && newest)
+        status =
+            fail("%s: has no checkpoint, and those of %s are in %s; hint: checkpoint.dir=%s "
+                 "to go on, or another run.dir to start anew",
+                 c->checkpoint.dir, c->run.dir, former->checkpoint.dir, former->checkpoint.dir);
+    mem_free(newest);
+    return status;
+}
+
+/* A checkpoint was found: whether it is another run's that has its own directory. */
+static int check_found(const struct run *r, const struct config *former) {
+    const struct config *c = r->config;
+    struct config writer;
+    if (config_parse(&writer, r->resume.config, NULL, 0) != 0)
+        return fail_context("%s: /config", r->checkpoint_path);
+    bool is_own = lies_in_run(c) || is_same_place(writer.run.dir, c->run.dir) ||
+                  (former && strcmp(writer.run.dir, former->run.dir) == 0) ||
+                  !file_is_directory(writer.run.dir);
+    int status = 0;
+    if (!is_own)
+        status = fail("%s: belongs to the run in %s; hint: a checkpoint.dir of its own for %s, or "
+                      "run.dir=%s to go on with that one",
+                      r->checkpoint_path, writer.run.dir, c->run.dir, writer.run.dir);
+    config_free(&writer);
+    return status;
+}
+
+/* Rank 0. */
+static int check_place(struct run *r) {
+    const struct config *c = r->config;
+    struct config former;
+    bool has_former = read_former(&former, c->run.dir);
+    int status = 0;
+    if (r->checkpoint_path) {
+        status = check_found(r, has_former ? &former : NULL);
+    } else {
+        if (has_former) status = check_none(c, &former);
+        r->begins_anew = has(c->run.dir, "config.cfg") || has(c->run.dir, "metrics.jsonl");
+    }
+    if (has_former) config_free(&former);
+    return status;
+}
+
+/* Whether the run may go on with what the checkpoint was trained on. */
+static int check_content(const struct run *r) {
+    static const char hint[] = "set another run.dir to start anew";
+    const struct checkpoint *c = &r->resume;
+    struct arch saved;
+    if (c->data && run_identity_compare_data(c->data, r->data_text) != 0) {
+        fail_context("%s: was trained on other data", r->checkpoint_path);
+        return fail_hint(hint);
+    }
+    if (!c->data && strcmp(c->state.data, r->state.data) != 0)
+        return fail("%s: was trained on other data, or with another run.seed, data.shuffle, "
+                    "batch.groups or batch.group_by_prompt; hint: %s",
+                    r->checkpoint_path, hint);
+    if (arch_parse(&saved, c->arch_json, strlen(c->arch_json)) != 0)
+        return fail_context("%s: /arch", r->checkpoint_path);
+    int status = run_identity_compare_arch(&saved, &r->arch, r->config->model.path);
+    arch_free(&saved);
+    if (status == 0) return 0;
+    fail_context("%s", r->checkpoint_path);
+    return fail_hint("model.path as the run began with, or another run.dir to start anew");
+}
+
+/* The newest step that rank 0 sees, or NO_STEP; agreed. */
+static int choose_step(const struct run *r, int64_t *chosen) {
+    int64_t *step = NULL;
+    int n = base_rank == 0 ? checkpoint_list(r->config->checkpoint.dir, &step) : 0;
+    *chosen = n > 0 ? step[n - 1] : NO_STEP;
+    mem_free(step);
+    comm_broadcast(&r->place.data, 0, chosen, sizeof *chosen);
+    return comm_agree(&r->place.data, n);
+}
+
+/* Opens it on every rank; all must read the same. Agreed. */
+static int open_chosen(struct run *r) {
+    char digest[65] = "";
+    int status = checkpoint_open(&r->resume, r->checkpoint_path);
+    if (status == 0) checkpoint_digest(&r->resume, digest);
+    if (status != 0 && base_rank != 0) fail_context("rank %d", base_rank);
+    if (comm_agree(&r->place.data, status) != 0) return -1;
+    char *text = mem_format("%s: %s", r->checkpoint_path, digest);
+    status = run_identity_same(&r->place.data, "checkpoint", text);
+    mem_free(text);
+    return status;
+}
+
+int run_choose_checkpoint(struct run *r) {
+    int64_t step;
+    if (choose_step(r, &step) != 0) return -1;
+    if (step != NO_STEP) {
+        r->checkpoint_path = checkpoint_path(r->config->checkpoint.dir, step);
+        if (open_chosen(r) != 0) return -1;
+        if (comm_agree(&r->place.data, check_content(r)) != 0) return -1;
+    }
+    if (comm_agree(&r->place.data, base_rank == 0 ? check_place(r) : 0) != 0) return -1;
+    if (!r->checkpoint_path) return 0;
+    char identity[sizeof r->state.data];
+    memcpy(identity, r->state.data, sizeof identity);
+    r->state = r->resume.state;
+    r->is_former = !r->resume.data;
+    memcpy(r->state.data, identity, sizeof identity);
+    return 0;
+}
+
+void run_tell_origin(const struct run *r) {
+    if (!r->checkpoint_path && r->begins_anew)
+        log_warn("%s: was used before, but has no checkpoint; the run begins anew",
+                 r->config->run.dir);
+    if (!r->checkpoint_path) return;
+    log_info("going on from %s", r->checkpoint_path);
+    if (r->is_former)
+        log_info("it is of a former version and does not tell what its data contained: the "
+                 "lengths of the texts were compared, margins, weights and tokens not");
+}
+
+int trainer_check_place(const struct config *config, const char *file) {
+    const char *slash = strrchr(file, '/'), *name = slash ? slash + 1 : file;
+    if (strcmp(name, "config.cfg") != 0) return 0;
+    char *directory =
+        slash ? mem_format("%.*s", (int)MAX(slash - file, 1), file) : mem_copy_string(".");
+    int status = 0;
+    if ((has(directory, "checkpoints") || has(directory, "metrics.jsonl")) &&
+        !is_same_place(directory, config->run.dir))
+        status = fail("%s: lies in the directory of a run and says run.dir = %s; hint: run.dir=%s "
+                      "to go on with that run, or another run.dir for a new one",
+                      file, config->run.dir, directory);
+    mem_free(directory);
+    return status;
+}
