@@ -36,6 +36,7 @@ LDLIBS := -lm -ldl -lpthread
 CFLAGS += -DRANKWISE_CORE_ONLY
 else
 ROWS   := $(BUILD)/librankwise_rows.a
+JQ     := -ljq
 endif
 programs = $(patsubst tests/%.c,$(BUILD)/tests/%,$(wildcard $(1)))
 TESTS   := $(call programs,tests/test_*.c)
@@ -63,11 +64,11 @@ LINK  = $(CC) $(CFLAGS) -rdynamic -o $@ $(filter %.o,$^) -Wl,--start-group $(fil
 $(BUILD)/rankwise: $(call object,src/main.c) $(LIBS)
 	$(call say,LD)$(LINK) $(LDLIBS)
 $(BUILD)/rankwise-data: $(call object,$(filter-out data_tools/inspect%.c,$(wildcard data_tools/*.c))) $(LIBS)
-	$(call say,LD)$(LINK) $(DATALIBS)
+	$(call say,LD)$(LINK) $(DATALIBS) $(JQ)
 $(BUILD)/rankwise-inspect: $(call object,$(wildcard data_tools/inspect*.c)) $(LIBS)
 	$(call say,LD)$(LINK) $(filter-out -lconfig,$(DATALIBS))
 $(BUILD)/tests/%: $(BUILD)/tests/%.o $(call object,$(wildcard tests/reference*.c) tests/gpu/session.c) $(ROWS) $(LIBS)
-	$(call say,LD)$(LINK) $(LDLIBS)
+	$(call say,LD)$(LINK) $(LDLIBS) $(JQ)
 
 # The CUDA backend, a plug-in: the program itself links none of this.
 CUDA_FLAGS := -std=c++17 -O3 -lineinfo -Iinclude -Icuda $(CUDA_ARCH) -Xcompiler -fPIC,-fvisibility=hidden,-Wall,-Wextra
@@ -96,7 +97,9 @@ $(SEAM_OBJECTS): DEFINE = -DSEAM_DIGEST='"$(SEAM)"'
 $(BUILD)/%.o: %.c
 	@mkdir -p $(@D)
 	$(call say,CC)$(CC) $(CFLAGS) $(DEFINE) -MMD -MP -c -o $@ $<
-$(BUILD)/data_tools/reader_parquet.o: data_tools/parquet_rows.py # its text stands in the program
+# Their texts stand in the programs.
+$(BUILD)/data_tools/reader_parquet.o: data_tools/parquet_rows.py
+$(BUILD)/data_tools/source_programs.o: $(wildcard configs/mappings/*.jq)
 
 # What needs packages goes through a second make, which sees what `deps` has installed.
 AGAIN = +@$(MAKE) --no-print-directory $(if $(filter -j%,$(MAKEFLAGS)),,-j$(JOBS))

@@ -76,6 +76,7 @@ enum {
     O_SCORE,
     O_MAPPING,
     O_TURNS,
+    O_JQ,
     O_ROWS,
     O_DELIMITER,
     O_MAX_ROW,
@@ -112,6 +113,7 @@ static const struct option all_options[N_OPTIONS] = {
     [O_SCORE] = {"score-key", true},
     [O_MAPPING] = {"mapping", true},
     [O_TURNS] = {"turns", true},
+    [O_JQ] = {"jq", true},
     [O_ROWS] = {"rows", true},
     [O_DELIMITER] = {"delimiter", true},
     [O_MAX_ROW] = {"max-row", true},
@@ -185,8 +187,13 @@ static int read_options(struct build_options *b, const struct option *o,
                                                 .source_key = o[O_SOURCE_KEY].value,
                                                 .min_strength = o[O_MIN_STRENGTH].value,
                                                 .score_key = o[O_SCORE].value,
-                                                .mapping = o[O_MAPPING].value,
                                                 .turns = o[O_TURNS].value};
+    b->mapping = o[O_MAPPING].value;
+    b->jq = o[O_JQ].value;
+    if (b->mapping && b->jq) return fail("--mapping and --jq: expected one of them");
+    if (b->source && (b->mapping || b->jq) && strcmp(b->source, "mapping") != 0)
+        return fail("--source %s and %s: expected one of them", b->source,
+                    b->mapping ? "--mapping" : "--jq");
     b->reader_options =
         (struct reader_options){.delimiter = o[O_DELIMITER].value, .rows = o[O_ROWS].value};
     b->skip_bad_rows = o[O_SKIP].value != NULL;
@@ -199,7 +206,15 @@ static int read_options(struct build_options *b, const struct option *o,
 
 /* --- the build --- */
 
+static int open_mapping(struct build_options *o) {
+    struct mapping **m = &o->source_options.mapping;
+    if (o->mapping) *m = mapping_open_file(o->mapping);
+    if (o->jq) *m = mapping_open(o->jq, "--jq");
+    return (o->mapping || o->jq) && !*m ? -1 : 0;
+}
+
 static int open_tools(struct build *b) {
+    if (open_mapping(&b->options) != 0) return -1;
     b->tokenizer = tokenizer_open_directory(b->options.tokenizer, b->options.special);
     if (!b->tokenizer) return -1;
     b->options.template.directory = b->options.tokenizer;
@@ -290,6 +305,7 @@ static void close_build(struct build *b) {
     mem_free(b->input);
     mem_free(b->out[0]);
     mem_free(b->out[1]);
+    mapping_close(b->options.source_options.mapping);
     template_free(b->template);
     tokenizer_free(b->tokenizer);
 }

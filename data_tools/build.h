@@ -57,7 +57,7 @@ struct build_options {
     const char *out, *eval_out, *cache; /* out or cache */
     double eval_fraction;               /* 0: no held-out shard */
     struct template_options template;
-    const char *source;
+    const char *source, *mapping, *jq;
     struct source_options source_options;
     struct reader_options reader_options;
     bool skip_bad_rows, is_quiet;
@@ -97,6 +97,7 @@ struct packed_row {
     int32_t kind, input;
     int32_t n_answers, n_pairs, n_origin, prompt_tokens;
     int32_t n_cut_sides, dropped[N_REASONS];
+    int32_t is_further; /* 1: a mapping made several of this record, and this is not the first */
     int32_t has_prompt; /* 1: the split can be made; else the row is the training side's */
 };
 

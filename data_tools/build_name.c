@@ -47,6 +47,7 @@ json_t *name_options(const struct build *b) {
     set_text(out, "score_key", s->score_key);
     set_text(out, "min_strength", s->min_strength);
     set_text(out, "turns", s->turns);
+    set_text(out, "mapping", s->mapping ? mapping_program(s->mapping) : NULL);
     set_text(out, "delimiter", o->reader_options.delimiter);
     set_text(out, "rows", o->reader_options.rows);
     if (o->reader_options.max_row)
@@ -79,16 +80,6 @@ static void add_tokenizer(struct sha256 *hash, const struct tokenizer *t) {
     }
 }
 
-static int add_file(struct sha256 *hash, const char *path) {
-    enum { CEILING = 1 << 26 };
-    struct buffer text = {0};
-    int status = path ? file_read(path, CEILING, &text) : 0;
-    sha256_add(hash, &(int64_t){(int64_t)text.length}, sizeof(int64_t));
-    sha256_add(hash, text.data, text.length);
-    buffer_free(&text);
-    return status;
-}
-
 /* An input that can be read once only is named by its text, when that was read. */
 static bool add_input(struct sha256 *hash, const struct build_input *in) {
     add_text(hash, in->is_file ? in->sha256 : in->text_sha256);
@@ -109,7 +100,6 @@ int name_digest(struct build *b) {
     add_json(&hash, name_options(b));
     add_text(&hash, template_how(b->template)->source);
     add_tokenizer(&hash, b->tokenizer);
-    if (add_file(&hash, b->options.source_options.mapping) != 0) return fail_context("--mapping");
     for (int i = 0; i < b->n_inputs; i++) is_known &= add_input(&hash, &b->input[i]);
     sha256_finish(&hash, b->digest);
     if (!is_known) b->digest[0] = 0;

@@ -145,8 +145,8 @@ static int take(struct sink *s, const struct packed_row *row) {
     }
     int side = find_side(s, row);
     struct counts *c = &s->counts[side];
-    input->rows++;
-    c->rows++;
+    input->rows += !row->is_further;
+    c->rows += !row->is_further;
     for (int i = 0; i < N_REASONS; i++) c->dropped[i] += row->dropped[i];
     c->n_cut_sides += row->n_cut_sides;
     c->n_cut_tokens += row->n_cut_tokens;

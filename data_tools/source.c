@@ -13,7 +13,7 @@ const char *const row_drop_name[N_ROW_DROPS] = {"kept", "tie", "weak_preference"
 static const struct source_kind *const kinds[] = {
     &source_pairs,        &source_hh,        &source_helpsteer2,    &source_helpsteer3,
     &source_sharegpt,     &source_summarize, &source_ultrafeedback, &source_litbench,
-    &source_reward_bench, &source_ranked,    &source_mapping,
+    &source_reward_bench, &source_ranked,    &source_canonical,     &source_mapping,
 };
 enum { N_KINDS = sizeof kinds / sizeof *kinds };
 
@@ -164,14 +164,26 @@ static const struct source_kind *find_kind(const char *name, const struct source
 
 static int parse_key(struct path *path, const char *option, const char *key) {
     if (!key) return 0;
-    if (path_parse(path, key) != 0) return fail_context("%s", option);
-    return path->is_many ? fail("%s: [*] means several values, one is wanted", option) : 0;
+    return path_parse(path, key) == 0 ? 0 : fail_context("%s", option);
+}
+
+/* The program of a format that is a mapping: the user's, or its own. */
+static int open_mapping(struct source *s) {
+    s->mapping = s->options.mapping;
+    if (s->kind == &source_mapping && !s->mapping)
+        return fail("the source mapping needs --mapping FILE or --jq PROGRAM");
+    if (s->kind == &source_mapping)
+        buffer_format(&s->about, "mapping: %s", mapping_name(s->mapping));
+    else
+        s->mapping = s->kind->program ? mapping_open(s->kind->program, s->kind->name) : NULL;
+    return s->mapping || !s->kind->program ? 0 : -1;
 }
 
 static int open_kind(struct source *s, const json_t *first_row) {
     const struct source_options *o = &s->options;
     if (o->turns && strcmp(o->turns, "hh") != 0)
         return fail("--turns: expected hh, found \"%s\"", o->turns);
+    if (open_mapping(s) != 0) return -1;
     if (parse_key(&s->margin, "--margin-key", o->margin_key) != 0 ||
         parse_key(&s->weight, "--weight-key", o->weight_key) != 0 ||
         parse_key(&s->origin, "--source-key", o->source_key) != 0 ||
@@ -248,7 +260,7 @@ void source_about(const struct source *s, struct buffer *out) {
 
 void source_close(struct source *s) {
     if (!s) return;
-    if (s->kind->close) s->kind->close(s);
+    if (s->kind->program) mapping_close(s->mapping);
     struct path *paths[] = {&s->margin,   &s->weight, &s->origin, &s->chosen,
                             &s->rejected, &s->prompt, &s->system};
     for (size_t i = 0; i < sizeof paths / sizeof *paths; i++) path_free(paths[i]);
@@ -258,6 +270,16 @@ void source_close(struct source *s) {
 }
 
 /* --- reading --- */
+
+/* After an error of a mapping, which misspells a column rather than that the row is bad. */
+static int hint_columns(const json_t *row) {
+    struct buffer hint = {0};
+    buffer_append_text(&hint, "the row has ");
+    list_keys(&hint, row);
+    fail_hint(hint.data);
+    buffer_free(&hint);
+    return -1;
+}
 
 static int take_number(const struct path *path, const json_t *json, double least, float *out) {
     double number = 0;
@@ -340,24 +362,35 @@ int row_check_chat(const struct row *row) {
                      "none, and the texts are taken as they are");
 }
 
-static int read_row(const struct source *s, const json_t *json, struct row *row) {
-    json_t *unpacked = s->kind->is_raw ? json_incref((json_t *)json) : looks_unpack(s->looks, json);
-    if (!unpacked) return -1;
-    int status = s->kind->read(s, unpacked, row);
-    if (status == 0) status = take_columns(s, unpacked, row);
-    if (status == 0) status = take_tools(json, row);
-    if (status == 0 && s->options.turns) status = split_turns(row);
+json_t *source_records(const struct source *s, json_t *row) {
+    if (!json_is_object(row)) {
+        fail("expected a row that is a JSON object, found %s", value_shown(row));
+        return NULL;
+    }
+    json_t *unpacked = s->kind->is_raw ? json_incref(row) : looks_unpack(s->looks, row);
+    if (!unpacked || !s->mapping) return unpacked ? json_pack("[o]", unpacked) : NULL;
+    json_t *records = mapping_run(s->mapping, unpacked);
     json_decref(unpacked);
-    return status;
+    if (!records) hint_columns(row);
+    return records;
 }
 
-int source_read(const struct source *s, const json_t *json, struct row *row) {
+static int read_record(const struct source *s, const json_t *row_json, const json_t *record,
+                       struct row *row) {
+    if (!json_is_object(record))
+        return fail("expected a record that is an object, found %s", value_shown(record));
+    int status = (s->mapping ? source_canonical.read : s->kind->read)(s, record, row);
+    if (status == 0) status = take_columns(s, row_json, row);
+    if (status == 0) status = take_tools(record, row);
+    return status == 0 && s->options.turns ? split_turns(row) : status;
+}
+
+int source_read(const struct source *s, const json_t *row_json, const json_t *record,
+                struct row *row) {
     row_clear(row);
-    if (!json_is_object(json))
-        return fail("expected a row that is a JSON object, found %s", value_shown(json));
-    if (read_row(s, json, row) != 0) {
+    if (read_record(s, row_json, record, row) != 0) {
         row_clear(row);
-        return -1;
+        return s->mapping ? hint_columns(row_json) : -1;
     }
     row_settle(row);
     if (row->n_pairs == 0 && row->drop == ROW_KEPT) row->drop = ROW_TIE;
@@ -389,7 +422,7 @@ void source_help(struct buffer *out) {
              "  --source-key K       a column that says where a row is from\n"
              "  --min-strength X     helpsteer2, helpsteer3: weaker preferences are dropped (1)\n"
              "  --score-key K        ultrafeedback, ranked: the score within an answer\n"
-             "  --mapping FILE       the file of the source mapping\n"
+             "  --mapping FILE, --jq PROGRAM       a jq program that makes canonical rows of any\n"
              "  --turns hh           texts with \\n\\nHuman: and \\n\\nAssistant: become messages\n"
              "\n"
              "inputs are JSON lines, a JSON array, CSV with a header, each also .gz or .zst or - "
@@ -400,5 +433,5 @@ void source_help(struct buffer *out) {
              "  --max-row N          bytes of the longest row (1G)\n"
              "  --max-ratio N        of unpacked to packed bytes, beyond 256 MiB (250)\n"
              "\n"
-             "docs/sources.md has an example row of each and the language of mappings.\n");
+             "docs/sources.md has an example row of each, and mappings.\n");
 }

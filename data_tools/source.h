@@ -1,5 +1,6 @@
-/* Sources: what a row of one of the known preference formats means. One file each, source_<name>.c;
- * source.c has the registry, which `rankwise-data help build` prints.
+/* Sources: what a row of one of the known preference formats means. One file each, source_<name>.c,
+ * or configs/mappings/<name>.jq by way of source_programs.c; source.c has the registry, which
+ * `rankwise-data help build` prints.
  *
  *   (1) A row becomes one prompt with the answers to it, and zero or more comparisons of two
  *       answers. Answers that were judged equal are counted (n_ties) and never become a preference.
@@ -16,6 +17,7 @@
 #define RANKWISE_DATA_TOOLS_SOURCE_H
 #include <jansson.h>
 #include "memory.h"
+#include "source_mapping.h"
 
 struct row_pair {
     int chosen, rejected; /* answers */
@@ -56,7 +58,7 @@ struct source_options {
         *source_key;
     const char *min_strength; /* helpsteer2 and helpsteer3 */
     const char *score_key;    /* ultrafeedback and ranked: a name within an answer */
-    const char *mapping;      /* the path of mapping's libconfig file */
+    struct mapping *mapping;  /* the program of the source mapping, not owned */
     const char *turns;        /* "hh": texts with such marks are split into messages */
 };
 
@@ -70,8 +72,13 @@ void source_look(struct source *s, const json_t *row);
 const char *source_name(const struct source *s);
 /* What it reads, for the log: "pairs: prompt, chosen, rejected; columns not read: context". */
 void source_about(const struct source *s, struct buffer *out);
-/* 0, or -1 with error_text(). Clears the row first. */
-int source_read(const struct source *s, const json_t *json, struct row *row);
+/* What source_read takes, of one row of the file: a list of the row itself, or of what a mapping's
+ * program makes of it, which may be none (filtered) or several. A new reference; NULL with
+ * error_text(). */
+json_t *source_records(const struct source *s, json_t *row);
+/* 0, or -1 with error_text(). Clears the row first. json is the file's, record one of its
+ * source_records. */
+int source_read(const struct source *s, const json_t *json, const json_t *record, struct row *row);
 void source_close(struct source *s); /* accepts NULL */
 
 /* The registry, for help: index from 0; NULL at the end. *keys: what its rows have. */

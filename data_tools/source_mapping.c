@@ -1,397 +1,441 @@
-/* mapping: where prompt, answers and preference lie in rows of any shape, said by a libconfig file.
- * docs/sources.md has the language, configs/mappings/ examples. The file is read once; rows are
- * read by what it said. */
+/* jq programs over records: see source_mapping.h. */
 #include "source_mapping.h"
 
+#include <jq.h>
 #include <math.h>
+#include <pthread.h>
+#include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
-#include "config.h"
 #include "file.h"
-#include "json.h"
+#include "memory.h"
 
-enum { FILE_CEILING = 1 << 20 };
+enum { PROGRAM_CEILING = 1 << 20, MAX_DEPTH = 256, FIRST_SLOTS = 64 };
+static const int64_t exact_limit = (int64_t)1 << 53;
 
-/* --- the file --- */
+/* A value of the record and what libjq has in its place; value NULL: an empty slot. */
+struct shared_value {
+    jv seen; /* not a reference: the record's jv holds it */
+    json_t *value;
+};
 
-int mapping_check_names(config_setting_t *group, const char *const *names) {
-    int n_names = 0;
-    while (names[n_names]) n_names++;
-    for (int i = 0; i < config_setting_length(group); i++) {
-        const char *name = config_setting_name(config_setting_get_elem(group, (unsigned)i));
-        bool is_known = false;
-        for (int k = 0; k < n_names; k++) is_known |= strcmp(name, names[k]) == 0;
-        if (is_known) continue;
-        const char *near = config_nearest(name, names, n_names);
-        return fail("unknown setting \"%s\" in line %u%s%s%s", name,
-                    config_setting_source_line(config_setting_get_elem(group, (unsigned)i)),
-                    near ? "; hint: \"" : "", near ? near : "", near ? "\" is known here" : "");
+/* A compiled program with the values of the record that it runs on. */
+struct machine {
+    jq_state *jq;
+    char **environment; /* by compile: as long as this lives, another thread may be reading it */
+    struct shared_value
+        *slot; /* (capacity) a hash table by address, of which mask + 1 are in use */
+    int64_t capacity, n_shared, mask;
+    struct machine *next; /* idle ones */
+};
+
+struct mapping {
+    char *name, *program;
+    struct buffer text; /* with the prelude before it */
+    pthread_mutex_t mutex;
+    struct machine *idle;
+};
+
+/* One line before the program. (3) holds by it: a program's own definition of such a name wins, as
+ * the nearer one; the last part also makes import and include a syntax error. And there is `text`,
+ * as jq adds null to a text without a word where a column is misspelled. */
+static const char prelude[] =
+    "def _refused($name): error($name + \" is refused: what a mapping makes depends on the row "
+    "alone\"); "
+    "def now: _refused(\"now\"); def env: _refused(\"env\"); def input: _refused(\"input\"); "
+    "def inputs: _refused(\"inputs\"); def input_filename: _refused(\"input_filename\"); "
+    "def input_line_number: _refused(\"input_line_number\"); "
+    "def localtime: _refused(\"localtime\"); def strflocaltime(f): _refused(\"strflocaltime\"); "
+    "def _refuse_seconds($name): if test(\"%[-_0^#]*s\") then _refused($name) else . end; "
+    "def _strftime(f): strftime(f); "
+    "def strftime(f): _strftime(f | _refuse_seconds(\"strftime %s\")); "
+    "def _strptime(f): strptime(f); "
+    "def strptime(f): _strptime(f | _refuse_seconds(\"strptime %s\")); "
+    "def halt: _refused(\"halt\"); def halt_error: _refused(\"halt_error\"); "
+    "def halt_error(f): _refused(\"halt_error\"); def modulemeta: _refused(\"modulemeta\"); "
+    "def text: if type == \"string\" then . else error(\"expected a text, found \" + tojson) end; "
+    "null as $ENV |\n";
+
+/* --- opening --- */
+
+/* What libjq says while it compiles, without its "jq: error: ". */
+static void collect_message(void *self, jv message) {
+    static const char start[] = "jq: error: ";
+    struct buffer *said = self;
+    message = jq_format_error(message);
+    const char *text = jv_string_value(message);
+    if (strncmp(text, start, sizeof start - 1) == 0) text += sizeof start - 1;
+    if (said->length == 0) buffer_append_text(said, text);
+    jv_free(message);
+}
+
+/* "syntax error, unexpected '}' (Unix shell quoting issues?) at <top-level>, line 3:\n<the line>":
+ * the line counts from the prelude, and libjq's advice is about shells. */
+static int compile_failed(const struct mapping *m, char *said) {
+    static const char advice[] = " (Unix shell quoting issues?)",
+                      place[] = " at <top-level>, line ";
+    char *cut = strstr(said, advice);
+    if (cut) memmove(cut, cut + sizeof advice - 1, strlen(cut + sizeof advice - 1) + 1);
+    char *at = strstr(said, place);
+    long line = at ? strtol(at + sizeof place - 1, NULL, 10) - 1 : 0;
+    if (at) *at = 0;
+    size_t length = strlen(m->name);
+    bool is_old = length > 4 && strcmp(m->name + length - 4, ".cfg") == 0;
+    if (strstr(said, "unexpected import") || strstr(said, "unexpected include") ||
+        strstr(said, "unexpected module"))
+        fail("%s:%ld: a mapping is one program: import, include and module are refused", m->name,
+             line);
+    else
+        fail("%s:%ld: not a jq program: %s", m->name, MAX(line, 1), said);
+    return fail_hint(is_old || strstr(m->program, "preference = {")
+                         ? "mappings were files of settings once and are jq programs now; "
+                           "docs/sources.md, Mappings, has each setting's successor"
+                         : "docs/sources.md, Mappings");
+}
+
+static void out_of_memory(void *self) {
+    (void)self;
+    die("a mapping's program needs more memory than there is");
+}
+
+static void show_debug(void *self, jv value) {
+    (void)self;
+    jv text = jv_dump_string(value, 0);
+    fprintf(stderr, "debug: %s\n", jv_string_value(text));
+    jv_free(text);
+}
+
+static void machine_free(struct machine *machine) {
+    jq_teardown(&machine->jq);
+    mem_free(machine->environment);
+    mem_free(machine->slot);
+    mem_free(machine);
+}
+
+/* libjq takes definitions from the file .jq in $HOME, by which a program would mean something else
+ * on each machine. So it has an environment without it meanwhile; a thread that looks something up
+ * at that moment finds all the rest. */
+static bool compile(struct machine *machine, const char *text) {
+    char **former = environ;
+    int n = 0, n_kept = 0;
+    while (former[n]) n++;
+    machine->environment = mem_alloc(n + 1, sizeof *machine->environment);
+    for (int i = 0; i < n; i++)
+        if (strncmp(former[i], "HOME=", 5) != 0) machine->environment[n_kept++] = former[i];
+    environ = machine->environment;
+    bool is_good = jq_compile(machine->jq, text);
+    environ = former;
+    return is_good;
+}
+
+/* With the mutex held: libjq does not say that two threads may compile at once. */
+static struct machine *machine_new(const struct mapping *m) {
+    struct machine *machine = mem_alloc(1, sizeof *machine);
+    struct buffer said = {0};
+    machine->jq = jq_init();
+    if (!machine->jq) die("no memory for libjq");
+    jq_set_nomem_handler(machine->jq, out_of_memory, NULL);
+    jq_set_error_cb(machine->jq, collect_message, &said);
+    jq_set_debug_cb(machine->jq, show_debug, NULL);
+    bool is_good = compile(machine, m->text.data);
+    jq_set_error_cb(machine->jq, NULL, NULL);
+    if (!is_good) {
+        compile_failed(m, said.data);
+        machine_free(machine);
+        machine = NULL;
     }
+    buffer_free(&said);
+    return machine;
+}
+
+static int check_program(const char *program) {
+    json_t *text = json_string(program);
+    json_decref(text);
+    if (!text) return fail("not valid UTF-8");
+    if (strstr(program, "$ENV"))
+        return fail("$ENV is refused: a mapping does not read the "
+                    "environment");
     return 0;
 }
 
-const char *mapping_string(config_setting_t *group, const char *name, bool *is_bad) {
-    const config_setting_t *setting = config_setting_get_member(group, name);
-    if (!setting) return NULL;
-    const char *text = config_setting_get_string(setting);
-    if (text) return text;
-    *is_bad = true;
-    fail("\"%s\": expected a text in line %u", name, config_setting_source_line(setting));
+struct mapping *mapping_open(const char *program, const char *name) {
+    if (check_program(program) != 0) {
+        fail_context("%s", name);
+        return NULL;
+    }
+    struct mapping *m = mem_alloc(1, sizeof *m);
+    m->name = mem_copy_string(name);
+    m->program = mem_copy_string(program);
+    pthread_mutex_init(&m->mutex, NULL);
+    buffer_format(&m->text, "%s%s\n", prelude, program);
+    m->idle = machine_new(m);
+    if (m->idle) return m;
+    mapping_close(m);
     return NULL;
 }
 
-/* --- prompts and answers --- */
-
-static void side_free(struct side_rule *side) {
-    path_free(&side->path);
-    text_free(&side->text);
-    for (int i = 0; i < side->n_parts; i++) {
-        mem_free(side->part[i].role);
-        path_free(&side->part[i].path);
-        text_free(&side->part[i].text);
-    }
-    mem_free(side->part);
-    *side = (struct side_rule){0};
-}
-
-/* {role, path or text} or {messages}. */
-static int parse_part(struct side_rule *side, config_setting_t *group) {
-    static const char *const names[] = {"role", "path", "text", "messages", NULL};
-    bool is_bad = false;
-    if (!config_setting_is_group(group))
-        return fail("expected {role = ...; path or text = ...} or {messages = ...}");
-    if (mapping_check_names(group, names) != 0) return -1;
-    const char *role = mapping_string(group, "role", &is_bad),
-               *path = mapping_string(group, "path", &is_bad);
-    const char *text = mapping_string(group, "text", &is_bad),
-               *messages = mapping_string(group, "messages", &is_bad);
-    if (is_bad) return -1;
-    bool is_list = messages && !role && !path && !text;
-    if (!is_list && !(role && !messages && !path != !text))
-        return fail("expected {role = ...; path or text = ...} or {messages = ...} in line %u",
-                    config_setting_source_line(group));
-    ARRAY_RESERVE(side->part, side->n_parts, side->room_parts);
-    struct side_part *part = &side->part[side->n_parts++];
-    *part =
-        (struct side_part){.role = role ? mem_copy_string(role) : NULL, .is_text = text != NULL};
-    if (text) return text_parse(&part->text, text);
-    if (path_parse(&part->path, is_list ? messages : path) != 0) return -1;
-    return part->path.is_many && !is_list ? fail("\"%s\": [*] is not one value", part->path.text)
-                                          : 0;
-}
-
-/* A path; {text} or {path}; or a list of messages. */
-static int parse_side(struct side_rule *side, config_setting_t *setting) {
-    static const char *const names[] = {"path", "text", NULL};
-    const char *path = config_setting_get_string(setting);
-    *side = (struct side_rule){.kind = SIDE_PATH};
-    if (path) return path_parse(&side->path, path);
-    if (config_setting_is_list(setting)) {
-        side->kind = SIDE_MESSAGES;
-        for (int i = 0; i < config_setting_length(setting); i++)
-            if (parse_part(side, config_setting_get_elem(setting, (unsigned)i)) != 0) return -1;
-        return side->n_parts ? 0 : fail("an empty list of messages");
-    }
-    bool is_bad = false;
-    if (!config_setting_is_group(setting))
-        return fail("expected a path, {text = ...} or a list of messages");
-    if (mapping_check_names(setting, names) != 0) return -1;
-    path = mapping_string(setting, "path", &is_bad);
-    const char *text = mapping_string(setting, "text", &is_bad);
-    if (is_bad) return -1;
-    if (!path == !text)
-        return fail("expected {text = ...} or {path = ...} in line %u",
-                    config_setting_source_line(setting));
-    if (path) return path_parse(&side->path, path);
-    side->kind = SIDE_TEXT;
-    return text_parse(&side->text, text);
-}
-
-static int add_answer(struct mapping *m, config_setting_t *setting) {
-    ARRAY_RESERVE(m->answer, m->n_answers, m->room_answers);
-    if (m->n_answers == ROW_MAX_ANSWERS) return fail("more than %d answers", ROW_MAX_ANSWERS);
-    int status = parse_side(&m->answer[m->n_answers++], setting);
-    return status == 0 ? 0 : fail_context("answers");
-}
-
-static int parse_sides(struct mapping *m, config_setting_t *root) {
-    config_setting_t *prompt = config_setting_get_member(root, "prompt"),
-                     *answers = config_setting_get_member(root, "answers");
-    m->has_prompt = prompt != NULL;
-    if (prompt && parse_side(&m->prompt, prompt) != 0) return fail_context("prompt");
-    if (prompt && m->prompt.path.is_many)
-        return fail("prompt: \"%s\": [*] is not one value", m->prompt.path.text);
-    if (!answers)
-        return fail("expected answers = \"path[*]\" or answers = (\"path\", \"path\"), found none");
-    if (!config_setting_is_aggregate(answers) || config_setting_is_group(answers))
-        return add_answer(m, answers);
-    for (int i = 0; i < config_setting_length(answers); i++)
-        if (add_answer(m, config_setting_get_elem(answers, (unsigned)i)) != 0) return -1;
-    return m->n_answers ? 0 : fail("answers is empty");
-}
-
-/* --- the rest --- */
-
-static int parse_unpacked(struct mapping *m, config_setting_t *root) {
-    config_setting_t *list = config_setting_get_member(root, "parse");
-    if (!list) return 0;
-    int n = config_setting_is_aggregate(list) ? config_setting_length(list) : 1;
-    for (int i = 0; i < n; i++) {
-        const char *name = config_setting_is_aggregate(list)
-                               ? config_setting_get_string_elem(list, i)
-                               : config_setting_get_string(list);
-        if (!name) return fail("parse: expected names of columns");
-        ARRAY_RESERVE(m->unpacked, m->n_unpacked, m->room_unpacked);
-        m->unpacked[m->n_unpacked++] = mem_copy_string(name);
-    }
-    return 0;
-}
-
-/* A number for all rows, or the path of a column, which the option of the same purpose
- * overrides. */
-static int parse_column(config_setting_t *root, const char *name, bool may_be_number,
-                        struct path *path, double *out) {
-    config_setting_t *setting = config_setting_get_member(root, name);
-    if (!setting) return 0;
-    const char *text = config_setting_get_string(setting);
-    if (text && path->text) return 0;
-    if (text) return path_parse(path, text) == 0 ? 0 : fail_context("%s", name);
-    if (!may_be_number || !config_setting_is_number(setting))
-        return fail("%s: expected a path%s", name, may_be_number ? " or a number" : "");
-    *out = config_setting_type(setting) == CONFIG_TYPE_FLOAT
-               ? config_setting_get_float(setting)
-               : (double)config_setting_get_int64(setting);
-    return isfinite((float)*out) ? 0 : fail("%s: expected a finite number", name);
-}
-
-static int parse_mapping(struct source *s, config_setting_t *root) {
-    static const char *const names[] = {"parse",  "filter", "prompt", "answers", "preference",
-                                        "margin", "weight", "source", NULL};
-    struct mapping *m = s->mapping;
-    bool is_bad = false;
-    double none;
-    m->weight = 1;
-    if (mapping_check_names(root, names) != 0 || parse_unpacked(m, root) != 0) return -1;
-    const char *filter = mapping_string(root, "filter", &is_bad);
-    if (is_bad || (filter && !(m->filter = filter_parse(filter)))) return fail_context("filter");
-    if (parse_sides(m, root) != 0) return -1;
-    if (preference_parse(&m->preference, config_setting_get_member(root, "preference")) != 0)
-        return -1;
-    if (parse_column(root, "margin", true, &s->margin, &m->margin) != 0) return -1;
-    if (parse_column(root, "weight", true, &s->weight, &m->weight) != 0) return -1;
-    if (m->weight < 0) return fail("weight: expected at least 0, found %g", m->weight);
-    return parse_column(root, "source", false, &s->origin, &none);
-}
-
-/* A mapping is one file: no @include. */
-static int check_text(const struct buffer *text) {
-    if (strlen(text->data) != text->length) return fail("a zero byte");
-    for (const char *line = text->data; line; line = strchr(line, '\n')) {
-        line += strspn(line, " \t\r\n");
-        if (strncmp(line, "@include", 8) == 0)
-            return fail("@include: a mapping includes no other file");
-    }
-    return 0;
-}
-
-static int open_mapping(struct source *s, const json_t *first_row) {
-    (void)first_row;
-    const char *path = s->options.mapping;
+struct mapping *mapping_open_file(const char *path) {
     struct buffer text = {0};
-    config_t config;
-    if (!path) return fail("the source mapping needs --mapping FILE");
-    s->mapping = mem_alloc(1, sizeof *s->mapping);
-    if (file_read(path, FILE_CEILING, &text) != 0) return -1;
-    config_init(&config);
-    int status;
-    if (check_text(&text) != 0)
-        status = fail_context("%s", path);
-    else if (config_read_string(&config, text.data) == CONFIG_TRUE)
-        status = parse_mapping(s, config_root_setting(&config)) == 0 ? 0 : fail_context("%s", path);
-    else
-        status = fail("%s:%d: %s", path, config_error_line(&config), config_error_text(&config));
-    config_destroy(&config);
+    struct mapping *m = NULL;
+    if (file_read(path, PROGRAM_CEILING, &text) == 0) {
+        if (strlen(text.data) == text.length)
+            m = mapping_open(text.data, path);
+        else
+            fail("%s: a zero byte", path);
+    }
     buffer_free(&text);
-    buffer_format(&s->about, "mapping: %s", path);
-    return status;
+    return m;
 }
 
-static void close_mapping(struct source *s) {
-    struct mapping *m = s->mapping;
+const char *mapping_name(const struct mapping *m) {
+    return m->name;
+}
+
+const char *mapping_program(const struct mapping *m) {
+    return m->program;
+}
+
+void mapping_close(struct mapping *m) {
     if (!m) return;
-    for (int i = 0; i < m->n_unpacked; i++) mem_free(m->unpacked[i]);
-    for (int i = 0; i < m->n_answers; i++) side_free(&m->answer[i]);
-    side_free(&m->prompt);
-    filter_free(m->filter);
-    preference_free(&m->preference);
-    mem_free(m->unpacked);
-    mem_free(m->answer);
+    for (struct machine *machine = m->idle, *next; machine; machine = next) {
+        next = machine->next;
+        machine_free(machine);
+    }
+    pthread_mutex_destroy(&m->mutex);
+    buffer_free(&m->text);
+    mem_free(m->name);
+    mem_free(m->program);
     mem_free(m);
 }
 
-/* --- reading --- */
+/* --- the record for libjq --- */
 
-static json_t *filled(const struct text *text, const json_t *json) {
-    struct buffer out = {0};
-    buffer_append_text(&out, "");
-    json_t *made =
-        text_fill(text, json, &out) == 0 ? json_stringn_nocheck(out.data, out.length) : NULL;
-    buffer_free(&out);
-    return made;
+static struct shared_value *find_slot(const struct machine *machine, const void *address) {
+    uint64_t hash = (uint64_t)(uintptr_t)address * 0x9E3779B97F4A7C15u;
+    int64_t at = (int64_t)(hash >> 32) & machine->mask;
+    while (machine->slot[at].value && machine->slot[at].seen.u.ptr != address)
+        at = (at + 1) & machine->mask;
+    return &machine->slot[at];
 }
 
-/* The value under a path, or (with [*] or a part of a list) all of them in a list; a new
- * reference. */
-static int add_value(void *self, json_t *value) {
-    return value ? json_array_append(self, value) : fail("is missing");
-}
-
-static json_t *value_under(const struct path *path, const json_t *json) {
-    if (!path->is_many) return json_incref(row_value(json, path));
-    json_t *list = json_array();
-    if (path_each(path, json, add_value, list) == 0) return list;
-    json_decref(list);
-    fail_context("\"%s\"", path->text);
-    return NULL;
-}
-
-static int extend_messages(json_t *list, const struct path *path, const json_t *json) {
-    json_t *side, *value = value_under(path, json);
-    if (!value) return -1;
-    /* A part of a conversation may have no messages. */
-    if (path->is_many && json_array_size(value) == 0) {
-        json_decref(value);
-        return 0;
+static void forget_shared(struct machine *machine, int64_t n_slots) {
+    if (n_slots > machine->capacity) {
+        mem_free(machine->slot);
+        machine->slot = mem_alloc(n_slots, sizeof *machine->slot);
+        machine->capacity = n_slots;
     }
-    int status = side_read(value, &side);
-    json_decref(value);
-    if (status != 0) return fail_context("\"%s\"", path->text);
-    if (json_is_array(side))
-        json_array_extend(list, side);
-    else
-        status = fail("\"%s\": expected messages, found a text", path->text);
-    json_decref(side);
-    return status;
+    memset(machine->slot, 0, (size_t)n_slots * sizeof *machine->slot);
+    machine->mask = n_slots - 1;
+    machine->n_shared = 0;
 }
 
-static int take_messages(json_t *list, const struct side_part *part, const json_t *json) {
-    if (!part->role) return extend_messages(list, &part->path, json);
-    json_t *value;
-    value = part->is_text ? filled(&part->text, json) : json_incref(row_value(json, &part->path));
-    if (!value) return -1;
-    if (!json_is_string(value)) {
-        fail("\"%s\": expected a text, found %s", part->path.text, value_shown(value));
-        json_decref(value);
-        return -1;
-    }
-    /* A row without a system message has an empty one here. */
-    if (json_string_length(value) || strcmp(part->role, "system") != 0)
-        json_array_append_new(list, message_new(part->role, value));
-    else
-        json_decref(value);
-    return 0;
+static void grow_shared(struct machine *machine) {
+    int64_t n = machine->mask + 1;
+    struct shared_value *former = mem_alloc(n, sizeof *former);
+    memcpy(former, machine->slot, (size_t)n * sizeof *former);
+    int64_t n_shared = machine->n_shared;
+    forget_shared(machine, 2 * n);
+    for (int64_t i = 0; i < n; i++)
+        if (former[i].value) *find_slot(machine, former[i].seen.u.ptr) = former[i];
+    machine->n_shared = n_shared;
+    mem_free(former);
 }
 
-static int read_side(const struct side_rule *rule, const json_t *json, json_t **out) {
-    json_t *value;
-    switch (rule->kind) {
-    case SIDE_TEXT:
-        *out = filled(&rule->text, json);
-        return *out ? 0 : -1;
-    case SIDE_MESSAGES:
-        *out = json_array();
-        for (int i = 0; i < rule->n_parts; i++)
-            if (take_messages(*out, &rule->part[i], json) != 0) return -1;
-        return json_array_size(*out) ? 0 : fail("no messages");
-    case SIDE_PATH:
+/* Notes that `seen` stands for `value`, by (1); returns seen. */
+static jv share(struct machine *machine, jv seen, json_t *value) {
+    if (2 * machine->n_shared > machine->mask) grow_shared(machine);
+    *find_slot(machine, seen.u.ptr) = (struct shared_value){seen, value};
+    machine->n_shared++;
+    return seen;
+}
+
+static jv text_given(struct machine *machine, const char *text, size_t length, json_t *value) {
+    return share(machine, jv_string_sized(text, (int)length), value);
+}
+
+static jv integer_given(struct machine *machine, json_t *value) {
+    char digits[32];
+    json_int_t number = json_integer_value(value);
+    if (number >= -exact_limit && number <= exact_limit) return jv_number((double)number);
+    int n = snprintf(digits, sizeof digits, "%lld", (long long)number);
+    return text_given(machine, digits, (size_t)n, value);
+}
+
+/* A value of the record as libjq's, a new reference; its depth is the parser's, which is bounded.
+ * *is_bad is set, and error_text(), where a text is too long for libjq's 31 bits of lengths. */
+static jv value_given(struct machine *machine, json_t *value, bool *is_bad) {
+    json_t *item;
+    size_t i;
+    const char *key;
+    jv made;
+    switch (json_typeof(value)) {
+    case JSON_OBJECT:
+        made = jv_object();
+        json_object_foreach(value, key, item) {
+            made = jv_object_set(made, jv_string(key), value_given(machine, item, is_bad));
+        }
+        return share(machine, made, value);
+    case JSON_ARRAY:
+        made = jv_array_sized((int)MIN(json_array_size(value), 1 << 20));
+        json_array_foreach(value, i, item) {
+            made = jv_array_append(made, value_given(machine, item, is_bad));
+        }
+        return share(machine, made, value);
+    case JSON_STRING:
+        if (json_string_length(value) <= MAPPING_MAX_TEXT)
+            return text_given(machine, json_string_value(value), json_string_length(value), value);
+        *is_bad = true;
+        fail("a text of %zu bytes: a mapping reads texts of at most %d", json_string_length(value),
+             MAPPING_MAX_TEXT);
+        return jv_null();
+    case JSON_INTEGER:
+        return integer_given(machine, value);
+    case JSON_REAL:
+        return jv_number(json_real_value(value));
+    case JSON_TRUE:
+    case JSON_FALSE:
+        return jv_bool(json_is_true(value));
+    case JSON_NULL:
         break;
     }
-    value = row_value(json, &rule->path);
-    if (!value) return -1;
-    return side_read(value, out) == 0 ? 0 : fail_context("\"%s\"", rule->path.text);
+    return jv_null();
 }
 
-struct answers {
-    struct row *row;
-    const struct path *path;
-};
+/* --- what libjq gives back --- */
 
-static int visit_answer(void *self, json_t *value) {
-    struct answers *answers = self;
-    if (!value || json_is_null(value))
-        return fail("\"%s\": answer %d is %s", answers->path->text, answers->row->n_answers + 1,
-                    value ? "null" : "missing");
-    if (answers->row->n_answers == ROW_MAX_ANSWERS)
-        return fail("more than %d answers", ROW_MAX_ANSWERS);
-    return row_take_answer(answers->row, value, answers->path->text);
-}
-
-static int read_answers(const struct mapping *m, const json_t *json, struct row *row) {
-    for (int i = 0; i < m->n_answers; i++) {
-        const struct side_rule *rule = &m->answer[i];
-        if (rule->kind == SIDE_PATH && rule->path.is_many) {
-            struct answers answers = {row, &rule->path};
-            if (path_each(&rule->path, json, visit_answer, &answers) != 0) return -1;
-            continue;
-        }
-        json_t *side = NULL;
-        int status = read_side(rule, json, &side);
-        if (side) row_add_answer(row, side);
-        if (status != 0) return fail_context("answer %d", i + 1);
+static json_t *number_taken(double number) {
+    if (!isfinite(number)) {
+        fail("a number that is not finite");
+        return NULL;
     }
-    return 0;
+    bool is_integer = number == floor(number) && fabs(number) < (double)exact_limit;
+    return is_integer ? json_integer((json_int_t)number) : json_real(number);
 }
 
-/* The row with its columns of JSON unpacked; a new reference. */
-static json_t *unpack_row(const struct mapping *m, const json_t *json) {
-    if (m->n_unpacked == 0) return json_incref((json_t *)json);
-    json_t *made = json_copy((json_t *)json);
-    for (int i = 0; i < m->n_unpacked; i++) {
-        const json_t *value = json_object_get(json, m->unpacked[i]);
-        if (!json_is_string(value)) continue;
-        json_t *inner = json_parse(json_string_value(value), json_string_length(value));
-        if (inner) {
-            json_object_set_new(made, m->unpacked[i], inner);
+static json_t *value_taken(const struct machine *machine, jv value, int depth);
+
+static json_t *list_taken(const struct machine *machine, jv list, int depth) {
+    json_t *made = json_array();
+    int n = jv_array_length(jv_copy(list));
+    for (int i = 0; i < n; i++) {
+        json_t *item = value_taken(machine, jv_array_get(jv_copy(list), i), depth + 1);
+        if (item) {
+            json_array_append_new(made, item);
             continue;
         }
-        fail_context("\"%s\"", m->unpacked[i]);
         json_decref(made);
         return NULL;
     }
     return made;
 }
 
-static int read_unpacked(const struct mapping *m, const json_t *json, struct row *row) {
-    bool is_wanted = true;
-    if (m->filter && filter_test(m->filter, json, &is_wanted) != 0) return -1;
-    if (!is_wanted) {
-        row->drop = ROW_FILTERED;
+static json_t *object_taken(const struct machine *machine, jv object, int depth) {
+    json_t *made = json_object();
+    for (int i = jv_object_iter(object); jv_object_iter_valid(object, i);
+         i = jv_object_iter_next(object, i)) {
+        jv key = jv_object_iter_key(object, i);
+        json_t *item = value_taken(machine, jv_object_iter_value(object, i), depth + 1);
+        int status = item ? json_object_set_new(made, jv_string_value(key), item) : -1;
+        if (item && status != 0) fail("a name that is not UTF-8");
+        jv_free(key);
+        if (status == 0) continue;
+        json_decref(made);
+        return NULL;
+    }
+    return made;
+}
+
+/* The record's own value where it is one, by (1); else a new one. Borrows. */
+static json_t *value_made(const struct machine *machine, jv value, int depth) {
+    jv_kind kind = jv_get_kind(value);
+    json_t *made;
+    if (kind == JV_KIND_NUMBER) return number_taken(jv_number_value(value));
+    if (kind == JV_KIND_TRUE || kind == JV_KIND_FALSE) return json_boolean(kind == JV_KIND_TRUE);
+    if (kind != JV_KIND_STRING && kind != JV_KIND_ARRAY && kind != JV_KIND_OBJECT)
+        return json_null();
+    const struct shared_value *own = find_slot(machine, value.u.ptr);
+    if (own->value && jv_identical(jv_copy(own->seen), jv_copy(value)))
+        return json_incref(own->value);
+    if (kind == JV_KIND_ARRAY) return list_taken(machine, value, depth);
+    if (kind == JV_KIND_OBJECT) return object_taken(machine, value, depth);
+    made = json_stringn(jv_string_value(value), (size_t)jv_string_length_bytes(jv_copy(value)));
+    if (!made) fail("a text that is not UTF-8");
+    return made;
+}
+
+/* Takes the reference. NULL with error_text(). */
+static json_t *value_taken(const struct machine *machine, jv value, int depth) {
+    json_t *made = NULL;
+    if (depth > MAX_DEPTH)
+        fail("nested deeper than %d", MAX_DEPTH);
+    else
+        made = value_made(machine, value, depth);
+    jv_free(value);
+    return made;
+}
+
+/* --- running --- */
+
+static struct machine *take_machine(struct mapping *m) {
+    pthread_mutex_lock(&m->mutex);
+    struct machine *machine = m->idle;
+    if (machine)
+        m->idle = machine->next;
+    else
+        machine = machine_new(m);
+    pthread_mutex_unlock(&m->mutex);
+    return machine;
+}
+
+static void give_machine(struct mapping *m, struct machine *machine) {
+    pthread_mutex_lock(&m->mutex);
+    machine->next = m->idle;
+    m->idle = machine;
+    pthread_mutex_unlock(&m->mutex);
+}
+
+/* What jq_next gave in place of an output: 0 at the end, or the program's error. Takes it. */
+static int end_of(jv result) {
+    if (!jv_invalid_has_msg(jv_copy(result))) {
+        jv_free(result);
         return 0;
     }
-    if (m->has_prompt && read_side(&m->prompt, json, &row->prompt) != 0)
-        return fail_context("prompt");
-    if (read_answers(m, json, row) != 0 || preference_apply(&m->preference, json, row) != 0)
-        return -1;
-    for (int i = 0; i < row->n_pairs; i++) {
-        if (!m->preference.margin_of_scores) row->pair[i].margin = (float)m->margin;
-        row->pair[i].weight = (float)m->weight;
+    jv message = jv_invalid_get_msg(result);
+    if (jv_get_kind(message) != JV_KIND_STRING) message = jv_dump_string(message, 0);
+    fail("jq: %.1000s", jv_string_value(message));
+    jv_free(message);
+    return -1;
+}
+
+static int run_program(struct machine *machine, jv record, json_t *out) {
+    jv result;
+    jq_start(machine->jq, record, 0);
+    while (jv_is_valid(result = jq_next(machine->jq))) {
+        if (json_array_size(out) == MAPPING_MAX_RECORDS) {
+            jv_free(result);
+            return fail("the program makes more than %d records of one row; hint: does it end?",
+                        MAPPING_MAX_RECORDS);
+        }
+        json_t *value = value_taken(machine, result, 0);
+        if (!value) return fail_context("output %zu", json_array_size(out) + 1);
+        json_array_append_new(out, value);
     }
-    return 0;
+    return end_of(result);
 }
 
-static int read_mapping(const struct source *s, const json_t *json, struct row *row) {
-    json_t *unpacked = unpack_row(s->mapping, json);
-    int status = unpacked ? read_unpacked(s->mapping, unpacked, row) : -1;
-    json_decref(unpacked);
-    return status;
+json_t *mapping_run(struct mapping *m, const json_t *record) {
+    struct machine *machine = take_machine(m);
+    if (!machine) return NULL;
+    bool is_bad = false;
+    json_t *out = json_array();
+    forget_shared(machine, FIRST_SLOTS);
+    jv given = value_given(machine, (json_t *)record, &is_bad);
+    if (is_bad || run_program(machine, jv_copy(given), out) != 0) {
+        json_decref(out);
+        out = NULL;
+    }
+    jv_free(given);
+    give_machine(m, machine);
+    return out;
 }
-
-const struct source_kind source_mapping = {
-    .name = "mapping",
-    .summary =
-        "rows of any shape, by --mapping FILE, which says where prompt, answers and preference lie",
-    .keys = "whatever the file names",
-    .open = open_mapping,
-    .read = read_mapping,
-    .close = close_mapping,
-};

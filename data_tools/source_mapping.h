@@ -1,100 +1,38 @@
-/* What a mapping file says, taken apart; docs/sources.md has the language. All of it is immutable
- * once it is opened. */
+/* A mapping: a jq program that makes canonical records (source_canonical.c) of a file's records.
+ * source_mapping.c is the only file that knows libjq (1.6, Debian 12's).
+ *
+ *   (1) What a program passes on stays the record's own. An output, or a part of one, that is a
+ *       string, list or object of the record becomes the parsed record's value again, with its
+ *       digits, the order of its names and its bytes. It is recognized by its address: libjq shares
+ *       values, and copies one that it changes while the record still holds it, as it does here
+ *       until the last output is taken. A slice of a list is a value of its own, its elements are
+ *       the record's.
+ *   (2) What a program makes is jq's: numbers are doubles, so that 1.0 alone, outside of what it
+ *       was in, is 1, and "\(.x)" has the shortest digits that mean the same double. An integer
+ *       beyond 2^53 would lose digits: the program has it as a string, which (1) makes the integer
+ *       again. Texts are checked to be UTF-8 on both ways, numbers to be finite.
+ *   (3) What a program makes depends on the record alone. now, env, input, inputs, input_filename,
+ *       input_line_number, localtime, strflocaltime, the %s of strftime and strptime, halt,
+ *       halt_error and modulemeta are errors that say so; $ENV, import and include do not compile;
+ *       ~/.jq is not read. debug and stderr write to standard error.
+ *   (4) A program gives at most MAPPING_MAX_RECORDS for one record. libjq cannot be interrupted: a
+ *       program that runs on without an output holds the build until it is killed.
+ *   (5) mapping_run may be called from several threads at once. A libjq state serves one thread at
+ *       a time; each new one is compiled once. */
 #ifndef RANKWISE_DATA_TOOLS_SOURCE_MAPPING_H
 #define RANKWISE_DATA_TOOLS_SOURCE_MAPPING_H
-#include <libconfig.h>
-#include "source_parts.h"
+#include <jansson.h>
 
-/* --- texts with {paths}: source_text.c --- {path} a value; {path?} nothing where it is missing;
- * {path|, } the values of a list joined; {each path}...{/each} once for each element, in which {.}
- * is the element and {.path} leads on from it; {if path}...{/if} where there is something under it;
- * {{ and }} are braces. */
-struct text_part;
-struct text {
-    struct text_part *part;
-    int n_parts, room_parts;
-};
-int text_parse(struct text *text, const char *source);
-void text_free(struct text *text);
-/* Appends; -1 with error_text(): a value that is missing, or no text. */
-int text_fill(const struct text *text, const json_t *row, struct buffer *out);
+enum { MAPPING_MAX_RECORDS = 1 << 16, MAPPING_MAX_TEXT = 1 << 28 };
 
-/* --- conditions: source_filter.c --- and, or, not, ( ); == != < <= > >=; in ('a', 'b'); numbers,
- * 'texts', true, false, null; paths; len(x), exists(path). */
-struct filter;
-struct filter *filter_parse(const char *source); /* NULL with error_text() */
-void filter_free(struct filter *filter);         /* accepts NULL */
-int filter_test(const struct filter *filter, const json_t *row, bool *out);
-
-/* --- prompts and answers --- */
-enum side_kind { SIDE_PATH, SIDE_TEXT, SIDE_MESSAGES };
-/* of SIDE_MESSAGES: a message of a role, or (role NULL) the messages under the path */
-struct side_part {
-    char *role;
-    bool is_text;
-    struct path path;
-    struct text text;
-};
-struct side_rule {
-    enum side_kind kind;
-    struct path path;
-    struct text text;
-    struct side_part *part;
-    int n_parts, room_parts;
-};
-
-/* --- preferences: source_preference.c --- */
-enum preference_kind {
-    PREFER_NONE,
-    PREFER_ALWAYS,   /* answer `first` */
-    PREFER_LABEL,    /* one label for all answers */
-    PREFER_INDEX,    /* the best one's number */
-    PREFER_SCORES,   /* a number for each */
-    PREFER_STRENGTH, /* a signed number for two */
-    PREFER_LABELS,   /* a list of labels, one for each of `between` */
-    PREFER_EACH,     /* a list of objects: winner and loser, or left, right and label */
-    PREFER_RANKING,  /* a list of numbers from the best to the worst */
-};
-enum meaning { MEANS_TIE = -1, MEANS_DROP = -2 }; /* else an answer, from 0 */
-struct label_value {
-    json_t *label;
-    int meaning;
-};
-struct preference {
-    enum preference_kind kind;
-    /* label, index, scores with [*], strength, labels, each, ranking */
-    struct path path;
-    struct path *score;            /* (n_scores): scores given one by one */
-    /* of each: left and right with the label in pick, or winner and loser */
-    struct path left, right, pick;
-    bool is_winner;
-    struct label_value *value; /* (n_values) */
-    int (*between)[2];         /* (n_between): answers from 0; NULL: all, 1-2 1-3 ... 2-3 ... */
-    int n_scores, room_scores, n_values, room_values, n_between, room_between;
-    int base, first; /* of numbers in rows; of PREFER_ALWAYS */
-    double sign, least, most;
-    bool margin_of_scores;
-    struct path ids; /* names of the answers, in place of numbers */
-};
-int preference_parse(struct preference *p, config_setting_t *group);
-void preference_free(struct preference *p);
-int preference_apply(const struct preference *p, const json_t *json, struct row *row);
-
-struct mapping {
-    char **unpacked; /* (n_unpacked) columns that hold JSON in a string */
-    int n_unpacked, room_unpacked;
-    struct filter *filter;
-    struct side_rule prompt; /* has_prompt */
-    bool has_prompt;
-    struct side_rule *answer;
-    int n_answers, room_answers;
-    struct preference preference;
-    double margin, weight; /* constants */
-};
-
-/* What a setting may hold, or -1 with the nearest name; names ends with NULL. */
-int mapping_check_names(config_setting_t *group, const char *const *names);
-/* The text of a member; NULL if there is none; is_bad is set (and error_text()) if it is no
- * text. */
-const char *mapping_string(config_setting_t *group, const char *name, bool *is_bad);
+struct mapping;
+/* program: its text; name: what messages call it, a path or an option. NULL with error_text(). */
+struct mapping *mapping_open(const char *program, const char *name);
+/* The same from a file of jq. */
+struct mapping *mapping_open_file(const char *path);
+const char *mapping_name(const struct mapping *m);
+const char *mapping_program(const struct mapping *m);
+/* The program's outputs for one record: a new list; NULL with error_text(). */
+json_t *mapping_run(struct mapping *m, const json_t *record);
+void mapping_close(struct mapping *m); /* accepts NULL */
 #endif

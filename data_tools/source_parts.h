@@ -5,30 +5,21 @@
 #include "source.h"
 
 /* --- paths: source_path.c ---
- * a.b[0].c   members and elements (from 0; -1: the last); a member with other characters: ["x.y"];
- * [*]: every element,
- * [2:] or [0:-1]: a part of them. A path without these means one value. A row that has the whole
- * text as a name is taken at its word. */
+ * a.b[0].c   members and elements (from 0; -1: the last); a member with other characters: ["x.y"].
+ * A row that has the whole text as a name is taken at its word. */
 struct path_step {
     char *key; /* NULL: an element */
     int64_t index;
-    bool is_all; /* from index up to `end` */
-    int64_t end; /* below 1: counted from the list's end */
 };
 struct path {
     char *text;
     struct path_step *step;
     int n_steps, room_steps;
-    bool is_many; /* has [*] or a part */
 };
 int path_parse(struct path *path, const char *text);
 void path_free(struct path *path); /* accepts a zeroed one */
-/* Borrowed; NULL: there is no such value (null is a value). Not for a path with [*]. */
+/* Borrowed; NULL: there is no such value (null is a value). */
 json_t *path_get(const struct path *path, const json_t *row);
-/* All values of a path, in order; visit returns non-zero to stop, which is then returned. A missing
- * member is visited as NULL. -1 with error_text() if a [*] stands on no array. */
-int path_each(const struct path *path, const json_t *row, int (*visit)(void *self, json_t *value),
-              void *self);
 
 /* --- values: source_value.c --- A side (prompt or answer) is a string or a non-empty list of
  * {role, content} messages. Read from: a string; a list of messages in any of the known spellings
@@ -65,14 +56,15 @@ struct source_kind {
      * end. NULL: nobody can say, so nothing is said of columns that are not read. */
     const char *const *columns;
     bool is_raw; /* read is given the rows as they are, with JSON in strings (source_look.h) */
+    /* NULL: `program` makes canonical records */
     int (*read)(const struct source *s, const json_t *json, struct row *row);
+    const char *program; /* jq */
     /* What is read, after the last look; NULL: `about`. */
     void (*describe)(const struct source *s, struct buffer *out);
-    void (*close)(struct source *s); /* NULL: nothing to do; also after a failed open */
 };
 extern const struct source_kind source_pairs, source_hh, source_helpsteer2, source_helpsteer3,
     source_sharegpt, source_summarize, source_ultrafeedback, source_litbench, source_reward_bench,
-    source_ranked, source_mapping;
+    source_ranked, source_canonical, source_mapping;
 
 struct source {
     const struct source_kind *kind;
@@ -85,7 +77,7 @@ struct source {
      * and in how many these begin with it */
     int n_prompts, n_prompt_texts, n_inside;
     double min_strength;
-    struct mapping *mapping;
+    struct mapping *mapping; /* NULL: records are the file's rows */
     struct buffer about;
 };
 

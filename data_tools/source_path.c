@@ -4,10 +4,9 @@
 
 #include "source_parts.h"
 
-static void add_step(struct path *path, char *key, int64_t index, bool is_all) {
+static void add_step(struct path *path, char *key, int64_t index) {
     ARRAY_RESERVE(path->step, path->n_steps, path->room_steps);
-    path->step[path->n_steps++] = (struct path_step){.key = key, .index = index, .is_all = is_all};
-    path->is_many |= is_all;
+    path->step[path->n_steps++] = (struct path_step){.key = key, .index = index};
 }
 
 static char *copy_part(const char *text, size_t length) {
@@ -22,27 +21,18 @@ static const char *parse_bracket(struct path *path, const char *at) {
             fail("expected %c] after [%s", *at, at);
             return NULL;
         }
-        add_step(path, copy_part(at + 1, (size_t)(end - at - 1)), 0, false);
+        add_step(path, copy_part(at + 1, (size_t)(end - at - 1)), 0);
         return end + 2;
     }
-    if (at[0] == '*' && at[1] == ']') {
-        add_step(path, NULL, 0, true);
-        return at + 2;
-    }
     char *end;
-    long index = strtol(at, &end, 10), last = 0;
-    bool is_part = end > at && *end == ':' && index >= 0, is_good = end > at;
-    if (is_part) {
-        at = end + 1;
-        last = strtol(at, &end, 10);
-        is_good = end == at || last < 0;
-    }
-    if (!is_good || *end != ']' || labs(index) > 1000000000 || last < -1000000000) {
-        fail("expected [number], [*], [number:], [number:-number] or [\"name\"], found [%s", at);
+    long index = strtol(at, &end, 10);
+    if (end == at || *end != ']' || labs(index) > 1000000000) {
+        fail("expected [number] or [\"name\"], found [%s; hint: a mapping makes what a path "
+             "cannot name",
+             at);
         return NULL;
     }
-    add_step(path, NULL, index, is_part);
-    path->step[path->n_steps - 1].end = last;
+    add_step(path, NULL, index);
     return end + 1;
 }
 
@@ -59,7 +49,7 @@ static int parse_steps(struct path *path) {
         }
         size_t length = strcspn(at, ".[");
         if (length == 0) return fail("expected a name, found \"%s\"", at);
-        add_step(path, copy_part(at, length), 0, false);
+        add_step(path, copy_part(at, length), 0);
         at += length;
         if (*at == '.' && (at[1] == 0 || at[1] == '.')) return fail("expected a name after .");
         if (*at == '.') at++;
@@ -96,29 +86,4 @@ json_t *path_get(const struct path *path, const json_t *row) {
         if (!value) break;
     }
     return value;
-}
-
-static int each_from(const struct path *path, int first, json_t *value,
-                     int (*visit)(void *, json_t *), void *self) {
-    for (int i = first; i < path->n_steps && value; i++) {
-        if (!path->step[i].is_all) {
-            value = take_step(&path->step[i], value);
-            continue;
-        }
-        if (!json_is_array(value))
-            return fail("\"%s\": expected an array for [*], found %s", path->text,
-                        value_shown(value));
-        int64_t n = (int64_t)json_array_size(value) + path->step[i].end;
-        int status = 0;
-        for (int64_t k = path->step[i].index; k < n && status == 0; k++)
-            status = each_from(path, i + 1, json_array_get(value, (size_t)k), visit, self);
-        return status;
-    }
-    return visit(self, value);
-}
-
-int path_each(const struct path *path, const json_t *row, int (*visit)(void *self, json_t *value),
-              void *self) {
-    if (!path->is_many) return visit(self, path_get(path, row));
-    return each_from(path, 0, (json_t *)row, visit, self);
 }

@@ -1,6 +1,4 @@
 /* Sources: what each format's rows become, and which rows are refused with what words. */
-#include <unistd.h>
-
 #include "../data_tools/source.h"
 #include "json.h"
 #include "test.h"
@@ -54,10 +52,17 @@ static const char *read_rows(const char *name, const struct source_options *how,
         json_decref(json);
         json = json_parse(second, strlen(second));
     }
-    if (s && source_read(s, json, &row) == 0)
-        show_row(&row);
-    else
-        buffer_format(&out, "error: %s", error_text());
+    json_t *records = s ? source_records(s, json) : NULL;
+    if (!records) buffer_format(&out, "error: %s", error_text());
+    for (size_t i = 0; i < json_array_size(records); i++) {
+        if (i) buffer_append_text(&out, " || ");
+        if (source_read(s, json, json_array_get(records, i), &row) == 0)
+            show_row(&row);
+        else
+            buffer_format(&out, "error: %s", error_text());
+    }
+    if (records && json_array_size(records) == 0) buffer_append_text(&out, "no record");
+    json_decref(records);
     row_free(&row);
     source_close(s);
     json_decref(json);
@@ -185,6 +190,13 @@ static void pairs(void) {
                 " / a / b; 0>1");
 }
 
+static int read_one(const struct source *s, json_t *json, struct row *row) {
+    json_t *records = source_records(s, json);
+    int status = records ? source_read(s, json, json_array_get(records, 0), row) : -1;
+    json_decref(records);
+    return status;
+}
+
 /* The rows are shown to the source as the first ones of a file are, then the last one is read. */
 static const char *read_last(const char *name, const char *const *text) {
     struct row row = {0};
@@ -200,7 +212,7 @@ static const char *read_last(const char *name, const char *const *text) {
         else
             s = source_open(name, NULL, json);
     }
-    if (s && source_read(s, json, &row) == 0)
+    if (s && read_one(s, json, &row) == 0)
         show_row(&row);
     else
         buffer_format(&out, "error: %s", error_text());
@@ -276,7 +288,7 @@ static const char *check_chat(const struct source_options *how, const char *text
     struct row row = {0};
     json_t *json = json_parse(text, strlen(text));
     struct source *s = source_open(NULL, how, json);
-    ASSERT(s && source_read(s, json, &row) == 0);
+    ASSERT(s && read_one(s, json, &row) == 0);
     buffer_clear(&out);
     if (row_check_chat(&row) == 0)
         show_row(&row);
@@ -336,7 +348,8 @@ static void options(void) {
     ASSERT_CONTAINS(read_rows(NULL, &o, "{\"chosen\": \"a\", \"rejected\": \"b\"}", NULL),
                     "\"p\" is missing");
     o = (struct source_options){.chosen_key = "a[*]"};
-    ASSERT_CONTAINS(read_rows(NULL, &o, "{\"chosen\": \"a\"}", NULL), "--chosen-key: [*]");
+    ASSERT_CONTAINS(read_rows(NULL, &o, "{\"chosen\": \"a\"}", NULL),
+                    "--chosen-key: the path \"a[*]\": expected [number]");
     o = (struct source_options){.chosen_key = "a[x"};
     ASSERT_CONTAINS(read_rows(NULL, &o, "{\"chosen\": \"a\"}", NULL), "expected [number]");
 }
@@ -462,7 +475,7 @@ static void others(void) {
          "\"function_call\", \"value\": "
          "\"f\"}], "
          "\"chosen\": \"a\", \"rejected\": \"b\"}",
-         "~message 2: a message from \"function_call\": tool calls are not read"},
+         "~\"messages\": message 2: a message from \"function_call\": tool calls are not read"},
         {"sharegpt",
          "{\"conversations\": [{\"from\": \"human\", \"value\": \"q\"}, {\"from\": \"gpt\", "
          "\"value\": \"f\"}], "
@@ -476,7 +489,7 @@ static void others(void) {
         {NULL,
          "{\"info\": {\"post\": \"long\"}, \"summaries\": [{\"text\": \"a\"}, {\"text\": \"b\"}], "
          "\"choice\": 2}",
-         "~\"choice\": expected an integer from 0 to 1, found 2"},
+         "~jq: choice: expected 0 or 1, found 2"},
         {NULL, "{\"prompt\": \"p\", \"chosen_story\": \"a\", \"rejected_story\": \"b\"}",
          "p / a / b; 0>1"},
         {NULL,
@@ -551,225 +564,229 @@ static void others(void) {
                 "p / a / b; 1>0");
 }
 
-/* --- mappings --- */
+/* --- canonical records, and mappings that make them --- */
 
-static const char *map_rows(const char *mapping, const char *row) {
-    char path[64];
-    snprintf(path, sizeof path, "/tmp/test_source_%d", (int)getpid());
-    FILE *file = fopen(path, "wb");
-    if (!file || fputs(mapping, file) < 0 || fclose(file) != 0) die("%s", path);
-    struct source_options how = {.mapping = path};
-    const char *found = read_rows(NULL, &how, row, NULL);
-    unlink(path);
-    return found;
+/* The text with " in place of each ', in one of four buffers by turns. */
+static struct buffer made[4];
+
+static const char *quoted(const char *text) {
+    static int turn;
+    struct buffer *b = &made[turn++ % 4];
+    buffer_clear(b);
+    buffer_append_text(b, text);
+    for (size_t i = 0; i < b->length; i++)
+        if (b->data[i] == '\'') b->data[i] = '"';
+    return b->length ? b->data : "";
+}
+
+static void canonical(void) {
+#define AB "'prompt': 'p', 'answers': ['a', 'b'], "
+    static const struct example table[] = {
+        {NULL, "{" AB "'better': [[1, 0]]}", "p / a / b; 1>0"},
+        {"canonical", "{'answers': ['a', 'b'], 'ranks': [2, 1]}", " / a / b; 1>0"},
+        {"canonical",
+         "{'messages': [{'role': 'user', 'content': 'q'}], 'answers': ['a', {'role': "
+         "'assistant', 'content': 'b'}], 'better': [[0, 1.0]]}",
+         "<u>q / <a>a / <a>b; 0>1"},
+        {"canonical",
+         "{" AB "'better': [{'winner': 0, 'loser': 1, 'margin': -2, 'weight': 3}, [1, "
+         "0]], 'margin': 0.5, 'weight': 4, 'origin': 'here'}",
+         "p / a / b; 0>1 m-2 w3 1>0 m0.5 w4 from here"},
+        {"canonical", "{" AB "'better': [null]}", "p / a / b; ties 1 tie"},
+        {"canonical", "{" AB "'better': []}", "p / a / b; filtered"},
+        {"canonical",
+         "{'prompt': 'p', 'answers': ['a', 'b', 'c'], 'scores': [1, '3', 1], "
+         "'margin': 'difference', 'weight': 2}",
+         "p / a / b / c; 1>0 m2 w2 1>2 m2 w2 ties 1"},
+        {"canonical", "{'prompt': 'p', 'answers': ['a', 'b', 'c'], 'ranks': [1, 2, 2]}",
+         "p / a / b / c; 0>1 0>2 ties 1"},
+        {"canonical", "{'drop': 'deleted'}", "; deleted"},
+        {"canonical", "{" AB "'better': [[0, 1]], 'tools': [{'name': 'f'}]}",
+         "p / a / b; 0>1 tools 1"},
+        {"canonical", "{" AB "'better': [[0, 1]], 'tools': '[{}, {}]'}", "p / a / b; 0>1 tools 2"},
+        {"canonical", "{" AB "'better': [[0, 1]], 'tools': null}", "p / a / b; 0>1"},
+        /* a text is a text, whatever it looks like */
+        {"canonical", "{'prompt': '[1]', 'answers': ['{}', '[{}]'], 'better': [[0, 1]]}",
+         "[1] / {} / [{}]; 0>1"},
+        {"canonical", "{" AB "'better': [[0, 1]], 'tools': 'hammer'}", "~\"tools\": expected"},
+        {"canonical", "{" AB "'better': [[0, 1]], 'tools': '[{'}", "~\"tools\": a string of JSON"},
+        {"canonical", "{" AB "'better': [[0, 1]], 'wieght': 1}",
+         "~unknown field \"wieght\", expected \"weight\""},
+        {"canonical", "{" AB "'better': [[0, 1]], 'weight': null}", "~\"weight\" is null"},
+        {"canonical", "{" AB "'better': [[0, 1]], 'weight': -1}", "~expected a number of at least"},
+        {"canonical", "{" AB "'better': [[0, 1]], 'margin': 1e39}", "~\"margin\": expected"},
+        {"canonical", "{" AB "'better': [[0, 1]], 'margin': 'difference'}", "~that of scores"},
+        {"canonical", "{" AB "'scores': [-3e38, 3e38], 'margin': 'difference'}", "~a float holds"},
+        {"canonical", "{" AB "'better': [[0, 1]], 'origin': 3}", "~\"origin\": expected a text"},
+        {"canonical", "{" AB "'better': [[0, 0]]}", "~\"better\"[0]: answer 0 is compared with"},
+        {"canonical", "{" AB "'better': [[0, 2]]}",
+         "~\"better\"[0]: loser: expected an integer from 0 to 1, found 2"},
+        {"canonical", "{" AB "'better': [[0, 1], [-1, 0]]}", "~\"better\"[1]: winner: expected"},
+        {"canonical", "{" AB "'better': [[0]]}", "~expected [winner, loser]"},
+        {"canonical", "{" AB "'better': [{'winner': 0}]}", "~loser: expected an integer"},
+        {"canonical", "{" AB "'better': [{'winner': 0, 'looser': 1}]}", "~expected \"loser\""},
+        {"canonical", "{" AB "'better': 0}", "~\"better\": expected a list"},
+        {"canonical", "{" AB "'scores': [1]}", "~\"scores\": expected a list of 2 numbers"},
+        {"canonical", "{" AB "'scores': [1, null]}", "~\"scores\"[1]: expected a number"},
+        {"canonical", "{" AB "'scores': [1, 2], 'ranks': [1, 2]}", "~expected one of them"},
+        {"canonical", "{'prompt': 'p', 'answers': ['a', 'b']}", "~one of better, scores, ranks"},
+        {"canonical", "{'prompt': 'p', 'answers': ['a'], 'better': []}", "~expected 2 to 256"},
+        {"canonical", "{'prompt': 'p', 'answers': 'ab', 'better': []}", "~\"answers\": expected a"},
+        {"canonical", "{'prompt': 'p', 'answers': ['a', ['b']], 'better': [[0, 1]]}",
+         "~\"answers\"[1]: expected a text or a list of messages, found a list of texts"},
+        {"canonical", "{'prompt': 'p', 'answers': ['a', null], 'better': [[0, 1]]}",
+         "~\"answers\"[1]: expected"},
+        {"canonical", "{'prompt': 'p', 'messages': [], 'answers': ['a', 'b'], 'better': []}",
+         "~expected one of them"},
+        {"canonical", "{'messages': 'p', 'answers': ['a', 'b'], 'better': []}", "~a list of mess"},
+        {"canonical", "{'drop': 'gone'}", "~\"drop\": expected tie, weak_preference"},
+    };
+    for (size_t i = 0; i < sizeof table / sizeof *table; i++) {
+        const struct example one = {table[i].source, quoted(table[i].row), table[i].expected};
+        run(&one, 1);
+    }
+}
+
+static const char *map_rows(const char *program, const char *row) {
+    struct source_options how = {.mapping = mapping_open(quoted(program), "--jq")};
+    buffer_clear(&out);
+    if (how.mapping)
+        read_rows(NULL, &how, quoted(row), NULL);
+    else
+        buffer_format(&out, "error: %s", error_text());
+    mapping_close(how.mapping);
+    return out.data;
 }
 
 struct mapping_example {
-    const char *mapping, *row, *expected;
+    const char *program, *row, *expected;
 };
 
-static void run_mappings(const struct mapping_example *example, int n) {
-    for (int i = 0; i < n; i++) {
-        const char *found = map_rows(example[i].mapping, example[i].row),
+static void run_mappings(const struct mapping_example *example, size_t n) {
+    for (size_t i = 0; i < n; i++) {
+        const char *found = map_rows(example[i].program, example[i].row),
                    *expected = example[i].expected;
         bool is_right =
             *expected == '~' ? strstr(found, expected + 1) != NULL : strcmp(found, expected) == 0;
         if (!is_right)
-            TEST_END(TEST_FAILED, "%.300s %.200s: %.300s, expected %.200s", example[i].mapping,
+            TEST_END(TEST_FAILED, "%.300s %.200s: %.300s, expected %.200s", example[i].program,
                      example[i].row, found, expected);
     }
 }
-#define RUN_MAPPINGS(table) run_mappings(table, (int)(sizeof(table) / sizeof *(table)))
+#define RUN_MAPPINGS(table) run_mappings(table, sizeof(table) / sizeof *(table))
 
-static void preferences(void) {
-#define AB "answers = (\"a\", \"b\"); "
-#define LABEL                                                                                      \
-    AB "preference = { label = \"l\"; values = ((1, \"first\"), (\"B\", 2), (0, \"tie\"), (true, " \
-       "\"drop\")); };"
-#define EACH "answers = \"x[*]\"; preference = { each = \"v\"; "
+static void mappings(void) {
+#define PAIR "{prompt: .p, answers: [.a, .b], better: [[0, 1]]}"
+#define ROW "{'p': 'q', 'a': 'x', 'b': 'y', 'n': 3}"
     static const struct mapping_example table[] = {
-        {AB "preference = { always = \"second\"; };", "{\"a\": \"x\", \"b\": \"y\"}",
-         " / x / y; 1>0"},
-        {LABEL, "{\"a\": \"x\", \"b\": \"y\", \"l\": 1}", " / x / y; 0>1"},
-        {LABEL, "{\"a\": \"x\", \"b\": \"y\", \"l\": \"1\"}", " / x / y; 0>1"},
-        {LABEL, "{\"a\": \"x\", \"b\": \"y\", \"l\": \"B\"}", " / x / y; 1>0"},
-        {LABEL, "{\"a\": \"x\", \"b\": \"y\", \"l\": 0.0}", " / x / y; ties 1 tie"},
-        {LABEL, "{\"a\": \"x\", \"b\": \"y\", \"l\": true}", " / x / y; filtered"},
-        {LABEL, "{\"a\": \"x\", \"b\": \"y\", \"l\": 2}",
-         "~\"l\": expected one of 1, \"B\", 0, true, found 2"},
-        {LABEL, "{\"a\": \"x\", \"b\": \"y\"}", "~found nothing"},
-        {AB "preference = { index = \"l\"; base = 1; };", "{\"a\": \"x\", \"b\": \"y\", \"l\": 2}",
-         " / x / y; 1>0"},
-        {AB "preference = { index = \"l\"; base = 0; };", "{\"a\": \"x\", \"b\": \"y\", \"l\": 2}",
-         "~expected an integer from 0 to 1"},
-        {AB "preference = { index = \"w\"; ids = \"m[*]\"; };",
-         "{\"a\": \"x\", \"b\": \"y\", \"m\": [\"p\", \"q\"], \"w\": \"q\"}", " / x / y; 1>0"},
-        {AB "preference = { index = \"w\"; ids = \"m[*]\"; };",
-         "{\"a\": \"x\", \"b\": \"y\", \"m\": [\"q\", \"q\"], \"w\": \"q\"}",
-         "~found \"q\", which 2 have"},
-        {AB
-         "preference = { scores = (\"s\", \"t\"); min_difference = 2; margin = \"difference\"; };",
-         "{\"a\": \"x\", \"b\": \"y\", \"s\": 1, \"t\": \"3.5\"}", " / x / y; 1>0 m2.5"},
-        {AB "preference = { scores = (\"s\", \"t\"); min_difference = 2; };",
-         "{\"a\": \"x\", \"b\": \"y\", \"s\": 1, \"t\": 2}", " / x / y; weak_preference"},
-        {"answers = \"x[*].t\"; preference = { scores = \"x[*].s\"; better = \"lower\"; };",
-         "{\"x\": [{\"t\": \"a\", \"s\": 2}, {\"t\": \"b\", \"s\": 1}, {\"t\": \"c\", \"s\": 2}]}",
-         " / a / b / c; 1>0 1>2 ties 1"},
-        {"answers = \"x[*].t\"; preference = { scores = \"x[*].s\"; };",
-         "{\"x\": [{\"t\": \"a\", \"s\": 2}, {\"t\": \"b\"}]}",
-         "~score 2: expected a number, found nothing"},
-        {AB "preference = { scores = (\"p\", \"q\"); };",
-         "{\"a\": \"x\", \"b\": \"y\", \"p\": false, \"q\": true}", " / x / y; 1>0"},
-        {AB "preference = { strength = \"s\"; positive = \"second\"; max = 3; };",
-         "{\"a\": \"x\", \"b\": \"y\", \"s\": -2}", " / x / y; 0>1"},
-        {AB "preference = { strength = \"s\"; positive = \"second\"; max = 3; };",
-         "{\"a\": \"x\", \"b\": \"y\", \"s\": 4}", "~expected a number from -3 to 3, found 4"},
-        {"answers = \"x[*]\"; preference = { labels = \"l\"; values = ((1, \"first\"), (2, "
-         "\"second\"), (0, "
-         "\"tie\")); };",
-         "{\"x\": [\"a\", \"b\", \"c\"], \"l\": [2, 0, 1]}", " / a / b / c; 1>0 1>2 ties 1"},
-        {"answers = \"x[*]\"; preference = { labels = \"l\"; between = ((3, 1)); values = ((1, "
-         "\"first\")); };",
-         "{\"x\": [\"a\", \"b\", \"c\"], \"l\": [1]}", " / a / b / c; 2>0"},
-        {"answers = \"x[*]\"; preference = { labels = \"l\"; values = ((1, \"first\")); };",
-         "{\"x\": [\"a\", \"b\", \"c\"], \"l\": [1]}", "~expected 3 labels, found 1"},
-        {EACH "winner = \"w\"; loser = \"l\"; base = 1; };",
-         "{\"x\": [\"a\", \"b\", \"c\"], \"v\": [{\"w\": 3, \"l\": 1}, {\"w\": 1, \"l\": 2}]}",
-         " / a / b / c; 2>0 0>1"},
-        {EACH "winner = \"w\"; loser = \"l\"; base = 1; };",
-         "{\"x\": [\"a\", \"b\"], \"v\": [{\"w\": 1, \"l\": 1}]}", "~compared with itself"},
-        {EACH "left = \"i\"; right = \"j\"; pick = \"p\"; base = 0; values = ((\"l\", \"first\"), "
-              "(\"r\", "
-              "\"second\"), (\"=\", \"tie\")); };",
-         "{\"x\": [\"a\", \"b\"], \"v\": [{\"i\": 0, \"j\": 1, \"p\": \"r\"}, {\"i\": 0, \"j\": 1, "
-         "\"p\": \"=\"}]}",
-         " / a / b; 1>0 ties 1"},
-        {"answers = \"x[*]\"; preference = { ranking = \"r\"; base = 0; };",
-         "{\"x\": [\"a\", \"b\", \"c\"], \"r\": [2, [0, 1]]}", " / a / b / c; 2>0 2>1 ties 1"},
-        {"answers = \"x[*]\"; preference = { ranking = \"r\"; base = 0; };",
-         "{\"x\": [\"a\", \"b\", \"c\"], \"r\": [2, 0, 0]}", "~once, found one twice"},
-        {"answers = \"x[*]\"; preference = { ranking = \"r\"; base = 0; };",
-         "{\"x\": [\"a\", \"b\", \"c\"], \"r\": [2, 0]}", "~found 2 of them"},
-        {"answers = \"x[*]\"; preference = { always = 1; };", "{\"x\": [\"a\"]}",
-         "~expected 2 answers or more, found 1"},
-        {"answers = \"x[*]\"; preference = { always = 1; };", "{\"x\": [\"a\", null]}",
-         "~answer 2 is null"},
-        {"answers = \"x[*]\"; preference = { always = 1; };", "{\"x\": \"a\"}",
-         "~expected an array for [*], found \"a\""},
+        {PAIR, ROW, "q / x / y; 0>1"},
+        {PAIR ", {answers: [.b, .a], scores: [.n, 1]}", ROW, "q / x / y; 0>1 ||  / y / x; 0>1"},
+        {"select(.n > 3) | " PAIR, ROW, "no record"},
+        {PAIR " | .prompt = '\\(.prompt)!'", ROW, "q! / x / y; 0>1"},
+        {"# of one's own\n{answers: [.a, .b], better: [[0, 1]], origin: .p} # all", ROW,
+         " / x / y; 0>1 from q"},
+        {"def now: 'n'; {prompt: now, answers: [.a, .b], better: [[0, 1]]}", ROW, "n / x / y; 0>1"},
+        {"{prompt: (.p | text), answers: [.a, .b], better: [[0, 1]]}", ROW, "q / x / y; 0>1"},
+        /* what is misspelled, in the row and in the record */
+        {"{prompt: .q, answers: [.a, .b], better: [[0, 1]]}", ROW,
+         "~\"prompt\" is null; expected a value, or no such field; hint: the row has p, a, b, n"},
+        {"{prompt: ('x' + (.q | text)), answers: [.a, .b], better: [[0, 1]]}", ROW,
+         "~jq: expected a text, found null; hint: the row has p, a, b, n"},
+        {"{prompt: .p, answers: [.a, .c], better: [[0, 1]]}", ROW,
+         "~\"answers\"[1]: expected a string or a list of messages, found null; hint: the row has"},
+        {"{prompt: .p, answer: [.a, .b], better: [[0, 1]]}", ROW,
+         "~unknown field \"answer\", expected \"answers\"; hint: the row has p, a, b, n"},
+        {".p[0]", ROW, "~jq: Cannot index string with number; hint: the row has p, a, b, n"},
+        {"error({a: 1})", ROW, "~jq: {\"a\":1}; hint"},
+        {".p", ROW, "~expected a record that is an object, found \"q\""},
+        /* programs that are none */
+        {"{prompt: .p\n answers: [1]}", ROW, "~--jq:2: not a jq program: syntax error, unexpected"},
+        {"nothing", ROW, "~--jq:1: not a jq program: nothing/0 is not defined"},
+        {"", ROW, "~--jq:1: not a jq program"},
+        {"\xFF", ROW, "~--jq: not valid UTF-8"},
+        {"prompt = 'p'; answers = ('a', 'b'); preference = { always = 1; };", ROW,
+         "~hint: mappings were files of settings once and are jq programs now; docs/sources.md"},
+        /* what does not depend on the row alone */
+        {"now", ROW, "~now is refused: what a mapping makes depends on the row alone"},
+        {"env", ROW, "~env is refused"},
+        {"$ENV", ROW, "~$ENV is refused"},
+        {"$ ENV | {answers: ['\\(.)', 'b'], better: [[0, 1]]}", ROW, " / null / b; 0>1"},
+        {"input", ROW, "~input is refused"},
+        {"[inputs]", ROW, "~inputs is refused"},
+        {"input_filename", ROW, "~input_filename is refused"},
+        {"input_line_number", ROW, "~input_line_number is refused"},
+        {"0 | localtime", ROW, "~localtime is refused"},
+        {"0 | strflocaltime('%Y')", ROW, "~strflocaltime is refused"},
+        {"0 | strftime('%s')", ROW, "~strftime %s is refused"},
+        {"'0' | strptime('%s')", ROW, "~strptime %s is refused"},
+        {"{answers: [(0 | todate), ('1970-01-02T00:00:00Z' | fromdate | strftime('%a'))], better: "
+         "[[0, 1]]}",
+         ROW, " / 1970-01-01T00:00:00Z / Fri; 0>1"},
+        {"halt", ROW, "~halt is refused"},
+        {"halt_error", ROW, "~halt_error is refused"},
+        {"halt_error(3)", ROW, "~halt_error is refused"},
+        {"'x' | modulemeta", ROW, "~modulemeta is refused"},
+        {"import 'x' as x; .", ROW, "~import, include and module are refused"},
+        {"include 'x'; .", ROW, "~import, include and module are refused"},
+        /* programs that do not end, as long as they give something */
+        {"range(infinite)", ROW, "~more than 65536 records of one row; hint: does it end?"},
+        {"repeat(1)", ROW, "~more than 65536 records"},
     };
     RUN_MAPPINGS(table);
+    struct source_options none = {0};
+    ASSERT_CONTAINS(read_rows("mapping", &none, "{}", NULL), "needs --mapping FILE or --jq");
 }
 
-static void mapping_texts(void) {
-#define REST " answers = (\"a\", \"b\"); preference = { always = 1; };"
-#define ROW(fields) "{" fields ", \"a\": \"x\", \"b\": \"y\"}"
+/* The recipes of docs/sources.md. */
+static void recipes(void) {
     static const struct mapping_example table[] = {
-        {"prompt = { text = \"Q: {q} {{}} {n}{z?}\"; };" REST, ROW("\"q\": \"why\", \"n\": 3"),
-         "Q: why {} 3 / x / y; 0>1"},
-        {"prompt = { text = \"{l} {m[*].t|, } {m[1:].t}\"; };" REST,
-         ROW("\"l\": [\"1\", 2], \"m\": [{\"t\": \"p\"}, {\"t\": \"q\"}]"),
-         "1\n2 p, q q / x / y; 0>1"},
-        {"prompt = { text = \"{each m}<{.t}|{each .u}{.}{q}{/each}>{/each}\"; };" REST,
-         ROW("\"q\": \"!\", \"m\": [{\"t\": \"p\", \"u\": [1, 2]}, {\"t\": \"q\", \"u\": []}]"),
-         "<p|1!2!><q|> / x / y; 0>1"},
-        {"prompt = { text = \"{i}{if j}, {j}{/if}{if k}no{/if}{if i}.{/if}\"; };" REST,
-         ROW("\"i\": \"1\", \"j\": \"2\", \"k\": \"\""), "1, 2. / x / y; 0>1"},
-        {"prompt = { text = \"{if q}\"; };" REST, "{}", "~{if} without {/if}"},
-        {"prompt = { text = \"{if q}{/each}\"; };" REST, "{}", "~{if} without {/if}"},
-        {"prompt = ( { messages = \"m[0:-1]\"; } ); answers = (\"m[-1]\", \"r\"); preference = { "
-         "always = 1; };",
-         "{\"m\": [{\"role\": \"user\", \"content\": \"q\"}, {\"role\": \"assistant\", "
-         "\"content\": \"a\"}], \"r\": "
-         "\"b\"}",
-         "<u>q / <a>a / <a>b; 0>1"},
-        {"prompt = { text = \"{[\\\"a b\\\"].c}\"; };" REST, ROW("\"a b\": {\"c\": \"d\"}"),
-         "d / x / y; 0>1"},
-        {"prompt = ( { role = \"system\"; text = \"{s?}\"; }, { messages = \"h\"; }, { role = "
-         "\"user\"; path = "
-         "\"q\"; } );" REST,
-         ROW("\"h\": [{\"from\": \"human\", \"value\": \"1\"}, {\"from\": \"gpt\", \"value\": "
-             "\"2\"}], \"q\": \"3\""),
-         "<u>1 <a>2 <u>3 / <a>x / <a>y; 0>1"},
-        {"parse = [\"q\"]; prompt = \"q[0]\"; margin = 0.5; weight = \"w\"; source = \"s\";" REST,
-         ROW("\"q\": \"[\\\"first\\\"]\", \"w\": 2, \"s\": \"set\""),
-         "first / x / y; 0>1 m0.5 w2 from set"},
-        {"parse = [\"q\"]; prompt = \"q[0]\";" REST, ROW("\"q\": \"['first']\""),
-         "~\"q\": not valid JSON"},
-        {"prompt = { text = \"{q}\"; };" REST, ROW("\"q\": {\"r\": 1}"),
-         "~{q}: expected text, found an object"},
-        {"prompt = { text = \"{q}\"; };" REST, ROW("\"q\": null"), "~{q}: is null"},
-        {"prompt = { text = \"{each q}\"; };" REST, "{}", "~{each} without {/each}"},
-        {"prompt = { text = \"{q\"; };" REST, "{}", "~expected } after {q"},
-        {"prompt = { text = \"}\"; };" REST, "{}", "~a } without {"},
-        /* Files that say nothing, or too much. */
-        {"answers = \"x\";", "{}", "~expected preference = { ... }, found none"},
-        {"preference = { always = 1; };", "{}", "~expected answers ="},
-        {"promt = \"q\";" REST, "{}", "~unknown setting \"promt\" in line 1; hint: \"prompt\""},
-        {"answers = \"x[*]\"; preference = { always = 1; label = \"l\"; };", "{}",
-         "~exclude each other"},
-        {"answers = \"x[*]\"; preference = { index = \"l\"; };", "{}",
-         "~expected base = 0 or base = 1"},
-        {"answers = \"x[*]\"; preference = { label = \"l\"; values = ((1, \"best\")); };", "{}",
-         "~preference.values: expected \"first\""},
-        {"answers = \"x[*]\"; preference = { label = \"l\"; values = ((1, 1), (1, 2)); };", "{}",
-         "~the label 1 stands there twice"},
-        {"@include \"/etc/passwd\"\n", "{}", "~includes no other file"},
-        {"answers = (", "{}", "~syntax error"},
+#define THRESHOLD                                                                                  \
+    "{prompt: .instruction, answers: [.output_1, .output_2], better: [if .preference < 1.5 "       \
+    "then [0, 1] elif .preference > 1.5 then [1, 0] else null end], margin: (2 * .preference - 3 " \
+    "| fabs)}"
+#define TWO_OUTPUTS "'instruction': 'q', 'output_1': 'a', 'output_2': 'b'"
+        {THRESHOLD, "{" TWO_OUTPUTS ", 'preference': 1.75}", "q / a / b; 1>0 m0.5"},
+        {THRESHOLD, "{" TWO_OUTPUTS ", 'preference': 1}", "q / a / b; 0>1 m1"},
+        {THRESHOLD, "{" TWO_OUTPUTS ", 'preference': 1.5}", "q / a / b; ties 1 tie"},
+        {"{prompt, answers: [.first, .second, .third], ranks: [1, 2, 3]}",
+         "{'prompt': 'q', 'first': 'a', 'second': 'b', 'third': 'c'}",
+         "q / a / b / c; 0>1 0>2 1>2"},
+        {"{prompt: .q, answers: [.[keys_unsorted[] | select(startswith('a'))]]} | .ranks = "
+         "[range(.answers | length)]",
+         "{'q': 'q', 'a2': 'x', 'a1': 'y'}", "q / x / y; 0>1"},
+#define MAJORITY                                                                                   \
+    "(.votes | map(select(. == 'a')) | length) as $a | (.votes | map(select(. == 'b')) | length) " \
+    "as $b | {prompt: .q, answers: [.a, .b], scores: [$a, $b], weight: ((.votes | length) / 3)}"
+        {MAJORITY, "{'q': 'q', 'a': 'x', 'b': 'y', 'votes': ['a', 'b', 'b']}", "q / x / y; 1>0"},
+        {MAJORITY, "{'q': 'q', 'a': 'x', 'b': 'y', 'votes': ['a', 'b', 'tie']}",
+         "q / x / y; ties 1 tie"},
+#define TURNS                                                                                    \
+    "def turns($answers): [.prompt, $answers] | map(fromjson) | transpose | map({role: 'user', " \
+    "content: .[0]}, {role: 'assistant', content: .[1]}); {answers: [turns(.response_a), "       \
+    "turns(.response_b)], better: [if .winner_model_a == '1' then [0, 1] elif .winner_model_b "  \
+    "== '1' then [1, 0] else null end]}"
+        {TURNS,
+         "{'prompt': '[\\'q\\', \\'r\\']', 'response_a': '[\\'a\\', \\'b\\']', 'response_b': "
+         "'[\\'c\\', \\'d\\']', 'winner_model_a': '0', 'winner_model_b': '1', 'winner_tie': '0'}",
+         " / <u>q <a>a <u>r <a>b / <u>q <a>c <u>r <a>d; 1>0"},
+        {"{messages: [(.history[] | {role: 'user', content: .[0]}, {role: 'assistant', content: "
+         ".[1]}), {role: 'user', content: .instruction}], answers: [.chosen, .rejected], better: "
+         "[[0, 1]]}",
+         "{'history': [['1', '2']], 'instruction': '3', 'chosen': 'a', 'rejected': 'b'}",
+         "<u>1 <a>2 <u>3 / <a>a / <a>b; 0>1"},
+        {"if (.s - .t | fabs) < 2 then {drop: 'weak_preference'} else {answers: [.a, .b], scores: "
+         "[.s, .t]} end",
+         "{'a': 'x', 'b': 'y', 's': 1, 't': 2}", "; weak_preference"},
+        {"{answers: [.x[].t], scores: [.x[].s], margin: 'difference'}",
+         "{'x': [{'t': 'a', 's': 2}, {'t': 'b', 's': 1.5}]}", " / a / b; 0>1 m0.5"},
+        {"{answers: .x, better: [.best as $best | range(.x | length) | select(. != $best) | "
+         "[$best, .]]}",
+         "{'x': ['a', 'b', 'c'], 'best': 1}", " / a / b / c; 1>0 1>2"},
+        {"{answers: .x, ranks: [range(.x | length) as $i | .order | map(if type == 'array' then . "
+         "else [.] end) | map(index($i) != null) | index(true)]}",
+         "{'x': ['a', 'b', 'c'], 'order': [2, [0, 1]]}", " / a / b / c; 2>0 2>1 ties 1"},
     };
     RUN_MAPPINGS(table);
-}
-
-static void filters(void) {
-    static const struct {
-        const char *filter;
-        int expected; /* 1, 0; -1: a bad row; -2: no filter */
-    } table[] = {
-        {"n == 3", 1},
-        {"n != 3", 0},
-        {"n > 2 and n >= 3 and n < 4 and n <= 3", 1},
-        {"s == 'abc'", 1},
-        {"s in ('x', \\\"abc\\\")", 1},
-        {"n in (1, 2)", 0},
-        {"not (n == 3)", 0},
-        {"not n == 3 or true", 1},
-        {"n == '3'", 1},
-        {"q == 3", 0},
-        {"q == null", 1},
-        {"exists(q)", 0},
-        {"exists(o.p)", 1},
-        {"o.p[1] == 5", 1},
-        {"o['p'][-1] > 4", 1},
-        {"len(s) == 3 and len(o.p) == 2", 1},
-        {"t", 1},
-        {"not t", 0},
-        {"q < 3", -1},
-        {"s < 'abd'", 1},
-        {"s < 3", -1},
-        {"false and q < 3", 0},
-        {"true or q < 3", 1},
-        {"false or true and false", 0},
-        {"u == 'a''b'", 1},
-        {"n ==", -2},
-        {"(n", -2},
-        {"n 3", -2},
-        {"n in 3", -2},
-        {"", -2},
-        {"len n", -2},
-        {"x[*] == 1", -2},
-        {"'open", -2},
-    };
-    for (size_t i = 0; i < sizeof table / sizeof *table; i++) {
-        char *mapping = mem_format("filter = \"%s\";" REST, table[i].filter);
-        const char *found = map_rows(mapping, ROW("\"n\": 3, \"s\": \"abc\", \"u\": \"a'b\", "
-                                                  "\"t\": true, \"o\": {\"p\": [4, \"5\"]}"));
-        int is = strcmp(found, " / x / y; 0>1") == 0 ? 1
-                 : strcmp(found, "; filtered") == 0  ? 0
-                 : strstr(found, "the condition")    ? -2
-                                                     : -1;
-        mem_free(mapping);
-        if (is != table[i].expected)
-            TEST_END(TEST_FAILED, "%s: %s, expected %d", table[i].filter, found, table[i].expected);
-    }
 }
 
 int main(int argc, char **argv) {
@@ -781,12 +798,13 @@ int main(int argc, char **argv) {
         {"hh", hh},
         {"helpsteer", helpsteer},
         {"others", others},
-        {"preferences", preferences},
-        {"mapping_texts", mapping_texts},
-        {"filters", filters},
+        {"canonical", canonical},
+        {"mappings", mappings},
+        {"recipes", recipes},
     };
     int code = test_main(tests, N_TESTS(tests), argc, argv);
     buffer_free(&out);
+    for (int i = 0; i < 4; i++) buffer_free(&made[i]);
     if (code == 0 && mem_balance()) die("%zu bytes were not freed", mem_balance());
     return code;
 }

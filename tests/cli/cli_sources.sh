@@ -144,12 +144,66 @@ check sources-litbench-counts grep -q 'deleted: 2' "$work/err"
 row '{"question": "q", "passages": [["T", "one", "two"]], "prediction 1": "a", "prediction 2": "b", "prediction 3": "c", "prediction 4": "d", "preference": [1, 0, 0, 0, 0, 2]}'
 start='question: q context: wikipage: T text: one two answer: '
 gives sources-mapping "${start}a > ${start}b
-${start}d > ${start}c" --mapping configs/mappings/finegrained_qa.cfg "$work/row.json"
+${start}d > ${start}c" --mapping configs/mappings/finegrained_qa.jq "$work/row.json"
+
+# --- mappings ---
+mapped() { # name, expected pairs; the rows are in row.json
+    gives "sources-mapping-$1" "$2" --template simple_chat --mapping "configs/mappings/$1.jq" "$work/row.json"
+}
+row '{"input": "q", "output_1": "a", "output_2": "b", "label": 2}' '{"input": "q", "output_1": "c", "output_2": "d", "label": "1"}'
+mapped llmbar 'User: q\n\nAssistant: b > User: q\n\nAssistant: a
+User: q\n\nAssistant: c > User: q\n\nAssistant: d'
+row '{"instruction": "q", "input": "r", "system": "s", "chosen": "a", "rejected": "b"}' '{"instruction": "q", "input": "", "chosen": "a", "rejected": "b"}'
+mapped alpaca 'System: s\n\nUser: q\nr\n\nAssistant: a > System: s\n\nUser: q\nr\n\nAssistant: b
+User: q\n\nAssistant: a > User: q\n\nAssistant: b'
+row '{"messages": [{"role": "user", "content": "q"}, {"role": "assistant", "content": "a"}], "rejected_response": "b"}'
+mapped swift 'User: q\n\nAssistant: a > User: q\n\nAssistant: b'
+talk() { printf '[{"role": "user", "content": "q"}, {"role": "assistant", "content": "%s"}]' "$1"; }
+for winner in model_b tie; do
+    printf '{"conversation_a": %s, "conversation_b": %s, "language": "English", "turn": 1, "judge": "j", "winner": "%s"}\n' "$(talk a)" "$(talk b)" "$winner"
+done >"$work/row.json"
+mapped arena 'User: q\n\nAssistant: b > User: q\n\nAssistant: a'
+check sources-mapping-arena-tie grep -q 'dropped, tie: 1' "$work/err"
+row '{"task": {"system": "s", "turns": [{"role": "user", "content": "q"}], "lang": "en"}, "candidates": [{"id": "x", "output": {"text": "a"}}, {"id": "k", "output": {"text": "b"}}], "votes": "[{\"a\": \"x\", \"b\": \"k\", \"pick\": \"B\"}, {\"a\": \"x\", \"b\": \"k\", \"pick\": \"skip\"}]", "weight": 0.5}' \
+    '{"task": {"turns": [], "lang": "fr"}}'
+mapped nested 'System: s\n\nUser: q\n\nAssistant: b > System: s\n\nUser: q\n\nAssistant: a'
+check sources-mapping-nested-filter grep -q 'dropped, filtered: 1' "$work/err"
 row '{"x": 1}' # no mapping is for this row: each can be read, and none makes something of it
-for mapping in configs/mappings/*.cfg; do
-    refuses "sources-$(basename "$mapping")" 'row.json:1: .*is missing|filtered: 1' --mapping "$mapping" "$work/row.json"
+for mapping in configs/mappings/*.jq; do
+    refuses "sources-$(basename "$mapping")" 'row.json:1: .*hint: the row has x|filtered: 1|deleted: 1' --mapping "$mapping" "$work/row.json"
 done
 
+row '{"prompt": "p ", "answers": ["a", "b"], "better": [[1, 0]]}'
+gives sources-canonical 'p b > p a' "$work/row.json"
+pair='{prompt: .q, answers: [.a, .b], better: [[0, 1]]}'
+printf 'q,a,b\np ,x,y\nr ,z,w\n' >"$work/rows.csv"
+gives sources-jq-csv $'p x > p y\nr z > r w' --jq "$pair" "$work/rows.csv"
+gives sources-jq-several $'p x > p y\np y > p x' --limit 1 --jq "$pair, ($pair | .better = [[1, 0]])" "$work/rows.csv"
+check sources-jq-counts-rows-of-the-file grep -q ': 1 rows read, 2 pairs kept' "$work/err"
+gives sources-jq-filter 'r z > r w' --jq "select(.a != \"x\") | $pair" "$work/rows.csv"
+check sources-jq-filtered grep -q 'dropped, filtered: 1' "$work/err"
+gives sources-jq-all-or-none 'p x > p y' --skip-bad-rows --jq "$pair, (select(.a == \"z\") | {drop: 3})" "$work/rows.csv"
+check sources-jq-bad-rows grep -q 'dropped, invalid_fields: 1' "$work/err"
+refuses sources-jq-misspelled 'rows.csv:2: "prompt" is null.*hint: the row has q, a, b' --jq '{prompt: .p, answers: [.a, .b], better: [[0, 1]]}' "$work/rows.csv"
+refuses sources-jq-no-program 'not a jq program: syntax error' --skip-bad-rows --jq '{' "$work/rows.csv"
+expect sources-jq-or-source 2 'source pairs and --jq' build --source pairs --jq . "$work/rows.csv"
+printf 'prompt = "q";\nanswers = ( "a", "b" );\npreference = { always = "first"; };\n' >"$work/old.cfg"
+refuses sources-old-mapping 'old.cfg:1: .*hint: mappings were files of settings once and are jq programs now; docs/sources.md' --mapping "$work/old.cfg" "$work/rows.csv"
+echo 'def select(f): .; def test(f): true;' >"$work/.jq"
+HOME=$work gives sources-jq-reads-no-home 'r z > r w' --jq "select(.a | test(\"z\")) | $pair" "$work/rows.csv"
+# the bytes of tools that a program passes on: what a template writes of them is what it writes without a program
+row '{"prompt": "q", "chosen": "a", "rejected": "b", "tools": [{"z": 1.0, "a": [12345678901234567, 1e5, 0.1, "\u00e4\n"], "m": {}}]}'
+echo '{% for t in tools %}{{ t | tojson }}{% endfor %}{% for m in messages %}{{ m.content }}{% endfor %}' >"$work/tools.jinja"
+build --template "$work/tools.jinja" "$work/row.json" >/dev/null 2>&1
+gives sources-jq-tools "$(pairs)" --template "$work/tools.jinja" --jq '{prompt, answers: [.chosen, .rejected], better: [[0, 1]], tools: [.tools[0]]}' "$work/row.json"
+# a program is part of what names a build
+echo "$pair" >"$work/map.jq"
+gives sources-mapping-file $'p x > p y\nr z > r w' --mapping "$work/map.jq" "$work/rows.csv"
+expect sources-mapping-up-to-date 0 'up to date' build --mapping "$work/map.jq" "$work/rows.csv"
+echo "$pair | .better = [[1, 0]]" >"$work/map.jq"
+check sources-mapping-changed build --mapping "$work/map.jq" "$work/rows.csv"
+same sources-mapping-changed-bytes "$(pairs)" $'p y > p x\nr w > r z'
+check sources-mapping-stands-in-the-shard bash -c 'h5dump -a options "$1" | grep -q "better = "' - "$work/out.h5"
 # --- what one row cannot say: the first rows of a file together, those behind each for itself ---
 row '{"prompt": "x ", "chosen": null, "rejected": "b"}' '{"prompt": "p ", "chosen": "a", "rejected": "b"}'
 gives sources-bad-first-row 'p a > p b' --skip-bad-rows "$work/row.json"

@@ -51,10 +51,15 @@ static void read_record(const char *name, struct source **source, const struct r
     json_t *json = record->bad ? NULL : json_parse(record->text, record->length);
     if (!json) return;
     if (!*source) *source = source_open(name, NULL, json);
-    if (*source && source_read(*source, json, row) == 0)
-        check_row(row);
-    else
-        CHECK(error_text()[0], "an error without a text");
+    json_t *records = *source ? source_records(*source, json) : NULL;
+    CHECK(records || error_text()[0], "an error without a text");
+    for (size_t i = 0; i < json_array_size(records); i++) {
+        if (source_read(*source, json, json_array_get(records, i), row) == 0)
+            check_row(row);
+        else
+            CHECK(error_text()[0], "an error without a text");
+    }
+    json_decref(records);
     json_decref(json);
 }
 

@@ -1,5 +1,3 @@
 # ms-swift's form: a conversation whose last message is the chosen answer, and the text of a rejected one:
 # {"messages": [{"role": "user", "content": "..."}, {"role": "assistant", "content": "..."}], "rejected_response": "..."}
-prompt = ( { messages = "messages[0:-1]"; } );
-answers = ( "messages[-1]", "rejected_response" );
-preference = { always = "first"; };
+{messages: .messages[:-1], answers: [.messages[-1], .rejected_response], better: [[0, 1]], tools}
