@@ -13,42 +13,96 @@
 #define RANKWISE_CONFIG_H
 #include "memory.h"
 
+/* Words of an option, each with the value that the program knows it by: one list makes the enum and
+ * the words that the option table allows. Whoever asks does so in a switch without a default, so
+ * that a word without a meaning does not compile. */
+#define CONFIG_VALUE(value, word) value,
+#define RUN_DEVICES(X)         \
+    X(RUN_DEVICE_CPU, "cpu")   \
+    X(RUN_DEVICE_CUDA, "cuda") \
+    X(RUN_DEVICE_AUTO, "auto")
+#define MODEL_INITS(X)                  \
+    X(MODEL_INIT_PRETRAINED, "pretrained") \
+    X(MODEL_INIT_RANDOM, "random")
+#define MODEL_PRECISIONS(X)        \
+    X(MODEL_PRECISION_FP32, "fp32") \
+    X(MODEL_PRECISION_BF16, "bf16")
+#define HEAD_INITS(X)         \
+    X(HEAD_INIT_AUTO, "auto") \
+    X(HEAD_INIT_RANDOM, "random")
+#define SCHEDULES(X)              \
+    X(SCHEDULE_COSINE, "cosine")  \
+    X(SCHEDULE_WSD, "wsd")        \
+    X(SCHEDULE_LINEAR, "linear")  \
+    X(SCHEDULE_CONSTANT, "constant")
+#define RECOMPUTES(X)           \
+    X(RECOMPUTE_NONE, "none")   \
+    X(RECOMPUTE_BLOCK, "block")
+#define OFFLOADS(X)           \
+    X(OFFLOAD_NONE, "none")   \
+    X(OFFLOAD_OPTIMIZER, "optimizer")
+#define ZERO_GROUPS(X)         \
+    X(ZERO_GROUP_ALL, "all")   \
+    X(ZERO_GROUP_NODE, "node")
+#define LOSS_TYPES(X) X(LOSS_BRADLEY_TERRY, "bradley_terry")
+
+enum run_device { RUN_DEVICES(CONFIG_VALUE) };
+enum model_init { MODEL_INITS(CONFIG_VALUE) };
+enum model_precision { MODEL_PRECISIONS(CONFIG_VALUE) };
+enum head_init { HEAD_INITS(CONFIG_VALUE) };
+enum schedule_kind { SCHEDULES(CONFIG_VALUE) };
+enum recompute { RECOMPUTES(CONFIG_VALUE) };
+enum offload_kind { OFFLOADS(CONFIG_VALUE) };
+enum loss_type { LOSS_TYPES(CONFIG_VALUE) };
+/* parallel.zero_group: one of these, or a number of ranks from 1 on. */
+enum zero_group { ZERO_GROUP_NODE = -1, ZERO_GROUP_ALL = 0 };
+
 struct config_data {   /* one entry of data.train or data.eval */
     /* name: of eval sets; default the file's name without .h5; NULL in data.train */
     char *name, *path;
-    double weight;     /* share of the rows an epoch takes; above 1 repeats; default 1 */
-    int64_t rows;      /* or a count; 0: by weight */
+    double weight;     /* share of the groups an epoch takes; above 1 repeats; default 1 */
+    int64_t groups;    /* or a count; 0: by weight */
 };
 
 struct config {
     struct {
         char *name;
         int64_t seed;
-        char *device, *plugin;
+        enum run_device device;
+        char *plugin;
         int64_t threads;
         char *dir;
         int64_t log_every;
     } run;
     struct {
-        char *path, *init, *precision, *head_init;
-        double dropout;
-    } model; /* init: "pretrained", "random" */
+        char *path;
+        enum model_init init;
+        enum model_precision precision;
+        enum head_init head_init;
+    } model;
     struct {
         struct config_data *train, *eval;
         int n_train, n_eval;
         bool shuffle;
     } data;
     struct { int64_t groups, tokens_per_microbatch; bool group_by_prompt; } batch;
-    struct { char *type; } loss; /* "bradley_terry" */
+    struct { enum loss_type type; } loss;
     struct {
         double lr, beta1, beta2, eps, weight_decay, clip, warmup, min_lr_ratio, epochs;
-        char *schedule;
+        enum schedule_kind schedule;
         int64_t steps;
     } optim;
-    struct { int64_t zero_stage; char *shard_group, *recompute, *offload; bool prefetch; } parallel;
+    struct {
+        int64_t zero_stage;
+        int64_t zero_group; /* enum zero_group, or N: groups of N ranks */
+        enum recompute recompute;
+        enum offload_kind offload;
+        bool prefetch;
+    } parallel;
     struct { char *dir; int64_t every_steps, keep, writers; double every_minutes; } checkpoint;
     struct { int64_t every_steps; bool before_training; } eval;
     struct { bool jsonl; } track;
+    bool is_resolved; /* while config_parse reads what config_text wrote */
 };
 
 /* files and overrides ("path=value") in the order given. run.name defaults to the last file's name
@@ -56,7 +110,8 @@ struct config {
  * error_text(). */
 int config_load(struct config *config, const char *const *files, int n_files,
                 const char *const *overrides, int n_overrides);
-/* From the text that config_text made (a checkpoint's), then overrides. */
+/* From the text that config_text made (a checkpoint's), then overrides. In the text names that
+ * options had in former versions count. */
 int config_parse(struct config *config, const char *text, const char *const *overrides,
                  int n_overrides);
 void config_free(struct config *config);

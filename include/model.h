@@ -11,7 +11,7 @@
  *       With recompute only block inputs are kept and each block's forward runs again before its
  *       backward.
  *   (4) model_forward with train = false keeps nothing for a backward and needs no room for it.
- *   (5) Collective over the shard group at stage 3 and whenever gradients are reduced; an empty
+ *   (5) Collective over the ZeRO group at stage 3 and whenever gradients are reduced; an empty
  *       batch (n = 0) walks the same units without computing. */
 #ifndef RANKWISE_MODEL_H
 #define RANKWISE_MODEL_H

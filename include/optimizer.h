@@ -4,6 +4,7 @@
  * as they are. The norm is on the device, which decides; the host hears of it afterwards. */
 #ifndef RANKWISE_OPTIMIZER_H
 #define RANKWISE_OPTIMIZER_H
+#include "config.h"
 #include "zero.h"
 
 struct optimizer_options {
@@ -26,7 +27,6 @@ void optimizer_step(const struct optimizer *o, struct zero *z, double lr, const 
  * it. */
 bool optimizer_settle(struct optimizer *o, const struct clip *clip);
 
-enum schedule_kind { SCHEDULE_COSINE, SCHEDULE_WSD, SCHEDULE_LINEAR, SCHEDULE_CONSTANT };
 struct schedule {
     enum schedule_kind kind;
     double lr, min_lr_ratio;

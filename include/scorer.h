@@ -12,7 +12,7 @@
 struct scorer {
     char *path;                 /* what was opened in the end */
     bool is_checkpoint;
-    /* the run's but for threads and shard group, or defaults; then the overrides */
+    /* the run's but for threads and ZeRO group, or defaults; then the overrides */
     struct config config;
     struct arch arch;
     struct parameters table;

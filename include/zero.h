@@ -1,7 +1,7 @@
 /* ZeRO: who holds which part of weights, gradients and optimizer state, and when parts move.
  *
  * It knows unit sizes, not the model. Each unit is one flat segment, padded so that every rank of
- * the shard group owns an equal slice that starts at a multiple of 256 elements: rank r owns
+ * the ZeRO group owns an equal slice that starts at a multiple of 256 elements: rank r owns
  * [r, r + 1) * slice of the padded segment, at every stage. The stage (Rajbhandari et al., "ZeRO",
  * SC 2020) only decides what else is kept:
  *
@@ -15,7 +15,7 @@
  *            its backward
  *
  *   (1) Every rank calls every function below in the same order with the same units: they are
- *       collective over the shard group (and replica group), an empty micro-batch included.
+ *       collective over the ZeRO group (and replica group), an empty micro-batch included.
  *   (2) Memory is taken once, in zero_init, from the device; zero_plan tells how much before.
  *   (3) Gradients are sums over ranks; the loss carries 1 / global count, so nobody divides.
  *   (4) With fp32 compute the owned slice of the weights is the master itself, unless (5).
@@ -41,7 +41,7 @@ struct zero_options {
 
 struct zero; /* zero/zero_state.h */
 
-/* Bytes per rank by kind, before anything is allocated. size: of the shard group. gathered: room
+/* Bytes per rank by kind, before anything is allocated. size: of the ZeRO group. gathered: room
  * for whole units: stage 3's weights, stage 2's and 3's gradients on their way to their owners.
  * host: what offloading takes of the host's memory instead of optimizer. */
 struct zero_bytes {
@@ -111,7 +111,7 @@ void zero_update(struct zero *z, const struct clip *clip,
                  void *self);
 
 /* As zero_each_slice, but only what this rank owns by [r, r + 1) * slice at every stage, each
- * element on exactly one rank of the shard group: what checkpoints and export write. Not
+ * element on exactly one rank of the ZeRO group: what checkpoints and export write. Not
  * collective. */
 void zero_each_owned(struct zero *z, void (*visit)(void *self, const struct zero_slice *slice),
                      void *self);
@@ -121,11 +121,11 @@ void zero_each_owned(struct zero *z, void (*visit)(void *self, const struct zero
 void zero_publish(struct zero *z);
 
 /* The master weights of one unit (without training: the weights), whole and in fp32, on rank 0 of
- * the shard group (NULL elsewhere): host memory, valid until the next call. Collective. */
+ * the ZeRO group (NULL elsewhere): host memory, valid until the next call. Collective. */
 const float *zero_gather_master(struct zero *z, int unit);
 
 size_t zero_expected_bytes(const struct zero *z, int micro); /* zero_formula_bytes of this one */
-uint64_t zero_bytes_sent(const struct zero *z);         /* over the shard group, since init */
+uint64_t zero_bytes_sent(const struct zero *z);         /* over the ZeRO group, since init */
 uint64_t zero_replica_bytes_sent(const struct zero *z); /* over the replica group */
 size_t zero_bytes_held(const struct zero *z);
 

@@ -73,9 +73,9 @@ static void fill_moments(void *self, const struct zero_slice *s) {
 }
 
 static void world_open(struct world *w, const char *model, int stage, enum dtype dtype,
-                       const char *shard_group) {
+                       int64_t zero_group) {
     *w = (struct world){0};
-    ASSERT_INT(placement_init(&w->place, shard_group), 0);
+    ASSERT_INT(placement_init(&w->place, zero_group), 0);
     w->dev = test_device_open(1);
     device_join(w->dev, &w->place);
     ASSERT_INT(arch_parse(&w->arch, model, strlen(model)), 0);
@@ -191,17 +191,18 @@ static void test_any_stage_loads_at_any_stage(void) {
     for (int stage = 0; stage <= 3; stage++) {
         struct world from, to;
         start_clean();
-        world_open(&from, small_model, stage, stage == 1 ? DTYPE_BF16 : DTYPE_F32, "all");
+        world_open(&from, small_model, stage, stage == 1 ? DTYPE_BF16 : DTYPE_F32, ZERO_GROUP_ALL);
         world_fill(&from);
         ASSERT_DONE(save(&from, 200, 0, 0));
         assert_whole(200);
         for (int other = 0; other <= 3; other++) {
-            world_open(&to, small_model, other, other == 2 ? DTYPE_BF16 : DTYPE_F32, "all");
+            world_open(&to, small_model, other, other == 2 ? DTYPE_BF16 : DTYPE_F32,
+                       ZERO_GROUP_ALL);
             assert_loads(200, &to);
             world_close(&to);
         }
-        /* each rank is a shard group of its own */
-        world_open(&to, small_model, stage, DTYPE_F32, "1");
+        /* each rank is a ZeRO group of its own */
+        world_open(&to, small_model, stage, DTYPE_F32, 1);
         assert_loads(200, &to);
         world_close(&to);
         world_close(&from);
@@ -210,7 +211,7 @@ static void test_any_stage_loads_at_any_stage(void) {
 
 static void test_any_number_of_writers(void) {
     struct world w;
-    world_open(&w, small_model, 2, DTYPE_F32, "all");
+    world_open(&w, small_model, 2, DTYPE_F32, ZERO_GROUP_ALL);
     world_fill(&w);
     for (int writers = 0; writers <= 4; writers++) {
         start_clean();
@@ -228,7 +229,7 @@ static void test_any_number_of_writers(void) {
 static void test_replicas_save_once(void) {
     struct world w;
     start_clean();
-    world_open(&w, small_model, 1, DTYPE_F32, "1");
+    world_open(&w, small_model, 1, DTYPE_F32, 1);
     world_fill(&w);
     ASSERT_DONE(save(&w, 200, 3, 0));
     char *path = checkpoint_path(directory, 200);
@@ -241,11 +242,11 @@ static void test_replicas_save_once(void) {
 static void test_tensors_of_several_pieces(void) {
     struct world w, alone;
     start_clean();
-    world_open(&w, large_model, 2, DTYPE_F32, "all");
+    world_open(&w, large_model, 2, DTYPE_F32, ZERO_GROUP_ALL);
     world_fill(&w);
     ASSERT_DONE(save(&w, 1234567, 0, 0));
     assert_whole(1234567);
-    world_open(&alone, large_model, 0, DTYPE_F32, "1");
+    world_open(&alone, large_model, 0, DTYPE_F32, 1);
     assert_loads(1234567, &alone);
     world_close(&alone);
     world_close(&w);
@@ -255,7 +256,7 @@ static void test_what_travels_beside_tensors(void) {
     struct world w;
     struct checkpoint c;
     start_clean();
-    world_open(&w, small_model, 3, DTYPE_F32, "all");
+    world_open(&w, small_model, 3, DTYPE_F32, ZERO_GROUP_ALL);
     world_fill(&w);
     ASSERT_DONE(save(&w, 200, 0, 0));
     char *path = checkpoint_path(directory, 200);
@@ -295,10 +296,10 @@ static void test_what_travels_beside_tensors(void) {
 static void test_another_model_does_not_load(void) {
     struct world w, other;
     start_clean();
-    world_open(&w, small_model, 2, DTYPE_F32, "all");
+    world_open(&w, small_model, 2, DTYPE_F32, ZERO_GROUP_ALL);
     world_fill(&w);
     ASSERT_DONE(save(&w, 200, 0, 0));
-    world_open(&other, large_model, 2, DTYPE_F32, "all");
+    world_open(&other, large_model, 2, DTYPE_F32, ZERO_GROUP_ALL);
     struct checkpoint c;
     char *path = checkpoint_path(directory, 200);
     ASSERT_DONE(checkpoint_open(&c, path));
@@ -314,7 +315,7 @@ static void test_another_model_does_not_load(void) {
 static void test_layout_is_as_documented(void) {
     struct world w;
     start_clean();
-    world_open(&w, small_model, 0, DTYPE_F32, "1");
+    world_open(&w, small_model, 0, DTYPE_F32, 1);
     world_fill(&w);
     ASSERT_DONE(save(&w, 7, 1, 0));
     char *path = checkpoint_path(directory, 7), *part = file_join(path, "part_0000.h5");
@@ -343,7 +344,7 @@ static void test_layout_is_as_documented(void) {
 static void test_old_ones_are_removed(void) {
     struct world w;
     start_clean();
-    world_open(&w, small_model, 2, DTYPE_F32, "all");
+    world_open(&w, small_model, 2, DTYPE_F32, ZERO_GROUP_ALL);
     world_fill(&w);
     for (int64_t step = 1; step <= 5; step++) ASSERT_DONE(save(&w, 999996 + step, 0, 3));
     int64_t *steps;
@@ -375,7 +376,7 @@ static int disown(const void *self) {
 static void test_who_does_not_own_does_not_publish(void) {
     struct world w;
     start_clean();
-    world_open(&w, small_model, 2, DTYPE_F32, "all");
+    world_open(&w, small_model, 2, DTYPE_F32, ZERO_GROUP_ALL);
     world_fill(&w);
     ASSERT_DONE(save(&w, 100, 0, 0));
     struct run_state state = some_state;
@@ -404,7 +405,7 @@ static void test_who_does_not_own_does_not_publish(void) {
 static void test_leftovers_and_the_same_step(void) {
     struct world w;
     start_clean();
-    world_open(&w, small_model, 2, DTYPE_F32, "all");
+    world_open(&w, small_model, 2, DTYPE_F32, ZERO_GROUP_ALL);
     world_fill(&w);
     char *path = checkpoint_path(directory, 200), *left = mem_format("%s.tmp", path),
          *junk = file_join(left, "x");
@@ -459,7 +460,7 @@ static void assert_save_fails(struct world *w, int writers) {
 static void test_full_disk_leaves_the_former_one(void) {
     struct world w;
     start_clean();
-    world_open(&w, small_model, 2, DTYPE_F32, "all");
+    world_open(&w, small_model, 2, DTYPE_F32, ZERO_GROUP_ALL);
     world_fill(&w);
     ASSERT_DONE(save(&w, 200, 0, 0));
     signal(SIGXFSZ, SIG_IGN);
@@ -543,7 +544,7 @@ static void damage_file(const char *name) {
 static void test_removed_while_it_is_read(void) {
     struct world w;
     start_clean();
-    world_open(&w, small_model, 2, DTYPE_F32, "all");
+    world_open(&w, small_model, 2, DTYPE_F32, ZERO_GROUP_ALL);
     world_fill(&w);
     ASSERT_DONE(save(&w, 200, 0, 0));
     char *path = checkpoint_path(directory, 200);
@@ -568,7 +569,7 @@ static void test_removed_while_it_is_read(void) {
 static void test_damage_is_found(void) {
     struct world w;
     start_clean();
-    world_open(&w, small_model, 2, DTYPE_F32, "all");
+    world_open(&w, small_model, 2, DTYPE_F32, ZERO_GROUP_ALL);
     world_fill(&w);
     ASSERT_DONE(save(&w, 200, 0, 0));
     damaged = checkpoint_path(directory, 200);
@@ -643,7 +644,7 @@ static void test_a_lying_index_is_found(void) {
     };
     struct world w;
     start_clean();
-    world_open(&w, small_model, 2, DTYPE_F32, "1"); /* the same pieces on any number of ranks */
+    world_open(&w, small_model, 2, DTYPE_F32, 1); /* the same pieces on any number of ranks */
     world_fill(&w);
     ASSERT_DONE(save(&w, 200, 0, 0));
     damaged = checkpoint_path(directory, 200);

@@ -44,7 +44,7 @@ static void refuse(const char *text, const char *override, const char *parts) {
 static void test_defaults(void) {
     ASSERT_INT(config_load(&config, NULL, 0, NULL, 0), 0);
     ASSERT_INT(config.run.seed, 1);
-    ASSERT_TEXT(config.model.precision, "fp32");
+    ASSERT_INT(config.model.precision, MODEL_PRECISION_FP32);
     ASSERT_NEAR(config.optim.lr, 1e-5, 0);
     ASSERT_NEAR(config.optim.beta1, 0.9, 0);
     ASSERT_NEAR(config.optim.beta2, 0.999, 0);
@@ -60,25 +60,25 @@ static void test_reads_a_file(void) {
         "# one of each kind\n"
         "run = { seed = 5000000000L; };\n"
         "model = { path = \"m\\\"x\"; precision = \"bf16\"; };\n"
-        "data = { train = ( { path = \"a.h5\"; weight = 2; }, { path = \"b.h5\"; rows = 7; } );\n"
+        "data = { train = ( { path = \"a.h5\"; weight = 2; }, { path = \"b.h5\"; groups = 7; } );\n"
         "         eval = \"dir/held.h5\"; shuffle = false; };\n"
         "batch: { groups = 1e2; tokens_per_microbatch = \"64k\" }\n"
         "optim = { lr = 1; betas = (0.8, 0.95); schedule = \"wsd\" };\n"
-        "parallel = { shard_group = 4 };\n",
+        "parallel = { zero_group = 4 };\n",
         NULL);
     if (status != 0) TEST_END(TEST_FAILED, "%s", error_text());
     ASSERT_INT(config.run.seed, 5000000000);
     ASSERT_TEXT(config.model.path, "m\"x");
     ASSERT_INT(config.data.n_train, 2);
     ASSERT_NEAR(config.data.train[0].weight, 2, 0);
-    ASSERT_INT(config.data.train[1].rows, 7);
+    ASSERT_INT(config.data.train[1].groups, 7);
     ASSERT_TEXT(config.data.eval[0].name, "held");
     ASSERT(!config.data.shuffle);
     ASSERT_INT(config.batch.groups, 100);
     ASSERT_INT(config.batch.tokens_per_microbatch, 65536);
     ASSERT_NEAR(config.optim.lr, 1, 0);
     ASSERT_NEAR(config.optim.beta2, 0.95, 0);
-    ASSERT_TEXT(config.parallel.shard_group, "4");
+    ASSERT_INT(config.parallel.zero_group, 4);
     ASSERT_TEXT(config.run.name, "a");
     ASSERT_TEXT(config.run.dir, "runs/a");
     ASSERT_TEXT(config.checkpoint.dir, "runs/a/checkpoints");
@@ -107,7 +107,7 @@ static void test_overrides(void) {
         "data.shuffle=false",
         "data.eval=({path=\"e.h5\"; name=\"one\"}, \"f.h5\")",
         "run.seed=1e3",
-        "parallel.shard_group=node",
+        "parallel.zero_group=node",
         "run.name=123",
         "optim.steps=7L",
     };
@@ -124,7 +124,7 @@ static void test_overrides(void) {
     ASSERT_TEXT(config.data.eval[0].name, "one");
     ASSERT_TEXT(config.data.eval[1].name, "f");
     ASSERT_INT(config.run.seed, 1000);
-    ASSERT_TEXT(config.parallel.shard_group, "node");
+    ASSERT_INT(config.parallel.zero_group, ZERO_GROUP_NODE);
     ASSERT_TEXT(config.run.name, "123");
     ASSERT_INT(config.optim.steps, 7);
 }
@@ -163,11 +163,17 @@ static void test_wrong_types_and_bounds(void) {
     refuse("", "model.precision=fp16", "expected \"fp32\" or \"bf16\", found the string \"fp16\"");
     refuse("", "optim.schedule=cosin", "did you mean \"cosine\"?");
     refuse("", "run.device=gpu", "expected \"cpu\", \"cuda\" or \"auto\"");
-    refuse("", "model.dropout=0.1", "only 0|exact only without dropout");
-    refuse("", "parallel.shard_group=0", "at least 1");
-    refuse("", "parallel.shard_group=al", "or a number of ranks|did you mean \"all\"?");
+    refuse("", "model.dropout=0.1", "no option any more|exact only without dropout");
+    refuse("", "parallel.shard_group=2", "is called parallel.zero_group now");
+    refuse("parallel = { shard_group = 2; };", NULL, "a.cfg:1: |is called parallel.zero_group now");
+    refuse("", "data.train=({path=\"a\"; rows=2})", "rows is called groups now");
+    refuse("", "parallel.zero_group=0", "at least 1");
+    refuse("", "parallel.zero_group=-1", "at least 1");
+    refuse("", "parallel.zero_group=2x", "or a number of ranks");
+    refuse("", "parallel.zero_group=", "or a number of ranks");
+    refuse("", "parallel.zero_group=al", "or a number of ranks|did you mean \"all\"?");
     refuse("", "data.train=({weight=1.0})", "entry 1: expected path");
-    refuse("", "data.train=({path=\"a\"; weight=1.0; rows=2})", "weight or rows, found both");
+    refuse("", "data.train=({path=\"a\"; weight=1.0; groups=2})", "weight or groups, found both");
     refuse("", "data.train=({path=\"a\"; weight=0.0})", "weight: |above 0");
     refuse("", "data.train=({path=\"a\"; rows=99999999999})", "at most 32 bits");
     refuse("", "data.train=((", "expected a path or a list");
@@ -240,7 +246,7 @@ static void test_text_gives_the_same_again(void) {
         "model.init=random",
         "model.precision=bf16",
         "model.head_init=random",
-        "data.train=({path=\"a\"; rows=5000000000L},{path=\"b\"; weight=0.1})",
+        "data.train=({path=\"a\"; groups=5000000000L},{path=\"b\"; weight=0.1})",
         "data.eval=({path=\"c.h5\"; name=\"see\"},\"d.h5\")",
         "data.shuffle=false",
         "batch.groups=7",
@@ -257,7 +263,7 @@ static void test_text_gives_the_same_again(void) {
         "optim.epochs=2.7",
         "optim.steps=5000000000",
         "parallel.zero_stage=3",
-        "parallel.shard_group=2",
+        "parallel.zero_group=2",
         "parallel.recompute=block",
         "parallel.offload=optimizer",
         "parallel.prefetch=false",
@@ -282,7 +288,7 @@ static void test_text_gives_the_same_again(void) {
     ASSERT_TEXT(again.run.name, "a \"quoted\\name\"");
     ASSERT(again.optim.lr == 3.3e-6 && again.optim.eps == 1e-300 && again.optim.clip == 1e20);
     ASSERT(again.optim.min_lr_ratio == 0.3333333333333333 && again.data.train[1].weight == 0.1);
-    ASSERT_INT(again.data.train[0].rows, 5000000000);
+    ASSERT_INT(again.data.train[0].groups, 5000000000);
     ASSERT_INT(again.optim.steps, 5000000000);
     ASSERT_TEXT(again.data.eval[0].name, "see");
 
@@ -296,7 +302,7 @@ static void test_text_gives_the_same_again(void) {
         char key[64];
         const char *dot = strchr(line, '.');
         snprintf(key, sizeof key, "    %.*s = ", (int)strcspn(dot + 1, "\t"), dot + 1);
-        if (strncmp(line, "loss.type", 9) == 0 || strncmp(line, "model.dropout", 13) == 0) continue;
+        if (strncmp(line, "loss.type", 9) == 0) continue;
         char group[64];
         snprintf(group, sizeof group, "\n%.*s = {", (int)(dot - line), line);
         const char *a = strstr(strstr(text, group), key), *b = strstr(strstr(plain, group), key);
@@ -319,11 +325,28 @@ static void test_parse_takes_overrides(void) {
     const char *override = "model.precision=bf16";
     struct config again;
     ASSERT_INT(config_parse(&again, text, &override, 1), 0);
-    ASSERT_TEXT(again.model.precision, "bf16");
+    ASSERT_INT(again.model.precision, MODEL_PRECISION_BF16);
     config_free(&again);
     ASSERT_INT(config_parse(&again, "@include \"/etc/passwd\"", NULL, 0), -1);
     ASSERT_CONTAINS(error_text(), "no @include");
     mem_free(text);
+}
+
+/* What former versions wrote into a checkpoint is read with the names that they had. */
+static void test_former_text_is_read(void) {
+    config_free(&config);
+    int status = config_parse(&config,
+                              "model = { dropout = 0.0; };\n"
+                              "data = { train = ( { path = \"a\"; rows = 3; } ); };\n"
+                              "parallel = { shard_group = \"node\"; };\n",
+                              NULL, 0);
+    if (status != 0) TEST_END(TEST_FAILED, "%s", error_text());
+    ASSERT_INT(config.data.train[0].groups, 3);
+    ASSERT_INT(config.parallel.zero_group, ZERO_GROUP_NODE);
+    const char *override = "parallel.shard_group=all";
+    struct config again;
+    ASSERT_INT(config_parse(&again, "model = { dropout = 0.0; };", &override, 1), -1);
+    ASSERT_CONTAINS(error_text(), "is called parallel.zero_group now");
 }
 
 /* Everything is given back, also on every kind of error; run.sh's order of tests does not
@@ -387,6 +410,7 @@ int main(int argc, char **argv) {
         {"syntax_errors_have_their_place", test_syntax_errors_have_their_place},
         {"text_gives_the_same_again", test_text_gives_the_same_again},
         {"parse_takes_overrides", test_parse_takes_overrides},
+        {"former_text_is_read", test_former_text_is_read},
         {"nothing_is_left", test_nothing_is_left},
         {"sizes", test_sizes},
         {"nearest", test_nearest},

@@ -46,7 +46,7 @@ struct run {
 static void start(struct run *r, int stage, enum dtype dtype, bool offloaded) {
     struct zero_options options = {stage, dtype, true, true, NULL};
     struct parameter_source source = {read_start, NULL};
-    ASSERT_INT(placement_init(&r->place, "all"), 0);
+    ASSERT_INT(placement_init(&r->place, ZERO_GROUP_ALL), 0);
     r->dev = test_device_open(2);
     r->host = cpu_backend.open(0, 1, 2);
     r->clip = r->dev->backend->alloc(r->dev, sizeof *r->clip);

@@ -254,9 +254,9 @@ static void descend(void *self, const struct zero_slice *s, const struct clip *c
     mem_free(clipped);
 }
 
-static struct placement join(const char *shard_group) {
+static struct placement join(int64_t zero_group) {
     struct placement place;
-    ASSERT_INT(placement_init(&place, shard_group), 0);
+    ASSERT_INT(placement_init(&place, zero_group), 0);
     device_join(dev, &place);
     return place;
 }
@@ -267,16 +267,16 @@ static void leave(struct placement *place) {
 }
 
 struct layout {
-    const char *shard_group;
+    int64_t zero_group;
     struct zero_options options;
     int n_micro;
 };
 
 static void check_layout(const struct layout *l) {
-    struct placement place = join(l->shard_group);
+    struct placement place = join(l->zero_group);
     is_offloaded = l->options.host != NULL;
     struct zero *z = zero_init(dev, &place, &model, &l->options);
-    int size = place.shard.size;
+    int size = place.zero.size;
     struct zero_bytes plan = zero_plan(&model, &l->options, size);
     ASSERT_INT(zero_bytes_held(z), plan.weights + plan.gradients + plan.optimizer + plan.gathered);
 
@@ -284,7 +284,7 @@ static void check_layout(const struct layout *l) {
     struct parameter_source source = {read_start, &n_read};
     ASSERT_INT(zero_load(z, &source), 0);
     double read = (double)n_read;
-    comm_sum(&place.shard, &read, 1);
+    comm_sum(&place.zero, &read, 1);
     bool by_all = l->options.host && l->options.stage == 0;
     ASSERT_INT(read, psi(0, N_UNITS) * (by_all ? size : 1)); /* else each element by one rank */
     zero_publish(z);
@@ -313,11 +313,11 @@ static void check_layout(const struct layout *l) {
         dev->backend->release(dev, on_device);
     }
     double updated = (double)n_updated;
-    comm_sum(&place.shard, &updated, 1);
+    comm_sum(&place.zero, &updated, 1);
     ASSERT_INT(updated, 3 * psi(0, N_UNITS) * (l->options.stage == 0 ? size : 1));
     for (int u = 0; u < N_UNITS; u++) {
         const float *master = zero_gather_master(z, u);
-        ASSERT((master != NULL) == (place.shard.rank == 0));
+        ASSERT((master != NULL) == (place.zero.rank == 0));
         for (int64_t i = 0; master && i < unit[u].count; i++)
             ASSERT_NEAR(master[i], expected[u][i], 0);
     }
@@ -336,7 +336,8 @@ static void check_stage(int stage) {
         for (int h = 0; h < 2; h++)
             for (int n_micro = 1; n_micro <= 3; n_micro += 2) {
                 bool prefetch = dtype[d] == DTYPE_F32 || n_micro == 1;
-                struct layout l = {"all", {stage, dtype[d], true, prefetch, host[h]}, n_micro};
+                struct layout l = {
+                    ZERO_GROUP_ALL, {stage, dtype[d], true, prefetch, host[h]}, n_micro};
                 check_layout(&l);
             }
 }
@@ -345,15 +346,13 @@ static void test_stages_train_alike(void) {
     for (int stage = 0; stage <= 3; stage++) check_stage(stage);
 }
 
-static void test_shard_groups_are_replicas(void) {
+static void test_zero_groups_are_replicas(void) {
     int size = comm_world()->size;
     for (int n = 1; n < size; n++)
         for (int stage = 0; size % n == 0 && stage <= 3; stage++) {
-            char text[16];
-            snprintf(text, sizeof text, "%d", n);
             for (int offloaded = 0; offloaded < 2; offloaded++) {
                 struct layout l = {
-                    text, {stage, DTYPE_BF16, true, true, offloaded ? &plain : NULL}, 2};
+                    n, {stage, DTYPE_BF16, true, true, offloaded ? &plain : NULL}, 2};
                 check_layout(&l);
             }
         }
@@ -428,7 +427,7 @@ static void count_owner(void *self, const struct zero_slice *s) {
 }
 
 static void test_each_element_has_one_owner(void) {
-    struct placement place = join("all");
+    struct placement place = join(ZERO_GROUP_ALL);
     for (int stage = 0; stage <= 3; stage++) {
         struct zero_options options = {stage, DTYPE_BF16, true, true};
         struct zero *z = zero_init(dev, &place, &model, &options);
@@ -442,7 +441,7 @@ static void test_each_element_has_one_owner(void) {
             for (int64_t i = 0; i < unit[u].count; i++) {
                 double n = owners[u][i];
                 if (i % 97 && unit[u].count - i > 3) continue; /* a sample, and the end */
-                comm_sum(&place.shard, &n, 1);
+                comm_sum(&place.zero, &n, 1);
                 ASSERT_INT(n, 1);
             }
         zero_free(z);
@@ -452,7 +451,7 @@ static void test_each_element_has_one_owner(void) {
 
 /* Evaluation and scoring: weights only, without masters. */
 static void test_without_training(void) {
-    struct placement place = join("all");
+    struct placement place = join(ZERO_GROUP_ALL);
     for (int u = 0; u < N_UNITS; u++)
         for (int64_t i = 0; i < unit[u].count; i++) expected[u][i] = start_value(u, i);
     for (int stage = 0; stage <= 3; stage++)
@@ -488,7 +487,7 @@ static void add_one(void *self, const struct zero_slice *s) {
 /* What stage 3 still has from before an update, gathered ahead or kept for a backward, must not be
  * used after it. */
 static void test_update_makes_gathered_weights_stale(void) {
-    struct placement place = join("all");
+    struct placement place = join(ZERO_GROUP_ALL);
     struct zero_options options = {3, DTYPE_BF16, true, true};
     struct zero *z = zero_init(dev, &place, &model, &options);
     int64_t n_read = 0;
@@ -511,7 +510,7 @@ static void test_update_makes_gathered_weights_stale(void) {
 }
 
 static void test_failed_load_is_told(void) {
-    struct placement place = join("all");
+    struct placement place = join(ZERO_GROUP_ALL);
     struct zero_options options = {1, DTYPE_F32, true, true};
     struct zero *z = zero_init(dev, &place, &model, &options);
     struct parameter_source source = {read_fails, NULL};
@@ -526,7 +525,7 @@ static void test_failed_load_is_told(void) {
  * tests/cli/cli_ranks.sh compares that with what Open MPI has. */
 static int report_bytes(char **argv) {
     struct zero_options options = {(int)strtol(argv[2], NULL, 10), DTYPE_BF16, true, true};
-    struct placement place = join("all");
+    struct placement place = join(ZERO_GROUP_ALL);
     int64_t n_read = 0, n_updated = 0;
     struct parameter_source source = {read_start, &n_read};
     struct clip *clipped = dev->backend->alloc(dev, sizeof *clipped);
@@ -548,7 +547,7 @@ static int report_bytes(char **argv) {
 int main(int argc, char **argv) {
     static const struct test tests[] = {
         {"stages_train_alike", test_stages_train_alike},
-        {"shard_groups_are_replicas", test_shard_groups_are_replicas},
+        {"zero_groups_are_replicas", test_zero_groups_are_replicas},
         {"bytes_follow_the_formulas", test_bytes_follow_the_formulas},
         {"memory_follows_the_table", test_memory_follows_the_table},
         {"each_element_has_one_owner", test_each_element_has_one_owner},

@@ -1,8 +1,7 @@
 /* The configuration: files, then overrides, into struct config through the option table.
  *
  *   (1) A value comes from a libconfig setting or from the text of an override; both become a
- *       struct value, and one function per kind of option stores it, so that a file and the command
- *       line agree on what is allowed.
+ *       struct value, which config_value.c stores.
  *   (2) Errors say the place ("hh.cfg:12", "command line"), the option's path, what was expected
  *       and what was found.
  *   (3) Lists of data are replaced as a whole by a later file or override; everything else key by
@@ -11,321 +10,11 @@
 
 #include <errno.h>
 #include <libconfig.h>
-#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-#include "config_table.h"
-
-/* ---- values ---- */
-
-enum config_found { FOUND_INT, FOUND_NUMBER, FOUND_BOOL, FOUND_STRING, FOUND_TREE };
-
-struct value {
-    enum config_found found;
-    int64_t integer;
-    double number; /* also of an integer */
-    bool truth;
-    const char *text;             /* of a string; borrowed */
-    const config_setting_t *tree; /* of a group, list or array; borrowed */
-};
-
-static struct value value_of_setting(const config_setting_t *setting) {
-    switch (config_setting_type(setting)) {
-    case CONFIG_TYPE_INT:
-    case CONFIG_TYPE_INT64: {
-        int64_t n = config_setting_get_int64(setting);
-        return (struct value){.found = FOUND_INT, .integer = n, .number = (double)n};
-    }
-    case CONFIG_TYPE_FLOAT:
-        return (struct value){.found = FOUND_NUMBER, .number = config_setting_get_float(setting)};
-    case CONFIG_TYPE_BOOL:
-        return (struct value){.found = FOUND_BOOL, .truth = config_setting_get_bool(setting)};
-    case CONFIG_TYPE_STRING:
-        return (struct value){.found = FOUND_STRING, .text = config_setting_get_string(setting)};
-    default:
-        return (struct value){.found = FOUND_TREE, .tree = setting};
-    }
-}
-
-/* Text that is a whole number or float is one, as in a file; also an integer with libconfig's L.
- * Blanks around it do not count. */
-static struct value value_of_text(const char *text) {
-    char *end;
-    errno = 0;
-    long long n = strtoll(text, &end, 10);
-    end += end == text ? 0 : strspn(end, "L");
-    bool is_whole = end != text && end[strspn(end, " ")] == 0;
-    if (is_whole && errno != ERANGE)
-        return (struct value){.found = FOUND_INT, .integer = n, .number = (double)n};
-    double x = strtod(text, &end);
-    if (end != text && end[strspn(end, " ")] == 0)
-        return (struct value){.found = FOUND_NUMBER, .number = x};
-    if (strcmp(text, "true") == 0 || strcmp(text, "false") == 0)
-        return (struct value){.found = FOUND_BOOL, .truth = *text == 't'};
-    return (struct value){.found = FOUND_STRING, .text = text};
-}
-
-static void describe(const struct value *v, char out[320]) {
-    switch (v->found) {
-    case FOUND_INT:
-        snprintf(out, 320, "the integer %lld", (long long)v->integer);
-        break;
-    case FOUND_NUMBER:
-        snprintf(out, 320, "the number %.17g", v->number);
-        break;
-    case FOUND_BOOL:
-        snprintf(out, 320, "%s", v->truth ? "true" : "false");
-        break;
-    case FOUND_STRING:
-        snprintf(out, 320, "the string \"%.256s\"", v->text);
-        break;
-    case FOUND_TREE:
-        snprintf(out, 320, "%s",
-                 config_setting_is_group(v->tree)  ? "a group"
-                 : config_setting_is_list(v->tree) ? "a list"
-                                                   : "an array");
-        break;
-    }
-}
-
-static int fail_expected(const char *path, const char *expected, const struct value *v,
-                         const char *hint) {
-    char found[320];
-    describe(v, found);
-    return fail("%s: expected %s, found %s%s%s", path, expected, found, hint ? "; hint: " : "",
-                hint ? hint : "");
-}
-
-/* ---- storing: one function per kind of option ---- */
-
-static int fail_bounds(const struct config_option *o, const struct value *v) {
-    char bounds[96], expected[160];
-    config_bounds(o, bounds);
-    snprintf(expected, sizeof expected, "%s, %s", config_expected(o), bounds);
-    return fail_expected(o->path, expected, v, o->hint);
-}
-
-static int store_number(double *field, const struct config_option *o, const struct value *v) {
-    if (v->found != FOUND_INT && v->found != FOUND_NUMBER)
-        return fail_expected(o->path, config_expected(o), v, NULL);
-    if (!config_is_within(o, v->number)) return fail_bounds(o, v);
-    *field = v->number;
-    return 0;
-}
-
-/* A float that is whole counts as an integer: 1e4. */
-static int store_integer(int64_t *field, const struct config_option *o, const struct value *v) {
-    struct value n = *v;
-    if (n.found == FOUND_NUMBER && n.number == floor(n.number) && fabs(n.number) < 0x1p53) {
-        n.found = FOUND_INT;
-        n.integer = (int64_t)n.number;
-    }
-    if (n.found == FOUND_STRING && o->kind == OPTION_SIZE) {
-        if (config_parse_size(n.text, &n.integer) != 0) return fail_context("%s", o->path);
-        n.found = FOUND_INT;
-        n.number = (double)n.integer;
-    }
-    if (n.found != FOUND_INT) return fail_expected(o->path, config_expected(o), v, NULL);
-    if (!config_is_within(o, n.number)) return fail_bounds(o, v);
-    *field = n.integer;
-    return 0;
-}
-
-static void set_string(char **field, const char *text) {
-    char *copy = mem_copy_string(text);
-    mem_free(*field);
-    *field = copy;
-}
-
-static int store_string(char **field, const struct config_option *o, const struct value *v) {
-    if (v->found != FOUND_STRING)
-        return fail_expected(o->path, config_expected(o), v, "put it in quotes");
-    set_string(field, v->text);
-    return 0;
-}
-
-/* "cpu|auto" into the words' copies; out: room for 8 words of 32 bytes. */
-static int split_words(const char *words, char out[8][32], const char *known[8]) {
-    int n = 0;
-    for (const char *p = words; p;) {
-        const char *bar = strchr(p, '|');
-        size_t length = bar ? (size_t)(bar - p) : strlen(p);
-        CHECK(n < 8 && length < 32, "the option table's words \"%s\"", words);
-        memcpy(out[n], p, length);
-        out[n][length] = 0;
-        known[n] = out[n];
-        n++;
-        p = bar ? bar + 1 : NULL;
-    }
-    return n;
-}
-
-static int store_choice(char **field, const struct config_option *o, const struct value *v) {
-    char word[8][32];
-    const char *known[8];
-    int n = split_words(o->words, word, known);
-    if (v->found != FOUND_STRING) return fail_expected(o->path, config_expected(o), v, NULL);
-    for (int i = 0; i < n; i++) {
-        if (strcmp(v->text, known[i]) != 0) continue;
-        set_string(field, v->text);
-        return 0;
-    }
-    struct buffer expected = {0};
-    for (int i = 0; i < n; i++)
-        buffer_format(&expected, "%s\"%s\"", i == 0 ? "" : i == n - 1 ? " or " : ", ", known[i]);
-    if (o->kind == OPTION_GROUP) buffer_append_text(&expected, " or a number of ranks");
-    const char *near = config_nearest(v->text, known, n);
-    char *hint = near && !o->hint ? mem_format("did you mean \"%s\"?", near) : NULL;
-    fail_expected(o->path, expected.data, v, hint ? hint : o->hint);
-    mem_free(hint);
-    buffer_free(&expected);
-    return -1;
-}
-
-/* Words, or a count that is kept as text: 4, "4". */
-static int store_group(char **field, const struct config_option *o, const struct value *v) {
-    struct value n = v->found == FOUND_STRING ? value_of_text(v->text) : *v;
-    if (n.found != FOUND_INT) return store_choice(field, o, v);
-    if (!config_is_within(o, n.number)) return fail_bounds(o, v);
-    mem_free(*field);
-    *field = mem_format("%lld", (long long)n.integer);
-    return 0;
-}
-
-/* (0.9, 0.999), [0.9, 0.999] or "0.9, 0.999" into two doubles. */
-static int store_betas(double *field, const struct config_option *o, const struct value *v) {
-    struct value part[2];
-    if (v->found == FOUND_TREE && !config_setting_is_group(v->tree) &&
-        config_setting_length(v->tree) == 2) {
-        for (unsigned i = 0; i < 2; i++)
-            part[i] = value_of_setting(config_setting_get_elem(v->tree, i));
-    } else if (v->found == FOUND_STRING) {
-        char *text = mem_copy_string(v->text), *comma = strchr(text, ',');
-        if (comma) *comma = 0;
-        part[0] = value_of_text(text);
-        part[1] = value_of_text(comma ? comma + 1 : "");
-        bool is_pair = part[0].found <= FOUND_NUMBER && part[1].found <= FOUND_NUMBER;
-        mem_free(text);
-        if (!is_pair) return fail_expected(o->path, config_expected(o), v, NULL);
-    } else {
-        return fail_expected(o->path, config_expected(o), v, NULL);
-    }
-    for (int i = 0; i < 2; i++)
-        if (store_number(&field[i], o, &part[i]) != 0) return -1;
-    return 0;
-}
-
-/* ---- data: lists of shards ---- */
-
-static void free_data(struct config_data *data, int n) {
-    for (int i = 0; i < n; i++) {
-        mem_free(data[i].name);
-        mem_free(data[i].path);
-    }
-    mem_free(data);
-}
-
-/* The keys of one entry. For training a share or a number of rows, for evaluation a name. */
-static int read_data_key(struct config_data *entry, const struct config_option *o, const char *key,
-                         const struct value *v) {
-    static const struct config_option weight = {"weight", OPTION_NUMBER, .high = 1e6,
-                                                .open = LOW_OPEN},
-                                      rows = {"rows", OPTION_INT, .low = 1, .high = 1e15},
-                                      path = {"path", OPTION_STRING},
-                                      name = {"name", OPTION_STRING};
-    bool is_train = o->kind == OPTION_TRAIN;
-    if (strcmp(key, "path") == 0) return store_string(&entry->path, &path, v);
-    if (is_train && strcmp(key, "weight") == 0) return store_number(&entry->weight, &weight, v);
-    if (is_train && strcmp(key, "rows") == 0) return store_integer(&entry->rows, &rows, v);
-    if (!is_train && strcmp(key, "name") == 0) return store_string(&entry->name, &name, v);
-    const char *known[] = {"path", is_train ? "weight" : "name", "rows"};
-    const char *near = config_nearest(key, known, is_train ? 3 : 2);
-    return fail("expected path%s, found \"%s\"%s%s", is_train ? ", weight or rows" : " or name",
-                key, near ? "; hint: did you mean " : "", near ? near : "");
-}
-
-static int read_data_entry(struct config_data *entry, const struct config_option *o,
-                           const config_setting_t *setting) {
-    struct value v = value_of_setting(setting);
-    static const struct config_option path = {"path", OPTION_STRING};
-    entry->weight = 1;
-    if (v.found == FOUND_STRING) return store_string(&entry->path, &path, &v);
-    if (v.found != FOUND_TREE || !config_setting_is_group(setting))
-        return fail_expected("an entry", "a path or a group { path = ...; }", &v, NULL);
-    bool has_weight = false;
-    for (int i = 0; i < config_setting_length(setting); i++) {
-        const config_setting_t *child = config_setting_get_elem(setting, (unsigned)i);
-        struct value of_key = value_of_setting(child);
-        has_weight |= strcmp(config_setting_name(child), "weight") == 0;
-        if (read_data_key(entry, o, config_setting_name(child), &of_key) != 0) return -1;
-    }
-    if (!entry->path) return fail("expected path = \"...\", found an entry without");
-    if (has_weight && entry->rows) return fail("expected weight or rows, found both");
-    return 0;
-}
-
-static int store_data(struct config_data **list, int *n_list, const struct config_option *o,
-                      const struct value *v) {
-    bool is_one = v->found == FOUND_TREE && config_setting_is_group(v->tree);
-    bool is_path = v->found == FOUND_STRING;
-    if (!is_path && v->found != FOUND_TREE)
-        return fail_expected(o->path, config_expected(o), v, NULL);
-    int n = is_path ? *v->text != 0 : is_one ? 1 : config_setting_length(v->tree), status = 0;
-    struct config_data *data = mem_alloc(n, sizeof *data);
-    if (is_path && n) data[0] = (struct config_data){.path = mem_copy_string(v->text), .weight = 1};
-    for (int i = 0; i < n && !is_path && status == 0; i++) {
-        status = read_data_entry(&data[i], o,
-                                 is_one ? v->tree : config_setting_get_elem(v->tree, (unsigned)i));
-        if (status != 0) fail_context("%s: entry %d", o->path, i + 1);
-    }
-    for (int i = 0; i < n && status == 0; i++)
-        if (*data[i].path == 0)
-            status = fail("%s: entry %d: expected a path, found \"\"", o->path, i + 1);
-        else if (data[i].name && *data[i].name == 0)
-            status = fail("%s: entry %d: expected a name, found \"\"; hint: without name = ... it "
-                          "is the file's",
-                          o->path, i + 1);
-    if (status != 0) {
-        free_data(data, n);
-        return -1;
-    }
-    free_data(*list, *n_list);
-    *list = data;
-    *n_list = n;
-    return 0;
-}
-
-/* ---- options by path ---- */
-
-static int store(struct config *config, const struct config_option *o, const struct value *v) {
-    void *field = (char *)config + o->offset;
-    switch (o->kind) {
-    case OPTION_BOOL:
-        if (v->found != FOUND_BOOL) return fail_expected(o->path, config_expected(o), v, NULL);
-        *(bool *)field = v->truth;
-        return 0;
-    case OPTION_INT:
-    case OPTION_SIZE:
-        return store_integer(field, o, v);
-    case OPTION_NUMBER:
-        return store_number(field, o, v);
-    case OPTION_BETAS:
-        return store_betas(field, o, v);
-    case OPTION_STRING:
-        return store_string(field, o, v);
-    case OPTION_CHOICE:
-        return store_choice(field, o, v);
-    case OPTION_GROUP:
-        return store_group(field, o, v);
-    case OPTION_TRAIN:
-        return store_data(&config->data.train, &config->data.n_train, o, v);
-    case OPTION_EVAL:
-        return store_data(&config->data.eval, &config->data.n_eval, o, v);
-    }
-    CHECK(false, "option %s has no kind", o->path);
-}
+#include "config_value.h"
 
 static const struct config_option *find_option(const char *path) {
     for (int i = 0; i < n_config_options; i++)
@@ -338,8 +27,15 @@ static const char *leaf_of(const char *path) {
     return dot ? dot + 1 : path;
 }
 
+static int fail_former(const char *path, const char *now, const char *why) {
+    return now ? fail("%s is called %s now", path, now)
+               : fail("%s is no option any more; hint: %s", path, why);
+}
+
 /* The same name in another group is nearer than any misspelling. */
 static int fail_unknown(const char *path) {
+    const char *now, *why;
+    if (config_former(path, &now, &why)) return fail_former(path, now, why);
     const char *known[128] = {0};
     CHECK(n_config_options <= 128, "%d options", n_config_options);
     for (int i = 0; i < n_config_options; i++) {
@@ -383,17 +79,19 @@ static int read_group(struct config *config, const config_setting_t *group, cons
                       unsigned *line) {
     if (!config_setting_is_group(group)) {
         struct value v = value_of_setting(group);
-        return fail_expected(name, "a group { ... }", &v, NULL);
+        return value_fail(name, "a group { ... }", &v, NULL);
     }
     for (int i = 0; i < config_setting_length(group); i++) {
         const config_setting_t *setting = config_setting_get_elem(group, (unsigned)i);
         char path[256];
         snprintf(path, sizeof path, "%s.%s", name, config_setting_name(setting));
         *line = config_setting_source_line(setting);
-        const struct config_option *option = find_option(path);
+        const char *now = path, *why;
+        if (config->is_resolved && config_former(path, &now, &why) && !now) continue;
+        const struct config_option *option = find_option(now);
         struct value v = value_of_setting(setting);
         if (!option) return fail_unknown(path);
-        if (store(config, option, &v) != 0) return -1;
+        if (value_store(config, option, &v) != 0) return -1;
     }
     return 0;
 }
@@ -466,7 +164,7 @@ static int read_tree(struct config *config, const struct config_option *option, 
             status = fail("%s: expected %s, found %s", option->path, config_expected(option), text);
         } else {
             struct value v = value_of_setting(config_lookup(&parsed, "value"));
-            status = store(config, option, &v);
+            status = value_store(config, option, &v);
         }
         config_source_free(&source);
     }
@@ -488,7 +186,7 @@ static int read_text(struct config *config, const struct config_option *option, 
     char *plain = unquoted(text);
     struct value v = {.found = FOUND_STRING, .text = plain};
     if (option->kind <= OPTION_NUMBER) v = value_of_text(plain);
-    int status = store(config, option, &v);
+    int status = value_store(config, option, &v);
     mem_free(plain);
     return status;
 }
@@ -521,7 +219,7 @@ static char *stem(const char *path, const char *suffix) {
 }
 
 static void default_string(char **field, char *text) {
-    if (**field == 0) set_string(field, text);
+    if (**field == 0) config_set_string(field, text);
     mem_free(text);
 }
 
@@ -573,7 +271,9 @@ int config_parse(struct config *config, const char *text, const char *const *ove
     set_defaults(config);
     int status = config_source_text(&source, "configuration", text);
     if (status == 0) {
+        config->is_resolved = true;
         status = read_source(config, &source);
+        config->is_resolved = false;
         config_source_free(&source);
     }
     return finish(config, status, NULL, overrides, n_overrides);
@@ -582,10 +282,9 @@ int config_parse(struct config *config, const char *text, const char *const *ove
 void config_free(struct config *config) {
     for (int i = 0; i < n_config_options; i++) {
         enum option_kind kind = config_options[i].kind;
-        if (kind == OPTION_STRING || kind == OPTION_CHOICE || kind == OPTION_GROUP)
-            mem_free(*(char **)((char *)config + config_options[i].offset));
+        if (kind == OPTION_STRING) mem_free(*(char **)((char *)config + config_options[i].offset));
     }
-    free_data(config->data.train, config->data.n_train);
-    free_data(config->data.eval, config->data.n_eval);
+    config_free_data(config->data.train, config->data.n_train);
+    config_free_data(config->data.eval, config->data.n_eval);
     *config = (struct config){0};
 }

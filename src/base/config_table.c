@@ -9,6 +9,13 @@
 
 #define AT(field) offsetof(struct config, field)
 #define ANY_COUNT .low = 0, .high = 1e15
+#define TABLE_WORD(value, word) {word, value},
+#define WORDS(list)                \
+    (const struct config_word[]) { \
+        list(TABLE_WORD) {         \
+            NULL, 0                \
+        }                          \
+    }
 
 const struct config_option config_options[] = {
     {"run.name", OPTION_STRING, AT(run.name), "", "the last configuration file's name without .cfg",
@@ -18,7 +25,7 @@ const struct config_option config_options[] = {
              "checkpoints goes on."},
     {"run.seed", OPTION_INT, AT(run.seed), "1", .low = 0, .high = 9e15,
      .help = "Seed of the order of the data and of random weights."},
-    {"run.device", OPTION_CHOICE, AT(run.device), "auto", .words = "cpu|cuda|auto",
+    {"run.device", OPTION_CHOICE, AT(run.device), "auto", .words = WORDS(RUN_DEVICES),
      .help = "What computes: the CPU's cores, a GPU for each rank, or GPUs where there are any "
              "(auto)."},
     {"run.plugin", OPTION_STRING, AT(run.plugin), "",
@@ -33,23 +40,22 @@ const struct config_option config_options[] = {
      .help = "Hugging Face model directory (config.json, safetensors), or one with config.json "
              "alone to start at "
              "random."},
-    {"model.init", OPTION_CHOICE, AT(model.init), "pretrained", .words = "pretrained|random",
+    {"model.init", OPTION_CHOICE, AT(model.init), "pretrained", .words = WORDS(MODEL_INITS),
      .help = "Weights: those of model.path, or random ones from run.seed."},
-    {"model.precision", OPTION_CHOICE, AT(model.precision), "fp32", .words = "fp32|bf16",
+    {"model.precision", OPTION_CHOICE, AT(model.precision), "fp32",
+     .words = WORDS(MODEL_PRECISIONS),
      .help = "Compute precision; master weights, gradients across ranks, scores and losses are "
              "fp32 always."},
-    {"model.head_init", OPTION_CHOICE, AT(model.head_init), "auto", .words = "auto|random",
+    {"model.head_init", OPTION_CHOICE, AT(model.head_init), "auto", .words = WORDS(HEAD_INITS),
      .help = "Score head: the model's own where it has one (auto), or always a fresh one from "
              "run.seed."},
-    {"model.dropout", OPTION_NUMBER, AT(model.dropout), "0", .low = 0, .high = 0,
-     .help = "Always 0.",
-     .hint = "sharing the prompt between answers is exact only without dropout"},
 
     {"data.train", OPTION_TRAIN, AT(data.train), "", "none, must be given to train",
-     .help = "Shards to train on: a path, or a list of { path; weight | rows; }: the share of the "
-             "shard's groups "
-             "(comparisons, unless batch.group_by_prompt) that an epoch takes (above 1 repeats), "
-             "or their number."},
+     .help =
+         "Shards to train on: a path, or a list of { path; weight | groups; }: the share of the "
+         "shard's groups "
+         "(comparisons, unless batch.group_by_prompt) that an epoch takes (above 1 repeats), "
+         "or their number."},
     {"data.eval", OPTION_EVAL, AT(data.eval), "", "none",
      .help = "Shards to evaluate on: a path, or a list of { path; name; }. Metrics are named "
              "eval/<name>/..."},
@@ -66,7 +72,7 @@ const struct config_option config_options[] = {
     {"batch.group_by_prompt", OPTION_BOOL, AT(batch.group_by_prompt), "false",
      .help = "A group is everything compared under one prompt."},
 
-    {"loss.type", OPTION_CHOICE, AT(loss.type), "bradley_terry", .words = "bradley_terry",
+    {"loss.type", OPTION_CHOICE, AT(loss.type), "bradley_terry", .words = WORDS(LOSS_TYPES),
      .help = "-log sigmoid(chosen score - rejected score)."},
 
     {"optim.lr", OPTION_NUMBER, AT(optim.lr), "1e-5", .low = 0, .high = 100, .open = LOW_OPEN,
@@ -79,8 +85,7 @@ const struct config_option config_options[] = {
      .help = "Decoupled weight decay, on matrices only (embedding and head included)."},
     {"optim.clip", OPTION_NUMBER, AT(optim.clip), "1", .low = 0, .high = 1e30,
      .help = "Largest global norm of the gradient; 0: no clipping."},
-    {"optim.schedule", OPTION_CHOICE, AT(optim.schedule), "cosine",
-     .words = "cosine|wsd|linear|constant",
+    {"optim.schedule", OPTION_CHOICE, AT(optim.schedule), "cosine", .words = WORDS(SCHEDULES),
      .help = "Learning rate after the warm-up; wsd is constant, then cosine over the last tenth."},
     {"optim.warmup", OPTION_NUMBER, AT(optim.warmup), "0.03", .low = 0, .high = 1e12,
      .help = "Linear warm-up: a share of the steps below 1, a number of steps from 1 on."},
@@ -93,14 +98,15 @@ const struct config_option config_options[] = {
 
     {"parallel.zero_stage", OPTION_INT, AT(parallel.zero_stage), "1", .low = 0, .high = 3,
      .help = "What ranks divide: 0 nothing, 1 optimizer state, 2 and gradients, 3 and weights."},
-    {"parallel.shard_group", OPTION_GROUP, AT(parallel.shard_group), "all", .words = "all|node",
-     .low = 1, .high = 1e6,
+    {"parallel.zero_group", OPTION_GROUP, AT(parallel.zero_group), "all",
+     .words = WORDS(ZERO_GROUPS), .low = 1, .high = 1e6,
      .help =
          "Ranks to divide over: all, those of a node, or groups of N; replicated between groups."},
-    {"parallel.recompute", OPTION_CHOICE, AT(parallel.recompute), "none", .words = "none|block",
+    {"parallel.recompute", OPTION_CHOICE, AT(parallel.recompute), "none",
+     .words = WORDS(RECOMPUTES),
      .help = "block keeps only block inputs and computes each block again in backward: less "
              "memory, a third more work."},
-    {"parallel.offload", OPTION_CHOICE, AT(parallel.offload), "none", .words = "none|optimizer",
+    {"parallel.offload", OPTION_CHOICE, AT(parallel.offload), "none", .words = WORDS(OFFLOADS),
      .help = "optimizer keeps master weights and moments in the host's memory and updates there: a "
              "GPU then has room "
              "for a larger model, and steps take longer."},
@@ -150,6 +156,23 @@ const char *config_group_about(const char *group, size_t length) {
     return NULL;
 }
 
+static const struct {
+    const char *path, *now, *why;
+} former[] = {
+    {"parallel.shard_group", "parallel.zero_group", NULL},
+    {"model.dropout", NULL, "sharing the prompt between answers is exact only without dropout"},
+};
+
+bool config_former(const char *path, const char **now, const char **why) {
+    for (size_t i = 0; i < sizeof former / sizeof *former; i++) {
+        if (strcmp(former[i].path, path) != 0) continue;
+        *now = former[i].now;
+        *why = former[i].why;
+        return true;
+    }
+    return false;
+}
+
 static bool has_bounds(const struct config_option *option) {
     return option->kind == OPTION_INT || option->kind == OPTION_SIZE ||
            option->kind == OPTION_NUMBER || option->kind == OPTION_BETAS ||
@@ -194,7 +217,7 @@ const char *config_expected(const struct config_option *option) {
     case OPTION_GROUP:
         return "a string or an integer";
     case OPTION_TRAIN:
-        return "a path or a list of { path = ...; weight = ... | rows = ...; }";
+        return "a path or a list of { path = ...; weight = ... | groups = ...; }";
     case OPTION_EVAL:
         return "a path or a list of { path = ...; name = ...; }";
     }

@@ -16,13 +16,19 @@ enum option_kind {
     OPTION_NUMBER, /* double */
     OPTION_BETAS,  /* two doubles, one after the other */
     OPTION_STRING, /* char * */
-    OPTION_CHOICE, /* char *, one of the words */
-    OPTION_GROUP,  /* char *, one of the words or a count */
+    OPTION_CHOICE, /* an enum of the words */
+    OPTION_GROUP,  /* int64_t: an enum of the words, or a count */
     OPTION_TRAIN,  /* struct config_data *, and its count */
     OPTION_EVAL,
 };
 
 enum { LOW_OPEN = 1, HIGH_OPEN = 2 }; /* the bound itself is not allowed */
+
+/* A word of a choice and its value in the enum; the last one has no word. */
+struct config_word {
+    const char *word;
+    int value;
+};
 
 struct config_option {
     const char *path;
@@ -32,13 +38,16 @@ struct config_option {
     const char *fallback, *shown;
     double low, high;
     int open;
-    const char *words; /* of a choice: "a|b|c" */
+    const struct config_word *words; /* of a choice */
     const char *help;
-    const char *hint; /* added to the error when a value is out of bounds or not a known word */
 };
 
 extern const struct config_option config_options[];
 extern const int n_config_options;
+
+/* What became of an option that a former version had: its name now, or NULL and why it is gone.
+ * False for a path that no version had. */
+bool config_former(const char *path, const char **now, const char **why);
 
 /* What a group of options is about; NULL for an unknown group. */
 const char *config_group_about(const char *group, size_t length);

@@ -47,15 +47,36 @@ static void put_data(struct buffer *out, const struct config_data *data, int n) 
             buffer_append_text(out, "; name = ");
             put_string(out, data[i].name);
         } else {
-            buffer_append_text(out, data[i].rows ? "; rows = " : "; weight = ");
-            if (data[i].rows)
-                put_integer(out, data[i].rows);
+            buffer_append_text(out, data[i].groups ? "; groups = " : "; weight = ");
+            if (data[i].groups)
+                put_integer(out, data[i].groups);
             else
                 put_number(out, data[i].weight);
         }
         buffer_append_text(out, "; }");
     }
     buffer_append_text(out, n ? "\n    )" : ")");
+}
+
+/* The word of a choice's value; NULL for another value. */
+static const char *word_of(const struct config_option *o, int64_t value) {
+    for (const struct config_word *w = o->words; w->word; w++)
+        if (w->value == value) return w->word;
+    return NULL;
+}
+
+static void put_group(struct buffer *out, const struct config_option *o, int64_t value) {
+    const char *word = word_of(o, value);
+    if (word)
+        put_string(out, word);
+    else
+        buffer_format(out, "\"%lld\"", (long long)value);
+}
+
+/* "cpu|cuda|auto" */
+static void put_words(struct buffer *out, const struct config_option *o) {
+    for (const struct config_word *w = o->words; w->word; w++)
+        buffer_format(out, "%s%s", w == o->words ? "" : "|", w->word);
 }
 
 static void put_value(struct buffer *out, const struct config *config,
@@ -81,9 +102,13 @@ static void put_value(struct buffer *out, const struct config *config,
         buffer_append_text(out, ")");
         break;
     case OPTION_STRING:
-    case OPTION_CHOICE:
-    case OPTION_GROUP:
         put_string(out, *(char *const *)field);
+        break;
+    case OPTION_CHOICE:
+        put_string(out, word_of(o, *(const int *)field));
+        break;
+    case OPTION_GROUP:
+        put_group(out, o, *(const int64_t *)field);
         break;
     case OPTION_TRAIN:
         put_data(out, config->data.train, config->data.n_train);
@@ -146,7 +171,7 @@ static const char *shown_default(const struct config_option *o) {
 static void put_allowed(struct buffer *out, const struct config_option *o) {
     char bounds[96];
     config_bounds(o, bounds);
-    if (o->words) buffer_append_text(out, o->words);
+    if (o->words) put_words(out, o);
     if (o->kind == OPTION_GROUP) buffer_append_text(out, "|N");
     if (!o->words) buffer_format(out, "%s%s%s", config_expected(o), *bounds ? ", " : "", bounds);
 }
@@ -171,10 +196,11 @@ void config_help(struct buffer *out) {
 void config_completion(struct buffer *out) {
     for (int i = 0; i < n_config_options; i++) {
         const struct config_option *o = &config_options[i];
-        buffer_format(out, "%s\t%s\t%s\t%s\n", o->path,
-                      o->words                 ? o->words
-                      : o->kind == OPTION_BOOL ? "true|false"
-                                               : config_expected(o),
-                      shown_default(o), o->help);
+        buffer_format(out, "%s\t", o->path);
+        if (o->words)
+            put_words(out, o);
+        else
+            buffer_append_text(out, o->kind == OPTION_BOOL ? "true|false" : config_expected(o));
+        buffer_format(out, "\t%s\t%s\n", shown_default(o), o->help);
     }
 }

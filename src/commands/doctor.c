@@ -66,7 +66,7 @@ static int doctor(const struct arguments *a) {
     const struct group *world = comm_world();
     if (comm_agree(world, config_load(&config, NULL, 0, a->overrides, a->n_overrides)) != 0)
         return -1;
-    int status = placement_init(&place, "all");
+    int status = placement_init(&place, ZERO_GROUP_ALL);
     struct device *dev = status == 0 ? device_open(&config, &place) : NULL;
     if (!dev) status = -1;
     char mine[REPORT] = "", *all = mem_alloc(world->size, REPORT);

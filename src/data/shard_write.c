@@ -2,7 +2,7 @@
  *
  *   (1) Rows go to the file as they come (shard_column.h). Memory holds what shard.h says: the
  *       hashes of the sequences, to find identical ones; the runs of comparisons of one prompt, to
- *       make groups of them (shard_groups.h); and the tokens of the present run.
+ *       make groups of them (shard_prompts.h); and the tokens of the present run.
  *   (2) The temporary file becomes <path> when all of it is on the disk; a full disk leaves the
  *       former file.
  *   (3) The same content gives the same bytes: HDF5's time stamps are off, orders are those of the
@@ -22,7 +22,7 @@
 #include "hash.h"
 #include "shard.h"
 #include "shard_blocks.h"
-#include "shard_groups.h"
+#include "shard_prompts.h"
 
 enum { TOKEN_CHUNK = 8192, INDEX_CHUNK = 16384, FILE_CHUNK = 1 << 18 };
 /* A run of one prompt ends here, so that its tokens fit memory; its group goes on in the next

@@ -83,7 +83,7 @@ static int resolve(struct scorer *s, const char *path) {
 static int read_config(struct scorer *s, const char *const *overrides, int n_overrides) {
     const char **all = mem_alloc(n_overrides + 2, sizeof *all);
     all[0] = "run.threads=0";
-    all[1] = "parallel.shard_group=all";
+    all[1] = "parallel.zero_group=all";
     for (int i = 0; i < n_overrides; i++) all[i + 2] = overrides[i];
     int status = config_parse(&s->config, s->checkpoint.config, all, n_overrides + 2);
     mem_free(all);
@@ -211,7 +211,7 @@ int scorer_reopen(struct scorer *s, const char *directory, const struct config *
     *s = (struct scorer){.path = mem_copy_string(directory)};
     int status = config_load(&s->config, NULL, 0, NULL, 0); /* its precision is fp32 */
     if (status == 0) {
-        take_string(&s->config.run.device, like->run.device);
+        s->config.run.device = like->run.device;
         take_string(&s->config.run.plugin, like->run.plugin);
         s->config.run.threads = like->run.threads;
         s->config.parallel.zero_stage = like->parallel.zero_stage;
@@ -240,7 +240,7 @@ struct parameter_source scorer_source(struct scorer *s) {
 /* Before anything is taken. */
 static int check_memory(const struct scorer *s, const struct zero_options *zero,
                         const struct model_options *model) {
-    struct zero_bytes z = zero_plan(&s->table, zero, s->place.shard.size);
+    struct zero_bytes z = zero_plan(&s->table, zero, s->place.zero.size);
     struct model_bytes m = model_plan(s->dev, &s->arch, model);
     size_t needed = z.weights + z.gathered + m.activations + m.scratch;
     size_t available = device_memory_available(s->dev, &s->place);
@@ -252,7 +252,7 @@ static int check_memory(const struct scorer *s, const struct zero_options *zero,
 }
 
 int scorer_start(struct scorer *s, int64_t max_tokens, int64_t max_rows) {
-    if (placement_init(&s->place, s->config.parallel.shard_group) != 0) return -1;
+    if (placement_init(&s->place, s->config.parallel.zero_group) != 0) return -1;
     s->dev = device_open(&s->config, &s->place);
     if (!s->dev) return -1;
     struct zero_options options = {.stage = (int)s->config.parallel.zero_stage,

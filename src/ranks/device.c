@@ -26,13 +26,13 @@ static void leave(struct device *dev, struct group *group) {
 }
 
 void device_join(struct device *dev, struct placement *place) {
-    join(dev, &place->shard);
+    join(dev, &place->zero);
     join(dev, &place->replica);
 }
 
 void device_leave(struct device *dev, struct placement *place) {
     leave(dev, &place->replica);
-    leave(dev, &place->shard);
+    leave(dev, &place->zero);
 }
 
 /* ---- choosing ---- */
@@ -43,9 +43,17 @@ void device_leave(struct device *dev, struct placement *place) {
  * as it was; mem_free. */
 static int choose(const struct config *config, const struct backend **out, char **why) {
     const struct plugin *plugin;
-    bool is_auto = strcmp(config->run.device, "auto") == 0;
+    bool is_auto = false;
     *out = &cpu_backend;
-    if (strcmp(config->run.device, "cpu") == 0) return 0;
+    switch (config->run.device) {
+    case RUN_DEVICE_CPU:
+        return 0;
+    case RUN_DEVICE_AUTO:
+        is_auto = true;
+        break;
+    case RUN_DEVICE_CUDA:
+        break;
+    }
     enum loader_status status = loader_open(config->run.plugin, &plugin);
     int n = status == LOADER_DONE ? plugin->count() : 0;
     if (n > 0) *out = plugin->backend;
@@ -55,7 +63,7 @@ static int choose(const struct config *config, const struct backend **out, char 
         if (status != LOADER_ABSENT) *why = mem_copy_string(error_text());
         return 0;
     }
-    fail_context("run.device = \"%s\"", config->run.device);
+    fail_context("run.device = \"%s\"", is_auto ? "auto" : "cuda");
     return fail_hint("run.device = \"cpu\" computes without a GPU");
 }
 
@@ -132,7 +140,13 @@ void device_close(struct device *dev, struct placement *place) {
 }
 
 enum dtype device_precision(const struct config *config) {
-    return strcmp(config->model.precision, "bf16") == 0 ? DTYPE_BF16 : DTYPE_F32;
+    switch (config->model.precision) {
+    case MODEL_PRECISION_FP32:
+        break;
+    case MODEL_PRECISION_BF16:
+        return DTYPE_BF16;
+    }
+    return DTYPE_F32;
 }
 
 /* The number after `key` in a file of "key value" lines (key "": the first number); -1 when there

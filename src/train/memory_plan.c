@@ -14,19 +14,37 @@ struct memory_plan {
     size_t loss, libraries, device, host; /* device: all of its memory but the libraries' */
 };
 
+bool run_offloads(const struct config *config) {
+    switch (config->parallel.offload) {
+    case OFFLOAD_NONE:
+        break;
+    case OFFLOAD_OPTIMIZER:
+        return true;
+    }
+    return false;
+}
+
+static bool recomputes(const struct config *config) {
+    switch (config->parallel.recompute) {
+    case RECOMPUTE_NONE:
+        break;
+    case RECOMPUTE_BLOCK:
+        return true;
+    }
+    return false;
+}
+
 struct zero_options run_zero_options(const struct run *r) {
     const struct config *c = r->config;
-    bool offloads = strcmp(c->parallel.offload, "optimizer") == 0;
     return (struct zero_options){.stage = (int)c->parallel.zero_stage,
                                  .dtype = device_precision(c),
                                  .train = true,
                                  .prefetch = c->parallel.prefetch,
-                                 .host = offloads ? r->host : NULL};
+                                 .host = run_offloads(c) ? r->host : NULL};
 }
 
 struct model_options run_model_options(const struct run *r) {
-    return (struct model_options){device_precision(r->config),
-                                  strcmp(r->config->parallel.recompute, "block") == 0, true,
+    return (struct model_options){device_precision(r->config), recomputes(r->config), true,
                                   r->max_tokens, r->max_rows};
 }
 

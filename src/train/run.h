@@ -98,11 +98,13 @@ struct batch_item run_group_pair(const struct run *r, const struct plan_group *g
  * be learned from it. */
 int run_check_data(const struct run *r);
 
+bool run_offloads(const struct config *config);
+
 /* What the run asks of its modules. */
 struct zero_options run_zero_options(const struct run *r);
 struct model_options run_model_options(const struct run *r);
 
-/* What a rank of a shard group of `size` needs, in two lines of text; 0 when it is there. Sets
+/* What a rank of a ZeRO group of `size` needs, in two lines of text; 0 when it is there. Sets
  * planned and free_before. */
 int run_check_memory(struct run *r, int size, struct buffer *text);
 

@@ -82,7 +82,7 @@ static int make_plan(struct run *r) {
     const struct config *c = r->config;
     r->source = mem_alloc(c->data.n_train, sizeof *r->source);
     for (int i = 0; i < c->data.n_train; i++) {
-        int64_t n = n_groups(r, i), rows = c->data.train[i].rows;
+        int64_t n = n_groups(r, i), rows = c->data.train[i].groups;
         r->source[i] = (struct plan_source){
             .forest_tokens = length_index(r, i),
             .n_groups = n,
@@ -157,7 +157,13 @@ static int read_data(struct run *r) {
 /* --- model --- */
 
 static bool is_random(const struct run *r) {
-    return strcmp(r->config->model.init, "random") == 0;
+    switch (r->config->model.init) {
+    case MODEL_INIT_PRETRAINED:
+        break;
+    case MODEL_INIT_RANDOM:
+        return true;
+    }
+    return false;
 }
 
 static int read_model_shape(struct run *r) {
@@ -171,11 +177,21 @@ static int read_model_shape(struct run *r) {
     return safetensors_match(&r->tensors, &r->table);
 }
 
+/* Is the score head new even where the model has one? */
+static bool wants_new_head(const struct run *r) {
+    switch (r->config->model.head_init) {
+    case HEAD_INIT_AUTO:
+        break;
+    case HEAD_INIT_RANDOM:
+        return true;
+    }
+    return false;
+}
+
 static int read_start(void *self, const struct parameter *p, int64_t first, int64_t count,
                       float *out) {
     struct run *r = self;
-    bool wants_new_head = strcmp(r->config->model.head_init, "random") == 0;
-    bool is_new_head = p->role == ROLE_SCORE && (wants_new_head || !r->tensors.has_score);
+    bool is_new_head = p->role == ROLE_SCORE && (wants_new_head(r) || !r->tensors.has_score);
     if (!is_random(r) && !is_new_head) return safetensors_read(&r->tensors, p, first, count, out);
     parameters_init(p, (uint64_t)r->config->run.seed, first, count, out);
     return 0;
@@ -206,14 +222,11 @@ static int load_weights(struct run *r) {
 
 static void make_optimizer(struct run *r) {
     const struct config *c = r->config;
-    static const char *const schedule_name[] = {"cosine", "wsd", "linear", "constant"};
-    r->schedule = (struct schedule){.lr = c->optim.lr,
+    r->schedule = (struct schedule){.kind = c->optim.schedule,
+                                    .lr = c->optim.lr,
                                     .min_lr_ratio = c->optim.min_lr_ratio,
                                     .steps = run_steps(r),
                                     .warmup = c->optim.warmup};
-    for (int i = 0; i < 4; i++)
-        if (strcmp(c->optim.schedule, schedule_name[i]) == 0)
-            r->schedule.kind = (enum schedule_kind)i;
     r->optimizer = (struct optimizer){
         .options = {c->optim.lr, c->optim.beta1, c->optim.beta2, c->optim.eps,
                     c->optim.weight_decay, c->optim.clip},
@@ -302,22 +315,21 @@ static int prepare(struct run *r) {
 static int start_device(struct run *r) {
     r->dev = r->host = device_open(r->config, &r->place);
     if (!r->dev) return -1;
-    if (r->dev->backend == &cpu_backend || strcmp(r->config->parallel.offload, "none") == 0)
-        return 0;
+    if (r->dev->backend == &cpu_backend || !run_offloads(r->config)) return 0;
     r->host = cpu_backend.open(r->place.node.rank, r->place.node.size, 0);
     return comm_agree(&r->place.data, r->host ? 0 : -1);
 }
 
 int run_start(struct run *r, struct config *config) {
     *r = (struct run){.config = config};
-    if (placement_init(&r->place, config->parallel.shard_group) != 0) return -1;
+    if (placement_init(&r->place, config->parallel.zero_group) != 0) return -1;
     if (start_device(r) != 0) return -1;
     if (prepare(r) != 0) return -1;
     share_shards(r);
     if (lock_directories(r) != 0 || run_choose_checkpoint(r) != 0) return -1;
     if (r->state.step >= run_steps(r)) return 0;
     struct buffer memory = {0};
-    int fits = run_check_memory(r, r->place.shard.size, &memory);
+    int fits = run_check_memory(r, r->place.zero.size, &memory);
     log_info("%s", memory.data);
     buffer_free(&memory);
     if (comm_agree(&r->place.data, fits) != 0) return -1;
@@ -376,14 +388,14 @@ void run_finish(struct run *r) {
     placement_free(&r->place);
 }
 
-/* Ranks in a shard group of a run on n_ranks; -1 with error_text(). */
+/* Ranks in a ZeRO group of a run on n_ranks; -1 with error_text(). */
 static int planned_group(const struct run *r, int n_ranks) {
-    int size = placement_shard_size(r->config->parallel.shard_group, n_ranks);
+    int size = placement_zero_size(r->config->parallel.zero_group, n_ranks);
     if (size != 0) return size;
     if (n_ranks == comm_world()->size) return r->place.node.size;
-    return fail("parallel.shard_group = \"node\": expected the ranks of a node, which --ranks does "
+    return fail("parallel.zero_group = \"node\": expected the ranks of a node, which --ranks does "
                 "not say; hint: "
-                "parallel.shard_group=8 for 8 ranks on each node");
+                "parallel.zero_group=8 for 8 ranks on each node");
 }
 
 static int print_plan(struct run *r, int size) {
@@ -399,7 +411,7 @@ static int print_plan(struct run *r, int size) {
 
 int trainer_plan(struct config *config, int n_ranks) {
     struct run r = {.config = config};
-    if (placement_init(&r.place, "all") != 0) return -1;
+    if (placement_init(&r.place, ZERO_GROUP_ALL) != 0) return -1;
     int size = planned_group(&r, n_ranks), status = size > 0 ? start_device(&r) : -1;
     if (status == 0) status = prepare(&r);
     if (status == 0) status = run_choose_checkpoint(&r);

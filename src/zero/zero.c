@@ -123,8 +123,8 @@ struct zero *zero_init(struct device *dev, const struct placement *place,
     struct zero *z = mem_alloc(1, sizeof *z);
     z->dev = dev;
     z->place = place;
-    z->rank = place->shard.rank;
-    set_sizes(z, table, options, place->shard.size);
+    z->rank = place->zero.rank;
+    set_sizes(z, table, options, place->zero.size);
     z->bytes = lay_out(z);
     z->weights_memory = dev->backend->alloc(dev, z->bytes.weights);
     z->gradients_memory = dev->backend->alloc(dev, z->bytes.gradients);
@@ -202,17 +202,17 @@ static void hold_back(struct zero *z) {
 
 void zero_all_gather(struct zero *z, void *data, int64_t slice, enum dtype dtype) {
     hold_back(z);
-    z->dev->backend->all_gather(z->dev, &z->place->shard, data, slice, dtype);
+    z->dev->backend->all_gather(z->dev, &z->place->zero, data, slice, dtype);
     z->sent += (uint64_t)(z->size - 1) * (uint64_t)slice * dtype_bytes(dtype);
 }
 
 static void reduce_scatter(struct zero *z, float *out, const float *in, int64_t slice) {
     hold_back(z);
-    z->dev->backend->reduce_scatter(z->dev, &z->place->shard, out, in, slice);
+    z->dev->backend->reduce_scatter(z->dev, &z->place->zero, out, in, slice);
     z->sent += (uint64_t)(z->size - 1) * (uint64_t)slice * sizeof(float);
 }
 
-/* The other shard groups' gradients of the same slice. An all-reduce is counted as a reduce-scatter
+/* The other ZeRO groups' gradients of the same slice. An all-reduce is counted as a reduce-scatter
  * and a gather. */
 static void sum_replicas(struct zero *z, float *slice, int64_t count) {
     uint64_t size = (uint64_t)z->place->replica.size;

@@ -77,7 +77,7 @@ static inline struct device *state_device(const struct zero *z) {
     return z->options.host ? z->options.host : z->dev;
 }
 
-/* Collectives over the shard group, counted. What was computed before is waited for. */
+/* Collectives over the ZeRO group, counted. What was computed before is waited for. */
 void zero_all_gather(struct zero *z, void *data, int64_t slice, enum dtype dtype);
 
 /* Until the gradient of a unit is reduced. */

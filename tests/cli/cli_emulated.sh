@@ -85,7 +85,7 @@ same "a run goes on from its middle" bf16-2-3 again
 rm -r "$work/again/checkpoints/step_000020"
 train again 1 run.device=cpu model.precision=bf16
 near "and on the CPU" again cpu-bf16 2e-2
-# two communicators: a shard group of two, two copies of it
-train groups 4 model.precision=fp32 parallel.zero_stage=3 parallel.shard_group=2 "${gpu[@]}"
-near "shard groups of 2 of 4 ranks" groups cpu-fp32 1e-4
+# two communicators: a ZeRO group of two, two copies of it
+train groups 4 model.precision=fp32 parallel.zero_stage=3 parallel.zero_group=2 "${gpu[@]}"
+near "ZeRO groups of 2 of 4 ranks" groups cpu-fp32 1e-4
 finish

@@ -76,11 +76,11 @@ data = { train = "$work/pairs.h5"; };
 batch = { groups = 24; tokens_per_microbatch = 100; };
 optim = { steps = 1; };
 EOT
-walked() { # ranks stage precision shard_group
+walked() { # ranks stage precision zero_group
     local name="a step of training sends the formula: stage $2, $3, $1 ranks in groups of $4" line
     # shellcheck disable=SC2086
     if ! $MPIRUN -np "$1" "$rankwise" train "$work/run.cfg" run.dir="$work/run_$1_$2_$3_$4" parallel.zero_stage="$2" \
-        model.precision="$3" parallel.shard_group="$4" >"$work/out" 2>"$work/err"; then
+        model.precision="$3" parallel.zero_group="$4" >"$work/out" 2>"$work/err"; then
         not_ok "$name" "$(tail -n 3 "$work/err" | tr '\n' ' ')"
         return
     fi

@@ -100,7 +100,7 @@ optimizer() { grep -o 'optimizer [0-9.]*' | cut -d' ' -f2; }
 same plan_data "$(plan | grep '^data:')" "data: 60 groups an epoch, 8 steps an epoch, 16 steps in all"
 same plan_leaves_nothing "$(find "$work" -name planned)" ""
 same plan_divides "$(awk "BEGIN { r = $(plan | optimizer) / $(plan --ranks 4 | optimizer); print (r > 3.5 && r < 4.5) }")" 1
-same plan_shard_group "$(plan --ranks 4 parallel.shard_group=2 | optimizer)" "$(plan --ranks 2 | optimizer)"
+same plan_zero_group "$(plan --ranks 4 parallel.zero_group=2 | optimizer)" "$(plan --ranks 2 | optimizer)"
 says plan_too_much_memory 1 "hint: a smaller batch.tokens_per_microbatch" "$build/rankwise" plan "$work/run.cfg" \
     model.path="$work/huge"
 
@@ -110,8 +110,8 @@ for layout in 2:0 2:1 2:2 2:3 3:1 3:2 3:3 4:3; do
     run "$name" "${layout%:*}" parallel.zero_stage="${layout#*:}" batch.tokens_per_microbatch=200
     close "$name" "$name"
 done
-run shard_group 4 parallel.zero_stage=3 parallel.shard_group=2 batch.tokens_per_microbatch=200
-close shard_groups shard_group
+run zero_group 4 parallel.zero_stage=3 parallel.zero_group=2 batch.tokens_per_microbatch=200
+close zero_groups zero_group
 run recompute 2 parallel.recompute=block batch.tokens_per_microbatch=200
 close recompute recompute
 
@@ -177,7 +177,7 @@ same eval_is_the_trainers "$(grep -o '"eval/eval/loss": [0-9.]\{11\}' "$work/one
     cut -d' ' -f2)" "$(grep -o '"loss": [0-9.]\{11\}' "$work/eval.1" | cut -d' ' -f2)"
 
 # What the run had for its own machine, groups of two ranks and a thread each, does not bind who evaluates it.
-says eval_of_sharded_run 0 "rank 0: cores" "$build/rankwise" eval "$work/shard_group" --data "$work/eval.h5"
+says eval_of_sharded_run 0 "rank 0: cores" "$build/rankwise" eval "$work/zero_group" --data "$work/eval.h5"
 
 "$build/rankwise" export "$work/one" "$work/exported" > "$work/out" 2>&1 || not_ok export "$(cat "$work/out")"
 sed 's/"chosen": \(".*"\), "rejected": .*/"text": \1}/' "$work/eval.jsonl" > "$work/texts.jsonl"

@@ -44,7 +44,7 @@ void session_open(struct session *s, struct device *dev, const struct session_sh
     struct model_options options = model_options(dtype, recompute, tokens, pairs);
     struct parameter_source source = {random_weights, NULL};
     *s = (struct session){.dev = dev, .room_tokens = tokens, .room_pairs = pairs, .dtype = dtype};
-    s->place.data = s->place.shard = s->place.replica = s->place.node = (struct group){.size = 1};
+    s->place.data = s->place.zero = s->place.replica = s->place.node = (struct group){.size = 1};
     make_arch(&s->arch, shape);
     parameters_build(&s->table, &s->arch);
     s->z = zero_init(dev, &s->place, &s->table, &how);

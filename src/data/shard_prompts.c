@@ -1,10 +1,10 @@
-/* Groups of a new shard: see shard_groups.h.
+/* Groups of a new shard: see shard_prompts.h.
  *
  * How many tokens the forest of a group has is counted by levels: of all its sides the next `width`
  * tokens are read and counted as a forest; those whose tokens are all equal and go on are a class,
  * counted from there in the same way. So the memory is bounded by the number of sides, and not by
  * their length. */
-#include "shard_groups.h"
+#include "shard_prompts.h"
 
 #include <stdlib.h>
 #include <string.h>

@@ -4,8 +4,8 @@
  * A group of one run is known from the run. One of several runs needs the tokens again, from the
  * spool; some four million of them are held at once, or 16 for each side of the group where that is
  * more. */
-#ifndef RANKWISE_SHARD_GROUPS_H
-#define RANKWISE_SHARD_GROUPS_H
+#ifndef RANKWISE_SHARD_PROMPTS_H
+#define RANKWISE_SHARD_PROMPTS_H
 #include "shard_column.h"
 #include "shard_spool.h"
 
