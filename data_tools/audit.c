@@ -1,12 +1,11 @@
 /* rankwise-data audit: what is wrong with shards, found before it costs GPU time.
  *
- *   of one shard    equal sides, duplicate and contradictory comparisons, double BOS, missing EOS,
- *   sequences that
- * begin otherwise than the others, golden vectors that the carried tokenizer no longer gives, and
- * how far "the longer
- * answer wins" predicts the labels of several      prompts and sequences that two of them share
- * (leakage), contracts
- * that differ (template drift)
+ *   of one shard       equal sides, duplicate and contradictory comparisons, weights that are all
+ *                      0, margins beyond any score, double BOS, missing EOS, sequences that begin
+ *                      otherwise than the others, golden vectors that the carried tokenizer no
+ *                      longer gives, how far "the longer answer wins" predicts the labels
+ *   of several shards  prompts and sequences that two of them share (leakage), contracts that
+ *                      differ (template drift)
  *
  * Prompts and sequences are compared by 64-bit hashes of their tokens: among ten million, two that
  * differ look alike with a probability of 3e-6. */
@@ -23,10 +22,10 @@ static const char usage[] =
     "usage: rankwise-data audit SHARD... [--strict]\n"
     "\n"
     "Finds what would spoil a training: comparisons that are equal, duplicate or contradict each "
-    "other, prompts that "
-    "two\n"
-    "of the shards share, a double BOS, a missing EOS, templates that differ, and how often the "
-    "longer answer wins.\n"
+    "other, weights that\n"
+    "are all 0, margins that no score reaches, prompts that two of the shards share, a double BOS, "
+    "a missing EOS,\n"
+    "templates that differ, and how often the longer answer wins.\n"
     "\n"
     "  --strict   exit code 1 if there is a problem (without it 0: the report is the result)\n";
 
