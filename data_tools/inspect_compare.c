@@ -3,6 +3,7 @@
  */
 #include <math.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 
@@ -219,28 +220,41 @@ static const char history_usage[] = "usage: rankwise-inspect history RUN [--json
                                     "loss of that step and accuracy on each evaluation set, from "
                                     "metrics.jsonl. --json: one object a line.\n";
 
-enum { METRICS_CEILING = 1 << 30 };
+static int64_t step_of_line(const json_t *line) {
+    const json_t *step = json_object_get(line, "step");
+    return json_is_integer(step) ? (int64_t)json_integer_value(step) : -1;
+}
 
-/* The objects of metrics.jsonl, an array; empty when there is no such file. */
-static json_t *read_metrics(const char *run) {
-    char *path = file_join(run, "metrics.jsonl");
-    struct buffer text = {0};
+static int compare_steps(const void *a, const void *b) {
+    int64_t x = *(const int64_t *)a, y = *(const int64_t *)b;
+    return (x > y) - (x < y);
+}
+
+/* The objects of metrics.jsonl that are of these steps, which ascend: the others may be more than
+ * the memory holds. Empty when there is no such file. */
+static json_t *read_metrics(const char *run, const int64_t *step, int n) {
+    char *path = file_join(run, "metrics.jsonl"), *text = NULL;
     json_t *lines = json_array();
-    if (file_exists(path) && file_read(path, METRICS_CEILING, &text) == 0) {
-        for (char *at = text.data, *end; (end = strchr(at, '\n')); at = end + 1) {
-            json_t *line = json_parse(at, (size_t)(end - at));
-            if (line) json_array_append_new(lines, line);
-        }
+    FILE *file = fopen(path, "r");
+    size_t room = 0;
+    ssize_t length;
+    while (file && (length = getline(&text, &room, file)) > 0 && text[length - 1] == '\n') {
+        json_t *line = json_parse(text, (size_t)length);
+        int64_t found = step_of_line(line);
+        if (bsearch(&found, step, (size_t)n, sizeof *step, compare_steps))
+            json_array_append(lines, line);
+        json_decref(line);
     }
-    buffer_free(&text);
+    if (file) fclose(file);
+    free(text);
     mem_free(path);
     return lines;
 }
 
 static const json_t *metrics_of(const json_t *lines, int64_t step) {
     for (size_t i = 0; i < json_array_size(lines); i++) {
-        const json_t *line = json_array_get(lines, i), *found = json_object_get(line, "step");
-        if (json_is_integer(found) && json_integer_value(found) == step) return line;
+        const json_t *line = json_array_get(lines, i);
+        if (step_of_line(line) == step) return line;
     }
     return NULL;
 }
@@ -312,22 +326,31 @@ static int show_checkpoint(const char *path, const json_t *metrics, bool as_json
     return is_gone ? 0 : status == 0 ? 1 : -1;
 }
 
-/* Where a run removed all that were listed, there are newer ones. */
-static int show_history(const char *directory, const json_t *metrics, bool as_json) {
-    int n_shown = 0;
-    for (int tries = 0; n_shown == 0 && tries < CHECKPOINT_TRIES; tries++) {
-        int64_t *step;
-        int n = checkpoint_list(directory, &step), shown = 0;
-        for (int i = 0; i < n && shown >= 0; i++) {
-            char *path = checkpoint_path(directory, step[i]);
-            shown = show_checkpoint(path, metrics, as_json);
-            n_shown += shown > 0;
-            mem_free(path);
-        }
-        mem_free(step);
-        if (shown < 0 || n < 0) return -1;
-        if (n == 0) break;
+/* How many of the n checkpoints are still there, and shown; -1: one cannot be read. */
+static int show_checkpoints(const char *run, const char *directory, const int64_t *step, int n,
+                            bool as_json) {
+    json_t *metrics = read_metrics(run, step, n);
+    int n_shown = 0, shown = 0;
+    for (int i = 0; i < n && shown >= 0; i++) {
+        char *path = checkpoint_path(directory, step[i]);
+        shown = show_checkpoint(path, metrics, as_json);
+        n_shown += shown;
+        mem_free(path);
     }
+    json_decref(metrics);
+    return shown < 0 ? -1 : n_shown;
+}
+
+/* Where a run removed all that were listed, there are newer ones. */
+static int show_history(const char *run, const char *directory, bool as_json) {
+    int n = 1, n_shown = 0;
+    for (int tries = 0; n > 0 && n_shown == 0 && tries < CHECKPOINT_TRIES; tries++) {
+        int64_t *step;
+        n = checkpoint_list(directory, &step);
+        if (n > 0) n_shown = show_checkpoints(run, directory, step, n, as_json);
+        mem_free(step);
+    }
+    if (n < 0 || n_shown < 0) return -1;
     return n_shown ? 0 : fail("%s: no whole checkpoint there", directory);
 }
 
@@ -337,11 +360,9 @@ int history_command(int argc, char **argv) {
     int code;
     if (command_arguments(&a, option, 2, 1, history_usage, argc, argv, &code)) return code;
     char *inside = file_join(a.positional[0], "checkpoints");
-    json_t *metrics = read_metrics(a.positional[0]);
-    int status = show_history(file_is_directory(inside) ? inside : a.positional[0], metrics,
+    int status = show_history(a.positional[0], file_is_directory(inside) ? inside : a.positional[0],
                               option[1].value != NULL);
     code = command_finish(status);
-    json_decref(metrics);
     mem_free(inside);
     arguments_free(&a);
     return code;
