@@ -5,12 +5,12 @@
  *   gelu:    out = x Phi(x);  din = dout (Phi(x) + x phi(x)),  Phi(x) = (1 + erf(x / sqrt 2)) / 2
  *
  * Bound by memory. Bytes per element of out (dout), bf16 | fp32: swiglu 6 | 12, backward 10 | 20,
- * gelu 4 | 8, backward 6 | 12; cast 6 between the two. One walk of the whole device over (row,
- * bundle), by which a row's width need not fit any block, and each thread has one 16-byte access of
- * each operand under way: with 31 to 45 registers (sm_90, bf16) 1,280 to 2,048 threads of a
- * multiprocessor have 40 to 64 KB of reads under way, and a latency of 700 ns asks for 25 KB at 4.8
- * TB/s. Without sums and with at most 40 instructions an element, no more than a third of what a
- * multiprocessor issues in the time that memory takes.
+ * gelu 4 | 8, backward 6 | 12; cast 6 between the two, add 10 | 12. One walk of the whole device
+ * over (row, bundle), by which a row's width need not fit any block, and each thread has one
+ * 16-byte access of each operand under way: with 31 to 45 registers (sm_90, bf16) 1,280 to 2,048
+ * threads of a multiprocessor have 40 to 64 KB of reads under way, and a latency of 700 ns asks for
+ * 25 KB at 4.8 TB/s. Without sums and with at most 40 instructions an element, no more than a third
+ * of what a multiprocessor issues in the time that memory takes.
  *
  * Considered: a grid of rows, one block each (idle lanes where the width is no multiple of 2,048),
  * and a division per bundle instead of the walk's carry (70 instructions of 300). expf and the
@@ -34,6 +34,30 @@ void cuda_cast(struct device *dev, struct tensor out, struct tensor in) {
                                              compute_stream(dev), (O *)out.data, out.stride,
                                              (const I *)in.data, in.stride, w);
                                   })));
+    CUDA_LAUNCHED();
+}
+
+/* out may be a: a thread reads what it writes, and nobody else does. */
+template <typename T, int N>
+__global__ void add_kernel(float *out, int64_t out_stride, const float *a, int64_t a_stride,
+                           const T *b, int64_t b_stride, struct walk w) {
+    for (struct place at = walk_first(w); at.row < w.rows; walk_next(&at, w)) {
+        floats<N> x = load<N>(a + at.row * a_stride + at.col * N),
+                  y = load<N>(b + at.row * b_stride + at.col * N);
+#pragma unroll
+        for (int i = 0; i < N; i++) x.item[i] += y.item[i];
+        store<N>(out + at.row * out_stride + at.col * N, x);
+    }
+}
+
+void cuda_add(struct device *dev, struct tensor out, struct tensor a, struct tensor b) {
+    int n = fits(fits(fits(widest(b.dtype), out), a), b);
+    struct walk w = walk_make(dev, b.rows, b.cols / n);
+    BY_TYPE(b.dtype, T, BY_BUNDLE(n, N, {
+                LAUNCH((add_kernel<T, N>), w.blocks, BLOCK, 0, compute_stream(dev),
+                       (float *)out.data, out.stride, (const float *)a.data, a.stride,
+                       (const T *)b.data, b.stride, w);
+            }));
     CUDA_LAUNCHED();
 }
 

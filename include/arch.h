@@ -12,7 +12,8 @@
 
 struct family; /* src/arch/families.h */
 
-enum qk_norm { QK_NORM_NONE, QK_NORM_HEADS }; /* RMS norm of q and k: none, of each head (Qwen3) */
+/* RMS norm of q and k: none, of each head by itself, of all heads of a row together. */
+enum qk_norm { QK_NORM_NONE, QK_NORM_HEADS, QK_NORM_WHOLE };
 
 struct arch {
     const struct family *family; /* of arch/ alone: others ask for the switches below */
@@ -27,6 +28,7 @@ struct arch {
     bool interleaved_qkv; /* rows of q, k, v of head 0, of head 1, ...: not q, then k, then v */
     bool gated;           /* silu(gate) * up; otherwise GELU */
     bool parallel_residual; /* x + attn(norm1(x)) + mlp(norm2(x)) */
+    bool post_norm;       /* x + norm1(attn(x)), and so with the mlp; never with the former */
     float init_std;       /* initializer_range */
     int64_t max_positions;
     int64_t window;       /* tokens that a query sees, itself among them; 0: all before it */

@@ -116,6 +116,8 @@ typedef void column_sum_fn(struct device *dev, float *out, struct tensor in);
 
 /* out (T, n) = in (T, n) in another dtype */
 typedef void cast_fn(struct device *dev, struct tensor out, struct tensor in);
+/* out (T, n) F32 = a (T, n) F32 + b (T, n) c. out may be a. */
+typedef void add_fn(struct device *dev, struct tensor out, struct tensor a, struct tensor b);
 
 /* NORM_RMS:   out (T, D) c = in (T, D) F32 * r * weight,  r = 1 / sqrt(mean(in^2) + eps)
  * NORM_LAYER: out = (in - mean) * r * weight + bias,      r = 1 / sqrt(variance + eps)
@@ -212,7 +214,7 @@ typedef void bradley_terry_fn(struct device *dev, float *dscore, double *tally, 
                               const float *weight, int64_t n, float scale);
 
 #define OPS(X)                                                                   \
-    X(gemm) X(column_sum) X(cast) X(norm_forward) X(norm_backward)               \
+    X(gemm) X(column_sum) X(cast) X(add) X(norm_forward) X(norm_backward)        \
     X(head_norm_forward) X(head_norm_backward) X(rope_table) X(rope)             \
     X(swiglu_forward) X(swiglu_backward) X(gelu_forward) X(gelu_backward)        \
     X(attention_forward) X(attention_backward) X(embed_forward) X(embed_backward) \

@@ -12,7 +12,7 @@
 #define GOLDEN_ROOT "tests/golden/models/"
 static const char *const golden_cases[] = {
     "llama", "llama3_bias_v4",         "qwen2_base_sharded_v4", "qwen3", "qwen3_bf16_one_layer_v4",
-    "neox",  "neox_sequential_f16_v4", "mistral_v4",            "phi3",
+    "neox",  "neox_sequential_f16_v4", "mistral_v4",            "phi3",  "olmo2",
 };
 enum { N_GOLDEN_CASES = sizeof golden_cases / sizeof golden_cases[0] };
 

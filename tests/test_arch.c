@@ -57,6 +57,10 @@ static void test_missing_fields_have_the_class_defaults(void) {
     ASSERT(a.rope_dims == 96 && a.pad_token_id == 32000 && a.eos_token_id == 32000);
     ASSERT_NEAR(a.norm_eps, 1e-5, 1e-11);
     arch_free(&a);
+    ASSERT_INT(parse(&a, "{\"model_type\":\"olmo2\"}"), 0);
+    ASSERT(a.V == 50304 && a.K == 32 && a.qk_norm == QK_NORM_WHOLE && a.post_norm && !a.qkv_bias);
+    ASSERT(a.pad_token_id == 1 && a.bos_token_id == -1 && a.eos_token_id == 50279);
+    arch_free(&a);
 }
 
 /* LlamaRotaryEmbedding(LlamaConfig(hidden_size=64, num_attention_heads=4,
@@ -165,7 +169,7 @@ static void test_what_changes_the_arithmetic_is_refused(void) {
                    "\"LlamaForSequenceClassification\"],\"num_labels\":3}",
                    "\"num_labels\": expected 1");
     ASSERT_REFUSED("{\"model_type\":\"mamba\"}",
-                   "expected llama, qwen2, qwen3, gpt_neox, mistral or phi3, found mamba");
+                   "expected llama, qwen2, qwen3, gpt_neox, mistral, phi3 or olmo2, found mamba");
     ASSERT_REFUSED("{}", "found nothing");
 }
 
@@ -294,6 +298,8 @@ static void test_units_are_without_gaps(void) {
         "{\"model_type\":\"qwen3\",\"num_hidden_layers\":1,\"attention_bias\":true}",
         "{\"model_type\":\"gpt_neox\",\"num_hidden_layers\":2}",
         "{\"model_type\":\"phi3\",\"num_hidden_layers\":2}",
+        "{\"model_type\":\"olmo2\",\"num_hidden_layers\":2,\"num_key_value_heads\":8,"
+        "\"attention_bias\":true}",
     };
     for (int m = 0; m < N_TESTS(models); m++) {
         struct arch a;

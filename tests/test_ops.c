@@ -436,6 +436,20 @@ static void test_cast_gather_scatter(void) {
     sample_free(&x), sample_free(&y), sample_take_back();
 }
 
+static void test_add(void) {
+    for (int d = 0; d < 2; d++) {
+        struct sample a = sample_make(1, DTYPE_F32, 37, 45, 3, 1),
+                      b = sample_make(2, dtypes[d], 37, 45, 1, 1),
+                      out = sample_make(3, DTYPE_F32, 37, 45, 5, 1);
+        for (int i = 0; i < 37 * 45; i++) out.value[i] = a.value[i] + b.value[i];
+        op_add(dev, out.t, a.t, b.t);
+        sample_compare("add", out.t, out.value, 1e-6);
+        op_add(dev, a.t, a.t, b.t);
+        sample_compare("add to itself", a.t, out.value, 1e-6);
+        sample_free(&a), sample_free(&b), sample_free(&out);
+    }
+}
+
 /* Rows sorted by token, then by row. */
 static void sort_rows(int32_t *order, const int32_t *token, int64_t n, int32_t vocabulary) {
     for (int32_t t = 0, i = 0; t < vocabulary; t++)
@@ -722,6 +736,7 @@ static void test_no_rows_is_no_work(void) {
     op_gelu_forward(dev, none, none);
     op_gelu_backward(dev, none, none, none);
     op_cast(dev, none, none);
+    op_add(dev, none, none, none);
     op_embed_forward(dev, none, w.t, NULL);
     op_embed_backward(dev, dw.t.data, none, NULL, NULL);
     op_gather_rows(dev, none, none, NULL);
@@ -777,6 +792,7 @@ int main(int argc, char **argv) {
         {"activations", test_activations},
         {"activations_of_extremes", test_activations_of_extremes},
         {"cast_gather_scatter", test_cast_gather_scatter},
+        {"add", test_add},
         {"embedding", test_embedding},
         {"head", test_head},
         {"adamw", test_adamw},

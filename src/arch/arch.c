@@ -337,5 +337,6 @@ int64_t arch_block_parameters(const struct arch *a) {
     if (a->out_bias) block += a->D;
     if (a->mlp_bias) block += up + a->D;
     if (a->qk_norm == QK_NORM_HEADS) block += 2 * a->d;
+    if (a->qk_norm == QK_NORM_WHOLE) block += q + kv;
     return a->L * block + norm + a->D;
 }

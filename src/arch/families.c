@@ -36,6 +36,23 @@ static const struct tensor_names neox = {
     .down = "mlp.dense_4h_to_h",
 };
 
+static const struct tensor_names olmo2 = {
+    .base = "model.",
+    .embedding = "embed_tokens",
+    .final_norm = "norm",
+    .norm1 = "post_attention_layernorm",
+    .norm2 = "post_feedforward_layernorm",
+    .q = "self_attn.q_proj",
+    .k = "self_attn.k_proj",
+    .v = "self_attn.v_proj",
+    .q_norm = "self_attn.q_norm",
+    .k_norm = "self_attn.k_norm",
+    .out = "self_attn.o_proj",
+    .up = "mlp.gate_proj",
+    .up2 = "mlp.up_proj",
+    .down = "mlp.down_proj",
+};
+
 static const struct tensor_names phi3 = {
     .base = "model.",
     .embedding = "embed_tokens",
@@ -112,6 +129,14 @@ static const struct family families[] = {
      GATED,
      .rotary_share = 1,
      .always_windows = true},
+
+    {.model_type = "olmo2",
+     .class_prefix = "Olmo2",
+     .names = &olmo2,
+     .defaults = {SIZES(4096, 11008, 50304, 32, 32, 0, 0, 2048), TOKENS(1, -1, 50279),
+                  .gated = true, .norm_eps = 1e-5f, .qk_norm = QK_NORM_WHOLE, .post_norm = true},
+     GATED,
+     .attention_bias_key = "attention_bias"},
 };
 enum { N_FAMILIES = sizeof families / sizeof families[0] };
 

@@ -86,8 +86,9 @@ static void add_attention(struct builder *b) {
         block_bias(b, ROLE_V_BIAS, n->v, kv);
     }
     if (a->qk_norm != QK_NORM_NONE) {
-        add_vector(b, ROLE_Q_NORM, block_name(b, n->q_norm, "weight"), a->d, INIT_ONE);
-        add_vector(b, ROLE_K_NORM, block_name(b, n->k_norm, "weight"), a->d, INIT_ONE);
+        bool whole = a->qk_norm == QK_NORM_WHOLE;
+        add_vector(b, ROLE_Q_NORM, block_name(b, n->q_norm, "weight"), whole ? q : a->d, INIT_ONE);
+        add_vector(b, ROLE_K_NORM, block_name(b, n->k_norm, "weight"), whole ? kv : a->d, INIT_ONE);
     }
     block_matrix(b, ROLE_OUT_WEIGHT, n->out, a->D, q);
     if (a->out_bias) block_bias(b, ROLE_OUT_BIAS, n->out, a->D);

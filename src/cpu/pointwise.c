@@ -28,6 +28,21 @@ void cpu_cast(struct device *dev, struct tensor out, struct tensor in) {
             BY_DTYPE(in.dtype, from, cast_row(row_of(out, row), to, row_of(in, row), from, n)));
 }
 
+VEC_INLINE void add_row(float *out, const float *a, const void *b, enum dtype dtype, int64_t n) {
+    for (int64_t i = 0; i < n; i += LANES) {
+        int m = vec_room(n, i);
+        vec_put(out, DTYPE_F32, i, m, vec_get(a, DTYPE_F32, i, m) + vec_get(b, dtype, i, m));
+    }
+}
+
+void cpu_add(struct device *dev, struct tensor out, struct tensor a, struct tensor b) {
+    int64_t n = b.cols;
+#pragma omp parallel for num_threads(cpu_threads(dev, b.rows *n)) schedule(static)
+    for (int64_t row = 0; row < b.rows; row++)
+        BY_DTYPE(b.dtype, dtype,
+                 add_row(row_of(out, row), row_of(a, row), row_of(b, row), dtype, n));
+}
+
 VEC_INLINE void swiglu_row(void *out, const void *gate, const void *up, enum dtype dtype,
                            int64_t n) {
     for (int64_t i = 0; i < n; i += LANES) {

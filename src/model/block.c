@@ -2,6 +2,7 @@
  *
  *   sequential:  x_mid = x + o(attention(norm1(x)));   out = x_mid + mlp(norm2(x_mid))
  *   parallel:    out = x + o(attention(norm1(x))) + mlp(norm2(x))
+ *   post_norm:   x_mid = x + norm1(o(attention(x)));   out = x_mid + norm2(mlp(x_mid))
  *   mlp(h) = down(silu(gate(h)) * up(h)), or down(gelu(up(h)))
  *
  * The residual is added inside the products (gemm with add), so that it is read and written once.
@@ -10,6 +11,15 @@
 #include "block.h"
 
 #include <math.h>
+
+/* The roles of a branch's norm and of the product that leads back to the stream. */
+struct branch {
+    enum role norm, norm_bias, out, out_bias;
+};
+static const struct branch attention_branch = {ROLE_NORM1_WEIGHT, ROLE_NORM1_BIAS, ROLE_OUT_WEIGHT,
+                                               ROLE_OUT_BIAS},
+                           mlp_branch = {ROLE_NORM2_WEIGHT, ROLE_NORM2_BIAS, ROLE_DOWN_WEIGHT,
+                                         ROLE_DOWN_BIAS};
 
 /* ---- views ---- */
 
@@ -124,19 +134,43 @@ static void progress(const struct block *b) {
 
 /* ---- forward ---- */
 
-static void norm_forward(struct block *b, enum role role, enum role bias_role, void *out,
-                         float *stats, float *in, int64_t rows) {
+static void norm_forward(struct block *b, const struct branch *r, void *out, float *stats,
+                         float *in, int64_t rows) {
     struct tensor w, bias;
     int64_t D = b->arch->D;
-    vector(b, role, 0, D, &w);
+    vector(b, r->norm, 0, D, &w);
     op_norm_forward(b->dev, b->arch->norm, matrix(b, out, rows, D), stats, residual(b, in, rows), w,
-                    vector(b, bias_role, 0, D, &bias), b->arch->norm_eps);
+                    vector(b, r->norm_bias, 0, D, &bias), b->arch->norm_eps);
 }
 
-/* norm1, and the view's part of q, k and v. */
+/* h (rows, D): what a branch reads of the stream. */
+static void enter(struct block *b, const struct branch *r, void *h, float *stats, float *x,
+                  int64_t rows) {
+    if (b->arch->post_norm)
+        op_cast(b->dev, matrix(b, h, rows, b->arch->D), residual(b, x, rows));
+    else
+        norm_forward(b, r, h, stats, x, rows);
+}
+
+/* to (Q, D) = x + the branch's last product, or the norm of that product, which is kept then. */
+static void leave(struct block *b, const struct branch *r, struct tensor to, struct tensor x,
+                  struct tensor in, float *product, float *stats) {
+    int64_t D = b->arch->D;
+    struct tensor bias, w = weight(b, r->out, 0, D);
+    const struct tensor *shift = vector(b, r->out_bias, 0, D, &bias);
+    if (!b->arch->post_norm) {
+        op_linear_forward(b->dev, to, in, w, shift, &x);
+        return;
+    }
+    op_linear_forward(b->dev, residual(b, product, b->Q), in, w, shift, NULL);
+    norm_forward(b, r, b->scratch->normed, stats, product, b->Q);
+    op_add(b->dev, to, x, matrix(b, b->scratch->normed, b->Q, D));
+}
+
+/* The view's part of q, k and v. */
 static void project(struct block *b, const struct rows_view *v) {
     struct tensor bias;
-    norm_forward(b, ROLE_NORM1_WEIGHT, ROLE_NORM1_BIAS, v->h, v->stats, v->x, v->n);
+    enter(b, &attention_branch, v->h, v->stats, v->x, v->n);
     op_linear_forward(b->dev, matrix(b, v->qkv, v->n, v->part.count),
                       matrix(b, v->h, v->n, b->arch->D),
                       weight(b, ROLE_QKV_WEIGHT, v->part.first, v->part.count),
@@ -152,17 +186,42 @@ static void project_qkv(struct block *b) {
     project(b, read);
 }
 
+/* The heads of a row side by side, as one row. */
+static struct tensor side_by_side(struct heads x) {
+    CHECK(x.head_stride == x.head_dim, "heads that do not stand side by side");
+    return (struct tensor){x.data, x.dtype, x.rows, (int64_t)x.n_heads * x.head_dim, x.row_stride};
+}
+
+/* The same in fp32, which norms of rows take. */
+static struct tensor raw_rows(struct block *b, struct heads x) {
+    struct tensor rows = side_by_side(x);
+    if (rows.dtype == DTYPE_F32) return rows;
+    struct tensor raw = tensor_make(b->scratch->raw, DTYPE_F32, rows.rows, rows.cols);
+    op_cast(b->dev, raw, rows);
+    return raw;
+}
+
+/* role: ROLE_Q_NORM or ROLE_K_NORM. */
+static void qk_norm_forward(struct block *b, enum role role, struct heads out, float *stats,
+                            struct heads in) {
+    const struct arch *a = b->arch;
+    struct tensor w;
+    vector(b, role, 0, b->unit->by_role[role]->count, &w);
+    if (a->qk_norm == QK_NORM_WHOLE)
+        op_norm_forward(b->dev, NORM_RMS, side_by_side(out), stats, raw_rows(b, in), w, NULL,
+                        a->norm_eps);
+    else
+        op_head_norm_forward(b->dev, out, stats, in, w, a->norm_eps);
+}
+
 static void norm_and_rotate(struct block *b) {
     const struct arch *a = b->arch;
     struct block_kept *k = &b->kept;
     struct heads raw_q = part_heads(b, k->read.qkv, 0), raw_k = part_heads(b, k->all.qkv, 1);
     struct heads q = ready_q(b), key = ready_k(b);
     if (a->qk_norm != QK_NORM_NONE) {
-        struct tensor w;
-        vector(b, ROLE_Q_NORM, 0, a->d, &w);
-        op_head_norm_forward(b->dev, q, k->q_stats, raw_q, w, a->norm_eps);
-        vector(b, ROLE_K_NORM, 0, a->d, &w);
-        op_head_norm_forward(b->dev, key, k->k_stats, raw_k, w, a->norm_eps);
+        qk_norm_forward(b, ROLE_Q_NORM, q, k->q_stats, raw_q);
+        qk_norm_forward(b, ROLE_K_NORM, key, k->k_stats, raw_k);
     }
     op_rope(b->dev, q, q, b->kept.read.rope, a->rope_dims, false);
     op_rope(b->dev, key, key, b->kept.all.rope, a->rope_dims, false);
@@ -204,14 +263,11 @@ void block_forward(struct block *b, bool again) {
     op_attention_forward(b->dev, &attention);
     progress(b);
     /* x may be where mid is: norm2 of x comes before mid is written. */
-    if (a->parallel_residual)
-        norm_forward(b, ROLE_NORM2_WEIGHT, ROLE_NORM2_BIAS, k->h2, k->stats2, k->read.x, b->Q);
+    if (a->parallel_residual) enter(b, &mlp_branch, k->h2, k->stats2, k->read.x, b->Q);
     if (!a->parallel_residual || !again)
-        op_linear_forward(b->dev, mid, matrix(b, k->attention, b->Q, width),
-                          weight(b, ROLE_OUT_WEIGHT, 0, a->D),
-                          vector(b, ROLE_OUT_BIAS, 0, a->D, &bias), &x);
-    if (!a->parallel_residual)
-        norm_forward(b, ROLE_NORM2_WEIGHT, ROLE_NORM2_BIAS, k->h2, k->stats2, k->x_mid, b->Q);
+        leave(b, &attention_branch, mid, x, matrix(b, k->attention, b->Q, width), k->product1,
+              k->read.stats);
+    if (!a->parallel_residual) enter(b, &mlp_branch, k->h2, k->stats2, k->x_mid, b->Q);
     progress(b);
 
     op_linear_forward(b->dev, matrix(b, k->up, b->Q, up_cols), matrix(b, k->h2, b->Q, a->D),
@@ -219,24 +275,26 @@ void block_forward(struct block *b, bool again) {
                       vector(b, ROLE_UP_BIAS, 0, up_cols, &bias), NULL);
     progress(b);
     activate(b);
-    if (!again)
-        op_linear_forward(b->dev, out, matrix(b, k->act, b->Q, a->F),
-                          weight(b, ROLE_DOWN_WEIGHT, 0, a->D),
-                          vector(b, ROLE_DOWN_BIAS, 0, a->D, &bias), &mid);
+    if (!again || a->post_norm)
+        leave(b, &mlp_branch, out, mid, matrix(b, k->act, b->Q, a->F), k->product2, k->stats2);
     progress(b);
 }
 
 /* ---- backward ---- */
 
-static void norm_backward(struct block *b, enum role role, enum role bias_role, float *din,
-                          const void *dout, float *in, const float *stats, int64_t rows) {
+static void norm_backward(struct block *b, const struct branch *r, float *din, const void *dout,
+                          float *in, const float *stats, int64_t rows) {
     struct tensor w;
     int64_t D = b->arch->D;
-    vector(b, role, 0, D, &w);
-    op_norm_backward(b->dev, b->arch->norm, residual(b, din, rows), vector_gradient(b, role, 0),
-                     vector_gradient(b, bias_role, 0), matrix(b, dout, rows, D),
+    vector(b, r->norm, 0, D, &w);
+    op_norm_backward(b->dev, b->arch->norm, residual(b, din, rows), vector_gradient(b, r->norm, 0),
+                     vector_gradient(b, r->norm_bias, 0), matrix(b, dout, rows, D),
                      residual(b, in, rows), w, stats);
     progress(b);
+}
+
+static void zero(struct block *b, void *data, int64_t rows, int64_t cols, enum dtype dtype) {
+    b->dev->backend->zero(b->dev, data, (size_t)(rows * cols) * dtype_bytes(dtype), STREAM_COMPUTE);
 }
 
 /* The gradient of the residual stream as products take it. */
@@ -247,7 +305,29 @@ static struct tensor cast_residual(struct block *b, float *dx) {
     return cast;
 }
 
-/* dh2 = the gradient of norm2's output, from dout (Q, D), that of the MLP's. */
+/* The counterpart of leave(): the gradient of the branch's last product, as products take it, from
+ * dx (Q, D), that of the stream behind it. */
+static struct tensor leave_backward(struct block *b, const struct branch *r, float *dx,
+                                    float *product, const float *stats) {
+    struct tensor dout = cast_residual(b, dx);
+    if (!b->arch->post_norm) return dout;
+    float *dproduct = b->scratch->dproduct;
+    zero(b, dproduct, b->Q, b->arch->D, DTYPE_F32);
+    norm_backward(b, r, dproduct, dout.data, product, stats, b->Q);
+    return cast_residual(b, dproduct);
+}
+
+/* The counterpart of enter(): dx (rows, D) += */
+static void enter_backward(struct block *b, const struct branch *r, float *dx, const void *dh,
+                           float *x, const float *stats, int64_t rows) {
+    struct tensor stream = residual(b, dx, rows);
+    if (b->arch->post_norm)
+        op_add(b->dev, stream, stream, matrix(b, dh, rows, b->arch->D));
+    else
+        norm_backward(b, r, dx, dh, x, stats, rows);
+}
+
+/* dh2 = the gradient of what the MLP read, from dout (Q, D), that of the MLP's. */
 static void mlp_backward(struct block *b, struct tensor dout) {
     const struct arch *a = b->arch;
     int64_t up_cols = block_up_cols(a);
@@ -275,8 +355,21 @@ static void mlp_backward(struct block *b, struct tensor dout) {
     progress(b);
 }
 
-static void zero(struct block *b, void *data, int64_t rows, int64_t cols, enum dtype dtype) {
-    b->dev->backend->zero(b->dev, data, (size_t)(rows * cols) * dtype_bytes(dtype), STREAM_COMPUTE);
+/* d: the gradient, in place of that of the norm's output. */
+static void qk_norm_backward(struct block *b, enum role role, struct heads d, struct heads in,
+                             const float *stats) {
+    struct tensor w;
+    vector(b, role, 0, b->unit->by_role[role]->count, &w);
+    if (b->arch->qk_norm == QK_NORM_HEADS) {
+        op_head_norm_backward(b->dev, d, vector_gradient(b, role, 0), d, in, w, stats);
+        return;
+    }
+    struct tensor rows = side_by_side(d),
+                  draw = tensor_make(b->scratch->draw, DTYPE_F32, rows.rows, rows.cols);
+    zero(b, draw.data, draw.rows, draw.cols, DTYPE_F32);
+    op_norm_backward(b->dev, NORM_RMS, draw, vector_gradient(b, role, 0), NULL, rows,
+                     raw_rows(b, in), w, stats);
+    op_cast(b->dev, rows, draw);
 }
 
 static void unrotate(struct block *b, struct heads dq, struct heads dk) {
@@ -285,13 +378,8 @@ static void unrotate(struct block *b, struct heads dq, struct heads dk) {
     op_rope(b->dev, dq, dq, b->kept.read.rope, a->rope_dims, true);
     op_rope(b->dev, dk, dk, b->kept.all.rope, a->rope_dims, true);
     if (a->qk_norm == QK_NORM_NONE) return;
-    struct tensor w;
-    vector(b, ROLE_Q_NORM, 0, a->d, &w);
-    op_head_norm_backward(b->dev, dq, vector_gradient(b, ROLE_Q_NORM, 0), dq,
-                          part_heads(b, k->read.qkv, 0), w, k->q_stats);
-    vector(b, ROLE_K_NORM, 0, a->d, &w);
-    op_head_norm_backward(b->dev, dk, vector_gradient(b, ROLE_K_NORM, 0), dk,
-                          part_heads(b, k->all.qkv, 1), w, k->k_stats);
+    qk_norm_backward(b, ROLE_Q_NORM, dq, part_heads(b, k->read.qkv, 0), k->q_stats);
+    qk_norm_backward(b, ROLE_K_NORM, dk, part_heads(b, k->all.qkv, 1), k->k_stats);
 }
 
 /* The counterpart of project() but for its norm: dh (n, D) =, the gradients of the view's part of
@@ -308,7 +396,8 @@ static void project_backward(struct block *b, void *dh, const void *dqkv,
     progress(b);
 }
 
-/* dh1 and dh1_read = the gradients of norm1's outputs, from dout (Q, D), that of o's output. */
+/* dh1 and dh1_read = the gradients of what the projections read, from dout (Q, D), that of o's
+ * output. */
 static void attention_backward(struct block *b, struct tensor dout) {
     const struct arch *a = b->arch;
     struct block_scratch *s = b->scratch;
@@ -345,24 +434,21 @@ void block_backward(struct block *b, float *dx, float *dx_read) {
     const struct arch *a = b->arch;
     struct block_kept *k = &b->kept;
     struct block_scratch *s = b->scratch;
-    struct tensor dout = cast_residual(b, dx_read);
+    const struct rows_view *all = &k->all, *read = &k->read;
+    struct tensor dout = leave_backward(b, &mlp_branch, dx_read, k->product2, k->stats2);
     mlp_backward(b, dout);
     if (!a->parallel_residual) {
-        norm_backward(b, ROLE_NORM2_WEIGHT, ROLE_NORM2_BIAS, dx_read, s->dh2, k->x_mid, k->stats2,
-                      b->Q);
-        dout = cast_residual(b, dx_read);
+        enter_backward(b, &mlp_branch, dx_read, s->dh2, k->x_mid, k->stats2, b->Q);
+        dout = leave_backward(b, &attention_branch, dx_read, k->product1, read->stats);
     }
     attention_backward(b, dout);
     if (a->parallel_residual)
-        norm_backward(b, ROLE_NORM2_WEIGHT, ROLE_NORM2_BIAS, dx_read, s->dh2, k->read.x, k->stats2,
-                      b->Q);
-    if (b->rows_only) { /* norm1 saw the read rows twice: once for q, once among all for k and v */
-        norm_backward(b, ROLE_NORM1_WEIGHT, ROLE_NORM1_BIAS, dx_read, s->dh1_read, k->read.x,
-                      k->read.stats, b->Q);
-        zero(b, dx, k->all.n, a->D, DTYPE_F32);
+        enter_backward(b, &mlp_branch, dx_read, s->dh2, read->x, k->stats2, b->Q);
+    if (b->rows_only) { /* the read rows were entered twice: for q, and among all for k and v */
+        enter_backward(b, &attention_branch, dx_read, s->dh1_read, read->x, read->stats, b->Q);
+        zero(b, dx, all->n, a->D, DTYPE_F32);
     }
-    norm_backward(b, ROLE_NORM1_WEIGHT, ROLE_NORM1_BIAS, dx, s->dh1, k->all.x, k->all.stats,
-                  k->all.n);
+    enter_backward(b, &attention_branch, dx, s->dh1, all->x, all->stats, all->n);
     if (b->rows_only)
-        op_scatter_add_rows(b->dev, residual(b, dx, k->all.n), residual(b, dx_read, b->Q), b->row);
+        op_scatter_add_rows(b->dev, residual(b, dx, all->n), residual(b, dx_read, b->Q), b->row);
 }

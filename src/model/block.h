@@ -9,7 +9,8 @@
  *   (3) A block without a backward may have out, x_mid and x in one place.
  *   (4) The products of q, k and v are one, of n_qkv columns. With rows_only, and unless q, k and v
  *       are interleaved, they are cut into q's columns for the read rows and k's and v's for all
- *       tokens. */
+ *       tokens.
+ *   (5) With post_norm the norms stand behind attention and MLP: stats of norm1 are of Q rows. */
 #ifndef RANKWISE_BLOCK_H
 #define RANKWISE_BLOCK_H
 #include "ops.h"
@@ -25,7 +26,7 @@ struct rows_view {
     int64_t n;               /* of this micro-batch: T or Q */
     const float *rope;       /* (n, rope_dims) */
     float *x, *stats;        /* (n, D); (n, 2) */
-    void *h;                 /* (n, D) c: norm1(x) */
+    void *h;                 /* (n, D) c: norm1(x), or x where the norms stand behind */
     struct block_range part; /* whose product with h is qkv, by (4) */
     void *qkv;               /* (n, part.count) c; rotated in place where there is no q/k norm */
 };
@@ -34,24 +35,29 @@ struct rows_view {
 struct block_kept {
     struct rows_view all, read;
     void *q, *k;              /* (Q, H d), (T, K d) c: normed and rotated; only with qk_norm */
-    float *q_stats, *k_stats; /* (Q, H), (T, K) */
+    float *q_stats, *k_stats; /* (Q, H), (T, K); of whole rows (Q, 2), (T, 2) */
     void *attention;          /* (Q, H d) c */
     float *lse;               /* (Q, H) */
     float *x_mid;             /* (Q, D): after attention; only where the residual is sequential */
     float *stats2;            /* (Q, 2) */
-    void *h2;                 /* (Q, D) c: norm2 of x_mid, or of x where the residual is parallel */
+    void *h2; /* (Q, D) c: norm2 of x_mid, or of x where the residual is parallel; or x_mid */
+    float *product1, *product2; /* (Q, D): of o and of down, whose norms are added; only with
+                                   post_norm */
     void *up, *act;           /* (Q, F or 2F), (Q, F) c */
     float *out;               /* (Q, D) */
 };
 
-/* Of a backward, shared by all blocks. Wide: the columns of qkv or of up, whichever are more;
- * narrow: F or H d. */
+/* Shared by all blocks. */
 struct block_scratch {
+    void *normed; /* (T, D) c: of product1 and product2 */
+    float *raw;   /* (T, H d): q or k on its way into a norm of whole rows; unused in fp32 */
+    /* Of a backward. Wide: the columns of qkv or of up, whichever are more; narrow: F or H d. */
     void *wide, *wide_read, *narrow; /* (T, wide), (R, q's part), (T, narrow) c */
     /* (T, D), (R, D), (T, D) c; dh2 is dh1 where the residual is sequential */
     void *dh1, *dh1_read, *dh2;
     /* (T, D) c: the residual's gradient on its way into products; unused in fp32 */
     void *dx_cast;
+    float *dproduct, *draw; /* (T, D), (T, H d): the gradients of product1 and 2, of raw */
 };
 
 struct block {

@@ -4,7 +4,8 @@
  * (model_plan), and with one, to set the pointers (model_init). What is kept per token and block,
  * in training, with w bytes of the compute dtype: 8 D (x and x_mid) + w (2 D + n_qkv + H d + F +
  * up, and (H + K) d with q and k norm), and statistics. With recompute 4 D, and one block's worth
- * in all; without training one block's worth in all, the stream in one place. */
+ * in all; without training one block's worth in all, the stream in one place. Norms that stand
+ * behind attention and MLP keep what they read: 8 D more. */
 #include "model.h"
 
 #include <string.h>
@@ -64,8 +65,9 @@ static void lay_out_kept(struct layout *memory, struct block_kept *k, const stru
     if (a->qk_norm != QK_NORM_NONE) {
         k->q = layout_take(memory, Q * a->H * a->d, w);
         k->k = layout_take(memory, T * a->K * a->d, w);
-        k->q_stats = take_floats(memory, Q, a->H);
-        k->k_stats = take_floats(memory, T, a->K);
+        bool whole = a->qk_norm == QK_NORM_WHOLE;
+        k->q_stats = take_floats(memory, Q, whole ? 2 : a->H);
+        k->k_stats = take_floats(memory, T, whole ? 2 : a->K);
     }
     k->attention = layout_take(memory, Q * a->H * a->d, w);
     k->lse = take_floats(memory, Q, a->H);
@@ -73,6 +75,9 @@ static void lay_out_kept(struct layout *memory, struct block_kept *k, const stru
     k->h2 = layout_take(memory, Q * a->D, w);
     k->up = layout_take(memory, Q * block_up_cols(a), w);
     k->act = layout_take(memory, Q * a->F, w);
+    if (!a->post_norm) return;
+    k->product1 = take_floats(memory, Q, a->D);
+    k->product2 = take_floats(memory, Q, a->D);
 }
 
 /* Block l, whose input is x; returns its output, the next one's input. With recompute, and without
@@ -117,7 +122,10 @@ static void lay_out_scratch(struct layout *memory, struct model *m, int64_t T, i
     size_t w = dtype_bytes(m->options.dtype);
     int64_t wide = MAX(block_qkv_cols(a), block_up_cols(a)),
             narrow = MAX(a->F, (int64_t)a->H * a->d);
+    bool whole = a->qk_norm == QK_NORM_WHOLE, fp32 = m->options.dtype == DTYPE_F32;
     struct block_scratch *s = &m->scratch;
+    s->normed = a->post_norm ? layout_take(memory, T * a->D, w) : NULL;
+    s->raw = whole && !fp32 ? take_floats(memory, T, (int64_t)a->H * a->d) : NULL;
     if (!m->options.train) return;
     m->dx = take_floats(memory, T, a->D);
     m->dx_rows = take_floats(memory, R, a->D);
@@ -128,7 +136,9 @@ static void lay_out_scratch(struct layout *memory, struct model *m, int64_t T, i
     s->dh1 = layout_take(memory, T * a->D, w);
     s->dh1_read = layout_take(memory, R * a->D, w);
     s->dh2 = a->parallel_residual ? layout_take(memory, T * a->D, w) : s->dh1;
-    s->dx_cast = m->options.dtype == DTYPE_F32 ? NULL : layout_take(memory, T * a->D, w);
+    s->dx_cast = fp32 ? NULL : layout_take(memory, T * a->D, w);
+    s->dproduct = a->post_norm ? take_floats(memory, T, a->D) : NULL;
+    s->draw = whole ? take_floats(memory, T, (int64_t)a->H * a->d) : NULL;
 }
 
 static int64_t whole_rows(int64_t rows) {
@@ -163,6 +173,7 @@ struct shape_list {
     struct gemm_shape *shape;
     int n, room;
     const struct model_options *options;
+    bool post_norm; /* what leads back to the residual is not added to it by the product */
 };
 
 static void add_shape(struct shape_list *list, struct gemm_shape shape) {
@@ -177,7 +188,8 @@ static void add_linear(struct shape_list *list, int count, int64_t n, int64_t k,
     enum dtype c = list->options->dtype, out = to_residual ? DTYPE_F32 : c;
     int64_t rows = rows_only ? list->options->max_rows : list->options->max_tokens;
     if (count == 0) return;
-    add_shape(list, (struct gemm_shape){c, out, rows, n, k, false, true, bias, to_residual,
+    add_shape(list, (struct gemm_shape){c, out, rows, n, k, false, true, bias,
+                                        to_residual && !list->post_norm,
                                         rows_only ? GEMM_M_IS_ROWS : GEMM_M_IS_TOKENS, count});
     if (!list->options->train) return;
     add_shape(list, (struct gemm_shape){c, c, rows, k, n, false, false, false, false,
@@ -196,7 +208,7 @@ static void add_after_attention(struct shape_list *list, const struct arch *a, i
 
 int model_gemm_shapes(const struct arch *a, const struct model_options *options,
                       struct gemm_shape **out) {
-    struct shape_list list = {.options = options};
+    struct shape_list list = {.options = options, .post_norm = a->post_norm};
     add_linear(&list, a->L - 1, block_qkv_cols(a), a->D, false, a->qkv_bias, false);
     add_after_attention(&list, a, a->L - 1, false);
     add_linear(&list, 1, block_kv_range(a, true).count, a->D, false, a->qkv_bias, false);

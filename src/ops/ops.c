@@ -99,6 +99,15 @@ void op_cast(struct device *dev, struct tensor out, struct tensor in) {
     if (in.rows > 0 && in.cols > 0) dev->backend->cast(dev, out, in);
 }
 
+void op_add(struct device *dev, struct tensor out, struct tensor a, struct tensor b) {
+    check_tensor("add", "b", &b, b.rows, b.cols);
+    check_tensor("add", "a", &a, b.rows, b.cols);
+    check_dtype("add", "a", &a, DTYPE_F32);
+    check_tensor("add", "out", &out, b.rows, b.cols);
+    check_dtype("add", "out", &out, DTYPE_F32);
+    if (b.rows > 0 && b.cols > 0) dev->backend->add(dev, out, a, b);
+}
+
 void op_norm_forward(struct device *dev, enum norm_kind kind, struct tensor out, float *stats,
                      struct tensor in, struct tensor weight, const struct tensor *bias, float eps) {
     static const char op[] = "norm_forward";

@@ -16,8 +16,8 @@ import sys
 import torch
 import torch.nn.functional as F
 from safetensors.torch import load_file, save_file
-from transformers import (AutoModelForSequenceClassification, GPTNeoXConfig, LlamaConfig, MistralConfig, Phi3Config,
-                          Qwen2Config, Qwen3Config)
+from transformers import (AutoModelForSequenceClassification, GPTNeoXConfig, LlamaConfig, MistralConfig, Olmo2Config,
+                          Phi3Config, Qwen2Config, Qwen3Config)
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 VOCABULARY = 50
@@ -196,6 +196,8 @@ def main():
                                      rope_parameters=dict(rope_type="default", rope_theta=1e6)), 8, rewrite=to_v4())
     make("phi3", Phi3Config(**dict(GATED, num_hidden_layers=2), sliding_window=LONGEST,
                             rope_parameters=dict(rope_type="default", rope_theta=1e4, partial_rotary_factor=0.75)), 9)
+    make("olmo2", Olmo2Config(**dict(GATED, num_hidden_layers=2), attention_bias=True,
+                              rope_parameters=dict(rope_type="default", rope_theta=5e5)), 10)
 
 
 if __name__ == "__main__":

@@ -15,7 +15,7 @@ import tempfile
 
 import torch
 from transformers import (AutoModelForSequenceClassification, AutoTokenizer, GPTNeoXConfig, LlamaConfig, MistralConfig,
-                          Phi3Config, Qwen2Config, Qwen3Config)
+                          Olmo2Config, Phi3Config, Qwen2Config, Qwen3Config)
 
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 RANKWISE = os.path.abspath(sys.argv[1]) if len(sys.argv) > 1 else os.path.join(ROOT, "build/rankwise")
@@ -41,6 +41,8 @@ def config_of(family, rows):
         return Qwen3Config(vocab_size=rows, head_dim=16, **GATED)
     if family == "mistral":
         return MistralConfig(vocab_size=rows, sliding_window=1024, **GATED)
+    if family == "olmo2":
+        return Olmo2Config(vocab_size=rows, bos_token_id=None, eos_token_id=2, **GATED)
     if family == "phi3":
         return Phi3Config(vocab_size=rows, sliding_window=None, bos_token_id=1, eos_token_id=2, **GATED)
     return GPTNeoXConfig(vocab_size=rows, intermediate_size=96, rotary_pct=0.5, **COMMON)
@@ -128,7 +130,8 @@ def main():
     json.dump({"eos_token": {"content": "<|endoftext|>"}}, open(os.path.join(only_json, "special_tokens_map.json"), "w"))
     cases = [("llama_new_row", "llama", 512, SMALL, "none"), ("qwen2_spare_row", "qwen2", 520, SMALL, "none"),
              ("qwen3_own_pad", "qwen3", 520, SMALL, "saved"), ("neox_no_tokenizer_config", "neox", 512, only_json, "none"),
-             ("mistral_own_pad", "mistral", 520, SMALL, "saved"), ("phi3_new_row", "phi3", 512, SMALL, "none")]
+             ("mistral_own_pad", "mistral", 520, SMALL, "saved"), ("phi3_new_row", "phi3", 512, SMALL, "none"),
+             ("olmo2_spare_row", "olmo2", 520, SMALL, "none")]
     for name, family, rows, pad in (("gpt2", "llama", 50257, "none"), ("qwen2.5-instruct", "qwen2", 151936, "there"),
                                     ("phi-3-mini", "phi3", 32064, "none")):
         source = os.path.join(SHARED, name)

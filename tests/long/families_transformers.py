@@ -173,7 +173,7 @@ def main():
     parser = argparse.ArgumentParser()
     parser.add_argument("-n", type=int, default=10, help="models of each family")
     parser.add_argument("-s", type=int, default=1, help="seed")
-    parser.add_argument("family", nargs="*", default=["llama", "qwen2", "qwen3", "gpt_neox", "mistral", "phi3"])
+    parser.add_argument("family", nargs="*", default=["llama", "qwen2", "qwen3", "gpt_neox", "mistral", "phi3", "olmo2"])
     options = parser.parse_args()
     n_bad = 0
     for i in range(options.n):

@@ -11,7 +11,7 @@ cd "$(dirname "$0")/../.." || exit 1
 build=${BUILD:-build}
 shard=${1:?usage: tests/long/layout.sh SHARD.h5 [model ...]}
 shift
-[ $# -gt 0 ] || set -- llama qwen2 qwen3 neox mistral phi3
+[ $# -gt 0 ] || set -- llama qwen2 qwen3 neox mistral phi3 olmo2
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 : > "$work/empty.cfg"
