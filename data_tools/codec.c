@@ -78,7 +78,7 @@ static json_t *decode_row(struct codec *c, const json_t *row) {
                  (long long)tokenizer_size(c->tokenizer));
             return NULL;
         }
-        ARRAY_RESERVE(c->ids.id, c->ids.n, c->ids.room);
+        ARRAY_RESERVE(c->ids.id, c->ids.n, c->ids.capacity);
         c->ids.id[c->ids.n++] = (int32_t)id;
     }
     buffer_clear(&c->text);

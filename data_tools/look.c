@@ -77,9 +77,9 @@ int look_read(struct look *look, int64_t comparison) {
     for (int i = 0; i < 2; i++) {
         struct ids *ids = &look->side[i];
         ids->n = shard_length(&look->shard, sequence[i]);
-        if (ids->n > ids->room) {
-            ids->room = 2 * ids->n;
-            ids->id = mem_resize(ids->id, ids->room, sizeof *ids->id);
+        if (ids->n > ids->capacity) {
+            ids->capacity = 2 * ids->n;
+            ids->id = mem_resize(ids->id, ids->capacity, sizeof *ids->id);
         }
         if (shard_read(&look->shard, sequence[i], ids->id) != 0)
             return fail_context("%s", look->shard.path);

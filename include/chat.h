@@ -26,7 +26,7 @@ struct chat_options {
 struct chat; /* chat.c */
 
 /* tokenizer may be NULL: no special tokens but those of `special`. NULL with error_text(). */
-struct chat *chat_open(const struct chat_options *how, const struct tokenizer *tokenizer);
+struct chat *chat_open(const struct chat_options *options, const struct tokenizer *tokenizer);
 void chat_free(struct chat *c); /* accepts NULL */
 const char *chat_source(const struct chat *c);  /* Jinja text; "" for a built-in one */
 const char *chat_tool_use(const struct chat *c); /* that for rows with tools; "": the same */

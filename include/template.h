@@ -14,8 +14,8 @@
  *       prompt's messages, the oldest first and from their beginning, and renders again: answers
  *       and the template's frame stay whole. A text without a known prompt loses its first tokens.
  *       `right` shortens the prompt's contents from the end, for max_prompt_length, then drops the
- *       last ids and puts EOS back. What cannot be cut enough is too long. Answers that are
- *       compared keep the same prompt.
+ *       last ids and puts EOS back where the whole ended in it. What cannot be cut enough is too
+ *       long. Answers that are compared keep the same prompt.
  *   (4) A template is immutable after opening; each thread has a worker. */
 #ifndef RANKWISE_TEMPLATE_H
 #define RANKWISE_TEMPLATE_H
@@ -47,7 +47,7 @@ struct template; /* template.c */
 
 /* NULL with error_text(): an unknown name (the known ones shown), a Jinja text with an error (its
  * line shown), no EOS where the template needs one. The tokenizer is not owned. */
-struct template *template_open(const struct template_options *how,
+struct template *template_open(const struct template_options *options,
                                const struct tokenizer *tokenizer);
 void template_free(struct template *t); /* accepts NULL */
 /* What to open the same template with; texts are borrowed from it. source is "" for the built-in
@@ -105,8 +105,4 @@ int template_render(struct template_worker *w, const json_t *prompt, const json_
  * golden vectors. */
 int template_encode_text(struct template_worker *w, const char *text, size_t length,
                          struct ids *out);
-
-/* Where the prompt of a rendered text ends, in bytes: after the last "\n\nAssistant:", or 0 when
- * there is none. */
-size_t template_prompt_end(const char *text, size_t length);
 #endif

@@ -70,7 +70,7 @@ struct encoder *encoder_new(const struct tokenizer *t);
 void encoder_free(struct encoder *e);
 struct ids {
     int32_t *id;
-    int64_t n, room;
+    int64_t n, capacity;
 };
 void ids_free(struct ids *ids);
 /* Appends the ids of text (valid UTF-8, else -1 with the byte's place). Special tokens in the text

@@ -2,6 +2,7 @@
  * hand; ids come from the tokenizer, which test_tokenizer holds to the library's. */
 #include "template.h"
 #include "json.h"
+#include "template/hh.h"
 #include "test.h"
 
 static const char small[] = "tests/golden/tokenizer_small";
@@ -179,7 +180,7 @@ static void test_prompt_end(void) {
                  {"\n\nHuman: a\n\nAssistant: b\n\nHuman: c\n\nAssistant: d: e", 46},
                  {"\n\nAssistant", 0}};
     for (int i = 0; i < N_TESTS(cases); i++)
-        ASSERT_INT(template_prompt_end(cases[i].text, strlen(cases[i].text)), cases[i].end);
+        ASSERT_INT(hh_prompt_end(cases[i].text, strlen(cases[i].text)), cases[i].end);
 }
 
 static const char frame[] = "{% for m in messages %}<{{ m.role }}>{{ m.content }};{% endfor %}"
@@ -281,6 +282,40 @@ static void test_cuts_split_no_token(void) {
     }
 }
 
+/* Where a chat template ends a conversation in EOS, a side that is cut on the right ends in it,
+ * too: that is where the score is read. Where more is written behind EOS, nothing is put there. */
+static void test_right_truncation_puts_eos_back(void) {
+    static const char ending[] = "{% for m in messages %}<{{ m.role }}>{{ m.content }}{% endfor %}"
+                                 "{{ eos_token }}",
+                      going_on[] =
+                          "{% for m in messages %}<{{ m.role }}>{{ m.content }}{% endfor %}"
+                          "{{ eos_token + '!' }}";
+    static const char whole[] =
+        "<user>0123456789<assistant>abcdefghijklmnopqrstuvwxyz<|endoftext|>",
+                      mark[] = "<|endoftext|>";
+    const size_t n_mark = strlen(mark);
+    struct template_options how = {"chat_template", ending, TRUNCATE_RIGHT, 400};
+    ASSERT_CONTAINS(sides(&how, "\"0123456789\"", "\"abcdefghijklmnopqrstuvwxyz\"", "\"b\""),
+                    whole);
+    int n_cut = 0;
+    for (how.max_length = 40; how.max_length >= 2; how.max_length--) {
+        const char *found =
+            sides(&how, "\"0123456789\"", "\"abcdefghijklmnopqrstuvwxyz\"", "\"b\"");
+        const char *bar = strchr(found, '|');
+        ASSERT(bar && strncmp(bar - 1, mark, n_mark) == 0); /* the mark's own bar is the first */
+        size_t kept = (size_t)(bar - 1 - found);
+        ASSERT(kept <= sizeof whole - 1 - n_mark && strncmp(found, whole, kept) == 0);
+        n_cut += kept < sizeof whole - 1 - n_mark;
+        found = bar - 1 + n_mark;
+        ASSERT(found[0] == '|' && strlen(found) > n_mark);
+        ASSERT_TEXT(found + strlen(found) - n_mark, mark);
+    }
+    ASSERT(n_cut > 5);
+    how = (struct template_options){"chat_template", going_on, TRUNCATE_RIGHT, 12};
+    ASSERT(!strstr(sides(&how, "\"0123456789\"", "\"abcdefghijklmnopqrstuvwxyz\"", "\"abcdefgh\""),
+                   mark));
+}
+
 static void test_prompts_have_a_limit_of_their_own(void) {
     struct template_options how = {"chat_template", frame, TRUNCATE_RIGHT, 0, 30};
     const char *found = sides(&how, turns, "\"yes\"", "\"no\"");
@@ -352,6 +387,7 @@ int main(int argc, char **argv) {
         {"eos_and_truncation", test_eos_and_truncation},
         {"prompt_end", test_prompt_end},
         {"left_truncation_keeps_the_frame", test_left_truncation_keeps_the_frame},
+        {"right_truncation_puts_eos_back", test_right_truncation_puts_eos_back},
         {"cuts_split_no_token", test_cuts_split_no_token},
         {"prompts_have_a_limit_of_their_own", test_prompts_have_a_limit_of_their_own},
         {"conversations_without_a_prompt", test_conversations_without_a_prompt},

@@ -104,7 +104,7 @@ static int64_t check_case(const json_t *one) {
         const json_t *list = json_array_get(row, 0), *id;
         ids.n = 0;
         json_array_foreach(list, k, id) {
-            ARRAY_RESERVE(ids.id, ids.n, ids.room);
+            ARRAY_RESERVE(ids.id, ids.n, ids.capacity);
             ids.id[ids.n++] = (int32_t)json_integer_value(id);
         }
         for (size_t skip = 0; skip < 2; skip++) {

@@ -179,44 +179,45 @@ static int read_model_source(struct chat *c, const char *directory, const json_t
     return found;
 }
 
-static int find_source(struct chat *c, const struct chat_options *how, const json_t *config) {
-    if (how->source && *how->source) {
-        if (how->tool_use && *how->tool_use &&
-            take_tool_use(c, how->tool_use, strlen(how->tool_use), how->name) != 0)
+static int find_source(struct chat *c, const struct chat_options *options, const json_t *config) {
+    if (options->source && *options->source) {
+        if (options->tool_use && *options->tool_use &&
+            take_tool_use(c, options->tool_use, strlen(options->tool_use), options->name) != 0)
             return -1;
-        return take_source(c, how->source, strlen(how->source), how->name);
+        return take_source(c, options->source, strlen(options->source), options->name);
     }
-    const struct chat_named *named = chat_find_named(how->name);
+    const struct chat_named *named = chat_find_named(options->name);
     if (named) {
         c->is_named = true;
         c->source = mem_copy_string("");
-        c->program = parse_source(named->source, strlen(named->source), how->name);
+        c->program = parse_source(named->source, strlen(named->source), options->name);
         return c->program ? 0 : -1;
     }
-    if (strcmp(how->name, "model") == 0) return read_model_source(c, how->directory, config);
-    int found = read_source_file(c, how->name, false);
+    if (strcmp(options->name, "model") == 0)
+        return read_model_source(c, options->directory, config);
+    int found = read_source_file(c, options->name, false);
     if (found != 1) return found;
     struct buffer names = {0};
     for (int i = 0; (named = chat_known(i)); i++) buffer_format(&names, "%s, ", named->name);
     fail("template: expected text, %smodel or a file of Jinja, found \"%.200s\"; hint: model is "
          "the tokenizer's own",
-         names.data, how->name);
+         names.data, options->name);
     buffer_free(&names);
     return -1;
 }
 
-struct chat *chat_open(const struct chat_options *how, const struct tokenizer *tokenizer) {
+struct chat *chat_open(const struct chat_options *options, const struct tokenizer *tokenizer) {
     struct chat *c = mem_alloc(1, sizeof *c);
     int status = 0;
     json_t *config = read_tokenizer_file(tokenizer, "tokenizer_config.json", &status),
            *map = read_tokenizer_file(tokenizer, "special_tokens_map.json", &status);
     c->special = json_object();
-    c->now = how->now ? mem_copy_string(how->now) : NULL;
-    if (status == 0) status = read_special_option(c->special, how->special);
+    c->now = options->now ? mem_copy_string(options->now) : NULL;
+    if (status == 0) status = read_special_option(c->special, options->special);
     read_special_json(c->special, config);
     read_special_json(c->special, map);
     if (tokenizer) read_special_ids(c->special, tokenizer);
-    if (status == 0) status = find_source(c, how, config);
+    if (status == 0) status = find_source(c, options, config);
     json_decref(config);
     json_decref(map);
     if (status == 0) return c;

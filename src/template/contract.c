@@ -138,22 +138,22 @@ static json_t *eos_rule(const struct template *t) {
 }
 
 static json_t *describe(const struct template *t) {
-    const struct template_options *how = template_how(t);
+    const struct template_options *options = template_how(t);
     const struct tokenizer *tokenizer = template_tokenizer(t);
-    json_t *template = json_pack("{s:s, s:s}", "name", how->name, "text", how->source);
-    if (how->now) json_object_set_new(template, "now", json_string(how->now));
-    if (how->tool_use && *how->tool_use)
-        json_object_set_new(template, "tool_use", json_string(how->tool_use));
+    json_t *template = json_pack("{s:s, s:s}", "name", options->name, "text", options->source);
+    if (options->now) json_object_set_new(template, "now", json_string(options->now));
+    if (options->tool_use && *options->tool_use)
+        json_object_set_new(template, "tool_use", json_string(options->tool_use));
     char identity[65];
     tokenizer_identity(tokenizer, identity);
     json_t *json = json_pack(
         "{s:i, s:s, s:o, s:o, s:o, s:o, s:s, s:I, s:s, s:n}", "format", CONTRACT_FORMAT,
         "tokenizer", identity, "special", special_tokens(tokenizer), "template", template, "bos",
         front_rule(t), "eos", eos_rule(t), "position", "last_token", "max_length",
-        (json_int_t)how->max_length, "truncate", truncate_name(how->truncate), "precision");
+        (json_int_t)options->max_length, "truncate", truncate_name(options->truncate), "precision");
     CHECK(json, "json_pack of a contract");
-    if (how->max_prompt_length)
-        json_object_set_new(json, "max_prompt_length", json_integer(how->max_prompt_length));
+    if (options->max_prompt_length)
+        json_object_set_new(json, "max_prompt_length", json_integer(options->max_prompt_length));
     int bos = t->chat && chat_mentions(t->chat, "bos_token") ? tokenizer_bos(tokenizer) : -1;
     if (bos >= 0)
         json_object_set_new(json, "bos_token", json_string(tokenizer_token(tokenizer, bos)));
@@ -161,10 +161,10 @@ static json_t *describe(const struct template *t) {
 }
 
 int contract_make(struct contract *contract, const struct tokenizer *tokenizer,
-                  const struct template_options *how) {
+                  const struct template_options *options) {
     *contract = (struct contract){0};
-    if (how->max_length == 0) return fail("a score contract needs a maximum length");
-    struct template *template = template_open(how, tokenizer);
+    if (options->max_length == 0) return fail("a score contract needs a maximum length");
+    struct template *template = template_open(options, tokenizer);
     if (!template) return -1;
     contract->json = describe(template);
     int status = add_golden(contract->json, template);
@@ -267,11 +267,11 @@ int contract_parse(struct contract *contract, const char *text, size_t length) {
     return 0;
 }
 
-int contract_how(const struct contract *contract, struct template_options *how) {
+int contract_how(const struct contract *contract, struct template_options *options) {
     if (!contract->json) return fail("there is no score contract");
     const json_t *json = contract->json, *template = json_object_get(json, "template");
     const char *rule = json_string_value(json_object_get(json_object_get(json, "bos"), "rule"));
-    *how = (struct template_options){
+    *options = (struct template_options){
         .name = json_string_value(json_object_get(template, "name")),
         .source = json_string_value(json_object_get(template, "text")),
         .max_length = json_integer_value(json_object_get(json, "max_length")),
@@ -280,7 +280,7 @@ int contract_how(const struct contract *contract, struct template_options *how) 
         .tool_use = json_string_value(json_object_get(template, "tool_use")),
         .no_bos = strcmp(rule, "none") == 0,
     };
-    return truncate_parse(json_string_value(json_object_get(json, "truncate")), &how->truncate);
+    return truncate_parse(json_string_value(json_object_get(json, "truncate")), &options->truncate);
 }
 
 char *contract_text(const struct contract *contract) {

@@ -6,7 +6,7 @@
 
 #include "template_state.h"
 
-enum { LEAST_LENGTH = 2 }; /* a token and EOS */
+enum { MIN_LENGTH = 2 }; /* a token and EOS */
 static const char text_name[] = "text", chat_name[] = "chat_template";
 static const char *const truncate_names[] = {"right", "left", "drop", "error"};
 enum { N_TRUNCATES = 4 };
@@ -30,54 +30,57 @@ const char *template_known(int index) {
 }
 
 static int check_length(const char *what, int64_t length) {
-    if (length == 0 || length >= LEAST_LENGTH) return 0;
-    return fail("%s: expected at least %d tokens, found %lld", what, LEAST_LENGTH,
-                (long long)length);
+    if (length == 0 || length >= MIN_LENGTH) return 0;
+    return fail("%s: expected at least %d tokens, found %lld", what, MIN_LENGTH, (long long)length);
 }
 
 /* The template that a contract names may have come from anywhere: its text is what counts. */
-static int open_chat(struct template *t, const struct template_options *how) {
-    struct chat_options options = {how->name, how->source, how->directory,
-                                   NULL,      how->now,    how->tool_use};
-    t->chat = chat_open(&options, t->tokenizer);
+static int open_chat(struct template *t, const struct template_options *options) {
+    struct chat_options chat = {.name = options->name,
+                                .source = options->source,
+                                .directory = options->directory,
+                                .now = options->now,
+                                .tool_use = options->tool_use};
+    t->chat = chat_open(&chat, t->tokenizer);
     if (!t->chat) return -1;
     const char *source = chat_source(t->chat);
-    t->how.name = mem_copy_string(*source ? chat_name : how->name);
-    t->how.source = mem_copy_string(source);
-    t->how.tool_use = mem_copy_string(chat_tool_use(t->chat));
+    t->options.name = mem_copy_string(*source ? chat_name : options->name);
+    t->options.source = mem_copy_string(source);
+    t->options.tool_use = mem_copy_string(chat_tool_use(t->chat));
     return 0;
 }
 
 static int open_rules(struct template *t) {
-    const struct chat_named *named = chat_find_named(t->how.name);
-    if (!t->how.no_bos) t->frame = tokenizer_frame(t->tokenizer);
+    const struct chat_named *named = chat_find_named(t->options.name);
+    if (!t->options.no_bos) t->frame = tokenizer_frame(t->tokenizer);
     if (t->chat && !(named && named->ends_in_eos)) return 0;
     t->eos = tokenizer_eos(t->tokenizer);
     if (t->eos >= 0) return 0;
     return fail(
         "template %s: expected an EOS token, found none in the tokenizer's tokenizer_config.json, "
         "special_tokens_map.json or config.json; hint: --special eos=<token>",
-        t->how.name);
+        t->options.name);
 }
 
-struct template *template_open(const struct template_options *how,
+struct template *template_open(const struct template_options *options,
                                const struct tokenizer *tokenizer) {
-    if (check_length("maximum length", how->max_length) != 0 ||
-        check_length("maximum length of prompts", how->max_prompt_length) != 0)
+    if (check_length("maximum length", options->max_length) != 0 ||
+        check_length("maximum length of prompts", options->max_prompt_length) != 0)
         return NULL;
     struct template *t = mem_alloc(1, sizeof *t);
-    t->how = *how;
-    t->how.name = t->how.source = t->how.now = t->how.directory = t->how.tool_use = NULL;
+    t->options = *options;
+    t->options.name = t->options.source = t->options.now = t->options.directory =
+        t->options.tool_use = NULL;
     t->tokenizer = tokenizer;
     t->eos = -1;
     int status = 0;
-    if (strcmp(how->name, text_name) == 0) {
-        t->how.name = mem_copy_string(text_name);
-        t->how.source = mem_copy_string("");
+    if (strcmp(options->name, text_name) == 0) {
+        t->options.name = mem_copy_string(text_name);
+        t->options.source = mem_copy_string("");
     } else {
-        status = open_chat(t, how);
-        if (status == 0 && how->now && chat_mentions(t->chat, "strftime_now"))
-            t->how.now = mem_copy_string(how->now);
+        status = open_chat(t, options);
+        if (status == 0 && options->now && chat_mentions(t->chat, "strftime_now"))
+            t->options.now = mem_copy_string(options->now);
     }
     if (status == 0 && open_rules(t) == 0) return t;
     template_free(t);
@@ -87,15 +90,15 @@ struct template *template_open(const struct template_options *how,
 void template_free(struct template *t) {
     if (!t) return;
     chat_free(t->chat);
-    mem_free((void *)t->how.name);
-    mem_free((void *)t->how.source);
-    mem_free((void *)t->how.now);
-    mem_free((void *)t->how.tool_use);
+    mem_free((void *)t->options.name);
+    mem_free((void *)t->options.source);
+    mem_free((void *)t->options.now);
+    mem_free((void *)t->options.tool_use);
     mem_free(t);
 }
 
 const struct template_options *template_how(const struct template *t) {
-    return &t->how;
+    return &t->options;
 }
 
 const struct tokenizer *template_tokenizer(const struct template *t) {
@@ -113,12 +116,4 @@ int template_eos(const struct template *t) {
 
 bool template_shows_tools(const struct template *t) {
     return t->chat && chat_shows_tools(t->chat);
-}
-
-size_t template_prompt_end(const char *text, size_t length) {
-    static const char mark[] = "\n\nAssistant:";
-    const size_t n = sizeof mark - 1;
-    for (size_t end = length; end >= n; end--)
-        if (text[end - 1] == ':' && memcmp(text + end - n, mark, n) == 0) return end;
-    return 0;
 }

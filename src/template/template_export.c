@@ -76,9 +76,9 @@ static char *front_text(const struct template *t) {
  * of its own. Not where the template writes it, nor where a tokenizer reads the words behind a
  * written token otherwise. */
 static bool needs_front(const struct template *t, const char *front) {
-    struct template_options how = *template_how(t);
-    how.max_length = how.max_prompt_length = 0;
-    struct template *unlimited = template_open(&how, template_tokenizer(t));
+    struct template_options options = *template_how(t);
+    options.max_length = options.max_prompt_length = 0;
+    struct template *unlimited = template_open(&options, template_tokenizer(t));
     CHECK(unlimited, "%s", error_text());
     struct template_worker *w = template_worker_new(unlimited);
     struct encoder *e = encoder_new(template_tokenizer(t));
@@ -99,22 +99,22 @@ static bool needs_front(const struct template *t, const char *front) {
 }
 
 char *template_export(const struct template *t) {
-    const struct template_options *how = template_how(t);
-    const struct chat_named *named = chat_find_named(how->name);
-    const char *source = named ? named->source : how->source;
+    const struct template_options *options = template_how(t);
+    const struct chat_named *named = chat_find_named(options->name);
+    const char *source = named ? named->source : options->source;
     if (!*source) return NULL;
     char *front = front_text(t);
     if (*front && !needs_front(t, front)) *front = 0;
-    char *text =
-        wrap(source, how->tool_use ? how->tool_use : "", front, how->now, template_eos(t) >= 0);
+    char *text = wrap(source, options->tool_use ? options->tool_use : "", front, options->now,
+                      template_eos(t) >= 0);
     mem_free(front);
     return text;
 }
 
 int template_check_own(const struct template *t, const struct tokenizer *own,
                        const char *directory) {
-    struct chat_options how = {.name = "model", .directory = directory};
-    struct chat *chat = chat_open(&how, own);
+    struct chat_options options = {.name = "model", .directory = directory};
+    struct chat *chat = chat_open(&options, own);
     char *exported = template_export(t);
     bool is_same = !chat || !exported || strcmp(chat_source(chat), exported) == 0 ||
                    strcmp(chat_source(chat), template_how(t)->source) == 0;

@@ -5,10 +5,55 @@
 #include "template.h"
 
 struct template {
-    struct template_options how; /* texts are owned, never NULL but for now */
+    struct template_options options; /* texts are owned, never NULL but for now */
     const struct tokenizer *tokenizer;
     struct chat *chat;  /* NULL: text, strings as they are */
     struct frame frame; /* what encoding puts in front: before */
     int eos;            /* and at the end; -1: nothing */
 };
+
+struct template_worker {
+    const struct template *template; /* not owned */
+    struct encoder *encoder;
+    struct jinja_memory *memory;
+    json_t *extra; /* {"tools": [...]} of the row that is encoded, or NULL */
+    struct buffer text, prompt_text;
+    struct ids prompt_ids; /* of the prompt alone; none where it cannot be rendered alone */
+};
+
+/* template_render.c. Plain: the prompt, which may be NULL, and the parts of the answers are
+ * strings; else they are lists of messages. */
+struct template_form {
+    bool is_plain;
+    json_t *prompt;
+};
+static inline bool template_is_given(const json_t *value) {
+    return value && !json_is_null(value);
+}
+/* prompt: NULL or given. Fills form->prompt and part (n_answers), all new references. */
+int template_take_form(const struct template *t, struct template_form *form, const json_t *prompt,
+                       json_t *const *answer, int n_answers, json_t **part);
+json_t *template_joined(const json_t *prompt, const json_t *answer); /* a new reference */
+void template_append_string(const json_t *string, struct buffer *out);
+/* is_encoded: EOS is not written where it is put as an id, since a text may hold it without its
+ * being one there. */
+int template_render_messages(struct template_worker *w, const json_t *list,
+                             bool add_generation_prompt, bool is_encoded, struct buffer *out);
+/* With what invites an answer, if the template knows such a thing. */
+int template_render_prompt(struct template_worker *w, const json_t *prompt, struct buffer *out);
+
+/* template_ids.c. A text's ids with BOS, and EOS where it is a whole side; replaces out. */
+int template_text_ids(struct template_worker *w, const char *text, size_t length, bool is_side,
+                      struct ids *out);
+/* The ids of the prompt (w->prompt_ids) and of all sides. */
+int template_messages_ids(struct template_worker *w, const json_t *prompt, json_t *const *part,
+                          int n, struct template_side *out);
+int template_plain_ids(struct template_worker *w, const struct template_form *form,
+                       json_t *const *part, int n, struct template_side *out);
+
+/* template_cut.c. What does not fit is cut, or is too long. */
+enum template_status template_cut(struct template_worker *w, const struct template_form *form,
+                                  json_t *const *part, int n, struct template_side *out);
+/* A text of which no part is known. */
+void template_cut_text(const struct template *t, struct ids *ids);
 #endif

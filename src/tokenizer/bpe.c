@@ -63,7 +63,7 @@ void bpe_scratch_free(struct bpe_scratch *s) {
 }
 
 static inline void add_id(struct ids *out, int32_t id) {
-    ARRAY_RESERVE(out->id, out->n, out->room);
+    ARRAY_RESERVE(out->id, out->n, out->capacity);
     out->id[out->n++] = id;
 }
 
@@ -222,8 +222,8 @@ static struct candidate pop(struct bpe_scratch *s) {
  * since is passed over: the pair that stands there now has a candidate of its own. */
 static int merge_by_heap(const struct bpe *b, struct bpe_scratch *s, const char *word,
                          size_t length, struct ids *out) {
-    while ((size_t)s->first.room < most_symbols(b, length))
-        ARRAY_RESERVE(s->first.id, s->first.room, s->first.room);
+    while ((size_t)s->first.capacity < most_symbols(b, length))
+        ARRAY_RESERVE(s->first.id, s->first.capacity, s->first.capacity);
     int64_t n = first_symbols(b, s, word, length, s->first.id);
     if (n < 0) return -1;
     while (s->symbol_room < n) ARRAY_RESERVE(s->symbol, s->symbol_room, s->symbol_room);

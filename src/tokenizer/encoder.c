@@ -40,7 +40,7 @@ static int take_normalized(void *self, const struct added_token *token, const ch
         return pretokenizer_run(&e->tokenizer->pretokenizer, &e->pretokenizer, text, length, lead,
                                 take_word, e);
     }
-    ARRAY_RESERVE(e->out->id, e->out->n, e->out->room);
+    ARRAY_RESERVE(e->out->id, e->out->n, e->out->capacity);
     e->out->id[e->out->n++] = token->id;
     return 0;
 }
