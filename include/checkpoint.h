@@ -37,6 +37,8 @@ struct checkpoint_extra {
     const char *config;          /* config_text */
     const char *arch_json;       /* the model's config.json */
     const char *data;            /* what it is trained on, a line for each thing */
+    /* of a step whose evaluation is not done: its metrics so far; NULL: it is whole */
+    const char *metrics_line;
     const struct contract *contract; /* may be NULL */
     const struct tokenizer_file *file;
     int n_files;
@@ -82,6 +84,7 @@ struct checkpoint {
     struct run_state state;
     char *config, *arch_json, *revision, *written_at;
     char *data;                  /* NULL: from before it was kept */
+    char *metrics_line;          /* NULL: the step was whole */
     struct contract contract;
     struct tokenizer_file *file; /* owned copies */
     int n_files;

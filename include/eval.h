@@ -9,6 +9,8 @@
 struct eval_options {
     int64_t tokens_per_microbatch;
     bool progress;
+    /* whether this rank wants to stop, asked between micro-batches; NULL: never */
+    bool (*stops)(void);
 };
 
 /* The model's room that evaluating the shard needs: forest tokens and read rows of its largest
@@ -17,7 +19,8 @@ int64_t eval_max_tokens(const struct shard *shard, int64_t tokens_per_microbatch
 int64_t eval_max_rows(const struct shard *shard, int64_t tokens_per_microbatch);
 
 /* scores (may be NULL): filled with {chosen, rejected} per comparison in the shard's order
- * (n_comparisons, 2), on every rank. Collective over data; agreed. */
+ * (n_comparisons, 2), on every rank. Collective over data; agreed. 1: a
+ * rank wanted to stop, and there is no summary. */
 int eval_shard(struct model *m, struct device *dev, const struct group *data, struct shard *shard,
                const struct eval_options *options, struct loss_summary *summary, float *scores);
 

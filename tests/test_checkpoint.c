@@ -111,8 +111,12 @@ static const struct tokenizer_file some_files[] = {{"tokenizer.json", "{\"a\":\0
 static int save(struct world *w, int64_t step, int writers, int keep) {
     struct run_state state = some_state;
     state.step = step;
-    struct checkpoint_extra extra = {
-        "run: { name = \"t\"; };", w->arch.json, NULL, NULL, some_files, 2};
+    struct checkpoint_extra extra = {.config = "run: { name = \"t\"; };",
+                                     .arch_json = w->arch.json,
+                                     .data = "run.seed: 1\n",
+                                     .metrics_line = step == 200 ? "" : NULL,
+                                     .file = some_files,
+                                     .n_files = 2};
     struct checkpoint_options options = {.writers = writers, .keep = keep};
     return checkpoint_save(directory, w->z, &w->table, &w->place, &state, &extra, &options);
 }
@@ -269,6 +273,8 @@ static void test_what_travels_beside_tensors(void) {
     ASSERT(!c.state.finished);
     ASSERT_TEXT(c.config, "run: { name = \"t\"; };");
     ASSERT_TEXT(c.arch_json, small_model);
+    ASSERT_TEXT(c.data, "run.seed: 1\n");
+    ASSERT_TEXT(c.metrics_line, "");
     ASSERT_TEXT(c.revision, base_revision());
     ASSERT_INT(strlen(c.written_at), 20);
     ASSERT(!c.contract.json);
@@ -381,7 +387,7 @@ static void test_who_does_not_own_does_not_publish(void) {
     ASSERT_DONE(save(&w, 100, 0, 0));
     struct run_state state = some_state;
     state.step = 200;
-    struct checkpoint_extra extra = {"", w.arch.json, NULL, NULL, some_files, 2};
+    struct checkpoint_extra extra = {.config = "", .arch_json = w.arch.json};
     struct checkpoint_options options = {
         .keep = 1, .run = "0123456789abcdef", .still_owns = disown};
     ASSERT_INT(checkpoint_save(directory, w.z, &w.table, &w.place, &state, &extra, &options), -1);

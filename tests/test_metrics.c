@@ -26,7 +26,7 @@ static void write_steps(struct metrics *m, int first, int end) {
 static void test_each_step_stands_once_after_resume(void) {
     char *path = mem_format("/tmp/rankwise_test_metrics_%d.jsonl", (int)getpid());
     struct buffer whole = {0}, resumed = {0};
-    struct metrics *m = metrics_open(path, -1);
+    struct metrics *m = metrics_open(path, -1, -1);
     ASSERT(m);
     write_steps(m, 1, 6);
     metrics_close(m);
@@ -38,13 +38,15 @@ static void test_each_step_stands_once_after_resume(void) {
     buffer_append_text(&resumed, whole.data);
     buffer_append_text(&resumed, "{\"step\": 6, \"tra");
     ASSERT_INT(file_replace(path, resumed.data, resumed.length), 0);
-    m = metrics_open(path, 3);
+    ASSERT(metrics_lacks(path, 6));
+    ASSERT(!metrics_lacks(path, 5));
+    m = metrics_open(path, 3, 3);
     ASSERT(m);
     write_steps(m, 4, 6);
     metrics_close(m);
     ASSERT_TEXT(read_text(path, &resumed), whole.data);
 
-    m = metrics_open(path, -1);
+    m = metrics_open(path, -1, -1);
     metrics_close(m);
     ASSERT_TEXT(read_text(path, &resumed), "");
     unlink(path);
@@ -56,7 +58,7 @@ static void test_each_step_stands_once_after_resume(void) {
 /* A file that may not grow stands for a full disk. */
 static void test_full_disk_is_an_error(void) {
     char *path = mem_format("/tmp/rankwise_test_full_%d.jsonl", (int)getpid());
-    struct metrics *m = metrics_open(path, -1);
+    struct metrics *m = metrics_open(path, -1, -1);
     ASSERT(m);
     struct rlimit former, small;
     ASSERT_INT(getrlimit(RLIMIT_FSIZE, &former), 0);

@@ -98,6 +98,19 @@ int checkpoint_write_state(const char *directory, const struct parameters *table
                            const struct checkpoint_pieces *pieces, const int64_t *part_bytes,
                            int64_t n_parts);
 
+/* The private part of an open checkpoint. */
+struct parts {
+    hid_t *file; /* (n); H5I_INVALID_HID: not opened yet */
+    int64_t *bytes;
+    int64_t n;
+    uint32_t *sum;
+    int64_t n_sums;
+    float *block; /* (CHECKPOINT_BLOCK) of piece cached_piece, from element cached_first of it */
+    int64_t cached_piece, cached_first;
+    hid_t set; /* the dataset of piece open_piece */
+    int64_t open_piece;
+};
+
 /* checkpoint_open without the look at the name, for a directory that is not yet renamed. */
 int checkpoint_open_files(struct checkpoint *c, const char *path);
 #endif

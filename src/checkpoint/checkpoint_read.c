@@ -19,24 +19,10 @@
 #include <unistd.h>
 
 #include "file.h"
-#include "hash.h"
 #include "json.h"
 
 enum { MAX_PARTS = 1 << 20, MAX_NAME = 512 };
 static const char damaged[] = "the checkpoint is damaged, use an older one";
-
-/* The private part of an open checkpoint. */
-struct parts {
-    hid_t *file; /* (n); H5I_INVALID_HID: not opened yet */
-    int64_t *bytes;
-    int64_t n;
-    uint32_t *sum;
-    int64_t n_sums;
-    float *block; /* (CHECKPOINT_BLOCK) of piece cached_piece, from element cached_first of it */
-    int64_t cached_piece, cached_first;
-    hid_t set; /* the dataset of piece open_piece */
-    int64_t open_piece;
-};
 
 static struct parts *parts_of(const struct checkpoint *c) {
     return c->handle;
@@ -77,6 +63,13 @@ static int read_data_identity(hid_t file, struct run_state *state) {
     return status;
 }
 
+/* A text that not every checkpoint has. */
+static int read_optional(hid_t file, const char *name, char **out) {
+    if (H5Lexists(file, name, H5P_DEFAULT) <= 0) return 0;
+    *out = checkpoint_read_text(file, name);
+    return *out ? 0 : -1;
+}
+
 static int read_texts(hid_t file, struct checkpoint *c) {
     if (read_data_identity(file, &c->state) != 0) return -1;
     if (!(c->config = checkpoint_read_text(file, "/config")) ||
@@ -84,9 +77,8 @@ static int read_texts(hid_t file, struct checkpoint *c) {
         !(c->revision = checkpoint_read_text(file, "/revision")) ||
         !(c->written_at = checkpoint_read_text(file, "/written_at")))
         return -1;
-    if (H5Lexists(file, "/data", H5P_DEFAULT) > 0 &&
-        !(c->data = checkpoint_read_text(file, "/data")))
-        return -1;
+    if (read_optional(file, "/data", &c->data) != 0) return -1;
+    if (read_optional(file, "/metrics_line", &c->metrics_line) != 0) return -1;
     if (H5Lexists(file, "/contract", H5P_DEFAULT) <= 0) return 0;
     size_t length;
     char *contract = checkpoint_read_bytes(file, "/contract", &length);
@@ -386,49 +378,13 @@ void checkpoint_close(struct checkpoint *c) {
     mem_free(c->piece);
     mem_free(c->config);
     mem_free(c->data);
+    mem_free(c->metrics_line);
     mem_free(c->arch_json);
     mem_free(c->revision);
     mem_free(c->written_at);
     mem_free(c->path);
     contract_free(&c->contract);
     *c = (struct checkpoint){0};
-}
-
-/* --- what it is --- */
-
-static void add_text(struct sha256 *hash, const char *text) {
-    sha256_add(hash, text ? text : "", strlen(text ? text : "") + 1);
-}
-
-static void add_array(struct sha256 *hash, const void *data, int64_t n, size_t size) {
-    sha256_add(hash, &n, sizeof n);
-    if (n) sha256_add(hash, data, (size_t)n * size);
-}
-
-void checkpoint_digest(const struct checkpoint *c, char out[65]) {
-    const struct run_state *s = &c->state;
-    const struct parts *parts = parts_of(c);
-    const int64_t state[] = {s->step,         s->updates,     s->skipped,  s->skipped_in_a_row,
-                             s->cursor.epoch, s->cursor.next, s->episodes, s->finished};
-    const char *const text[] = {s->data,      c->config,   c->data,
-                                c->arch_json, c->revision, c->written_at};
-    struct sha256 hash;
-    sha256_start(&hash);
-    sha256_add(&hash, state, sizeof state);
-    for (size_t i = 0; i < sizeof text / sizeof text[0]; i++) add_text(&hash, text[i]);
-    for (int i = 0; i < c->n_files; i++) {
-        add_text(&hash, c->file[i].name);
-        add_array(&hash, c->file[i].data, (int64_t)c->file[i].length, 1);
-    }
-    for (int i = 0; i < c->n_tensors; i++) {
-        const int64_t shape[] = {c->tensor[i].n_dims, c->tensor[i].rows, c->tensor[i].cols};
-        add_text(&hash, c->tensor[i].name);
-        sha256_add(&hash, shape, sizeof shape);
-    }
-    add_array(&hash, c->piece, c->n_pieces, sizeof *c->piece);
-    add_array(&hash, parts->sum, parts->n_sums, sizeof *parts->sum);
-    add_array(&hash, parts->bytes, parts->n, sizeof *parts->bytes);
-    sha256_finish(&hash, out);
 }
 
 /* --- elements --- */

@@ -32,6 +32,8 @@ static int write_texts(hid_t file, const struct checkpoint_extra *extra) {
     if (write_text(file, "/revision", base_revision()) != 0) return -1;
     if (write_text(file, "/written_at", now) != 0) return -1;
     if (extra->data && write_text(file, "/data", extra->data) != 0) return -1;
+    if (extra->metrics_line && write_text(file, "/metrics_line", extra->metrics_line) != 0)
+        return -1;
     if (!extra->contract || !extra->contract->json) return 0;
     char *contract = contract_text(extra->contract);
     int status = write_text(file, "/contract", contract);

@@ -74,6 +74,13 @@ static void score_range(struct evaluation *e, int64_t first, int64_t end) {
     }
 }
 
+/* comm_agree; or 1 when a rank wants to stop. */
+static int agree_or_stop(const struct group *data, int status, const struct eval_options *options) {
+    double sign[2] = {status != 0, options->stops && options->stops()};
+    comm_max(data, sign, 2);
+    return sign[0] > 0 ? comm_agree(data, status) : sign[1] > 0;
+}
+
 /* Every rank walks the same cuts, `size` at a time, and takes the one at its own place; a rank
  * without one walks the model with an empty batch, since stage 3 gathers weights. */
 static int walk(struct evaluation *e, const struct group *data,
@@ -87,7 +94,8 @@ static int walk(struct evaluation *e, const struct group *data,
             if (turn == data->rank) mine = first, mine_end = end;
             first = end;
         }
-        if (comm_agree(data, build_range(e, mine, mine_end)) != 0) return -1;
+        int status = agree_or_stop(data, build_range(e, mine, mine_end), options);
+        if (status != 0) return status;
         score_range(e, mine, mine_end);
         if (options->progress && clock_seconds() - shown > 2) {
             shown = clock_seconds();

@@ -65,12 +65,12 @@ static int cut_back(const char *path, int64_t keep_step, int64_t *n_steps) {
     return status;
 }
 
-struct metrics *metrics_open(const char *path, int64_t keep_step) {
+struct metrics *metrics_open(const char *path, int64_t keep_step, int64_t n_expected) {
     int64_t n_steps = 0;
     if (file_exists(path) && cut_back(path, keep_step, &n_steps) != 0) return NULL;
-    if (n_steps < keep_step)
+    if (n_steps < n_expected)
         log_warn("%s: expected the steps 1 to %lld of the run that goes on, found %lld of them",
-                 path, (long long)keep_step, (long long)n_steps);
+                 path, (long long)n_expected, (long long)n_steps);
     FILE *file = fopen(path, "a");
     if (!file) {
         fail("%s: cannot be opened: %s", path, strerror(errno));
@@ -107,8 +107,31 @@ void metrics_number(struct metrics *m, double value, const char *name_format, ..
     mem_free(quoted);
 }
 
+const char *metrics_line(const struct metrics *m) {
+    return m->line.data ? m->line.data : "";
+}
+
+void metrics_set_line(struct metrics *m, const char *text) {
+    buffer_clear(&m->line);
+    buffer_append_text(&m->line, text);
+}
+
+bool metrics_lacks(const char *path, int64_t step) {
+    FILE *file = fopen(path, "r");
+    if (!file) return false;
+    char *line = NULL;
+    size_t room = 0;
+    ssize_t n;
+    bool lacks = true;
+    while (lacks && (n = getline(&line, &room, file)) > 0)
+        lacks = line[n - 1] != '\n' || line_step(line, (size_t)n) != step;
+    free(line);
+    fclose(file);
+    return lacks;
+}
+
 int metrics_end_step(struct metrics *m, int64_t step) {
-    fprintf(m->file, "{\"step\": %lld%s}\n", (long long)step, m->line.data ? m->line.data : "");
+    fprintf(m->file, "{\"step\": %lld%s}\n", (long long)step, metrics_line(m));
     buffer_clear(&m->line);
     if (fflush(m->file) != 0 || ferror(m->file))
         return fail("%s: cannot be written: %s; hint: is the disk full?", m->path, strerror(errno));

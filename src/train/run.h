@@ -67,6 +67,13 @@ struct run {
     bool begins_anew;         /* rank 0: in a directory that was used, but has no checkpoint */
     bool is_former;           /* the checkpoint does not tell what its data contained */
     struct metrics *metrics;  /* rank 0 */
+    /* members of the present step's line of metrics while its evaluation is still to be done: what
+     * a checkpoint keeps of it; else NULL */
+    char *open_line;
+    bool makes_up;            /* begins with the evaluation that the checkpoint has left open */
+    bool save_is_due;
+    double saved_at;          /* clock_seconds() */
+    int64_t saved_step;       /* of the newest checkpoint; -1: there is none */
     struct run_lock lock;
     bool bytes_shown;         /* what a step sends and what the run holds, beside the plan */
     /* bytes of the device: the plan without libraries; what was free before it */

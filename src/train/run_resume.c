@@ -61,12 +61,12 @@ static int check_none(const struct config *c, const struct config *former) {
     return status;
 }
 
-/* A checkpoint was found: whether it is another run's that has its own directory. */
+/* A checkpoint was found: whether it is another run's that has its own directory. A configuration
+ * of a former version that cannot be read is no reason not to go on. */
 static int check_found(const struct run *r, const struct config *former) {
     const struct config *c = r->config;
     struct config writer;
-    if (config_parse(&writer, r->resume.config, NULL, 0) != 0)
-        return fail_context("%s: /config", r->checkpoint_path);
+    if (config_parse(&writer, r->resume.config, NULL, 0) != 0) return 0;
     bool is_own = lies_in_run(c) || is_same_place(writer.run.dir, c->run.dir) ||
                   (former && strcmp(writer.run.dir, former->run.dir) == 0) ||
                   !file_is_directory(writer.run.dir);
@@ -140,6 +140,16 @@ static int open_chosen(struct run *r) {
     return status;
 }
 
+/* Where the run ended between a checkpoint and the evaluation of its step, that is made up for. */
+static void take_open_line(struct run *r) {
+    char *path = file_join(r->config->run.dir, "metrics.jsonl");
+    r->makes_up = base_rank == 0 && r->resume.metrics_line && r->config->track.jsonl &&
+                  metrics_lacks(path, r->state.step);
+    mem_free(path);
+    comm_broadcast(&r->place.data, 0, &r->makes_up, sizeof r->makes_up);
+    if (r->makes_up) r->open_line = mem_copy_string(r->resume.metrics_line);
+}
+
 int run_choose_checkpoint(struct run *r) {
     int64_t step;
     if (choose_step(r, &step) != 0) return -1;
@@ -154,6 +164,8 @@ int run_choose_checkpoint(struct run *r) {
     memcpy(identity, r->state.data, sizeof identity);
     r->state = r->resume.state;
     r->is_former = !r->resume.data;
+    r->saved_step = r->state.step;
+    take_open_line(r);
     memcpy(r->state.data, identity, sizeof identity);
     return 0;
 }

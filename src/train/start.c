@@ -289,7 +289,8 @@ static int open_log(const struct run *r) {
 static int open_metrics(struct run *r) {
     if (base_rank != 0 || !r->config->track.jsonl) return 0;
     char *path = file_join(r->config->run.dir, "metrics.jsonl");
-    r->metrics = metrics_open(path, r->checkpoint_path ? r->state.step : -1);
+    int64_t kept = r->checkpoint_path ? r->state.step : -1;
+    r->metrics = metrics_open(path, kept, kept - r->makes_up);
     mem_free(path);
     return r->metrics ? 0 : -1;
 }
@@ -321,13 +322,13 @@ static int start_device(struct run *r) {
 }
 
 int run_start(struct run *r, struct config *config) {
-    *r = (struct run){.config = config};
+    *r = (struct run){.config = config, .saved_step = -1};
     if (placement_init(&r->place, config->parallel.zero_group) != 0) return -1;
     if (start_device(r) != 0) return -1;
     if (prepare(r) != 0) return -1;
     share_shards(r);
     if (lock_directories(r) != 0 || run_choose_checkpoint(r) != 0) return -1;
-    if (r->state.step >= run_steps(r)) return 0;
+    if (r->state.step >= run_steps(r) && !r->makes_up) return 0;
     struct buffer memory = {0};
     int fits = run_check_memory(r, r->place.zero.size, &memory);
     log_info("%s", memory.data);
@@ -383,6 +384,7 @@ void run_finish(struct run *r) {
     mem_free(r->file);
     mem_free(r->resolved_config);
     mem_free(r->data_text);
+    mem_free(r->open_line);
     log_close();
     run_lock_release(&r->lock);
     placement_free(&r->place);

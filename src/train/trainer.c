@@ -13,8 +13,7 @@
 #include "clock.h"
 #include "log.h"
 #include "run.h"
-
-enum { MOST_SKIPPED_IN_A_ROW = 10 };
+#include "run_save.h"
 
 /* --- signals --- */
 
@@ -190,13 +189,18 @@ static void show_step(struct run *r, const struct step_report *s, int64_t steps,
 
 /* --- evaluation and checkpoints --- */
 
+static bool is_signalled(void) {
+    return stop_signal != 0;
+}
+
+/* 0; 1: a signal stopped it; -1. */
 static int evaluate(struct run *r) {
-    struct eval_options options = {r->config->batch.tokens_per_microbatch, true};
+    struct eval_options options = {r->config->batch.tokens_per_microbatch, true, is_signalled};
     for (int i = 0; i < r->config->data.n_eval; i++) {
         struct loss_summary s;
         const char *name = r->config->data.eval[i].name;
-        if (eval_shard(r->model, r->dev, &r->place.data, &r->eval[i], &options, &s, NULL) != 0)
-            return -1;
+        int status = eval_shard(r->model, r->dev, &r->place.data, &r->eval[i], &options, &s, NULL);
+        if (status != 0) return status;
         log_info("eval %s after step %lld: accuracy %.4f, ties %.4f, loss %.4f, margin %+.4f over "
                  "%.0f pairs",
                  name, (long long)r->state.step, s.accuracy, s.ties, s.loss, s.reward_margin,
@@ -214,26 +218,6 @@ static int end_line(struct run *r) {
     int status = run_lock_check(&r->lock);
     if (status == 0 && r->metrics) status = metrics_end_step(r->metrics, r->state.step);
     return comm_agree(&r->place.data, status);
-}
-
-static int save(struct run *r) {
-    struct checkpoint_extra extra = {r->resolved_config,    r->arch.json, r->data_text,
-                                     &r->train[0].contract, r->file,      r->n_files};
-    struct checkpoint_options options = {.writers = (int)r->config->checkpoint.writers,
-                                         .keep = (int)r->config->checkpoint.keep,
-                                         .still_owns = run_lock_check,
-                                         .self = &r->lock};
-    memcpy(options.run, r->lock.number, sizeof options.run);
-    r->state.updates = r->optimizer.updates;
-    r->state.skipped = r->optimizer.skipped;
-    r->state.skipped_in_a_row = r->optimizer.skipped_in_a_row;
-    double start = clock_seconds();
-    if (checkpoint_save(r->config->checkpoint.dir, r->z, &r->table, &r->place, &r->state, &extra,
-                        &options) != 0)
-        return -1;
-    log_info("checkpoint of step %lld written in %.1f s", (long long)r->state.step,
-             clock_seconds() - start);
-    return 0;
 }
 
 /* --- the loop --- */
@@ -270,51 +254,82 @@ static bool is_due(int64_t every, int64_t step_number) {
     return every > 0 && step_number % every == 0;
 }
 
-/* What follows a step: metrics, evaluation, checkpoint. *stop: a signal came and the checkpoint is
- * written. */
-static int after_step(struct run *r, const struct step_sums *sums, int64_t steps, double *last_save,
-                      bool *stop) {
+/* The evaluation of the present step and the end of its line; a checkpoint that is due was written
+ * before. *stop: a signal came in it; then the step is saved with its line open, and the run that
+ * goes on makes up for the evaluation. */
+static int finish_step(struct run *r, bool *stop) {
+    int status = evaluate(r);
+    if (status > 0) {
+        *stop = true;
+        return r->saved_step != r->state.step && run_may_save(r) ? run_save(r) : 0;
+    }
+    if (status == 0) status = end_line(r);
+    mem_free(r->open_line);
+    r->open_line = NULL;
+    return status;
+}
+
+/* What follows a step: checkpoint, evaluation, metrics. *stop: a signal came and the checkpoint is
+ * written. A step without an evaluation ends its line first, so that no checkpoint is ahead of its
+ * metrics. */
+static int after_step(struct run *r, const struct step_sums *sums, int64_t steps, bool *stop) {
     const struct config *c = r->config;
-    bool ends = r->state.step >= steps;
+    bool ends = r->state.step >= steps, fails = r->optimizer.skipped_in_a_row >= RUN_MAX_SKIPPED;
+    bool evaluates =
+        !fails && c->data.n_eval > 0 && (ends || is_due(c->eval.every_steps, r->state.step));
     *stop = sums->signalled > 0 && !ends;
     r->state.finished = ends;
-    if ((ends || (is_due(c->eval.every_steps, r->state.step) && !*stop)) && evaluate(r) != 0)
-        return -1;
-    if (end_line(r) != 0) return -1;
-    if (r->optimizer.skipped_in_a_row >= MOST_SKIPPED_IN_A_ROW)
-        return fail("the gradient was not finite in %d steps in a row; hint: a smaller optim.lr, "
-                    "or model.precision = "
-                    "\"fp32\"",
-                    MOST_SKIPPED_IN_A_ROW);
-    if (!ends && !*stop && !is_due(c->checkpoint.every_steps, r->state.step) &&
-        sums->checkpoint_due == 0)
-        return 0;
-    *last_save = clock_seconds();
-    return save(r);
+    if (ends || *stop || is_due(c->checkpoint.every_steps, r->state.step) ||
+        sums->checkpoint_due > 0)
+        r->save_is_due = true;
+    if (!evaluates && end_line(r) != 0) return -1;
+    if (fails) return run_fail_skipped(r);
+    if (evaluates && r->metrics) r->open_line = mem_copy_string(metrics_line(r->metrics));
+    if (r->save_is_due && run_may_save(r) && run_save(r) != 0) return -1;
+    return evaluates && !*stop ? finish_step(r, stop) : 0;
+}
+
+/* The evaluation before training, or the one that was stopped. */
+static int begin_loop(struct run *r, bool *stopped) {
+    const struct config *c = r->config;
+    if (r->makes_up) {
+        if (r->metrics) metrics_set_line(r->metrics, r->open_line);
+        return finish_step(r, stopped);
+    }
+    if (r->state.step > 0 || !c->eval.before_training || c->data.n_eval == 0) return 0;
+    int status = evaluate(r);
+    *stopped = status > 0;
+    return status == 0 ? end_line(r) : MIN(status, 0);
 }
 
 static int loop(struct run *r, bool *stopped) {
     const struct config *c = r->config;
+    if (begin_loop(r, stopped) != 0) return -1;
     int64_t steps = run_steps(r), first_step = r->state.step;
-    if (first_step == 0 && c->eval.before_training && c->data.n_eval > 0 &&
-        (evaluate(r) != 0 || end_line(r) != 0))
-        return -1;
-    double started = clock_seconds(), last_save = started;
+    double started = r->saved_at = clock_seconds();
     while (r->state.step < steps && !*stopped) {
         struct step_sums sums;
         struct step_report report;
         bool due = base_rank == 0 && c->checkpoint.every_minutes > 0 &&
-                   clock_seconds() - last_save > 60 * c->checkpoint.every_minutes;
+                   clock_seconds() - r->saved_at > 60 * c->checkpoint.every_minutes;
         step(r, &sums, &report, due);
         record_step(r, &report);
         show_step(r, &report, steps, started, first_step);
-        if (after_step(r, &sums, steps, &last_save, stopped) != 0) return -1;
+        if (after_step(r, &sums, steps, stopped) != 0) return -1;
     }
     return 0;
 }
 
+static void tell_stopped(const struct run *r) {
+    if (r->state.step > 0 && r->saved_step != r->state.step)
+        log_warn("step %lld is not saved: its last %d updates were skipped",
+                 (long long)r->state.step, r->optimizer.skipped_in_a_row);
+    log_info("stopped by a signal after step %lld; start the same command again to go on",
+             (long long)r->state.step);
+}
+
 static int train(struct run *r) {
-    if (r->state.step >= run_steps(r)) {
+    if (r->state.step >= run_steps(r) && !r->makes_up) {
         log_info("%s: already finished, after step %lld; hint: set another run.dir, or more "
                  "optim.epochs, to train on",
                  r->checkpoint_path, (long long)r->state.step);
@@ -327,8 +342,7 @@ static int train(struct run *r) {
     bool stopped = false;
     if (loop(r, &stopped) != 0) return EXIT_FAILED;
     if (stopped)
-        log_info("stopped by a signal after step %lld; start the same command again to go on",
-                 (long long)r->state.step);
+        tell_stopped(r);
     else
         log_info("done: %s", r->config->run.dir);
     return stopped ? EXIT_STOPPED : EXIT_DONE;

@@ -7,13 +7,14 @@
 export OMP_WAIT_POLICY=passive OMPI_MCA_mpi_yield_when_idle=1
 
 # HIDE=name: directories are listed without it. FAIL=ending: listing such a directory gives EIO. MARK=file: made when a
-# file is first to be locked. FROM, TO: what is opened below the first path is opened below the second.
+# file is first to be locked. RAISE=ending: SIGUSR1 when a file gets such a name. FROM, TO: what is opened below the first path is opened below the second.
 cat >"$work/shim.c" <<'EOT'
 #define _GNU_SOURCE
 #include <dirent.h>
 #include <dlfcn.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <signal.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -23,6 +24,13 @@ static const char *turned(const char *path, char out[4096]) {
     if (!from || !to || strncmp(path, from, strlen(from)) != 0) return path;
     snprintf(out, 4096, "%s%s", to, path + strlen(from));
     return out;
+}
+int rename(const char *from, const char *to) {
+    int (*real)(const char *, const char *) = dlsym(RTLD_NEXT, "rename");
+    const char *at = getenv("RAISE");
+    size_t n = strlen(to);
+    if (at && n >= strlen(at) && strcmp(to + n - strlen(at), at) == 0) raise(SIGUSR1);
+    return real(from, to);
 }
 #define OPEN(name)                                                              \
     int name(const char *path, int flags, ...) {                                \
@@ -230,6 +238,49 @@ expect "its configuration alone does not begin it anew in the old place" 1 \
     'again/config.cfg: lies in the directory of a run and says run.dir = .*there; hint: run.dir=' \
     "$rankwise" train "$work/again/config.cfg"
 check "nor makes the old place" test ! -e "$work/there"
+
+# --- an evaluation that was not finished ---
+evaluated=(data.eval="$work/words.h5" eval.every_steps=4 batch.tokens_per_microbatch=70)
+run judged "${evaluated[@]}"
+same "a checkpoint is written before the evaluation of its step" \
+    "$(grep -oE '^[^ ]* (checkpoint|eval words after step|eval words .*step) *(of step )?[0-9]*' "$work/judged/log.txt" | cut -d' ' -f2 | tr '\n' ' ')" \
+    "eval checkpoint eval checkpoint eval "
+for end in 4 8; do # as a kill in it leaves the directory
+    rm -rf "${work:?}/unjudged"
+    cp -r "$work/judged" "$work/unjudged"
+    [[ $end == 8 ]] || rm -rf "$work/unjudged/checkpoints/step_000008"
+    head -n "$end" "$work/judged/metrics.jsonl" >"$work/unjudged/metrics.jsonl"
+    expect "a run killed in the evaluation of step $end goes on" 0 "going on from .*step_00000$end" \
+        "${train[@]}" run.dir="$work/unjudged" "${evaluated[@]}"
+    same "and makes up for it, $end" "$(figures unjudged)" "$(figures judged)"
+done
+for ranks in 1 2; do
+    rm -rf "${work:?}/signalled" "${work:?}/unsignalled"
+    # shellcheck disable=SC2206
+    alone=($MPIRUN -np $ranks)
+    "${alone[@]}" "${train[@]}" run.dir="$work/unsignalled" "${evaluated[@]}" >"$work/out" 2>&1
+    expect "a signal stops the evaluation, $ranks ranks" 3 'stopped by a signal after step 4' \
+        "${alone[@]}" env LD_PRELOAD="$work/shim.so" RAISE=step_000004 "${train[@]}" run.dir="$work/signalled" "${evaluated[@]}"
+    same "and leaves its line out, $ranks ranks" "$(tail -n 1 "$work/signalled/metrics.jsonl" | cut -c 1-11)" '{"step": 3,'
+    expect "which is made up for, $ranks ranks" 0 'done: ' "${alone[@]}" "${train[@]}" run.dir="$work/signalled" "${evaluated[@]}"
+    same "to the same figures, $ranks ranks" "$(figures signalled)" "$(figures unsignalled)"
+done
+expect "a finished run does not evaluate again" 0 'already finished, after step 8' \
+    "${train[@]}" run.dir="$work/judged" "${evaluated[@]}"
+
+# --- updates that are skipped: rows whose weights are too small to divide by, in the order of the file ---
+sed -E 's/"w": [0-9]+/"w": 1/; 13,16s/"w": 1/"w": 1e-45/' "$work/pairs.jsonl" >"$work/one.jsonl"
+sed -E 's/"w": [0-9]+/"w": 1/; 9,24s/"w": 1/"w": 1e-45/' "$work/pairs.jsonl" >"$work/most.jsonl"
+build one --weight-key w "$work/one.jsonl"
+build most --weight-key w "$work/most.jsonl"
+in_order=(data.shuffle=false checkpoint.every_steps=2 checkpoint.keep=0)
+run one data.train="$work/one.h5" "${in_order[@]}"
+same "a checkpoint that is due while updates are skipped waits" "$(names one)" "step_000002 step_000005 step_000006 step_000008"
+expect "after ten skipped updates" 1 'in 10 steps in a row; hint: .*goes on from .*/most/checkpoints/step_000008, and .* go back to step_000006' \
+    "${train[@]}" run.dir="$work/most" data.train="$work/most.h5" "${in_order[@]}" checkpoint.keep=2 batch.groups=1 optim.steps=24 \
+    checkpoint.every_steps=2
+same "the checkpoints from before are there" "$(tail -n 1 "$work/most/metrics.jsonl" | cut -c 1-11) $(names most)" \
+    '{"step": 18 step_000006 step_000008'
 
 # --- a directory that goes away, a lock of another directory ---
 for what in removed renamed; do

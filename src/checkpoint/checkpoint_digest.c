@@ -1,0 +1,40 @@
+/* What tells two opened checkpoints apart: see checkpoint.h. */
+#include <string.h>
+
+#include "checkpoint_format.h"
+#include "hash.h"
+
+static void add_text(struct sha256 *hash, const char *text) {
+    sha256_add(hash, text ? text : "", strlen(text ? text : "") + 1);
+}
+
+static void add_array(struct sha256 *hash, const void *data, int64_t n, size_t size) {
+    sha256_add(hash, &n, sizeof n);
+    if (n) sha256_add(hash, data, (size_t)n * size);
+}
+
+void checkpoint_digest(const struct checkpoint *c, char out[65]) {
+    const struct run_state *s = &c->state;
+    const struct parts *parts = c->handle;
+    const int64_t state[] = {s->step,         s->updates,     s->skipped,  s->skipped_in_a_row,
+                             s->cursor.epoch, s->cursor.next, s->episodes, s->finished};
+    const char *const text[] = {s->data,     c->config,     c->data,        c->arch_json,
+                                c->revision, c->written_at, c->metrics_line};
+    struct sha256 hash;
+    sha256_start(&hash);
+    sha256_add(&hash, state, sizeof state);
+    for (size_t i = 0; i < sizeof text / sizeof text[0]; i++) add_text(&hash, text[i]);
+    for (int i = 0; i < c->n_files; i++) {
+        add_text(&hash, c->file[i].name);
+        add_array(&hash, c->file[i].data, (int64_t)c->file[i].length, 1);
+    }
+    for (int i = 0; i < c->n_tensors; i++) {
+        const int64_t shape[] = {c->tensor[i].n_dims, c->tensor[i].rows, c->tensor[i].cols};
+        add_text(&hash, c->tensor[i].name);
+        sha256_add(&hash, shape, sizeof shape);
+    }
+    add_array(&hash, c->piece, c->n_pieces, sizeof *c->piece);
+    add_array(&hash, parts->sum, parts->n_sums, sizeof *parts->sum);
+    add_array(&hash, parts->bytes, parts->n, sizeof *parts->bytes);
+    sha256_finish(&hash, out);
+}
