@@ -119,8 +119,8 @@ static const char verify_usage[] =
     "Reads everything of a checkpoint, of all whole checkpoints of a run directory, "
     "of a Hugging Face directory or of a\n"
     "shard, against the checksums it has (a Hugging Face directory has none: sizes "
-    "and headers). A line for each; exit\n"
-    "code 1 when any is damaged.\n";
+    "and headers). A line for each: ok, damaged,\n"
+    "or gone where a run removed it meanwhile. Exit code 1 when any is damaged.\n";
 
 static int read_model(const char *path) {
     struct inspected o;
@@ -146,10 +146,10 @@ static int read_shard(const char *path) {
     return status;
 }
 
-/* VERIFY_GONE: a run took it away in the meantime, which is no damage. */
+/* VERIFY_GONE: a run removed the checkpoint while it was read, which is no damage. */
 enum verdict { VERIFY_WHOLE, VERIFY_GONE, VERIFY_DAMAGED };
 
-/* was_there: a look at its directory has found it. */
+/* Reads a model or a shard and prints the verdict; was_there: something had this path before. */
 static enum verdict verify_one(const char *path, bool was_there) {
     bool is_file = file_exists(path) && !file_is_directory(path);
     if ((is_file ? read_shard(path) : read_model(path)) == 0) return VERIFY_WHOLE;
@@ -230,8 +230,8 @@ static int compare_steps(const void *a, const void *b) {
     return (x > y) - (x < y);
 }
 
-/* The objects of metrics.jsonl that are of these steps, which ascend: the others may be more than
- * the memory holds. Empty when there is no such file. */
+/* Keeps the objects of metrics.jsonl that are of these steps (ascending): the others may be more
+ * than the memory holds. Empty when there is no such file. */
 static json_t *read_metrics(const char *run, const int64_t *step, int n) {
     char *path = file_join(run, "metrics.jsonl"), *text = NULL;
     json_t *lines = json_array();
@@ -314,7 +314,7 @@ static void print_checkpoint(const struct checkpoint *c, int64_t bytes, const js
     json_decref(object);
 }
 
-/* 1: it was shown; 0: a run has removed it; -1: it cannot be read. */
+/* Shows a checkpoint. 1: done; 0: a run has removed it; -1: it cannot be read. */
 static int show_checkpoint(const char *path, const json_t *metrics, bool as_json) {
     struct size_sum sum = {path, 0};
     struct checkpoint c;
@@ -326,7 +326,8 @@ static int show_checkpoint(const char *path, const json_t *metrics, bool as_json
     return is_gone ? 0 : status == 0 ? 1 : -1;
 }
 
-/* How many of the n checkpoints are still there, and shown; -1: one cannot be read. */
+/* Shows those of the n checkpoints that are still there, and counts them; -1: one cannot be
+ * read. */
 static int show_checkpoints(const char *run, const char *directory, const int64_t *step, int n,
                             bool as_json) {
     json_t *metrics = read_metrics(run, step, n);
@@ -341,7 +342,7 @@ static int show_checkpoints(const char *run, const char *directory, const int64_
     return shown < 0 ? -1 : n_shown;
 }
 
-/* Where a run removed all that were listed, there are newer ones. */
+/* Lists the directory again when a run has removed everything that was in the list. */
 static int show_history(const char *run, const char *directory, bool as_json) {
     int n = 1, n_shown = 0;
     for (int tries = 0; n > 0 && n_shown == 0 && tries < CHECKPOINT_TRIES; tries++) {

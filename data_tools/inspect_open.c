@@ -77,7 +77,7 @@ static int by_name(const void *a, const void *b) {
                   ((const struct inspect_tensor *)b)->name);
 }
 
-/* Without a look whether it is gone. */
+/* Opens what the path names now. */
 static int open_once(struct inspected *o, const char *path, bool moments, bool sorted) {
     *o = (struct inspected){0};
     if (!file_is_directory(path))

@@ -21,7 +21,8 @@ static void end_progress(void) {
     progress_is_open = false;
 }
 
-/* What the file cannot take is lost to it; that is said once, and the program goes on. */
+/* A line that the file does not take is missing there. The first one is a warning, and the program
+ * goes on. */
 static void write_file(const char *kind, const char *rank, const char *text) {
     char stamp[24];
     clock_stamp(stamp);

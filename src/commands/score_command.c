@@ -45,7 +45,7 @@ struct window {
     int64_t n_lines, first_line; /* first_line counts from 1 */
 };
 
-/* Bytes of stdin that no window has yet. */
+/* What was read of stdin and is in no window yet. */
 struct input {
     struct buffer held;
     size_t at, searched; /* the next line begins at `at`; no line feed in [at, searched) */
@@ -63,7 +63,7 @@ static bool input_pauses(void) {
     return poll(&wait, 1, PAUSE) < 1;
 }
 
-/* Waits for more. */
+/* Waits for input and appends it; at_end is set when there is no more. */
 static int read_more(struct input *in) {
     char piece[READ_BYTES];
     ssize_t n;
@@ -113,7 +113,7 @@ static int read_window(struct window *w, struct input *in) {
     return 0;
 }
 
-/* The same window on all ranks; collective. */
+/* Rank 0 reads the next window and sends it to the others. Agreed. */
 static int share_window(struct window *w, struct input *in) {
     const struct group *world = comm_world();
     if (comm_agree(world, world->rank == 0 ? read_window(w, in) : 0) != 0) return -1;
@@ -184,7 +184,7 @@ static void score_window(struct line_scorer *s, const struct window *w) {
     char text[32];
     for (int64_t i = 0; i < w->n_lines && base_rank == 0; i++)
         printf("{\"score\": %s}\n", json_number(text, score[i], 9));
-    fflush(stdout); /* for whoever waits for it; command_main looks whether all was written */
+    fflush(stdout); /* someone may wait for it; command_main checks that all was written */
 }
 
 static int score_stdin(struct line_scorer *s) {

@@ -39,7 +39,7 @@ static char *newest_of_run(const char *run) {
     return newest;
 }
 
-/* What the path names, on rank 0. */
+/* Finds out what the path names; rank 0 alone. */
 static int look_up(struct scorer *s, const char *path) {
     if (!file_is_directory(path))
         return fail("%s: expected a run directory, a checkpoint or a Hugging Face model directory, "
@@ -63,8 +63,8 @@ static int look_up(struct scorer *s, const char *path) {
     return s->path ? 0 : -1;
 }
 
-/* The same on all ranks: beside a run that goes on, each would find a newest one of its own.
- * Agreed. */
+/* Tells all ranks what rank 0 has found: beside a run that goes on, each of them would find a
+ * newest checkpoint of its own. Agreed. */
 static int resolve(struct scorer *s, const char *path) {
     const struct group *world = comm_world();
     if (comm_agree(world, world->rank == 0 ? look_up(s, path) : 0) != 0) return -1;
@@ -129,7 +129,7 @@ static int open_directory_tokenizer(struct scorer *s) {
     return contract_make(&s->contract, s->tokenizer, &how);
 }
 
-/* After its configuration. */
+/* Reads a Hugging Face directory, once s->config is there. */
 static int open_directory(struct scorer *s) {
     if (arch_read(&s->arch, s->path) != 0) return -1;
     parameters_build(&s->table, &s->arch);
@@ -167,7 +167,7 @@ static int check_contract(struct scorer *s) {
     return status == 0 ? 0 : fail_context("%s", s->path);
 }
 
-/* What every way of opening ends with; agreed. */
+/* Every way of opening ends here; agreed. */
 static int end_opening(struct scorer *s, int status) {
     if (status == 0) status = check_contract(s);
     status = comm_agree(comm_world(), status);
@@ -175,13 +175,15 @@ static int end_opening(struct scorer *s, int status) {
     return status;
 }
 
+/* Reads what resolve has found. */
 static int open_resolved(struct scorer *s, const char *const *overrides, int n_overrides) {
     if (s->is_checkpoint) return open_checkpoint(s, overrides, n_overrides);
     if (config_load(&s->config, NULL, 0, overrides, n_overrides) != 0) return -1;
     return open_directory(s);
 }
 
-/* After a failure: whether a run took its newest checkpoint away from any rank. Agreed. */
+/* After a failure, whether a run removed the checkpoint that was its newest; `path` is what the
+ * user named. Agreed. */
 static bool was_taken_away(const struct scorer *s, const char *path) {
     bool is_newest = s->is_checkpoint && strcmp(s->path, path) != 0;
     double gone = is_newest && checkpoint_is_gone(s->path);
@@ -237,7 +239,7 @@ struct parameter_source scorer_source(struct scorer *s) {
 
 /* --- computing --- */
 
-/* Before anything is taken. */
+/* Fails before memory is taken that is not there. */
 static int check_memory(const struct scorer *s, const struct zero_options *zero,
                         const struct model_options *model) {
     struct zero_bytes z = zero_plan(&s->table, zero, s->place.zero.size);
