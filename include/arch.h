@@ -50,7 +50,4 @@ const char *arch_class_prefix(const struct arch *arch); /* "Llama" of LlamaForCa
 /* Sliding windows are not implemented, and change nothing while no sequence is longer than one.
  * -1 with error_text() if sequences of `longest` tokens would be. */
 int arch_check_length(const struct arch *arch, int64_t longest);
-
-/* Non-embedding parameters (blocks and final norm and head), for FLOP counts. */
-int64_t arch_block_parameters(const struct arch *arch);
 #endif

@@ -60,6 +60,8 @@ void parameters_free(struct parameters *table);
 /* NULL if there is none */
 const struct parameter *parameters_find(const struct parameters *table, const char *name);
 int64_t parameters_count(const struct parameters *table);
+/* Those of the blocks, the final norm and the head: what a token is multiplied with. */
+int64_t parameters_count_in_products(const struct parameters *table);
 
 /* Where the elements of parameters come from: a safetensors directory, a checkpoint, or a seed.
  * read() gives elements [first, first + count) of p in fp32; -1 with error_text(). Not

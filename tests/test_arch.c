@@ -217,6 +217,12 @@ static void test_windows(void) {
         {"{\"model_type\":\"qwen2\",\"use_sliding_window\":true,\"sliding_window\":null}", 0},
         {"{\"model_type\":\"qwen2\",\"sliding_window\":64}", 0},
         {"{\"model_type\":\"llama\",\"sliding_window\":64}", 0},
+        {"{\"model_type\":\"qwen3\",\"use_sliding_window\":true,\"sliding_window\":64,"
+         "\"layer_types\":[\"full_attention\",\"sliding_attention\"]}",
+         64},
+        {"{\"model_type\":\"qwen3\",\"use_sliding_window\":true,\"sliding_window\":64,"
+         "\"max_window_layers\":0,\"layer_types\":[\"full_attention\"]}",
+         0},
         {"{\"model_type\":\"mistral\",\"sliding_window\":64}", 64},
         {"{\"model_type\":\"mistral\",\"sliding_window\":64,\"layer_types\":[\"full_attention\"]}",
          64},
@@ -322,7 +328,7 @@ static void test_units_are_without_gaps(void) {
             total += at;
         }
         ASSERT_INT(parameters_count(&table), total);
-        ASSERT_INT(arch_block_parameters(&a), total - table.unit[0].count);
+        ASSERT_INT(parameters_count_in_products(&table), total - table.unit[0].count);
         drop(&a, &table);
     }
 }

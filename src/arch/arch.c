@@ -145,25 +145,38 @@ static int check_implemented(const struct arch *arch, const json_t *config) {
     return 0;
 }
 
-/* Sets the window. Where it counts only with use_sliding_window, it does so from layer
- * max_window_layers on, and layer_types says the same anew. */
-static int parse_window(struct arch *arch, const json_t *config) {
-    bool always = arch->family->always_windows, use = always;
-    const json_t *types = json_object_get(config, "layer_types"), *type;
+/* Whether layer_types has a sliding window in it; a kind that is not implemented is refused. */
+static int parse_layer_types(const json_t *types, bool *slides) {
+    const json_t *type;
     size_t i;
-    if (always) types = NULL; /* transformers does not look at them */
     json_array_foreach(types, i, type) {
-        if (!json_is_string(type) || strcmp(json_string_value(type), "full_attention") != 0)
-            return refuse("layer_types", type, "full_attention for every layer");
+        const char *name = json_string_value(type);
+        if (name && strcmp(name, "full_attention") == 0) continue;
+        if (!name || strcmp(name, "sliding_attention") != 0)
+            return refuse("layer_types", type, "full_attention or sliding_attention");
+        *slides = true;
     }
-    int64_t first = always ? 0 : 28;
+    return 0;
+}
+
+/* Sets the window. Where it counts only with use_sliding_window, it does so in the layers that
+ * layer_types names or, without these, from layer max_window_layers on. */
+static int parse_window(struct arch *arch, const json_t *config) {
+    const json_t *types = json_object_get(config, "layer_types");
+    int64_t first = 28;
+    bool use = false, slides = false;
     if (json_is_null(json_object_get(config, "sliding_window")))
         arch->window = 0; /* unlike a missing one, which has the default */
-    if ((!always && json_get_bool(config, "use_sliding_window", &use)) ||
-        json_get_int(config, "sliding_window", 1, INT64_MAX, &arch->window) ||
-        (!always && json_get_int(config, "max_window_layers", INT64_MIN, INT64_MAX, &first)))
+    if (json_get_int(config, "sliding_window", 1, INT64_MAX, &arch->window)) return -1;
+    if (arch->family->always_windows) return 0;
+    if (json_get_bool(config, "use_sliding_window", &use) ||
+        json_get_int(config, "max_window_layers", INT64_MIN, INT64_MAX, &first) ||
+        parse_layer_types(types, &slides))
         return -1;
-    if (!use || json_is_array(types) || first >= arch->L) arch->window = 0;
+    if (slides && !use)
+        return refuse("layer_types", types, "full_attention without use_sliding_window");
+    if (!json_is_array(types)) slides = first < arch->L;
+    if (!use || !slides) arch->window = 0;
     return 0;
 }
 
@@ -327,16 +340,4 @@ void arch_free(struct arch *arch) {
     mem_free(arch->inverse_frequency);
     mem_free(arch->json);
     *arch = (struct arch){0};
-}
-
-int64_t arch_block_parameters(const struct arch *a) {
-    int64_t q = (int64_t)a->H * a->d, kv = (int64_t)a->K * a->d, up = (a->gated ? 2 : 1) * a->F;
-    int64_t norm = (a->norm == NORM_LAYER ? 2 : 1) * a->D;
-    int64_t block = (q + 2 * kv) * a->D + a->D * q + (up + a->F) * a->D + 2 * norm;
-    if (a->qkv_bias) block += q + 2 * kv;
-    if (a->out_bias) block += a->D;
-    if (a->mlp_bias) block += up + a->D;
-    if (a->qk_norm == QK_NORM_HEADS) block += 2 * a->d;
-    if (a->qk_norm == QK_NORM_WHOLE) block += q + kv;
-    return a->L * block + norm + a->D;
 }

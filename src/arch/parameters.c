@@ -159,6 +159,10 @@ int64_t parameters_count(const struct parameters *table) {
     return count;
 }
 
+int64_t parameters_count_in_products(const struct parameters *table) {
+    return parameters_count(table) - table->unit[0].count;
+}
+
 void parameters_init(const struct parameter *p, uint64_t seed, int64_t first, int64_t count,
                      float *out) {
     CHECK(first >= 0 && count >= 0 && first + count <= p->count, "%s: elements %lld + %lld of %lld",

@@ -127,7 +127,7 @@ static void record_summary(struct run *r, const char *prefix, const struct loss_
 /* Model FLOPs utilisation: 6 x non-embedding parameters x forest tokens, over what all ranks'
  * matrix products could do in the time. */
 static double utilisation(const struct run *r, double tokens, double seconds) {
-    double flops = 6 * (double)arch_block_parameters(&r->arch) * tokens;
+    double flops = 6 * (double)parameters_count_in_products(&r->table) * tokens;
     return flops / (seconds * r->matmul_rate * r->place.data.size);
 }
 

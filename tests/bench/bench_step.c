@@ -253,7 +253,8 @@ static void measure(struct bench *b, enum dtype dtype) {
         seconds = MIN(seconds, products_seconds(&products, true));
     }
     double flops = products_flops(&products, true), rate = flops / seconds;
-    double model_flops = 6.0 * (double)arch_block_parameters(&b->arch) * (double)b->forest.n;
+    double model_flops =
+        6.0 * (double)parameters_count_in_products(&b->table) * (double)b->forest.n;
     printf("%s: %lld forest tokens, %.1f ms a step, %.2f pairs/s\n", dtype_name(dtype),
            (long long)b->forest.n, 1e3 * each, PAIRS / each);
     printf("  products alone %.1f ms for %.1f GFLOP: %.1f GFLOP/s; model FLOPs of the step %.1f "

@@ -2,8 +2,19 @@
  * promises, so that the sizes of its tensors neither overflow nor are empty. */
 #include "arch.h"
 #include "memory.h"
+#include "parameters.h"
+
+enum { MAX_LAYERS_BUILT = 8 };
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
+
+static void check_table(const struct arch *a) {
+    struct parameters table;
+    parameters_build(&table, a);
+    for (int i = 0; i < table.n; i++) CHECK(table.item[i].count > 0, "%s", table.item[i].name);
+    CHECK(parameters_count(&table) > a->V * a->D, "parameters");
+    parameters_free(&table);
+}
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
     struct arch a;
@@ -12,7 +23,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
                   a.H % a.K == 0,
               "sizes");
         CHECK(a.rope_dims > 0 && a.rope_dims <= a.d && a.norm_eps > 0, "ropes");
-        CHECK(arch_block_parameters(&a) > 0 && a.V * a.D > 0, "parameters");
+        if (a.L <= MAX_LAYERS_BUILT) check_table(&a);
         for (int i = 0; i < a.rope_dims / 2; i++)
             CHECK(a.inverse_frequency[i] >= 0, "frequency %d", i);
         arch_free(&a);

@@ -56,6 +56,8 @@ def config_of(family, r):
     if family in ("llama", "qwen2", "qwen3", "mistral", "olmo2") and r.random() < 0.4:
         rope.update(rope_type="llama3", factor=4.0, low_freq_factor=1.0, high_freq_factor=4.0,
                     original_max_position_embeddings=r.choice([16, 64]))
+    if family in ("qwen2", "qwen3") and r.random() < 0.3:
+        kw.update(use_sliding_window=True, sliding_window=256, max_window_layers=1)
     if family == "mistral":
         kw["sliding_window"] = r.choice([None, 256, 4096])
     if family == "phi3":
