@@ -82,7 +82,7 @@ include tests/emulated_cuda/emulated.mk
 
 # Written only when they change, so that a commit costs one object and the links. A plug-in is of the same build when
 # what stands between it and the program has the same digest; one that has not goes.
-SEAM := $(shell cat $(foreach noun,backend base comm log loss memory tensor,include/$(noun).h) | sha256sum | cut -c 1-16)
+SEAM := $(shell cat $(foreach noun,backend base comm log memory pair_loss tensor,include/$(noun).h) | sha256sum | cut -c 1-16)
 $(BUILD)/revision: STAMP = $(REVISION)
 $(BUILD)/seam: STAMP = $(SEAM)
 $(BUILD)/seam: STALE = rm -f $(BUILD)/librankwise_cuda.so;

@@ -1,5 +1,4 @@
-/* The pair loss (Bradley and Terry, 1952), in double: z = better - worse - margin, loss = weight *
- * softplus(-z).
+/* The pair loss, by the formulas of pair_loss.h, in double.
  *
  * A micro-batch has tens to thousands of pairs, and a row of scores may serve several of them. The
  * tallies are one block's sums: thread t has pairs t, t + 1024, ... in order. dscore is gathered,
@@ -9,13 +8,13 @@
  * is needed. That is 4 n^2 comparisons of numbers in the caches: 67 million for 4,096 pairs, some
  * 10 us of a device that does 10^13 a second. Considered: one thread for all pairs (4,096
  * exponentials in double one after the other: milliseconds), and atomics (dscore in no order).
- * Registers on sm_90: 46 | 42; no spills. */
+ * Registers on sm_90: 45 | 40; no spills. */
 #include "kernels.h"
-#include "loss.h"
 
 enum { TALLY_THREADS = 1024 };
 
 struct pairs {
+    enum pair_loss_kind kind;
     float *dscore;
     double *tally;
     const float *score;
@@ -25,46 +24,26 @@ struct pairs {
     float scale;
 };
 
-__device__ static inline double margin_of(const struct pairs &a, int64_t p) {
-    float better = a.score[a.chosen[p]], worse = a.score[a.rejected[p]];
-    return (double)better - worse - (a.margin ? a.margin[p] : 0);
-}
-
-/* log(1 + e^x), stable in both tails. */
-__device__ static inline double softplus(double x) {
-    return (x > 0 ? x : 0) + log1p(exp(-fabs(x)));
-}
-
-__device__ static inline double sigmoid(double x) {
-    return x >= 0 ? 1 / (1 + exp(-x)) : exp(x) / (1 + exp(x));
-}
-
 /* What pair p adds to the chosen row's dscore, and takes from the rejected one's. */
 __device__ static inline float slope_of(const struct pairs &a, int64_t p) {
-    double w = a.weight ? a.weight[p] : 1;
-    return (float)(a.scale * w * -sigmoid(-margin_of(a, p)));
+    double slope, w = a.weight ? a.weight[p] : 1;
+    float better = a.score[a.chosen[p]], worse = a.score[a.rejected[p]];
+    pair_loss(a.kind, pair_difference(better, worse, a.margin ? a.margin[p] : 0), &slope);
+    return (float)(a.scale * w * slope);
 }
 
 __global__ void __launch_bounds__(TALLY_THREADS) tally_kernel(struct pairs a) {
-    SHARED(double, room, WARP *LOSS_N_TALLIES);
-    double sum[LOSS_N_TALLIES];
+    SHARED(double, room, WARP *N_PAIR_TALLIES);
+    double sum[N_PAIR_TALLIES];
 #pragma unroll
-    for (int i = 0; i < LOSS_N_TALLIES; i++) sum[i] = 0;
-    for (int64_t p = threadIdx.x; p < a.n; p += blockDim.x) {
-        float better = a.score[a.chosen[p]], worse = a.score[a.rejected[p]];
-        double w = a.weight ? a.weight[p] : 1;
-        sum[TALLY_LOSS] += w * softplus(-margin_of(a, p));
-        sum[TALLY_WEIGHT] += w;
-        sum[TALLY_PAIRS] += 1;
-        sum[TALLY_CORRECT] += better > worse;
-        sum[TALLY_TIES] += better == worse;
-        sum[TALLY_CHOSEN] += better;
-        sum[TALLY_REJECTED] += worse;
-    }
+    for (int i = 0; i < N_PAIR_TALLIES; i++) sum[i] = 0;
+    for (int64_t p = threadIdx.x; p < a.n; p += blockDim.x)
+        pair_tally_add(sum, a.kind, a.score[a.chosen[p]], a.score[a.rejected[p]],
+                       a.margin ? a.margin[p] : 0, a.weight ? a.weight[p] : 1);
     block_sum(sum, room);
     if (threadIdx.x == 0) {
 #pragma unroll
-        for (int i = 0; i < LOSS_N_TALLIES; i++) a.tally[i] += sum[i];
+        for (int i = 0; i < N_PAIR_TALLIES; i++) a.tally[i] += sum[i];
     }
 }
 
@@ -87,10 +66,10 @@ __global__ void dscore_kernel(struct pairs a) {
     a.dscore[row] = sum;
 }
 
-void cuda_bradley_terry(struct device *dev, float *dscore, double *tally, const float *score,
-                        const int32_t *chosen, const int32_t *rejected, const float *margin,
-                        const float *weight, int64_t n, float scale) {
-    struct pairs a = {dscore, tally, score, chosen, rejected, margin, weight, n, scale};
+void cuda_pair_loss(struct device *dev, enum pair_loss_kind kind, float *dscore, double *tally,
+                    const float *score, const int32_t *chosen, const int32_t *rejected,
+                    const float *margin, const float *weight, int64_t n, float scale) {
+    struct pairs a = {kind, dscore, tally, score, chosen, rejected, margin, weight, n, scale};
     int threads = (int)MIN(ROUND_UP(n, WARP), (int64_t)TALLY_THREADS);
     LAUNCH(tally_kernel, 1, threads, 0, compute_stream(dev), a);
     CUDA_LAUNCHED();

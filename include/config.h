@@ -12,6 +12,8 @@
 #ifndef RANKWISE_CONFIG_H
 #define RANKWISE_CONFIG_H
 #include "memory.h"
+#include "pair_loss.h"
+#include "pair_loss.h"
 
 /* Words of an option, each with the value that the program knows it by: one list makes the enum and
  * the words that the option table allows. Whoever asks does so in a switch without a default, so
@@ -44,7 +46,6 @@
 #define ZERO_GROUPS(X)         \
     X(ZERO_GROUP_ALL, "all")   \
     X(ZERO_GROUP_NODE, "node")
-#define LOSS_TYPES(X) X(LOSS_BRADLEY_TERRY, "bradley_terry")
 
 enum run_device { RUN_DEVICES(CONFIG_VALUE) };
 enum model_init { MODEL_INITS(CONFIG_VALUE) };
@@ -53,7 +54,6 @@ enum head_init { HEAD_INITS(CONFIG_VALUE) };
 enum schedule_kind { SCHEDULES(CONFIG_VALUE) };
 enum recompute { RECOMPUTES(CONFIG_VALUE) };
 enum offload_kind { OFFLOADS(CONFIG_VALUE) };
-enum loss_type { LOSS_TYPES(CONFIG_VALUE) };
 /* parallel.zero_group: one of these, or a number of ranks from 1 on. */
 enum zero_group { ZERO_GROUP_NODE = -1, ZERO_GROUP_ALL = 0 };
 
@@ -86,7 +86,7 @@ struct config {
         bool shuffle;
     } data;
     struct { int64_t groups, tokens_per_microbatch; bool group_by_prompt; } batch;
-    struct { enum loss_type type; } loss;
+    struct { enum pair_loss_kind type; } loss;
     struct {
         double lr, beta1, beta2, eps, weight_decay, clip, warmup, min_lr_ratio, epochs;
         enum schedule_kind schedule;

@@ -7,6 +7,7 @@
 #include "shard.h"
 
 struct eval_options {
+    enum pair_loss_kind loss;
     int64_t tokens_per_microbatch;
     bool progress;
     /* whether this rank wants to stop, asked between micro-batches; NULL: never */

@@ -3,7 +3,7 @@
 
 #include <math.h>
 
-#include "loss.h"
+#include "pair_loss.h"
 
 void reference_gemm(double *out, const double *a, bool transpose_a, const double *b,
                     bool transpose_b, const double *bias, const double *add, int64_t m, int64_t n,

@@ -72,7 +72,7 @@ const struct config_option config_options[] = {
     {"batch.group_by_prompt", OPTION_BOOL, AT(batch.group_by_prompt), "false",
      .help = "A group is everything compared under one prompt."},
 
-    {"loss.type", OPTION_CHOICE, AT(loss.type), "bradley_terry", .words = WORDS(LOSS_TYPES),
+    {"loss.type", OPTION_CHOICE, AT(loss.type), "bradley_terry", .words = WORDS(PAIR_LOSSES),
      .help = "-log sigmoid(chosen score - rejected score)."},
 
     {"optim.lr", OPTION_NUMBER, AT(optim.lr), "1e-5", .low = 0, .high = 100, .open = LOW_OPEN,

@@ -1,8 +1,6 @@
 /* The front door: what is checked here is assumed by every backend, and empty work ends here. */
 #include "ops.h"
 
-#include "loss.h"
-
 static bool number(enum dtype dtype) {
     return dtype == DTYPE_F32 || dtype == DTYPE_BF16;
 }
@@ -340,12 +338,12 @@ void op_adamw(struct device *dev, struct tensor weight, float *master, float *mo
     if (n > 0) dev->backend->adamw(dev, weight, master, moment1, moment2, gradient, n, rates, clip);
 }
 
-void op_bradley_terry(struct device *dev, float *dscore, double *tally, const float *score,
-                      const int32_t *chosen, const int32_t *rejected, const float *margin,
-                      const float *weight, int64_t n, float scale) {
-    CHECK(n >= 0, "bradley_terry: %lld pairs", (long long)n);
+void op_pair_loss(struct device *dev, enum pair_loss_kind kind, float *dscore, double *tally,
+                  const float *score, const int32_t *chosen, const int32_t *rejected,
+                  const float *margin, const float *weight, int64_t n, float scale) {
+    CHECK(n >= 0, "pair_loss: %lld pairs", (long long)n);
     if (n == 0) return;
-    CHECK(dscore && tally && score && chosen && rejected, "bradley_terry: a buffer is NULL");
-    dev->backend->bradley_terry(dev, dscore, tally, score, chosen, rejected, margin, weight, n,
-                                scale);
+    CHECK(dscore && tally && score && chosen && rejected, "pair_loss: a buffer is NULL");
+    dev->backend->pair_loss(dev, kind, dscore, tally, score, chosen, rejected, margin, weight, n,
+                            scale);
 }

@@ -15,10 +15,11 @@ struct evaluation {
     struct model *model;
     struct device *dev;
     struct shard *shard;
+    enum pair_loss_kind loss;
     struct batch batch;
     struct batch_item *item;
     float *score; /* (reads of a micro-batch) on the host */
-    double tally[LOSS_N_TALLIES];
+    double tally[N_PAIR_TALLIES];
     float *scores; /* (n_comparisons, 2), or NULL */
 };
 
@@ -68,7 +69,7 @@ static void score_range(struct evaluation *e, int64_t first, int64_t end) {
     backend->synchronize(e->dev, STREAM_COMPUTE);
     for (int64_t i = 0; i < end - first; i++) {
         float chosen = e->score[e->batch.chosen[i]], rejected = e->score[e->batch.rejected[i]];
-        loss_add_pair(e->tally, chosen, rejected, e->batch.margin[i], e->batch.weight[i]);
+        pair_tally_add(e->tally, e->loss, chosen, rejected, e->batch.margin[i], e->batch.weight[i]);
         if (e->scores)
             memcpy(&e->scores[2 * (first + i)], (float[]){chosen, rejected}, 2 * sizeof(float));
     }
@@ -122,14 +123,15 @@ static void gather_scores(float *scores, int64_t n, const struct group *data) {
 int eval_shard(struct model *m, struct device *dev, const struct group *data, struct shard *shard,
                const struct eval_options *options, struct loss_summary *summary, float *scores) {
     int64_t pairs = most_pairs(shard, options->tokens_per_microbatch);
-    struct evaluation e = {.model = m, .dev = dev, .shard = shard, .scores = scores};
+    struct evaluation e = {
+        .model = m, .dev = dev, .shard = shard, .loss = options->loss, .scores = scores};
     batch_init(&e.batch, eval_max_tokens(shard, options->tokens_per_microbatch), pairs);
     e.item = mem_alloc(pairs, sizeof *e.item);
     e.score = mem_alloc(2 * pairs, sizeof *e.score);
     if (scores) memset(scores, 0, (size_t)(2 * shard->n_comparisons) * sizeof *scores);
     int status = walk(&e, data, options);
     if (status == 0) {
-        comm_sum(data, e.tally, LOSS_N_TALLIES);
+        comm_sum(data, e.tally, N_PAIR_TALLIES);
         if (scores) gather_scores(scores, 2 * shard->n_comparisons, data);
         *summary = loss_summarize(e.tally);
     }

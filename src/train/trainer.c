@@ -12,6 +12,7 @@
 
 #include "clock.h"
 #include "log.h"
+#include "ops.h"
 #include "run.h"
 #include "run_save.h"
 
@@ -37,7 +38,7 @@ void trainer_catch_signals(void) {
 
 /* What a step reports, summed over ranks. */
 struct step_sums {
-    double tally[LOSS_N_TALLIES];
+    double tally[N_PAIR_TALLIES];
     double forest_tokens;
     double signalled;      /* ranks that got a signal */
     double checkpoint_due; /* rank 0's clock says so */
@@ -79,8 +80,8 @@ static void compute_loss(struct run *r, const float *score, float scale) {
     memcpy(pairs + 3 * n, r->batch.weight, n * sizeof(float));
     pairs = feed_send(&r->pairs, RUN_PAIR_BYTES * n);
     const float *margin = (const float *)(const void *)(pairs + 2 * n);
-    op_bradley_terry(r->dev, model_dscore(r->model), r->report->tally, score, pairs, pairs + n,
-                     margin, margin + n, (int64_t)n, scale);
+    op_pair_loss(r->dev, r->config->loss.type, model_dscore(r->model), r->report->tally, score,
+                 pairs, pairs + n, margin, margin + n, (int64_t)n, scale);
 }
 
 /* Forward, loss and backward of this rank's micro-batches; gradients and tallies are left on the
@@ -195,7 +196,10 @@ static bool is_signalled(void) {
 
 /* 0; 1: a signal stopped it; -1. */
 static int evaluate(struct run *r) {
-    struct eval_options options = {r->config->batch.tokens_per_microbatch, true, is_signalled};
+    struct eval_options options = {.loss = r->config->loss.type,
+                                   .tokens_per_microbatch = r->config->batch.tokens_per_microbatch,
+                                   .progress = true,
+                                   .stops = is_signalled};
     for (int i = 0; i < r->config->data.n_eval; i++) {
         struct loss_summary s;
         const char *name = r->config->data.eval[i].name;

@@ -17,7 +17,6 @@
 
 #include "clock.h"
 #include "log.h"
-#include "loss.h"
 #include "memory.h"
 #include "model.h"
 #include "ops.h"
@@ -185,15 +184,15 @@ static void open_bench(struct bench *b, enum dtype dtype) {
 
 static void step(struct bench *b) {
     int32_t chosen[PAIRS], rejected[PAIRS];
-    double tally[LOSS_N_TALLIES] = {0};
+    double tally[N_PAIR_TALLIES] = {0};
     forest_build(&b->forest, 2 * PAIRS, b->sequence, b->length);
     for (int p = 0; p < PAIRS; p++) {
         chosen[p] = b->forest.read_of_sequence[2 * p];
         rejected[p] = b->forest.read_of_sequence[2 * p + 1];
     }
     const float *score = model_forward(b->model, &b->forest);
-    op_bradley_terry(b->dev, model_dscore(b->model), tally, score, chosen, rejected, NULL, NULL,
-                     PAIRS, 1.0f / PAIRS);
+    op_pair_loss(b->dev, PAIR_LOSS_BRADLEY_TERRY, model_dscore(b->model), tally, score, chosen,
+                 rejected, NULL, NULL, PAIRS, 1.0f / PAIRS);
     model_backward(b->model, true);
     struct clip clipped;
     zero_clip(b->z, b->optimizer.options.clip, &clipped);

@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "memory.h"
+#include "ops.h"
 #include "random.h"
 
 static void make_arch(struct arch *a, const struct session_shape *shape) {
@@ -133,8 +134,8 @@ void session_micro(struct session *s, const struct session_pair *pair, int n, ui
     int32_t *chosen = s->pairs_on_device, *rejected = chosen + s->room_pairs;
     b->copy_in(s->dev, chosen, s->chosen, (size_t)n * sizeof *chosen, STREAM_COMPUTE);
     b->copy_in(s->dev, rejected, s->rejected, (size_t)n * sizeof *chosen, STREAM_COMPUTE);
-    op_bradley_terry(s->dev, model_dscore(s->model), s->report->tally, score, chosen, rejected,
-                     NULL, NULL, n, 1.0f / (float)weight);
+    op_pair_loss(s->dev, PAIR_LOSS_BRADLEY_TERRY, model_dscore(s->model), s->report->tally, score,
+                 chosen, rejected, NULL, NULL, n, 1.0f / (float)weight);
     model_backward(s->model, last);
 }
 

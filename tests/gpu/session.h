@@ -3,7 +3,6 @@
  * tokens are pure functions of seeds. */
 #ifndef RANKWISE_TESTS_GPU_SESSION_H
 #define RANKWISE_TESTS_GPU_SESSION_H
-#include "loss.h"
 #include "model.h"
 #include "optimizer.h"
 
@@ -35,7 +34,7 @@ struct session {
     int32_t *length, *chosen, *rejected; /* host */
     int32_t *pairs_on_device;            /* chosen, then rejected */
     struct session_report {
-        double tally[LOSS_N_TALLIES];
+        double tally[N_PAIR_TALLIES];
         struct clip clip;
     } *report, *reported; /* on the device and on the host */
     int64_t room_tokens;                 /* of the forest */
