@@ -79,6 +79,7 @@ enum {
     O_JQ,
     O_ROWS,
     O_DELIMITER,
+    O_HEADER,
     O_MAX_ROW,
     O_MAX_RATIO,
     O_HELP,
@@ -116,6 +117,7 @@ static const struct option all_options[N_OPTIONS] = {
     [O_JQ] = {"jq", true},
     [O_ROWS] = {"rows", true},
     [O_DELIMITER] = {"delimiter", true},
+    [O_HEADER] = {"header", true},
     [O_MAX_ROW] = {"max-row", true},
     [O_MAX_RATIO] = {"max-ratio", true},
     [O_HELP] = {"help", false},
@@ -194,8 +196,8 @@ static int read_options(struct build_options *b, const struct option *o,
     if (b->source && (b->mapping || b->jq) && strcmp(b->source, "mapping") != 0)
         return fail("--source %s and %s: expected one of them", b->source,
                     b->mapping ? "--mapping" : "--jq");
-    b->reader_options =
-        (struct reader_options){.delimiter = o[O_DELIMITER].value, .rows = o[O_ROWS].value};
+    b->reader_options = (struct reader_options){
+        .delimiter = o[O_DELIMITER].value, .header = o[O_HEADER].value, .rows = o[O_ROWS].value};
     b->skip_bad_rows = o[O_SKIP].value != NULL;
     if (!b->tokenizer) return fail("--tokenizer is missing");
     if (read_outputs(b, o) != 0) return -1;

@@ -49,6 +49,7 @@ json_t *name_options(const struct build *b) {
     set_text(out, "turns", s->turns);
     set_text(out, "mapping", s->mapping ? mapping_program(s->mapping) : NULL);
     set_text(out, "delimiter", o->reader_options.delimiter);
+    set_text(out, "header", o->reader_options.header);
     set_text(out, "rows", o->reader_options.rows);
     if (o->reader_options.max_row)
         json_object_set_new(out, "max_row", json_integer(o->reader_options.max_row));

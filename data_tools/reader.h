@@ -32,6 +32,8 @@ struct record {
 struct reader_options {
     /* of CSV, one character or "tab"; NULL: the one of , ; tab | that the header line has */
     const char *delimiter;
+    /* of CSV: its columns' names, with commas between them, where no line has them; or NULL */
+    const char *header;
     /* of a JSON object: the member that holds the rows, with dots into deeper ones */
     const char *rows;
     int64_t max_row;       /* bytes of one row; 0: READER_MAX_ROW */

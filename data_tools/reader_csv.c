@@ -1,4 +1,4 @@
-/* CSV with a header line (RFC 4180): fields with delimiters, quotes or line ends stand in quotes, a
+/* CSV with a header line or given names (RFC 4180): fields with delimiters, quotes or line ends stand in quotes, a
  * quote in them is doubled; lines end in LF or CRLF. A row becomes a JSON object of strings.
  *
  *   (1) The delimiter is the one of , ; tab | that the header line has most of, outside quotes.
@@ -11,6 +11,7 @@
 #include <string.h>
 
 #include "reader_parts.h"
+#include "unicode.h"
 
 /* --- fields --- */
 
@@ -153,11 +154,21 @@ static int delimiter_of(const char *option, char *out) {
     return 0;
 }
 
-/* A name of a column, as the inside of a JSON string. */
-static int add_column(struct csv *csv, const char *name) {
+/* A name of a column, as the inside of a JSON string, without the blanks around it. */
+static int add_column(struct csv *csv, char *name) {
+    size_t length = strlen(name), bad = utf8_check(name, length);
+    if (bad < length)
+        return fail("the CSV header: expected UTF-8, found the byte 0x%02x; hint: iconv -f LATIN1 "
+                    "-t UTF-8 FILE, if that is its encoding",
+                    (unsigned char)name[bad]);
+    while (length && name[length - 1] == ' ') name[--length] = 0;
+    while (*name == ' ') name++;
     for (int i = 0; i < csv->n_columns; i++)
         if (*name && strcmp(csv->column[i], name) == 0)
-            return fail("the CSV header has \"%s\" twice", name);
+            return fail(
+                "the CSV header has \"%s\" twice; hint: --header names the columns of a file "
+                "whose first line is a row",
+                name);
     ARRAY_RESERVE(csv->column, csv->n_columns, csv->room_columns);
     csv->column[csv->n_columns++] = mem_copy_string(name);
     return 0;
@@ -182,6 +193,23 @@ static int read_header(struct reader *r) {
     return status;
 }
 
+/* --header: names with commas between them. */
+static int take_header(struct reader *r) {
+    struct buffer name = {0};
+    const char *at = r->how.header;
+    int status = 0;
+    for (size_t n; status == 0; at += n + 1) {
+        n = strcspn(at, ",");
+        buffer_clear(&name);
+        buffer_append_text(&name, "");
+        append_escaped(&name, at, n);
+        status = add_column(&r->csv, name.data);
+        if (!at[n]) break;
+    }
+    buffer_free(&name);
+    return status == 0 ? 0 : fail_context("--header");
+}
+
 int reader_open_csv(struct reader *r) {
     const struct bytes *b = &r->bytes;
     if (r->how.delimiter) {
@@ -191,7 +219,7 @@ int reader_open_csv(struct reader *r) {
         if (!r->csv.delimiter) return 0;
     }
     r->next = reader_next_csv;
-    return read_header(r) == 0 ? 1 : -1;
+    return (r->how.header ? take_header(r) : read_header(r)) == 0 ? 1 : -1;
 }
 
 /* --- rows --- */
@@ -260,9 +288,15 @@ int reader_next_csv(struct reader *r, struct record *record) {
             "field %d: text behind its closing quote; expected a delimiter or the line's end", n,
             0);
     }
-    if (n == r->csv.n_columns) return 1;
-    return bad_row(r, record, "expected %d fields, as the header has, found %d", r->csv.n_columns,
-                   n);
+    if (n != r->csv.n_columns)
+        return bad_row(r, record, "expected %d fields, as the header has, found %d",
+                       r->csv.n_columns, n);
+    size_t bad = utf8_check(record->text, record->length);
+    if (bad == record->length) return 1;
+    return bad_row(r, record,
+                   "expected UTF-8, found the byte 0x%02x; hint: iconv -f LATIN1 -t UTF-8 FILE, if "
+                   "that is its encoding",
+                   (unsigned char)record->text[bad], 0);
 }
 
 void reader_close_csv(struct reader *r) {

@@ -131,7 +131,7 @@ static int not_found(const json_t *row, const char *found) {
         fail("%s of a row with %s; hint: --source says which it is: %s; or --chosen-key and "
              "--rejected-key, or a "
              "mapping "
-             "(rankwise-data help build)",
+             "(rankwise-data help build); --header names the columns of CSV without names",
              *found ? found : "no source is known for the names",
              keys.length ? keys.data : "no names", names.data);
     buffer_free(&keys);
@@ -430,6 +430,7 @@ void source_help(struct buffer *out) {
              "or parquet:\n"
              "  --rows NAME          the member of a JSON object that holds the rows\n"
              "  --delimiter C        of CSV, when it is not to be found out\n"
+             "  --header A,B,C       the names of CSV's columns, when its first line is a row\n"
              "  --max-row N          bytes of the longest row (1G)\n"
              "  --max-ratio N        of unpacked to packed bytes, beyond 256 MiB (250)\n"
              "\n"

@@ -43,8 +43,8 @@ void arguments_free(struct arguments *arguments);
 bool command_arguments(struct arguments *out, struct option *option, int n_options,
                        int n_positional, const char *usage, int argc, char **argv, int *code);
 
-/* What misuse ends with: error_text() and the usage on stderr. Returns EXIT_MISUSE. Before
- * comm_start. */
+/* What misuse ends with: error_text() and the usage's first paragraph on stderr. Returns
+ * EXIT_MISUSE. Before comm_start. */
 int command_misuse(const char *name, const char *usage);
 
 /* What every subcommand ends with: the exit code of an agreed status; rank 0 prints error_text() of

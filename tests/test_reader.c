@@ -231,11 +231,26 @@ static void csv(void) {
                 "end|5:{\"a\":\"3\",\"b\":\"4\"}|");
     ASSERT_TEXT(rows("a,b\n1,2\n3,\"4\n5,6\n"), "2:{\"a\":\"1\",\"b\":\"2\"}|error");
     ASSERT_CONTAINS(error_text(), "opened in line 3 never closes");
+    ASSERT_TEXT(rows(" a ,\" b \",c\n1, 2,3\n"), "2:{\"a\":\"1\",\"b\":\" 2\",\"c\":\"3\"}|");
+    ASSERT_TEXT(
+        rows("a,b\ncaf\xE9,2\n3,4\n"),
+        "2!expected UTF-8, found the byte 0xe9; hint: iconv -f LATIN1 -t UTF-8 FILE, if that "
+        "is its encoding|3:{\"a\":\"3\",\"b\":\"4\"}|");
+    ASSERT_TEXT(rows("caf\xE9,b\n1,2\n"), "error");
+    ASSERT_CONTAINS(error_text(), "the CSV header: expected UTF-8, found the byte 0xe9");
+    ASSERT_TEXT(rows_with(write_bytes("a,b\n1,x\0y\n", 10), NULL),
+                "2:{\"a\":\"1\",\"b\":\"x\\u0000y\"}|");
     ASSERT_TEXT(rows("a,a\n1,2\n"), "error");
     ASSERT_CONTAINS(error_text(), "has \"a\" twice");
     struct reader_options how = {.delimiter = "tab"};
     ASSERT_TEXT(rows_with(write_text("a,b\tc\n1,2\t3\n"), &how),
                 "2:{\"a,b\":\"1,2\",\"c\":\"3\"}|");
+    how = (struct reader_options){.header = "x, y"};
+    ASSERT_TEXT(rows_with(write_text("a\tb c\n1\t2\n"), &how),
+                "1:{\"x\":\"a\",\"y\":\"b c\"}|2:{\"x\":\"1\",\"y\":\"2\"}|");
+    how = (struct reader_options){.header = "x,x"};
+    ASSERT_TEXT(rows_with(write_text("a\tb\n"), &how), "error");
+    ASSERT_CONTAINS(error_text(), "--header: the CSV header has \"x\" twice");
     how = (struct reader_options){.max_row = 1 << 20};
     char *text = mem_alloc(3 << 20, 1);
     memset(text, 'x', 3 << 20);

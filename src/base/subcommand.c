@@ -12,8 +12,10 @@ static bool wants_help(const struct option *option, int n_options) {
 }
 
 int command_misuse(const char *name, const char *usage) {
+    const char *rest = strstr(usage, "\n\n");
     log_error("%s: %s", name, error_text());
-    fputs(usage, stderr);
+    fprintf(stderr, "%.*s%s", rest ? (int)(rest - usage) : (int)strlen(usage), usage,
+            rest ? "\n--help says what each means\n" : "");
     return EXIT_MISUSE;
 }
 

@@ -66,6 +66,7 @@ expect plan-bad-ranks 2 'ranks: expected 1 to 1048576, found 0' "$rankwise" plan
 expect eval-no-data 2 'eval: --data is missing' "$rankwise" eval "$work"
 expect encode-no-tokenizer 2 'encode: --tokenizer is missing' "$data" encode
 expect build-no-tokenizer 2 'build: --tokenizer is missing' "$data" build x.jsonl --out x.h5
+check build-misuse-is-short test "$(wc -l <"$work/err")" -eq 3
 
 # docs/configuration.md holds what `help train` prints.
 "$rankwise" help train | sed -n '/^Options, in/,$p' >"$work/options"
