@@ -16,6 +16,7 @@
 
 #include "command.h"
 #include "data_tools.h"
+#include "json.h"
 #include "look.h"
 
 static const char usage[] =
@@ -249,6 +250,25 @@ static int audit_golden(const struct look *look) {
     return status != 0;
 }
 
+/* ---- what the build saw and tokens do not show ---- */
+
+static int audit_notes(const struct look *look) {
+    static const char *const names[][2] = {
+        {"different_prompts", "comparisons whose sides ask different questions"},
+        {"user_last", "comparisons with a side that ends in the user's turn"}};
+    char *text = shard_text((struct shard *)&look->shard, "rows");
+    if (!text) return -1;
+    json_t *rows = json_parse(text, strlen(text));
+    mem_free(text);
+    const json_t *notes = json_object_get(rows, "notes");
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
+        struct finding f = {.n = json_integer_value(json_object_get(notes, names[i][0]))};
+        if (f.n) report(&f, false, names[i][1], look->shard.n_comparisons);
+    }
+    json_decref(rows);
+    return 0;
+}
+
 /* ---- one shard ---- */
 
 /* Of each group the hash of its prompt: by its first comparison. */
@@ -275,6 +295,7 @@ static int audit_shard(struct audited *a, const char *path, int *n_problems) {
            (long long)s->n_groups);
     *n_problems += audit_comparisons(&a->look) + audit_numbers(&a->look);
     if (audit_tokens(a, n_problems) != 0 || hash_prompts(a) != 0) return -1;
+    if (audit_notes(&a->look) != 0) return -1;
     *n_problems += audit_golden(&a->look);
     audit_lengths(&a->look);
     qsort(a->prompt, (size_t)s->n_groups, sizeof *a->prompt, compare_uint64);

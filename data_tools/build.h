@@ -84,6 +84,9 @@ enum build_reason {
     N_REASONS
 };
 extern const char *const build_reason_name[N_REASONS];
+/* What is odd about comparisons that are kept. */
+enum build_note { NOTE_OTHER_PROMPT, NOTE_USER_LAST, N_NOTES };
+extern const char *const build_note_name[N_NOTES];
 
 enum packed_kind {
     PACKED_ROW,
@@ -96,7 +99,7 @@ struct packed_row {
     uint64_t prompt;
     int32_t kind, input;
     int32_t n_answers, n_pairs, n_origin, prompt_tokens;
-    int32_t n_cut_sides, dropped[N_REASONS];
+    int32_t n_cut_sides, dropped[N_REASONS], noted[N_NOTES];
     int32_t is_further; /* 1: a mapping made several of this record, and this is not the first */
     int32_t has_prompt; /* 1: the split can be made; else the row is the training side's */
 };

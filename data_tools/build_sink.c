@@ -20,7 +20,7 @@
 enum { TRAIN, HELD_OUT, N_SIDES };
 
 struct counts {
-    int64_t rows, dropped[N_REASONS], n_cut_sides, n_cut_tokens;
+    int64_t rows, dropped[N_REASONS], noted[N_NOTES], n_cut_sides, n_cut_tokens;
     struct shard_sums sums; /* once the shard is closed */
 };
 
@@ -148,6 +148,7 @@ static int take(struct sink *s, const struct packed_row *row) {
     input->rows += !row->is_further;
     c->rows += !row->is_further;
     for (int i = 0; i < N_REASONS; i++) c->dropped[i] += row->dropped[i];
+    for (int i = 0; i < N_NOTES; i++) c->noted[i] += row->noted[i];
     c->n_cut_sides += row->n_cut_sides;
     c->n_cut_tokens += row->n_cut_tokens;
     return row->n_pairs ? write_row(s, side, row) : 0;
@@ -169,11 +170,17 @@ static json_t *describe_counts(const struct counts *c) {
     for (int i = 0; i < N_REASONS; i++)
         if (i != DROPPED_NO_TOKENS || c->dropped[i]) /* which is rare enough to be left out */
             json_object_set_new(dropped, build_reason_name[i], json_integer(c->dropped[i]));
-    return json_pack("{s:I, s:I, s:o, s:I, s:I, s:I, s:I}", "read", (json_int_t)c->rows, "kept",
-                     (json_int_t)c->sums.comparisons, "dropped", dropped, "cut_sides",
-                     (json_int_t)c->n_cut_sides, "cut_tokens", (json_int_t)c->n_cut_tokens,
-                     "tokens", (json_int_t)c->sums.tokens, "forest_tokens",
-                     (json_int_t)c->sums.forest_tokens);
+    json_t *notes = json_object();
+    for (int i = 0; i < N_NOTES; i++)
+        if (c->noted[i]) json_object_set_new(notes, build_note_name[i], json_integer(c->noted[i]));
+    json_t *counts =
+        json_pack("{s:I, s:I, s:o, s:I, s:I, s:I, s:I}", "read", (json_int_t)c->rows, "kept",
+                  (json_int_t)c->sums.comparisons, "dropped", dropped, "cut_sides",
+                  (json_int_t)c->n_cut_sides, "cut_tokens", (json_int_t)c->n_cut_tokens, "tokens",
+                  (json_int_t)c->sums.tokens, "forest_tokens", (json_int_t)c->sums.forest_tokens);
+    if (json_object_size(notes)) json_object_set(counts, "notes", notes);
+    json_decref(notes);
+    return counts;
 }
 
 static json_t *describe_input(const struct build_input *in) {
@@ -265,6 +272,9 @@ static void print_side(const struct sink *s, int side, double seconds) {
     for (int i = 0; i < N_REASONS; i++)
         if (c->dropped[i])
             log_info("  dropped, %s: %lld", build_reason_name[i], (long long)c->dropped[i]);
+    for (int i = 0; i < N_NOTES; i++)
+        if (c->noted[i])
+            log_info("  kept, but %s: %lld", build_note_name[i], (long long)c->noted[i]);
     if (c->n_cut_sides)
         log_info("  cut to %lld tokens: %lld sides, %lld tokens lost",
                  (long long)template_how(s->b->template)->max_length, (long long)c->n_cut_sides,

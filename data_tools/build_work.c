@@ -15,6 +15,8 @@ const char *const build_reason_name[N_REASONS] = {
     "invalid_fields", "no_tokens",
 };
 
+const char *const build_note_name[N_NOTES] = {"different_prompts", "user_last"};
+
 enum { PLACE_TOO_LONG = -1, PLACE_NO_TOKENS = -2 };
 
 struct build_worker {
@@ -141,6 +143,33 @@ static int why_not(const struct build_worker *w, const struct row_pair *pair) {
     return w->side[a].n_cut || w->side[b].n_cut ? DROPPED_EQUAL_CUT : DROPPED_EQUAL_TOKENS;
 }
 
+static const char *role_of(const json_t *message) {
+    const char *role = json_string_value(json_object_get(message, "role"));
+    return role ? role : "";
+}
+
+static bool ends_in_user(const json_t *side) {
+    size_t n = json_array_size(side);
+    return n && strcmp(role_of(json_array_get(side, n - 1)), "user") == 0;
+}
+
+static const json_t *first_question(const json_t *side) {
+    const json_t *message;
+    size_t i;
+    json_array_foreach(side, i, message) {
+        if (strcmp(role_of(message), "user") == 0) return message;
+    }
+    return NULL;
+}
+
+/* A pair that is kept: both sides answer one question, and an answer is the assistant's. */
+static void note_pair(const struct row *row, const struct row_pair *pair, struct packed_row *out) {
+    const json_t *a = row->answer[pair->chosen], *b = row->answer[pair->rejected];
+    const json_t *asked_a = first_question(a), *asked_b = first_question(b);
+    out->noted[NOTE_OTHER_PROMPT] += !row->prompt && asked_a && !json_equal(asked_a, asked_b);
+    out->noted[NOTE_USER_LAST] += ends_in_user(a) || ends_in_user(b);
+}
+
 /* The pairs that are kept, the others counted. */
 static void keep_pairs(struct build_worker *w, struct packed_row *out) {
     w->n_pairs = 0;
@@ -152,6 +181,7 @@ static void keep_pairs(struct build_worker *w, struct packed_row *out) {
             out->dropped[reason]++;
             continue;
         }
+        note_pair(&w->row, pair, out);
         ARRAY_RESERVE(w->pair, w->n_pairs, w->room_pairs);
         w->pair[w->n_pairs++] = (struct shard_pair){
             w->place[pair->chosen], w->place[pair->rejected], pair->margin, pair->weight};

@@ -1,5 +1,6 @@
-/* CSV with a header line or given names (RFC 4180): fields with delimiters, quotes or line ends stand in quotes, a
- * quote in them is doubled; lines end in LF or CRLF. A row becomes a JSON object of strings.
+/* CSV with a header line or given names (RFC 4180): fields with delimiters, quotes or line ends
+ * stand in quotes, a quote in them is doubled; lines end in LF or CRLF. A row becomes a JSON object
+ * of strings.
  *
  *   (1) The delimiter is the one of , ; tab | that the header line has most of, outside quotes.
  *   (2) A row with another number of fields than the header, or with text behind a closing quote,

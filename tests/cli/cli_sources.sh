@@ -229,6 +229,14 @@ row '{"prompt": "\n\nHuman: q\n\nAssistant:", "responses": ["a", "b"], "ranks": 
 refuses sources-ranked-dialogue 'in the prompt.*hint: --turns hh' --template simple_chat "$work/row.json"
 gives sources-ranked-dialogue-turns 'User: q\n\nAssistant: b > User: q\n\nAssistant: a' --template simple_chat --turns hh "$work/row.json"
 
+# --- kept, and odd: told by build and by audit ---
+row '{"chosen": [{"role": "user", "content": "q"}, {"role": "assistant", "content": "a"}], "rejected": [{"role": "user", "content": "r"}, {"role": "assistant", "content": "b"}]}' \
+    '{"chosen": [{"role": "user", "content": "q"}, {"role": "assistant", "content": "a"}], "rejected": [{"role": "user", "content": "q"}, {"role": "assistant", "content": "b"}, {"role": "user", "content": "c"}]}'
+kept sources-different-prompts '  kept, but different_prompts: 1' --template simple_chat "$work/row.json"
+check sources-user-last grep -q '  kept, but user_last: 1' "$work/err"
+expect sources-different-prompts-audit 0 'note     comparisons whose sides ask different questions: 1 of 2' "$data" audit "$work/out.h5"
+check sources-user-last-audit grep -q "note     comparisons with a side that ends in the user's turn: 1 of 2" "$work/out"
+
 # --- sides of no tokens: dropped and counted, the others of their row kept ---
 row '{"prompt": "p", "chosen": "", "rejected": "a"}' '{"prompt": "p", "chosen": "c", "rejected": "a"}'
 kept sources-no-tokens '  dropped, no_tokens: 1' --template assistant_message_only "$work/row.json"
