@@ -449,21 +449,38 @@ static int take_file(void *self, const char *name, const void *data, size_t leng
     return 0;
 }
 
-/* Those that no reader needs; shards of former versions may lack some. */
-static int verify_texts(hid_t file) {
-    static const char *const names[] = {"sources", "rows", "options", "digest", "revision"};
-    for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
-        if (H5Aexists(file, names[i]) == 0) continue;
-        char *text = read_text(file, names[i]);
-        if (!text) return -1;
-        mem_free(text);
-    }
+static herr_t read_attribute(hid_t file, const char *name, const H5A_info_t *about, void *self) {
+    (void)about, (void)self;
+    hid_t attribute = H5Aopen(file, name, H5P_DEFAULT);
+    hid_t type = attribute < 0 ? -1 : H5Aget_type(attribute);
+    size_t size = type < 0 ? 0 : H5Tget_size(type);
+    bool is_good = size > 0 && size <= TEXT_CEILING && !H5Tis_variable_str(type);
+    void *data = is_good ? mem_alloc((int64_t)size, 1) : NULL;
+    if (is_good) is_good = H5Aread(attribute, type, data) >= 0;
+    mem_free(data);
+    if (type >= 0) H5Tclose(type);
+    if (attribute >= 0) H5Aclose(attribute);
+    return is_good ? 0 : -1;
+}
+
+static herr_t meet_object(hid_t file, const char *name, const H5O_info_t *about, void *self) {
+    (void)file, (void)name, (void)about, (void)self;
+    return 0;
+}
+
+/* Attributes, among them those that no reader needs, and the names of all there is. */
+static int verify_rest(hid_t file) {
+    hsize_t at = 0;
+    if (H5Aiterate2(file, H5_INDEX_NAME, H5_ITER_NATIVE, &at, read_attribute, NULL) < 0)
+        return fail("attributes: %s; " BUILD_AGAIN, h5_reason());
+    if (H5Ovisit(file, H5_INDEX_NAME, H5_ITER_NATIVE, meet_object, NULL) < 0)
+        return fail("groups: %s; " BUILD_AGAIN, h5_reason());
     return 0;
 }
 
 int shard_verify(struct shard *shard) {
     int status = verify_tokens(shard);
-    if (status == 0) status = verify_texts(((struct shard_handle *)shard->handle)->file);
+    if (status == 0) status = verify_rest(((struct shard_handle *)shard->handle)->file);
     if (status != 0) return fail_context("%s", shard->path);
     return shard_each_tokenizer_file(shard, take_file, NULL);
 }
