@@ -44,10 +44,16 @@ static int render_row(struct renderer *r, json_t *row) {
     if (!json_is_object(row)) return fail("expected {\"messages\": [...]}");
     json_t *messages = json_incref(json_object_get(row, "messages"));
     bool add = r->add_generation_prompt;
+    bool go_on = false;
     int status = messages ? json_get_bool(row, "add_generation_prompt", &add)
                           : fail("\"messages\" is missing");
+    if (status == 0) status = json_get_bool(row, "continue_final_message", &go_on);
+    if (status == 0 && go_on)
+        status = fail("continue_final_message is not supported; hint: leave it out, and cut the "
+                      "text behind the last message's content");
     json_object_del(row, "messages");
     json_object_del(row, "add_generation_prompt");
+    json_object_del(row, "continue_final_message");
     buffer_clear(&r->text);
     if (status == 0) status = chat_render(r->chat, r->memory, messages, row, add, false, &r->text);
     json_decref(messages);

@@ -22,6 +22,23 @@ struct tokenizer_file {
     size_t length;
 };
 
+/* What tokenizer_config.json calls "bos_token" and so on. */
+enum special_role {
+    SPECIAL_BOS,
+    SPECIAL_EOS,
+    SPECIAL_UNK,
+    SPECIAL_SEP,
+    SPECIAL_PAD,
+    SPECIAL_CLS,
+    SPECIAL_MASK,
+    SPECIAL_ROLES
+};
+const char *special_name(enum special_role role); /* "bos" */
+/* Gives each of "eos=</s>,pad=<pad>" to take, which ends it by -1. A token reaches to the end or to
+ * a comma that another role follows. */
+typedef int special_take(void *self, enum special_role role, const char *token);
+int special_parse(const char *option, special_take *take, void *self);
+
 /* special: "eos=</s>,pad=<pad>" or NULL. BOS, EOS and pad come from tokenizer_config.json (a string
  * or {content}), then special_tokens_map.json, then `special` (an existing token; one that
  * contradicts a file is an error), then, when none of these has a key for any of the three,
@@ -43,6 +60,9 @@ int tokenizer_id(const struct tokenizer *t, const char *token); /* -1 if there i
 int tokenizer_bos(const struct tokenizer *t);
 int tokenizer_eos(const struct tokenizer *t);
 int tokenizer_pad(const struct tokenizer *t);
+/* The text of a role, from the first that names it as told at tokenizer_open; NULL: nothing does.
+ * It need not be a token, except for BOS, EOS and pad. */
+const char *tokenizer_special(const struct tokenizer *t, enum special_role role);
 /* What tokenizer.json's post-processor puts before and after one text when special tokens are asked
  * for (borrowed). tokenizer_config.json's add_bos_token and add_eos_token do not count, as in
  * transformers 5. */

@@ -301,8 +301,7 @@ static void test_special_tokens_and_where_they_come_from(void) {
         {"{\"eos_token\":\"</s>\"}", NULL, NULL, NULL, 0, 0, 0,
          "tokenizer_config.json: the eos token \"</s>\" is not in"},
         {NULL, NULL, NULL, "pad=<pad>", 0, 0, 0, "the pad token \"<pad>\" is not in"},
-        {NULL, NULL, NULL, "end=a", 0, 0, 0,
-         "expected bos=..., eos=..., pad=... or unk=..., found \"end=a\""},
+        {NULL, NULL, NULL, "end=a", 0, 0, 0, "cls=... or mask=..., found \"end=a\""},
         {"{\"eos_token\":3}", NULL, NULL, NULL, 0, 0, 0, "\"eos_token\": expected a string"},
         {"[]", NULL, NULL, NULL, 0, 0, 0, "tokenizer_config.json: expected an object"},
         {"{", NULL, NULL, NULL, 0, 0, 0, "tokenizer_config.json: not valid JSON"},
@@ -452,8 +451,6 @@ static void test_what_is_not_built_is_named(void) {
          "merges[0]: \"qqq\" is not in the vocabulary"},
         {"{\"model\":{\"merges\":[[\"q\",\"q\"]]}}", "its result \"qq\" is not in the vocabulary"},
         {"{\"model\":{\"merges\":{}}}", "merges: expected a list"},
-        {"{\"model\":{\"unk_token\":\"<u>\",\"vocab\":{\"!\":null},\"merges\":[]}}",
-         "unk_token \"<u>\" is not in"},
         {"{\"added_tokens\":[{\"id\":512,\"content\":3}]}",
          "added_tokens: [0]: \"content\": expected a string"},
         {"{\"post_processor\":{\"type\":\"Nothing\"}}",
@@ -469,6 +466,34 @@ static void test_what_is_not_built_is_named(void) {
     }
     ASSERT(tokenizer_open_directory("tests", NULL) == NULL);
     ASSERT_CONTAINS(error_text(), "tokenizer.json is missing; hint:");
+}
+
+/* As in the library, an unk_token that is no token matters where it is needed, and not before. */
+static void test_a_missing_unk_is_an_error_when_needed(void) {
+    struct tokenizer *t = open_patched_text(
+        "{\"model\":{\"unk_token\":\"<u>\",\"vocab\":{\"!\":null},\"merges\":[]}}");
+    if (!t) TEST_END(TEST_FAILED, "%s", error_text());
+    char identity[65];
+    tokenizer_identity(t, identity);
+    struct encoder *e = encoder_new(t);
+    struct ids ids = {0};
+    ASSERT_INT(encoder_encode(e, "fine", 4, &ids), 0);
+    ASSERT_INT(encoder_encode(e, "not!", 4, &ids), -1);
+    ASSERT_CONTAINS(error_text(), "unk_token \"<u>\" is not in the vocabulary");
+    ids_free(&ids);
+    encoder_free(e);
+    tokenizer_free(t);
+}
+
+/* A hint stands where it helps: what is read is told where something else was found. */
+static void test_hints_are_about_their_error(void) {
+    ASSERT(!tokenizer_open_directory("tests/golden/tokenizer_small", "foo"));
+    ASSERT_CONTAINS(error_text(), "found \"foo\"; hint: --special");
+    ASSERT(!strstr(error_text(), "byte-level"));
+    ASSERT(!tokenizer_open_directory("tests", NULL));
+    ASSERT(!strstr(error_text(), "byte-level"));
+    ASSERT(!open_patched_text("{\"model\":{\"type\":\"Unigram\"}}"));
+    ASSERT_CONTAINS(error_text(), "hint: byte-level BPE");
 }
 
 static void test_what_patterns_lack_is_named(void) {
@@ -604,6 +629,8 @@ int main(int argc, char **argv) {
         {"frame", test_frame},
         {"questions", test_questions},
         {"what_is_not_built_is_named", test_what_is_not_built_is_named},
+        {"a_missing_unk_is_an_error_when_needed", test_a_missing_unk_is_an_error_when_needed},
+        {"hints_are_about_their_error", test_hints_are_about_their_error},
         {"what_patterns_lack_is_named", test_what_patterns_lack_is_named},
         {"chains_of_replacements_end", test_chains_of_replacements_end},
         {"long_patterns_are_refused", test_long_patterns_are_refused},

@@ -36,15 +36,8 @@ static const char *token_text(const json_t *object, const char *key) {
 }
 
 static int unknown_token(const struct tokenizer *t) {
-    static const char *const name[] = {config_file, map_file};
-    int id = -1;
-    for (int i = 0; i < 2 && id < 0; i++) {
-        json_t *json = read_json(t, name[i]);
-        const char *text = token_text(json, "unk_token");
-        if (text) id = tokenizer_id(t, text);
-        json_decref(json);
-    }
-    return id;
+    const char *text = tokenizer_special(t, SPECIAL_UNK);
+    return text ? tokenizer_id(t, text) : -1;
 }
 
 /* The id that the tokenizers library gives the next added token: behind the last added one if these

@@ -1,14 +1,13 @@
 /* Chat templates: finding one, and giving it its variables. See chat.h. */
 #include "chat.h"
 
+#include <stdio.h>
 #include <string.h>
 
 #include "file.h"
 #include "json.h"
 
-enum { SOURCE_CEILING = 1 << 22, MOST_VARIABLES = 256 };
-static const char *const roles[] = {"bos", "eos", "unk", "sep", "pad", "cls", "mask"};
-enum { N_ROLES = sizeof roles / sizeof *roles };
+enum { SOURCE_CEILING = 1 << 22, MAX_VARIABLES = 256 };
 
 struct chat {
     struct jinja *program, *tool_use; /* tool_use: instead, where there are tools; or NULL */
@@ -21,64 +20,27 @@ struct chat {
 
 /* --- special tokens ------------------------------------------------------------------ */
 
-/* The role that "eos=..." at text names, or -1. */
-static int role_at(const char *text) {
-    for (int i = 0; i < N_ROLES; i++) {
-        size_t n = strlen(roles[i]);
-        if (strncmp(text, roles[i], n) == 0 && text[n] == '=') return i;
-    }
-    return -1;
-}
-
-static void set_special(json_t *special, int role, json_t *token) {
-    char key[16] = "";
-    strncat(key, roles[role], 8);
-    strncat(key, "_token", 7);
-    json_object_set_new(special, key, token);
-}
-
-/* "eos=</s>,pad=<pad>": a token reaches to the end or to a comma that another role follows. */
-static int read_special_option(json_t *special, const char *option) {
-    while (option && *option) {
-        int role = role_at(option);
-        if (role < 0)
-            return fail(
-                "special tokens: expected bos=..., eos=..., unk=... or pad=..., found \"%.100s\"",
-                option);
-        const char *from = option + strlen(roles[role]) + 1, *to = from;
-        while (*to && !(*to == ',' && role_at(to + 1) >= 0)) to++;
-        json_t *token = json_stringn(from, (size_t)(to - from));
-        if (!token) return fail("special tokens: \"%.100s\" is not valid UTF-8", from);
-        set_special(special, role, token);
-        option = *to ? to + 1 : to;
-    }
+static int set_special(void *self, enum special_role role, const char *token) {
+    json_t *special = self, *text = json_string(token);
+    char key[16];
+    if (!text) return fail("special tokens: \"%.100s\" is not valid UTF-8", token);
+    snprintf(key, sizeof key, "%s_token", special_name(role));
+    if (json_object_get(special, key))
+        json_decref(text);
+    else
+        json_object_set_new(special, key, text);
     return 0;
 }
 
-/* The keys bos_token, ... of a file: a string, an object with "content", or null. What is there
- * already stays. */
-static void read_special_json(json_t *special, const json_t *json) {
-    for (int role = 0; role < N_ROLES; role++) {
-        char key[16] = "";
-        strncat(key, roles[role], 8);
-        strncat(key, "_token", 7);
-        json_t *value = json_object_get(json, key);
-        if (json_is_object(value)) value = json_object_get(value, "content");
-        if (json_is_string(value) && !json_object_get(special, key))
-            json_object_set(special, key, value);
+/* Those of the option, then those that the tokenizer knows: a role that is set stays. */
+static int read_special(struct chat *c, const char *option, const struct tokenizer *t) {
+    c->special = json_object();
+    if (special_parse(option, set_special, c->special) != 0) return -1;
+    for (int role = 0; t && role < SPECIAL_ROLES; role++) {
+        const char *token = tokenizer_special(t, (enum special_role)role);
+        if (token && set_special(c->special, (enum special_role)role, token) != 0) return -1;
     }
-}
-
-/* Those that the tokenizer was told of when it was opened. */
-static void read_special_ids(json_t *special, const struct tokenizer *t) {
-    const int id[] = {tokenizer_bos(t), tokenizer_eos(t), tokenizer_pad(t)}, role[] = {0, 1, 4};
-    for (int i = 0; i < 3; i++) {
-        char key[16] = "";
-        strncat(key, roles[role[i]], 8);
-        strncat(key, "_token", 7);
-        if (id[i] >= 0 && !json_object_get(special, key))
-            set_special(special, role[i], json_string(tokenizer_token(t, id[i])));
-    }
+    return 0;
 }
 
 /* The parsed file of the tokenizer's, or NULL; -1 in *status for a bad one. */
@@ -209,17 +171,11 @@ static int find_source(struct chat *c, const struct chat_options *options, const
 struct chat *chat_open(const struct chat_options *options, const struct tokenizer *tokenizer) {
     struct chat *c = mem_alloc(1, sizeof *c);
     int status = 0;
-    json_t *config = read_tokenizer_file(tokenizer, "tokenizer_config.json", &status),
-           *map = read_tokenizer_file(tokenizer, "special_tokens_map.json", &status);
-    c->special = json_object();
+    json_t *config = read_tokenizer_file(tokenizer, "tokenizer_config.json", &status);
     c->now = options->now ? mem_copy_string(options->now) : NULL;
-    if (status == 0) status = read_special_option(c->special, options->special);
-    read_special_json(c->special, config);
-    read_special_json(c->special, map);
-    if (tokenizer) read_special_ids(c->special, tokenizer);
+    if (status == 0) status = read_special(c, options->special, tokenizer);
     if (status == 0) status = find_source(c, options, config);
     json_decref(config);
-    json_decref(map);
     if (status == 0) return c;
     chat_free(c);
     return NULL;
@@ -333,8 +289,8 @@ static int add_variables(struct jinja_variable *variable, int *n, const json_t *
     const char *key;
     json_t *value;
     json_object_foreach((json_t *)object, key, value) {
-        if (*n == MOST_VARIABLES)
-            return fail("more than %d variables for a template", MOST_VARIABLES);
+        if (*n == MAX_VARIABLES)
+            return fail("more than %d variables for a template", MAX_VARIABLES);
         variable[(*n)++] = (struct jinja_variable){key, value};
     }
     return 0;
@@ -343,7 +299,7 @@ static int add_variables(struct jinja_variable *variable, int *n, const json_t *
 int chat_render(const struct chat *c, struct jinja_memory *memory, const json_t *messages,
                 const json_t *extra, bool add_generation_prompt, bool without_eos,
                 struct buffer *out) {
-    struct jinja_variable variable[MOST_VARIABLES + 3];
+    struct jinja_variable variable[MAX_VARIABLES + 3];
     int n = 0;
     if (!json_is_array(messages)) return fail("expected a list of messages");
     if (json_array_size(messages) == 0) return fail("expected at least one message");

@@ -163,9 +163,10 @@ void tokenizer_identity(const struct tokenizer *t, char out[65]) {
         ids.n = 0;
         for (uint64_t n = 1 + draw(&counter, MOST_PARTS); n > 0; n--) append_part(&counter, &text);
         int status = encoder_encode_ordinary(e, text.data, text.length, &ids);
-        CHECK(status == 0, "the built-in corpus: %s", error_text());
-        add_number(&hash, (uint64_t)ids.n);
-        for (int64_t k = 0; k < ids.n; k++) add_number(&hash, (uint64_t)ids.id[k]);
+        /* A tokenizer whose unk is missing cannot encode every text: that, too, is what it does. */
+        if (status != 0) error_clear();
+        add_number(&hash, status == 0 ? (uint64_t)ids.n : UINT64_MAX);
+        for (int64_t k = 0; k < ids.n && status == 0; k++) add_number(&hash, (uint64_t)ids.id[k]);
     }
     sha256_finish(&hash, out);
     ids_free(&ids);

@@ -38,9 +38,6 @@ static int parse_parts(struct tokenizer *t, const json_t *json) {
         return fail_context("added_tokens");
     if (pretokenizer_ends_in_letters(&t->pretokenizer) && bpe_take_bytes(&t->bpe))
         pretokenizer_drop_letters(&t->pretokenizer);
-    for (int i = 0; t->bpe.in_bytes && t->bpe.missing_unk && i < 256; i++)
-        if (t->bpe.byte_id[i] < 0)
-            return fail("model: unk_token \"%.100s\" is not in the vocabulary", t->bpe.missing_unk);
     return 0;
 }
 
@@ -61,9 +58,14 @@ static int open_parts(struct tokenizer *t, const struct tokenizer_file *file, in
                     "fast tokenizer)",
                     main_file);
     json_t *json = json_parse(main->data, main->length);
-    int status = json ? parse_parts(t, json) : -1;
+    if (!json) return fail_context("%s", main_file);
+    int status = parse_parts(t, json);
     json_decref(json);
-    if (status != 0) return fail_context("%s", main_file);
+    if (status != 0) {
+        fail_context("%s", main_file);
+        return fail_hint("byte-level BPE (GPT-2, Llama 3, Qwen) and BPE with byte fallback "
+                         "(Llama 2, Mistral, Gemma) are read");
+    }
     if (tokenizer_config_added(t, file, n) != 0) return -1;
     if (added_build(&t->added, &t->normalizer) != 0)
         return fail_context("%s: added_tokens", main_file);
@@ -105,9 +107,6 @@ struct tokenizer *tokenizer_open_directory(const char *directory, const char *sp
     }
     struct tokenizer *t = status == 0 ? tokenizer_open(file, n, special) : NULL;
     if (status == 0 && !t) fail_context("%s", directory);
-    if (!t)
-        fail_hint("byte-level BPE (GPT-2, Llama 3, Qwen) and BPE with byte fallback (Llama 2, "
-                  "Mistral, Gemma) are read");
     for (int i = 0; i < 4; i++) buffer_free(&data[i]);
     return t;
 }
@@ -121,6 +120,7 @@ void tokenizer_free(struct tokenizer *t) {
     frame_free(&t->frame);
     pretokenizer_free(&t->pretokenizer);
     for (int i = 0; i < t->n_files; i++) mem_free((void *)t->file[i].data);
+    for (int role = 0; role < SPECIAL_ROLES; role++) mem_free(t->special[role]);
     mem_free(t);
 }
 

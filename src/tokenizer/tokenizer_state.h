@@ -19,6 +19,7 @@ struct tokenizer {
     struct decoder decoder;
     int64_t size; /* the largest id + 1 */
     int bos, eos, pad;
+    char *special[SPECIAL_ROLES]; /* texts, owned; NULL: nothing names the role */
     struct frame frame;
     struct tokenizer_file file[TOKENIZER_FILES]; /* data is owned */
     int n_files;

@@ -58,6 +58,7 @@ not-a-list|expected a list of messages|{"messages": "x"}
 empty|expected at least one message|{"messages": []}
 no-object|message 0: expected an object|{"messages": [3]}
 no-role|line 1: 'dict object' has no attribute 'role'|{"messages": [{"content": "x"}]}
+continued|continue_final_message is not supported; hint: leave it out|{"messages": [{"role": "user", "content": "x"}], "continue_final_message": true}
 image|line 1: can only concatenate str .not "list".|{"messages": [{"role": "user", "content": [{"type": "image"}]}]}
 EOT
 finish
