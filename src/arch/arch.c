@@ -33,6 +33,7 @@ static int refuse(const char *key, const json_t *value, const char *expected) {
     return status;
 }
 
+/* Sizes go through int64_t locals, since struct arch holds the small ones as int: (3). */
 static int parse_sizes(struct arch *arch, const json_t *config) {
     const struct family *f = arch->family;
     int64_t L = arch->L, H = arch->H, K = arch->K, d = arch->d;
@@ -318,6 +319,8 @@ int arch_parse(struct arch *arch, const char *json, size_t length) {
     return 0;
 }
 
+/* A family that is not supported and a path that is no model look alike to a user: both get the
+ * list of families as a hint. */
 int arch_read(struct arch *arch, const char *directory) {
     char *path = file_join(directory, "config.json");
     struct buffer text = {0};

@@ -1,5 +1,5 @@
-/* The parameter table: see parameters.h. Names are those of <Family>ForSequenceClassification in
- * transformers. */
+/* The parameter table: see parameters.h. Names are put together from the family's row in families.c
+ * and are those of <Family>ForSequenceClassification in transformers. */
 #include "parameters.h"
 
 #include <math.h>
@@ -9,6 +9,8 @@
 #include "memory.h"
 #include "random.h"
 
+/* The table while it grows: parameters are added in the order in which they lie in their unit, and
+ * table->n_units is the number of the unit that is being filled. */
 struct builder {
     struct parameters *table;
     const struct arch *arch;
@@ -42,6 +44,7 @@ static void add_vector(struct builder *b, enum role role, char *name, int64_t le
     add(b, role, name, length, 1)->init = init;
 }
 
+/* The next parameter begins a new unit. */
 static void end_unit(struct builder *b) {
     struct parameters *table = b->table;
     table->unit[table->n_units].end = table->n;
@@ -108,6 +111,8 @@ static void add_mlp(struct builder *b) {
     if (a->mlp_bias) block_bias(b, ROLE_DOWN_BIAS, n->down, a->D);
 }
 
+/* The final norm and the score head. The head's standard deviation, which is not the model's
+ * initializer_range, keeps first scores near 1 in size: its input has norm sqrt(D). */
 static void add_last_unit(struct builder *b) {
     const struct arch *a = b->arch;
     const char *base = b->names->base, *norm = b->names->final_norm;
@@ -120,6 +125,7 @@ static void add_last_unit(struct builder *b) {
     end_unit(b);
 }
 
+/* by_role is filled last: the items may have moved while the array grew. */
 void parameters_build(struct parameters *table, const struct arch *arch) {
     *table = (struct parameters){0};
     table->unit = mem_alloc(arch->L + 2, sizeof *table->unit);

@@ -77,6 +77,8 @@ static int parse_offsets(const json_t *value, int64_t data_bytes, struct range *
     return 0;
 }
 
+/* The count of elements is bounded so that its bytes fit an int64_t in any dtype. A scalar has no
+ * dimension and one element. */
 static int parse_shape(const json_t *value, struct safetensors_entry *entry) {
     const json_t *shape = json_object_get(value, "shape");
     if (!json_is_array(shape) || json_array_size(shape) > 4)
@@ -203,6 +205,7 @@ static int read_exactly(int descriptor, char *out, size_t bytes, int64_t offset)
     return 0;
 }
 
+/* The length comes first, so that a damaged one is refused before its bytes are allocated. */
 static int read_header(struct safetensors *s, int file, int descriptor) {
     struct stat stat;
     if (fstat(descriptor, &stat) != 0) return fail("%s", strerror(errno));
@@ -294,6 +297,7 @@ static int open_index(struct safetensors *s, const char *directory, const char *
     return status ? fail_context("%s", path) : 0;
 }
 
+/* Where both are there, the single file wins, as in transformers. */
 int safetensors_open(struct safetensors *out, const char *directory) {
     *out = (struct safetensors){0};
     char *single = file_join(directory, "model.safetensors");
@@ -343,6 +347,7 @@ static const struct parameter *parameter_of(const struct parameters *table, cons
     return p;
 }
 
+/* The message names both shapes: they tell which of config.json's sizes is wrong. */
 static int check_shape(const struct safetensors_entry *entry, const struct parameter *p) {
     bool same = entry->n_dims == p->n_dims && entry->dim[0] == p->rows &&
                 (p->n_dims == 1 || entry->dim[1] == p->cols);
@@ -359,6 +364,8 @@ static int check_shape(const struct safetensors_entry *entry, const struct param
     return status;
 }
 
+/* Entries take their parameter's full name, so they are sorted anew: (2). Two of them may now have
+ * one name, with and without the prefix, which sort_entries refuses. */
 int safetensors_match(struct safetensors *s, const struct parameters *table) {
     static const char other_model[] = "config.json and the weights may belong to different models";
     for (int i = 0; i < s->n; i++) {

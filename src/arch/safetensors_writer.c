@@ -3,8 +3,8 @@
  *   (1) Which tensor goes into which file, and where, is settled before the first byte: a file is
  *       closed before the tensor that would carry it above split_bytes.
  *   (2) Files are written as <name>.tmp; only when all are whole and synced are they renamed, the
- *       index last. After
- * an error no .tmp file is left and nothing that stood there before was touched. */
+ *       index last. After an error no .tmp file is left and nothing that stood there before was
+ *       touched. */
 #include "safetensors.h"
 
 #include <errno.h>
@@ -23,10 +23,10 @@ struct safetensors_writer {
     enum dtype dtype;
     int *file_of; /* (table->n): by (1) */
     int n_files;
-    int at;         /* the parameter that is being written, */
-    int64_t done;   /* and how many of its elements are */
-    int file;       /* the one that was begun last */
-    int descriptor; /* its; -1 before its first element */
+    int at;         /* the parameter that is being written */
+    int64_t done;   /* how many of its elements have been */
+    int file;       /* the file that was begun last */
+    int descriptor; /* of that file; -1 before its first element */
     bool failed;
     uint16_t *buffer; /* (WRITE_ELEMENTS) */
 };
@@ -35,6 +35,7 @@ static uint64_t bytes_of(const struct safetensors_writer *w, const struct parame
     return (uint64_t)p->count * dtype_bytes(w->dtype);
 }
 
+/* By (1): a tensor is never cut, so a single one above split_bytes has a file of its own. */
 static void assign_files(struct safetensors_writer *w, uint64_t split_bytes) {
     uint64_t bytes = 0;
     for (int i = 0; i < w->table->n; i++) {
@@ -168,6 +169,7 @@ int safetensors_writer_add(struct safetensors_writer *w, const struct parameter 
     return last ? end_file(w) : 0;
 }
 
+/* Tensors of which file, in the form that transformers writes: sizes in bytes, names in order. */
 static int write_index(const struct safetensors_writer *w) {
     struct buffer text = {0};
     buffer_format(
@@ -190,15 +192,16 @@ static int write_index(const struct safetensors_writer *w) {
 static int settle_file(const struct safetensors_writer *w, int file, bool keep) {
     char *temporary = file_path(w, file, ".tmp"), *path = file_path(w, file, "");
     int status = 0;
-    if (!keep)
-        unlink(temporary);
-    else if (rename(temporary, path) != 0)
+    if (keep && rename(temporary, path) != 0)
         status = fail("%s: cannot be renamed: %s", temporary, strerror(errno));
+    if (!keep || status) unlink(temporary);
     mem_free(temporary);
     mem_free(path);
     return status;
 }
 
+/* A rename that fails leaves the files before it in place and removes the .tmp of those behind it;
+ * without an index nobody takes them for a model. */
 int safetensors_writer_finish(struct safetensors_writer *w) {
     bool whole = !w->failed && w->at == w->table->n;
     if (!w->failed) CHECK(whole, "only %d of %d tensors were written", w->at, w->table->n);

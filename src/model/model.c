@@ -117,6 +117,8 @@ static void lay_out_activations(struct layout *memory, struct model *m, int64_t 
     m->x_rows = x;
 }
 
+/* What holds nothing from one block to the next. Without training only the norms of some families
+ * need any of it. */
 static void lay_out_scratch(struct layout *memory, struct model *m, int64_t T, int64_t R) {
     const struct arch *a = m->arch;
     size_t w = dtype_bytes(m->options.dtype);
@@ -318,6 +320,8 @@ static void send_batch(struct model *m, const struct forest *batch) {
     for (int i = 0; i < 5; i++) *to[i] = (const int32_t *)(const void *)(block + at[i]);
 }
 
+/* Sends the micro-batch and makes what all blocks share: the rotations of its positions, once for
+ * all tokens and once gathered for the read rows. */
 static void take_batch(struct model *m, const struct forest *batch) {
     CHECK(batch->n <= m->options.max_tokens && batch->n_rows <= m->options.max_rows,
           "a micro-batch of %lld tokens and %lld read rows, planned for %lld and %lld",
@@ -429,6 +433,9 @@ static void backward_unit(struct model *m, int u, const void *w, float *gradient
     block_backward(b, m->dx, b->rows_only ? m->dx_rows : m->dx);
 }
 
+/* The units in the order opposite to the forward. A unit's weights are given back and its gradient
+ * handed to zero as soon as its block is done, so that both travel while the next block computes.
+ * The embedding's backward needs no weights. */
 void model_backward(struct model *m, bool last_microbatch) {
     const struct arch *a = m->arch;
     int last = a->L + 1;
