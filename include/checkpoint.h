@@ -15,6 +15,7 @@
 #define RANKWISE_CHECKPOINT_H
 #include "config.h"
 #include "contract.h"
+#include "file.h"
 #include "optimizer.h"
 #include "plan.h"
 
@@ -44,14 +45,12 @@ struct checkpoint_extra {
     int n_files;
 };
 
-enum { CHECKPOINT_RUN_DIGITS = 16 };
-
 /* How a run writes its checkpoints. */
 struct checkpoint_options {
     int writers, keep; /* keep 0: all */
-    /* CHECKPOINT_RUN_DIGITS hexadecimal digits that no other run has, or "": part of the name of
+    /* FILE_NUMBER_DIGITS hexadecimal digits that no other run has, or "": part of the name of
      * what is being written, so that ranks of an earlier run that still live write elsewhere */
-    char run[CHECKPOINT_RUN_DIGITS + 1];
+    char run[FILE_NUMBER_DIGITS + 1];
     /* Whether the run still owns its directories: 0, or -1 with error_text(). Rank 0 asks before it
      * gives or takes away a name. NULL: nobody else is there. */
     int (*still_owns)(const void *self);

@@ -1,7 +1,7 @@
 /* Export: a Hugging Face directory that transformers opens with AutoModelForSequenceClassification
  * and scores alike.
  *
- *   (1) Written as <directory>.tmp, renamed when whole; the golden scores in score_contract.json
+ *   (1) Written beside <directory>, renamed when whole; the golden scores in score_contract.json
  *       are computed from what was written, by opening it again, so that a wrong export does not
  *       get its name.
  *   (2) transformers reads the score at the last token that is not the pad token. The pad token

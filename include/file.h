@@ -32,6 +32,10 @@ int file_remove_tree(const char *path);
  * another one holds it. A file system without locks is warned of, once. */
 int file_lock(const char *path, double seconds);
 
+/* Hexadecimal digits that nobody else has, for the names of what is being written. */
+enum { FILE_NUMBER_DIGITS = 16 };
+void file_number(char out[FILE_NUMBER_DIGITS + 1]);
+
 /* fsync of a file or directory by its path. */
 int file_sync(const char *path);
 

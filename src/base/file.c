@@ -9,6 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/file.h>
+#include <sys/random.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -74,6 +75,13 @@ int file_lock(const char *path, double seconds) {
         usleep(50000);
     }
     return fd;
+}
+
+void file_number(char out[FILE_NUMBER_DIGITS + 1]) {
+    uint64_t random = 0;
+    if (getrandom(&random, sizeof random, 0) != (ssize_t)sizeof random)
+        random = (uint64_t)getpid() << 32 ^ (uint64_t)(1e9 * clock_seconds());
+    snprintf(out, FILE_NUMBER_DIGITS + 1, "%016llx", (unsigned long long)random);
 }
 
 static int sync_parent(const char *path) {

@@ -96,8 +96,8 @@ static bool is_begun(const char *name) {
     mem_free(step);
     if (!is_step) return false;
     if (strcmp(dot, ".tmp") == 0 || strcmp(dot, ".removed.tmp") == 0) return true;
-    return strspn(dot + 1, "0123456789abcdef") == CHECKPOINT_RUN_DIGITS &&
-           strcmp(dot + 1 + CHECKPOINT_RUN_DIGITS, ".tmp") == 0;
+    return strspn(dot + 1, "0123456789abcdef") == FILE_NUMBER_DIGITS &&
+           strcmp(dot + 1 + FILE_NUMBER_DIGITS, ".tmp") == 0;
 }
 
 static int remove_begun(void *self, const char *name) {

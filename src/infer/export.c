@@ -1,11 +1,9 @@
 /* Writing an exported model: see export.h for what is written and why. */
 #include "export.h"
 
-#include <errno.h>
-#include <stdio.h>
 #include <string.h>
-#include <unistd.h>
 
+#include "export_place.h"
 #include "file.h"
 #include "log.h"
 
@@ -133,74 +131,14 @@ static int complete_contract(const struct scorer *s, const char *temporary, enum
     return status;
 }
 
-/* --- the directory --- */
-
-static int note_entry(void *self, const char *name) {
-    (void)self, (void)name;
-    return 1;
-}
-
-/* Whether a whole export may take this name. */
-static int check_target(const char *directory, bool force) {
-    if (!file_exists(directory)) return 0;
-    if (!file_is_directory(directory))
-        return fail("%s: expected a directory or nothing, found a file", directory);
-    int status = file_list(directory, note_entry, NULL);
-    if (status <= 0) return status;
-    char *config = file_join(directory, "config.json");
-    bool is_model = file_exists(config);
-    mem_free(config);
-    if (!is_model)
-        return fail("%s: not empty and not a model; hint: export into a new directory", directory);
-    if (!force) return fail("%s: there is a model already; hint: --force replaces it", directory);
-    return 0;
-}
-
-/* Rank 0: the former one steps aside until the new one has its name. */
-static int put_in_place(const char *temporary, const char *directory) {
-    char *former = mem_format("%s.former.tmp", directory);
-    bool replaces = file_exists(directory);
-    int status = file_remove_tree(former);
-    if (status == 0 && replaces && rename(directory, former) != 0)
-        status = fail("%s: cannot be renamed: %s", directory, strerror(errno));
-    if (status == 0 && rename(temporary, directory) != 0) {
-        status = fail("%s: cannot be renamed to %s: %s", temporary, directory, strerror(errno));
-        if (replaces) rename(former, directory);
-    }
-    if (status == 0 && replaces && file_remove_tree(former) != 0) log_warn("%s", error_text());
-    mem_free(former);
-    return status;
-}
-
-static void discard(const char *temporary) {
-    char *said = mem_copy_string(error_text());
-    if (file_remove_tree(temporary) != 0) log_warn("%s", error_text());
-    fail("%s", said);
-    mem_free(said);
-}
-
 int export_model(struct scorer *s, const char *directory, enum dtype dtype, bool force) {
     const struct group *world = comm_world();
-    bool lead = world->rank == 0;
-    char *target = mem_copy_string(directory);
-    for (size_t n = strlen(target); n > 1 && target[n - 1] == '/'; n--) target[n - 1] = 0;
-    const char *slash = strrchr(target, '/'), *name = slash && slash[1] ? slash + 1 : target;
-    char *temporary = mem_format("%s.tmp", target);
-    int status = lead ? check_target(target, force) : 0;
-    if (lead && status == 0) {
-        status = file_remove_tree(temporary);
-        if (status == 0) status = file_make_directory(temporary);
-        if (status == 0) status = write_files(s, temporary, name, dtype);
-        if (status != 0) discard(temporary);
-    }
+    struct export_place place;
+    if (export_place_open(&place, world, directory, force) != 0) return -1;
+    const char *slash = strrchr(place.target, '/');
+    const char *name = slash && slash[1] ? slash + 1 : place.target;
+    int status = world->rank == 0 ? write_files(s, place.temporary, name, dtype) : 0;
     status = comm_agree(world, status);
-    if (status == 0) {
-        status = complete_contract(s, temporary, dtype);
-        if (lead && status == 0) status = put_in_place(temporary, target);
-        if (lead && status != 0) discard(temporary);
-        status = comm_agree(world, status);
-    }
-    mem_free(temporary);
-    mem_free(target);
-    return status;
+    if (status == 0) status = complete_contract(s, place.temporary, dtype);
+    return export_place_close(&place, world, status);
 }

@@ -5,7 +5,6 @@
 #include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/random.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -15,13 +14,6 @@
 /* Seconds. Open MPI's ranks end about one second after their mpirun was killed. */
 enum { LOCK_WAIT = 5 };
 enum { HOLDER_ROOM = 512 };
-
-static void make_number(char number[CHECKPOINT_RUN_DIGITS + 1]) {
-    uint64_t random = 0;
-    if (getrandom(&random, sizeof random, 0) != (ssize_t)sizeof random)
-        random = (uint64_t)getpid() << 32 ^ (uint64_t)(1e9 * clock_seconds());
-    snprintf(number, CHECKPOINT_RUN_DIGITS + 1, "%016llx", (unsigned long long)random);
-}
 
 /* What stands in a lock file; "" when there is nothing. */
 static void read_holder(int fd, char out[HOLDER_ROOM]) {
@@ -80,7 +72,7 @@ int run_lock_take(struct run_lock *lock, const struct group *data, const char *r
     int status = 0;
     *lock = (struct run_lock){0};
     if (data->rank == 0) {
-        make_number(lock->number);
+        file_number(lock->number);
         status = file_make_directory(run_dir);
         if (status == 0) status = take(lock, run_dir, "lock");
         if (status == 0) status = file_make_directory(checkpoint_dir);
@@ -106,7 +98,7 @@ static int check(const char *path, int held, const char *number) {
     bool is_same = is_same_file(path, held);
     read_holder(fd, holder);
     close(fd);
-    if (strncmp(holder, number, CHECKPOINT_RUN_DIGITS) == 0) return 0;
+    if (strncmp(holder, number, FILE_NUMBER_DIGITS) == 0) return 0;
     if (!is_same && !holder[0]) return fail_gone(path);
     return fail("%s: another run has taken the directory (%.200s); hint: one run at a time", path,
                 holder);

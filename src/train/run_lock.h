@@ -16,7 +16,7 @@ struct run_lock {
     int fd[2];
     char *path[2];
     int n;                               /* held; 0 on all ranks but 0 */
-    char number[CHECKPOINT_RUN_DIGITS + 1]; /* the same on all ranks */
+    char number[FILE_NUMBER_DIGITS + 1]; /* the same on all ranks */
 };
 
 /* Makes the directories and takes their locks. It waits a little for the ranks of a killed mpirun.
