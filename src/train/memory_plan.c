@@ -45,15 +45,15 @@ struct zero_options run_zero_options(const struct run *r) {
 
 struct model_options run_model_options(const struct run *r) {
     return (struct model_options){device_precision(r->config), recomputes(r->config), true,
-                                  r->max_tokens, r->max_rows};
+                                  r->step.max_tokens, r->step.max_rows};
 }
 
 static struct memory_plan plan(const struct run *r, int size) {
     struct zero_options zero = run_zero_options(r);
     struct model_options model = run_model_options(r);
-    struct memory_plan p = {.zero = zero_plan(&r->table, &zero, size),
-                            .model = model_plan(r->dev, &r->arch, &model),
-                            .loss = feed_bytes(RUN_PAIR_BYTES * (size_t)r->room_pairs),
+    struct memory_plan p = {.zero = zero_plan(&r->model.table, &zero, size),
+                            .model = model_plan(r->dev, &r->model.arch, &model),
+                            .loss = feed_bytes(RUN_PAIR_BYTES * (size_t)r->step.room_pairs),
                             .libraries = r->dev->backend->memory_taken(r->dev)};
     p.device = p.zero.weights + p.zero.gradients + p.zero.optimizer + p.zero.gathered +
                p.model.activations + p.model.scratch + p.loss;
@@ -83,7 +83,7 @@ int run_check_memory(struct run *r, int size, struct buffer *text) {
     r->free_before = available;
     buffer_format(
         text, "memory per rank (ZeRO stage %lld over %d, micro-batches of up to %lld tokens):\n",
-        (long long)r->config->parallel.zero_stage, size, (long long)r->max_tokens);
+        (long long)r->config->parallel.zero_stage, size, (long long)r->step.max_tokens);
     buffer_format(text,
                   "  weights %.1f MiB, gradients %.1f, optimizer %.1f, gathered %.1f, activations "
                   "%.1f, scratch %.1f",

@@ -28,65 +28,119 @@ struct run_report {
     struct clip clip;
 };
 
+/* What is learned from, and in which order. */
+struct run_data {
+    struct shard *train, *eval;  /* (config->data.n_train), (config->data.n_eval) */
+    struct shared_memory *index; /* (n_train + n_eval): what share_index made */
+    struct plan_source *plan_shard; /* (n_train) */
+    struct plan plan;
+    struct tokenizer_file *file; /* (n_files): of the first shard, for checkpoints */
+    int n_files;
+    char *text; /* what the shards contain; run_identity_agree sets it */
+};
+
+/* What learns. */
+struct run_model {
+    struct arch arch;
+    struct parameters table;
+    struct safetensors tensors; /* of model.path; empty for random weights */
+    struct zero *z;
+    struct model *walk;
+    struct optimizer optimizer;
+    struct schedule schedule;
+};
+
+/* One step at work: this rank's part of it. */
+struct run_step {
+    struct plan_step micro;
+    struct batch batch;
+    struct batch_item *item; /* (room_pairs) of a micro-batch */
+    int64_t room_pairs, max_tokens, max_rows;
+    struct feed pairs;           /* what the loss reads, on its way to the device */
+    struct run_report *report;   /* on the device */
+    struct run_report *reported; /* the same in the device's host memory */
+    bool bytes_shown;            /* what a step sends and what the run holds, beside the plan */
+};
+
+/* The checkpoint that the run goes on from. */
+struct run_origin {
+    struct checkpoint resume; /* open while starting from it */
+    char *checkpoint_path;    /* NULL: starts anew */
+    bool begins_anew;         /* rank 0: in a directory that was used, but has no checkpoint */
+    bool is_former;           /* the checkpoint does not tell what its data contained */
+};
+
+/* How far the run is, and how far of that is saved. */
+struct run_progress {
+    struct run_state state;
+    /* members of the present step's line of metrics while its evaluation is still to be done: what
+     * a checkpoint keeps of it; else NULL */
+    char *open_line;
+    bool makes_up; /* begins with the evaluation that the checkpoint has left open */
+    bool save_is_due;
+    double saved_at;    /* clock_seconds() */
+    int64_t saved_step; /* of the newest checkpoint; -1: there is none */
+};
+
+/* The run's directories and what is open there. */
+struct run_files {
+    struct run_lock lock;
+    struct metrics *metrics; /* rank 0 */
+    char *config_text;       /* resolved; run_identity_agree sets it */
+};
+
 struct run {
     struct config *config; /* not owned */
     struct placement place;
     /* host: the CPU's, where parallel.offload updates; dev itself where that is it */
     struct device *dev, *host;
-
-    /* data */
-    struct shard *train, *eval;  /* (config->data.n_train), (config->data.n_eval) */
-    struct shared_memory *index; /* (n_train + n_eval): what share_index made */
-    struct plan_source *source;  /* (n_train) */
-    struct plan plan;
-    struct plan_step micro; /* this rank's part of the step */
-    struct batch batch;
-    struct batch_item *item;
-    int64_t room_pairs; /* of a micro-batch */
-
-    /* model */
-    struct arch arch;
-    struct parameters table;
-    struct safetensors tensors; /* of model.path; empty for random weights */
-    struct zero *z;
-    struct model *model;
-    struct optimizer optimizer;
-    struct schedule schedule;
     double matmul_rate; /* flops per second of this rank, for train/mfu */
-    int64_t max_tokens, max_rows;
-
-    /* for the loss */
-    struct feed pairs;
-    struct run_report *report;   /* on the device */
-    struct run_report *reported; /* the same in the device's host memory */
-
-    /* what goes on */
-    struct run_state state;
-    struct checkpoint resume; /* open while starting from it */
-    char *checkpoint_path;    /* NULL: starts anew */
-    bool begins_anew;         /* rank 0: in a directory that was used, but has no checkpoint */
-    bool is_former;           /* the checkpoint does not tell what its data contained */
-    struct metrics *metrics;  /* rank 0 */
-    /* members of the present step's line of metrics while its evaluation is still to be done: what
-     * a checkpoint keeps of it; else NULL */
-    char *open_line;
-    bool makes_up;            /* begins with the evaluation that the checkpoint has left open */
-    bool save_is_due;
-    double saved_at;          /* clock_seconds() */
-    int64_t saved_step;       /* of the newest checkpoint; -1: there is none */
-    struct run_lock lock;
-    bool bytes_shown;         /* what a step sends and what the run holds, beside the plan */
     /* bytes of the device: the plan without libraries; what was free before it */
     size_t planned, free_before;
-    char *resolved_config, *data_text; /* run_identity_agree sets them */
-    struct tokenizer_file *file;
-    int n_files;
+
+    struct run_data data;
+    struct run_model model;
+    struct run_step step;
+    struct run_origin origin;
+    struct run_progress progress;
+    struct run_files files;
 };
 
 /* Makes the run ready to step. 0; or -1 with error_text(), agreed. run_finish accepts what
  * run_start left. */
 int run_start(struct run *r, struct config *config);
 void run_finish(struct run *r);
+
+/* The parts of run_start that `rankwise plan` needs too. */
+
+/* The rank's device, and the host's own for offloading alone. Agreed. */
+int run_start_device(struct run *r);
+/* Everything that only reads and plans. Agreed. */
+int run_prepare(struct run *r);
+
+/* Opens the shards, which must suit each other and the model, and plans. */
+int run_read_data(struct run *r);
+/* One copy of the length index per node; the plan looks at that one from now on. Collective. */
+void run_share_data(struct run *r);
+void run_close_data(struct run *r);
+
+/* The model's shape, and that its files have what the shape wants. */
+int run_read_model(struct run *r);
+/* No sequence is longer than the score contract says. */
+int run_check_lengths(const struct run *r);
+/* Memory, weights from the checkpoint or the start, the optimizer. Collective; agreed. */
+int run_open_model(struct run *r);
+void run_close_model(struct run *r);
+
+/* Rank 0 locks the directories, and what a killed run began there goes. Agreed. */
+int run_lock_directories(struct run *r);
+/* Rank 0's resolved configuration and log. */
+int run_open_log(const struct run *r);
+/* Rank 0's metrics, of which those behind the checkpoint go: the weights are loaded. */
+int run_open_metrics(struct run *r);
+
+/* Sets matmul_rate. */
+void run_measure_roofline(struct run *r);
 
 /* The newest checkpoint that rank 0 sees, opened, and state from it; all ranks have read the same,
  * and it is this run's, of this model and these data. Collective; agreed. */

@@ -20,34 +20,34 @@ static void warn_of_repeats(const struct run *r) {
     const struct config *c = r->config;
     for (int i = 0; i < c->data.n_train; i++) {
         for (int j = 0; j < i; j++)
-            if (holds_the_same(&r->train[i], &r->train[j]))
+            if (holds_the_same(&r->data.train[i], &r->data.train[j]))
                 log_warn("data.train: %s and %s hold the same comparisons; hint: weight = 2 "
                          "repeats a shard",
-                         r->train[j].path, r->train[i].path);
+                         r->data.train[j].path, r->data.train[i].path);
         for (int k = 0; k < c->data.n_eval; k++)
-            if (holds_the_same(&r->train[i], &r->eval[k]))
+            if (holds_the_same(&r->data.train[i], &r->data.eval[k]))
                 log_warn("data.eval: %s holds the comparisons that %s is trained on, and says "
                          "nothing about others",
-                         r->eval[k].path, r->train[i].path);
+                         r->data.eval[k].path, r->data.train[i].path);
     }
 }
 
 static void warn_of_length(const struct run *r, const struct shard *s) {
     int64_t longest = 0;
     for (int64_t i = 0; i < s->n_sequences; i++) longest = MAX(longest, shard_length(s, i));
-    if (longest > r->arch.max_positions)
+    if (longest > r->model.arch.max_positions)
         log_warn("%s: sequences of up to %lld tokens, but max_position_embeddings of %s is %lld; "
                  "hint: rankwise-data build --max-length %lld",
                  s->path, (long long)longest, r->config->model.path,
-                 (long long)r->arch.max_positions, (long long)r->arch.max_positions);
+                 (long long)r->model.arch.max_positions, (long long)r->model.arch.max_positions);
 }
 
 /* The loss divides by the sum of the weights. */
 static int check_weights(const struct run *r) {
     int64_t n = 0;
     for (int i = 0; i < r->config->data.n_train; i++) {
-        const struct shard *s = &r->train[i];
-        if (r->source[i].take == 0) continue;
+        const struct shard *s = &r->data.train[i];
+        if (r->data.plan_shard[i].take == 0) continue;
         n += s->n_comparisons;
         for (int64_t k = 0; k < s->n_comparisons; k++)
             if (s->weight[k] > 0) return 0;
@@ -59,11 +59,11 @@ static int check_weights(const struct run *r) {
 
 int run_check_data(const struct run *r) {
     const struct config *c = r->config;
-    if (c->batch.groups > r->plan.epoch_groups)
+    if (c->batch.groups > r->data.plan.epoch_groups)
         log_warn("batch.groups = %lld: an epoch has %lld, and a step takes all of them",
-                 (long long)c->batch.groups, (long long)r->plan.epoch_groups);
+                 (long long)c->batch.groups, (long long)r->data.plan.epoch_groups);
     warn_of_repeats(r);
-    for (int i = 0; i < c->data.n_train; i++) warn_of_length(r, &r->train[i]);
-    for (int i = 0; i < c->data.n_eval; i++) warn_of_length(r, &r->eval[i]);
+    for (int i = 0; i < c->data.n_train; i++) warn_of_length(r, &r->data.train[i]);
+    for (int i = 0; i < c->data.n_eval; i++) warn_of_length(r, &r->data.eval[i]);
     return check_weights(r);
 }

@@ -76,8 +76,9 @@ static void describe_data(struct buffer *out, const struct run *r, char (*token)
     buffer_format(out, "data.train: %d\n", c->data.n_train);
     for (int i = 0; i < c->data.n_train; i++) {
         char *name = mem_format("data.train[%d]", i);
-        buffer_format(out, "%s: rows an epoch: %lld\n", name, (long long)r->source[i].take);
-        describe_shard(out, name, &r->train[i], token[i]);
+        buffer_format(out, "%s: rows an epoch: %lld\n", name,
+                      (long long)r->data.plan_shard[i].take);
+        describe_shard(out, name, &r->data.train[i], token[i]);
         mem_free(name);
     }
 }
@@ -102,12 +103,12 @@ static int describe_model(struct buffer *out, const struct run *r) {
     struct buffer tensors = {0}, tokenizer = {0};
     char *path = file_join(r->config->model.path, "tokenizer.json");
     int status = file_exists(path) ? file_read(path, (size_t)TOKENIZER_CEILING, &tokenizer) : 0;
-    describe_tensors(&tensors, &r->tensors);
-    add_text(out, "model.path: config.json", r->arch.json, strlen(r->arch.json));
+    describe_tensors(&tensors, &r->model.tensors);
+    add_text(out, "model.path: config.json", r->model.arch.json, strlen(r->model.arch.json));
     add_text(out, "model.path: the tensors of its weights", tensors.data, tensors.length);
     add_text(out, "model.path: tokenizer.json", tokenizer.data, tokenizer.length);
-    for (int i = 0; i < r->n_files; i++)
-        add_text(out, r->file[i].name, r->file[i].data, r->file[i].length);
+    for (int i = 0; i < r->data.n_files; i++)
+        add_text(out, r->data.file[i].name, r->data.file[i].data, r->data.file[i].length);
     buffer_free(&tensors);
     buffer_free(&tokenizer);
     mem_free(path);
@@ -116,12 +117,12 @@ static int describe_model(struct buffer *out, const struct run *r) {
 
 /* Everything that a rank has read. */
 static int describe(struct buffer *out, const struct run *r, char (*token)[65]) {
-    buffer_append_text(out, r->resolved_config);
+    buffer_append_text(out, r->files.config_text);
     describe_data(out, r, token);
     for (int i = 0; i < r->config->data.n_eval; i++) {
         char *name = mem_format("data.eval[%d]", i), digest[65];
-        shard_noted_tokens(&r->eval[i], digest);
-        describe_shard(out, name, &r->eval[i], digest);
+        shard_noted_tokens(&r->data.eval[i], digest);
+        describe_shard(out, name, &r->data.eval[i], digest);
         mem_free(name);
     }
     return describe_model(out, r);
@@ -224,9 +225,9 @@ static void hash_lengths(const struct run *r, char out[65]) {
     struct sha256 hash;
     sha256_start(&hash);
     for (int i = 0; i < r->config->data.n_train; i++) {
-        const struct shard *s = &r->train[i];
-        int64_t number[] = {s->n_comparisons, s->n_sequences, s->n_tokens, r->source[i].take,
-                            r->config->batch.group_by_prompt};
+        const struct shard *s = &r->data.train[i];
+        int64_t number[] = {s->n_comparisons, s->n_sequences, s->n_tokens,
+                            r->data.plan_shard[i].take, r->config->batch.group_by_prompt};
         sha256_add(&hash, number, sizeof number);
         sha256_add(&hash, s->chosen, (size_t)s->n_comparisons * sizeof *s->chosen);
         sha256_add(&hash, s->rejected, (size_t)s->n_comparisons * sizeof *s->rejected);
@@ -241,7 +242,7 @@ static void hash_lengths(const struct run *r, char out[65]) {
 static int digest_tokens(struct run *r, char (*token)[65]) {
     int n = r->config->data.n_train, status = 0;
     for (int i = 0; i < n && status == 0 && base_rank == 0; i++)
-        if (!token[i][0]) status = shard_digest_tokens(&r->train[i], token[i]);
+        if (!token[i][0]) status = shard_digest_tokens(&r->data.train[i], token[i]);
     if (comm_agree(&r->place.data, status) != 0) return -1;
     comm_broadcast(&r->place.data, 0, token, (size_t)n * sizeof *token);
     return 0;
@@ -250,15 +251,16 @@ static int digest_tokens(struct run *r, char (*token)[65]) {
 int run_identity_agree(struct run *r) {
     char(*token)[65] = mem_alloc(r->config->data.n_train, sizeof *token);
     struct buffer text = {0}, data = {0};
-    r->resolved_config = config_text(r->config);
-    for (int i = 0; i < r->config->data.n_train; i++) shard_noted_tokens(&r->train[i], token[i]);
+    r->files.config_text = config_text(r->config);
+    for (int i = 0; i < r->config->data.n_train; i++)
+        shard_noted_tokens(&r->data.train[i], token[i]);
     int status = comm_agree(&r->place.data, describe(&text, r, token));
     if (status == 0) status = run_identity_same(&r->place.data, "run", text.data);
     if (status == 0) status = digest_tokens(r, token);
     if (status == 0) {
         describe_data(&data, r, token);
-        r->data_text = data.data;
-        hash_lengths(r, r->state.data);
+        r->data.text = data.data;
+        hash_lengths(r, r->progress.state.data);
     }
     buffer_free(&text);
     mem_free(token);

@@ -66,7 +66,7 @@ static int check_none(const struct config *c, const struct config *former) {
 static int check_found(const struct run *r, const struct config *former) {
     const struct config *c = r->config;
     struct config writer;
-    if (config_parse(&writer, r->resume.config, NULL, 0) != 0) return 0;
+    if (config_parse(&writer, r->origin.resume.config, NULL, 0) != 0) return 0;
     bool is_own = lies_in_run(c) || is_same_place(writer.run.dir, c->run.dir) ||
                   (former && strcmp(writer.run.dir, former->run.dir) == 0) ||
                   !file_is_directory(writer.run.dir);
@@ -74,7 +74,7 @@ static int check_found(const struct run *r, const struct config *former) {
     if (!is_own)
         status = fail("%s: belongs to the run in %s; hint: a checkpoint.dir of its own for %s, or "
                       "run.dir=%s to go on with that one",
-                      r->checkpoint_path, writer.run.dir, c->run.dir, writer.run.dir);
+                      r->origin.checkpoint_path, writer.run.dir, c->run.dir, writer.run.dir);
     config_free(&writer);
     return status;
 }
@@ -85,11 +85,11 @@ static int check_place(struct run *r) {
     struct config former;
     bool has_former = read_former(&former, c->run.dir);
     int status = 0;
-    if (r->checkpoint_path) {
+    if (r->origin.checkpoint_path) {
         status = check_found(r, has_former ? &former : NULL);
     } else {
         if (has_former) status = check_none(c, &former);
-        r->begins_anew = has(c->run.dir, "config.cfg") || has(c->run.dir, "metrics.jsonl");
+        r->origin.begins_anew = has(c->run.dir, "config.cfg") || has(c->run.dir, "metrics.jsonl");
     }
     if (has_former) config_free(&former);
     return status;
@@ -98,22 +98,22 @@ static int check_place(struct run *r) {
 /* Whether the run may go on with what the checkpoint was trained on. */
 static int check_content(const struct run *r) {
     static const char hint[] = "set another run.dir to start anew";
-    const struct checkpoint *c = &r->resume;
+    const struct checkpoint *c = &r->origin.resume;
     struct arch saved;
-    if (c->data && run_identity_compare_data(c->data, r->data_text) != 0) {
-        fail_context("%s: was trained on other data", r->checkpoint_path);
+    if (c->data && run_identity_compare_data(c->data, r->data.text) != 0) {
+        fail_context("%s: was trained on other data", r->origin.checkpoint_path);
         return fail_hint(hint);
     }
-    if (!c->data && strcmp(c->state.data, r->state.data) != 0)
+    if (!c->data && strcmp(c->state.data, r->progress.state.data) != 0)
         return fail("%s: was trained on other data, or with another run.seed, data.shuffle, "
                     "batch.groups or batch.group_by_prompt; hint: %s",
-                    r->checkpoint_path, hint);
+                    r->origin.checkpoint_path, hint);
     if (arch_parse(&saved, c->arch_json, strlen(c->arch_json)) != 0)
-        return fail_context("%s: /arch", r->checkpoint_path);
-    int status = run_identity_compare_arch(&saved, &r->arch, r->config->model.path);
+        return fail_context("%s: /arch", r->origin.checkpoint_path);
+    int status = run_identity_compare_arch(&saved, &r->model.arch, r->config->model.path);
     arch_free(&saved);
     if (status == 0) return 0;
-    fail_context("%s", r->checkpoint_path);
+    fail_context("%s", r->origin.checkpoint_path);
     return fail_hint("model.path as the run began with, or another run.dir to start anew");
 }
 
@@ -130,11 +130,11 @@ static int choose_step(const struct run *r, int64_t *chosen) {
 /* Opens it on every rank; all must read the same. Agreed. */
 static int open_chosen(struct run *r) {
     char digest[65] = "";
-    int status = checkpoint_open(&r->resume, r->checkpoint_path);
-    if (status == 0) checkpoint_digest(&r->resume, digest);
+    int status = checkpoint_open(&r->origin.resume, r->origin.checkpoint_path);
+    if (status == 0) checkpoint_digest(&r->origin.resume, digest);
     if (status != 0 && base_rank != 0) fail_context("rank %d", base_rank);
     if (comm_agree(&r->place.data, status) != 0) return -1;
-    char *text = mem_format("%s: %s", r->checkpoint_path, digest);
+    char *text = mem_format("%s: %s", r->origin.checkpoint_path, digest);
     status = run_identity_same(&r->place.data, "checkpoint", text);
     mem_free(text);
     return status;
@@ -143,40 +143,41 @@ static int open_chosen(struct run *r) {
 /* Where the run ended between a checkpoint and the evaluation of its step, that is made up for. */
 static void take_open_line(struct run *r) {
     char *path = file_join(r->config->run.dir, "metrics.jsonl");
-    r->makes_up = base_rank == 0 && r->resume.metrics_line && r->config->track.jsonl &&
-                  metrics_lacks(path, r->state.step);
+    r->progress.makes_up = base_rank == 0 && r->origin.resume.metrics_line &&
+                           r->config->track.jsonl && metrics_lacks(path, r->progress.state.step);
     mem_free(path);
-    comm_broadcast(&r->place.data, 0, &r->makes_up, sizeof r->makes_up);
-    if (r->makes_up) r->open_line = mem_copy_string(r->resume.metrics_line);
+    comm_broadcast(&r->place.data, 0, &r->progress.makes_up, sizeof r->progress.makes_up);
+    if (r->progress.makes_up)
+        r->progress.open_line = mem_copy_string(r->origin.resume.metrics_line);
 }
 
 int run_choose_checkpoint(struct run *r) {
     int64_t step;
     if (choose_step(r, &step) != 0) return -1;
     if (step != NO_STEP) {
-        r->checkpoint_path = checkpoint_path(r->config->checkpoint.dir, step);
+        r->origin.checkpoint_path = checkpoint_path(r->config->checkpoint.dir, step);
         if (open_chosen(r) != 0) return -1;
         if (comm_agree(&r->place.data, check_content(r)) != 0) return -1;
     }
     if (comm_agree(&r->place.data, base_rank == 0 ? check_place(r) : 0) != 0) return -1;
-    if (!r->checkpoint_path) return 0;
-    char identity[sizeof r->state.data];
-    memcpy(identity, r->state.data, sizeof identity);
-    r->state = r->resume.state;
-    r->is_former = !r->resume.data;
-    r->saved_step = r->state.step;
+    if (!r->origin.checkpoint_path) return 0;
+    char identity[sizeof r->progress.state.data];
+    memcpy(identity, r->progress.state.data, sizeof identity);
+    r->progress.state = r->origin.resume.state;
+    r->origin.is_former = !r->origin.resume.data;
+    r->progress.saved_step = r->progress.state.step;
     take_open_line(r);
-    memcpy(r->state.data, identity, sizeof identity);
+    memcpy(r->progress.state.data, identity, sizeof identity);
     return 0;
 }
 
 void run_tell_origin(const struct run *r) {
-    if (!r->checkpoint_path && r->begins_anew)
+    if (!r->origin.checkpoint_path && r->origin.begins_anew)
         log_warn("%s: was used before, but has no checkpoint; the run begins anew",
                  r->config->run.dir);
-    if (!r->checkpoint_path) return;
-    log_info("going on from %s", r->checkpoint_path);
-    if (r->is_former)
+    if (!r->origin.checkpoint_path) return;
+    log_info("going on from %s", r->origin.checkpoint_path);
+    if (r->origin.is_former)
         log_info("it is of a former version and does not tell what its data contained: the "
                  "lengths of the texts were compared, margins, weights and tokens not");
 }

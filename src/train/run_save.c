@@ -7,36 +7,36 @@
 #include "log.h"
 
 bool run_may_save(const struct run *r) {
-    return r->optimizer.skipped_in_a_row == 0 || r->state.finished;
+    return r->model.optimizer.skipped_in_a_row == 0 || r->progress.state.finished;
 }
 
 int run_save(struct run *r) {
     const struct config *c = r->config;
-    struct checkpoint_extra extra = {.config = r->resolved_config,
-                                     .arch_json = r->arch.json,
-                                     .data = r->data_text,
-                                     .metrics_line = r->open_line,
-                                     .contract = &r->train[0].contract,
-                                     .file = r->file,
-                                     .n_files = r->n_files};
+    struct checkpoint_extra extra = {.config = r->files.config_text,
+                                     .arch_json = r->model.arch.json,
+                                     .data = r->data.text,
+                                     .metrics_line = r->progress.open_line,
+                                     .contract = &r->data.train[0].contract,
+                                     .file = r->data.file,
+                                     .n_files = r->data.n_files};
     struct checkpoint_options options = {
         .writers = (int)c->checkpoint.writers,
-        .keep = r->optimizer.skipped_in_a_row ? 0 : (int)c->checkpoint.keep,
+        .keep = r->model.optimizer.skipped_in_a_row ? 0 : (int)c->checkpoint.keep,
         .still_owns = run_lock_check,
-        .self = &r->lock};
-    memcpy(options.run, r->lock.number, sizeof options.run);
-    r->state.updates = r->optimizer.updates;
-    r->state.skipped = r->optimizer.skipped;
-    r->state.skipped_in_a_row = r->optimizer.skipped_in_a_row;
+        .self = &r->files.lock};
+    memcpy(options.run, r->files.lock.number, sizeof options.run);
+    r->progress.state.updates = r->model.optimizer.updates;
+    r->progress.state.skipped = r->model.optimizer.skipped;
+    r->progress.state.skipped_in_a_row = r->model.optimizer.skipped_in_a_row;
     double start = clock_seconds();
-    if (checkpoint_save(c->checkpoint.dir, r->z, &r->table, &r->place, &r->state, &extra,
-                        &options) != 0)
+    if (checkpoint_save(c->checkpoint.dir, r->model.z, &r->model.table, &r->place,
+                        &r->progress.state, &extra, &options) != 0)
         return -1;
-    r->save_is_due = false;
-    r->saved_at = clock_seconds();
-    r->saved_step = r->state.step;
-    log_info("checkpoint of step %lld written in %.1f s", (long long)r->state.step,
-             r->saved_at - start);
+    r->progress.save_is_due = false;
+    r->progress.saved_at = clock_seconds();
+    r->progress.saved_step = r->progress.state.step;
+    log_info("checkpoint of step %lld written in %.1f s", (long long)r->progress.state.step,
+             r->progress.saved_at - start);
     return 0;
 }
 
@@ -57,10 +57,10 @@ static int fail_with_origin(const struct run *r) {
                   "the gradient was not finite in %d steps in a row; hint: a smaller optim.lr, or "
                   "model.precision = \"fp32\"",
                   RUN_MAX_SKIPPED);
-    if (r->saved_step >= 0) {
-        int64_t older = find_older(directory, r->saved_step);
+    if (r->progress.saved_step >= 0) {
+        int64_t older = find_older(directory, r->progress.saved_step);
         buffer_format(&text, "; the same command goes on from %s/step_%06lld", directory,
-                      (long long)r->saved_step);
+                      (long long)r->progress.saved_step);
         if (older >= 0)
             buffer_format(&text,
                           ", and where its first updates are skipped too its weights are spoiled: "

@@ -1,0 +1,87 @@
+/* What a run says of itself: see report.h. */
+#include "report.h"
+
+#include <unistd.h>
+
+#include "clock.h"
+#include "log.h"
+
+void report_summary(const struct run *r, const char *prefix, const struct loss_summary *s) {
+    if (!r->files.metrics) return;
+    metrics_number(r->files.metrics, s->loss, "%s/loss", prefix);
+    metrics_number(r->files.metrics, s->accuracy, "%s/accuracy", prefix);
+    metrics_number(r->files.metrics, s->ties, "%s/ties", prefix);
+    metrics_number(r->files.metrics, s->chosen_reward, "%s/chosen_reward", prefix);
+    metrics_number(r->files.metrics, s->rejected_reward, "%s/rejected_reward", prefix);
+    metrics_number(r->files.metrics, s->reward_margin, "%s/reward_margin", prefix);
+}
+
+/* Model FLOPs utilisation: 6 x non-embedding parameters x forest tokens, over what all ranks'
+ * matrix products could do in the time. */
+static double utilisation(const struct run *r, double tokens, double seconds) {
+    double flops = 6 * (double)parameters_count_in_products(&r->model.table) * tokens;
+    return flops / (seconds * r->matmul_rate * r->place.data.size);
+}
+
+static void record_step(const struct run *r, const struct step_report *s) {
+    if (!r->files.metrics) return;
+    report_summary(r, "train", &s->summary);
+    metrics_number(r->files.metrics, s->lr, "train/lr");
+    metrics_number(r->files.metrics, s->norm, "train/grad_norm");
+    metrics_number(r->files.metrics, (double)r->model.optimizer.skipped, "train/skipped_updates");
+    metrics_number(r->files.metrics, s->summary.pairs / s->seconds, "train/pairs_per_second");
+    metrics_number(r->files.metrics, s->tokens / s->seconds, "train/tokens_per_second");
+    metrics_number(r->files.metrics, utilisation(r, s->tokens, s->seconds), "train/mfu");
+    metrics_number(r->files.metrics, (double)r->progress.state.episodes, "episode");
+    double epoch = (double)r->progress.state.cursor.epoch +
+                   (double)r->progress.state.cursor.next / (double)r->data.plan.epoch_groups;
+    metrics_number(r->files.metrics, epoch, "epoch");
+}
+
+void report_bytes(const struct run *r, uint64_t sent, uint64_t sent_to_replicas) {
+    double mib = 1 << 20;
+    size_t left = r->dev->backend->memory_free(r->dev);
+    if (left != SIZE_MAX)
+        log_info("GPU memory of the run: %.1f MiB (plan %.1f)",
+                 ((double)r->free_before - (double)left) / mib, (double)r->planned / mib);
+    if (r->place.data.size == 1) return;
+    log_info("sent by each rank in a step of %d micro-batches: %.3f MiB (formula %.3f), and %.3f "
+             "to replicas; held: "
+             "%.1f MiB",
+             r->step.micro.n_micro, (double)sent / mib,
+             (double)zero_expected_bytes(r->model.z, r->step.micro.n_micro) / mib,
+             (double)sent_to_replicas / mib, (double)zero_bytes_held(r->model.z) / mib);
+}
+
+/* Where stderr is no terminal, every run.log_every steps; and the first and the last of this
+ * process. */
+static void show_step(const struct run *r, const struct step_report *s, double started,
+                      int64_t first_step) {
+    int64_t steps = run_steps(r);
+    static double shown = -1;
+    bool terminal = isatty(STDERR_FILENO);
+    bool due = terminal ? clock_seconds() - shown > 0.2
+                        : r->progress.state.step % r->config->run.log_every == 0;
+    if (!due && r->progress.state.step != steps && r->progress.state.step != first_step + 1) return;
+    shown = clock_seconds();
+    double per_step = (shown - started) / (double)(r->progress.state.step - first_step);
+    int64_t left = (int64_t)(per_step * (double)(steps - r->progress.state.step));
+    log_progress("step %lld/%lld  loss %.4f  accuracy %.3f  margin %+.3f  lr %.2e  norm %.3g  %.1f "
+                 "pairs/s  mfu %.2f  "
+                 "left %lld:%02lld:%02lld",
+                 (long long)r->progress.state.step, (long long)steps, s->summary.loss,
+                 s->summary.accuracy, s->summary.reward_margin, s->lr, s->norm,
+                 s->summary.pairs / s->seconds, utilisation(r, s->tokens, s->seconds),
+                 (long long)(left / 3600), (long long)(left / 60 % 60), (long long)(left % 60));
+}
+
+void report_step(const struct run *r, const struct step_report *s, double started,
+                 int64_t first_step) {
+    const struct optimizer *o = &r->model.optimizer;
+    if (!s->updated)
+        log_warn("step %lld: the gradient is not finite; the update was skipped (%lld in all, %d "
+                 "in a row)",
+                 (long long)r->progress.state.step, (long long)o->skipped, o->skipped_in_a_row);
+    record_step(r, s);
+    show_step(r, s, started, first_step);
+}

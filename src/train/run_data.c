@@ -1,0 +1,181 @@
+/* What a run learns from: shards, the order of their groups, and what micro-batches hold at
+ * most. */
+#include <math.h>
+#include <string.h>
+
+#include "file.h"
+#include "log.h"
+#include "run.h"
+
+static int open_shards(struct shard *shard, const struct config_data *data, int n) {
+    for (int i = 0; i < n; i++)
+        if (shard_open(&shard[i], data[i].path) != 0) return -1;
+    return 0;
+}
+
+/* Shard i of all: the training shards, then those of evaluation. */
+static struct shard *nth_shard(struct run *r, int i) {
+    return i < r->config->data.n_train ? &r->data.train[i]
+                                       : &r->data.eval[i - r->config->data.n_train];
+}
+
+static int n_shards(const struct run *r) {
+    return r->config->data.n_train + r->config->data.n_eval;
+}
+
+/* All shards of a run must give a text the same ids and read the score at the same place. */
+static int check_contracts(struct run *r) {
+    for (int i = 0; i < n_shards(r); i++)
+        if (shard_suits(nth_shard(r, i), &r->data.train[0].contract, r->data.train[0].path,
+                        r->model.arch.V) != 0)
+            return -1;
+    return 0;
+}
+
+/* A model directory that carries a tokenizer must carry the shards'. */
+static int check_model_tokenizer(const struct run *r) {
+    char *path = file_join(r->config->model.path, "tokenizer.json");
+    int status = 0;
+    if (file_exists(path)) {
+        char *special = contract_special(&r->data.train[0].contract);
+        struct tokenizer *own = tokenizer_open_directory(r->config->model.path, special);
+        mem_free(special);
+        struct template_options how;
+        struct contract contract = {0};
+        status = own && contract_how(&r->data.train[0].contract, &how) == 0
+                     ? contract_make(&contract, own, &how)
+                     : -1;
+        if (status == 0)
+            status = contract_compare(&r->data.train[0].contract, r->data.train[0].path, &contract,
+                                      r->config->model.path);
+        struct template *template = status == 0 ? template_open(&how, own) : NULL;
+        if (template && *how.source &&
+            template_check_own(template, own, r->config->model.path) != 0)
+            log_warn("%s", error_text());
+        template_free(template);
+        contract_free(&contract);
+        tokenizer_free(own);
+    }
+    mem_free(path);
+    return status;
+}
+
+static int64_t n_groups(const struct run *r, int i) {
+    return r->config->batch.group_by_prompt ? r->data.train[i].n_groups
+                                            : r->data.train[i].n_comparisons;
+}
+
+/* Forest tokens of each group of training shard i. */
+static const int32_t *length_index(const struct run *r, int i) {
+    return r->config->batch.group_by_prompt ? r->data.train[i].group_forest_tokens
+                                            : r->data.train[i].forest_tokens;
+}
+
+static int make_plan(struct run *r) {
+    const struct config *c = r->config;
+    r->data.plan_shard = mem_alloc(c->data.n_train, sizeof *r->data.plan_shard);
+    for (int i = 0; i < c->data.n_train; i++) {
+        int64_t n = n_groups(r, i), rows = c->data.train[i].groups;
+        r->data.plan_shard[i] = (struct plan_source){
+            .forest_tokens = length_index(r, i),
+            .n_groups = n,
+            .take = rows ? rows : (int64_t)llround(c->data.train[i].weight * (double)n),
+        };
+    }
+    struct plan_options options = {(uint64_t)c->run.seed, c->data.shuffle, c->batch.groups,
+                                   c->batch.tokens_per_microbatch};
+    return plan_init(&r->data.plan, &options, r->data.plan_shard, c->data.n_train,
+                     r->place.data.size);
+}
+
+int64_t run_group_pairs(const struct run *r, const struct plan_group *g) {
+    const int64_t *first = r->data.train[g->source].group_first;
+    return r->config->batch.group_by_prompt ? first[g->group + 1] - first[g->group] : 1;
+}
+
+struct batch_item run_group_pair(const struct run *r, const struct plan_group *g, int64_t i) {
+    struct shard *s = &r->data.train[g->source];
+    int64_t comparison =
+        r->config->batch.group_by_prompt ? s->group_member[s->group_first[g->group] + i] : g->group;
+    return (struct batch_item){s, comparison};
+}
+
+/* The most pairs that a micro-batch can hold: a step's groups at their largest. */
+static int64_t most_pairs(const struct run *r) {
+    int64_t most = 1;
+    for (int i = 0; i < r->config->data.n_train && r->config->batch.group_by_prompt; i++)
+        for (int64_t g = 0; g < r->data.train[i].n_groups; g++)
+            most = MAX(most, r->data.train[i].group_first[g + 1] - r->data.train[i].group_first[g]);
+    return most * MIN(r->config->batch.groups, r->data.plan.epoch_groups);
+}
+
+int64_t run_steps(const struct run *r) {
+    const struct config *c = r->config;
+    if (c->optim.steps > 0) return c->optim.steps;
+    return MAX(1,
+               (int64_t)ceil(c->optim.epochs * (double)plan_steps_per_epoch(&r->data.plan) - 1e-9));
+}
+
+static int keep_tokenizer_file(void *self, const char *name, const void *data, size_t length) {
+    struct run *r = self;
+    r->data.file = mem_resize(r->data.file, r->data.n_files + 1, sizeof *r->data.file);
+    void *copy = mem_alloc((int64_t)length, 1);
+    memcpy(copy, data, length);
+    r->data.file[r->data.n_files++] = (struct tokenizer_file){mem_copy_string(name), copy, length};
+    return 0;
+}
+
+int run_read_data(struct run *r) {
+    const struct config *c = r->config;
+    if (c->data.n_train == 0)
+        return fail("data.train is not set; hint: data.train = ( { path = \"train.h5\" } ), made "
+                    "by rankwise-data build");
+    r->data.train = mem_alloc(c->data.n_train, sizeof *r->data.train);
+    r->data.eval = mem_alloc(c->data.n_eval, sizeof *r->data.eval);
+    if (open_shards(r->data.train, c->data.train, c->data.n_train) != 0) return -1;
+    if (open_shards(r->data.eval, c->data.eval, c->data.n_eval) != 0) return -1;
+    if (check_contracts(r) != 0 || check_model_tokenizer(r) != 0 || make_plan(r) != 0) return -1;
+    if (shard_each_tokenizer_file(&r->data.train[0], keep_tokenizer_file, r) != 0) return -1;
+    if (run_check_data(r) != 0) return -1;
+    r->step.room_pairs = most_pairs(r);
+    r->step.max_tokens = plan_max_tokens(&r->data.plan);
+    r->step.max_rows = 2 * r->step.room_pairs;
+    for (int i = 0; i < c->data.n_eval; i++) {
+        r->step.max_tokens = MAX(r->step.max_tokens,
+                                 eval_max_tokens(&r->data.eval[i], c->batch.tokens_per_microbatch));
+        r->step.max_rows =
+            MAX(r->step.max_rows, eval_max_rows(&r->data.eval[i], c->batch.tokens_per_microbatch));
+    }
+    r->step.max_rows = MIN(r->step.max_rows, r->step.max_tokens);
+    return 0;
+}
+
+void run_share_data(struct run *r) {
+    r->data.index = mem_alloc(n_shards(r), sizeof *r->data.index);
+    for (int i = 0; i < n_shards(r); i++)
+        share_index(&r->data.index[i], nth_shard(r, i), &r->place.node);
+    for (int i = 0; i < r->config->data.n_train; i++)
+        r->data.plan_shard[i].forest_tokens = length_index(r, i);
+}
+
+static void close_shards(struct run *r) {
+    for (int i = 0; r->data.train && r->data.eval && i < n_shards(r); i++) {
+        if (r->data.index) unshare_index(&r->data.index[i], nth_shard(r, i));
+        shard_close(nth_shard(r, i));
+    }
+    mem_free(r->data.index);
+    mem_free(r->data.train);
+    mem_free(r->data.eval);
+}
+
+void run_close_data(struct run *r) {
+    plan_free(&r->data.plan);
+    mem_free(r->data.plan_shard);
+    close_shards(r);
+    for (int i = 0; i < r->data.n_files; i++) {
+        mem_free((void *)r->data.file[i].name);
+        mem_free((void *)r->data.file[i].data);
+    }
+    mem_free(r->data.file);
+    mem_free(r->data.text);
+}

@@ -1,0 +1,100 @@
+/* What a run trains: the model's shape, where its weights come from, and what updates them. */
+#include <string.h>
+
+#include "run.h"
+
+static bool is_random(const struct run *r) {
+    switch (r->config->model.init) {
+    case MODEL_INIT_PRETRAINED:
+        break;
+    case MODEL_INIT_RANDOM:
+        return true;
+    }
+    return false;
+}
+
+int run_read_model(struct run *r) {
+    if (!r->config->model.path[0])
+        return fail("model.path is not set; hint: a directory with a Hugging Face config.json");
+    if (arch_read(&r->model.arch, r->config->model.path) != 0) return -1;
+    parameters_build(&r->model.table, &r->model.arch);
+    if (is_random(r)) return 0;
+    if (safetensors_open(&r->model.tensors, r->config->model.path) != 0)
+        return fail_hint("model.init = \"random\" starts without weights");
+    return safetensors_match(&r->model.tensors, &r->model.table);
+}
+
+/* Is the score head new even where the model has one? */
+static bool wants_new_head(const struct run *r) {
+    switch (r->config->model.head_init) {
+    case HEAD_INIT_AUTO:
+        break;
+    case HEAD_INIT_RANDOM:
+        return true;
+    }
+    return false;
+}
+
+static int read_start(void *self, const struct parameter *p, int64_t first, int64_t count,
+                      float *out) {
+    struct run *r = self;
+    bool is_new_head = p->role == ROLE_SCORE && (wants_new_head(r) || !r->model.tensors.has_score);
+    if (!is_random(r) && !is_new_head)
+        return safetensors_read(&r->model.tensors, p, first, count, out);
+    parameters_init(p, (uint64_t)r->config->run.seed, first, count, out);
+    return 0;
+}
+
+int run_check_lengths(const struct run *r) {
+    struct template_options how;
+    if (contract_how(&r->data.train[0].contract, &how) != 0) return -1;
+    int status = arch_check_length(&r->model.arch, how.max_length);
+    return status == 0 ? 0 : fail_context("%s", r->config->model.path);
+}
+
+static int load_weights(struct run *r) {
+    if (r->origin.checkpoint_path) {
+        if (checkpoint_load(&r->origin.resume, r->model.z, &r->place, true) != 0) return -1;
+        checkpoint_close(&r->origin.resume);
+        return 0;
+    }
+    struct parameter_source source = {read_start, r};
+    if (comm_agree(&r->place.data, zero_load(r->model.z, &source)) != 0) return -1;
+    zero_publish(r->model.z);
+    return 0;
+}
+
+static void make_optimizer(struct run *r) {
+    const struct config *c = r->config;
+    r->model.schedule = (struct schedule){.kind = c->optim.schedule,
+                                          .lr = c->optim.lr,
+                                          .min_lr_ratio = c->optim.min_lr_ratio,
+                                          .steps = run_steps(r),
+                                          .warmup = c->optim.warmup};
+    r->model.optimizer = (struct optimizer){
+        .options = {c->optim.lr, c->optim.beta1, c->optim.beta2, c->optim.eps,
+                    c->optim.weight_decay, c->optim.clip},
+        .updates = r->progress.state.updates,
+        .skipped = r->progress.state.skipped,
+        .skipped_in_a_row = r->progress.state.skipped_in_a_row,
+    };
+}
+
+int run_open_model(struct run *r) {
+    struct zero_options zero = run_zero_options(r);
+    struct model_options walk = run_model_options(r);
+    struct run_model *m = &r->model;
+    m->z = zero_init(r->dev, &r->place, &m->table, &zero);
+    m->walk = model_init(r->dev, &m->arch, &m->table, m->z, &walk);
+    if (load_weights(r) != 0) return -1;
+    make_optimizer(r);
+    return 0;
+}
+
+void run_close_model(struct run *r) {
+    model_free(r->model.walk);
+    zero_free(r->model.z);
+    safetensors_close(&r->model.tensors);
+    parameters_free(&r->model.table);
+    arch_free(&r->model.arch);
+}
