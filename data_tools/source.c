@@ -253,7 +253,8 @@ void source_about(const struct source *s, struct buffer *out) {
     if (s->kind->columns && looks_unread(s->looks, NULL, &names))
         buffer_format(out, "; columns not read: %s", names.data);
     buffer_clear(&names);
-    if (!s->kind->is_raw && looks_mixed(s->looks, &names))
+    bool is_taken_apart = !s->kind->is_raw && !s->kind->program;
+    if (is_taken_apart && looks_mixed(s->looks, &names))
         buffer_format(out, "; texts, though some hold messages as JSON: %s", names.data);
     buffer_free(&names);
 }

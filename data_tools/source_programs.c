@@ -52,6 +52,7 @@ const struct source_kind source_litbench = {
     .name = "litbench",
     .summary = "LitBench: two stories to a writing prompt; deleted and missing ones are dropped",
     .keys = "prompt, chosen_story, rejected_story",
+    .columns = (const char *const[]){"prompt", "chosen_story", "rejected_story", NULL},
     .matches = matches_litbench,
     .program = litbench_program,
 };
@@ -60,6 +61,7 @@ const struct source_kind source_reward_bench = {
     .name = "reward_bench",
     .summary = "RewardBench 1 and 2: every chosen answer against every rejected one",
     .keys = "prompt, chosen, rejected: a string each, or lists of strings; subset",
+    .columns = (const char *const[]){"prompt", "chosen", "rejected", NULL},
     .matches = matches_reward_bench,
     .program = reward_bench_program,
 };
@@ -68,6 +70,7 @@ const struct source_kind source_sharegpt = {
     .name = "sharegpt",
     .summary = "LLaMA-Factory's ShareGPT form: a conversation and two messages that answer it",
     .keys = "conversations: [{from, value}]; chosen, rejected: {from, value}; system",
+    .columns = (const char *const[]){"conversations", "chosen", "rejected", "system", NULL},
     .matches = matches_sharegpt,
     .program = sharegpt_program,
 };
@@ -77,6 +80,7 @@ const struct source_kind source_summarize = {
     .summary = "OpenAI's comparisons of two summaries",
     .keys =
         "info: {post or article, title, subreddit}, summaries: [{text}, {text}], choice: 0 or 1",
+    .columns = (const char *const[]){"info", "summaries", "choice", NULL},
     .matches = matches_summarize,
     .program = summarize_program,
 };

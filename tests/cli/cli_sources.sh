@@ -217,6 +217,8 @@ refuses sources-unknown-prompt 'row.json:1: no column is known to be the prompt,
 gives sources-unknown-prompt-none 'a > b' --prompt-key none "$work/row.json"
 row '{"prompt": "p ", "context": "c d", "chosen": "a", "rejected": "b"}'
 kept sources-columns-not-read 'row.json: pairs: prompt, chosen, rejected; columns not read: context$' "$work/row.json"
+row '{"conversations": [{"from": "human", "value": "q"}], "history": [["h", "i"]], "chosen": {"from": "gpt", "value": "a"}, "rejected": {"from": "gpt", "value": "b"}}'
+kept sources-columns-not-read-sharegpt 'row.json: sharegpt; columns not read: history$' --template simple_chat "$work/row.json"
 row '{"prompt": "Write JSON: ", "chosen": "a", "rejected": "b"}' '{"prompt": "Write JSON: ", "chosen": "c", "rejected": "d"}' \
     '{"prompt": "Write JSON: ", "chosen": "{\"role\": \"assistant\", \"content\": \"hello\"}", "rejected": "{}"}'
 gives sources-answers-that-are-json 'Write JSON: a > Write JSON: b
