@@ -16,7 +16,8 @@
  *       halt_error and modulemeta are errors that say so; $ENV, import and include do not compile;
  *       ~/.jq is not read. debug and stderr write to standard error.
  *   (4) A program gives at most MAPPING_MAX_RECORDS for one record. libjq cannot be interrupted: a
- *       program that runs on without an output holds the build until it is killed.
+ *       program that runs on without an output holds the build until it is killed. Nor does it
+ *       bound its recursion: values that a program nests some 100,000 deep overflow the stack.
  *   (5) mapping_run may be called from several threads at once. A libjq state serves one thread at
  *       a time; each new one is compiled once. */
 #ifndef RANKWISE_DATA_TOOLS_SOURCE_MAPPING_H
