@@ -19,7 +19,7 @@
 static const char usage[] =
     "usage: rankwise-data build --tokenizer DIR (--out FILE | --cache DIR) [options] INPUT...\n"
     "\n"
-    "Makes a token shard from preference data. INPUT: [SOURCE=]PATH[:WEIGHT], - for standard "
+    "Makes a token shard from preference data. INPUT: [FORMAT=]PATH[:WEIGHT], - for standard "
     "input; a weight with a\n"
     "point is a fraction of the rows (0.5; 1.5: all, and half of them again), one without a number "
     "of rows.\n"
@@ -38,7 +38,7 @@ static const char usage[] =
     "  --truncate RULE      what to do with longer ones: right (default), left, drop, error\n"
     "  --special LIST       special tokens the tokenizer's folder does not name: "
     "eos=</s>,pad=<pad>\n"
-    "  --source NAME        what the rows are (found out from the first one)\n"
+    "  --format NAME        what the rows are (found out from the first one)\n"
     "  --skip-bad-rows      count rows that are not valid and go on\n"
     "  --limit N            read at most N rows\n"
     "  --seed N             of drawing and splitting (0)\n"
@@ -60,6 +60,7 @@ enum {
     O_MAX_PROMPT_LENGTH,
     O_TRUNCATE,
     O_SPECIAL,
+    O_FORMAT,
     O_SOURCE,
     O_SKIP,
     O_LIMIT,
@@ -71,6 +72,7 @@ enum {
     O_SYSTEM,
     O_MARGIN,
     O_WEIGHT,
+    O_ORIGIN,
     O_SOURCE_KEY,
     O_MIN_STRENGTH,
     O_SCORE,
@@ -98,6 +100,7 @@ static const struct option all_options[N_OPTIONS] = {
     [O_MAX_PROMPT_LENGTH] = {"max-prompt-length", true},
     [O_TRUNCATE] = {"truncate", true},
     [O_SPECIAL] = {"special", true},
+    [O_FORMAT] = {"format", true},
     [O_SOURCE] = {"source", true},
     [O_SKIP] = {"skip-bad-rows", false},
     [O_LIMIT] = {"limit", true},
@@ -109,6 +112,7 @@ static const struct option all_options[N_OPTIONS] = {
     [O_SYSTEM] = {"system-key", true},
     [O_MARGIN] = {"margin-key", true},
     [O_WEIGHT] = {"weight-key", true},
+    [O_ORIGIN] = {"origin-key", true},
     [O_SOURCE_KEY] = {"source-key", true},
     [O_MIN_STRENGTH] = {"min-strength", true},
     [O_SCORE] = {"score-key", true},
@@ -179,22 +183,24 @@ static int read_options(struct build_options *b, const struct option *o,
     b->special = o[O_SPECIAL].value;
     b->template.name = o[O_TEMPLATE].value ? o[O_TEMPLATE].value : "text";
     b->template.now = o[O_NOW].value;
-    b->source = o[O_SOURCE].value;
+    b->format = o[O_FORMAT].value;
     b->source_options = (struct source_options){.chosen_key = o[O_CHOSEN].value,
                                                 .rejected_key = o[O_REJECTED].value,
                                                 .prompt_key = o[O_PROMPT].value,
                                                 .system_key = o[O_SYSTEM].value,
                                                 .margin_key = o[O_MARGIN].value,
                                                 .weight_key = o[O_WEIGHT].value,
-                                                .source_key = o[O_SOURCE_KEY].value,
+                                                .origin_key = o[O_ORIGIN].value,
                                                 .min_strength = o[O_MIN_STRENGTH].value,
                                                 .score_key = o[O_SCORE].value,
                                                 .turns = o[O_TURNS].value};
     b->mapping = o[O_MAPPING].value;
     b->jq = o[O_JQ].value;
+    if (o[O_SOURCE].value) return fail("--source is called --format now");
+    if (o[O_SOURCE_KEY].value) return fail("--source-key is called --origin-key now");
     if (b->mapping && b->jq) return fail("--mapping and --jq: expected one of them");
-    if (b->source && (b->mapping || b->jq) && strcmp(b->source, "mapping") != 0)
-        return fail("--source %s and %s: expected one of them", b->source,
+    if (b->format && (b->mapping || b->jq) && strcmp(b->format, "mapping") != 0)
+        return fail("--format %s and %s: expected one of them", b->format,
                     b->mapping ? "--mapping" : "--jq");
     b->reader_options = (struct reader_options){
         .delimiter = o[O_DELIMITER].value, .header = o[O_HEADER].value, .rows = o[O_ROWS].value};
@@ -230,7 +236,7 @@ static int open_inputs(struct build *b, const struct arguments *arguments) {
     b->input = mem_alloc(b->n_inputs, sizeof *b->input);
     int n_stdin = 0;
     for (int i = 0; i < b->n_inputs; i++) {
-        if (input_parse(&b->input[i], arguments->positional[i], b->options.source) != 0) return -1;
+        if (input_parse(&b->input[i], arguments->positional[i], b->options.format) != 0) return -1;
         n_stdin += strcmp(b->input[i].path, "-") == 0;
     }
     if (n_stdin > 1)

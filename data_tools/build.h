@@ -57,7 +57,7 @@ struct build_options {
     const char *out, *eval_out, *cache; /* out or cache */
     double eval_fraction;               /* 0: no held-out shard */
     struct template_options template;
-    const char *source, *mapping, *jq;
+    const char *format, *mapping, *jq;
     struct source_options source_options;
     struct reader_options reader_options;
     bool skip_bad_rows, is_quiet;

@@ -1,6 +1,6 @@
 /* Inputs: what an argument means, and which rows of it are taken.
  *
- *   [SOURCE=]PATH[:WEIGHT]    WEIGHT: 0.5 a fraction, 2000 (no point) a number of rows
+ *   [FORMAT=]PATH[:WEIGHT]    WEIGHT: 0.5 a fraction, 2000 (no point) a number of rows
  *
  * An argument that is the path of something is that path, whatever is in it. Then a suffix that is
  * a number is looked for, then a prefix that is the name of a source.

@@ -42,7 +42,7 @@ json_t *name_options(const struct build *b) {
     set_text(out, "prompt_key", s->prompt_key);
     set_text(out, "margin_key", s->margin_key);
     set_text(out, "weight_key", s->weight_key);
-    set_text(out, "source_key", s->source_key);
+    set_text(out, "origin_key", s->origin_key);
     set_text(out, "system_key", s->system_key);
     set_text(out, "score_key", s->score_key);
     set_text(out, "min_strength", s->min_strength);

@@ -4,7 +4,7 @@
  *   (1) A prompt's side of the split is a function of its hash and the seed: the same in every
  *       build.
  *   (2) `sources` begins with the inputs, in their order; a row with a source column of its own
- *       (--source-key) points to an entry behind them, one for each input and name, in the order of
+ *       (--origin-key) points to an entry behind them, one for each input and name, in the order of
  *       appearance.
  *   (3) The held-out shard is published first: an up-to-date training shard means that both are. */
 #include <stdio.h>
@@ -99,7 +99,7 @@ static int find_source(struct sink *s, const struct packed_row *row, const char 
         return s->b->n_inputs + (int)i;
     }
     if (s->b->n_inputs + s->n_origins > UINT16_MAX)
-        return fail("--source-key: more than %d different values with the inputs; hint: is it the "
+        return fail("--origin-key: more than %d different values with the inputs; hint: is it the "
                     "right column?",
                     UINT16_MAX);
     ARRAY_RESERVE(s->origin, s->n_origins, s->room_origins);

@@ -102,7 +102,7 @@ static void list_names(struct buffer *out) {
 static int unknown(const char *name) {
     struct buffer names = {0};
     list_names(&names);
-    fail("--source: expected one of %s, found \"%s\"", names.data, name);
+    fail("--format: expected one of %s, found \"%s\"", names.data, name);
     buffer_free(&names);
     return -1;
 }
@@ -128,11 +128,11 @@ static int not_found(const json_t *row, const char *found) {
     if (!json_is_object(row))
         fail("expected a row that is a JSON object, found %s", value_shown(row));
     else
-        fail("%s of a row with %s; hint: --source says which it is: %s; or --chosen-key and "
+        fail("%s of a row with %s; hint: --format says which it is: %s; or --chosen-key and "
              "--rejected-key, or a "
              "mapping "
              "(rankwise-data help build); --header names the columns of CSV without names",
-             *found ? found : "no source is known for the names",
+             *found ? found : "no format is known for the names",
              keys.length ? keys.data : "no names", names.data);
     buffer_free(&keys);
     buffer_free(&names);
@@ -186,7 +186,7 @@ static int open_kind(struct source *s, const json_t *first_row) {
     if (open_mapping(s) != 0) return -1;
     if (parse_key(&s->margin, "--margin-key", o->margin_key) != 0 ||
         parse_key(&s->weight, "--weight-key", o->weight_key) != 0 ||
-        parse_key(&s->origin, "--source-key", o->source_key) != 0 ||
+        parse_key(&s->origin, "--origin-key", o->origin_key) != 0 ||
         parse_key(&s->chosen, "--chosen-key", o->chosen_key) != 0 ||
         parse_key(&s->rejected, "--rejected-key", o->rejected_key) != 0 ||
         parse_key(&s->prompt, "--prompt-key", o->prompt_key) != 0 ||
@@ -409,7 +409,7 @@ const char *source_known(int index, const char **summary, const char **keys) {
 
 void source_help(struct buffer *out) {
     buffer_append_text(
-        out, "sources (--source NAME; without it the first row's names tell, or an error):\n");
+        out, "formats (--format NAME; without it the first row's names tell, or an error):\n");
     for (int i = 0; i < N_KINDS; i++)
         buffer_format(out, "  %-23s %s\n%*s%s\n", kinds[i]->name, kinds[i]->summary, 26, "",
                       kinds[i]->keys);
@@ -420,7 +420,7 @@ void source_help(struct buffer *out) {
              "  --prompt-key K       what stands before the answers; none: nothing does\n"
              "  --system-key K       pairs: a system message before the prompt\n"
              "  --margin-key K, --weight-key K     a margin and a weight per row (0 and 1)\n"
-             "  --source-key K       a column that says where a row is from\n"
+             "  --origin-key K       a column that says where a row is from\n"
              "  --min-strength X     helpsteer2, helpsteer3: weaker preferences are dropped (1)\n"
              "  --score-key K        ultrafeedback, ranked: the score within an answer\n"
              "  --mapping FILE, --jq PROGRAM       a jq program that makes canonical rows of any\n"

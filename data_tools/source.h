@@ -55,7 +55,7 @@ void row_free(struct row *row);
 struct source_options {
     /* paths */
     const char *chosen_key, *rejected_key, *prompt_key, *system_key, *margin_key, *weight_key,
-        *source_key;
+        *origin_key;
     const char *min_strength; /* helpsteer2 and helpsteer3 */
     const char *score_key;    /* ultrafeedback and ranked: a name within an answer */
     struct mapping *mapping;  /* the program of the source mapping, not owned */

@@ -120,7 +120,7 @@ const struct source_kind source_hh = {
     .name = "hh",
     .summary =
         "Anthropic HH: dialogues as text, split at \\n\\nHuman: and \\n\\nAssistant: into messages",
-    .keys = "chosen, rejected, prompt where they do not have it; without --source hh such rows are "
+    .keys = "chosen, rejected, prompt where they do not have it; without --format hh such rows are "
             "pairs of plain texts",
     .columns = (const char *const[]){"prompt", NULL},
     .open = open_hh,

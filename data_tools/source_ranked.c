@@ -130,7 +130,7 @@ static int rank_answers(const struct source *s, const json_t *json, const char *
                                     : "rank");
     if (ranks && !s->is_named && is_order_name(ranks))
         return fail("\"%s\": either each answer's rank or the answers from the best to the worst; "
-                    "hint: --source ranked reads ranks (1 is the best); a mapping makes ranks "
+                    "hint: --format ranked reads ranks (1 is the best); a mapping makes ranks "
                     "of an order",
                     ranks);
     if (inner || has_rank)

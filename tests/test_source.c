@@ -168,9 +168,9 @@ static void pairs(void) {
          "~tool_calls"},
         {NULL, "{\"chosen\": [{\"from\": \"martian\", \"value\": \"x\"}], \"rejected\": \"b\"}",
          "~martian"},
-        {NULL, "{\"winner\": \"a\", \"loser\": \"b\"}", "~hint: --source says which"},
+        {NULL, "{\"winner\": \"a\", \"loser\": \"b\"}", "~hint: --format says which"},
         {NULL, "[1]", "~expected a row that is a JSON object, found [1]"},
-        {"nonsense", "{}", "~--source: expected one of pairs, hh,"},
+        {"nonsense", "{}", "~--format: expected one of pairs, hh,"},
         {"pairs", "{\"chosen\": \"a\"}", "~\"rejected\" is missing"},
     };
     RUN(table);
@@ -322,7 +322,7 @@ static void options(void) {
                                .prompt_key = "x.y",
                                .margin_key = "m",
                                .weight_key = "w",
-                               .source_key = "from.set"};
+                               .origin_key = "from.set"};
     ASSERT_TEXT(read_rows(NULL, &o,
                           "{\"winner\": {\"text\": \"c\"}, \"a\": [\"z\", \"r\"], \"x.y\": \"p\", "
                           "\"m\": \"1.5\", \"w\": 2, "
@@ -521,7 +521,7 @@ static void others(void) {
         {NULL, "{\"prompt\": \"p\", \"responses\": [\"a\", \"b\"], \"ranking\": [2, 1]}",
          "~\"ranking\": either each answer's rank or the answers from the best to the worst"},
         {NULL, "{\"prompt\": \"p\", \"responses\": [\"a\", \"b\"], \"rankings\": [2, 1]}",
-         "~hint: --source ranked"},
+         "~hint: --format ranked"},
         {"ranked", "{\"prompt\": \"p\", \"responses\": [\"a\", \"b\"], \"ranking\": [2, 1]}",
          "p / a / b; 1>0"},
         {NULL, "{\"prompt\": \"p\", \"responses\": [\"a\", \"b\"], \"scores\": [1]}",

@@ -123,7 +123,7 @@ same build-ranked-groups "$(numbers "$work/x.h5" /group/first)" "0 5"
 check build-ranked-counts grep -q '"kept":5,.*"too_long":2,"tie":3' <(text "$work/x.h5" /rows)
 same build-prompt-tokens "$(numbers "$work/x.h5" /comparison/prompt_tokens)" "1 1 1 1 1"
 printf '{"chosen": "a", "rejected": "b", "from": "%s"}\n' red blue red >"$work/from.jsonl"
-expect build-source-key 0 '3 pairs kept' build --source-key from --out "$work/x.h5" "$work/from.jsonl"
+expect build-origin-key 0 '3 pairs kept' build --origin-key from --out "$work/x.h5" "$work/from.jsonl"
 same build-source-key-is-an-entry "$(numbers "$work/x.h5" /comparison/source)" "1 2 1"
 check build-source-key-is-told grep -q '"origin":"red","rows":2' <(text "$work/x.h5" /sources)
 printf '{"prompt": "%s", "chosen": "yes", "rejected": "no"}\n' "$(seq -s' ' 40)" >"$work/long.jsonl"

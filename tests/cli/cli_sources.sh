@@ -186,7 +186,9 @@ gives sources-jq-all-or-none 'p x > p y' --skip-bad-rows --jq "$pair, (select(.a
 check sources-jq-bad-rows grep -q 'dropped, invalid_fields: 1' "$work/err"
 refuses sources-jq-misspelled 'rows.csv:2: "prompt" is null.*hint: the row has q, a, b' --jq '{prompt: .p, answers: [.a, .b], better: [[0, 1]]}' "$work/rows.csv"
 refuses sources-jq-no-program 'not a jq program: syntax error' --skip-bad-rows --jq '{' "$work/rows.csv"
-expect sources-jq-or-source 2 'source pairs and --jq' build --source pairs --jq . "$work/rows.csv"
+expect sources-jq-or-format 2 'format pairs and --jq' build --format pairs --jq . "$work/rows.csv"
+expect sources-old-name 2 'build: --source is called --format now' build --source pairs "$work/rows.csv"
+expect sources-old-key 2 'build: --source-key is called --origin-key now' build --source-key q "$work/rows.csv"
 printf 'prompt = "q";\nanswers = ( "a", "b" );\npreference = { always = "first"; };\n' >"$work/old.cfg"
 refuses sources-old-mapping 'old.cfg:1: .*hint: mappings were files of settings once and are jq programs now; docs/sources.md' --mapping "$work/old.cfg" "$work/rows.csv"
 echo 'def select(f): .; def test(f): true;' >"$work/.jq"
@@ -262,7 +264,7 @@ printf '1\tp \ta\tb\n2\tq \tc\td\n' >"$work/bare.tsv"
 gives sources-header $'p a > p b\nq c > q d' --header id,prompt,chosen,rejected "$work/bare.tsv"
 printf '\350\252\236%.0s' {1..20} >"$work/wide.tsv"
 printf '\tx\n1\t2\n' >>"$work/wide.tsv"
-refuses sources-no-header 'no source is known.*--header names the columns' "$work/wide.tsv"
+refuses sources-no-header 'no format is known.*--header names the columns' "$work/wide.tsv"
 check sources-no-header-is-utf8 iconv -f UTF-8 -t UTF-8 "$work/err"
 printf 'chosen,rejected\na,"b\n' >"$work/open.csv"
 refuses sources-open-quote 'open.csv.*opened in line 2 never closes' --skip-bad-rows "$work/open.csv"
@@ -279,7 +281,7 @@ refuses sources-cut-array 'cut.json.*the file ends in' "$work/cut.json"
 row '{"chosen": "a", "rejected": "b", "m": "much"}'
 refuses sources-bad-margin '"m": expected a number, found "much"' --margin-key m "$work/row.json"
 row '{"messages": [1], "label": true}'
-refuses sources-kto 'hint: --source says which it is' "$work/row.json"
+refuses sources-kto 'hint: --format says which it is' "$work/row.json"
 refuses sources-max-row 'a row of more than 10 bytes; hint: --max-row' --max-row 10 "$work/rows.jsonl"
 
 # --- long ones ---
