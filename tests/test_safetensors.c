@@ -208,6 +208,24 @@ static void test_full_disk(void) {
     close_golden(&f);
 }
 
+/* A directory stands where the file must go. */
+static void test_a_name_that_is_taken(void) {
+    struct files f;
+    open_golden(&f, "llama");
+    char *left = file_join(f.root, "model.safetensors.tmp"),
+         *taken = file_join(f.root, "model.safetensors/inside");
+    ASSERT_INT(file_make_directory(taken), 0);
+    ASSERT_INT(write_model(&f, DTYPE_F32, 5u << 30, 1 << 20), -1);
+    ASSERT_CONTAINS(error_text(), "cannot be renamed");
+    ASSERT(!file_exists(left));
+    ASSERT_INT(rmdir(taken), 0);
+    *strrchr(taken, '/') = 0;
+    ASSERT_INT(rmdir(taken), 0);
+    mem_free(left);
+    mem_free(taken);
+    close_golden(&f);
+}
+
 /* Puts one file of one tensor, and asserts what match says about it. */
 static void check_match(const struct files *f, const char *name, const char *shape, int bytes,
                         const char *part) {
@@ -289,6 +307,7 @@ int main(int argc, char **argv) {
         {"cut_files_are_refused", test_cut_files_are_refused},
         {"round_trip", test_round_trip},
         {"full_disk", test_full_disk},
+        {"a_name_that_is_taken", test_a_name_that_is_taken},
         {"unknown_missing_and_misshaped_tensors_are_named",
          test_unknown_missing_and_misshaped_tensors_are_named},
         {"directories_that_are_wrong", test_directories_that_are_wrong},
