@@ -23,7 +23,7 @@
  *
  * Measured with the shapes of tests/bench/bench_attention.c on one core of an EPYC 9005 (peak 265
  * GFLOP/s in fp32, 550 in bf16), in CPU time, as the machine was busy with other work; medians of
- * three runs, GFLOP/s of visible pairs. Eight HH pairs of 1,970 tokens, 8 heads over 4 of 64:
+ * three runs, GFLOP/s of visible pairs. Eight HH bf16x2 of 1,970 tokens, 8 heads over 4 of 64:
  * forward 3.6 ms (136) and backward 7.5 ms (165) in fp32, 2.3 ms (218) and 4.9 ms (253) in bf16.
  * One sequence of 4,096, two runs: 177-191 and 143-153 in fp32, 291-301 and 224-231 in bf16. Of the
  * time of the hh shapes 64 % is products, 15 % softmax and loops, 16 % packing in fp32; 53, 27, 16
@@ -39,44 +39,13 @@
 #include <math.h>
 #include <omp.h>
 
-#include "attention_plan.h"
+#include "attention_scratch.h"
 #include "cpu.h"
-#include "layout.h"
 
 enum { PREFETCH = 8 }; /* queries */
 #define LOG2_E 1.44269504088896340736f
 
-/* At most CHUNK keys, packed. */
-struct chunk {
-    int32_t index; /* forest index of the first key */
-    int n, n_panels;
-    int32_t reach[CHUNK];           /* 0 beyond the last key: nobody sees those */
-    int32_t tile_most[CHUNK_TILES]; /* the largest reach of a tile of keys */
-    int32_t panel_least[CHUNK_PANELS], panel_most[CHUNK_PANELS];
-    uint32_t *k_panels, *v_panels, *k_rows, *v_rows;
-    float *dk, *dv; /* (CHUNK, width) */
-};
-
-/* Rows of queries, packed. */
-struct rows {
-    int n, n_tiles;
-    int32_t *at; /* forest index; the last one's in what fills up the last tile */
-    uint32_t *q, *dout, *q_sum,
-        *dout_sum; /* q_sum, dout_sum: as right operands; without pairs the same as q, dout */
-    float *most, *sum, *out; /* forward: running maximum (times log2 e) and sum, (n, width) */
-    float *lse, *delta, *dq; /* backward: lse times log2 e; D; (n, width) */
-};
-
-/* What a thread works in. */
-struct scratch {
-    struct chunk *chunk; /* KEY_BLOCK / CHUNK of them; forward: 1 */
-    struct rows rows;
-    float *scores,
-        *dscores; /* (BLOCK_ROWS, CHUNK): P and dS without pairs, one tile of them with */
-    uint32_t *p_words, *ds_words; /* pairs: P and dS (BLOCK_ROWS / 2, CHUNK), two rows in a word */
-    uint32_t *ds_rows; /* pairs: dS of a tile (TILE_ROWS, CHUNK / 2), two keys in a word */
-};
-
+/* What a thread knows of the op it runs. */
 struct worker {
     const struct attention *a;
     const struct heads *dq, *dk, *dv, *dout; /* backward only */
@@ -85,92 +54,20 @@ struct worker {
     struct scratch s;
 };
 
-/* ---- memory ---- */
-
-struct sizes {
-    struct tile_layout layout;
-    int group;
-    int64_t keys; /* packed at once */
-    bool backward;
-};
-
-static int whole_tiles(int64_t rows) {
-    return (int)ROUND_UP(rows, TILE_ROWS);
-}
-
-static void lay_out_chunks(struct scratch *s, const struct sizes *z, struct layout *memory) {
-    int n = (int)(ROUND_UP(z->keys, CHUNK) / CHUNK);
-    int64_t panels = (int64_t)CHUNK * z->layout.depth, rows = (int64_t)CHUNK * z->layout.width;
-    int64_t rows_words = z->layout.pairs ? rows / 2 : rows;
-    s->chunk = layout_take(memory, n, sizeof *s->chunk);
-    for (int i = 0; i < n; i++) {
-        struct chunk c = {.k_panels = layout_take(memory, panels, 4)};
-        if (z->backward) {
-            c.v_panels = layout_take(memory, panels, 4);
-            c.k_rows = layout_take(memory, rows_words, 4);
-            c.dk = layout_take(memory, rows, 4);
-            c.dv = layout_take(memory, rows, 4);
-        } else {
-            c.v_rows = layout_take(memory, rows_words, 4);
-        }
-        if (memory->base) s->chunk[i] = c;
-    }
-}
-
-static void lay_out_rows(struct rows *r, const struct sizes *z, struct layout *memory) {
-    const struct tile_layout *l = &z->layout;
-    int64_t span = whole_tiles((int64_t)attention_span_queries(z->group) * z->group);
-    int64_t block = whole_tiles((int64_t)attention_block_queries(z->group) * z->group);
-    int64_t n = z->backward ? block : span;
-    r->at = layout_take(memory, n, sizeof *r->at);
-    r->q = layout_take(memory, n * l->row_words, 4);
-    if (!z->backward) {
-        r->most = layout_take(memory, n, 4);
-        r->sum = layout_take(memory, n, 4);
-        r->out = layout_take(memory, n * l->width, 4);
-        return;
-    }
-    r->dout = layout_take(memory, n * l->row_words, 4);
-    r->q_sum = l->pairs ? layout_take(memory, n / 2 * l->width, 4) : r->q;
-    r->dout_sum = l->pairs ? layout_take(memory, n / 2 * l->width, 4) : r->dout;
-    r->lse = layout_take(memory, n, 4);
-    r->delta = layout_take(memory, n, 4);
-    r->dq = layout_take(memory, span + block, (size_t)l->width * 4);
-}
-
-/* Lays a thread's scratch out from the base; its size if that is NULL. */
-static size_t lay_out_scratch(struct scratch *s, const struct sizes *z, char *base) {
-    struct layout memory = {base, 64, 0};
-    int64_t block = z->backward ? whole_tiles((int64_t)attention_block_queries(z->group) * z->group)
-                                : TILE_ROWS;
-    bool pairs = z->layout.pairs;
-    lay_out_chunks(s, z, &memory);
-    lay_out_rows(&s->rows, z, &memory);
-    s->scores = layout_take(&memory, (pairs ? TILE_ROWS : block) * CHUNK, 4);
-    s->dscores = layout_take(&memory, (pairs ? TILE_ROWS : block) * CHUNK, 4);
-    s->p_words = layout_take(&memory, pairs ? block / 2 * CHUNK : 0, 4);
-    s->ds_words = layout_take(&memory, pairs ? block / 2 * CHUNK : 0, 4);
-    s->ds_rows = layout_take(&memory, pairs ? TILE_ROWS * CHUNK / 2 : 0, 4);
-    return memory.used;
-}
-
-static size_t workspace_bytes(const struct sizes *z, int64_t queries, int64_t keys, int threads) {
+static size_t workspace_bytes(const struct scratch_sizes *z, int64_t queries, int64_t keys,
+                              int threads) {
     struct scratch s;
     return attention_plan_bytes(queries, keys, z->group) +
-           (size_t)threads * lay_out_scratch(&s, z, NULL);
-}
-
-static struct sizes sizes_make(int head_dim, int group, int64_t keys, bool pairs, bool backward) {
-    return (struct sizes){layout_make(head_dim, pairs), group,
-                          backward ? MIN(KEY_BLOCK, keys) : CHUNK, backward};
+           (size_t)threads * scratch_lay_out(&s, z, NULL);
 }
 
 size_t cpu_attention_bytes(struct device *dev, const struct op_limits *limits) {
     size_t most = 0;
     if (limits->n_heads == 0) return 0;
     for (int kind = 0; kind < 4; kind++) {
-        struct sizes z = sizes_make(limits->head_dim, limits->n_heads / limits->n_kv_heads,
-                                    limits->tokens, kind & 1, kind >> 1);
+        struct scratch_sizes z =
+            scratch_sizes_make(limits->head_dim, limits->n_heads / limits->n_kv_heads,
+                               limits->tokens, kind & 1, kind >> 1);
         size_t bytes = workspace_bytes(&z, limits->tokens, limits->tokens, cpu_of(dev)->threads);
         most = MAX(most, bytes);
     }
@@ -213,7 +110,7 @@ static void clear_rows(uint32_t *rows, int n, int room, int width) {
 static void load_indices(struct worker *w, int64_t first, int64_t end) {
     struct rows *r = &w->s.rows;
     r->n = (int)(end - first) * w->group;
-    r->n_tiles = whole_tiles(r->n) / TILE_ROWS;
+    r->n_tiles = scratch_whole_tiles(r->n) / TILE_ROWS;
     for (int i = 0; i < r->n_tiles * TILE_ROWS; i++)
         r->at[i] = attention_query(w->a, first + MIN(i, r->n - 1) / w->group);
 }
@@ -247,10 +144,10 @@ VEC_INLINE float vec_most(vec x) {
 }
 
 /* Scores of one row (CHUNK) become exp(scale score - maximum), in place, or as bf16 from the row's
- * start with pairs; most and sum go on from what they were. Returns what the sums so far are to be
+ * start with bf16x2; most and sum go on from what they were. Returns what the sums so far are to be
  * multiplied by. */
 VEC_INLINE float softmax_row(float *score, float *most, float *sum, const struct panel_list *list,
-                             const struct chunk *c, int32_t query, float scale, const bool pairs) {
+                             const struct chunk *c, int32_t query, float scale, const bool bf16x2) {
     vec top = vec_all(-INFINITY), total = {0};
     for (int i = 0; i < list->n; i++) {
         float *at = score + list->panel[i] * LANES;
@@ -266,7 +163,7 @@ VEC_INLINE float softmax_row(float *score, float *most, float *sum, const struct
         int at = list->panel[i] * LANES;
         vec p = vec_exp2(vec_load(score + at) - base);
         total += p;
-        if (pairs)
+        if (bf16x2)
             vec_put(score, DTYPE_BF16, at, LANES, p);
         else
             vec_store(score + at, p);
@@ -287,7 +184,7 @@ static void forward_tile(struct worker *w, int tile, const struct chunk *c) {
     int row = tile * TILE_ROWS;
     tile_scores(score, r->q + (int64_t)row * l->row_words, c->k_panels, &list, l);
     for (int i = 0; i < TILE_ROWS; i++) {
-        if (l->pairs)
+        if (l->bf16x2)
             factor[i] = softmax_row(score + i * CHUNK, &r->most[row + i], &r->sum[row + i], &list,
                                     c, r->at[row + i], scale, true);
         else
@@ -295,7 +192,7 @@ static void forward_tile(struct worker *w, int tile, const struct chunk *c) {
                                     c, r->at[row + i], scale, false);
     }
     tile_accumulate(r->out + (int64_t)row * l->width, factor, (uint32_t *)score, CHUNK, 1,
-                    c->v_rows, l->pairs ? LANES / 2 : LANES, list.panel, list.n, l);
+                    c->v_rows, l->bf16x2 ? LANES / 2 : LANES, list.panel, list.n, l);
 }
 
 /* Packs the queries of a task and empties what they sum up. */
@@ -353,7 +250,7 @@ static float row_dot(const void *x, enum dtype x_dtype, const void *y, enum dtyp
     return vec_sum(sum);
 }
 
-/* Row i of a block as a right operand of pairs: a word holds rows 2 j and 2 j + 1, of which the
+/* Row i of a block as a right operand of bf16x2: a word holds rows 2 j and 2 j + 1, of which the
  * last may be missing.
  */
 static void pack_sum_pair(uint32_t *out, const struct worker *w, const struct heads *in,
@@ -378,7 +275,7 @@ static void load_block(struct worker *w, int64_t first, int64_t end) {
         head_prefetch(w->dout, ahead, head);
         pack_row(r->q + (int64_t)i * l->row_words, l, q, a->q.dtype);
         pack_row(r->dout + (int64_t)i * l->row_words, l, dout, w->dout->dtype);
-        if (l->pairs && i % 2 == 0) {
+        if (l->bf16x2 && i % 2 == 0) {
             pack_sum_pair(r->q_sum, w, &a->q, first, i);
             pack_sum_pair(r->dout_sum, w, w->dout, first, i);
         }
@@ -391,7 +288,7 @@ static void load_block(struct worker *w, int64_t first, int64_t end) {
     for (int i = r->n; i < room; i++) r->lse[i] = r->delta[i] = 0;
     clear_rows(r->q, r->n, room, l->row_words);
     clear_rows(r->dout, r->n, room, l->row_words);
-    if (!l->pairs) return;
+    if (!l->bf16x2) return;
     clear_rows(r->q_sum, (r->n + 1) / 2, room / 2, l->width);
     clear_rows(r->dout_sum, (r->n + 1) / 2, room / 2, l->width);
 }
@@ -426,9 +323,9 @@ VEC_INLINE void store_pair(uint32_t *out, hvec low, hvec high) {
 
 /* The same as bf16: P and dS of the tile with two rows in a word, to p_words and ds_words, and dS
  * with two keys in a word, to ds_rows. */
-static void differentiate_tile_pairs(const struct worker *w, const float *score,
-                                     const float *dscore, int row, const struct panel_list *list,
-                                     const struct chunk *c) {
+static void differentiate_tile_bf16x2(const struct worker *w, const float *score,
+                                      const float *dscore, int row, const struct panel_list *list,
+                                      const struct chunk *c) {
     uint32_t *p_words = w->s.p_words + row / 2 * CHUNK, *ds_words = w->s.ds_words + row / 2 * CHUNK;
     uint16_t *ds_rows = (uint16_t *)w->s.ds_rows;
     for (int i = 0; i < TILE_ROWS; i += 2) {
@@ -458,16 +355,16 @@ static void backward_tile(struct worker *w, int tile, const struct chunk *c, flo
     list_panels(&list, r, tile, c);
     if (list.n == 0) return;
     int row = tile * TILE_ROWS;
-    float *score = w->s.scores + (l->pairs ? 0 : row * CHUNK),
-          *dscore = w->s.dscores + (l->pairs ? 0 : row * CHUNK);
+    float *score = w->s.scores + (l->bf16x2 ? 0 : row * CHUNK),
+          *dscore = w->s.dscores + (l->bf16x2 ? 0 : row * CHUNK);
     tile_scores(score, r->q + (int64_t)row * l->row_words, c->k_panels, &list, l);
     tile_scores(dscore, r->dout + (int64_t)row * l->row_words, c->v_panels, &list, l);
-    if (l->pairs)
-        differentiate_tile_pairs(w, score, dscore, row, &list, c);
+    if (l->bf16x2)
+        differentiate_tile_bf16x2(w, score, dscore, row, &list, c);
     else
         differentiate_tile(w, score, dscore, row, &list, c);
     if (!dq) return;
-    if (l->pairs)
+    if (l->bf16x2)
         tile_accumulate(dq + (int64_t)row * l->width, NULL, w->s.ds_rows, CHUNK / 2, 1, c->k_rows,
                         LANES / 2, list.panel, list.n, l);
     else
@@ -484,9 +381,9 @@ static void backward_key_tile(struct worker *w, int key_tile, const struct chunk
     while (first < end && r->at[first * TILE_ROWS + TILE_ROWS - 1] < c->index + key) first++;
     while (end > first && r->at[(end - 1) * TILE_ROWS] >= c->tile_most[key_tile]) end--;
     if (first == end) return;
-    int words = l->pairs ? TILE_ROWS / 2 : TILE_ROWS; /* of a tile of rows */
-    const uint32_t *p = l->pairs ? w->s.p_words : (uint32_t *)w->s.scores;
-    const uint32_t *ds = l->pairs ? w->s.ds_words : (uint32_t *)w->s.dscores;
+    int words = l->bf16x2 ? TILE_ROWS / 2 : TILE_ROWS; /* of a tile of rows */
+    const uint32_t *p = l->bf16x2 ? w->s.p_words : (uint32_t *)w->s.scores;
+    const uint32_t *ds = l->bf16x2 ? w->s.ds_words : (uint32_t *)w->s.dscores;
     int64_t from = (int64_t)first * words;
     int depth = (end - first) * words;
     tile_accumulate(c->dv + (int64_t)key * l->width, NULL, p + from * CHUNK + key, 1, CHUNK,
@@ -546,7 +443,7 @@ static void backward_span(struct worker *w, const struct task *t, int64_t first,
                           int n_chunks) {
     int step = attention_block_queries(w->group);
     float *dq = w->s.rows.dq;
-    memset(dq, 0, (size_t)(whole_tiles((end - first) * w->group)) * w->layout.width * 4);
+    memset(dq, 0, (size_t)(scratch_whole_tiles((end - first) * w->group)) * w->layout.width * 4);
     for (int64_t k = t->key_first; k < t->key_end; k += KEY_BLOCK) {
         if (!t->want_dkv)
             n_chunks =
@@ -579,11 +476,11 @@ static void backward_task(struct worker *w, const struct task *t) {
 static void run(struct device *dev, struct worker common, bool backward) {
     const struct attention *a = common.a;
     struct attention_plan p = {.a = a, .group = common.group, .threads = cpu_of(dev)->threads};
-    struct sizes z =
-        sizes_make(a->q.head_dim, common.group, a->k.rows, common.layout.pairs, backward);
+    struct scratch_sizes z =
+        scratch_sizes_make(a->q.head_dim, common.group, a->k.rows, common.layout.bf16x2, backward);
     struct scratch none;
     size_t list_bytes = attention_plan_bytes(a->q.rows, a->k.rows, common.group),
-           bytes = lay_out_scratch(&none, &z, NULL);
+           bytes = scratch_lay_out(&none, &z, NULL);
     char *memory = cpu_workspace(dev, workspace_bytes(&z, a->q.rows, a->k.rows, p.threads));
     if (backward)
         attention_plan_backward(&p, memory);
@@ -593,7 +490,7 @@ static void run(struct device *dev, struct worker common, bool backward) {
 #pragma omp parallel num_threads(n < p.threads ? MAX((int)n, 1) : p.threads)
     {
         struct worker w = common;
-        lay_out_scratch(&w.s, &z, memory + list_bytes + (size_t)omp_get_thread_num() * bytes);
+        scratch_lay_out(&w.s, &z, memory + list_bytes + (size_t)omp_get_thread_num() * bytes);
 #pragma omp for schedule(dynamic, 1)
         for (int64_t i = 0; i < n; i++) {
             w.kv_head = (int)(i % a->k.n_heads);
@@ -606,19 +503,19 @@ static void run(struct device *dev, struct worker common, bool backward) {
 }
 
 void cpu_attention_forward(struct device *dev, const struct attention *a) {
-    bool pairs = a->q.dtype == DTYPE_BF16 && a->k.dtype == DTYPE_BF16 && a->v.dtype == DTYPE_BF16;
+    bool bf16x2 = a->q.dtype == DTYPE_BF16 && a->k.dtype == DTYPE_BF16 && a->v.dtype == DTYPE_BF16;
     run(dev,
         (struct worker){.a = a,
-                        .layout = layout_make(a->q.head_dim, pairs),
+                        .layout = layout_make(a->q.head_dim, bf16x2),
                         .group = a->q.n_heads / a->k.n_heads},
         false);
 }
 
 void cpu_attention_backward(struct device *dev, struct heads dq, struct heads dk, struct heads dv,
                             struct heads dout, const struct attention *a) {
-    bool pairs = a->q.dtype == DTYPE_BF16 && a->k.dtype == DTYPE_BF16 && a->v.dtype == DTYPE_BF16;
+    bool bf16x2 = a->q.dtype == DTYPE_BF16 && a->k.dtype == DTYPE_BF16 && a->v.dtype == DTYPE_BF16;
     struct worker w = {.a = a, .dq = &dq, .dk = &dk, .dv = &dv, .dout = &dout};
-    w.layout = layout_make(a->q.head_dim, pairs && dout.dtype == DTYPE_BF16);
+    w.layout = layout_make(a->q.head_dim, bf16x2 && dout.dtype == DTYPE_BF16);
     w.group = a->q.n_heads / a->k.n_heads;
     run(dev, w, true);
 }

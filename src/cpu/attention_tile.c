@@ -6,21 +6,21 @@
 #include "attention_tile.h"
 
 #ifdef __AVX512BF16__
-enum { NATIVE_PAIRS = 1 };
+enum { NATIVE_BF16X2 = 1 };
 #else
-enum { NATIVE_PAIRS = 0 };
+enum { NATIVE_BF16X2 = 0 };
 #endif
 
 enum { PREFETCH_ROWS = 8 };
 
-bool layout_native_pairs(void) {
-    return NATIVE_PAIRS;
+bool layout_native_bf16x2(void) {
+    return NATIVE_BF16X2;
 }
 
-struct tile_layout layout_make(int head_dim, bool pairs) {
-    struct tile_layout l = {.pairs = pairs && NATIVE_PAIRS && head_dim % 2 == 0,
+struct tile_layout layout_make(int head_dim, bool bf16x2) {
+    struct tile_layout l = {.bf16x2 = bf16x2 && NATIVE_BF16X2 && head_dim % 2 == 0,
                             .head_dim = head_dim};
-    l.depth = l.pairs ? head_dim / 2 : head_dim;
+    l.depth = l.bf16x2 ? head_dim / 2 : head_dim;
     l.row_words = ROUND_UP(l.depth, LANES);
     l.width = ROUND_UP(head_dim, LANES);
     return l;
@@ -30,7 +30,7 @@ struct tile_layout layout_make(int head_dim, bool pairs) {
 VEC_INLINE vec words_get(const void *row, enum dtype dtype, const struct tile_layout *layout,
                          int w) {
     int m = vec_room(layout->depth, w);
-    if (layout->pairs || dtype == DTYPE_F32) return vec_get(row, DTYPE_F32, w, m);
+    if (layout->bf16x2 || dtype == DTYPE_F32) return vec_get(row, DTYPE_F32, w, m);
     return vec_get(row, DTYPE_BF16, w, m);
 }
 
@@ -95,12 +95,12 @@ void pack_panels(uint32_t *out, const struct tile_layout *layout, const struct h
 
 void pack_rows(uint32_t *out, const struct tile_layout *layout, const struct heads *in,
                int64_t first, int n, int head) {
-    int step = layout->pairs ? 2 : 1;
+    int step = layout->bf16x2 ? 2 : 1;
     for (int i = 0; i < ROUND_UP(n, LANES); i += step, out += layout->width) {
         if (i + PREFETCH_ROWS < n) head_prefetch(in, first + i + PREFETCH_ROWS, head);
         if (i >= n)
             memset(out, 0, (size_t)layout->width * sizeof *out);
-        else if (layout->pairs)
+        else if (layout->bf16x2)
             pack_row_pair(out, layout, head_at(in, first + i, head),
                           i + 1 < n ? head_at(in, first + i + 1, head) : NULL);
         else
@@ -120,12 +120,12 @@ void unpack_row(const struct heads *out, int64_t row, int head, const float *in,
     }
 }
 
-/* c + a * b of floats; of pairs, c + a.first * b.first + a.second * b.second. */
-VEC_INLINE vec multiply_add(vec c, uvec a, uvec b, const bool pairs) {
+/* c + a * b of floats; of bf16x2, c + a.first * b.first + a.second * b.second. */
+VEC_INLINE vec multiply_add(vec c, uvec a, uvec b, const bool bf16x2) {
 #ifdef __AVX512BF16__
-    if (pairs) return (vec)_mm512_dpbf16_ps((__m512)c, (__m512bh)a, (__m512bh)b);
+    if (bf16x2) return (vec)_mm512_dpbf16_ps((__m512)c, (__m512bh)a, (__m512bh)b);
 #endif
-    (void)pairs;
+    (void)bf16x2;
     return c + (vec)a * (vec)b;
 }
 
@@ -133,7 +133,7 @@ VEC_INLINE vec multiply_add(vec c, uvec a, uvec b, const bool pairs) {
  * vec_stride. */
 VEC_INLINE void multiply(vec c[TILE_ROWS][TILE_VECS], const uint32_t *a, int64_t row_stride,
                          int64_t word_stride, const uint32_t *const b[TILE_VECS], int64_t width,
-                         int depth, const int n_vecs, const bool pairs) {
+                         int depth, const int n_vecs, const bool bf16x2) {
     for (int64_t w = 0; w < depth; w++) {
         uvec x[TILE_VECS];
 #pragma GCC unroll 2
@@ -145,18 +145,18 @@ VEC_INLINE void multiply(vec c[TILE_ROWS][TILE_VECS], const uint32_t *a, int64_t
             memcpy(&word, a + i * row_stride + w * word_stride, sizeof word);
             uvec all = word - (uvec){0};
 #pragma GCC unroll 2
-            for (int j = 0; j < n_vecs; j++) c[i][j] = multiply_add(c[i][j], all, x[j], pairs);
+            for (int j = 0; j < n_vecs; j++) c[i][j] = multiply_add(c[i][j], all, x[j], bf16x2);
         }
     }
 }
 
 VEC_INLINE void scores(float *out, const uint32_t *rows, const uint32_t *panels, const int *panel,
-                       const struct tile_layout *layout, const int n_vecs, const bool pairs) {
+                       const struct tile_layout *layout, const int n_vecs, const bool bf16x2) {
     vec c[TILE_ROWS][TILE_VECS] = {0};
     const uint32_t *b[TILE_VECS];
 #pragma GCC unroll 2
     for (int j = 0; j < n_vecs; j++) b[j] = panels + (int64_t)panel[j] * layout->depth * LANES;
-    multiply(c, rows, layout->row_words, 1, b, LANES, layout->depth, n_vecs, pairs);
+    multiply(c, rows, layout->row_words, 1, b, LANES, layout->depth, n_vecs, bf16x2);
 #pragma GCC unroll 8
     for (int i = 0; i < TILE_ROWS; i++)
 #pragma GCC unroll 2
@@ -165,15 +165,15 @@ VEC_INLINE void scores(float *out, const uint32_t *rows, const uint32_t *panels,
 
 VEC_INLINE void scores_all(float *out, const uint32_t *rows, const uint32_t *panels,
                            const struct panel_list *list, const struct tile_layout *layout,
-                           const bool pairs) {
+                           const bool bf16x2) {
     int i = 0;
-    for (; i + 1 < list->n; i += 2) scores(out, rows, panels, list->panel + i, layout, 2, pairs);
-    if (i < list->n) scores(out, rows, panels, list->panel + i, layout, 1, pairs);
+    for (; i + 1 < list->n; i += 2) scores(out, rows, panels, list->panel + i, layout, 2, bf16x2);
+    if (i < list->n) scores(out, rows, panels, list->panel + i, layout, 1, bf16x2);
 }
 
 void tile_scores(float *out, const uint32_t *rows, const uint32_t *panels,
                  const struct panel_list *list, const struct tile_layout *layout) {
-    if (NATIVE_PAIRS && layout->pairs)
+    if (NATIVE_BF16X2 && layout->bf16x2)
         scores_all(out, rows, panels, list, layout, true);
     else
         scores_all(out, rows, panels, list, layout, false);
@@ -182,7 +182,7 @@ void tile_scores(float *out, const uint32_t *rows, const uint32_t *panels,
 /* n_vecs vectors of columns of c, c being at the first. */
 VEC_INLINE void accumulate(float *c, const float *factor, const uint32_t *a, int64_t row_stride,
                            int64_t word_stride, const uint32_t *b, int step, const int *panel,
-                           int n, int64_t width, const int n_vecs, const bool pairs) {
+                           int n, int64_t width, const int n_vecs, const bool bf16x2) {
     vec sum[TILE_ROWS][TILE_VECS];
 #pragma GCC unroll 8
     for (int i = 0; i < TILE_ROWS; i++)
@@ -195,7 +195,7 @@ VEC_INLINE void accumulate(float *c, const float *factor, const uint32_t *a, int
         int64_t first = (int64_t)panel[p] * step;
         const uint32_t *at = b + first * width, *from[TILE_VECS] = {at, at + LANES};
         multiply(sum, a + first * word_stride, row_stride, word_stride, from, width, step, n_vecs,
-                 pairs);
+                 bf16x2);
     }
 #pragma GCC unroll 8
     for (int i = 0; i < TILE_ROWS; i++)
@@ -205,20 +205,20 @@ VEC_INLINE void accumulate(float *c, const float *factor, const uint32_t *a, int
 
 VEC_INLINE void accumulate_all(float *c, const float *factor, const uint32_t *a, int64_t row_stride,
                                int64_t word_stride, const uint32_t *b, int step, const int *panel,
-                               int n, int width, const bool pairs) {
+                               int n, int width, const bool bf16x2) {
     int i = 0;
     for (; i + LANES < width; i += 2 * LANES)
         accumulate(c + i, factor, a, row_stride, word_stride, b + i, step, panel, n, width, 2,
-                   pairs);
+                   bf16x2);
     if (i < width)
         accumulate(c + i, factor, a, row_stride, word_stride, b + i, step, panel, n, width, 1,
-                   pairs);
+                   bf16x2);
 }
 
 void tile_accumulate(float *c, const float *factor, const uint32_t *a, int64_t row_stride,
                      int64_t word_stride, const uint32_t *b, int step, const int *panel, int n,
                      const struct tile_layout *layout) {
-    if (NATIVE_PAIRS && layout->pairs)
+    if (NATIVE_BF16X2 && layout->bf16x2)
         accumulate_all(c, factor, a, row_stride, word_stride, b, step, panel, n, layout->width,
                        true);
     else

@@ -1,14 +1,14 @@
 /* The pieces attention.c is made of: packed operands, and products of one tile of rows with them.
  *
- *   (1) A word is 32 bits: one float, or with `pairs` two bf16 numbers that follow each other along
- *       the inner dimension of a product. A product is the same walk over words in both; only the
- *       multiply-add differs, so `depth` counts words.
+ *   (1) A word is 32 bits: one float, or with `bf16x2` two bf16 numbers that follow each other
+ *       along the inner dimension of a product. A product is the same walk over words in both;
+ *       only the multiply-add differs, so `depth` counts words.
  *   (2) A tile is TILE_ROWS rows of the left operand, whose words may have any two strides (P and
  *       its transpose are one buffer). A panel is LANES keys. The right operand is read by whole
  *       vectors: either panels, [word][key], or rows, [inner index, two to a word with
- *       pairs][element].
+ *       bf16x2][element].
  *   (3) Each element of a product is one chain of multiply-adds in ascending inner index, added to
- *       what is there, so it has the same bits however the sum is cut into calls (with pairs: at
+ *       what is there, so it has the same bits however the sum is cut into calls (with bf16x2: at
  *       even indices).
  *   (4) Packed rows and elements beyond the real ones are zero. */
 #ifndef RANKWISE_CPU_ATTENTION_TILE_H
@@ -23,7 +23,7 @@ enum { TILE_ROWS = LANES == 16 ? 8 : 4, TILE_VECS = 2 };
 enum { CHUNK = 96, CHUNK_PANELS = CHUNK / LANES, CHUNK_TILES = CHUNK / TILE_ROWS };
 
 struct tile_layout {
-    bool pairs;
+    bool bf16x2;
     int head_dim;
     int depth;     /* words of a row of a head: head_dim, or half of it */
     int row_words; /* distance of packed rows: depth, in whole vectors */
@@ -31,11 +31,11 @@ struct tile_layout {
     int width;
 };
 
-struct tile_layout layout_make(int head_dim, bool pairs);
+struct tile_layout layout_make(int head_dim, bool bf16x2);
 
 /* Whether the CPU has an instruction for products of bf16 pairs; otherwise bf16 is widened when it
  * is packed. */
-bool layout_native_pairs(void);
+bool layout_native_bf16x2(void);
 
 /* The panels of a chunk that a tile of rows sees, and of each whether it sees it whole, that is
  * without a mask. */
@@ -70,7 +70,7 @@ void pack_row_pair(uint32_t *out, const struct tile_layout *layout, const void *
 void pack_panels(uint32_t *out, const struct tile_layout *layout, const struct heads *in,
                  int64_t first, int n, int head);
 
-/* out (n in whole panels, width), or half as many rows of pairs. */
+/* out (n in whole panels, width), or half as many rows of bf16x2. */
 void pack_rows(uint32_t *out, const struct tile_layout *layout, const struct heads *in,
                int64_t first, int n, int head);
 

@@ -88,28 +88,29 @@ struct block_range block_q_range(const struct arch *a, bool rows_only) {
                                             : (struct block_range){0, all};
 }
 
-/* The heads of q (part 0) in a buffer like the read rows' qkv, and of k and v (parts 1 and 2) in
- * one like all tokens'. */
-static struct heads part_heads(const struct block *b, const void *data, int part) {
+enum heads_part { HEADS_Q, HEADS_K, HEADS_V };
+
+/* The heads of q in a buffer like the read rows' qkv, and of k and v in one like all tokens'. */
+static struct heads part_heads(const struct block *b, const void *data, enum heads_part part) {
     const struct arch *a = b->arch;
-    const struct rows_view *v = part == 0 ? &b->kept.read : &b->kept.all;
+    const struct rows_view *v = part == HEADS_Q ? &b->kept.read : &b->kept.all;
     int64_t cols = v->part.count;
     if (a->interleaved_qkv)
         return heads(b, data, v->n, a->H, (int64_t)part * a->d, cols, 3 * (int64_t)a->d);
-    int64_t first = part == 0 ? 0 : (int64_t)(a->H + (part - 1) * a->K) * a->d;
-    return heads(b, data, v->n, part == 0 ? a->H : a->K, first - v->part.first, cols, a->d);
+    int64_t first = part == HEADS_Q ? 0 : (int64_t)(a->H + (part - HEADS_K) * a->K) * a->d;
+    return heads(b, data, v->n, part == HEADS_Q ? a->H : a->K, first - v->part.first, cols, a->d);
 }
 
 /* q and k as attention reads them. */
 static struct heads ready_q(const struct block *b) {
     const struct arch *a = b->arch;
-    if (a->qk_norm == QK_NORM_NONE) return part_heads(b, b->kept.read.qkv, 0);
+    if (a->qk_norm == QK_NORM_NONE) return part_heads(b, b->kept.read.qkv, HEADS_Q);
     return heads(b, b->kept.q, b->Q, a->H, 0, (int64_t)a->H * a->d, a->d);
 }
 
 static struct heads ready_k(const struct block *b) {
     const struct arch *a = b->arch;
-    if (a->qk_norm == QK_NORM_NONE) return part_heads(b, b->kept.all.qkv, 1);
+    if (a->qk_norm == QK_NORM_NONE) return part_heads(b, b->kept.all.qkv, HEADS_K);
     return heads(b, b->kept.k, b->kept.all.n, a->K, 0, (int64_t)a->K * a->d, a->d);
 }
 
@@ -217,7 +218,8 @@ static void qk_norm_forward(struct block *b, enum role role, struct heads out, f
 static void norm_and_rotate(struct block *b) {
     const struct arch *a = b->arch;
     struct block_kept *k = &b->kept;
-    struct heads raw_q = part_heads(b, k->read.qkv, 0), raw_k = part_heads(b, k->all.qkv, 1);
+    struct heads raw_q = part_heads(b, k->read.qkv, HEADS_Q),
+                 raw_k = part_heads(b, k->all.qkv, HEADS_K);
     struct heads q = ready_q(b), key = ready_k(b);
     if (a->qk_norm != QK_NORM_NONE) {
         qk_norm_forward(b, ROLE_Q_NORM, q, k->q_stats, raw_q);
@@ -233,7 +235,7 @@ static struct attention attention_of(const struct block *b) {
     struct heads out = heads(b, b->kept.attention, b->Q, a->H, 0, (int64_t)a->H * a->d, a->d);
     return (struct attention){.q = ready_q(b),
                               .k = ready_k(b),
-                              .v = part_heads(b, b->kept.all.qkv, 2),
+                              .v = part_heads(b, b->kept.all.qkv, HEADS_V),
                               .out = out,
                               .lse = b->kept.lse,
                               .query = b->row,
@@ -378,8 +380,8 @@ static void unrotate(struct block *b, struct heads dq, struct heads dk) {
     op_rope(b->dev, dq, dq, b->kept.read.rope, a->rope_dims, true);
     op_rope(b->dev, dk, dk, b->kept.all.rope, a->rope_dims, true);
     if (a->qk_norm == QK_NORM_NONE) return;
-    qk_norm_backward(b, ROLE_Q_NORM, dq, part_heads(b, k->read.qkv, 0), k->q_stats);
-    qk_norm_backward(b, ROLE_K_NORM, dk, part_heads(b, k->all.qkv, 1), k->k_stats);
+    qk_norm_backward(b, ROLE_Q_NORM, dq, part_heads(b, k->read.qkv, HEADS_Q), k->q_stats);
+    qk_norm_backward(b, ROLE_K_NORM, dk, part_heads(b, k->all.qkv, HEADS_K), k->k_stats);
 }
 
 /* The counterpart of project() but for its norm: dh (n, D) =, the gradients of the view's part of
@@ -419,8 +421,8 @@ static void attention_backward(struct block *b, struct tensor dout) {
         zero(b, dqkv_read, read->n, read->part.count, b->dtype);
     }
     struct attention attention = attention_of(b);
-    struct heads dq = part_heads(b, dqkv_read, 0), dk = part_heads(b, dqkv, 1),
-                 dv = part_heads(b, dqkv, 2);
+    struct heads dq = part_heads(b, dqkv_read, HEADS_Q), dk = part_heads(b, dqkv, HEADS_K),
+                 dv = part_heads(b, dqkv, HEADS_V);
     op_attention_backward(b->dev, dq, dk, dv, heads(b, s->narrow, b->Q, a->H, 0, width, a->d),
                           &attention);
     progress(b);
