@@ -7,12 +7,12 @@
 #include "json.h"
 #include "unicode.h"
 
-enum { MOST_ADDED = 1 << 14, MOST_CONTENT = 1 << 16 };
+enum { MAX_ADDED = 1 << 14, MAX_CONTENT = 1 << 16 };
 
 /* --- tries --------------------------------------------------------------------------- */
 
 static int32_t add_node(struct trie *trie, unsigned char byte) {
-    ARRAY_RESERVE(trie->node, trie->n, trie->room);
+    ARRAY_RESERVE(trie->node, trie->n, trie->capacity);
     trie->node[trie->n] = (struct trie_node){-1, -1, -1, byte};
     return (int32_t)trie->n++;
 }
@@ -132,9 +132,9 @@ static const struct added_token *find_id(const struct added *added, int64_t id) 
 
 /* Where a list starts to count: behind the ids given so far, or behind the vocabulary. */
 static int64_t first_free(const struct added *added, const struct bpe *bpe) {
-    int64_t most = -1;
-    for (int64_t i = 0; i < added->n; i++) most = MAX(most, added->token[i].id);
-    return MAX(most + 1, bpe->n_tokens);
+    int64_t max = -1;
+    for (int64_t i = 0; i < added->n; i++) max = MAX(max, added->token[i].id);
+    return MAX(max + 1, bpe->n_tokens);
 }
 
 /* Takes the token over; the content is copied. */
@@ -152,7 +152,7 @@ static void put_token(struct added *added, struct added_token t, const struct bp
         *place = t;
         return;
     }
-    ARRAY_RESERVE(added->token, added->n, added->room);
+    ARRAY_RESERVE(added->token, added->n, added->capacity);
     added->token[added->n++] = t;
 }
 
@@ -163,7 +163,7 @@ static int read_token(struct added *added, const json_t *json, const struct bpe 
     if (!json_is_string(content)) return fail("\"content\": expected a string");
     t.length = json_string_length(content);
     t.content = (char *)json_string_value(content);
-    if (strlen(t.content) != t.length || t.length > MOST_CONTENT)
+    if (strlen(t.content) != t.length || t.length > MAX_CONTENT)
         return fail("\"content\": a zero byte, or too long");
     if (json_get_bool(json, "special", &t.is_special) != 0 ||
         json_get_bool(json, "single_word", &t.single_word) != 0 ||
@@ -173,7 +173,7 @@ static int read_token(struct added *added, const json_t *json, const struct bpe 
     t.normalized = !t.is_special;
     t.is_skipped = t.is_special;
     if (json_get_bool(json, "normalized", &t.normalized) != 0) return -1;
-    if (added->n == MOST_ADDED) return fail("more than %d", MOST_ADDED);
+    if (added->n == MAX_ADDED) return fail("more than %d", MAX_ADDED);
     if (t.length > 0) put_token(added, t, bpe, next); /* the library passes over empty ones */
     return 0;
 }

@@ -29,12 +29,12 @@ struct trie_node {
 };
 struct trie {
     struct trie_node *node; /* node[0] is the root */
-    int64_t n, room;
+    int64_t n, capacity;
     bool starts[256];
 };
 struct added {
     struct added_token *token; /* sorted by id */
-    int64_t n, room;
+    int64_t n, capacity;
     struct trie raw, normalized;
 };
 

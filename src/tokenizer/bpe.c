@@ -38,9 +38,9 @@ struct bpe_scratch {
     struct ids arena;
     int32_t id[SCAN_BYTES], rank[SCAN_BYTES], result[SCAN_BYTES];
     struct symbol *symbol;
-    int64_t n_symbols, symbol_room;
+    int64_t n_symbols, symbol_capacity;
     struct candidate *heap;
-    int64_t n_heap, heap_room;
+    int64_t n_heap, heap_capacity;
     struct buffer letters;
     struct ids first; /* symbols of a long word */
 };
@@ -151,7 +151,7 @@ static int64_t first_symbols(const struct bpe *b, struct bpe_scratch *s, const c
 }
 
 /* The most symbols that a word of that many bytes has at first. */
-static size_t most_symbols(const struct bpe *b, size_t length) {
+static size_t max_symbols(const struct bpe *b, size_t length) {
     return length * (1 + b->prefix.length) + b->suffix.length;
 }
 
@@ -198,7 +198,7 @@ static void push(const struct bpe *b, struct bpe_scratch *s, int32_t at) {
     if (next < 0) return;
     const struct merge *m = bpe_find_merge(b, s->symbol[at].id, s->symbol[next].id);
     if (m->rank < 0) return;
-    ARRAY_RESERVE(s->heap, s->n_heap, s->heap_room);
+    ARRAY_RESERVE(s->heap, s->n_heap, s->heap_capacity);
     struct candidate added = {m->rank, at, m->id};
     int64_t i = s->n_heap++;
     for (; i > 0 && is_before(added, s->heap[(i - 1) / 2]); i = (i - 1) / 2)
@@ -222,11 +222,11 @@ static struct candidate pop(struct bpe_scratch *s) {
  * since is passed over: the pair that stands there now has a candidate of its own. */
 static int merge_by_heap(const struct bpe *b, struct bpe_scratch *s, const char *word,
                          size_t length, struct ids *out) {
-    while ((size_t)s->first.capacity < most_symbols(b, length))
+    while ((size_t)s->first.capacity < max_symbols(b, length))
         ARRAY_RESERVE(s->first.id, s->first.capacity, s->first.capacity);
     int64_t n = first_symbols(b, s, word, length, s->first.id);
     if (n < 0) return -1;
-    while (s->symbol_room < n) ARRAY_RESERVE(s->symbol, s->symbol_room, s->symbol_room);
+    while (s->symbol_capacity < n) ARRAY_RESERVE(s->symbol, s->symbol_capacity, s->symbol_capacity);
     for (int64_t i = 0; i < n; i++)
         s->symbol[i] =
             (struct symbol){s->first.id[i], (int32_t)i - 1, i + 1 < n ? (int32_t)i + 1 : -1};
@@ -262,8 +262,8 @@ static int merge_word(const struct bpe *b, struct bpe_scratch *s, const char *wo
             return 0;
         }
     }
-    return most_symbols(b, length) <= SCAN_BYTES ? merge_by_scan(b, s, word, length, out)
-                                                 : merge_by_heap(b, s, word, length, out);
+    return max_symbols(b, length) <= SCAN_BYTES ? merge_by_scan(b, s, word, length, out)
+                                                : merge_by_heap(b, s, word, length, out);
 }
 
 /* --- the cache of words -------------------------------------------------------------- */

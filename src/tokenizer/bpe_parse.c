@@ -7,7 +7,7 @@
 #include "json.h"
 #include "unicode.h"
 
-enum { MOST_IDS = 1 << 22, MOST_MERGES = 1 << 23, MOST_TOKEN_BYTES = 1 << 20, MOST_AFFIX = 64 };
+enum { MAX_IDS = 1 << 22, MAX_MERGES = 1 << 23, MAX_TOKEN_BYTES = 1 << 20, MAX_AFFIX = 64 };
 
 /* --- the byte alphabet --------------------------------------------------------------- */
 
@@ -101,11 +101,11 @@ static int read_vocabulary(struct bpe *b, json_t *vocab) {
     json_object_foreach(vocab, token, value) {
         if (!json_is_integer(value)) return fail("vocab[\"%.100s\"]: expected an integer", token);
         int64_t id = json_integer_value(value);
-        if (id < 0 || id >= MOST_IDS)
+        if (id < 0 || id >= MAX_IDS)
             return fail("vocab[\"%.100s\"]: expected an id from 0 to %d, found %lld", token,
-                        MOST_IDS - 1, (long long)id);
-        if (strlen(token) > MOST_TOKEN_BYTES)
-            return fail("vocab[\"%.100s...\"]: longer than %d bytes", token, MOST_TOKEN_BYTES);
+                        MAX_IDS - 1, (long long)id);
+        if (strlen(token) > MAX_TOKEN_BYTES)
+            return fail("vocab[\"%.100s...\"]: longer than %d bytes", token, MAX_TOKEN_BYTES);
         b->n_ids = MAX(b->n_ids, id + 1);
     }
     b->first = mem_alloc(b->n_ids, sizeof *b->first);
@@ -177,7 +177,7 @@ static int read_merge(struct bpe *b, const json_t *merge, int32_t rank, struct b
 
 static int read_merges(struct bpe *b, const json_t *merges) {
     if (!json_is_array(merges)) return fail("merges: expected a list");
-    if (json_array_size(merges) > MOST_MERGES) return fail("merges: more than %d", MOST_MERGES);
+    if (json_array_size(merges) > MAX_MERGES) return fail("merges: more than %d", MAX_MERGES);
     int64_t n = power_above(2 * (int64_t)json_array_size(merges));
     b->merge = mem_alloc(n, sizeof *b->merge);
     b->merge_mask = (uint64_t)n - 1;
@@ -205,7 +205,7 @@ static int read_merges(struct bpe *b, const json_t *merges) {
 static int read_affix(const json_t *json, const char *key, struct buffer *out) {
     const char *text = "";
     if (json_get_string(json, key, &text) != 0) return -1;
-    if (strlen(text) > MOST_AFFIX) return fail("\"%s\": longer than %d bytes", key, MOST_AFFIX);
+    if (strlen(text) > MAX_AFFIX) return fail("\"%s\": longer than %d bytes", key, MAX_AFFIX);
     buffer_append_text(out, text);
     return 0;
 }

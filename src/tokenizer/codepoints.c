@@ -8,7 +8,7 @@
 /* --- algebra ------------------------------------------------------------------------- */
 
 void codepoints_add(struct codepoints *set, uint32_t first, uint32_t last) {
-    ARRAY_RESERVE(set->range, set->n, set->room);
+    ARRAY_RESERVE(set->range, set->n, set->capacity);
     set->range[set->n++] = (struct codepoints_range){first, last};
 }
 
@@ -179,14 +179,23 @@ static const struct {
     {"lower", NULL, UNICODE_LOWERCASE},
     {"uppercase", NULL, UNICODE_UPPERCASE},
     {"upper", NULL, UNICODE_UPPERCASE},
-    {"punct", NULL, UNICODE_PUNCT},
-    {"graph", NULL, UNICODE_GRAPH},
-    {"print", NULL, UNICODE_PRINT},
+    {"punct", "p", 0},
     {"emoji", NULL, UNICODE_EMOJI},
     {"ideographic", NULL, UNICODE_IDEOGRAPHIC},
     {"extendedpictographic", NULL, UNICODE_PICTOGRAPHIC},
     {"alnum", "nd", UNICODE_ALPHABETIC},
 };
+
+/* Neither blank, control, surrogate nor unassigned. */
+static void join_graph(struct codepoints *set) {
+    static const char *const without[] = {"z", "cc", "cn"};
+    struct codepoints shown = {0};
+    codepoints_add(&shown, 0xD800, 0xDFFF);
+    for (int i = 0; i < 3; i++) join_category(&shown, without[i]);
+    codepoints_complement(&shown);
+    codepoints_join(set, &shown);
+    codepoints_free(&shown);
+}
 
 /* In brackets, and nowhere else, Oniguruma leaves the superscripts and fractions of Latin-1 out of
  * the words. */
@@ -228,6 +237,10 @@ bool codepoints_join_named(struct codepoints *set, const char *name, size_t leng
         codepoints_join_class(&whole, UNICODE_SPACE);
     else if (strcmp(plain, "word") == 0)
         join_word(&whole, in_class);
+    else if (strcmp(plain, "graph") == 0)
+        join_graph(&whole);
+    else if (strcmp(plain, "print") == 0)
+        join_graph(&whole), join_category(&whole, "zs");
     else if (strcmp(plain, "assigned") == 0)
         join_category(&whole, "cn"), codepoints_complement(&whole);
     else

@@ -11,7 +11,7 @@ struct codepoints {
     struct codepoints_range {
         uint32_t first, last;
     } * range;
-    int64_t n, room;
+    int64_t n, capacity;
 };
 
 void codepoints_add(struct codepoints *set, uint32_t first, uint32_t last);

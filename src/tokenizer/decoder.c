@@ -17,7 +17,7 @@ enum decoder_kind {
     BPE_DECODER,
     WORD_PIECE
 };
-enum { MOST_STEPS = 64 };
+enum { MAX_STEPS = 64 };
 
 struct decoder_step {
     enum decoder_kind kind;
@@ -33,7 +33,7 @@ struct decoder_step {
 /* --- lists of texts ------------------------------------------------------------------ */
 
 static void end_part(struct parts_list *list) {
-    ARRAY_RESERVE(list->end, list->n, list->room);
+    ARRAY_RESERVE(list->end, list->n, list->capacity);
     list->end[list->n++] = list->text.length;
 }
 
@@ -71,12 +71,12 @@ static size_t broken_length(const char *text, size_t length, size_t at) {
              high = s[0] == 0xED   ? 0x9F
                     : s[0] == 0xF4 ? 0x8F
                                    : 0xBF;
-    size_t most = s[0] < 0xC2 || s[0] > 0xF4 ? 1 : s[0] < 0xE0 ? 2 : s[0] < 0xF0 ? 3 : 4, n = 1;
-    if (n < most && n < left && s[1] >= low && s[1] <= high)
+    size_t max = s[0] < 0xC2 || s[0] > 0xF4 ? 1 : s[0] < 0xE0 ? 2 : s[0] < 0xF0 ? 3 : 4, n = 1;
+    if (n < max && n < left && s[1] >= low && s[1] <= high)
         n++;
     else
         return 1;
-    while (n < most && n < left && (s[n] & 0xC0) == 0x80) n++;
+    while (n < max && n < left && (s[n] & 0xC0) == 0x80) n++;
     return n;
 }
 
@@ -365,8 +365,8 @@ static int parse_any(struct decoder *d, const json_t *json) {
                                                                                          i);
         return 0;
     }
-    if (d->n_steps == MOST_STEPS) return fail("more than %d steps", MOST_STEPS);
-    ARRAY_RESERVE(d->step, d->n_steps, d->room);
+    if (d->n_steps == MAX_STEPS) return fail("more than %d steps", MAX_STEPS);
+    ARRAY_RESERVE(d->step, d->n_steps, d->capacity);
     d->step[d->n_steps] = (struct decoder_step){0};
     return parse_step(&d->step[d->n_steps++], type, json);
 }

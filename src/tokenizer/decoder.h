@@ -10,14 +10,14 @@
 struct decoder_step; /* decoder.c */
 struct decoder {
     struct decoder_step *step;
-    int64_t n_steps, room;
+    int64_t n_steps, capacity;
     bool is_none;
 };
 /* A list of texts: part i ends at end[i]. */
 struct parts_list {
     struct buffer text;
     size_t *end;
-    int64_t n, room;
+    int64_t n, capacity;
 };
 void parts_list_add(struct parts_list *list, const char *text, size_t length);
 void parts_list_free(struct parts_list *list);

@@ -5,7 +5,7 @@
 #include "unicode.h"
 
 /* Symbols and places of words are 32 bits wide. */
-enum { MOST_TEXT = PATTERN_MOST_TEXT };
+enum { MAX_TEXT = PATTERN_MAX_TEXT };
 
 struct encoder *encoder_new(const struct tokenizer *t) {
     struct encoder *e = mem_alloc(1, sizeof *e);
@@ -50,9 +50,9 @@ static int normalize(struct encoder *e, const char **text, size_t *length) {
     bool is_first = *text == e->text;
     if (normalizer_run(&e->tokenizer->normalizer, &e->normalizer, text, length, &e->lead) != 0)
         return -1;
-    if (*length > MOST_TEXT)
+    if (*length > MAX_TEXT)
         return fail("normalizer: makes a text of %zu bytes: expected at most %d", *length,
-                    MOST_TEXT);
+                    MAX_TEXT);
     if (!is_first) e->lead = -1;
     e->normal = *text;
     return 0;
@@ -67,8 +67,8 @@ static int take_raw(void *self, const struct added_token *token, const char *tex
 }
 
 int encoder_encode(struct encoder *e, const char *text, size_t length, struct ids *out) {
-    if (length > MOST_TEXT)
-        return fail("a text of %zu bytes: expected at most %d", length, MOST_TEXT);
+    if (length > MAX_TEXT)
+        return fail("a text of %zu bytes: expected at most %d", length, MAX_TEXT);
     size_t valid = utf8_check(text, length);
     if (valid < length)
         return fail("invalid UTF-8 at byte %zu: 0x%02x", valid,

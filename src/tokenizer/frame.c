@@ -9,14 +9,14 @@
 /* One half of a frame while it is read. */
 struct side {
     int32_t *id;
-    int64_t n, room;
+    int64_t n, capacity;
 };
 
 static int add_id(struct side *side, const json_t *value) {
     if (!json_is_integer(value) || json_integer_value(value) < 0 ||
         json_integer_value(value) >= INT32_MAX)
         return fail("expected an id");
-    ARRAY_RESERVE(side->id, side->n, side->room);
+    ARRAY_RESERVE(side->id, side->n, side->capacity);
     side->id[side->n++] = (int32_t)json_integer_value(value);
     return 0;
 }

@@ -12,7 +12,7 @@
 #include "tokenizer_state.h"
 #include "unicode.h"
 
-enum { CORPUS = 2000, MOST_PARTS = 12 };
+enum { CORPUS = 2000, MAX_PARTS = 12 };
 static const char corpus_name[] = "rankwise tokenizer corpus 1";
 
 static const char *const words[] = {"the",
@@ -161,7 +161,7 @@ void tokenizer_identity(const struct tokenizer *t, char out[65]) {
     for (int i = 0; i < CORPUS; i++) {
         buffer_clear(&text);
         ids.n = 0;
-        for (uint64_t n = 1 + draw(&counter, MOST_PARTS); n > 0; n--) append_part(&counter, &text);
+        for (uint64_t n = 1 + draw(&counter, MAX_PARTS); n > 0; n--) append_part(&counter, &text);
         int status = encoder_encode_ordinary(e, text.data, text.length, &ids);
         /* A tokenizer whose unk is missing cannot encode every text: that, too, is what it does. */
         if (status != 0) error_clear();

@@ -9,7 +9,7 @@
 #include "unicode.h"
 
 enum normalizer_kind { FORM, LOWERCASE, PREPEND, REPLACE, STRIP, STRIP_ACCENTS, NMT, BYTE_LETTERS };
-enum { MOST_STEPS = 64 };
+enum { MAX_STEPS = 64 };
 
 struct normalizer_step {
     enum normalizer_kind kind;
@@ -207,8 +207,8 @@ static int parse_any(struct normalizer *n, const json_t *json) {
                                                                                            i);
         return 0;
     }
-    if (n->n_steps == MOST_STEPS) return fail("more than %d steps", MOST_STEPS);
-    ARRAY_RESERVE(n->step, n->n_steps, n->room);
+    if (n->n_steps == MAX_STEPS) return fail("more than %d steps", MAX_STEPS);
+    ARRAY_RESERVE(n->step, n->n_steps, n->capacity);
     n->step[n->n_steps] = (struct normalizer_step){0};
     return parse_step(&n->step[n->n_steps++], type, json);
 }

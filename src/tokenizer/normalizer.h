@@ -9,7 +9,7 @@
 struct normalizer_step; /* normalizer.c */
 struct normalizer {
     struct normalizer_step *step;
-    int64_t n_steps, room;
+    int64_t n_steps, capacity;
 };
 /* What one thread needs. A zeroed struct is valid. */
 struct normalizer_scratch {

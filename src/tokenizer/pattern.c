@@ -15,7 +15,7 @@
 #include "translate.h"
 
 /* Stand-ins of kind k are BASE_n + k; MOST_KINDS keeps those of 2 bytes below U+0800. */
-enum { BASE_2 = 0x80, BASE_3 = 0x800, BASE_4 = 0x10000, MOST_KINDS = 256 };
+enum { BASE_2 = 0x80, BASE_3 = 0x800, BASE_4 = 0x10000, MAX_KINDS = 256 };
 enum { STACK_START = 32 << 10, STACK_MOST = 64 << 20 };
 
 struct pattern {
@@ -33,9 +33,9 @@ struct pattern_part {
 };
 struct pattern_parts {
     struct pattern_part *part;
-    int64_t n, room;
-    uint64_t kind[MOST_KINDS];   /* its members */
-    uint8_t lengths[MOST_KINDS]; /* bit n: it has characters of n bytes */
+    int64_t n, capacity;
+    uint64_t kind[MAX_KINDS];   /* its members */
+    uint8_t lengths[MAX_KINDS]; /* bit n: it has characters of n bytes */
     int n_kinds;
 };
 
@@ -51,16 +51,16 @@ static int compare_members(const void *a, const void *b) {
 
 static void cut_parts(struct pattern_parts *p, const struct translation *t) {
     uint32_t *bound = NULL;
-    int64_t n = 0, room = 0;
+    int64_t n = 0, capacity = 0;
     static const uint32_t always[] = {0x80, 0x800, 0x10000, UNICODE_END};
     for (int i = 0; i < 4; i++) {
-        ARRAY_RESERVE(bound, n, room);
+        ARRAY_RESERVE(bound, n, capacity);
         bound[n++] = always[i];
     }
     for (int k = 0; k < t->n_sets; k++)
         for (int64_t i = 0; i < 2 * t->set[k].n; i++) {
             const struct codepoints_range *r = &t->set[k].range[i / 2];
-            ARRAY_RESERVE(bound, n, room);
+            ARRAY_RESERVE(bound, n, capacity);
             bound[n++] = i % 2 ? r->last + 1 : r->first;
         }
     qsort(bound, (size_t)n, sizeof *bound, compare_bounds);
@@ -69,7 +69,7 @@ static void cut_parts(struct pattern_parts *p, const struct translation *t) {
         struct pattern_part part = {bound[i], bound[i + 1] - 1, 0};
         for (int k = 0; k < t->n_sets; k++)
             part.members |= (uint64_t)codepoints_has(&t->set[k], part.first) << k;
-        ARRAY_RESERVE(p->part, p->n, p->room);
+        ARRAY_RESERVE(p->part, p->n, p->capacity);
         p->part[p->n++] = part;
     }
     mem_free(bound);
@@ -85,7 +85,7 @@ static int kind_of(const struct pattern_parts *p, uint64_t members) {
 static int number_kinds(struct pattern_parts *p) {
     for (int64_t i = 0; i < p->n; i++) {
         int k = kind_of(p, p->part[i].members);
-        if (k == MOST_KINDS) return fail("more than %d kinds of characters", MOST_KINDS);
+        if (k == MAX_KINDS) return fail("more than %d kinds of characters", MAX_KINDS);
         if (k == p->n_kinds) p->kind[p->n_kinds++] = p->part[i].members;
     }
     qsort(p->kind, (size_t)p->n_kinds, sizeof *p->kind, compare_members);
@@ -283,7 +283,7 @@ static const char *stand_ins(const struct pattern *p, struct buffer *out, const 
 
 void pattern_add_span(struct pattern_scratch *scratch, int64_t *n, size_t from, size_t to,
                       bool is_match) {
-    ARRAY_RESERVE(scratch->span, *n, scratch->room);
+    ARRAY_RESERVE(scratch->span, *n, scratch->capacity);
     scratch->span[(*n)++] = (struct span){from, to, is_match};
 }
 
@@ -338,11 +338,11 @@ int64_t pattern_find(const struct pattern *p, struct pattern_scratch *scratch, c
 int pattern_append_replaced(const struct pattern_scratch *scratch, int64_t n, const char *text,
                             const struct buffer *content, struct buffer *out) {
     size_t total = out->length;
-    for (int64_t i = 0; i < n && total <= PATTERN_MOST_TEXT; i++)
+    for (int64_t i = 0; i < n && total <= PATTERN_MAX_TEXT; i++)
         total += scratch->span[i].is_match ? content->length
                                            : scratch->span[i].to - scratch->span[i].from;
-    if (total > PATTERN_MOST_TEXT)
-        return fail("the replacements make a text of more than %d bytes", PATTERN_MOST_TEXT);
+    if (total > PATTERN_MAX_TEXT)
+        return fail("the replacements make a text of more than %d bytes", PATTERN_MAX_TEXT);
     for (int64_t i = 0; i < n; i++) {
         struct span s = scratch->span[i];
         if (s.is_match)

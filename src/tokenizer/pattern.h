@@ -27,7 +27,7 @@ struct span {
 };
 struct pattern_scratch {
     struct span *span;
-    int64_t room;
+    int64_t capacity;
     struct buffer text;
     void *match, *context, *stack; /* PCRE2's */
 };
@@ -42,7 +42,7 @@ void pattern_add_span(struct pattern_scratch *scratch, int64_t *n, size_t from, 
 
 /* Appends the text that the n spans were found in, with the content for each match. -1 if out would
  * become longer than PATTERN_MOST_TEXT: a chain of replacements can multiply a text without end. */
-enum { PATTERN_MOST_TEXT = 1 << 30 };
+enum { PATTERN_MAX_TEXT = 1 << 30 };
 int pattern_append_replaced(const struct pattern_scratch *scratch, int64_t n, const char *text,
                             const struct buffer *content, struct buffer *out);
 #endif

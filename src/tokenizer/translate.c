@@ -11,7 +11,7 @@
 #include <stdio.h>
 #include <string.h>
 
-enum { MOST_DEPTH = 64, MOST_REPEAT = 65535 };
+enum { MAX_DEPTH = 64, MAX_REPEAT = 65535 };
 
 struct regex_reader {
     struct translation *out;
@@ -49,10 +49,10 @@ static int emit_set(struct regex_reader *r, struct codepoints *set) {
     struct translation *t = r->out;
     int k = 0;
     while (k < t->n_sets && !codepoints_are_equal(&t->set[k], set)) k++;
-    if (k == TRANSLATE_MOST_SETS) {
+    if (k == TRANSLATE_MAX_SETS) {
         codepoints_free(set);
         return fail("regular expression \"%.200s\": more than %d different classes", r->regex,
-                    TRANSLATE_MOST_SETS);
+                    TRANSLATE_MAX_SETS);
     }
     if (k == t->n_sets)
         t->set[t->n_sets++] = *set;
@@ -69,11 +69,10 @@ static int emit_property(struct regex_reader *r, unsigned property) {
     return emit_set(r, &set);
 }
 
-static int hex_digits(struct regex_reader *r, int most, uint32_t *value) {
+static int hex_digits(struct regex_reader *r, int max, uint32_t *value) {
     int n = 0;
     *value = 0;
-    for (; n < most && r->at < r->length && isxdigit((unsigned char)r->regex[r->at]);
-         n++, r->at++) {
+    for (; n < max && r->at < r->length && isxdigit((unsigned char)r->regex[r->at]); n++, r->at++) {
         char c = r->regex[r->at];
         *value = *value * 16 + (uint32_t)(c <= '9' ? c - '0' : (c | 0x20) - 'a' + 10);
     }
@@ -224,7 +223,7 @@ static int read_items(struct regex_reader *r, struct codepoints *set, bool is_ca
 /* r->at behind "[". Case is closed over before the class is negated, as Oniguruma does. */
 static int read_class(struct regex_reader *r, struct codepoints *set, bool is_caseless) {
     size_t start = r->at - 1;
-    if (++r->depth > MOST_DEPTH) return refuse(r, start, "is nested too deep");
+    if (++r->depth > MAX_DEPTH) return refuse(r, start, "is nested too deep");
     bool is_negated = take(r, "^");
     if (looks_at(r, "]")) return refuse(r, start, "is an empty class");
     if (read_items(r, set, is_caseless) != 0) return -1;
@@ -377,7 +376,7 @@ static int read_interval(struct regex_reader *r, int64_t *low, int64_t *high) {
     }
     if (!has_comma) *high = *low;
     if (has_comma && !has_high) *high = -1;
-    if (*low > MOST_REPEAT || *high > MOST_REPEAT || (*high >= 0 && *high < *low))
+    if (*low > MAX_REPEAT || *high > MAX_REPEAT || (*high >= 0 && *high < *low))
         return refuse(r, start, not_built);
     return 1;
 }
@@ -401,7 +400,7 @@ static int read_quantifiers(struct regex_reader *r, size_t start) {
         int interval = c == '{' ? read_interval(r, &low, &high) : 0;
         if (interval < 0) return -1;
         if (!interval && c != '?' && c != '*' && c != '+') return 0;
-        if (n == MOST_DEPTH) return refuse(r, r->at, "is nested too deep");
+        if (n == MAX_DEPTH) return refuse(r, r->at, "is nested too deep");
         if (n > 0) wrap_from(out, start);
         r->former = 0;
         if (interval) {
@@ -425,7 +424,7 @@ static int read_quantifiers(struct regex_reader *r, size_t start) {
 /* Up to ")" or the end. (?i) counts at the start alone: later, Oniguruma groups the rest of the
  * alternatives. */
 static int read_alternatives(struct regex_reader *r, bool is_caseless) {
-    if (++r->depth > MOST_DEPTH) return refuse(r, r->at, "is nested too deep");
+    if (++r->depth > MAX_DEPTH) return refuse(r, r->at, "is nested too deep");
     if (take(r, "(?i)")) is_caseless = true;
     while (r->at < r->length && !looks_at(r, ")")) {
         size_t start = r->out->text.length;
@@ -444,9 +443,9 @@ static int read_alternatives(struct regex_reader *r, bool is_caseless) {
 
 int translate(struct translation *t, const char *regex, size_t length) {
     *t = (struct translation){0};
-    if (length > TRANSLATE_MOST_REGEX)
+    if (length > TRANSLATE_MAX_REGEX)
         return fail("regular expression \"%.100s...\": longer than %d bytes", regex,
-                    TRANSLATE_MOST_REGEX);
+                    TRANSLATE_MAX_REGEX);
     struct regex_reader r = {.out = t, .regex = regex, .length = length};
     buffer_append_text(&t->text, "");
     const char *zero = memchr(regex, 0, length);

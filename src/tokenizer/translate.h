@@ -7,10 +7,10 @@
 #define RANKWISE_TRANSLATE_H
 #include "codepoints.h"
 
-enum { TRANSLATE_SET = 1, TRANSLATE_MOST_SETS = 64, TRANSLATE_MOST_REGEX = 1 << 16 };
+enum { TRANSLATE_SET = 1, TRANSLATE_MAX_SETS = 64, TRANSLATE_MAX_REGEX = 1 << 16 };
 struct translation {
     struct buffer text;
-    struct codepoints set[TRANSLATE_MOST_SETS]; /* no two are equal */
+    struct codepoints set[TRANSLATE_MAX_SETS]; /* no two are equal */
     int n_sets;
 };
 /* -1 with error_text() that names the construct; nothing is left to free then. */

@@ -59,7 +59,7 @@ static uint32_t composite(uint32_t a, uint32_t b) {
  * canonical order. */
 struct stretch {
     uint64_t *item;
-    int64_t n, room;
+    int64_t n, capacity;
 };
 
 static uint32_t point_of(uint64_t item) {
@@ -71,7 +71,7 @@ static uint32_t class_of(uint64_t item) {
 }
 
 static void add_point(struct stretch *s, uint32_t point) {
-    ARRAY_RESERVE(s->item, s->n, s->room);
+    ARRAY_RESERVE(s->item, s->n, s->capacity);
     s->item[s->n] = (uint64_t)combining_class(point) << 56 | (uint64_t)(uint32_t)s->n << 24 | point;
     s->n++;
 }

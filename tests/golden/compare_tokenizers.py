@@ -26,7 +26,7 @@ LIBRARY = "build/text_for_python.so"
 
 
 class Ids(ctypes.Structure):
-    _fields_ = [("id", ctypes.POINTER(ctypes.c_int32)), ("n", ctypes.c_int64), ("room", ctypes.c_int64)]
+    _fields_ = [("id", ctypes.POINTER(ctypes.c_int32)), ("n", ctypes.c_int64), ("capacity", ctypes.c_int64)]
 
 
 class Buffer(ctypes.Structure):

@@ -89,7 +89,7 @@ Siddham SignWriting Sinhala Sogdian Sora_Sompeng Soyombo Sundanese Sunuwar Sylot
 Tai_Tham Tai_Viet Takri Tamil Tangsa Tangut Telugu Thaana Thai Tibetan Tifinagh Tirhuta Todhri Toto Tulu_Tigalari Ugaritic
 Vai Vithkuqi Wancho Warang_Citi Yezidi Yi Zanabazar_Square""".split()
 # The order is that of enum unicode_property.
-PROPERTIES = "Alphabetic Lowercase Uppercase Word Punct Graph Print Emoji Ideographic Extended_Pictographic".split()
+PROPERTIES = "Alphabetic Lowercase Uppercase Word Emoji Ideographic Extended_Pictographic".split()
 
 
 def scripts():
@@ -246,6 +246,11 @@ def main():
     word_property = properties[PROPERTIES.index("Word")]  # codepoints.c knows how classes in brackets differ
     assert word_property == matched(r"\w") and word_property - members["No"] == matched(r"[\w]") == matched("[[:word:]]")
     assert matched("[[:punct:]]") == members["P"] | members["S"]
+    # codepoints.c makes these of categories
+    assert matched(r"\p{Punct}") == members["P"]
+    graph = {c for c in POINTS if CATEGORIES[category[c]] not in ("Cc", "Cn") and CATEGORIES[category[c]][0] != "Z"}
+    assert matched(r"\p{Graph}") == graph
+    assert matched(r"\p{Print}") == graph | {c for c in POINTS if CATEGORIES[category[c]] == "Zs"}
     script_of, script_names = scripts()
 
     combining, pairs = combining_classes(), decompositions()
