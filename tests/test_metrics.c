@@ -1,6 +1,7 @@
 /* train: metrics.jsonl and the loss tallies. */
 #include <math.h>
 #include <signal.h>
+#include <string.h>
 #include <sys/resource.h>
 #include <unistd.h>
 
@@ -55,6 +56,23 @@ static void test_each_step_stands_once_after_resume(void) {
     mem_free(path);
 }
 
+/* A file that is taken away has a successor, which has the steps from then on. */
+static void test_removed_file_is_made_again(void) {
+    char *path = mem_format("/tmp/rankwise_test_removed_%d.jsonl", (int)getpid());
+    struct buffer text = {0};
+    struct metrics *m = metrics_open(path, -1, -1);
+    ASSERT(m);
+    write_steps(m, 1, 3);
+    ASSERT_INT(unlink(path), 0);
+    write_steps(m, 3, 4);
+    metrics_close(m);
+    ASSERT_CONTAINS(read_text(path, &text), "{\"step\": 3, ");
+    ASSERT(!strstr(text.data, "{\"step\": 2, "));
+    unlink(path);
+    buffer_free(&text);
+    mem_free(path);
+}
+
 /* A file that may not grow stands for a full disk. */
 static void test_full_disk_is_an_error(void) {
     char *path = mem_format("/tmp/rankwise_test_full_%d.jsonl", (int)getpid());
@@ -100,6 +118,7 @@ static void test_loss_is_stable_in_both_tails(void) {
 int main(int argc, char **argv) {
     static const struct test tests[] = {
         {"each_step_stands_once_after_resume", test_each_step_stands_once_after_resume},
+        {"removed_file_is_made_again", test_removed_file_is_made_again},
         {"full_disk_is_an_error", test_full_disk_is_an_error},
         {"tallies_are_the_formulas", test_tallies_are_the_formulas},
         {"loss_is_stable_in_both_tails", test_loss_is_stable_in_both_tails},

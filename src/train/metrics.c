@@ -8,6 +8,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "file.h"
@@ -130,7 +131,24 @@ bool metrics_lacks(const char *path, int64_t step) {
     return lacks;
 }
 
+/* A file that was removed or renamed while the run goes on would take the lines with it. */
+static int follow_name(struct metrics *m) {
+    struct stat named, open;
+    if (stat(m->path, &named) == 0 && fstat(fileno(m->file), &open) == 0 &&
+        named.st_dev == open.st_dev && named.st_ino == open.st_ino)
+        return 0;
+    FILE *file = fopen(m->path, "a");
+    if (!file) return fail("%s: cannot be opened: %s", m->path, strerror(errno));
+    log_warn("%s: was removed or renamed while the run was going on; a new file has the steps from "
+             "here on",
+             m->path);
+    fclose(m->file);
+    m->file = file;
+    return 0;
+}
+
 int metrics_end_step(struct metrics *m, int64_t step) {
+    if (follow_name(m) != 0) return -1;
     fprintf(m->file, "{\"step\": %lld%s}\n", (long long)step, metrics_line(m));
     buffer_clear(&m->line);
     if (fflush(m->file) != 0 || ferror(m->file))

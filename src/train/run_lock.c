@@ -71,7 +71,9 @@ int run_lock_take(struct run_lock *lock, const struct group *data, const char *r
                   const char *checkpoint_dir) {
     int status = 0;
     *lock = (struct run_lock){0};
-    if (data->rank == 0) {
+    /* a finished run can be told from a read-only file system too; another one fails at its log */
+    bool is_read_only = access(run_dir, W_OK) != 0 && errno == EROFS;
+    if (data->rank == 0 && !is_read_only) {
         file_number(lock->number);
         status = file_make_directory(run_dir);
         if (status == 0) status = take(lock, run_dir, "lock");

@@ -69,12 +69,13 @@ for ((t = 1; t <= trials; t++)); do
     [[ $kind != rank || $ranks -gt 1 ]] || ranks=2
     reference "$kind" "$ranks" "$stage"
     set_command "$kind" "$ranks" "$stage" "$trial"
+    hits=0
     for ((k = RANDOM % 3; k >= 0; k--)); do
         "${command[@]}" >>"$work/$trial.log" 2>&1 &
         started=$!
         pause=$((RANDOM % (lasts[$name] + 100)))
         sleep "$(printf '%d.%03d' $((pause / 1000)) $((pause % 1000)))"
-        if kill_hit "$kind" $started; then n_kills[$kind]=$((n_kills[$kind] + 1)); fi
+        if kill_hit "$kind" $started; then hits=$((hits + 1)); fi
         [[ $kind == rank ]] || wait $started 2>/dev/null # at once; mpirun takes a while to see that a rank is gone
     done
     why=
@@ -91,8 +92,9 @@ for ((t = 1; t <= trials; t++)); do
     [[ -z $(find "$work/$trial" -name '*.tmp*') ]] || why+=" left: $(find "$work/$trial" -name '*.tmp*' | head -n 2 | tr '\n' ' ');"
     "$inspect" verify "$work/$trial" >/dev/null 2>&1 || why+=" verify;"
     (($(n_left "$trial") == 0)) || why+=" processes left;"
-    n_trials[$kind]=$((n_trials[$kind] + 1))
+    n_trials[$kind]=$((n_trials[$kind] + 1)) n_kills[$kind]=$((n_kills[$kind] + hits))
     if [[ -z $why ]]; then
+        ok "$trial: $kind, $ranks ranks, stage $stage, $hits kills"
         n_good[$kind]=$((n_good[$kind] + 1))
         rm -rf "${work:?}/$trial" "$work/$trial".l*
     else
@@ -102,6 +104,6 @@ for ((t = 1; t <= trials; t++)); do
 done
 for kind in lone rank all mpirun; do
     echo "$kind: ${n_trials[$kind]} trials, ${n_kills[$kind]} kills that hit, ${n_good[$kind]} as undisturbed," \
-        "$((n_trials[$kind] - n_good[$kind])) failed; waited longer than the lock does ${n_held[$kind]} times"
+        "$((n_trials[$kind] - n_good[$kind])) failed; the lock was waited for in vain ${n_held[$kind]} times"
 done
 finish
