@@ -41,7 +41,7 @@ struct row {
     char *origin; /* the row's own source column, or NULL */
     /* Texts without a prompt, and nobody said that there is none: right where texts are taken as
      * they are, and nothing for a chat template. */
-    bool is_bare;
+    bool is_bare, is_inside; /* is_inside: they begin with a prompt that the row has, too */
 };
 void row_add_answer(struct row *row, json_t *answer); /* takes the reference */
 void row_add_pair(struct row *row, int chosen, int rejected, float margin, float weight);
