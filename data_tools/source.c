@@ -38,7 +38,7 @@ void row_clear(struct row *row) {
     row->origin = NULL;
     row->n_answers = row->n_pairs = row->n_ties = 0;
     row->drop = ROW_KEPT;
-    row->is_bare = false;
+    row->is_bare = row->is_inside = false;
 }
 
 void row_free(struct row *row) {
@@ -357,6 +357,11 @@ int row_check_chat(const struct row *row) {
         return fail_hint("--turns hh splits it into messages");
     }
     if (!row->is_bare || !json_is_string(first)) return 0;
+    if (row->is_inside) {
+        fail("expected messages, or answers beside their prompt, found texts that begin with it");
+        return fail_hint("--prompt-key none takes them as they are; a mapping can cut the prompt "
+                         "off");
+    }
     fail(
         "expected messages or a prompt, which the template puts into its frame, found texts alone");
     return fail_hint("--prompt-key says which column is the prompt; --prompt-key none: there is "

@@ -261,7 +261,7 @@ static int take_prompt(const struct source *s, const json_t *json, bool is_whole
     if (!value || json_is_null(value)) return fail("\"%s\" is %s", key, value ? "null" : "missing");
     if (row_take_prompt(row, value, key) != 0) return -1;
     if (!is_whole && !(prompts_inside(s) && are_texts(row))) return 0;
-    row->is_bare = !is_whole;
+    row->is_bare = row->is_inside = !is_whole;
     return check_inside(s, key, row);
 }
 

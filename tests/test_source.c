@@ -309,6 +309,9 @@ static void chat(void) {
     ASSERT_CONTAINS(check_chat(NULL, HH_RANKED), "in the prompt");
     ASSERT_CONTAINS(check_chat(NULL, AB_ROW("\"prompt\": \"" HH "\", ")), "hint: --turns hh");
     ASSERT_CONTAINS(check_chat(NULL, AB_ROW("")), "hint: --prompt-key says");
+    ASSERT_CONTAINS(
+        check_chat(NULL, "{\"prompt\": \"p\", \"chosen\": \"pa\", \"rejected\": \"pb\"}"),
+        "found texts that begin with it");
     ASSERT_TEXT(check_chat(&none, AB_ROW("")), " / a / b; 0>1");
     ASSERT_TEXT(check_chat(NULL, AB_ROW("\"prompt\": \"\", ")), " / a / b; 0>1");
     ASSERT_TEXT(check_chat(&turns, HH_PAIR), " / <u>q <a>a / <u>q <a>b; 0>1");
