@@ -11,9 +11,6 @@ numbers() { # file dataset: its numbers on one line
 }
 count() { numbers "$1" /comparison/row | wc -w; }
 text() { h5dump -a "$2" "$1" | sed -n 's/.*(0): "\(.*\)"$/\1/p'; }
-same() { # name found expected
-    if [[ $2 == "$3" ]]; then ok "$1"; else not_ok "$1" "found '${2:0:300}', expected '${3:0:300}'"; fi
-}
 rows() { # number, name: rows with a prompt each, which every fourth one shares with the one before
     awk -v n="$1" -v name="$2" 'BEGIN { for (i = 0; i < n; i++) {
         p = i % 4 == 3 ? i - 1 : i

@@ -8,9 +8,6 @@ numbers() { # dataset: its numbers on one line
     h5dump -y -d "$1" "$work/out.h5" | sed -n '/DATA {/,/}/p' | grep -oE '^ *-?[0-9., -]+$' | tr -d ' \n' | tr ',' ' '
 }
 rows_attribute() { h5dump -a /rows "$work/out.h5" | sed -n 's/.*(0): "\(.*\)"$/\1/p'; }
-same() { # name found expected
-    if [[ $2 == "$3" ]]; then ok "$1"; else not_ok "$1" "found '${2:0:300}', expected '${3:0:300}'"; fi
-}
 
 # --- the tokens are the texts', EOS at the end, identical sequences once ---
 cat >"$work/a.jsonl" <<'EOT'

@@ -38,9 +38,6 @@ dumped() {
         { if ($1 < least) least = $1; if ($1 > most) most = $1; sum += $1; squares += $1 * $1 }
         END { printf "%.6g %.6g %.6g %.6g 0\n", least, most, sum / NR, sqrt(squares) }'
 }
-same() { # name found expected
-    if [[ $2 == "$3" ]]; then ok "$1"; else not_ok "$1" "found '$2', expected '$3'"; fi
-}
 for tensor in score.weight model.embed_tokens.weight model.layers.1.self_attn.k_proj.weight; do
     same "show_$tensor" "$(line "$run" $tensor | numbers)" "$(dumped $tensor)"
 done

@@ -111,7 +111,6 @@ run() { # name, options: must succeed
 }
 figures() { sed -E 's/, "train\/(pairs_per_second|tokens_per_second|mfu)": [^,}]*//g' "$work/$1/metrics.jsonl"; }
 n_lines() { if [[ -e $work/$1/metrics.jsonl ]]; then wc -l <"$work/$1/metrics.jsonl"; else echo 0; fi; }
-same() { if [[ $2 == "$3" ]]; then ok "$1"; else not_ok "$1" "found '$2', expected '$3'"; fi; }
 names() { find "$work/$1/checkpoints" -name "step*" -printf "%f\n" | sort | tr "\n" " " | sed "s/ $//"; }
 wait_lines() { # name, lines of metrics
     for ((i = 0; i < 1500; i++)); do

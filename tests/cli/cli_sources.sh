@@ -7,9 +7,6 @@ build() { "$data" build --tokenizer "$tokenizer" --max-length 512 --threads 2 --
 numbers() { # dataset
     h5dump -y -d "$1" "$work/out.h5" | sed -n '/DATA {/,/}/p' | grep -oE '^ *-?[0-9., -]+$' | tr -d ' \n' | tr ',' ' '
 }
-same() { # name found expected
-    if [[ $2 == "$3" ]]; then ok "$1"; else not_ok "$1" "found '${2:0:400}', expected '${3:0:400}'"; fi
-}
 # All comparisons of the shard: "<chosen> > <rejected>", line ends as \n.
 pairs() {
     local -a tokens first chosen rejected

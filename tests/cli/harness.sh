@@ -40,3 +40,9 @@ check() {
     shift
     if "$@" >"$work/check" 2>&1; then ok "$name"; else not_ok "$name" "$* failed: $(tail -n 3 "$work/check" | tr '\n' ' ')"; fi
 }
+
+# name, found, expected: two texts are equal.
+same() { if [[ $2 == "$3" ]]; then ok "$1"; else not_ok "$1" "found '${2:0:400}', expected '${3:0:400}'"; fi; }
+
+# text: as an extended regular expression that matches it alone.
+literally() { sed 's/[][\\.^$*+?(){}|]/\\&/g' <<<"$1"; }
