@@ -54,9 +54,11 @@ data=../shared/data
 if [[ -d $data ]]; then
     for tokenizer in "$data"/tokenizers/*; do
         t=$(basename "$tokenizer")
-        build "hh_$t" --tokenizer "$tokenizer" --template text --max-length 512 "$data/prefs/hh_harmless_eval.jsonl.gz"
+        eos=()
+        grep -qs eos_token "$tokenizer/tokenizer_config.json" || eos=(--special 'eos=<|endoftext|>')
+        build "hh_$t" --tokenizer "$tokenizer" "${eos[@]}" --template text --max-length 512 "$data/prefs/hh_harmless_eval.jsonl.gz"
         grep -q chat_template "$tokenizer/tokenizer_config.json" 2>/dev/null &&
-            build "chat_$t" --tokenizer "$tokenizer" --template model "$data/prefs/llamafactory_dpo_en_demo.json"
+            build "chat_$t" --tokenizer "$tokenizer" --template model --max-length 8192 "$data/prefs/llamafactory_dpo_en_demo.json"
     done
 fi
 
