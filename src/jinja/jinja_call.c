@@ -119,6 +119,7 @@ static int call_namespace(struct jrun *r, const struct jarguments *a, struct jva
     return 0;
 }
 
+/* range(): the sandbox of transformers allows 100,000 numbers, which are all made at once. */
 static int call_range(struct jrun *r, const struct jarguments *a, struct jvalue *out) {
     enum { MAX_RANGE = 100000 };
     int64_t v[3] = {0, 0, 1};

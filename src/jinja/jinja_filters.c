@@ -110,6 +110,7 @@ static int need_text(struct jrun *r, const char *what, const struct jvalue *self
     return jinja_fail(r, "%s: expected a string, found %s", what, jinja_type_name(self));
 }
 
+/* Lines after the first are moved to the right; empty ones only where `blank` says so. */
 FILTER(filter_indent) {
     const struct jvalue *width = jinja_argument(a, 0, "width");
     struct jvalue blanks = jinja_text("    ");
@@ -166,6 +167,7 @@ FILTER(filter_format) {
 
 /* --- JSON ---------------------------------------------------------------------------- */
 
+/* transformers' own tojson: json.dumps, without the escapes for HTML that jinja2 adds. */
 FILTER(filter_tojson) {
     struct json_style style = {.ascii = jinja_flag(a, 0, "ensure_ascii"),
                                .sort_keys = jinja_flag(a, 3, "sort_keys")};

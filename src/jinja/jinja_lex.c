@@ -109,6 +109,7 @@ static int64_t digits(const struct lexer *l, size_t at) {
     return (int64_t)(at - start);
 }
 
+/* A decimal integer or float. Behind a dot, as in a.0.1, there are only integers. */
 static int lex_number(struct lexer *l) {
     char text[128];
     size_t at = l->at, end = at + (size_t)digits(l, at), n = 0;

@@ -220,6 +220,7 @@ static int unsupported(struct jrun *r, const char *op, const struct jvalue *a,
                       jinja_type_name(a), jinja_type_name(b));
 }
 
+/* Adding a safe string and another one escapes the other, as Markup does. */
 static int add(struct jrun *r, const struct jvalue *a, const struct jvalue *b, struct jvalue *out) {
     if (a->type == J_STRING && b->type == J_STRING) {
         if ((uint64_t)a->length + b->length > r->max_bytes) return jinja_step(r, r->max_steps);
@@ -288,6 +289,7 @@ static int int_arithmetic(struct jrun *r, enum jop op, int64_t a, int64_t b, str
     return 0;
 }
 
+/* The remainder has the divisor's sign, and a zero keeps it, as in Python. */
 static int real_arithmetic(struct jrun *r, enum jop op, double a, double b, struct jvalue *out) {
     double result = 0;
     if ((op == OP_DIV || op == OP_FLOORDIV || op == OP_MOD) && b == 0)

@@ -206,6 +206,7 @@ static struct jnode *parse_simple(struct jinja_parser *p) {
     return n;
 }
 
+/* p->t is at a tag's name. The innermost open tag is remembered for messages. */
 static struct jnode *parse_statement(struct jinja_parser *p) {
     static const struct {
         const char *tag;

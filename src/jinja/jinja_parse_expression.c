@@ -257,6 +257,7 @@ static struct jnode *parse_strings(struct jinja_parser *p) {
     return n;
 }
 
+/* A constant, a variable, or, as a target of set, the attribute of a namespace. */
 static struct jnode *parse_name(struct jinja_parser *p, bool is_target) {
     const char *name = p->t->text;
     struct jnode *n = parser_node(p, JN_NAME);

@@ -315,6 +315,7 @@ static enum flow run_simple(struct jrun *r, struct jscope *s, const struct jnode
     }
 }
 
+/* Every statement counts as a step and a level, so that no template can run for ever. */
 static enum flow run_node(struct jrun *r, struct jscope *s, const struct jnode *n) {
     if (jinja_step(r, 1) != 0 || jinja_enter(r) != 0) return FAILED;
     enum flow flow;

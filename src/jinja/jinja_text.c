@@ -206,6 +206,7 @@ int jinja_str(struct jrun *r, const struct jvalue *v, struct jvalue *out) {
 
 /* --- JSON, as json.dumps writes it --------------------------------------------------- */
 
+/* Runs that need no escape are copied as a whole. */
 static void append_json_string(const struct jvalue *s, bool ascii, struct buffer *out) {
     static const char from[] = "\"\\\n\r\t\f\b", to[] = "\"\\nrtfb";
     size_t plain = 0;

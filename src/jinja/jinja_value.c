@@ -207,6 +207,7 @@ void jinja_dict_set(struct jrun *r, struct jdict *d, struct jvalue key, struct j
     d->value[d->n++] = value;
 }
 
+/* Strings stay where the JSON has them: it outlives the rendering. */
 struct jvalue jinja_from_json(struct jrun *r, const json_t *json) {
     struct jvalue v = {.type = J_NONE};
     const json_t *item;

@@ -57,6 +57,8 @@ int template_messages_ids(struct template_worker *w, const json_t *prompt, json_
     return 0;
 }
 
+/* Without a prompt of its own, a dialogue in one text has what stands before its last answer, if
+ * all answers agree in it. */
 int template_plain_ids(struct template_worker *w, const struct template_form *form,
                        json_t *const *part, int n, struct template_side *out) {
     size_t prompt_length = form->prompt ? json_string_length(form->prompt) : 0;
