@@ -233,6 +233,7 @@ static struct head_view view_of(const struct heads &h) {
     return {h.data, h.row_stride, h.head_stride, (int)h.rows, all % 16 == 0};
 }
 
+/* The op as kernels take it, but for the workspace and the gradients. */
 static attention_job job_of(const struct attention *a) {
     attention_job job = {};
     CHECK(a->q.head_dim <= MAX_HEAD_DIM, "attention on a GPU: head_dim at most %d, found %d",

@@ -50,6 +50,7 @@ __device__ static inline void store_head(T *head, const floats<N> (&x)[K], int l
     }
 }
 
+/* A group of a.lanes lanes has one head: bundle k of lane l at (k * lanes + l) * N. */
 template <typename T, int N, int K> __global__ void head_norm_forward_kernel(struct head_norm a) {
     int lane = threadIdx.x % a.lanes, groups = BLOCK / a.lanes;
     uint32_t i = blockIdx.x * (uint32_t)groups + threadIdx.x / a.lanes;
@@ -74,6 +75,7 @@ template <typename T, int N, int K> __global__ void head_norm_forward_kernel(str
     if (lane == 0) a.stats[i] = r;
 }
 
+/* Of each head x becomes xhat, and g, which begins as dout, becomes dout * weight and then din. */
 template <typename T, int N, int K> __global__ void head_norm_backward_kernel(struct head_norm a) {
     DYNAMIC_SHARED(memory); /* (groups, head_dim) */
     float *room = reinterpret_cast<float *>(memory);

@@ -205,6 +205,8 @@ static int64_t stride_of(const struct tensor *t) {
     return MAX(t->stride, t->cols);
 }
 
+/* The product that a call asks for, with what its algorithm may depend on: strides and the
+ * alignment of each pointer. */
 static struct gemm_product product_of(const struct gemm_call *c) {
     struct gemm_product p;
     memset(&p, 0, sizeof p);

@@ -44,6 +44,7 @@ struct rope {
     float sign;
 };
 
+/* A thread turns N pairs at a time, or copies N elements that are not rotated. */
 template <typename T, int N> __global__ void rope_kernel(struct rope a, struct walk w) {
     for (struct place at = walk_first(w); at.row < w.rows; walk_next(&at, w)) {
         int head = (int)at.col / a.n_all, i = (int)at.col % a.n_all;

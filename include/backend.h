@@ -41,9 +41,9 @@ enum event {
 struct group; /* comm.h */
 struct device;
 
-/* One matrix product that will be asked for: out (m, n) = op(a) op(b), inner size k. "rows"
- * dimensions that follow the number of tokens are given by which of m or k that is. Used to make
- * library primitives before step 0. */
+/* One matrix product that will be asked for: out (m, n) = op(a) op(b), inner size k. `varies` names
+ * the dimension that follows the number of tokens, or of read rows, of a micro-batch. A backend
+ * makes its library's primitives from these before step 0. */
 struct gemm_shape {
     enum dtype in, out;
     int64_t m, n, k;
@@ -52,7 +52,8 @@ struct gemm_shape {
     int count; /* how often a step asks for it; only for the benchmark */
 };
 
-/* The largest of everything. tokens: of a micro-batch; rows: read rows of one. */
+/* The largest sizes that the ops will be called with. tokens: of a micro-batch; rows: its read
+ * rows. */
 struct op_limits {
     int64_t tokens, rows;
     int64_t width;  /* the widest row of any per-token tensor */
@@ -63,9 +64,8 @@ struct op_limits {
 };
 
 /* Attention over a forest: query row i stands at forest index query[i] (ascending; NULL: i itself)
- * and sees key j iff j <= query[i] && query[i] < reach[j]. Softmax of scale * q.k over
- * the visible keys; every query sees at least itself. Query head h uses kv head h / (n_heads /
- * n_kv_heads). */
+ * and sees key j iff j <= query[i] && query[i] < reach[j]. Softmax of scale * q.k over the visible
+ * keys; every query sees at least itself. Query head h uses kv head h / (n_heads / n_kv_heads). */
 struct attention {
     struct heads q, k, v, out;
     float *lse;           /* (q.rows, n_heads): log of the sum of exponentials */
@@ -260,13 +260,14 @@ struct backend {
     struct device *(*open)(int local_rank, int n_local, int threads);
     void (*close)(struct device *dev);
     void (*describe)(struct device *dev, char *out, size_t room);
-    /* What no two ranks of a host may have both; "" for a device that they share. */
+    /* Names the device so that two ranks of a host that were given the same one can be told; "" for
+     * a device that they share. */
     void (*identity)(struct device *dev, char out[64]);
 
-    /* bytes that alloc can still give; SIZE_MAX: the host's are it */
+    /* Bytes that alloc can still give; SIZE_MAX where the device's memory is the host's. */
     size_t (*memory_free)(struct device *dev);
-    /* Bytes of the device that were taken, when it was opened and since, and not by alloc: its
-     * context, libraries, channels. As measured. */
+    /* Measured bytes of the device that were not taken by alloc: its context, libraries and
+     * channels. */
     size_t (*memory_taken)(struct device *dev);
     void *(*alloc)(struct device *dev, size_t bytes); /* zeroed; dies when there is none */
     void (*release)(struct device *dev, void *memory);

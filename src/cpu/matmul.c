@@ -127,6 +127,8 @@ static dnnl_primitive_attr_t attributes(const struct product *p, dnnl_memory_des
     return attr;
 }
 
+/* Makes the primitive of a product. Its memory objects have no data: execute sets each call's
+ * pointers. */
 static void make_entry(struct matmul *m, struct entry *e, const struct product *p) {
     dnnl_memory_desc_t a = matrix(p->m, p->k, p->stride_a, p->transpose_a, p->in);
     dnnl_memory_desc_t b = matrix(p->k, p->n, p->stride_b, p->transpose_b, p->in);
@@ -232,6 +234,8 @@ struct call {
     const struct tensor *bias, *add; /* or NULL */
 };
 
+/* The product that a call asks for. Rows are rounded up to ROW_QUANTUM, so that micro-batches of
+ * about one size share a primitive. */
 static struct product product_of(struct device *dev, const struct call *c) {
     int64_t k = c->transpose_a ? c->a.rows : c->a.cols;
     struct product p = {

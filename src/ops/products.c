@@ -4,6 +4,7 @@
 #include "clock.h"
 #include "memory.h"
 
+/* A product with memory of its own to run on. */
 struct timed_product {
     struct gemm_shape shape;
     struct tensor out, a, b, bias;
