@@ -66,7 +66,7 @@ int64_t parameters_count_in_products(const struct parameters *table);
 /* Where the elements of parameters come from: a safetensors directory, a checkpoint, or a seed.
  * read() gives elements [first, first + count) of p in fp32; -1 with error_text(). Not
  * collective. */
-struct parameter_source {
+struct parameter_reader {
     int (*read)(void *self, const struct parameter *p, int64_t first, int64_t count, float *out);
     void *self;
 };

@@ -9,10 +9,10 @@
  *       rank), then into micro-batches of at most tokens_per_microbatch forest tokens, in order; a
  *       group above the limit is alone;
  *   (4) every rank has the same number of micro-batches: some may be empty;
- *   (5) a source is walked in seeded passes over all of its groups, `take` groups an epoch, going
+ *   (5) a shard is walked in seeded passes over all of its groups, `take` groups an epoch, going
  *       on where the former epoch ended: fewer than n_groups still sees every group before any
  *       again, more repeats each equally often (by at most one). Unshuffled, the passes are in the
- *       stored order and sources follow each other. */
+ *       stored order and shards follow each other. */
 #ifndef RANKWISE_PLAN_H
 #define RANKWISE_PLAN_H
 #include "base.h"
@@ -30,7 +30,7 @@ struct plan_options {
 };
 
 /* One data set in the mix: the length index of a shard, by comparison or by prompt. Not owned. */
-struct plan_source {
+struct plan_shard {
     const int32_t *forest_tokens; /* (n_groups) */
     int64_t n_groups;
     int64_t take;                 /* groups an epoch takes: n_groups, fewer, or more; see (5) */
@@ -38,8 +38,8 @@ struct plan_source {
 
 struct plan {
     struct plan_options options;
-    const struct plan_source *source; /* not owned */
-    int n_sources;
+    const struct plan_shard *shard; /* not owned */
+    int n_shards;
     int64_t epoch_groups;             /* the sum of take */
     /* private: scratch of plan_step */
     struct plan_item *item;
@@ -48,9 +48,9 @@ struct plan {
     int room_ranks;
 };
 
-/* A group by its place: source and index in it. */
+/* A group by its place: shard and index in it. */
 struct plan_group {
-    int source;
+    int shard;
     int64_t group;
     int32_t forest_tokens;
 };
@@ -66,7 +66,7 @@ struct plan_step {
 };
 
 int plan_init(struct plan *plan, const struct plan_options *options,
-              const struct plan_source *source, int n_sources, int n_ranks);
+              const struct plan_shard *shard, int n_shards, int n_ranks);
 void plan_free(struct plan *plan);
 
 /* The group at place `index` of the epoch's order. */

@@ -65,5 +65,5 @@ int scorer_command(int argc, char **argv, struct arguments *a,
                    int (*work)(struct scorer *s, void *self), void *self);
 
 /* The parameter source of what was opened. */
-struct parameter_source scorer_source(struct scorer *s);
+struct parameter_reader scorer_reader(struct scorer *s);
 #endif

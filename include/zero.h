@@ -66,7 +66,7 @@ struct device *zero_device(const struct zero *z); /* whose memory zero_slice poi
  * what it returns, and if all is well all call zero_publish, which gives the others what their
  * stage keeps of it. Moments of a checkpoint are written through zero_each_slice, between the
  * two. */
-int zero_load(struct zero *z, const struct parameter_source *source);
+int zero_load(struct zero *z, const struct parameter_reader *reader);
 
 /* The whole unit's weights, ready for compute (waits for the gather). Pointer to element 0 of the
  * unit, valid until zero_release. `next` is the unit that will be asked for after this one, or -1:

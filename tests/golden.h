@@ -113,7 +113,7 @@ static inline void rig_open(struct rig *r, const char *golden_case, enum dtype d
     r->dev = test_device_open(threads);
     struct zero_options how = {.stage = 0, .dtype = dtype, .train = train};
     r->z = zero_init(r->dev, &r->place, &r->table, &how);
-    GOLDEN_TRY(zero_load(r->z, &(struct parameter_source){rig_read, r}));
+    GOLDEN_TRY(zero_load(r->z, &(struct parameter_reader){rig_read, r}));
     zero_publish(r->z);
     forest_init(&r->forest, 400, 64);
     rig_build(r, r->golden.n_sequences, r->golden.sequence, r->golden.length);

@@ -85,8 +85,8 @@ static void world_open(struct world *w, const char *model, int stage, enum dtype
 }
 
 static void world_fill(struct world *w) {
-    struct parameter_source source = {read_expected, NULL};
-    ASSERT_INT(zero_load(w->z, &source), 0);
+    struct parameter_reader reader = {read_expected, NULL};
+    ASSERT_INT(zero_load(w->z, &reader), 0);
     zero_each_slice(w->z, fill_moments, w->dev);
 }
 

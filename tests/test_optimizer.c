@@ -45,7 +45,7 @@ struct run {
 
 static void start(struct run *r, int stage, enum dtype dtype, bool offloaded) {
     struct zero_options options = {stage, dtype, true, true, NULL};
-    struct parameter_source source = {read_start, NULL};
+    struct parameter_reader reader = {read_start, NULL};
     ASSERT_INT(placement_init(&r->place, ZERO_GROUP_ALL), 0);
     r->dev = test_device_open(2);
     r->host = cpu_backend.open(0, 1, 2);
@@ -53,7 +53,7 @@ static void start(struct run *r, int stage, enum dtype dtype, bool offloaded) {
     device_join(r->dev, &r->place);
     if (offloaded) options.host = r->host;
     r->z = zero_init(r->dev, &r->place, &table, &options);
-    ASSERT_INT(zero_load(r->z, &source), 0);
+    ASSERT_INT(zero_load(r->z, &reader), 0);
     zero_publish(r->z);
 }
 

@@ -10,7 +10,7 @@ enum { MAX_GROUPS = 300 };
 /* Sources of random lengths. */
 struct world {
     int32_t tokens[3][MAX_GROUPS];
-    struct plan_source source[3];
+    struct plan_shard shard[3];
     struct plan plan;
 };
 
@@ -19,9 +19,9 @@ static void make_world(struct world *w, const int64_t n[3], const int64_t take[3
     for (int s = 0; s < 3; s++) {
         for (int g = 0; g < n[s]; g++)
             w->tokens[s][g] = 1 + (int32_t)(random_bits(3, (uint64_t)s, (uint64_t)g) % 700);
-        w->source[s] = (struct plan_source){w->tokens[s], n[s], take[s]};
+        w->shard[s] = (struct plan_shard){w->tokens[s], n[s], take[s]};
     }
-    ASSERT_INT(plan_init(&w->plan, &options, w->source, 3, ranks), 0);
+    ASSERT_INT(plan_init(&w->plan, &options, w->shard, 3, ranks), 0);
 }
 
 static const struct plan_options usual = {
@@ -47,8 +47,8 @@ static int64_t take_step(struct plan *plan, struct plan_cursor *cursor, int size
             for (int64_t g = first; g < end; g++) {
                 struct plan_group group = step->group[g];
                 ASSERT_INT(group.forest_tokens,
-                           plan->source[group.source].forest_tokens[group.group]);
-                seen[group.source][group.group]++;
+                           plan->shard[group.shard].forest_tokens[group.group]);
+                seen[group.shard][group.group]++;
                 tokens += group.forest_tokens;
                 longest = MAX(longest, group.forest_tokens);
             }
@@ -109,7 +109,7 @@ static uint64_t step_identity(struct plan *plan, struct plan_cursor *cursor, int
         after = *cursor;
         plan_step(plan, &after, r, size, step);
         for (int64_t g = 0; g < step->micro_first[step->n_micro]; g++)
-            sum += random_bits(1, (uint64_t)step->group[g].source, (uint64_t)step->group[g].group);
+            sum += random_bits(1, (uint64_t)step->group[g].shard, (uint64_t)step->group[g].group);
     }
     *cursor = after;
     return sum;
@@ -146,9 +146,9 @@ static void test_shuffles_differ_by_epoch_and_seed(void) {
     for (int64_t i = 0; i < 145; i++) {
         struct plan_group x = plan_at(&a.plan, 0, i), y = plan_at(&a.plan, 1, i),
                           z = plan_at(&b.plan, 0, i);
-        same_epoch += x.source == y.source && x.group == y.group;
-        same_seed += x.source == z.source && x.group == z.group;
-        in_place += x.source == 0 && x.group == i;
+        same_epoch += x.shard == y.shard && x.group == y.group;
+        same_seed += x.shard == z.shard && x.group == z.group;
+        in_place += x.shard == 0 && x.group == i;
     }
     ASSERT(same_epoch < 10 && same_seed < 10 && in_place < 10);
     plan_free(&a.plan);
@@ -162,14 +162,14 @@ static void test_stored_order(void) {
     make_world(&w, odd_sizes, (const int64_t[]){101, 0, 10}, options, 1);
     for (int64_t i = 0; i < 111; i++) {
         struct plan_group g = plan_at(&w.plan, 0, i);
-        ASSERT_INT(g.source, i < 101 ? 0 : 2);
+        ASSERT_INT(g.shard, i < 101 ? 0 : 2);
         ASSERT_INT(g.group, i < 101 ? i : (i - 101) % 7);
     }
     ASSERT_INT(plan_at(&w.plan, 1, 101).group, 3);
     plan_free(&w.plan);
 }
 
-/* take below, at and above n: over many epochs every group of a source comes up equally often, by
+/* take below, at and above n: over many epochs every group of a shard comes up equally often, by
  * at most one. */
 static void test_mixing_is_balanced(void) {
     static struct world w;
@@ -181,8 +181,8 @@ static void test_mixing_is_balanced(void) {
         int64_t of_source[3] = {0};
         for (int64_t i = 0; i < w.plan.epoch_groups; i++) {
             struct plan_group g = plan_at(&w.plan, epoch, i);
-            seen[g.source][g.group]++;
-            of_source[g.source]++;
+            seen[g.shard][g.group]++;
+            of_source[g.shard]++;
         }
         for (int s = 0; s < 3; s++) {
             ASSERT_INT(of_source[s], take[s]);
@@ -214,7 +214,7 @@ static void test_resume_from_a_cursor(void) {
         for (int m = 0; m <= step.n_micro; m++)
             ASSERT_INT(step.micro_first[m], again.micro_first[m]);
         for (int64_t g = 0; g < step.micro_first[step.n_micro]; g++) {
-            ASSERT_INT(step.group[g].source, again.group[g].source);
+            ASSERT_INT(step.group[g].shard, again.group[g].shard);
             ASSERT_INT(step.group[g].group, again.group[g].group);
         }
         plan_free(&b.plan);
@@ -227,7 +227,7 @@ static void test_resume_from_a_cursor(void) {
 /* Longest first to the least loaded, first fit into micro-batches: worked out by hand. */
 static void test_packing_by_hand(void) {
     const int32_t tokens[] = {5, 90, 30, 60, 40, 20};
-    const struct plan_source source = {tokens, 6, 6};
+    const struct plan_shard shard = {tokens, 6, 6};
     const struct plan_options options = {.groups = 6, .tokens_per_microbatch = 70};
     /* Rank 0: 90, 30 (at 90 against 100). Rank 1: 60, 40, 20 (at 100 against 120), then 5 (at 120
      * both: rank 0). */
@@ -235,7 +235,7 @@ static void test_packing_by_hand(void) {
     static const int64_t expected_first[2][3] = {{0, 1, 3}, {0, 1, 3}};
     struct plan plan;
     struct plan_step step = {0};
-    ASSERT_INT(plan_init(&plan, &options, &source, 1, 2), 0);
+    ASSERT_INT(plan_init(&plan, &options, &shard, 1, 2), 0);
     for (int r = 0; r < 2; r++) {
         struct plan_cursor cursor = {0};
         plan_step(&plan, &cursor, r, 2, &step);
@@ -250,11 +250,11 @@ static void test_packing_by_hand(void) {
 
 static void test_more_ranks_than_groups(void) {
     const int32_t tokens[] = {10, 20};
-    const struct plan_source source = {tokens, 2, 2};
+    const struct plan_shard shard = {tokens, 2, 2};
     const struct plan_options options = {.groups = 8, .tokens_per_microbatch = 1000};
     struct plan plan;
     struct plan_step step = {0};
-    ASSERT_INT(plan_init(&plan, &options, &source, 1, 5), 0);
+    ASSERT_INT(plan_init(&plan, &options, &shard, 1, 5), 0);
     for (int r = 0; r < 5; r++) {
         struct plan_cursor cursor = {0};
         plan_step(&plan, &cursor, r, 5, &step);
@@ -270,12 +270,12 @@ static void test_more_ranks_than_groups(void) {
 /* What is asked for beyond an epoch costs no memory: 2^31 - 1 groups would be 86 GB. */
 static void test_more_groups_than_an_epoch(void) {
     const int32_t tokens[] = {10, 20};
-    const struct plan_source source = {tokens, 2, 2};
+    const struct plan_shard shard = {tokens, 2, 2};
     const struct plan_options options = {.groups = INT32_MAX, .tokens_per_microbatch = 1000};
     struct plan plan;
     struct plan_step step = {0};
     struct plan_cursor cursor = {0};
-    ASSERT_INT(plan_init(&plan, &options, &source, 1, 1), 0);
+    ASSERT_INT(plan_init(&plan, &options, &shard, 1, 1), 0);
     plan_step(&plan, &cursor, 0, 1, &step);
     ASSERT_INT(step.n_groups, 2);
     ASSERT_INT(cursor.epoch, 1);
@@ -286,17 +286,17 @@ static void test_more_groups_than_an_epoch(void) {
 
 static void test_bad_options(void) {
     const int32_t tokens[] = {10};
-    struct plan_source source = {tokens, 1, 0};
+    struct plan_shard shard = {tokens, 1, 0};
     struct plan_options options = {.groups = 1, .tokens_per_microbatch = 10};
     struct plan plan;
-    ASSERT_INT(plan_init(&plan, &options, &source, 1, 1), -1);
+    ASSERT_INT(plan_init(&plan, &options, &shard, 1, 1), -1);
     ASSERT_CONTAINS(error_text(), "at least one group an epoch, found none");
-    source = (struct plan_source){tokens, 0, 3};
-    ASSERT_INT(plan_init(&plan, &options, &source, 1, 1), -1);
+    shard = (struct plan_shard){tokens, 0, 3};
+    ASSERT_INT(plan_init(&plan, &options, &shard, 1, 1), -1);
     ASSERT_CONTAINS(error_text(), "cannot take 3 of 0 groups");
-    source = (struct plan_source){tokens, 1, 1};
+    shard = (struct plan_shard){tokens, 1, 1};
     options.groups = 0;
-    ASSERT_INT(plan_init(&plan, &options, &source, 1, 1), -1);
+    ASSERT_INT(plan_init(&plan, &options, &shard, 1, 1), -1);
     ASSERT_CONTAINS(error_text(), "at least 1 group a step");
     ASSERT_INT(mem_balance(), 0);
 }

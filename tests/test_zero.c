@@ -281,8 +281,8 @@ static void check_layout(const struct layout *l) {
     ASSERT_INT(zero_bytes_held(z), plan.weights + plan.gradients + plan.optimizer + plan.gathered);
 
     int64_t n_read = 0, n_updated = 0;
-    struct parameter_source source = {read_start, &n_read};
-    ASSERT_INT(zero_load(z, &source), 0);
+    struct parameter_reader reader = {read_start, &n_read};
+    ASSERT_INT(zero_load(z, &reader), 0);
     double read = (double)n_read;
     comm_sum(&place.zero, &read, 1);
     bool by_all = l->options.host && l->options.stage == 0;
@@ -432,8 +432,8 @@ static void test_each_element_has_one_owner(void) {
         struct zero_options options = {stage, DTYPE_BF16, true, true};
         struct zero *z = zero_init(dev, &place, &model, &options);
         int64_t n_read = 0;
-        struct parameter_source source = {read_start, &n_read};
-        ASSERT_INT(zero_load(z, &source), 0);
+        struct parameter_reader reader = {read_start, &n_read};
+        ASSERT_INT(zero_load(z, &reader), 0);
         zero_publish(z);
         memset(owners, 0, sizeof owners);
         zero_each_owned(z, count_owner, NULL);
@@ -459,8 +459,8 @@ static void test_without_training(void) {
             struct zero_options options = {stage, bf16 ? DTYPE_BF16 : DTYPE_F32, false, true};
             struct zero *z = zero_init(dev, &place, &model, &options);
             int64_t n_read = 0;
-            struct parameter_source source = {read_start, &n_read};
-            ASSERT_INT(zero_load(z, &source), 0);
+            struct parameter_reader reader = {read_start, &n_read};
+            ASSERT_INT(zero_load(z, &reader), 0);
             zero_publish(z);
             for (int pass = 0; pass < 3; pass++)
                 for (int u = 0; u < N_UNITS; u++) {
@@ -491,8 +491,8 @@ static void test_update_makes_gathered_weights_stale(void) {
     struct zero_options options = {3, DTYPE_BF16, true, true};
     struct zero *z = zero_init(dev, &place, &model, &options);
     int64_t n_read = 0;
-    struct parameter_source source = {read_start, &n_read};
-    ASSERT_INT(zero_load(z, &source), 0);
+    struct parameter_reader reader = {read_start, &n_read};
+    ASSERT_INT(zero_load(z, &reader), 0);
     zero_publish(z);
     zero_weights(z, N_UNITS - 1, 0);
     zero_release(z, N_UNITS - 1);
@@ -513,8 +513,8 @@ static void test_failed_load_is_told(void) {
     struct placement place = join(ZERO_GROUP_ALL);
     struct zero_options options = {1, DTYPE_F32, true, true};
     struct zero *z = zero_init(dev, &place, &model, &options);
-    struct parameter_source source = {read_fails, NULL};
-    ASSERT_INT(comm_agree(&place.data, zero_load(z, &source)), -1);
+    struct parameter_reader reader = {read_fails, NULL};
+    ASSERT_INT(comm_agree(&place.data, zero_load(z, &reader)), -1);
     ASSERT_CONTAINS(error_text(), "unit 2 at ");
     zero_free(z);
     leave(&place);
@@ -527,10 +527,10 @@ static int report_bytes(char **argv) {
     struct zero_options options = {(int)strtol(argv[2], NULL, 10), DTYPE_BF16, true, true};
     struct placement place = join(ZERO_GROUP_ALL);
     int64_t n_read = 0, n_updated = 0;
-    struct parameter_source source = {read_start, &n_read};
+    struct parameter_reader reader = {read_start, &n_read};
     struct clip *clipped = dev->backend->alloc(dev, sizeof *clipped);
     struct zero *z = zero_init(dev, &place, &model, &options);
-    zero_load(z, &source);
+    zero_load(z, &reader);
     zero_publish(z);
     for (long step = 0; step < strtol(argv[3], NULL, 10); step++) {
         for (int k = 0; k < 2; k++) walk(z, place.data.rank, (int)step, k, 2, false, false);

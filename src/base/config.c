@@ -117,12 +117,12 @@ static int fail_syntax(const config_t *parsed) {
                 said ? said : "not libconfig");
 }
 
-static int read_source(struct config *config, const struct config_source *source) {
+static int read_lines(struct config *config, const struct config_lines *lines) {
     config_t parsed;
     unsigned line = 0;
     config_init(&parsed);
     int status = 0;
-    if (config_read_string(&parsed, source->text.data) == CONFIG_TRUE) {
+    if (config_read_string(&parsed, lines->text.data) == CONFIG_TRUE) {
         status = read_root(config, config_root_setting(&parsed), &line);
     } else {
         line = (unsigned)config_error_line(&parsed);
@@ -131,21 +131,21 @@ static int read_source(struct config *config, const struct config_source *source
     config_destroy(&parsed);
     if (status != 0) {
         char place[512];
-        config_source_place(source, line, place);
+        config_lines_place(lines, line, place);
         fail_context("%s", place);
     }
     return status;
 }
 
 static int read_file(struct config *config, const char *path) {
-    struct config_source source;
-    if (config_source_file(&source, path) != 0) {
+    struct config_lines lines;
+    if (config_lines_file(&lines, path) != 0) {
         if (strchr(path, '='))
             fail_context("an override is group.key=value, and this names no group");
         return fail_hint("configs/ has examples; paths are relative to the working directory");
     }
-    int status = read_source(config, &source);
-    config_source_free(&source);
+    int status = read_lines(config, &lines);
+    config_lines_free(&lines);
     return status;
 }
 
@@ -154,19 +154,19 @@ static int read_file(struct config *config, const char *path) {
 /* A list, array or group in libconfig's writing. */
 static int read_tree(struct config *config, const struct config_option *option, const char *text) {
     char *line = mem_format("value = %s;", text);
-    struct config_source source;
+    struct config_lines lines;
     config_t parsed;
     config_init(&parsed);
-    int status = config_source_text(&source, "value", line);
+    int status = config_lines_text(&lines, "value", line);
     if (status == 0) {
-        if (config_read_string(&parsed, source.text.data) != CONFIG_TRUE ||
+        if (config_read_string(&parsed, lines.text.data) != CONFIG_TRUE ||
             config_setting_length(config_root_setting(&parsed)) != 1) {
             status = fail("%s: expected %s, found %s", option->path, config_expected(option), text);
         } else {
             struct value v = value_of_setting(config_lookup(&parsed, "value"));
             status = value_store(config, option, &v);
         }
-        config_source_free(&source);
+        config_lines_free(&lines);
     }
     config_destroy(&parsed);
     mem_free(line);
@@ -267,14 +267,14 @@ int config_load(struct config *config, const char *const *files, int n_files,
 
 int config_parse(struct config *config, const char *text, const char *const *overrides,
                  int n_overrides) {
-    struct config_source source;
+    struct config_lines lines;
     set_defaults(config);
-    int status = config_source_text(&source, "configuration", text);
+    int status = config_lines_text(&lines, "configuration", text);
     if (status == 0) {
         config->is_resolved = true;
-        status = read_source(config, &source);
+        status = read_lines(config, &lines);
         config->is_resolved = false;
-        config_source_free(&source);
+        config_lines_free(&lines);
     }
     return finish(config, status, NULL, overrides, n_overrides);
 }

@@ -61,7 +61,7 @@ const char *config_expected(const struct config_option *option);
 
 /* One libconfig text out of a file and all that it includes, with the place that each line came
  * from. */
-struct config_source {
+struct config_lines {
     struct buffer text;
     struct config_place {
         int file, line;
@@ -71,10 +71,10 @@ struct config_source {
 };
 /* -1 with error_text(): unreadable, a zero byte, an integer that does not fit, includes too
  * deep. */
-int config_source_file(struct config_source *source, const char *path);
+int config_lines_file(struct config_lines *lines, const char *path);
 /* Text without includes; `name` is what errors call it. */
-int config_source_text(struct config_source *source, const char *name, const char *text);
-void config_source_free(struct config_source *source);
+int config_lines_text(struct config_lines *lines, const char *name, const char *text);
+void config_lines_free(struct config_lines *lines);
 /* "file:line" of a line of the text; "file" for line 0. out: 512 bytes. */
-void config_source_place(const struct config_source *source, unsigned line, char out[512]);
+void config_lines_place(const struct config_lines *lines, unsigned line, char out[512]);
 #endif

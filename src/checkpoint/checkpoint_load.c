@@ -37,9 +37,9 @@ static void load_moments(void *self, const struct zero_slice *slice) {
 
 int checkpoint_load(struct checkpoint *c, struct zero *z, const struct placement *place,
                     bool moments) {
-    struct parameter_source source = {read_master, c};
+    struct parameter_reader reader = {read_master, c};
     struct load l = {.c = c, .buffer = mem_alloc(LOAD_PIECE, sizeof(float))};
-    l.status = zero_load(z, &source);
+    l.status = zero_load(z, &reader);
     if (l.status == 0 && moments) zero_each_slice(z, load_moments, &l);
     mem_free(l.buffer);
     if (comm_agree(&place->data, l.status) != 0) return -1;

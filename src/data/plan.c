@@ -26,21 +26,21 @@ struct plan_rank {
     int32_t first, last;
 };
 
-int plan_init(struct plan *plan, const struct plan_options *options,
-              const struct plan_source *source, int n_sources, int n_ranks) {
+int plan_init(struct plan *plan, const struct plan_options *options, const struct plan_shard *shard,
+              int n_shards, int n_ranks) {
     CHECK(n_ranks >= 1, "%d ranks", n_ranks);
     *plan = (struct plan){
-        .options = *options, .source = source, .n_sources = n_sources, .room_ranks = n_ranks};
+        .options = *options, .shard = shard, .n_shards = n_shards, .room_ranks = n_ranks};
     if (options->groups < 1 || options->groups > INT32_MAX || options->tokens_per_microbatch < 1)
         return fail(
             "expected at least 1 group a step and 1 token a micro-batch, found %lld and %lld",
             (long long)options->groups, (long long)options->tokens_per_microbatch);
-    for (int s = 0; s < n_sources; s++) {
-        int64_t take = source[s].take;
+    for (int s = 0; s < n_shards; s++) {
+        int64_t take = shard[s].take;
         if (take < 0 || take > INT64_MAX / 2 - plan->epoch_groups ||
-            (take > 0 && source[s].n_groups < 1))
-            return fail("source %d: cannot take %lld of %lld groups", s + 1, (long long)take,
-                        (long long)source[s].n_groups);
+            (take > 0 && shard[s].n_groups < 1))
+            return fail("shard %d: cannot take %lld of %lld groups", s + 1, (long long)take,
+                        (long long)shard[s].n_groups);
         plan->epoch_groups += take;
     }
     if (plan->epoch_groups == 0) return fail("expected at least one group an epoch, found none");
@@ -59,16 +59,16 @@ void plan_free(struct plan *plan) {
     *plan = (struct plan){0};
 }
 
-/* The group that a source gives at its place `at` of an epoch: (5). */
+/* The group that a shard gives at its place `at` of an epoch: (5). */
 static int64_t source_at(const struct plan *plan, int s, int64_t epoch, int64_t at) {
-    const struct plan_source *source = &plan->source[s];
-    int64_t n = source->n_groups, pass, place;
+    const struct plan_shard *shard = &plan->shard[s];
+    int64_t n = shard->n_groups, pass, place;
     /* (epoch * take + at) split by n, without overflow for any epoch. */
-    __int128 whole = (__int128)epoch * source->take + at;
+    __int128 whole = (__int128)epoch * shard->take + at;
     pass = (int64_t)(whole / n);
     place = (int64_t)(whole % n);
     if (!plan->options.shuffle) return place;
-    uint64_t purpose = random_purpose("plan source") + ((uint64_t)s << 32) + (uint64_t)pass;
+    uint64_t purpose = random_purpose("plan shard") + ((uint64_t)s << 32) + (uint64_t)pass;
     return random_permute(plan->options.seed, purpose, place, n);
 }
 
@@ -80,9 +80,9 @@ struct plan_group plan_at(const struct plan *plan, int64_t epoch, int64_t index)
         index = random_permute(plan->options.seed, purpose, index, plan->epoch_groups);
     }
     int s = 0;
-    while (index >= plan->source[s].take) index -= plan->source[s++].take;
+    while (index >= plan->shard[s].take) index -= plan->shard[s++].take;
     int64_t group = source_at(plan, s, epoch, index);
-    return (struct plan_group){s, group, plan->source[s].forest_tokens[group]};
+    return (struct plan_group){s, group, plan->shard[s].forest_tokens[group]};
 }
 
 static int longer_first(const void *a, const void *b) {
@@ -175,9 +175,9 @@ int64_t plan_steps_per_epoch(const struct plan *plan) {
 
 int64_t plan_max_tokens(const struct plan *plan) {
     int64_t longest = 0;
-    for (int s = 0; s < plan->n_sources; s++)
-        for (int64_t g = 0; plan->source[s].take > 0 && g < plan->source[s].n_groups; g++)
-            longest = MAX(longest, plan->source[s].forest_tokens[g]);
+    for (int s = 0; s < plan->n_shards; s++)
+        for (int64_t g = 0; plan->shard[s].take > 0 && g < plan->shard[s].n_groups; g++)
+            longest = MAX(longest, plan->shard[s].forest_tokens[g]);
     /* A micro-batch is within the limit and within a whole step, or it is one group. */
     int64_t step = MIN(plan->options.groups, plan->epoch_groups) * longest;
     return MAX(longest, MIN(plan->options.tokens_per_microbatch, step));

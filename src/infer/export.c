@@ -23,24 +23,24 @@ static int write_text(const char *directory, const char *name, const char *text)
 
 /* Elements of a parameter of the exported table, whose embedding may have a row more than the
  * model's. */
-static int read_piece(const struct parameter_source *source, const struct parameter *from,
+static int read_piece(const struct parameter_reader *reader, const struct parameter *from,
                       int64_t first, int64_t n, float *out) {
     int64_t known = MIN(n, MAX(0, from->count - first));
     memset(out + known, 0, (size_t)(n - known) * sizeof *out);
-    return known ? source->read(source->self, from, first, known, out) : 0;
+    return known ? reader->read(reader->self, from, first, known, out) : 0;
 }
 
 static int write_weights(struct scorer *s, const char *directory, const struct parameters *table,
                          enum dtype dtype) {
     struct safetensors_writer *w = safetensors_writer_open(directory, table, dtype, split_bytes);
-    struct parameter_source source = scorer_source(s);
+    struct parameter_reader reader = scorer_reader(s);
     float *buffer = mem_alloc(PIECE, sizeof *buffer);
     int status = w ? 0 : -1;
     for (int i = 0; i < table->n && status == 0; i++) {
         const struct parameter *p = &table->item[i], *from = parameters_find(&s->table, p->name);
         for (int64_t first = 0; first < p->count && status == 0; first += PIECE) {
             int64_t n = MIN(PIECE, p->count - first);
-            status = read_piece(&source, from, first, n, buffer);
+            status = read_piece(&reader, from, first, n, buffer);
             if (status == 0) status = safetensors_writer_add(w, p, buffer, n);
         }
     }

@@ -232,9 +232,9 @@ static int read_tensors(void *self, const struct parameter *p, int64_t first, in
     return safetensors_read(self, p, first, count, out);
 }
 
-struct parameter_source scorer_source(struct scorer *s) {
-    return s->is_checkpoint ? (struct parameter_source){read_checkpoint, &s->checkpoint}
-                            : (struct parameter_source){read_tensors, &s->tensors};
+struct parameter_reader scorer_reader(struct scorer *s) {
+    return s->is_checkpoint ? (struct parameter_reader){read_checkpoint, &s->checkpoint}
+                            : (struct parameter_reader){read_tensors, &s->tensors};
 }
 
 /* --- computing --- */
@@ -263,8 +263,8 @@ int scorer_start(struct scorer *s, int64_t max_tokens, int64_t max_rows) {
     struct model_options how = {options.dtype, false, false, max_tokens, max_rows};
     if (comm_agree(comm_world(), check_memory(s, &options, &how)) != 0) return -1;
     s->z = zero_init(s->dev, &s->place, &s->table, &options);
-    struct parameter_source source = scorer_source(s);
-    if (comm_agree(comm_world(), zero_load(s->z, &source)) != 0) return -1;
+    struct parameter_reader reader = scorer_reader(s);
+    if (comm_agree(comm_world(), zero_load(s->z, &reader)) != 0) return -1;
     zero_publish(s->z);
     s->max_tokens = max_tokens;
     s->model = model_init(s->dev, &s->arch, &s->table, s->z, &how);

@@ -32,7 +32,7 @@ struct run_report {
 struct run_data {
     struct shard *train, *eval;  /* (config->data.n_train), (config->data.n_eval) */
     struct shared_memory *index; /* (n_train + n_eval): what share_index made */
-    struct plan_source *plan_shard; /* (n_train) */
+    struct plan_shard *plan_shard; /* (n_train) */
     struct plan plan;
     struct tokenizer_file *file; /* (n_files): of the first shard, for checkpoints */
     int n_files;

@@ -76,7 +76,7 @@ static int make_plan(struct run *r) {
     r->data.plan_shard = mem_alloc(c->data.n_train, sizeof *r->data.plan_shard);
     for (int i = 0; i < c->data.n_train; i++) {
         int64_t n = n_groups(r, i), rows = c->data.train[i].groups;
-        r->data.plan_shard[i] = (struct plan_source){
+        r->data.plan_shard[i] = (struct plan_shard){
             .forest_tokens = length_index(r, i),
             .n_groups = n,
             .take = rows ? rows : (int64_t)llround(c->data.train[i].weight * (double)n),
@@ -89,12 +89,12 @@ static int make_plan(struct run *r) {
 }
 
 int64_t run_group_pairs(const struct run *r, const struct plan_group *g) {
-    const int64_t *first = r->data.train[g->source].group_first;
+    const int64_t *first = r->data.train[g->shard].group_first;
     return r->config->batch.group_by_prompt ? first[g->group + 1] - first[g->group] : 1;
 }
 
 struct batch_item run_group_pair(const struct run *r, const struct plan_group *g, int64_t i) {
-    struct shard *s = &r->data.train[g->source];
+    struct shard *s = &r->data.train[g->shard];
     int64_t comparison =
         r->config->batch.group_by_prompt ? s->group_member[s->group_first[g->group] + i] : g->group;
     return (struct batch_item){s, comparison};

@@ -58,8 +58,8 @@ static int load_weights(struct run *r) {
         checkpoint_close(&r->origin.resume);
         return 0;
     }
-    struct parameter_source source = {read_start, r};
-    if (comm_agree(&r->place.data, zero_load(r->model.z, &source)) != 0) return -1;
+    struct parameter_reader reader = {read_start, r};
+    if (comm_agree(&r->place.data, zero_load(r->model.z, &reader)) != 0) return -1;
     zero_publish(r->model.z);
     return 0;
 }

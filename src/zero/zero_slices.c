@@ -84,7 +84,7 @@ void zero_each_owned(struct zero *z, void (*visit)(void *self, const struct zero
 
 struct slice_load {
     struct zero *z;
-    const struct parameter_source *source;
+    const struct parameter_reader *reader;
     float *buffer;    /* (LOAD_PIECE) */
     uint16_t *narrow; /* the same in bf16 */
 };
@@ -105,7 +105,7 @@ static int load_slice(void *self, const struct zero_slice *slice) {
     bool narrow = slice->weight.dtype == DTYPE_BF16;
     for (int64_t done = 0; done < slice->count; done += LOAD_PIECE) {
         int64_t n = MIN(slice->count - done, LOAD_PIECE);
-        if (l->source->read(l->source->self, slice->parameter, slice->first + done, n, l->buffer) !=
+        if (l->reader->read(l->reader->self, slice->parameter, slice->first + done, n, l->buffer) !=
             0)
             return -1;
         if (slice->master) copy_in(slice->state, slice->master, done, l->buffer, n, DTYPE_F32);
@@ -117,8 +117,8 @@ static int load_slice(void *self, const struct zero_slice *slice) {
     return 0;
 }
 
-int zero_load(struct zero *z, const struct parameter_source *source) {
-    struct slice_load l = {z, source, mem_alloc(LOAD_PIECE, sizeof(float)),
+int zero_load(struct zero *z, const struct parameter_reader *reader) {
+    struct slice_load l = {z, reader, mem_alloc(LOAD_PIECE, sizeof(float)),
                            mem_alloc(LOAD_PIECE, sizeof(uint16_t))};
     int status = 0;
     for (int i = 0; i < z->n_units && status == 0; i++) {

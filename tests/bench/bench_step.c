@@ -172,10 +172,10 @@ static void make_pairs(struct bench *b) {
 
 static void open_bench(struct bench *b, enum dtype dtype) {
     struct zero_options how = {.stage = 0, .dtype = dtype, .train = true};
-    struct parameter_source source = {random_weights, NULL};
+    struct parameter_reader reader = {random_weights, NULL};
     b->dtype = dtype;
     b->z = zero_init(b->dev, &b->place, &b->table, &how);
-    CHECK(zero_load(b->z, &source) == 0, "%s", error_text());
+    CHECK(zero_load(b->z, &reader) == 0, "%s", error_text());
     zero_publish(b->z);
     struct model_options options = {dtype, false, true, TOKENS, 2 * PAIRS};
     b->model = model_init(b->dev, &b->arch, &b->table, b->z, &options);

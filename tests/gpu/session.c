@@ -43,13 +43,13 @@ void session_open(struct session *s, struct device *dev, const struct session_sh
                   enum dtype dtype, bool recompute, int64_t tokens, int pairs) {
     struct zero_options how = zero_options(dtype);
     struct model_options options = model_options(dtype, recompute, tokens, pairs);
-    struct parameter_source source = {random_weights, NULL};
+    struct parameter_reader reader = {random_weights, NULL};
     *s = (struct session){.dev = dev, .room_tokens = tokens, .room_pairs = pairs, .dtype = dtype};
     s->place.data = s->place.zero = s->place.replica = s->place.node = (struct group){.size = 1};
     make_arch(&s->arch, shape);
     parameters_build(&s->table, &s->arch);
     s->z = zero_init(dev, &s->place, &s->table, &how);
-    CHECK(zero_load(s->z, &source) == 0, "%s", error_text());
+    CHECK(zero_load(s->z, &reader) == 0, "%s", error_text());
     zero_publish(s->z);
     s->model = model_init(dev, &s->arch, &s->table, s->z, &options);
     s->optimizer = (struct optimizer){.options = {1e-5, 0.9, 0.999, 1e-8, 0.01, 1}};

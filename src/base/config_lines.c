@@ -23,34 +23,34 @@
 enum { DEPTH_LIMIT = 10, TEXT_CEILING = 4 << 20, LONGEST_NUMBER = 64 };
 
 struct config_scan {
-    struct config_source *source;
+    struct config_lines *lines;
     const char *at, *end;
     int file, line, depth;
     bool may_include;
 };
 
-static int scan_file(struct config_source *source, const char *path, int depth);
+static int scan_file(struct config_lines *lines, const char *path, int depth);
 
-static int add_file(struct config_source *source, const char *name) {
-    ARRAY_RESERVE(source->file, source->n_files, source->room_files);
-    source->file[source->n_files] = mem_copy_string(name);
-    return source->n_files++;
+static int add_file(struct config_lines *lines, const char *name) {
+    ARRAY_RESERVE(lines->file, lines->n_files, lines->room_files);
+    lines->file[lines->n_files] = mem_copy_string(name);
+    return lines->n_files++;
 }
 
-static void add_place(struct config_source *source, int file, int line) {
-    ARRAY_RESERVE(source->place, source->n_lines, source->room_lines);
-    source->place[source->n_lines++] = (struct config_place){file, line};
+static void add_place(struct config_lines *lines, int file, int line) {
+    ARRAY_RESERVE(lines->place, lines->n_lines, lines->room_lines);
+    lines->place[lines->n_lines++] = (struct config_place){file, line};
 }
 
 static int fail_here(const struct config_scan *s, const char *what) {
-    return fail("%s:%d: %s", s->source->file[s->file], s->line, what);
+    return fail("%s:%d: %s", s->lines->file[s->file], s->line, what);
 }
 
 /* Copies n bytes to the text; after each line feed a new line of this file begins. */
 static void copy(struct config_scan *s, size_t n) {
     for (size_t i = 0; i < n; i++) {
-        buffer_append(&s->source->text, s->at + i, 1);
-        if (s->at[i] == '\n') add_place(s->source, s->file, ++s->line);
+        buffer_append(&s->lines->text, s->at + i, 1);
+        if (s->at[i] == '\n') add_place(s->lines, s->file, ++s->line);
     }
     s->at += n;
 }
@@ -118,11 +118,11 @@ static int copy_number(struct config_scan *s) {
     long long value = strtoll(text, &end, is_hexadecimal ? 16 : 10);
     if (end != text && *end == 0) {
         if (errno == ERANGE)
-            return fail("%s:%d: expected an integer below 2^63, found %s", s->source->file[s->file],
+            return fail("%s:%d: expected an integer below 2^63, found %s", s->lines->file[s->file],
                         s->line, text);
         if (!is_long && (value < INT32_MIN || value > INT32_MAX))
             return fail("%s:%d: expected an integer of at most 32 bits, found %s; hint: write %sL",
-                        s->source->file[s->file], s->line, text, text);
+                        s->lines->file[s->file], s->line, text, text);
     }
     copy(s, n);
     return 0;
@@ -131,7 +131,7 @@ static int copy_number(struct config_scan *s) {
 /* The name is looked for from the working directory, as all paths in a file, then beside the
  * including file. */
 static char *find_include(const struct config_scan *s, const char *name) {
-    const char *from = s->source->file[s->file], *slash = strrchr(from, '/');
+    const char *from = s->lines->file[s->file], *slash = strrchr(from, '/');
     if (file_exists(name) || name[0] == '/' || !slash) return mem_copy_string(name);
     return mem_format("%.*s/%s", (int)(slash - from), from, name);
 }
@@ -149,11 +149,11 @@ static int take_include(struct config_scan *s) {
         return fail_here(s, "expected at most 10 files one in another, found an @include more");
     char *name = mem_format("%.*s", (int)(close - p - 1), p + 1), *path = find_include(s, name);
     s->at = close + 1;
-    buffer_append_text(&s->source->text, "\n");
-    int status = scan_file(s->source, path, s->depth + 1);
-    if (status != 0) fail_context("%s:%d: included", s->source->file[s->file], s->line);
-    buffer_append_text(&s->source->text, "\n");
-    add_place(s->source, s->file, s->line);
+    buffer_append_text(&s->lines->text, "\n");
+    int status = scan_file(s->lines, path, s->depth + 1);
+    if (status != 0) fail_context("%s:%d: included", s->lines->file[s->file], s->line);
+    buffer_append_text(&s->lines->text, "\n");
+    add_place(s->lines, s->file, s->line);
     mem_free(name);
     mem_free(path);
     return status;
@@ -181,66 +181,66 @@ static int scan_token(struct config_scan *s) {
 
 static int scan_text(struct config_scan *s) {
     if (memchr(s->at, 0, (size_t)(s->end - s->at)))
-        return fail("%s: expected text, found a zero byte", s->source->file[s->file]);
-    add_place(s->source, s->file, s->line);
+        return fail("%s: expected text, found a zero byte", s->lines->file[s->file]);
+    add_place(s->lines, s->file, s->line);
     while (s->at < s->end) {
         if (scan_token(s) != 0) return -1;
-        if (s->source->text.length > TEXT_CEILING)
-            return fail("%s: expected at most 4 MiB with all that is included", s->source->file[0]);
+        if (s->lines->text.length > TEXT_CEILING)
+            return fail("%s: expected at most 4 MiB with all that is included", s->lines->file[0]);
     }
     return 0;
 }
 
-static int scan_file(struct config_source *source, const char *path, int depth) {
+static int scan_file(struct config_lines *lines, const char *path, int depth) {
     struct buffer text = {0};
     int status = file_read(path, TEXT_CEILING, &text);
     if (status == 0) {
-        struct config_scan s = {
-            source, text.data, text.data + text.length, add_file(source, path), 1, depth, true};
+        struct config_scan s = {lines, text.data, text.data + text.length, add_file(lines, path), 1,
+                                depth, true};
         status = scan_text(&s);
     }
     buffer_free(&text);
     return status;
 }
 
-int config_source_file(struct config_source *source, const char *path) {
-    *source = (struct config_source){0};
-    int status = scan_file(source, path, 1);
+int config_lines_file(struct config_lines *lines, const char *path) {
+    *lines = (struct config_lines){0};
+    int status = scan_file(lines, path, 1);
     if (status != 0)
-        config_source_free(source);
+        config_lines_free(lines);
     else
-        buffer_append_text(&source->text,
+        buffer_append_text(&lines->text,
                            "\n"); /* libconfig wants an end to a last line that is a comment */
     return status;
 }
 
-int config_source_text(struct config_source *source, const char *name, const char *text) {
-    *source = (struct config_source){0};
-    struct config_scan s = {source, text, text + strlen(text), add_file(source, name), 1, 1, false};
+int config_lines_text(struct config_lines *lines, const char *name, const char *text) {
+    *lines = (struct config_lines){0};
+    struct config_scan s = {lines, text, text + strlen(text), add_file(lines, name), 1, 1, false};
     int status = scan_text(&s);
     if (status != 0)
-        config_source_free(source);
+        config_lines_free(lines);
     else
-        buffer_append_text(&source->text,
+        buffer_append_text(&lines->text,
                            "\n"); /* libconfig wants an end to a last line that is a comment */
     return status;
 }
 
-void config_source_free(struct config_source *source) {
-    for (int i = 0; i < source->n_files; i++) mem_free(source->file[i]);
-    mem_free(source->file);
-    mem_free(source->place);
-    buffer_free(&source->text);
-    *source = (struct config_source){0};
+void config_lines_free(struct config_lines *lines) {
+    for (int i = 0; i < lines->n_files; i++) mem_free(lines->file[i]);
+    mem_free(lines->file);
+    mem_free(lines->place);
+    buffer_free(&lines->text);
+    *lines = (struct config_lines){0};
 }
 
-void config_source_place(const struct config_source *source, unsigned line, char out[512]) {
-    CHECK(source->n_files > 0, "a source without a file");
-    line = MIN(line, (unsigned)source->n_lines);
+void config_lines_place(const struct config_lines *lines, unsigned line, char out[512]) {
+    CHECK(lines->n_files > 0, "a source without a file");
+    line = MIN(line, (unsigned)lines->n_lines);
     if (line == 0) {
-        snprintf(out, 512, "%s", source->file[0]);
+        snprintf(out, 512, "%s", lines->file[0]);
         return;
     }
-    const struct config_place *place = &source->place[line - 1];
-    snprintf(out, 512, "%s:%d", source->file[place->file], place->line);
+    const struct config_place *place = &lines->place[line - 1];
+    snprintf(out, 512, "%s:%d", lines->file[place->file], place->line);
 }
