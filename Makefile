@@ -52,8 +52,8 @@ plugin: $(if $(NVCC),$(BUILD)/librankwise_cuda.so)
 	$(if $(NVCC),,@echo 'no nvcc: the CUDA plug-in is left out (make NVCC=/path/to/nvcc)')
 
 $(BUILD)/librankwise.a: $(call object,$(SRC))
-# What the tests link of data_tools: the readers and sources of rows.
-$(BUILD)/librankwise_rows.a: $(call object,$(wildcard data_tools/reader*.c data_tools/source*.c))
+# What the tests link of data_tools: the readers and the formats of rows.
+$(BUILD)/librankwise_rows.a: $(call object,$(wildcard data_tools/reader*.c data_tools/format*.c))
 $(BUILD)/%.a:
 	@rm -f $@
 	$(call say,AR)ar rcs $@ $^
@@ -99,7 +99,7 @@ $(BUILD)/%.o: %.c
 	$(call say,CC)$(CC) $(CFLAGS) $(DEFINE) -MMD -MP -c -o $@ $<
 # Their texts stand in the programs.
 $(BUILD)/data_tools/reader_parquet.o: data_tools/parquet_rows.py
-$(BUILD)/data_tools/source_programs.o: $(wildcard configs/mappings/*.jq)
+$(BUILD)/data_tools/format_programs.o: $(wildcard configs/mappings/*.jq)
 
 # What needs packages goes through a second make, which sees what `deps` has installed.
 AGAIN = +@$(MAKE) --no-print-directory $(if $(filter -j%,$(MAKEFLAGS)),,-j$(JOBS))

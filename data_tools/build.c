@@ -184,7 +184,7 @@ static int read_options(struct build_options *b, const struct option *o,
     b->template.name = o[O_TEMPLATE].value ? o[O_TEMPLATE].value : "text";
     b->template.now = o[O_NOW].value;
     b->format = o[O_FORMAT].value;
-    b->source_options = (struct source_options){.chosen_key = o[O_CHOSEN].value,
+    b->format_options = (struct format_options){.chosen_key = o[O_CHOSEN].value,
                                                 .rejected_key = o[O_REJECTED].value,
                                                 .prompt_key = o[O_PROMPT].value,
                                                 .system_key = o[O_SYSTEM].value,
@@ -215,7 +215,7 @@ static int read_options(struct build_options *b, const struct option *o,
 /* --- the build --- */
 
 static int open_mapping(struct build_options *o) {
-    struct mapping **m = &o->source_options.mapping;
+    struct mapping **m = &o->format_options.mapping;
     if (o->mapping) *m = mapping_open_file(o->mapping);
     if (o->jq) *m = mapping_open(o->jq, "--jq");
     return (o->mapping || o->jq) && !*m ? -1 : 0;
@@ -313,14 +313,14 @@ static void close_build(struct build *b) {
     mem_free(b->input);
     mem_free(b->out[0]);
     mem_free(b->out[1]);
-    mapping_close(b->options.source_options.mapping);
+    mapping_close(b->options.format_options.mapping);
     template_free(b->template);
     tokenizer_free(b->tokenizer);
 }
 
 static int print_help(void) {
     struct buffer text = {0};
-    source_help(&text);
+    format_help(&text);
     printf("%s\n%s", usage, text.data);
     buffer_free(&text);
     return EXIT_DONE;

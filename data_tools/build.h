@@ -2,7 +2,7 @@
  *
  *   inputs      build_input.c     what each argument means, which of its rows are taken, how often
  *   intake        build_intake.c      readers -> batches of records, in the order of the inputs
- *   work        build_work.c      a record -> JSON -> source -> template -> a packed row
+ *   work        build_work.c      a record -> JSON -> format -> template -> a packed row
  *   pipeline    build_pipeline.c  one intake, N workers, one sink; batches reach the sink in their
  *   order
  *   sink        build_sink.c      packed rows -> shards, counts, attributes
@@ -23,7 +23,7 @@
 
 #include "reader.h"
 #include "shard.h"
-#include "source.h"
+#include "format.h"
 #include "template.h"
 
 /* --- what was asked --- */
@@ -32,7 +32,7 @@ enum build_take { TAKE_ALL, TAKE_FRACTION, TAKE_COUNT };
 struct build_input {
     const char *argument; /* not owned */
     char *path;           /* as given, without the parts around it */
-    char *format;         /* source's name, or NULL: found out */
+    char *wanted;         /* format, by name, or NULL: found out */
     enum build_take take;
     double fraction;
     int64_t count;
@@ -43,7 +43,7 @@ struct build_input {
     int64_t n_rows;               /* counted, where `take` needs it; else -1 */
     /* whole passes, and rows of one more that takes a part; TAKE_ALL: 1, 0 */
     int64_t n_passes, n_last;
-    struct source *source;        /* found by the intake */
+    struct format *format;        /* found by the intake */
     char *found;                  /* its name, by the log of a former run */
     /* why it is not found yet, from the latest bad row that was skipped */
     char *trouble;
@@ -58,7 +58,7 @@ struct build_options {
     double eval_fraction;               /* 0: no held-out shard */
     struct template_options template;
     const char *format, *mapping, *jq;
-    struct source_options source_options;
+    struct format_options format_options;
     struct reader_options reader_options;
     bool skip_bad_rows, is_quiet;
     int64_t limit; /* rows; -1: none */
@@ -92,7 +92,7 @@ enum packed_kind {
     PACKED_ROW,
     PACKED_END
 }; /* END: of an input's first pass; the origin is the hash of its text (64
-                                              * digits) and the name of its source */
+                                              * digits) and the name of its format */
 struct packed_row {
     int64_t n_bytes; /* of all of it */
     int64_t line, n_cut_tokens;
@@ -143,7 +143,7 @@ struct intake_batch {
     struct build_item *item;
     int64_t n_items, room_items;
     int input;
-    const struct source *source; /* not owned; NULL: only bad rows so far */
+    const struct format *format; /* not owned; NULL: only bad rows so far */
     struct build_place next;     /* behind this batch */
     int64_t n_bytes;         /* of the inputs, read so far, for progress */
     char *trouble;           /* an error behind its items; owned */

@@ -3,7 +3,7 @@
  *   [FORMAT=]PATH[:WEIGHT]    WEIGHT: 0.5 a fraction, 2000 (no point) a number of rows
  *
  * An argument that is the path of something is that path, whatever is in it. Then a suffix that is
- * a number is looked for, then a prefix that is the name of a source.
+ * a number is looked for, then a prefix that is the name of a format.
  *
  * A weight of more rows than there are repeats them: whole passes first, then a part of one more. A
  * part is drawn without replacement by a permutation of the row numbers from the seed, so it needs
@@ -30,7 +30,7 @@ static const double most_passes = 1e6;
 
 static bool is_known_source(const char *name, size_t length) {
     const char *summary, *keys, *known;
-    for (int i = 0; (known = source_known(i, &summary, &keys)); i++)
+    for (int i = 0; (known = format_known(i, &summary, &keys)); i++)
         if (strlen(known) == length && memcmp(known, name, length) == 0) return true;
     return false;
 }
@@ -60,7 +60,7 @@ static int parse_weight(struct build_input *input, const char *text) {
 
 int input_parse(struct build_input *input, const char *argument, const char *format) {
     *input = (struct build_input){.argument = argument, .n_rows = -1, .n_bytes = -1};
-    input->format = format ? mem_copy_string(format) : NULL;
+    input->wanted = format ? mem_copy_string(format) : NULL;
     input->path = mem_copy_string(argument);
     json_t *text = json_string(argument);
     json_decref(text);
@@ -75,19 +75,19 @@ int input_parse(struct build_input *input, const char *argument, const char *for
         !is_known_source(input->path, (size_t)(equals - input->path)))
         return 0;
     char *whole = input->path;
-    mem_free(input->format);
+    mem_free(input->wanted);
     input->path = mem_copy_string(equals + 1);
     whole[equals - whole] = 0;
-    input->format = whole;
+    input->wanted = whole;
     return 0;
 }
 
 void input_free(struct build_input *input) {
     mem_free(input->path);
-    mem_free(input->format);
+    mem_free(input->wanted);
     mem_free(input->trouble);
     mem_free(input->found);
-    source_close(input->source);
+    format_close(input->format);
     *input = (struct build_input){0};
 }
 

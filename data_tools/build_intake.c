@@ -1,5 +1,5 @@
 /* The intake: inputs to batches of records, each of one input and pass, a row never split. Finds
- * out what an input's rows are from the first one that can be told, and shows the source those
+ * out what an input's rows are from the first one that can be told, and shows the format those
  * behind it, as far as it reads ahead, before any is read. */
 #include <string.h>
 
@@ -9,7 +9,7 @@
 enum { BATCH_BYTES = 1 << 16, BATCH_ITEMS = 512, KEPT_BYTES = 1 << 20 };
 enum { AHEAD_ROWS = 1000, AHEAD_BYTES = 1 << 22 };
 
-/* The first rows of an input whose source is not known yet, read before they are given away. */
+/* The first rows of an input whose format is not known yet, read before they are given away. */
 struct ahead {
     struct buffer text; /* of the rows or, of bad ones, the complaint and a zero */
     struct build_item *item;
@@ -134,11 +134,11 @@ static int next_record(struct intake *f, struct record *record) {
     return 1;
 }
 
-static void show_ahead(const struct ahead *a, struct source *source) {
+static void show_ahead(const struct ahead *a, struct format *format) {
     for (int64_t i = a->at; i < a->n; i++) {
         if (a->item[i].bad) continue;
         json_t *row = json_parse(a->text.data + a->item[i].at, a->item[i].length);
-        if (json_is_object(row)) source_look(source, row);
+        if (json_is_object(row)) format_look(format, row);
         json_decref(row);
     }
 }
@@ -147,13 +147,13 @@ static void show_ahead(const struct ahead *a, struct source *source) {
  * --skip-bad-rows a later one may. It is asked of every row of the file until it is known, taken or
  * not, so that a run that goes on finds the same. */
 static int find_source(struct intake *f, struct build_input *input, struct record *record) {
-    if (input->source || record->bad) return 0;
+    if (input->format || record->bad) return 0;
     json_t *row = json_parse(record->text, record->length);
     if (!row) return 0; /* the worker says why */
-    input->source = source_open(input->format, &f->b->options.source_options, row);
+    input->format = format_open(input->wanted, &f->b->options.format_options, row);
     json_decref(row);
-    if (input->source) {
-        show_ahead(&f->ahead, input->source);
+    if (input->format) {
+        show_ahead(&f->ahead, input->format);
         return 0;
     }
     if (!f->b->options.skip_bad_rows)
@@ -165,12 +165,12 @@ static int find_source(struct intake *f, struct build_input *input, struct recor
     return 0;
 }
 
-/* Passes over what a former run has done; a named source needs no row to be found. */
+/* Passes over what a former run has done; a named format needs no row to be found. */
 static int open_reader(struct intake *f) {
     struct build_input *input = &f->b->input[f->at.input];
     f->reader = reader_open(input->path, &f->b->options.reader_options);
     if (!f->reader) return -1;
-    if (!input->source) read_ahead(f);
+    if (!input->format) read_ahead(f);
     for (int64_t i = 0; i < f->at.record; i++) {
         int status = next_record(f, &f->record);
         if (status <= 0)
@@ -199,7 +199,7 @@ static int end_pass(struct intake *f, struct intake_batch *batch) {
     f->at.pass++;
     f->at.record = 0;
     if (f->at.pass == input_passes(input)) {
-        if (!input->source && input->trouble) return fail("%s: %s", input->path, input->trouble);
+        if (!input->format && input->trouble) return fail("%s: %s", input->path, input->trouble);
         f->at.input++;
         f->at.pass = 0;
         if (f->at.input == f->b->n_inputs) f->is_over = true;
@@ -247,7 +247,7 @@ void intake_fill(struct intake *f, struct intake_batch *batch) {
         batch->trouble = mem_copy_string(error_text());
         f->is_over = true;
     }
-    batch->source = f->b->input[batch->input].source;
+    batch->format = f->b->input[batch->input].format;
     batch->next = f->at;
     batch->n_bytes = bytes_so_far(f);
     batch->is_last = f->is_over;

@@ -30,7 +30,7 @@ static void set_text(json_t *object, const char *key, const char *value) {
 json_t *name_options(const struct build *b) {
     const struct build_options *o = &b->options;
     const struct template_options *t = template_how(b->template);
-    const struct source_options *s = &o->source_options;
+    const struct format_options *s = &o->format_options;
     json_t *out = json_pack("{s:s, s:s, s:I, s:I, s:I, s:b}", "template", t->name, "truncate",
                             truncate_name(t->truncate), "max_length", (json_int_t)t->max_length,
                             "max_prompt_length", (json_int_t)t->max_prompt_length, "seed",
@@ -84,7 +84,7 @@ static void add_tokenizer(struct sha256 *hash, const struct tokenizer *t) {
 /* An input that can be read once only is named by its text, when that was read. */
 static bool add_input(struct sha256 *hash, const struct build_input *in) {
     add_text(hash, in->is_file ? in->sha256 : in->text_sha256);
-    add_text(hash, in->format);
+    add_text(hash, in->wanted);
     char weight[64];
     snprintf(weight, sizeof weight, "%d %.17g %lld", (int)in->take, in->fraction,
              (long long)in->count);
@@ -99,7 +99,7 @@ int name_digest(struct build *b) {
     add_text(&hash, "rankwise-data build");
     add_text(&hash, base_revision());
     add_json(&hash, name_options(b));
-    add_text(&hash, template_how(b->template)->source);
+    add_text(&hash, template_how(b->template)->jinja);
     add_tokenizer(&hash, b->tokenizer);
     for (int i = 0; i < b->n_inputs; i++) is_known &= add_input(&hash, &b->input[i]);
     sha256_finish(&hash, b->digest);

@@ -3,7 +3,7 @@
  *
  *   (1) A prompt's side of the split is a function of its hash and the seed: the same in every
  *       build.
- *   (2) `sources` begins with the inputs, in their order; a row with a source column of its own
+ *   (2) `sources` begins with the inputs, in their order; a row with a origin column of its own
  *       (--origin-key) points to an entry behind them, one for each input and name, in the order of
  *       appearance.
  *   (3) The held-out shard is published first: an up-to-date training shard means that both are. */
@@ -24,7 +24,7 @@ struct counts {
     struct shard_sums sums; /* once the shard is closed */
 };
 
-/* A source column's value in an input. */
+/* A origin column's value in an input. */
 struct origin {
     int32_t input;
     char *name;
@@ -86,7 +86,7 @@ static int find_side(const struct sink *s, const struct packed_row *row) {
 }
 
 /* The index in `sources`, by (2); -1 when there are too many. */
-static int find_source(struct sink *s, const struct packed_row *row, const char *name) {
+static int find_origin(struct sink *s, const struct packed_row *row, const char *name) {
     if (row->n_origin == 0) return row->input;
     uint64_t hash = hash128(name, (size_t)row->n_origin, (uint32_t)row->input).low;
     int64_t *first = &s->first_origin[hash % (sizeof s->first_origin / sizeof *s->first_origin)];
@@ -119,8 +119,8 @@ static int write_row(struct sink *s, int side, const struct packed_row *row) {
         s->token = mem_alloc(s->room_answers, sizeof *s->token);
     }
     for (int32_t i = 0; i < row->n_answers; token += length[i++]) s->token[i] = token;
-    int source = find_source(s, row, (const char *)token);
-    if (source < 0) return -1;
+    int origin = find_origin(s, row, (const char *)token);
+    if (origin < 0) return -1;
     const struct shard_row out = {.token = s->token,
                                   .length = length,
                                   .n_answers = row->n_answers,
@@ -128,7 +128,7 @@ static int write_row(struct sink *s, int side, const struct packed_row *row) {
                                   .pair = pair,
                                   .prompt = row->prompt,
                                   .prompt_tokens = row->prompt_tokens,
-                                  .source = (uint16_t)source,
+                                  .source = (uint16_t)origin,
                                   .row = row->line};
     if (shard_writer_row(s->shard[side], &out) == 0) return 0;
     s->has_failed = true;
@@ -187,7 +187,7 @@ static json_t *describe_input(const struct build_input *in) {
     json_t *about = json_pack("{s:s, s:I}", "path", in->path, "rows", (json_int_t)in->rows);
     if (in->text_sha256[0]) json_object_set_new(about, "text_sha256", json_string(in->text_sha256));
     if (in->sha256[0]) json_object_set_new(about, "file_sha256", json_string(in->sha256));
-    const char *format = in->source ? source_name(in->source) : in->found;
+    const char *format = in->format ? format_name(in->format) : in->found;
     if (format && format[0]) json_object_set_new(about, "format", json_string(format));
     if (in->take == TAKE_FRACTION) json_object_set_new(about, "fraction", json_real(in->fraction));
     if (in->take == TAKE_COUNT) json_object_set_new(about, "count", json_integer(in->count));
@@ -287,8 +287,8 @@ static void print_side(const struct sink *s, int side, double seconds) {
 void sink_summary(const struct sink *s, double seconds) {
     for (int i = 0; i < s->b->n_inputs; i++) {
         struct buffer about = {0};
-        if (!s->b->input[i].source) continue;
-        source_about(s->b->input[i].source, &about);
+        if (!s->b->input[i].format) continue;
+        format_about(s->b->input[i].format, &about);
         log_info("%s: %s", s->b->input[i].path, about.data);
         buffer_free(&about);
     }

@@ -270,11 +270,11 @@ static void tell_unshown(const struct build_worker *w, const struct intake_batch
 
 /* Fills the row's counts and packs it; the reason why it is a bad row with error_text(), 0, or -1:
  * it stops the build. */
-static int take_row(struct build_worker *w, const struct source *source, const json_t *json,
+static int take_row(struct build_worker *w, const struct format *format, const json_t *json,
                     const json_t *record, struct packed_row *packed, struct buffer *out) {
     const struct row *row = &w->row;
     bool is_chat = strcmp(template_how(w->b->template)->name, "text") != 0;
-    if (source_read(source, json, record, &w->row) != 0) return DROPPED_BAD_FIELDS;
+    if (format_read(format, json, record, &w->row) != 0) return DROPPED_BAD_FIELDS;
     if (is_chat && row_check_chat(row) != 0) return DROPPED_BAD_FIELDS;
     w->n_pairs = 0;
     packed->dropped[DROPPED_TIE] = row->n_ties;
@@ -304,15 +304,15 @@ static int take_row(struct build_worker *w, const struct source *source, const j
 }
 
 /* The row's records, all or none of them, as take_row returns. */
-static int take_records(struct build_worker *w, const struct source *source, json_t *json,
+static int take_records(struct build_worker *w, const struct format *format, json_t *json,
                         const struct packed_row *empty, struct buffer *out) {
-    json_t *records = source_records(source, json);
+    json_t *records = format_records(format, json);
     size_t n = json_array_size(records), start = out->length;
     int reason = records ? 0 : DROPPED_BAD_FIELDS;
     for (size_t i = 0; i < n && reason == 0; i++) {
         struct packed_row packed = *empty;
         packed.is_further = i > 0;
-        reason = take_row(w, source, json, json_array_get(records, i), &packed, out);
+        reason = take_row(w, format, json, json_array_get(records, i), &packed, out);
         if (reason && n > 1) fail_context("record %zu", i + 1);
     }
     if (records && n == 0) {
@@ -337,7 +337,7 @@ static int take_item(struct build_worker *w, struct intake_batch *batch,
     } else {
         json_t *json = json_parse(text, item->length);
         reason =
-            json ? take_records(w, batch->source, json, &packed, &batch->packed) : DROPPED_BAD_JSON;
+            json ? take_records(w, batch->format, json, &packed, &batch->packed) : DROPPED_BAD_JSON;
         json_decref(json);
     }
     if (reason == 0) {
@@ -366,7 +366,7 @@ void worker_run(struct build_worker *w, struct intake_batch *batch) {
     }
     if (!batch->ends_input) return;
     char *about =
-        mem_format("%s%s", batch->text_sha256, batch->source ? source_name(batch->source) : "");
+        mem_format("%s%s", batch->text_sha256, batch->format ? format_name(batch->format) : "");
     struct packed_row end = {.kind = PACKED_END, .input = batch->input};
     row_clear(&w->row);
     w->n_pairs = 0;

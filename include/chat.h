@@ -14,13 +14,13 @@
 struct chat_options {
     /* a built-in one, "model" (the tokenizer's own chat_template), or a file of Jinja */
     const char *name;
-    const char *source;    /* Jinja text instead, or NULL or "" */
+    const char *jinja;     /* Jinja text instead, or NULL or "" */
     /* the tokenizer's, for chat_template.jinja and additional_chat_templates/; or NULL */
     const char *directory;
     /* "bos=<s>,eos=</s>": instead of what the tokenizer's files say; or NULL */
     const char *special;
     const char *now;       /* what strftime_now returns; NULL: there is no such function */
-    const char *tool_use; /* with source: Jinja text instead where there are tools; or NULL or "" */
+    const char *tool_use; /* with jinja: Jinja text instead where there are tools; or NULL or "" */
 };
 
 struct chat; /* chat.c */
@@ -28,7 +28,7 @@ struct chat; /* chat.c */
 /* tokenizer may be NULL: no special tokens but those of `special`. NULL with error_text(). */
 struct chat *chat_open(const struct chat_options *options, const struct tokenizer *tokenizer);
 void chat_free(struct chat *c); /* accepts NULL */
-const char *chat_source(const struct chat *c);  /* Jinja text; "" for a built-in one */
+const char *chat_jinja(const struct chat *c);  /* Jinja text; "" for a built-in one */
 const char *chat_tool_use(const struct chat *c); /* that for rows with tools; "": the same */
 bool chat_shows_tools(const struct chat *c);       /* whether its text names tools */
 /* whether its text names a variable or function */
@@ -43,7 +43,7 @@ int chat_render(const struct chat *c, struct jinja_memory *memory, const json_t 
 /* The built-in ones: index from 0; NULL at the end. ends_in_eos: EOS belongs at the end of a whole
  * conversation. */
 struct chat_named {
-    const char *name, *source;
+    const char *name, *jinja;
     bool ends_in_eos;
 };
 const struct chat_named *chat_known(int index);

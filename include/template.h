@@ -31,7 +31,7 @@ struct template_options {
     /* "text", a named one, "model" (the tokenizer's own chat_template), or a file of Jinja */
     const char *name;
     /* the Jinja text itself, as a contract carries it; NULL or "": found by the name */
-    const char *source;
+    const char *jinja;
     enum truncate truncate;
     int64_t max_length, max_prompt_length; /* 0: none */
     const char *now;                       /* what strftime_now returns; NULL: it is not defined */
@@ -39,7 +39,7 @@ struct template_options {
     bool no_bos;
     /* the tokenizer's, where "model" looks for chat_template.jinja; or NULL */
     const char *directory;
-    /* with source: the Jinja text for rows with tools; NULL or "": the same */
+    /* with jinja: the Jinja text for rows with tools; NULL or "": the same */
     const char *tool_use;
 };
 
@@ -50,7 +50,7 @@ struct template; /* template.c */
 struct template *template_open(const struct template_options *options,
                                const struct tokenizer *tokenizer);
 void template_free(struct template *t); /* accepts NULL */
-/* What to open the same template with; texts are borrowed from it. source is "" for the built-in
+/* What to open the same template with; texts are borrowed from it. jinja is "" for the built-in
  * ones, and Jinja text under the name "chat_template" for any other. */
 const struct template_options *template_how(const struct template *t);
 const struct tokenizer *template_tokenizer(const struct template *t);

@@ -24,7 +24,7 @@ verdict mpi_stays_in_its_place "$(grep -lE '#include <mpi.h>' "${sources[@]}" |
 verdict dnnl_stays_in_its_place "$(grep -lE '#include .*dnnl' "${sources[@]}" | grep -vE '^(src/cpu/matmul|tests/)')"
 verdict hdf5_stays_in_its_place "$(grep -lE '#include <hdf5' "${sources[@]}" |
     grep -vE '^(src/base/h5|src/data/shard|src/checkpoint/|data_tools/inspect|tests/|include/h5)')"
-verdict jq_stays_in_its_place "$(grep -lE '#include <j[qv]\.h' "${sources[@]}" | grep -vx data_tools/source_mapping.c)"
+verdict jq_stays_in_its_place "$(grep -lE '#include <j[qv]\.h' "${sources[@]}" | grep -vx data_tools/format_mapping.c)"
 
 # A function is a block whose braces stand at column 0.
 long_functions() { # lines

@@ -1,7 +1,7 @@
 /* Mappings: what jq is given of a record and what comes back of it; threads. */
 #include <pthread.h>
 
-#include "../data_tools/source_mapping.h"
+#include "../data_tools/format_mapping.h"
 #include "json.h"
 #include "memory.h"
 #include "test.h"

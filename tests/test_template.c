@@ -344,10 +344,10 @@ static void test_conversations_without_a_prompt(void) {
                 "<user>a;<assistant>b;|<user>a;<assistant>c;");
     ASSERT_TEXT(sides(&how, NULL, "\"as it is\"", "\"this too\""), "as it is|this too");
     ASSERT_TEXT(sides(&how, NULL, "\"a\"", "[{\"role\":\"user\",\"content\":\"a\"}]"), "bad");
-    how.source = "{{ raise_exception('never') }}";
+    how.jinja = "{{ raise_exception('never') }}";
     ASSERT_TEXT(sides(&how, "\"a\"", "\"b\"", "\"c\""), "bad");
     ASSERT_CONTAINS(error_text(), "line 1: never");
-    how.source = "{{ strftime_now('%Y') }}";
+    how.jinja = "{{ strftime_now('%Y') }}";
     ASSERT_TEXT(sides(&how, "\"a\"", "\"b\"", "\"c\""), "bad");
     ASSERT_CONTAINS(error_text(), "hint: the template asks for the date: --now");
     how.now = "2020";
@@ -367,7 +367,7 @@ static void test_bad_templates_are_refused(void) {
         struct template *t = template_open(&how, tokenizer);
         ASSERT(t);
         ASSERT_TEXT(template_how(t)->name, template_known(i));
-        ASSERT_TEXT(template_how(t)->source, "");
+        ASSERT_TEXT(template_how(t)->jinja, "");
         template_free(t);
     }
 }

@@ -70,7 +70,7 @@ static void append_code(struct buffer *out, const struct template *t, const char
 char *export_card(const struct scorer *s, const struct export_pad *pad, const char *name,
                   enum dtype dtype) {
     const struct template_options *how = template_how(s->template);
-    const bool is_chat = *how->source || chat_find_named(how->name);
+    const bool is_chat = *how->jinja || chat_find_named(how->name);
     struct buffer out = {0};
     buffer_format(&out,
                   "---\nlibrary_name: transformers\npipeline_tag: text-classification\ntags:\n- "

@@ -11,7 +11,7 @@ enum { SOURCE_CEILING = 1 << 22, MAX_VARIABLES = 256 };
 
 struct chat {
     struct jinja *program, *tool_use; /* tool_use: instead, where there are tools; or NULL */
-    char *source, *tool_use_source, *now;
+    char *jinja, *tool_use_jinja, *now;
     bool
         /* one of ours, which knows contents as strings alone: lists of text parts are joined */
         is_named;
@@ -56,39 +56,39 @@ static json_t *read_tokenizer_file(const struct tokenizer *t, const char *name, 
     return NULL;
 }
 
-/* --- sources ------------------------------------------------------------------------- */
+/* --- its text ------------------------------------------------------------------------- */
 
-static struct jinja *parse_source(const char *source, size_t length, const char *name) {
-    struct jinja *program = jinja_parse(source, length);
+static struct jinja *parse_jinja(const char *jinja, size_t length, const char *name) {
+    struct jinja *program = jinja_parse(jinja, length);
     if (!program) fail_context("%s", name);
     return program;
 }
 
-static int take_source(struct chat *c, const char *source, size_t length, const char *name) {
-    if (strlen(source) != length)
-        return fail("%s: expected text, found a zero byte after %zu bytes", name, strlen(source));
-    c->source = mem_copy_string(source);
-    c->program = parse_source(source, length, name);
+static int take_jinja(struct chat *c, const char *jinja, size_t length, const char *name) {
+    if (strlen(jinja) != length)
+        return fail("%s: expected text, found a zero byte after %zu bytes", name, strlen(jinja));
+    c->jinja = mem_copy_string(jinja);
+    c->program = parse_jinja(jinja, length, name);
     return c->program ? 0 : -1;
 }
 
 /* The template for rows with tools. */
-static int take_tool_use(struct chat *c, const char *source, size_t length, const char *name) {
-    c->tool_use = parse_source(source, length, name);
+static int take_tool_use(struct chat *c, const char *jinja, size_t length, const char *name) {
+    c->tool_use = parse_jinja(jinja, length, name);
     if (!c->tool_use) return -1;
-    c->tool_use_source = mem_copy_string(source);
+    c->tool_use_jinja = mem_copy_string(jinja);
     return 0;
 }
 
 /* A file, if it is there. 1: it is not. */
-static int read_source_file(struct chat *c, const char *path, bool is_tool_use) {
+static int read_jinja_file(struct chat *c, const char *path, bool is_tool_use) {
     struct buffer text = {0};
     if (!file_exists(path)) return 1;
     int status = file_read(path, SOURCE_CEILING, &text);
     if (status == 0 && is_tool_use) {
         status = take_tool_use(c, text.data, text.length, path);
     } else if (status == 0) {
-        status = take_source(c, text.data, text.length, path);
+        status = take_jinja(c, text.data, text.length, path);
     }
     buffer_free(&text);
     return status;
@@ -96,12 +96,12 @@ static int read_source_file(struct chat *c, const char *path, bool is_tool_use) 
 
 /* "chat_template" of tokenizer_config.json: a string, or a list of {name, template}. 1: there is
  * none. */
-static int read_config_source(struct chat *c, const json_t *config) {
+static int read_config_jinja(struct chat *c, const json_t *config) {
     static const char place[] = "tokenizer_config.json: chat_template";
     const json_t *value = json_object_get(config, "chat_template"), *item;
     size_t i;
     if (json_is_string(value))
-        return take_source(c, json_string_value(value), json_string_length(value), place);
+        return take_jinja(c, json_string_value(value), json_string_length(value), place);
     if (!json_is_array(value))
         return value && !json_is_null(value) ? fail("%s: expected a string or a list", place) : 1;
     int found = 1;
@@ -115,7 +115,7 @@ static int read_config_source(struct chat *c, const json_t *config) {
             if (take_tool_use(c, json_string_value(text), json_string_length(text), place) != 0)
                 return -1;
         } else if (strcmp(name, "default") == 0 && !c->program) {
-            found = take_source(c, json_string_value(text), json_string_length(text), place);
+            found = take_jinja(c, json_string_value(text), json_string_length(text), place);
             if (found != 0) return -1;
         }
     }
@@ -124,40 +124,39 @@ static int read_config_source(struct chat *c, const json_t *config) {
 
 /* The model's own: chat_template.jinja before what tokenizer_config.json has, as transformers reads
  * them. */
-static int read_model_source(struct chat *c, const char *directory, const json_t *config) {
+static int read_model_jinja(struct chat *c, const char *directory, const json_t *config) {
     int found = 1;
     if (directory) {
         char *path = file_join(directory, "chat_template.jinja"),
              *more = file_join(directory, "additional_chat_templates/tool_use.jinja");
-        found = read_source_file(c, path, false);
-        if (found >= 0 && read_source_file(c, more, true) < 0) found = -1;
+        found = read_jinja_file(c, path, false);
+        if (found >= 0 && read_jinja_file(c, more, true) < 0) found = -1;
         mem_free(path);
         mem_free(more);
     }
-    if (found == 1) found = read_config_source(c, config);
+    if (found == 1) found = read_config_jinja(c, config);
     if (found == 1)
         return fail("template model: the tokenizer has no chat_template; hint: --template "
                     "simple_chat, chatml or a file");
     return found;
 }
 
-static int find_source(struct chat *c, const struct chat_options *options, const json_t *config) {
-    if (options->source && *options->source) {
+static int find_jinja(struct chat *c, const struct chat_options *options, const json_t *config) {
+    if (options->jinja && *options->jinja) {
         if (options->tool_use && *options->tool_use &&
             take_tool_use(c, options->tool_use, strlen(options->tool_use), options->name) != 0)
             return -1;
-        return take_source(c, options->source, strlen(options->source), options->name);
+        return take_jinja(c, options->jinja, strlen(options->jinja), options->name);
     }
     const struct chat_named *named = chat_find_named(options->name);
     if (named) {
         c->is_named = true;
-        c->source = mem_copy_string("");
-        c->program = parse_source(named->source, strlen(named->source), options->name);
+        c->jinja = mem_copy_string("");
+        c->program = parse_jinja(named->jinja, strlen(named->jinja), options->name);
         return c->program ? 0 : -1;
     }
-    if (strcmp(options->name, "model") == 0)
-        return read_model_source(c, options->directory, config);
-    int found = read_source_file(c, options->name, false);
+    if (strcmp(options->name, "model") == 0) return read_model_jinja(c, options->directory, config);
+    int found = read_jinja_file(c, options->name, false);
     if (found != 1) return found;
     struct buffer names = {0};
     for (int i = 0; (named = chat_known(i)); i++) buffer_format(&names, "%s, ", named->name);
@@ -174,7 +173,7 @@ struct chat *chat_open(const struct chat_options *options, const struct tokenize
     json_t *config = read_tokenizer_file(tokenizer, "tokenizer_config.json", &status);
     c->now = options->now ? mem_copy_string(options->now) : NULL;
     if (status == 0) status = read_special(c, options->special, tokenizer);
-    if (status == 0) status = find_source(c, options, config);
+    if (status == 0) status = find_jinja(c, options, config);
     json_decref(config);
     if (status == 0) return c;
     chat_free(c);
@@ -186,18 +185,18 @@ void chat_free(struct chat *c) {
     jinja_free(c->program);
     jinja_free(c->tool_use);
     json_decref(c->special);
-    mem_free(c->source);
-    mem_free(c->tool_use_source);
+    mem_free(c->jinja);
+    mem_free(c->tool_use_jinja);
     mem_free(c->now);
     mem_free(c);
 }
 
-const char *chat_source(const struct chat *c) {
-    return c->source;
+const char *chat_jinja(const struct chat *c) {
+    return c->jinja;
 }
 
 const char *chat_tool_use(const struct chat *c) {
-    return c->tool_use_source ? c->tool_use_source : "";
+    return c->tool_use_jinja ? c->tool_use_jinja : "";
 }
 
 bool chat_mentions(const struct chat *c, const char *name) {

@@ -140,7 +140,7 @@ static json_t *eos_rule(const struct template *t) {
 static json_t *describe(const struct template *t) {
     const struct template_options *options = template_how(t);
     const struct tokenizer *tokenizer = template_tokenizer(t);
-    json_t *template = json_pack("{s:s, s:s}", "name", options->name, "text", options->source);
+    json_t *template = json_pack("{s:s, s:s}", "name", options->name, "text", options->jinja);
     if (options->now) json_object_set_new(template, "now", json_string(options->now));
     if (options->tool_use && *options->tool_use)
         json_object_set_new(template, "tool_use", json_string(options->tool_use));
@@ -273,7 +273,7 @@ int contract_how(const struct contract *contract, struct template_options *optio
     const char *rule = json_string_value(json_object_get(json_object_get(json, "bos"), "rule"));
     *options = (struct template_options){
         .name = json_string_value(json_object_get(template, "name")),
-        .source = json_string_value(json_object_get(template, "text")),
+        .jinja = json_string_value(json_object_get(template, "text")),
         .max_length = json_integer_value(json_object_get(json, "max_length")),
         .max_prompt_length = json_integer_value(json_object_get(json, "max_prompt_length")),
         .now = json_string_value(json_object_get(template, "now")),

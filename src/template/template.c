@@ -37,15 +37,15 @@ static int check_length(const char *what, int64_t length) {
 /* The template that a contract names may have come from anywhere: its text is what counts. */
 static int open_chat(struct template *t, const struct template_options *options) {
     struct chat_options chat = {.name = options->name,
-                                .source = options->source,
+                                .jinja = options->jinja,
                                 .directory = options->directory,
                                 .now = options->now,
                                 .tool_use = options->tool_use};
     t->chat = chat_open(&chat, t->tokenizer);
     if (!t->chat) return -1;
-    const char *source = chat_source(t->chat);
-    t->options.name = mem_copy_string(*source ? chat_name : options->name);
-    t->options.source = mem_copy_string(source);
+    const char *jinja = chat_jinja(t->chat);
+    t->options.name = mem_copy_string(*jinja ? chat_name : options->name);
+    t->options.jinja = mem_copy_string(jinja);
     t->options.tool_use = mem_copy_string(chat_tool_use(t->chat));
     return 0;
 }
@@ -69,14 +69,14 @@ struct template *template_open(const struct template_options *options,
         return NULL;
     struct template *t = mem_alloc(1, sizeof *t);
     t->options = *options;
-    t->options.name = t->options.source = t->options.now = t->options.directory =
+    t->options.name = t->options.jinja = t->options.now = t->options.directory =
         t->options.tool_use = NULL;
     t->tokenizer = tokenizer;
     t->eos = -1;
     int status = 0;
     if (strcmp(options->name, text_name) == 0) {
         t->options.name = mem_copy_string(text_name);
-        t->options.source = mem_copy_string("");
+        t->options.jinja = mem_copy_string("");
     } else {
         status = open_chat(t, options);
         if (status == 0 && options->now && chat_mentions(t->chat, "strftime_now"))
@@ -91,7 +91,7 @@ void template_free(struct template *t) {
     if (!t) return;
     chat_free(t->chat);
     mem_free((void *)t->options.name);
-    mem_free((void *)t->options.source);
+    mem_free((void *)t->options.jinja);
     mem_free((void *)t->options.now);
     mem_free((void *)t->options.tool_use);
     mem_free(t);

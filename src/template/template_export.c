@@ -18,7 +18,7 @@ static void append_literal(struct buffer *out, const char *text) {
 /* What stands before and behind the template's own text. Each addition in front is a line that ends
  * in a statement: trim_blocks takes its line feed, and what follows stands at the beginning of a
  * line, as it did. */
-static char *wrap(const char *source, const char *tool_use, const char *front, const char *now,
+static char *wrap(const char *jinja, const char *tool_use, const char *front, const char *now,
                   bool ends_in_eos) {
     struct buffer out = {0};
     if (now) {
@@ -37,7 +37,7 @@ static char *wrap(const char *source, const char *tool_use, const char *front, c
         buffer_append_text(&out, tool_use);
         buffer_append_text(&out, "{{ '' }}{% else %}\n");
     }
-    buffer_append_text(&out, source);
+    buffer_append_text(&out, jinja);
     if (*tool_use) buffer_append_text(&out, "{{ '' }}{% endif %}");
     if (ends_in_eos)
         buffer_append_text(&out,
@@ -101,11 +101,11 @@ static bool needs_front(const struct template *t, const char *front) {
 char *template_export(const struct template *t) {
     const struct template_options *options = template_how(t);
     const struct chat_named *named = chat_find_named(options->name);
-    const char *source = named ? named->source : options->source;
-    if (!*source) return NULL;
+    const char *jinja = named ? named->jinja : options->jinja;
+    if (!*jinja) return NULL;
     char *front = front_text(t);
     if (*front && !needs_front(t, front)) *front = 0;
-    char *text = wrap(source, options->tool_use ? options->tool_use : "", front, options->now,
+    char *text = wrap(jinja, options->tool_use ? options->tool_use : "", front, options->now,
                       template_eos(t) >= 0);
     mem_free(front);
     return text;
@@ -116,8 +116,8 @@ int template_check_own(const struct template *t, const struct tokenizer *own,
     struct chat_options options = {.name = "model", .directory = directory};
     struct chat *chat = chat_open(&options, own);
     char *exported = template_export(t);
-    bool is_same = !chat || !exported || strcmp(chat_source(chat), exported) == 0 ||
-                   strcmp(chat_source(chat), template_how(t)->source) == 0;
+    bool is_same = !chat || !exported || strcmp(chat_jinja(chat), exported) == 0 ||
+                   strcmp(chat_jinja(chat), template_how(t)->jinja) == 0;
     chat_free(chat);
     mem_free(exported);
     if (is_same) {

@@ -49,7 +49,7 @@ static int check_model_tokenizer(const struct run *r) {
             status = contract_compare(&r->data.train[0].contract, r->data.train[0].path, &contract,
                                       r->config->model.path);
         struct template *template = status == 0 ? template_open(&how, own) : NULL;
-        if (template && *how.source &&
+        if (template && *how.jinja &&
             template_check_own(template, own, r->config->model.path) != 0)
             log_warn("%s", error_text());
         template_free(template);

@@ -1,7 +1,7 @@
 /* Any bytes as a row for one of a few jq programs, which the first byte chooses: what a program
  * passes on is the row's own value; what it makes of a row is pairs of its answers, or an error
  * with a text. */
-#include "../../data_tools/source.h"
+#include "../../data_tools/format.h"
 #include "json.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
@@ -19,13 +19,13 @@ static const char *const programs[] = {
 enum { N_PROGRAMS = sizeof programs / sizeof *programs, N_PASSING = 4 };
 
 static void check_rows(struct mapping *m, json_t *json) {
-    const struct source_options how = {.mapping = m};
-    struct source *source = source_open("mapping", &how, json);
+    const struct format_options how = {.mapping = m};
+    struct format *source = format_open("mapping", &how, json);
     struct row row = {0};
-    json_t *records = source_records(source, json);
+    json_t *records = format_records(source, json);
     CHECK(records || error_text()[0], "an error without a text");
     for (size_t i = 0; i < json_array_size(records); i++) {
-        if (source_read(source, json, json_array_get(records, i), &row) != 0) {
+        if (format_read(source, json, json_array_get(records, i), &row) != 0) {
             CHECK(error_text()[0], "an error without a text");
             continue;
         }
@@ -38,7 +38,7 @@ static void check_rows(struct mapping *m, json_t *json) {
     }
     json_decref(records);
     row_free(&row);
-    source_close(source);
+    format_close(source);
 }
 
 /* Programs are compiled once: that takes milliseconds. */

@@ -8,7 +8,7 @@
 #include <unistd.h>
 
 #include "../../data_tools/reader.h"
-#include "../../data_tools/source.h"
+#include "../../data_tools/format.h"
 #include "json.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
@@ -45,16 +45,16 @@ static void check_row(const struct row *row) {
           row->n_pairs);
 }
 
-static void read_record(const char *name, struct source **source, const struct record *record,
+static void read_record(const char *name, struct format **source, const struct record *record,
                         struct row *row) {
     CHECK(!record->bad || record->length == 0, "a bad row with text");
     json_t *json = record->bad ? NULL : json_parse(record->text, record->length);
     if (!json) return;
-    if (!*source) *source = source_open(name, NULL, json);
-    json_t *records = *source ? source_records(*source, json) : NULL;
+    if (!*source) *source = format_open(name, NULL, json);
+    json_t *records = *source ? format_records(*source, json) : NULL;
     CHECK(records || error_text()[0], "an error without a text");
     for (size_t i = 0; i < json_array_size(records); i++) {
-        if (source_read(*source, json, json_array_get(records, i), row) == 0)
+        if (format_read(*source, json, json_array_get(records, i), row) == 0)
             check_row(row);
         else
             CHECK(error_text()[0], "an error without a text");
@@ -66,7 +66,7 @@ static void read_record(const char *name, struct source **source, const struct r
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
     if (size < 1) return 0;
     setenv("RANKWISE_PYTHON", "/nonexistent", 1); /* "PAR1" starts no program */
-    const char *summary, *keys, *name = source_known(data[0] % 16, &summary, &keys);
+    const char *summary, *keys, *name = format_known(data[0] % 16, &summary, &keys);
     if (name && strcmp(name, "mapping") == 0) name = NULL;
     int file = memfd_create("rows", 0);
     CHECK(write(file, data + 1, size - 1) == (ssize_t)(size - 1), "memfd");
@@ -75,7 +75,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
     const struct reader_options how = {
         .max_row = 1 << 20, .rows = size > 2 && data[1] == '{' && data[0] >= 128 ? "data" : NULL};
     struct reader *r = reader_open(path, &how);
-    struct source *source = NULL;
+    struct format *source = NULL;
     struct record record;
     struct row row = {0};
     char hash[65];
@@ -88,7 +88,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
     }
     CHECK(status == 0 || error_text()[0], "an error without a text");
     if (r) reader_hash(r, hash);
-    source_close(source);
+    format_close(source);
     row_free(&row);
     reader_close(r);
     close(file);

@@ -59,7 +59,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
     const char *zero = memchr(text, 0, (size_t)(end - text));
     if (data[0] & HAS_SOURCE && zero && zero > text) {
         how.name = "chat_template";
-        how.source = text;
+        how.jinja = text;
         text = zero + 1;
     }
     json_t *json = json_parse(text, (size_t)(end - text));

@@ -1,11 +1,11 @@
-/* Values of rows made into strings, messages and labels: see source_parts.h. */
+/* Values of rows made into strings, messages and labels: see format_parts.h. */
 #include <errno.h>
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "json.h"
-#include "source_parts.h"
+#include "format_parts.h"
 
 int text_within(const char *text, int most) {
     int n = (int)strnlen(text, (size_t)most + 1);

@@ -15,9 +15,9 @@
 #include <math.h>
 #include <string.h>
 
-#include "source_parts.h"
+#include "format_parts.h"
 
-static int open_strength(struct source *s, const json_t *first_row) {
+static int open_strength(struct format *s, const json_t *first_row) {
     (void)first_row;
     json_t *value =
         s->options.min_strength ? json_string(s->options.min_strength) : json_integer(1);
@@ -30,7 +30,7 @@ static int open_strength(struct source *s, const json_t *first_row) {
 }
 
 /* Of two answers: positive means the second. */
-static int take_strength(const struct source *s, const json_t *json, const char *key,
+static int take_strength(const struct format *s, const json_t *json, const char *key,
                          struct row *row) {
     int64_t strength;
     const json_t *value = row_field(json, key);
@@ -81,7 +81,7 @@ static int split_turns(const json_t *value, json_t **out) {
     }
 }
 
-static int read_helpsteer2(const struct source *s, const json_t *json, struct row *row) {
+static int read_helpsteer2(const struct format *s, const json_t *json, struct row *row) {
     json_t *prompt = row_field(json, "prompt");
     if (!prompt) return -1;
     bool is_marked = json_is_string(prompt) && strstr(json_string_value(prompt), turn_mark);
@@ -93,7 +93,7 @@ static int read_helpsteer2(const struct source *s, const json_t *json, struct ro
     return take_strength(s, json, "preference_strength", row);
 }
 
-const struct source_kind source_helpsteer2 = {
+const struct format_kind format_helpsteer2 = {
     .name = "helpsteer2",
     .summary = "HelpSteer2-Preference: a strength from -3 to 3, positive for response_2",
     .keys = "prompt, response_1, response_2, preference_strength",
@@ -196,7 +196,7 @@ static int read_outputs(const json_t *list, struct row *row) {
     return decide(row, preferred, score, (int)n);
 }
 
-static int read_helpsteer3(const struct source *s, const json_t *json, struct row *row) {
+static int read_helpsteer3(const struct format *s, const json_t *json, struct row *row) {
     if (is_public(json)) {
         if (row_take_prompt(row, row_field(json, "context"), "context") != 0) return -1;
         if (row_take_answer(row, row_field(json, "response1"), "response1") != 0) return -1;
@@ -211,7 +211,7 @@ static int read_helpsteer3(const struct source *s, const json_t *json, struct ro
     return status == 0 ? 0 : fail_context("\"output\"");
 }
 
-const struct source_kind source_helpsteer3 = {
+const struct format_kind format_helpsteer3 = {
     .name = "helpsteer3",
     .summary = "HelpSteer3: a preference from -3 to 3, or RM-Gallery's answers with labels; ties "
                "are dropped",

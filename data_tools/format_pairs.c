@@ -13,7 +13,7 @@
  *       for. */
 #include <string.h>
 
-#include "source_look.h"
+#include "format_look.h"
 
 static const char *const prompt_names[] = {
     "prompt",        "question", "instruction", "query",   "input",      "context",
@@ -30,7 +30,7 @@ static bool is_empty(const json_t *value) {
 /* Not where more than these two names tell what a row is. */
 static bool matches_pairs(const json_t *row) {
     return json_object_get(row, "chosen") && json_object_get(row, "rejected") &&
-           !source_sharegpt.matches(row) && !source_reward_bench.matches(row);
+           !format_sharegpt.matches(row) && !format_reward_bench.matches(row);
 }
 
 /* --- what a row has --- */
@@ -79,7 +79,7 @@ static bool is_inside(const json_t *prompt, const struct row *row) {
            begins_with(row->answer[1], json_string_value(prompt), length);
 }
 
-static int read_answers(const struct source *s, const json_t *json, struct row *row) {
+static int read_answers(const struct format *s, const json_t *json, struct row *row) {
     if (row_take_answer(row, row_value(json, &s->chosen), s->chosen.text) != 0) return -1;
     return row_take_answer(row, row_value(json, &s->rejected), s->rejected.text);
 }
@@ -90,7 +90,7 @@ static bool is_by_itself(const struct row *row) {
 
 /* The prompt before the answers, which are read, in *key and *value: the one that is asked for, or
  * found; both NULL where there is none. */
-static int take_key(const struct source *s, const json_t *json, const struct row *row,
+static int take_key(const struct format *s, const json_t *json, const struct row *row,
                     const char **key, json_t **value) {
     *key = NULL;
     if (s->options.prompt_key) {
@@ -132,7 +132,7 @@ static bool has_prompt(const json_t *conversation, const json_t *prompt) {
     return true;
 }
 
-static int open_pairs(struct source *s, const json_t *first) {
+static int open_pairs(struct format *s, const json_t *first) {
     const char *key = s->options.prompt_key;
     if (key && strcmp(key, "none") == 0 && !json_object_get(first, "none")) path_free(&s->prompt);
     if (!s->chosen.text && path_parse(&s->chosen, "chosen") != 0) return -1;
@@ -141,7 +141,7 @@ static int open_pairs(struct source *s, const json_t *first) {
 }
 
 /* (1): a prompt beside whole conversations that say it, too, is not left out. */
-static void look_at_whole(struct source *s, const json_t *json, const struct row *row) {
+static void look_at_whole(struct format *s, const json_t *json, const struct row *row) {
     const char *key = NULL;
     if (find_prompt(json, &key) != 0 || !key) return;
     const json_t *prompt = json_object_get(json, key);
@@ -149,7 +149,7 @@ static void look_at_whole(struct source *s, const json_t *json, const struct row
         looks_read(s->looks, key);
 }
 
-static void look_at_prompt(struct source *s, const json_t *json, const struct row *row) {
+static void look_at_prompt(struct format *s, const json_t *json, const struct row *row) {
     const char *key;
     json_t *prompt;
     if (take_key(s, json, row, &key, &prompt) != 0 || !key) return;
@@ -165,7 +165,7 @@ static void look_at_prompt(struct source *s, const json_t *json, const struct ro
 }
 
 /* A row that is bad says nothing: read_pairs will name it. */
-static void look_at_pairs(struct source *s, const json_t *json) {
+static void look_at_pairs(struct format *s, const json_t *json) {
     struct row row = {0};
     if (read_answers(s, json, &row) == 0) {
         look_at_prompt(s, json, &row);
@@ -174,11 +174,11 @@ static void look_at_pairs(struct source *s, const json_t *json) {
     row_free(&row);
 }
 
-static bool prompts_inside(const struct source *s) {
+static bool prompts_inside(const struct format *s) {
     return s->n_inside > 0 && s->n_inside == s->n_prompt_texts;
 }
 
-static void describe_pairs(const struct source *s, struct buffer *out) {
+static void describe_pairs(const struct format *s, struct buffer *out) {
     const char *inside = prompts_inside(s) ? " (in the answers)" : "";
     buffer_format(out, "%s: ", s->kind->name);
     if (s->system.text) buffer_format(out, "%s, ", s->system.text);
@@ -194,7 +194,7 @@ static void describe_pairs(const struct source *s, struct buffer *out) {
 /* --- reading --- */
 
 /* The prompt that is in both answers already: checked, and let go. */
-static int check_inside(const struct source *s, const char *key, struct row *row) {
+static int check_inside(const struct format *s, const char *key, struct row *row) {
     for (int i = 0; i < 2; i++) {
         const json_t *answer = row->answer[i];
         bool is_there = json_is_array(answer) ? has_prompt(answer, row->prompt)
@@ -229,7 +229,7 @@ static int put_system(const char *key, json_t *text, struct row *row) {
 }
 
 /* --system-key, or beside a prompt a column of a known name. */
-static int take_system(const struct source *s, const json_t *json, struct row *row) {
+static int take_system(const struct format *s, const json_t *json, struct row *row) {
     const char *key = s->system.text;
     if (!key && row->prompt) key = find_system(json);
     json_t *text = s->system.text ? path_get(&s->system, json) : json_object_get(json, key);
@@ -237,7 +237,7 @@ static int take_system(const struct source *s, const json_t *json, struct row *r
 }
 
 /* (2): a row without a prompt, whose answers are no whole conversations. */
-static int check_no_prompt(const struct source *s, const json_t *json) {
+static int check_no_prompt(const struct format *s, const json_t *json) {
     struct buffer names = {0};
     int status = 0;
     if (s->n_prompts > 0)
@@ -250,7 +250,7 @@ static int check_no_prompt(const struct source *s, const json_t *json) {
     return status;
 }
 
-static int take_prompt(const struct source *s, const json_t *json, bool is_whole, struct row *row) {
+static int take_prompt(const struct format *s, const json_t *json, bool is_whole, struct row *row) {
     const char *key;
     json_t *value;
     if (take_key(s, json, row, &key, &value) != 0) return -1;
@@ -265,7 +265,7 @@ static int take_prompt(const struct source *s, const json_t *json, bool is_whole
     return check_inside(s, key, row);
 }
 
-static int read_pairs(const struct source *s, const json_t *json, struct row *row) {
+static int read_pairs(const struct format *s, const json_t *json, struct row *row) {
     if (read_answers(s, json, row) != 0) return -1;
     bool is_whole = side_is_whole(row->answer[0]);
     if (is_whole != side_is_whole(row->answer[1]))
@@ -276,7 +276,7 @@ static int read_pairs(const struct source *s, const json_t *json, struct row *ro
     return 0;
 }
 
-const struct source_kind source_pairs = {
+const struct format_kind format_pairs = {
     .name = "pairs",
     .summary = "two answers in two columns, the better one first (TRL, RM-Gallery, OpenJudge)",
     .keys = "chosen, rejected: strings or messages; prompt, where they do not have it",

@@ -1,5 +1,5 @@
-/* What the first rows of a file have in common: see source_look.h. */
-#include "source_look.h"
+/* What the first rows of a file have in common: see format_look.h. */
+#include "format_look.h"
 
 #include <string.h>
 
@@ -237,8 +237,8 @@ static const char *const before[] = {
     "conversation", "history", "dialogue", "conversations", "messages", "message", "body",
     "post",         "user",    "title",    "trajectory",    "system",   "dialog",  "images",
     "image",        "tools",   "videos",   "documents",     "passages", NULL};
-static const char *const about[] = {"id",       "ids",    "index",  "idx",    "hash",    "source",
-                                    "sources",  "origin", "model",  "models", "dataset", "type",
+static const char *const about[] = {"id",       "ids",    "index",  "idx",    "hash",    "format",
+                                    "formats",  "origin", "model",  "models", "dataset", "type",
                                     "category", "subset", "split",  "lang",   "name",    "license",
                                     "language", "url",    "score",  "scores", "rating",  "ratings",
                                     "length",   "tokens", "date",   "time",   "author",  "version",

@@ -7,7 +7,7 @@
 #include <math.h>
 #include <string.h>
 
-#include "source_look.h"
+#include "format_look.h"
 
 static const char *const answer_names[] = {"responses", "answers", "completions", "candidates",
                                            "outputs"};
@@ -75,7 +75,7 @@ static bool matches_ranked(const json_t *row) {
     if (!name || json_object_get(row, "chosen") ||
         !find_name(row, prompt_names, COUNT(prompt_names)))
         return false;
-    if (source_ultrafeedback.matches(row) || source_helpsteer3.matches(row)) return false;
+    if (format_ultrafeedback.matches(row) || format_helpsteer3.matches(row)) return false;
     if (find_name(row, score_names, COUNT(score_names)) ||
         find_name(row, rank_names, COUNT(rank_names)))
         return true;
@@ -104,7 +104,7 @@ static bool is_order_name(const char *name) {
     return strcmp(name, order_names[0]) == 0 || strcmp(name, order_names[1]) == 0;
 }
 
-static int rank_answers(const struct source *s, const json_t *json, const char *name,
+static int rank_answers(const struct format *s, const json_t *json, const char *name,
                         const json_t *list, double *score) {
     size_t n = json_array_size(list);
     const json_t *first = json_array_get(list, 0);
@@ -149,7 +149,7 @@ static int check_count(const json_t *list, const char *name) {
     return fail("\"%s\": expected 2 to %d answers, found %zu", name, ROW_MAX_ANSWERS, n);
 }
 
-static int read_ranked(const struct source *s, const json_t *json, struct row *row) {
+static int read_ranked(const struct format *s, const json_t *json, struct row *row) {
     double score[ROW_MAX_ANSWERS];
     const char *name = find_name(json, answer_names, COUNT(answer_names));
     if (!name)
@@ -174,7 +174,7 @@ static int read_ranked(const struct source *s, const json_t *json, struct row *r
     return status;
 }
 
-static void look_at_ranked(struct source *s, const json_t *row) {
+static void look_at_ranked(struct format *s, const json_t *row) {
     const char *read[] = {find_name(row, answer_names, COUNT(answer_names)),
                           find_name(row, score_names, COUNT(score_names)),
                           find_name(row, rank_names, COUNT(rank_names)),
@@ -184,7 +184,7 @@ static void look_at_ranked(struct source *s, const json_t *row) {
         if (read[i]) looks_read(s->looks, read[i]);
 }
 
-const struct source_kind source_ranked = {
+const struct format_kind format_ranked = {
     .name = "ranked",
     .summary = "K answers with scores (higher is better) or ranks (lower is better)",
     .keys = "prompt, responses[], scores[] or ranks[]; or score or rank in each of the responses",
@@ -221,7 +221,7 @@ static int annotations_mean(const json_t *annotations, double *out) {
     return 0;
 }
 
-static int take_score(const struct source *s, const json_t *completion, double *score) {
+static int take_score(const struct format *s, const json_t *completion, double *score) {
     static const char *const names[] = {"overall_score", "fine-grained_score"};
     const char *name =
         s->options.score_key ? s->options.score_key : find_name(completion, names, 2);
@@ -230,7 +230,7 @@ static int take_score(const struct source *s, const json_t *completion, double *
                                                                        : fail_context("%s", name);
 }
 
-static int read_completions(const struct source *s, const json_t *list, struct row *row) {
+static int read_completions(const struct format *s, const json_t *list, struct row *row) {
     double score[ROW_MAX_ANSWERS];
     if (check_count(list, "completions") != 0) return -1;
     for (size_t i = 0; i < json_array_size(list); i++) {
@@ -243,7 +243,7 @@ static int read_completions(const struct source *s, const json_t *list, struct r
     return 0;
 }
 
-static int read_ultrafeedback(const struct source *s, const json_t *json, struct row *row) {
+static int read_ultrafeedback(const struct format *s, const json_t *json, struct row *row) {
     if (row_take_prompt(row, row_field(json, "instruction"), "instruction") != 0 ||
         !row_field(json, "completions"))
         return -1;
@@ -253,7 +253,7 @@ static int read_ultrafeedback(const struct source *s, const json_t *json, struct
     return status;
 }
 
-const struct source_kind source_ultrafeedback = {
+const struct format_kind format_ultrafeedback = {
     .name = "ultrafeedback",
     .summary = "UltraFeedback: K rated completions (the binarized forms are pairs)",
     .keys = "instruction, completions[]: {response, overall_score or annotations}",

@@ -1,6 +1,6 @@
 /* Formats that are a mapping known by name: configs/mappings/<name>.jq, whose text stands in the
  * program. Here is how a row of each is recognized. */
-#include "source_parts.h"
+#include "format_parts.h"
 
 #define PROGRAM(symbol, file)                                                           \
     extern const char symbol[];                                                         \
@@ -48,7 +48,7 @@ static bool matches_summarize(const json_t *row) {
            json_object_get(row, "info");
 }
 
-const struct source_kind source_litbench = {
+const struct format_kind format_litbench = {
     .name = "litbench",
     .summary = "LitBench: two stories to a writing prompt; deleted and missing ones are dropped",
     .keys = "prompt, chosen_story, rejected_story",
@@ -57,7 +57,7 @@ const struct source_kind source_litbench = {
     .program = litbench_program,
 };
 
-const struct source_kind source_reward_bench = {
+const struct format_kind format_reward_bench = {
     .name = "reward_bench",
     .summary = "RewardBench 1 and 2: every chosen answer against every rejected one",
     .keys = "prompt, chosen, rejected: a string each, or lists of strings; subset",
@@ -66,7 +66,7 @@ const struct source_kind source_reward_bench = {
     .program = reward_bench_program,
 };
 
-const struct source_kind source_sharegpt = {
+const struct format_kind format_sharegpt = {
     .name = "sharegpt",
     .summary = "LLaMA-Factory's ShareGPT form: a conversation and two messages that answer it",
     .keys = "conversations: [{from, value}]; chosen, rejected: {from, value}; system",
@@ -75,7 +75,7 @@ const struct source_kind source_sharegpt = {
     .program = sharegpt_program,
 };
 
-const struct source_kind source_summarize = {
+const struct format_kind format_summarize = {
     .name = "summarize_from_feedback",
     .summary = "OpenAI's comparisons of two summaries",
     .keys =

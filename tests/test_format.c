@@ -1,5 +1,5 @@
 /* Sources: what each format's rows become, and which rows are refused with what words. */
-#include "../data_tools/source.h"
+#include "../data_tools/format.h"
 #include "json.h"
 #include "test.h"
 
@@ -41,22 +41,22 @@ static const char *show_row(const struct row *row) {
 }
 
 /* The second row if there is one, with the source that the first one opens. */
-static const char *read_rows(const char *name, const struct source_options *how, const char *first,
+static const char *read_rows(const char *name, const struct format_options *how, const char *first,
                              const char *second) {
     struct row row = {0};
     json_t *json = json_parse(first, strlen(first));
     if (!json) die("%s: %s", first, error_text());
     buffer_clear(&out);
-    struct source *s = source_open(name, how, json);
+    struct format *s = format_open(name, how, json);
     if (s && second) {
         json_decref(json);
         json = json_parse(second, strlen(second));
     }
-    json_t *records = s ? source_records(s, json) : NULL;
+    json_t *records = s ? format_records(s, json) : NULL;
     if (!records) buffer_format(&out, "error: %s", error_text());
     for (size_t i = 0; i < json_array_size(records); i++) {
         if (i) buffer_append_text(&out, " || ");
-        if (source_read(s, json, json_array_get(records, i), &row) == 0)
+        if (format_read(s, json, json_array_get(records, i), &row) == 0)
             show_row(&row);
         else
             buffer_format(&out, "error: %s", error_text());
@@ -64,7 +64,7 @@ static const char *read_rows(const char *name, const struct source_options *how,
     if (records && json_array_size(records) == 0) buffer_append_text(&out, "no record");
     json_decref(records);
     row_free(&row);
-    source_close(s);
+    format_close(s);
     json_decref(json);
     return out.data;
 }
@@ -190,9 +190,9 @@ static void pairs(void) {
                 " / a / b; 0>1");
 }
 
-static int read_one(const struct source *s, json_t *json, struct row *row) {
-    json_t *records = source_records(s, json);
-    int status = records ? source_read(s, json, json_array_get(records, 0), row) : -1;
+static int read_one(const struct format *s, json_t *json, struct row *row) {
+    json_t *records = format_records(s, json);
+    int status = records ? format_read(s, json, json_array_get(records, 0), row) : -1;
     json_decref(records);
     return status;
 }
@@ -200,7 +200,7 @@ static int read_one(const struct source *s, json_t *json, struct row *row) {
 /* The rows are shown to the source as the first ones of a file are, then the last one is read. */
 static const char *read_last(const char *name, const char *const *text) {
     struct row row = {0};
-    struct source *s = NULL;
+    struct format *s = NULL;
     json_t *json = NULL;
     buffer_clear(&out);
     for (; *text; text++) {
@@ -208,9 +208,9 @@ static const char *read_last(const char *name, const char *const *text) {
         json = json_parse(*text, strlen(*text));
         if (!json) die("%s: %s", *text, error_text());
         if (s)
-            source_look(s, json);
+            format_look(s, json);
         else
-            s = source_open(name, NULL, json);
+            s = format_open(name, NULL, json);
     }
     if (s && read_one(s, json, &row) == 0)
         show_row(&row);
@@ -218,8 +218,8 @@ static const char *read_last(const char *name, const char *const *text) {
         buffer_format(&out, "error: %s", error_text());
     row_free(&row);
     if (s) buffer_append_text(&out, " | ");
-    if (s) source_about(s, &out);
-    source_close(s);
+    if (s) format_about(s, &out);
+    format_close(s);
     json_decref(json);
     return out.data;
 }
@@ -284,10 +284,10 @@ static void first_rows(void) {
 }
 
 /* What is said of a row, that a chat template would show as something else. */
-static const char *check_chat(const struct source_options *how, const char *text) {
+static const char *check_chat(const struct format_options *how, const char *text) {
     struct row row = {0};
     json_t *json = json_parse(text, strlen(text));
-    struct source *s = source_open(NULL, how, json);
+    struct format *s = format_open(NULL, how, json);
     ASSERT(s && read_one(s, json, &row) == 0);
     buffer_clear(&out);
     if (row_check_chat(&row) == 0)
@@ -295,7 +295,7 @@ static const char *check_chat(const struct source_options *how, const char *text
     else
         buffer_append_text(&out, error_text());
     row_free(&row);
-    source_close(s);
+    format_close(s);
     json_decref(json);
     return out.data;
 }
@@ -304,7 +304,7 @@ static void chat(void) {
 #define HH "\\n\\nHuman: q\\n\\nAssistant:"
 #define HH_PAIR "{\"chosen\": \"" HH " a\", \"rejected\": \"" HH " b\"}"
 #define HH_RANKED "{\"prompt\": \"" HH "\", \"responses\": [\" a\", \"b\"], \"ranks\": [1, 2]}"
-    const struct source_options turns = {.turns = "hh"}, none = {.prompt_key = "none"};
+    const struct format_options turns = {.turns = "hh"}, none = {.prompt_key = "none"};
     ASSERT_CONTAINS(check_chat(NULL, HH_PAIR), "hint: --turns hh");
     ASSERT_CONTAINS(check_chat(NULL, HH_RANKED), "in the prompt");
     ASSERT_CONTAINS(check_chat(NULL, AB_ROW("\"prompt\": \"" HH "\", ")), "hint: --turns hh");
@@ -320,7 +320,7 @@ static void chat(void) {
 }
 
 static void options(void) {
-    struct source_options o = {.chosen_key = "winner.text",
+    struct format_options o = {.chosen_key = "winner.text",
                                .rejected_key = "a[-1]",
                                .prompt_key = "x.y",
                                .margin_key = "m",
@@ -332,28 +332,28 @@ static void options(void) {
                           "\"from\": {\"set\": \"here\"}}",
                           NULL),
                 "p / c / r; 0>1 m1.5 w2 from here");
-    o = (struct source_options){.margin_key = "m"};
+    o = (struct format_options){.margin_key = "m"};
     ASSERT_CONTAINS(
         read_rows(NULL, &o, "{\"chosen\": \"a\", \"rejected\": \"b\", \"m\": \"high\"}", NULL),
         "\"m\": expected a number, found \"high\"");
-    o = (struct source_options){.weight_key = "w"};
+    o = (struct format_options){.weight_key = "w"};
     ASSERT_CONTAINS(
         read_rows(NULL, &o, "{\"chosen\": \"a\", \"rejected\": \"b\", \"w\": -1}", NULL),
         "at least 0, found -1");
     ASSERT_CONTAINS(
         read_rows(NULL, &o, "{\"chosen\": \"a\", \"rejected\": \"b\", \"w\": 1e308}", NULL),
         "expected a number of 32 bits, found 1e+308");
-    o = (struct source_options){.prompt_key = "none"};
+    o = (struct format_options){.prompt_key = "none"};
     ASSERT_TEXT(
         read_rows(NULL, &o, "{\"prompt\": \"p\", \"chosen\": \"a\", \"rejected\": \"b\"}", NULL),
         " / a / b; 0>1");
-    o = (struct source_options){.prompt_key = "p"};
+    o = (struct format_options){.prompt_key = "p"};
     ASSERT_CONTAINS(read_rows(NULL, &o, "{\"chosen\": \"a\", \"rejected\": \"b\"}", NULL),
                     "\"p\" is missing");
-    o = (struct source_options){.chosen_key = "a[*]"};
+    o = (struct format_options){.chosen_key = "a[*]"};
     ASSERT_CONTAINS(read_rows(NULL, &o, "{\"chosen\": \"a\"}", NULL),
                     "--chosen-key: the path \"a[*]\": expected [number]");
-    o = (struct source_options){.chosen_key = "a[x"};
+    o = (struct format_options){.chosen_key = "a[x"};
     ASSERT_CONTAINS(read_rows(NULL, &o, "{\"chosen\": \"a\"}", NULL), "expected [number]");
 }
 
@@ -437,7 +437,7 @@ static void helpsteer(void) {
          "~is_preferred: expected an integer"},
     };
     RUN(table);
-    struct source_options o = {.min_strength = "2"};
+    struct format_options o = {.min_strength = "2"};
     ASSERT_TEXT(read_rows(NULL, &o, TWO("1"), NULL), "p / a / b; weak_preference");
     ASSERT_TEXT(read_rows(NULL, &o, TWO("-2"), NULL), "p / a / b; 0>1");
     o.min_strength = "x";
@@ -559,7 +559,7 @@ static void others(void) {
          "~completions[0]: annotations.x.Rating: expected a number, found \"N/A\""},
     };
     RUN(table);
-    struct source_options o = {.score_key = "s"};
+    struct format_options o = {.score_key = "s"};
     ASSERT_TEXT(read_rows("ranked", &o,
                           "{\"prompt\": \"p\", \"responses\": [{\"text\": \"a\", \"s\": 1}, "
                           "{\"text\": \"b\", \"s\": 2}]}",
@@ -651,7 +651,7 @@ static void canonical(void) {
 }
 
 static const char *map_rows(const char *program, const char *row) {
-    struct source_options how = {.mapping = mapping_open(quoted(program), "--jq")};
+    struct format_options how = {.mapping = mapping_open(quoted(program), "--jq")};
     buffer_clear(&out);
     if (how.mapping)
         read_rows(NULL, &how, quoted(row), NULL);
@@ -736,7 +736,7 @@ static void mappings(void) {
         {"repeat(1)", ROW, "~more than 65536 records"},
     };
     RUN_MAPPINGS(table);
-    struct source_options none = {0};
+    struct format_options none = {0};
     ASSERT_CONTAINS(read_rows("mapping", &none, "{}", NULL), "needs --mapping FILE or --jq");
 }
 

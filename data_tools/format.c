@@ -1,19 +1,19 @@
-/* The registry of sources, finding one out, and rows: see source.h. */
-#include "source.h"
+/* The registry of formats, finding one out, and rows: see format.h. */
+#include "format.h"
 
 #include <math.h>
 #include <string.h>
 
-#include "source_look.h"
+#include "format_look.h"
 
 const char *const row_drop_name[N_ROW_DROPS] = {"kept", "tie", "weak_preference", "deleted",
                                                 "filtered"};
 
 /* In the order in which they are looked for: the special ones first. */
-static const struct source_kind *const kinds[] = {
-    &source_pairs,        &source_hh,        &source_helpsteer2,    &source_helpsteer3,
-    &source_sharegpt,     &source_summarize, &source_ultrafeedback, &source_litbench,
-    &source_reward_bench, &source_ranked,    &source_canonical,     &source_mapping,
+static const struct format_kind *const kinds[] = {
+    &format_pairs,        &format_hh,        &format_helpsteer2,    &format_helpsteer3,
+    &format_sharegpt,     &format_summarize, &format_ultrafeedback, &format_litbench,
+    &format_reward_bench, &format_ranked,    &format_canonical,     &format_mapping,
 };
 enum { N_KINDS = sizeof kinds / sizeof *kinds };
 
@@ -139,17 +139,17 @@ static int not_found(const json_t *row, const char *found) {
     return -1;
 }
 
-static const struct source_kind *find_kind(const char *name, const struct source_options *o,
+static const struct format_kind *find_kind(const char *name, const struct format_options *o,
                                            const json_t *row) {
-    const struct source_kind *found = NULL;
+    const struct format_kind *found = NULL;
     if (name) {
         for (int i = 0; i < N_KINDS; i++)
             if (strcmp(kinds[i]->name, name) == 0) return kinds[i];
         unknown(name);
         return NULL;
     }
-    if (o->mapping) return &source_mapping;
-    if (o->chosen_key || o->rejected_key) return &source_pairs;
+    if (o->mapping) return &format_mapping;
+    if (o->chosen_key || o->rejected_key) return &format_pairs;
     struct buffer several = {0};
     int n = 0;
     for (int i = 0; i < N_KINDS; i++) {
@@ -168,19 +168,19 @@ static int parse_key(struct path *path, const char *option, const char *key) {
 }
 
 /* The program of a format that is a mapping: the user's, or its own. */
-static int open_mapping(struct source *s) {
+static int open_mapping(struct format *s) {
     s->mapping = s->options.mapping;
-    if (s->kind == &source_mapping && !s->mapping)
-        return fail("the source mapping needs --mapping FILE or --jq PROGRAM");
-    if (s->kind == &source_mapping)
+    if (s->kind == &format_mapping && !s->mapping)
+        return fail("the format mapping needs --mapping FILE or --jq PROGRAM");
+    if (s->kind == &format_mapping)
         buffer_format(&s->about, "mapping: %s", mapping_name(s->mapping));
     else
         s->mapping = s->kind->program ? mapping_open(s->kind->program, s->kind->name) : NULL;
     return s->mapping || !s->kind->program ? 0 : -1;
 }
 
-static int open_kind(struct source *s, const json_t *first_row) {
-    const struct source_options *o = &s->options;
+static int open_kind(struct format *s, const json_t *first_row) {
+    const struct format_options *o = &s->options;
     if (o->turns && strcmp(o->turns, "hh") != 0)
         return fail("--turns: expected hh, found \"%s\"", o->turns);
     if (open_mapping(s) != 0) return -1;
@@ -195,13 +195,13 @@ static int open_kind(struct source *s, const json_t *first_row) {
     return s->kind->open ? s->kind->open(s, first_row) : 0;
 }
 
-static void read_column(struct source *s, const struct path *path) {
+static void read_column(struct format *s, const struct path *path) {
     if (path->text && path->n_steps > 0 && path->step[0].key)
         looks_read(s->looks, path->step[0].key);
     if (path->text) looks_read(s->looks, path->text);
 }
 
-static void read_columns(struct source *s) {
+static void read_columns(struct format *s) {
     const struct path *paths[] = {&s->margin,   &s->weight, &s->origin, &s->chosen,
                                   &s->rejected, &s->prompt, &s->system};
     for (size_t i = 0; i < sizeof paths / sizeof *paths; i++) read_column(s, paths[i]);
@@ -209,7 +209,7 @@ static void read_columns(struct source *s) {
         looks_read(s->looks, s->kind->columns[i]);
 }
 
-void source_look(struct source *s, const json_t *row) {
+void format_look(struct format *s, const json_t *row) {
     looks_add(s->looks, row);
     json_t *tools = json_object_get(row, "tools");
     tools = tools ? value_unpacked(tools) : NULL;
@@ -220,31 +220,31 @@ void source_look(struct source *s, const json_t *row) {
     json_decref(unpacked);
 }
 
-struct source *source_open(const char *name, const struct source_options *options,
+struct format *format_open(const char *name, const struct format_options *options,
                            const json_t *first_row) {
-    const struct source_options none = {0};
+    const struct format_options none = {0};
     if (!options) options = &none;
-    const struct source_kind *kind = find_kind(name, options, first_row);
+    const struct format_kind *kind = find_kind(name, options, first_row);
     if (!kind) return NULL;
-    struct source *s = mem_alloc(1, sizeof *s);
+    struct format *s = mem_alloc(1, sizeof *s);
     s->kind = kind;
     s->options = *options;
     s->is_named = name != NULL;
     s->looks = looks_new();
     if (open_kind(s, first_row) != 0) {
-        source_close(s);
+        format_close(s);
         return NULL;
     }
     read_columns(s);
-    if (first_row) source_look(s, first_row);
+    if (first_row) format_look(s, first_row);
     return s;
 }
 
-const char *source_name(const struct source *s) {
+const char *format_name(const struct format *s) {
     return s->kind->name;
 }
 
-void source_about(const struct source *s, struct buffer *out) {
+void format_about(const struct format *s, struct buffer *out) {
     struct buffer names = {0};
     if (s->kind->describe)
         s->kind->describe(s, out);
@@ -259,7 +259,7 @@ void source_about(const struct source *s, struct buffer *out) {
     buffer_free(&names);
 }
 
-void source_close(struct source *s) {
+void format_close(struct format *s) {
     if (!s) return;
     if (s->kind->program) mapping_close(s->mapping);
     struct path *paths[] = {&s->margin,   &s->weight, &s->origin, &s->chosen,
@@ -296,7 +296,7 @@ static int take_number(const struct path *path, const json_t *json, double least
     return 0;
 }
 
-/* The columns that any source may have beside its own. */
+/* The columns that any format may have beside its own. */
 /* "tools": a list of objects, or a string of JSON that holds one; any other column of that name is
  * something else. */
 static int take_tools(const json_t *json, struct row *row) {
@@ -309,7 +309,7 @@ static int take_tools(const json_t *json, struct row *row) {
     return 0;
 }
 
-static int take_columns(const struct source *s, const json_t *json, struct row *row) {
+static int take_columns(const struct format *s, const json_t *json, struct row *row) {
     float margin = 0, weight = 1;
     if (s->margin.text && take_number(&s->margin, json, -INFINITY, &margin) != 0) return -1;
     if (s->weight.text && take_number(&s->weight, json, 0, &weight) != 0) return -1;
@@ -368,7 +368,7 @@ int row_check_chat(const struct row *row) {
                      "none, and the texts are taken as they are");
 }
 
-json_t *source_records(const struct source *s, json_t *row) {
+json_t *format_records(const struct format *s, json_t *row) {
     if (!json_is_object(row)) {
         fail("expected a row that is a JSON object, found %s", value_shown(row));
         return NULL;
@@ -381,17 +381,17 @@ json_t *source_records(const struct source *s, json_t *row) {
     return records;
 }
 
-static int read_record(const struct source *s, const json_t *row_json, const json_t *record,
+static int read_record(const struct format *s, const json_t *row_json, const json_t *record,
                        struct row *row) {
     if (!json_is_object(record))
         return fail("expected a record that is an object, found %s", value_shown(record));
-    int status = (s->mapping ? source_canonical.read : s->kind->read)(s, record, row);
+    int status = (s->mapping ? format_canonical.read : s->kind->read)(s, record, row);
     if (status == 0) status = take_columns(s, row_json, row);
     if (status == 0) status = take_tools(record, row);
     return status == 0 && s->options.turns ? split_turns(row) : status;
 }
 
-int source_read(const struct source *s, const json_t *row_json, const json_t *record,
+int format_read(const struct format *s, const json_t *row_json, const json_t *record,
                 struct row *row) {
     row_clear(row);
     if (read_record(s, row_json, record, row) != 0) {
@@ -405,14 +405,14 @@ int source_read(const struct source *s, const json_t *row_json, const json_t *re
 
 /* --- help --- */
 
-const char *source_known(int index, const char **summary, const char **keys) {
+const char *format_known(int index, const char **summary, const char **keys) {
     if (index < 0 || index >= N_KINDS) return NULL;
     *summary = kinds[index]->summary;
     *keys = kinds[index]->keys;
     return kinds[index]->name;
 }
 
-void source_help(struct buffer *out) {
+void format_help(struct buffer *out) {
     buffer_append_text(
         out, "formats (--format NAME; without it the first row's names tell, or an error):\n");
     for (int i = 0; i < N_KINDS; i++)
@@ -440,5 +440,5 @@ void source_help(struct buffer *out) {
              "  --max-row N          bytes of the longest row (1G)\n"
              "  --max-ratio N        of unpacked to packed bytes, beyond 256 MiB (250)\n"
              "\n"
-             "docs/sources.md has an example row of each, and mappings.\n");
+             "docs/formats.md has an example row of each, and mappings.\n");
 }

@@ -1,8 +1,8 @@
-/* Paths into JSON: see source_parts.h. */
+/* Paths into JSON: see format_parts.h. */
 #include <stdlib.h>
 #include <string.h>
 
-#include "source_parts.h"
+#include "format_parts.h"
 
 static void add_step(struct path *path, char *key, int64_t index) {
     ARRAY_RESERVE(path->step, path->n_steps, path->room_steps);

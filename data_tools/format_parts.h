@@ -1,10 +1,10 @@
-/* What the sources share: paths into rows, values made into text and messages, and the registry's
+/* What the formats share: paths into rows, values made into text and messages, and the registry's
  * entries. */
 #ifndef RANKWISE_DATA_TOOLS_SOURCE_PARTS_H
 #define RANKWISE_DATA_TOOLS_SOURCE_PARTS_H
-#include "source.h"
+#include "format.h"
 
-/* --- paths: source_path.c ---
+/* --- paths: format_path.c ---
  * a.b[0].c   members and elements (from 0; -1: the last); a member with other characters: ["x.y"].
  * A row that has the whole text as a name is taken at its word. */
 struct path_step {
@@ -21,7 +21,7 @@ void path_free(struct path *path); /* accepts a zeroed one */
 /* Borrowed; NULL: there is no such value (null is a value). */
 json_t *path_get(const struct path *path, const json_t *row);
 
-/* --- values: source_value.c --- A side (prompt or answer) is a string or a non-empty list of
+/* --- values: format_value.c --- A side (prompt or answer) is a string or a non-empty list of
  * {role, content} messages. Read from: a string; a list of messages in any of the known spellings
  * (role or from, content or value or text); one such message; a list of one string. Failures do not
  * name the place: the caller adds it. */
@@ -44,34 +44,34 @@ int text_within(const char *text, int most);
  * thread. */
 const char *value_shown(const json_t *value);
 
-/* --- the registry: source.c --- */
-struct source_kind {
+/* --- the registry: format.c --- */
+struct format_kind {
     const char *name, *summary, *keys;
     bool (*matches)(const json_t *row); /* NULL: never found out */
     /* NULL: nothing to do. first_row may be NULL. What about is left empty is the name. */
-    int (*open)(struct source *s, const json_t *first_row);
+    int (*open)(struct format *s, const json_t *first_row);
     /* Each of the file's first rows, the very first one too; NULL: nothing to do. */
-    void (*look)(struct source *s, const json_t *row);
+    void (*look)(struct format *s, const json_t *row);
     /* The columns that are read beside those that options and look name (looks_read), NULL at the
      * end. NULL: nobody can say, so nothing is said of columns that are not read. */
     const char *const *columns;
-    bool is_raw; /* read is given the rows as they are, with JSON in strings (source_look.h) */
+    bool is_raw; /* read is given the rows as they are, with JSON in strings (format_look.h) */
     /* NULL: `program` makes canonical records */
-    int (*read)(const struct source *s, const json_t *json, struct row *row);
+    int (*read)(const struct format *s, const json_t *json, struct row *row);
     const char *program; /* jq */
     /* What is read, after the last look; NULL: `about`. */
-    void (*describe)(const struct source *s, struct buffer *out);
+    void (*describe)(const struct format *s, struct buffer *out);
 };
-extern const struct source_kind source_pairs, source_hh, source_helpsteer2, source_helpsteer3,
-    source_sharegpt, source_summarize, source_ultrafeedback, source_litbench, source_reward_bench,
-    source_ranked, source_canonical, source_mapping;
+extern const struct format_kind format_pairs, format_hh, format_helpsteer2, format_helpsteer3,
+    format_sharegpt, format_summarize, format_ultrafeedback, format_litbench, format_reward_bench,
+    format_ranked, format_canonical, format_mapping;
 
-struct source {
-    const struct source_kind *kind;
-    struct source_options options;
+struct format {
+    const struct format_kind *kind;
+    struct format_options options;
     /* without text: not read */
     struct path margin, weight, origin, chosen, rejected, prompt, system;
-    struct looks *looks; /* source_look.h */
+    struct looks *looks; /* format_look.h */
     bool is_named;       /* by the user, not found out */
     /* pairs, of the first rows: how many have a prompt; of these, how many have texts for answers,
      * and in how many these begin with it */
@@ -81,7 +81,7 @@ struct source {
     struct buffer about;
 };
 
-/* source_hh.c: whether a text has Anthropic HH's marks; and its turns as messages, a new reference,
+/* format_hh.c: whether a text has Anthropic HH's marks; and its turns as messages, a new reference,
  * or NULL with error_text(). A text that begins with no mark goes on where the prompt ends. */
 bool hh_is_marked(const json_t *text);
 json_t *hh_dialogue(const json_t *prompt, const json_t *text);

@@ -1,5 +1,5 @@
-/* A mapping: a jq program that makes canonical records (source_canonical.c) of a file's records.
- * source_mapping.c is the only file that knows libjq (1.6, Debian 12's).
+/* A mapping: a jq program that makes canonical records (format_canonical.c) of a file's records.
+ * format_mapping.c is the only file that knows libjq (1.6, Debian 12's).
  *
  *   (1) What a program passes on stays the record's own. An output, or a part of one, that is a
  *       string, list or object of the record becomes the parsed record's value again, with its

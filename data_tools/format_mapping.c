@@ -1,5 +1,5 @@
-/* jq programs over records: see source_mapping.h. */
-#include "source_mapping.h"
+/* jq programs over records: see format_mapping.h. */
+#include "format_mapping.h"
 
 #include <jq.h>
 #include <math.h>
@@ -90,8 +90,8 @@ static int compile_failed(const struct mapping *m, char *said) {
         fail("%s:%ld: not a jq program: %s", m->name, MAX(line, 1), said);
     return fail_hint(is_old || strstr(m->program, "preference = {")
                          ? "mappings were files of settings once and are jq programs now; "
-                           "docs/sources.md, Mappings, has each setting's successor"
-                         : "docs/sources.md, Mappings");
+                           "docs/formats.md, Mappings, has each setting's successor"
+                         : "docs/formats.md, Mappings");
 }
 
 static void out_of_memory(void *self) {

@@ -6,7 +6,7 @@
  * of the prompt ends (full-hh-rlhf). Never found out: as plain texts they are `pairs`, too. */
 #include <string.h>
 
-#include "source_parts.h"
+#include "format_parts.h"
 
 struct marker {
     const char *text, *role;
@@ -87,7 +87,7 @@ json_t *hh_dialogue(const json_t *prompt, const json_t *text) {
     return NULL;
 }
 
-static int take_dialogue(const struct source *s, const json_t *json, const struct path *path,
+static int take_dialogue(const struct format *s, const json_t *json, const struct path *path,
                          struct row *row) {
     const json_t *value = row_value(json, path);
     if (!value) return -1;
@@ -102,13 +102,13 @@ static int take_dialogue(const struct source *s, const json_t *json, const struc
     return 0;
 }
 
-static int open_hh(struct source *s, const json_t *first_row) {
+static int open_hh(struct format *s, const json_t *first_row) {
     (void)first_row;
     if (!s->chosen.text && path_parse(&s->chosen, "chosen") != 0) return -1;
     return s->rejected.text ? 0 : path_parse(&s->rejected, "rejected");
 }
 
-static int read_hh(const struct source *s, const json_t *json, struct row *row) {
+static int read_hh(const struct format *s, const json_t *json, struct row *row) {
     if (take_dialogue(s, json, &s->chosen, row) != 0 ||
         take_dialogue(s, json, &s->rejected, row) != 0)
         return -1;
@@ -116,7 +116,7 @@ static int read_hh(const struct source *s, const json_t *json, struct row *row) 
     return 0;
 }
 
-const struct source_kind source_hh = {
+const struct format_kind format_hh = {
     .name = "hh",
     .summary =
         "Anthropic HH: dialogues as text, split at \\n\\nHuman: and \\n\\nAssistant: into messages",

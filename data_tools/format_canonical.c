@@ -1,5 +1,5 @@
 /* canonical: the one record that every mapping makes, and that any program may write as JSON lines.
- * docs/sources.md describes each field; what is not described there is an error.
+ * docs/formats.md describes each field; what is not described there is an error.
  *
  *   prompt or messages        what stands before the answers; neither: each answer is a whole text
  *   answers                   texts, or lists of messages
@@ -13,7 +13,7 @@
 #include <string.h>
 
 #include "config.h"
-#include "source_parts.h"
+#include "format_parts.h"
 
 static const char *const fields[] = {"prompt", "messages", "answers", "better", "scores", "ranks",
                                      "margin", "weight",   "origin",  "tools",  "drop"};
@@ -203,7 +203,7 @@ static int read_origin(const json_t *record, struct row *row) {
     return 0;
 }
 
-/* None, a list of objects, or JSON of one in a string; source_read takes them. */
+/* None, a list of objects, or JSON of one in a string; format_read takes them. */
 static int check_tools(const json_t *record) {
     json_t *value = json_object_get(record, "tools");
     if (!value || json_is_null(value) || (json_is_string(value) && !json_string_length(value)))
@@ -219,7 +219,7 @@ static int check_tools(const json_t *record) {
     return is_list ? 0 : -1;
 }
 
-static int read_canonical(const struct source *s, const json_t *record, struct row *row) {
+static int read_canonical(const struct format *s, const json_t *record, struct row *row) {
     (void)s;
     if (check_fields(record, fields, COUNT(fields)) != 0) return -1;
     if (json_object_get(record, "drop")) return read_drop(record, row);
@@ -236,7 +236,7 @@ static bool matches_canonical(const json_t *row) {
            json_is_array(json_object_get(row, "better"));
 }
 
-const struct source_kind source_canonical = {
+const struct format_kind format_canonical = {
     .name = "canonical",
     .summary = "what mappings make: K answers and who is better, with margins, weights, origins",
     .keys = "prompt or messages; answers[]; better[], scores[] or ranks[]; margin, weight, origin, "
@@ -246,7 +246,7 @@ const struct source_kind source_canonical = {
     .read = read_canonical,
 };
 
-const struct source_kind source_mapping = {
+const struct format_kind format_mapping = {
     .name = "mapping",
     .summary = "rows of any shape: the jq program of --mapping FILE or --jq makes canonical ones",
     .keys = "whatever the program reads",

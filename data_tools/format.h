@@ -1,23 +1,23 @@
 /* Sources: what a row of one of the known preference formats means. One file each, source_<name>.c,
- * or configs/mappings/<name>.jq by way of source_programs.c; source.c has the registry, which
+ * or configs/mappings/<name>.jq by way of format_programs.c; format.c has the registry, which
  * `rankwise-data help build` prints.
  *
  *   (1) A row becomes one prompt with the answers to it, and zero or more comparisons of two
  *       answers. Answers that were judged equal are counted (n_ties) and never become a preference.
  *       A label that cannot be read is a bad row.
  *   (2) Values are strings or lists of {role, content} messages, new references owned by the row;
- *       content may carry whatever a chat template knows. What a source makes of it (roles,
+ *       content may carry whatever a chat template knows. What a format makes of it (roles,
  *       splitting at markers) is done when it returns.
  *   (3) What only several rows can say (whether texts begin with their prompt, whether strings hold
- *       messages as JSON) the first rows of the file decide, as many as source_look was shown; what
+ *       messages as JSON) the first rows of the file decide, as many as format_look was shown; what
  *       a row can say, each row decides.
- *   (4) source_read is called from several threads at once, after the last source_look; from then
- *       on a source is immutable. */
+ *   (4) format_read is called from several threads at once, after the last format_look; from then
+ *       on a format is immutable. */
 #ifndef RANKWISE_DATA_TOOLS_SOURCE_H
 #define RANKWISE_DATA_TOOLS_SOURCE_H
 #include <jansson.h>
 #include "memory.h"
-#include "source_mapping.h"
+#include "format_mapping.h"
 
 struct row_pair {
     int chosen, rejected; /* answers */
@@ -38,7 +38,7 @@ struct row {
     int n_pairs, room_pairs;
     int n_ties;         /* pairs of answers judged equal, in rows that are kept too */
     enum row_drop drop; /* ROW_KEPT if and only if there is a pair */
-    char *origin; /* the row's own source column, or NULL */
+    char *origin; /* the row's own format column, or NULL */
     /* Texts without a prompt, and nobody said that there is none: right where texts are taken as
      * they are, and nothing for a chat template. */
     bool is_bare, is_inside; /* is_inside: they begin with a prompt that the row has, too */
@@ -51,38 +51,38 @@ void row_clear(struct row *row); /* keeps the memory */
 int row_check_chat(const struct row *row);
 void row_free(struct row *row);
 
-/* Every option of every source; NULL and 0 where the user said nothing. */
-struct source_options {
+/* Every option of every format; NULL and 0 where the user said nothing. */
+struct format_options {
     /* paths */
     const char *chosen_key, *rejected_key, *prompt_key, *system_key, *margin_key, *weight_key,
         *origin_key;
     const char *min_strength; /* helpsteer2 and helpsteer3 */
     const char *score_key;    /* ultrafeedback and ranked: a name within an answer */
-    struct mapping *mapping;  /* the program of the source mapping, not owned */
+    struct mapping *mapping;  /* the program of the format mapping, not owned */
     const char *turns;        /* "hh": texts with such marks are split into messages */
 };
 
-struct source; /* source.c */
+struct format; /* format.c */
 /* name NULL: found out from the first row (which may be NULL then only if name is not); an unknown
  * or ambiguous one is an error that lists the names. */
-struct source *source_open(const char *name, const struct source_options *options,
+struct format *format_open(const char *name, const struct format_options *options,
                            const json_t *first_row);
 /* A row behind the first one, before any is read. */
-void source_look(struct source *s, const json_t *row);
-const char *source_name(const struct source *s);
+void format_look(struct format *s, const json_t *row);
+const char *format_name(const struct format *s);
 /* What it reads, for the log: "pairs: prompt, chosen, rejected; columns not read: context". */
-void source_about(const struct source *s, struct buffer *out);
-/* What source_read takes, of one row of the file: a list of the row itself, or of what a mapping's
+void format_about(const struct format *s, struct buffer *out);
+/* What format_read takes, of one row of the file: a list of the row itself, or of what a mapping's
  * program makes of it, which may be none (filtered) or several. A new reference; NULL with
  * error_text(). */
-json_t *source_records(const struct source *s, json_t *row);
+json_t *format_records(const struct format *s, json_t *row);
 /* 0, or -1 with error_text(). Clears the row first. json is the file's, record one of its
- * source_records. */
-int source_read(const struct source *s, const json_t *json, const json_t *record, struct row *row);
-void source_close(struct source *s); /* accepts NULL */
+ * format_records. */
+int format_read(const struct format *s, const json_t *json, const json_t *record, struct row *row);
+void format_close(struct format *s); /* accepts NULL */
 
 /* The registry, for help: index from 0; NULL at the end. *keys: what its rows have. */
-const char *source_known(int index, const char **summary, const char **keys);
-/* The registry and the options of sources and readers as text, for `rankwise-data help build`. */
-void source_help(struct buffer *out);
+const char *format_known(int index, const char **summary, const char **keys);
+/* The registry and the options of formats and readers as text, for `rankwise-data help build`. */
+void format_help(struct buffer *out);
 #endif

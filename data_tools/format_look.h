@@ -8,12 +8,12 @@
  * The intake shows the rows (looks_add) before any of them is read; then it stays as it is. */
 #ifndef RANKWISE_DATA_TOOLS_SOURCE_LOOK_H
 #define RANKWISE_DATA_TOOLS_SOURCE_LOOK_H
-#include "source_parts.h"
+#include "format_parts.h"
 
 struct looks *looks_new(void);
 void looks_free(struct looks *l); /* accepts NULL */
 void looks_add(struct looks *l, const json_t *row);
-/* The source reads this column, so it is none that is left out. */
+/* The format reads this column, so it is none that is left out. */
 void looks_read(struct looks *l, const char *column);
 bool looks_is_read(const struct looks *l, const char *column);
 
