@@ -26,7 +26,7 @@ static const int64_t MOST_PARTS = 1024, PART = 4096; /* PART: elements */
  * multiple of N. */
 template <int N>
 __global__ void square_norm_kernel(double *part, const float *in, int64_t n, int64_t size) {
-    SHARED(double, room, WARP);
+    SHARED(double, capacity, WARP);
     int64_t first = blockIdx.x * size, end = first + size < n ? first + size : n;
     double sum[1] = {0}, each[N];
 #pragma unroll
@@ -41,15 +41,15 @@ __global__ void square_norm_kernel(double *part, const float *in, int64_t n, int
     for (int i = 0; i < N; i++) sum[0] += each[i];
     int64_t rest = end - (end - first) % N + threadIdx.x;
     if (rest < end) sum[0] += (double)in[rest] * in[rest];
-    block_sum(sum, room);
+    block_sum(sum, capacity);
     if (threadIdx.x == 0) part[blockIdx.x] = sum[0];
 }
 
 __global__ void add_squares_kernel(double *out, const double *part, int n) {
-    SHARED(double, room, WARP);
+    SHARED(double, capacity, WARP);
     double sum[1] = {0};
     for (int i = threadIdx.x; i < n; i += BLOCK) sum[0] += part[i];
-    block_sum(sum, room);
+    block_sum(sum, capacity);
     if (threadIdx.x == 0) *out += sum[0];
 }
 

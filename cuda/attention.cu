@@ -141,8 +141,9 @@ static int forward_splits(const attention_job &a, const attention_tiles &tiles, 
 }
 
 static int dkv_splits(const attention_job &a, const attention_tiles &tiles) {
-    return splits_of((int64_t)(a.n_heads / a.group) * attention_n_tiles(a.k.rows, tiles.dkv_keys),
-                     attention_n_tiles(a.q.rows, tiles.queries) * a.group);
+    return splits_of((int64_t)(a.n_heads / a.queries_per_kv) *
+                         attention_n_tiles(a.k.rows, tiles.dkv_keys),
+                     attention_n_tiles(a.q.rows, tiles.queries) * a.queries_per_kv);
 }
 
 template <typename T> static void place(T **array, struct layout *memory, size_t n) {
@@ -150,7 +151,7 @@ template <typename T> static void place(T **array, struct layout *memory, size_t
 }
 
 /* Floats that parts take up at most: those of n_splits times blocks <= BLOCKS_WANTED tiles. */
-static size_t most_partial(int64_t rows, int n_heads, int head_dim, int tile, int arrays) {
+static size_t max_partial(int64_t rows, int n_heads, int head_dim, int tile, int arrays) {
     int64_t tiles =
         MIN((int64_t)BLOCKS_WANTED, (int64_t)MAX_SPLITS * n_heads * attention_n_tiles(rows, tile));
     return (size_t)(tiles * tile * arrays) * (size_t)head_dim;
@@ -164,8 +165,9 @@ static size_t lay_out(attention_job *a, enum dtype dtype, bool backward, char *b
     size_t n_stats = (size_t)a->n_heads * a->stats_rows;
     int key_tile = backward ? tiles.backward_keys : tiles.forward_keys;
     size_t n_ranges = (size_t)attention_n_tiles(ROUND_UP(a->k.rows, tiles.dkv_keys), key_tile);
-    size_t partial = most_partial(a->q.rows, a->n_heads, a->head_dim, tiles.queries, 1);
-    size_t of_keys = most_partial(a->k.rows, a->n_heads / a->group, a->head_dim, tiles.dkv_keys, 2);
+    size_t partial = max_partial(a->q.rows, a->n_heads, a->head_dim, tiles.queries, 1);
+    size_t of_keys =
+        max_partial(a->k.rows, a->n_heads / a->queries_per_kv, a->head_dim, tiles.dkv_keys, 2);
     place(&a->range, &memory, n_ranges);
     if (backward) {
         place(&a->stats_lse, &memory, n_stats);
@@ -173,7 +175,7 @@ static size_t lay_out(attention_job *a, enum dtype dtype, bool backward, char *b
         place(&a->stats_index, &memory, (size_t)a->stats_rows);
         partial = MAX(partial, of_keys);
     } else {
-        place(&a->partial_lse, &memory, most_partial(a->q.rows, a->n_heads, 1, tiles.queries, 1));
+        place(&a->partial_lse, &memory, max_partial(a->q.rows, a->n_heads, 1, tiles.queries, 1));
     }
     place(&a->partial, &memory, partial);
     return memory.used;
@@ -187,7 +189,7 @@ size_t cuda_attention_bytes(const struct op_limits *limits) {
     for (int kind = 0; kind < 4; kind++) {
         attention_job a = {};
         a.n_heads = limits->n_heads;
-        a.group = limits->n_heads / limits->n_kv_heads;
+        a.queries_per_kv = limits->n_heads / limits->n_kv_heads;
         a.head_dim = limits->head_dim;
         a.q.rows = a.k.rows = (int)limits->tokens;
         a.stats_rows = ROUND_UP((int)limits->tokens, STATS_QUANTUM);
@@ -249,7 +251,7 @@ static attention_job job_of(const struct attention *a) {
     job.query = a->query;
     job.reach = a->reach;
     job.n_heads = a->q.n_heads;
-    job.group = a->q.n_heads / a->k.n_heads;
+    job.queries_per_kv = a->q.n_heads / a->k.n_heads;
     job.head_dim = a->q.head_dim;
     job.scale = a->scale;
     job.scale_log2 = a->scale * LOG2_E;
@@ -326,7 +328,7 @@ static void make_dq(attention_job a, const attention_tiles &tiles, enum dtype dt
 
 static void make_dkv(attention_job a, const attention_tiles &tiles, enum dtype dtype,
                      cudaStream_t stream) {
-    int n_kv_heads = a.n_heads / a.group;
+    int n_kv_heads = a.n_heads / a.queries_per_kv;
     a.n_splits = dkv_splits(a, tiles);
     if (dtype == DTYPE_BF16)
         attention_dkv_bf16(a, stream);

@@ -114,7 +114,7 @@ __global__ void __launch_bounds__(ATTENTION_THREADS, 2) attention_dq_kernel(cons
          *dout = reinterpret_cast<bf16 *>(shared + shape::Q_BYTES);
     int32_t *index =
         reinterpret_cast<int32_t *>(shared + 2 * shape::Q_BYTES + 2 * shape::STAGE_BYTES);
-    int head = blockIdx.x, kv_head = head / a.group, split = blockIdx.z;
+    int head = blockIdx.x, kv_head = head / a.queries_per_kv, split = blockIdx.z;
     int first = (gridDim.y - 1 - blockIdx.y) * shape::ROWS,
         last = min(first + shape::ROWS, a.q.rows) - 1;
     int warp_row = threadIdx.x / 32 * WARP_ROWS;
@@ -309,7 +309,7 @@ __global__ void __launch_bounds__(ATTENTION_THREADS, 2)
     copy_wait<0>(); /* k and v, where no query sees them */
     __syncthreads();
 
-    int n_kv_heads = a.n_heads / a.group, row = first + warp_row;
+    int n_kv_heads = a.n_heads / a.queries_per_kv, row = first + warp_row;
     int64_t part = (int64_t)a.k.rows * n_kv_heads * a.head_dim;
     float *partial_dk = a.partial + 2 * split * part, *partial_dv = partial_dk + part;
     if constexpr (DK) {
@@ -336,7 +336,7 @@ template <int D> static void launch_dq(const attention_job &a, cudaStream_t stre
 
 template <int D, bool DK, bool DV>
 static void launch_sums(const attention_job &a, cudaStream_t stream) {
-    ATTENTION_LAUNCH((attention_dkv_kernel<D, DK, DV>), a.n_heads / a.group,
+    ATTENTION_LAUNCH((attention_dkv_kernel<D, DK, DV>), a.n_heads / a.queries_per_kv,
                      attention_n_tiles(a.k.rows, DKV_KEYS), ATTENTION_THREADS,
                      (dkv_shape<D, DK, DV>::SHARED_BYTES), stream, a);
 }

@@ -204,7 +204,7 @@ __global__ void __launch_bounds__(F32_THREADS, 1)
     f32_shared<D> at = f32_lay_out<D>(shared, 3);
     float *q = at.tile[0], *k = at.tile[1], *v = at.tile[2];
     int32_t *reach = reinterpret_cast<int32_t *>(at.stats[0]);
-    int head = blockIdx.x, kv_head = head / a.group, split = blockIdx.z;
+    int head = blockIdx.x, kv_head = head / a.queries_per_kv, split = blockIdx.z;
     int first = (gridDim.y - 1 - blockIdx.y) * TILE, last = min(first + TILE, a.q.rows) - 1;
     int32_t index[R];
     float o[R][shape::C][4] = {}, s[R][R], most[R], sum[R];
@@ -283,7 +283,7 @@ __global__ void __launch_bounds__(F32_THREADS, 1) attention_dq_f32_kernel(const 
     f32_shared<D> at = f32_lay_out<D>(shared, 4);
     float *q = at.tile[0], *dout = at.tile[1], *k = at.tile[2], *v = at.tile[3];
     int32_t *reach = reinterpret_cast<int32_t *>(at.stats[0]);
-    int head = blockIdx.x, kv_head = head / a.group, split = blockIdx.z;
+    int head = blockIdx.x, kv_head = head / a.queries_per_kv, split = blockIdx.z;
     int first = (gridDim.y - 1 - blockIdx.y) * TILE, last = min(first + TILE, a.q.rows) - 1;
     int32_t index[R];
     float dq[R][shape::C][4] = {}, s[R][R], dp[R][R], lse[R], delta[R];
@@ -373,7 +373,7 @@ __global__ void __launch_bounds__(F32_THREADS, 1) attention_dkv_f32_kernel(const
         __syncthreads(); /* nobody reads it any more */
     }
     copy_wait<0>(); /* k and v, where no query sees them */
-    int n_kv_heads = a.n_heads / a.group;
+    int n_kv_heads = a.n_heads / a.queries_per_kv;
     int64_t part = (int64_t)a.k.rows * n_kv_heads * a.head_dim;
     f32_finish<D>(a, a.dk, n_kv_heads, a.partial + 2 * split * part, kv_head, first, dk, a.scale);
     f32_finish<D>(a, a.dv, n_kv_heads, a.partial + (2 * split + 1) * part, kv_head, first, dv, 1);
@@ -397,7 +397,7 @@ template <int D> static void launch_dq(const attention_job &a, cudaStream_t stre
 
 template <int D> static void launch_dkv(const attention_job &a, cudaStream_t stream) {
     using shape = f32_shape<D>;
-    ATTENTION_LAUNCH((attention_dkv_f32_kernel<D>), a.n_heads / a.group,
+    ATTENTION_LAUNCH((attention_dkv_f32_kernel<D>), a.n_heads / a.queries_per_kv,
                      attention_n_tiles(a.k.rows, shape::TILE), F32_THREADS, shape::shared_bytes(4),
                      stream, a);
 }

@@ -141,7 +141,7 @@ __global__ void __launch_bounds__(ATTENTION_THREADS, 2)
     bf16 *v = reinterpret_cast<bf16 *>(shared + shape::Q_BYTES + shape::KEY_BYTES);
     int32_t *reach = reinterpret_cast<int32_t *>(shared + shape::Q_BYTES + 2 * shape::KEY_BYTES);
     int32_t *index = reach + KEYS; /* (ROWS), of the last query in rows beyond it */
-    int head = blockIdx.x, kv_head = head / a.group, split = blockIdx.z;
+    int head = blockIdx.x, kv_head = head / a.queries_per_kv, split = blockIdx.z;
     int first = (gridDim.y - 1 - blockIdx.y) * shape::ROWS,
         last = min(first + shape::ROWS, a.q.rows) - 1;
     int warp_row = threadIdx.x / 32 * WARP_ROWS;

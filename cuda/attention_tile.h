@@ -51,7 +51,7 @@ struct attention_job {
     struct head_view q, k, v, out, dout, dq, dk, dv;
     float *lse;
     const int32_t *query, *reach;
-    int n_heads, group, head_dim; /* group: query heads of a kv head */
+    int n_heads, queries_per_kv, head_dim; /* group: query heads of a kv head */
     float scale, scale_log2;      /* scale_log2 = scale log2 e */
     /* workspace */
     struct reach_range *range; /* of the tiles of keys */
@@ -247,9 +247,9 @@ __device__ __forceinline__ query_walk query_walk_start(const attention_job &a, i
     if (first >= end) return w;
     w.first = first / QUERIES;
     w.end = (end + QUERIES - 1) / QUERIES;
-    int64_t n = (int64_t)(w.end - w.first) * a.group;
+    int64_t n = (int64_t)(w.end - w.first) * a.queries_per_kv;
     int from = (int)(n * split / a.n_splits), to = (int)(n * (split + 1) / a.n_splits);
-    w.head = kv_head * a.group + from / (w.end - w.first);
+    w.head = kv_head * a.queries_per_kv + from / (w.end - w.first);
     w.tile = w.first + from % (w.end - w.first);
     w.left = to - from;
     return w;

@@ -115,13 +115,13 @@ static void cuda_close(struct device *dev) {
     opened = -1;
 }
 
-static void cuda_describe(struct device *dev, char *out, size_t room) {
+static void cuda_describe(struct device *dev, char *out, size_t capacity) {
     cudaDeviceProp about;
     int driver, runtime;
     CUDA_TRY(cudaGetDeviceProperties(&about, cuda_of(dev)->ordinal));
     CUDA_TRY(cudaDriverGetVersion(&driver));
     CUDA_TRY(cudaRuntimeGetVersion(&runtime));
-    snprintf(out, room,
+    snprintf(out, capacity,
              "GPU %d: %s, %d multiprocessors, %.1f GiB, sm_%d%d, CUDA %d.%d (driver %d.%d)",
              cuda_of(dev)->ordinal, about.name, about.multiProcessorCount,
              (double)about.totalGlobalMem / (1 << 30), about.major, about.minor, runtime / 1000,

@@ -112,7 +112,7 @@ template <int N> __global__ void embed_backward_kernel(struct embed_backward a) 
 
 /* Block b: the run that begins in chunk b / n_tiles and goes on behind it, if there is one. */
 template <int N> __global__ void embed_join_kernel(struct embed_backward a) {
-    SHARED(float, room, WARPS *WARP *N);
+    SHARED(float, capacity, WARPS *WARP *N);
     int64_t chunk = blockIdx.x / a.n_tiles, end = (chunk + 1) * a.chunk;
     int lane = threadIdx.x % WARP, warp = threadIdx.x / WARP;
     int64_t col = (blockIdx.x % a.n_tiles * WARP + lane) * N;
@@ -126,12 +126,12 @@ template <int N> __global__ void embed_join_kernel(struct embed_backward a) {
          c += WARPS)
         if (col < a.cols) add(&sum, load<N>(a.part + 2 * c * a.cols + col));
 #pragma unroll
-    for (int i = 0; i < N; i++) room[(warp * N + i) * WARP + lane] = sum.item[i];
+    for (int i = 0; i < N; i++) capacity[(warp * N + i) * WARP + lane] = sum.item[i];
     __syncthreads();
     if (warp > 0 || col >= a.cols) return;
     for (int from = 1; from < WARPS; from++)
 #pragma unroll
-        for (int i = 0; i < N; i++) sum.item[i] += room[(from * N + i) * WARP + lane];
+        for (int i = 0; i < N; i++) sum.item[i] += capacity[(from * N + i) * WARP + lane];
     add_to<N>(a.dweight + token * a.cols + col, sum);
 }
 

@@ -14,7 +14,7 @@ enum { WARPS = BLOCK / WARP };
 template <int N>
 __global__ void head_forward_kernel(float *score, const float *in, int64_t stride,
                                     const float *weight, int64_t cols) {
-    SHARED(float, room, WARP);
+    SHARED(float, capacity, WARP);
     int64_t row = blockIdx.x;
     float sum[1] = {0};
 #pragma unroll 4
@@ -23,7 +23,7 @@ __global__ void head_forward_kernel(float *score, const float *in, int64_t strid
 #pragma unroll
         for (int i = 0; i < N; i++) sum[0] += x.item[i] * w.item[i];
     }
-    block_sum(sum, room);
+    block_sum(sum, capacity);
     if (threadIdx.x == 0) score[row] = sum[0];
 }
 

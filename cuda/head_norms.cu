@@ -78,7 +78,7 @@ template <typename T, int N, int K> __global__ void head_norm_forward_kernel(str
 /* Of each head x becomes xhat, and g, which begins as dout, becomes dout * weight and then din. */
 template <typename T, int N, int K> __global__ void head_norm_backward_kernel(struct head_norm a) {
     DYNAMIC_SHARED(memory); /* (groups, head_dim) */
-    float *room = reinterpret_cast<float *>(memory);
+    float *capacity = reinterpret_cast<float *>(memory);
     int lane = threadIdx.x % a.lanes, group = threadIdx.x / a.lanes, groups = BLOCK / a.lanes;
     int64_t first = blockIdx.x * a.part_heads,
             end = first + a.part_heads < a.n ? first + a.part_heads : a.n;
@@ -114,11 +114,11 @@ template <typename T, int N, int K> __global__ void head_norm_backward_kernel(st
             for (int e = 0; e < N; e++) g[k].item[e] = r * (g[k].item[e] - x[k].item[e] * mean);
         if (any) store_head((T *)a.out + row * a.out_row + head * a.out_head, g, lane, a);
     }
-    store_head(room + group * a.head_dim, dw, lane, a);
+    store_head(capacity + group * a.head_dim, dw, lane, a);
     __syncthreads();
     for (int e = threadIdx.x; e < a.head_dim; e += BLOCK) {
         float sum = 0;
-        for (int from = 0; from < groups; from++) sum += room[from * a.head_dim + e];
+        for (int from = 0; from < groups; from++) sum += capacity[from * a.head_dim + e];
         a.part[(int64_t)blockIdx.x * a.head_dim + e] = sum;
     }
 }

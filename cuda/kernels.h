@@ -80,17 +80,17 @@ template <typename T> __device__ inline T lane_sum(T x, int lanes) {
 /* Each of the N items over the block, in every thread. room: WARP * N items of shared memory, free
  * again afterwards.
  */
-template <typename T, int N> __device__ inline void block_sum(T (&x)[N], T *room) {
+template <typename T, int N> __device__ inline void block_sum(T (&x)[N], T *capacity) {
 #pragma unroll
     for (int i = 0; i < N; i++) {
         x[i] = lane_sum(x[i], WARP);
-        if (threadIdx.x % WARP == 0) room[threadIdx.x / WARP * N + i] = x[i];
+        if (threadIdx.x % WARP == 0) capacity[threadIdx.x / WARP * N + i] = x[i];
     }
     __syncthreads();
 #pragma unroll
     for (int i = 0; i < N; i++) {
-        x[i] = room[i];
-        for (int warp = 1; warp < (int)(blockDim.x / WARP); warp++) x[i] += room[warp * N + i];
+        x[i] = capacity[i];
+        for (int warp = 1; warp < (int)(blockDim.x / WARP); warp++) x[i] += capacity[warp * N + i];
     }
     __syncthreads();
 }

@@ -27,7 +27,7 @@
         if (result_ != ncclSuccess) nccl_die_at(__FILE__, __LINE__, #call, result_); \
     } while (0)
 
-static ncclComm_t channel_of(const struct group *group) {
+static ncclComm_t channel_of(const struct ranks *group) {
     CHECK(group->channel, "a group of %d ranks has no channel", group->size);
     return static_cast<ncclComm_t>(group->channel);
 }
@@ -39,7 +39,7 @@ static cudaStream_t comm_stream(struct device *dev, const char *op) {
 
 /* ---- the collectives ---- */
 
-void cuda_all_gather(struct device *dev, const struct group *group, void *data, int64_t count,
+void cuda_all_gather(struct device *dev, const struct ranks *group, void *data, int64_t count,
                      enum dtype dtype) {
     if (group->size == 1 || count == 0) return;
     size_t bytes = (size_t)count * dtype_bytes(dtype);
@@ -47,7 +47,7 @@ void cuda_all_gather(struct device *dev, const struct group *group, void *data, 
                            ncclInt8, channel_of(group), comm_stream(dev, "all_gather")));
 }
 
-void cuda_reduce_scatter(struct device *dev, const struct group *group, float *out, const float *in,
+void cuda_reduce_scatter(struct device *dev, const struct ranks *group, float *out, const float *in,
                          int64_t count) {
     if (count == 0) return;
     cudaStream_t stream = comm_stream(dev, "reduce_scatter");
@@ -59,7 +59,7 @@ void cuda_reduce_scatter(struct device *dev, const struct group *group, float *o
                                  stream));
 }
 
-void cuda_all_reduce(struct device *dev, const struct group *group, float *data, int64_t count) {
+void cuda_all_reduce(struct device *dev, const struct ranks *group, float *data, int64_t count) {
     if (group->size == 1 || count == 0) return;
     NCCL_TRY(ncclAllReduce(data, data, (size_t)count, ncclFloat, ncclSum, channel_of(group),
                            comm_stream(dev, "all_reduce")));
@@ -75,7 +75,7 @@ size_t cuda_group_id(struct device *dev, void *id) {
 }
 
 /* By (3). */
-static void use_once(struct device *dev, const struct group *group) {
+static void use_once(struct device *dev, const struct ranks *group) {
     static const int64_t counts[] = {1 << 12, 4 << 20}; /* floats of the whole buffer, nearly */
     float *buffer;
     CUDA_TRY(cudaMalloc(&buffer, (size_t)(counts[1] + group->size) * sizeof *buffer));
@@ -91,7 +91,7 @@ static void use_once(struct device *dev, const struct group *group) {
     CUDA_TRY(cudaFree(buffer));
 }
 
-void *cuda_group_join(struct device *dev, const struct group *group, const void *id) {
+void *cuda_group_join(struct device *dev, const struct ranks *group, const void *id) {
     struct cuda_device *d = cuda_of(dev);
     CHECK(d->n_channels < MOST_CHANNELS, "a channel too many: %d", d->n_channels);
     size_t before = cuda_used_bytes();
@@ -100,7 +100,7 @@ void *cuda_group_join(struct device *dev, const struct group *group, const void 
     NCCL_TRY(ncclCommInitRank(&channel, group->size, *static_cast<const ncclUniqueId *>(id),
                               group->rank));
     d->channel[d->n_channels++] = channel;
-    struct group joined = *group;
+    struct ranks joined = *group;
     joined.channel = channel;
     use_once(dev, &joined);
     size_t after = cuda_used_bytes();

@@ -27,7 +27,7 @@ static const int64_t MOST_PARTS = 1024, PART_ROWS = 4;
 enum { KEPT = 4 /* bundles */ };
 
 /* Threads of a block at most: single elements need fewer registers. */
-constexpr int most_threads(int bundle) {
+constexpr int max_threads(int bundle) {
     return bundle == 1 ? 1024 : 512;
 }
 
@@ -40,11 +40,11 @@ struct norm_launch {
 
 static struct norm_launch norm_launch_make(int64_t cols, int bundle) {
     int64_t n = cols / bundle,
-            threads = MIN(ROUND_UP(pieces(n, 4), WARP), (int64_t)most_threads(bundle));
+            threads = MIN(ROUND_UP(pieces(n, 4), WARP), (int64_t)max_threads(bundle));
     struct norm_launch l = {(int)threads, 1};
     while (l.k * threads < n) l.k *= 2;
     CHECK(l.k <= 16, "norm: rows of %lld, at most %d", (long long)cols,
-          16 * most_threads(bundle) * bundle);
+          16 * max_threads(bundle) * bundle);
     return l;
 }
 
@@ -81,12 +81,12 @@ static struct norm_launch norm_launch_make(int64_t cols, int bundle) {
 /* ---- forward ---- */
 
 template <typename T, int N, int K, bool LAYER>
-__global__ void __launch_bounds__(most_threads(N))
+__global__ void __launch_bounds__(max_threads(N))
     norm_forward_kernel(T *__restrict__ out, int64_t out_stride, float *__restrict__ stats,
                         const float *__restrict__ in, int64_t in_stride,
                         const T *__restrict__ weight, const T *__restrict__ bias, float eps,
                         int n) {
-    SHARED(float, room, WARP);
+    SHARED(float, capacity, WARP);
     int64_t row = blockIdx.x;
     floats<N> x[K];
     float sum[1] = {0}, square[1] = {0}, mean = 0;
@@ -98,7 +98,7 @@ __global__ void __launch_bounds__(most_threads(N))
         for (int i = 0; i < N; i++) sum[0] += x[k].item[i];
     }
     if (LAYER) {
-        block_sum(sum, room);
+        block_sum(sum, capacity);
         mean = sum[0] / (float)(n * N);
     }
 #pragma unroll
@@ -109,7 +109,7 @@ __global__ void __launch_bounds__(most_threads(N))
             square[0] += deviation * deviation;
         }
     }
-    block_sum(square, room);
+    block_sum(square, capacity);
     float r = 1.0f / sqrtf(square[0] / (float)(n * N) + eps);
 #pragma unroll
     for (int k = 0; k < K; k++) {
@@ -179,9 +179,9 @@ __device__ static inline void take_bundle(const struct norm_backward &a, int64_t
 }
 
 template <typename T, int N, int K, bool LAYER>
-__global__ void __launch_bounds__(most_threads(N)) norm_backward_kernel(struct norm_backward a) {
+__global__ void __launch_bounds__(max_threads(N)) norm_backward_kernel(struct norm_backward a) {
     constexpr int H = K <= KEPT ? K : 1; /* bundles held */
-    SHARED(float, room, 2 * WARP);
+    SHARED(float, capacity, 2 * WARP);
     floats<N> dweight[K], dbias[LAYER ? K : 1], xhat[H], g[H], dx[H];
 #pragma unroll
     for (int k = 0; k < K; k++) {
@@ -205,7 +205,7 @@ __global__ void __launch_bounds__(most_threads(N)) norm_backward_kernel(struct n
                 if (LAYER) sum[1] += g[h].item[i];
             }
         }
-        block_sum(sum, room);
+        block_sum(sum, capacity);
         float mean_gx = sum[0] / (float)(a.n * N), mean_g = LAYER ? sum[1] / (float)(a.n * N) : 0;
 #pragma unroll
         for (int k = 0; k < K; k++) {

@@ -33,14 +33,14 @@ __device__ static inline float slope_of(const struct pairs &a, int64_t p) {
 }
 
 __global__ void __launch_bounds__(TALLY_THREADS) tally_kernel(struct pairs a) {
-    SHARED(double, room, WARP *N_PAIR_TALLIES);
+    SHARED(double, capacity, WARP *N_PAIR_TALLIES);
     double sum[N_PAIR_TALLIES];
 #pragma unroll
     for (int i = 0; i < N_PAIR_TALLIES; i++) sum[i] = 0;
     for (int64_t p = threadIdx.x; p < a.n; p += blockDim.x)
         pair_tally_add(sum, a.kind, a.score[a.chosen[p]], a.score[a.rejected[p]],
                        a.margin ? a.margin[p] : 0, a.weight ? a.weight[p] : 1);
-    block_sum(sum, room);
+    block_sum(sum, capacity);
     if (threadIdx.x == 0) {
 #pragma unroll
         for (int i = 0; i < N_PAIR_TALLIES; i++) a.tally[i] += sum[i];

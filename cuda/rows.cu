@@ -67,7 +67,7 @@ void cuda_scatter_add_rows(struct device *dev, struct tensor out, struct tensor 
 
 __global__ void add_parts_kernel(float *out, const float *part, int64_t n_parts, int64_t stride,
                                  int64_t n) {
-    SHARED(float, room, WARP *WARP);
+    SHARED(float, capacity, WARP *WARP);
     int lane = threadIdx.x % WARP, warp = threadIdx.x / WARP, n_warps = blockDim.x / WARP;
     int64_t col = (int64_t)blockIdx.x * WARP + lane;
     float sum = 0;
@@ -75,10 +75,10 @@ __global__ void add_parts_kernel(float *out, const float *part, int64_t n_parts,
 #pragma unroll 8
         for (int64_t p = warp; p < n_parts; p += n_warps) sum += part[p * stride + col];
     }
-    room[warp * WARP + lane] = sum;
+    capacity[warp * WARP + lane] = sum;
     __syncthreads();
     if (warp == 0 && col < n) {
-        for (int i = 1; i < n_warps; i++) sum += room[i * WARP + lane];
+        for (int i = 1; i < n_warps; i++) sum += capacity[i * WARP + lane];
         out[col] += sum;
     }
 }
@@ -104,7 +104,7 @@ size_t cuda_rows_bytes(const struct op_limits *limits) {
 template <typename T, int N>
 __global__ void column_sum_kernel(float *part, const T *in, int64_t rows, int64_t cols,
                                   int64_t stride, int64_t part_rows, int64_t n_tiles) {
-    SHARED(float, room, WARPS *WARP *N);
+    SHARED(float, capacity, WARPS *WARP *N);
     int lane = threadIdx.x % WARP, warp = threadIdx.x / WARP;
     int64_t first_col = blockIdx.x % n_tiles * WARP * N, p = blockIdx.x / n_tiles;
     int64_t col = first_col + lane * N,
@@ -116,11 +116,12 @@ __global__ void column_sum_kernel(float *part, const T *in, int64_t rows, int64_
             add(&sum, load<N>(in + row * stride + col));
     }
 #pragma unroll
-    for (int i = 0; i < N; i++) room[(warp * N + i) * WARP + lane] = sum.item[i];
+    for (int i = 0; i < N; i++) capacity[(warp * N + i) * WARP + lane] = sum.item[i];
     __syncthreads();
     for (int i = threadIdx.x; i < WARP * N && first_col + i < cols; i += BLOCK) {
         float total = 0;
-        for (int from = 0; from < WARPS; from++) total += room[(from * N + i % N) * WARP + i / N];
+        for (int from = 0; from < WARPS; from++)
+            total += capacity[(from * N + i % N) * WARP + i / N];
         part[p * cols + first_col + i] = total;
     }
 }

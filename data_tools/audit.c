@@ -152,7 +152,7 @@ static uint64_t hash_tokens(const int32_t *token, int64_t n) {
 struct beginnings {
     uint64_t *key; /* (n): of each comparison's chosen side */
     uint64_t most_common;
-    int64_t n_most;
+    int64_t n_max;
 };
 
 static int compare_uint64(const void *a, const void *b) {
@@ -166,8 +166,8 @@ static void find_most_common(struct beginnings *b, int64_t n) {
     qsort(sorted, (size_t)n, sizeof *sorted, compare_uint64);
     for (int64_t first = 0, end; first < n; first = end) {
         for (end = first; end < n && sorted[end] == sorted[first];) end++;
-        if (end - first <= b->n_most) continue;
-        b->n_most = end - first;
+        if (end - first <= b->n_max) continue;
+        b->n_max = end - first;
         b->most_common = sorted[first];
     }
     mem_free(sorted);
@@ -179,7 +179,7 @@ static bool audit_beginnings(const struct look *look, struct beginnings *b) {
     int64_t n = look->shard.n_comparisons;
     struct finding drift = {0};
     find_most_common(b, n);
-    bool has_frame = 20 * b->n_most >= 19 * n;
+    bool has_frame = 20 * b->n_max >= 19 * n;
     for (int64_t i = 0; i < n && has_frame; i++)
         if (b->key[i] != b->most_common) add_example(&drift, look, i);
     return report(&drift, true, "comparisons that begin otherwise than the others (template drift)",
@@ -236,10 +236,10 @@ static int audit_tokens(struct audited *a, int *n_problems) {
 
 /* The ids of the golden texts, made anew by the tokenizer that the shard carries. */
 static int audit_golden(const struct look *look) {
-    struct template_options how;
+    struct template_options options;
     struct contract again = {0};
-    int status = contract_how(&look->shard.contract, &how);
-    if (status == 0) status = contract_make(&again, look->tokenizer, &how);
+    int status = contract_options(&look->shard.contract, &options);
+    if (status == 0) status = contract_make(&again, look->tokenizer, &options);
     if (status == 0)
         status = contract_compare(&look->shard.contract, "the contract", &again,
                                   "the carried tokenizer");

@@ -141,7 +141,7 @@ struct build_item {
 struct intake_batch {
     struct buffer text; /* the records, end to end */
     struct build_item *item;
-    int64_t n_items, room_items;
+    int64_t n_items, capacity_items;
     int input;
     const struct format *format; /* not owned; NULL: only bad rows so far */
     struct build_place next;     /* behind this batch */

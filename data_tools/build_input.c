@@ -24,7 +24,7 @@
 #include "random.h"
 
 enum { PIECE = 1 << 18 };
-static const double most_passes = 1e6;
+static const double max_passes = 1e6;
 
 /* --- the argument --- */
 
@@ -44,7 +44,7 @@ static int parse_weight(struct build_input *input, const char *text) {
     if (strchr(text, '.')) {
         input->take = TAKE_FRACTION;
         input->fraction = strtod(text, &end);
-        if (*end || !(input->fraction > 0) || input->fraction > most_passes)
+        if (*end || !(input->fraction > 0) || input->fraction > max_passes)
             return fail("%s: expected a fraction above 0, as 0.5 or 1.5, behind the colon",
                         input->argument);
     } else {

@@ -13,8 +13,8 @@ enum { AHEAD_ROWS = 1000, AHEAD_BYTES = 1 << 22 };
 struct ahead {
     struct buffer text; /* of the rows or, of bad ones, the complaint and a zero */
     struct build_item *item;
-    int64_t n, room, at; /* at: the next one to be given */
-    bool is_stopped;     /* by the end (0) or an error (-1) */
+    int64_t n, capacity, at; /* at: the next one to be given */
+    bool is_stopped;         /* by the end (0) or an error (-1) */
     int status;
     char *trouble;
 };
@@ -43,7 +43,7 @@ void intake_batch_clear(struct intake_batch *batch) {
     *batch = (struct intake_batch){.text = batch->text,
                                    .packed = batch->packed,
                                    .item = batch->item,
-                                   .room_items = batch->room_items};
+                                   .capacity_items = batch->capacity_items};
 }
 
 void intake_batch_free(struct intake_batch *batch) {
@@ -55,7 +55,7 @@ void intake_batch_free(struct intake_batch *batch) {
 }
 
 static void add_item(struct intake_batch *batch, const struct record *record, int bad_reason) {
-    ARRAY_RESERVE(batch->item, batch->n_items, batch->room_items);
+    ARRAY_RESERVE(batch->item, batch->n_items, batch->capacity_items);
     const char *text = record->bad ? record->bad : record->text;
     size_t length = record->bad ? strlen(record->bad) : record->length;
     batch->item[batch->n_items++] =
@@ -96,7 +96,7 @@ void intake_free(struct intake *f) {
 static void add_ahead(struct ahead *a, const struct record *record) {
     const char *text = record->bad ? record->bad : record->text;
     size_t length = record->bad ? strlen(record->bad) : record->length;
-    ARRAY_RESERVE(a->item, a->n, a->room);
+    ARRAY_RESERVE(a->item, a->n, a->capacity);
     a->item[a->n++] =
         (struct build_item){a->text.length, length, record->line, record->bad != NULL};
     buffer_append(&a->text, text, length);

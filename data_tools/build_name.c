@@ -29,7 +29,7 @@ static void set_text(json_t *object, const char *key, const char *value) {
  * the shard. */
 json_t *name_options(const struct build *b) {
     const struct build_options *o = &b->options;
-    const struct template_options *t = template_how(b->template);
+    const struct template_options *t = template_get_options(b->template);
     const struct format_options *s = &o->format_options;
     json_t *out = json_pack("{s:s, s:s, s:I, s:I, s:I, s:b}", "template", t->name, "truncate",
                             truncate_name(t->truncate), "max_length", (json_int_t)t->max_length,
@@ -99,7 +99,7 @@ int name_digest(struct build *b) {
     add_text(&hash, "rankwise-data build");
     add_text(&hash, base_revision());
     add_json(&hash, name_options(b));
-    add_text(&hash, template_how(b->template)->jinja);
+    add_text(&hash, template_get_options(b->template)->jinja);
     add_tokenizer(&hash, b->tokenizer);
     for (int i = 0; i < b->n_inputs; i++) is_known &= add_input(&hash, &b->input[i]);
     sha256_finish(&hash, b->digest);

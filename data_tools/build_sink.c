@@ -37,10 +37,10 @@ struct sink {
     struct shard_writer *shard[N_SIDES];
     struct counts counts[N_SIDES];
     struct origin *origin;
-    int64_t n_origins, room_origins;
+    int64_t n_origins, capacity_origins;
     int64_t first_origin[1024]; /* by hash; -1: none */
     const int32_t **token;      /* (room_answers) of the row */
-    int64_t room_answers;
+    int64_t capacity_answers;
     bool has_failed;
 };
 
@@ -102,7 +102,7 @@ static int find_origin(struct sink *s, const struct packed_row *row, const char 
         return fail("--origin-key: more than %d different values with the inputs; hint: is it the "
                     "right column?",
                     UINT16_MAX);
-    ARRAY_RESERVE(s->origin, s->n_origins, s->room_origins);
+    ARRAY_RESERVE(s->origin, s->n_origins, s->capacity_origins);
     s->origin[s->n_origins] =
         (struct origin){row->input, mem_format("%.*s", (int)row->n_origin, name), 1, *first};
     *first = s->n_origins;
@@ -113,10 +113,10 @@ static int write_row(struct sink *s, int side, const struct packed_row *row) {
     const struct shard_pair *pair = (const struct shard_pair *)(row + 1);
     const int32_t *length = (const int32_t *)(pair + row->n_pairs),
                   *token = length + row->n_answers;
-    if (row->n_answers > s->room_answers) {
+    if (row->n_answers > s->capacity_answers) {
         mem_free(s->token);
-        s->room_answers = 2 * (int64_t)row->n_answers;
-        s->token = mem_alloc(s->room_answers, sizeof *s->token);
+        s->capacity_answers = 2 * (int64_t)row->n_answers;
+        s->token = mem_alloc(s->capacity_answers, sizeof *s->token);
     }
     for (int32_t i = 0; i < row->n_answers; token += length[i++]) s->token[i] = token;
     int origin = find_origin(s, row, (const char *)token);
@@ -256,7 +256,8 @@ static int check_pairs(struct sink *s) {
 int sink_finish(struct sink *s) {
     struct contract contract = {0};
     if (check_pairs(s) != 0) return -1;
-    if (contract_make(&contract, s->b->tokenizer, template_how(s->b->template)) != 0) return -1;
+    if (contract_make(&contract, s->b->tokenizer, template_get_options(s->b->template)) != 0)
+        return -1;
     bool is_split = s->shard[HELD_OUT] != NULL;
     int status = is_split ? finish_side(s, HELD_OUT, &contract) : 0;
     if (status == 0) status = finish_side(s, TRAIN, &contract);
@@ -277,8 +278,8 @@ static void print_side(const struct sink *s, int side, double seconds) {
             log_info("  kept, but %s: %lld", build_note_name[i], (long long)c->noted[i]);
     if (c->n_cut_sides)
         log_info("  cut to %lld tokens: %lld sides, %lld tokens lost",
-                 (long long)template_how(s->b->template)->max_length, (long long)c->n_cut_sides,
-                 (long long)c->n_cut_tokens);
+                 (long long)template_get_options(s->b->template)->max_length,
+                 (long long)c->n_cut_sides, (long long)c->n_cut_tokens);
     log_info("  tokens: %lld, as forests of shared prefixes: %lld (%.2f times less)",
              (long long)c->sums.tokens, (long long)c->sums.forest_tokens,
              (double)c->sums.tokens / (double)MAX(c->sums.forest_tokens, 1));

@@ -26,9 +26,9 @@ struct build_worker {
     struct template_side *side; /* (room_sides): of the answers */
     json_t **answer;            /* (room_sides): those that are encoded together */
     int32_t *place; /* (room_sides): of an answer in the packed row, or why it is not there */
-    int64_t room_sides;
+    int64_t capacity_sides;
     struct shard_pair *pair; /* kept */
-    int64_t n_pairs, room_pairs;
+    int64_t n_pairs, capacity_pairs;
 };
 
 struct build_worker *worker_new(const struct build *b) {
@@ -40,7 +40,7 @@ struct build_worker *worker_new(const struct build *b) {
 
 void worker_free(struct build_worker *w) {
     if (!w) return;
-    for (int64_t i = 0; i < w->room_sides; i++) template_side_free(&w->side[i]);
+    for (int64_t i = 0; i < w->capacity_sides; i++) template_side_free(&w->side[i]);
     mem_free(w->side);
     mem_free(w->answer);
     mem_free(w->place);
@@ -51,13 +51,14 @@ void worker_free(struct build_worker *w) {
 }
 
 static void reserve_sides(struct build_worker *w, int64_t n) {
-    if (n <= w->room_sides) return;
-    int64_t room = MAX(n, 2 * w->room_sides);
-    w->side = mem_resize(w->side, room, sizeof *w->side);
-    memset(w->side + w->room_sides, 0, (size_t)(room - w->room_sides) * sizeof *w->side);
-    w->answer = mem_resize(w->answer, room, sizeof *w->answer);
-    w->place = mem_resize(w->place, room, sizeof *w->place);
-    w->room_sides = room;
+    if (n <= w->capacity_sides) return;
+    int64_t capacity = MAX(n, 2 * w->capacity_sides);
+    w->side = mem_resize(w->side, capacity, sizeof *w->side);
+    memset(w->side + w->capacity_sides, 0,
+           (size_t)(capacity - w->capacity_sides) * sizeof *w->side);
+    w->answer = mem_resize(w->answer, capacity, sizeof *w->answer);
+    w->place = mem_resize(w->place, capacity, sizeof *w->place);
+    w->capacity_sides = capacity;
 }
 
 /* --- encoding --- */
@@ -95,7 +96,7 @@ static enum template_status encode_fitting(struct build_worker *w) {
     for (int i = 0; i < w->row.n_answers; i++) w->place[i] = 0;
     enum template_status status = encode_placed(w);
     if (status != TEMPLATE_TOO_LONG || w->row.n_answers < 3) return status;
-    if (template_how(w->b->template)->truncate == TRUNCATE_ERROR) return status;
+    if (template_get_options(w->b->template)->truncate == TRUNCATE_ERROR) return status;
     for (int i = 0; i < w->row.n_answers; i++)
         if (template_encode(w->template, w->row.prompt, &w->row.answer[i], 1, w->row.tools,
                             w->side) == TEMPLATE_TOO_LONG)
@@ -182,7 +183,7 @@ static void keep_pairs(struct build_worker *w, struct packed_row *out) {
             continue;
         }
         note_pair(&w->row, pair, out);
-        ARRAY_RESERVE(w->pair, w->n_pairs, w->room_pairs);
+        ARRAY_RESERVE(w->pair, w->n_pairs, w->capacity_pairs);
         w->pair[w->n_pairs++] = (struct shard_pair){
             w->place[pair->chosen], w->place[pair->rejected], pair->margin, pair->weight};
     }
@@ -265,7 +266,7 @@ static void tell_unshown(const struct build_worker *w, const struct intake_batch
     if (!w->row.tools || template_shows_tools(w->b->template) || atomic_flag_test_and_set(&is_told))
         return;
     log_warn("%s:%lld: \"tools\" is not read by the template %s, in this row and any other",
-             shown_path(w, batch), (long long)line, template_how(w->b->template)->name);
+             shown_path(w, batch), (long long)line, template_get_options(w->b->template)->name);
 }
 
 /* Fills the row's counts and packs it; the reason why it is a bad row with error_text(), 0, or -1:
@@ -273,7 +274,7 @@ static void tell_unshown(const struct build_worker *w, const struct intake_batch
 static int take_row(struct build_worker *w, const struct format *format, const json_t *json,
                     const json_t *record, struct packed_row *packed, struct buffer *out) {
     const struct row *row = &w->row;
-    bool is_chat = strcmp(template_how(w->b->template)->name, "text") != 0;
+    bool is_chat = strcmp(template_get_options(w->b->template)->name, "text") != 0;
     if (format_read(format, json, record, &w->row) != 0) return DROPPED_BAD_FIELDS;
     if (is_chat && row_check_chat(row) != 0) return DROPPED_BAD_FIELDS;
     w->n_pairs = 0;
@@ -293,7 +294,7 @@ static int take_row(struct build_worker *w, const struct format *format, const j
     case TEMPLATE_BAD:
         return DROPPED_BAD_FIELDS;
     case TEMPLATE_TOO_LONG:
-        if (template_how(w->b->template)->truncate == TRUNCATE_ERROR) return -1;
+        if (template_get_options(w->b->template)->truncate == TRUNCATE_ERROR) return -1;
         packed->dropped[DROPPED_TOO_LONG] += row->n_pairs;
         append_packed(w, packed, 0, out);
         return 0;

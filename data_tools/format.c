@@ -20,12 +20,12 @@ enum { N_KINDS = sizeof kinds / sizeof *kinds };
 /* --- rows --- */
 
 void row_add_answer(struct row *row, json_t *answer) {
-    ARRAY_RESERVE(row->answer, row->n_answers, row->room_answers);
+    ARRAY_RESERVE(row->answer, row->n_answers, row->capacity_answers);
     row->answer[row->n_answers++] = answer;
 }
 
 void row_add_pair(struct row *row, int chosen, int rejected, float margin, float weight) {
-    ARRAY_RESERVE(row->pair, row->n_pairs, row->room_pairs);
+    ARRAY_RESERVE(row->pair, row->n_pairs, row->capacity_pairs);
     row->pair[row->n_pairs++] = (struct row_pair){chosen, rejected, margin, weight};
 }
 

@@ -33,9 +33,9 @@ struct row {
     json_t *prompt;
     json_t **answer; /* (n_answers): a string, or a list of messages */
     json_t *tools;   /* a list, which a chat template is given; or NULL */
-    int n_answers, room_answers;
+    int n_answers, capacity_answers;
     struct row_pair *pair; /* (n_pairs) */
-    int n_pairs, room_pairs;
+    int n_pairs, capacity_pairs;
     int n_ties;         /* pairs of answers judged equal, in rows that are kept too */
     enum row_drop drop; /* ROW_KEPT if and only if there is a pair */
     char *origin; /* the row's own format column, or NULL */

@@ -25,7 +25,7 @@ struct look_place {
 
 struct looks {
     struct look_place *place; /* (n) */
-    int n, room;
+    int n, capacity;
     int n_packed;          /* places whose strings hold messages */
     int16_t slot[N_SLOTS]; /* open addressing by the hash: place + 1, or 0 */
 };
@@ -66,7 +66,7 @@ static struct look_place *add_place(struct looks *l, uint64_t hash, const char *
     int16_t *slot = find_slot(l, hash);
     if (*slot) return &l->place[*slot - 1];
     if (l->n == MAX_PLACES) return NULL;
-    ARRAY_RESERVE(l->place, l->n, l->room);
+    ARRAY_RESERVE(l->place, l->n, l->capacity);
     l->place[l->n] = (struct look_place){.hash = hash, .name = name ? mem_copy_string(name) : NULL};
     *slot = (int16_t)++l->n;
     return &l->place[l->n - 1];

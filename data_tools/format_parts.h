@@ -14,7 +14,7 @@ struct path_step {
 struct path {
     char *text;
     struct path_step *step;
-    int n_steps, room_steps;
+    int n_steps, capacity_steps;
 };
 int path_parse(struct path *path, const char *text);
 void path_free(struct path *path); /* accepts a zeroed one */
@@ -39,7 +39,7 @@ json_t *value_unpacked(json_t *value);
 int label_number(const json_t *value, double *out);
 int label_integer(const json_t *value, int64_t low, int64_t high, int64_t *out);
 /* How many of the first `most` bytes end with a whole character. */
-int text_within(const char *text, int most);
+int text_within(const char *text, int max);
 /* The value as messages show it: at most 40 bytes of its JSON. Valid until the next call on this
  * thread. */
 const char *value_shown(const json_t *value);

@@ -5,7 +5,7 @@
 #include "format_parts.h"
 
 static void add_step(struct path *path, char *key, int64_t index) {
-    ARRAY_RESERVE(path->step, path->n_steps, path->room_steps);
+    ARRAY_RESERVE(path->step, path->n_steps, path->capacity_steps);
     path->step[path->n_steps++] = (struct path_step){.key = key, .index = index};
 }
 

@@ -7,10 +7,10 @@
 #include "json.h"
 #include "format_parts.h"
 
-int text_within(const char *text, int most) {
-    int n = (int)strnlen(text, (size_t)most + 1);
-    if (n <= most) return n;
-    for (n = most; n > 0 && ((unsigned char)text[n] & 0xC0) == 0x80;) n--;
+int text_within(const char *text, int max) {
+    int n = (int)strnlen(text, (size_t)max + 1);
+    if (n <= max) return n;
+    for (n = max; n > 0 && ((unsigned char)text[n] & 0xC0) == 0x80;) n--;
     return n;
 }
 

@@ -39,7 +39,7 @@ int inspect_read(struct inspected *o, const struct inspect_tensor *t, int64_t fi
 const struct inspect_tensor *inspect_find(const struct inspected *o, const char *name);
 
 /* "50257 x 768" into out. */
-void inspect_shape(const struct inspect_tensor *t, char *out, size_t room);
+void inspect_shape(const struct inspect_tensor *t, char *out, size_t capacity);
 
 int show_command(int argc, char **argv);
 int diff_command(int argc, char **argv);

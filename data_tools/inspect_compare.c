@@ -25,8 +25,8 @@ static const char diff_usage[] = "usage: rankwise-inspect diff A B [--moments]\n
                                  "code 1 when any does, 0 when all are equal.\n";
 
 struct difference {
-    int64_t n;   /* elements that differ; two NaN do not */
-    double most; /* the largest absolute difference; infinite against a NaN */
+    int64_t n;  /* elements that differ; two NaN do not */
+    double max; /* the largest absolute difference; infinite against a NaN */
 };
 
 static int compare_elements(struct inspected *a, const struct inspect_tensor *ta,
@@ -42,7 +42,7 @@ static int compare_elements(struct inspected *a, const struct inspect_tensor *ta
             if (x[i] == y[i] || (isnan(x[i]) && isnan(y[i]))) continue;
             double distance = fabs((double)x[i] - y[i]);
             d->n++;
-            d->most = isnan(distance) ? INFINITY : MAX(d->most, distance);
+            d->max = isnan(distance) ? INFINITY : MAX(d->max, distance);
         }
     }
     return 0;
@@ -67,7 +67,7 @@ static int compare_tensor(struct inspected *a, const struct inspect_tensor *t, s
     if (compare_elements(a, t, b, other, piece, &d) != 0) return -1;
     if (d.n == 0) return 0;
     printf("%s: %lld of %lld elements differ, by at most %.9g\n", t->name, (long long)d.n,
-           (long long)t->count, d.most);
+           (long long)t->count, d.max);
     return 1;
 }
 
@@ -236,9 +236,9 @@ static json_t *read_metrics(const char *run, const int64_t *step, int n) {
     char *path = file_join(run, "metrics.jsonl"), *text = NULL;
     json_t *lines = json_array();
     FILE *file = fopen(path, "r");
-    size_t room = 0;
+    size_t capacity = 0;
     ssize_t length;
-    while (file && (length = getline(&text, &room, file)) > 0 && text[length - 1] == '\n') {
+    while (file && (length = getline(&text, &capacity, file)) > 0 && text[length - 1] == '\n') {
         json_t *line = json_parse(text, (size_t)length);
         int64_t found = step_of_line(line);
         if (bsearch(&found, step, (size_t)n, sizeof *step, compare_steps))

@@ -144,9 +144,10 @@ const struct inspect_tensor *inspect_find(const struct inspected *o, const char 
     return NULL;
 }
 
-void inspect_shape(const struct inspect_tensor *t, char *out, size_t room) {
+void inspect_shape(const struct inspect_tensor *t, char *out, size_t capacity) {
     size_t at = 0;
-    if (room) out[0] = 0;
-    for (int i = 0; i < t->n_dims && at < room; i++)
-        at += (size_t)snprintf(out + at, room - at, "%s%lld", i ? " x " : "", (long long)t->dim[i]);
+    if (capacity) out[0] = 0;
+    for (int i = 0; i < t->n_dims && at < capacity; i++)
+        at += (size_t)snprintf(out + at, capacity - at, "%s%lld", i ? " x " : "",
+                               (long long)t->dim[i]);
 }

@@ -33,7 +33,7 @@ struct show {
 /* --- one tensor --- */
 
 struct statistics {
-    double least, most, mean, norm; /* NaN where no element is a number */
+    double least, max, mean, norm; /* NaN where no element is a number */
     int64_t n_nan;
 };
 
@@ -49,14 +49,14 @@ static int measure(struct inspected *o, const struct inspect_tensor *t, float *p
             double x = piece[i];
             if (isnan(x)) continue;
             s->least = MIN(s->least, x);
-            s->most = MAX(s->most, x);
+            s->max = MAX(s->max, x);
             sum += x;
             squares += x * x;
             n++;
         }
     }
     s->n_nan = t->count - n;
-    if (n == 0) s->least = s->most = NAN;
+    if (n == 0) s->least = s->max = NAN;
     s->mean = sum / (double)n;
     s->norm = n ? sqrt(squares) : NAN;
     return 0;
@@ -77,7 +77,7 @@ static void shorten_config(struct buffer *out, const char *text, bool diffable) 
 
 static void print_contract(const struct contract *contract) {
     struct template_options how;
-    if (!contract->json || contract_how(contract, &how) != 0) {
+    if (!contract->json || contract_options(contract, &how) != 0) {
         printf("score contract: none\n");
         return;
     }
@@ -132,8 +132,7 @@ static int print_tensors(struct inspected *o) {
         status = measure(o, t, piece, &s);
         if (status == 0)
             printf("%-*s  %-5s  %-16s  %13.6g %13.6g %13.6g %13.6g  %lld\n", width, t->name,
-                   dtype_name(t->dtype), shape, s.least, s.most, s.mean, s.norm,
-                   (long long)s.n_nan);
+                   dtype_name(t->dtype), shape, s.least, s.max, s.mean, s.norm, (long long)s.n_nan);
         elements += t->count;
     }
     printf("%d tensors, %lld elements\n", o->n, (long long)elements);
@@ -154,7 +153,7 @@ static json_t *tensor_json(struct inspected *o, const struct inspect_tensor *t, 
     for (int i = 0; i < t->n_dims; i++) json_array_append_new(shape, json_integer(t->dim[i]));
     return json_pack("{s:s, s:s, s:o, s:o, s:o, s:o, s:o, s:I}", "name", t->name, "dtype",
                      dtype_name(t->dtype), "shape", shape, "min", number(s.least), "max",
-                     number(s.most), "mean", number(s.mean), "norm", number(s.norm), "nan",
+                     number(s.max), "mean", number(s.mean), "norm", number(s.norm), "nan",
                      (json_int_t)s.n_nan);
 }
 

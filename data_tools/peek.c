@@ -31,7 +31,7 @@ static const char usage[] =
 struct peek {
     struct look look;
     FILE *out;
-    enum paint how;
+    enum paint paint;
     bool show_ids;
     struct buffer text, before;
 };
@@ -78,7 +78,7 @@ static int paint_tokens(struct peek *p, const struct ids *ids, int64_t first, in
             n = 1;
             if (decode_behind(p, ids, i, n, &skip) != 0) return -1;
         }
-        paint_token(p->out, p->how, p->text.data + skip, p->text.length - skip, i, ids->id[i]);
+        paint_token(p->out, p->paint, p->text.data + skip, p->text.length - skip, i, ids->id[i]);
     }
     return 0;
 }
@@ -90,9 +90,9 @@ static int show_part(struct peek *p, const char *name, const struct ids *ids, in
     if (p->show_ids)
         for (int64_t i = first; i < end; i++)
             buffer_format(&about, "%s%d", i == first ? ": " : " ", ids->id[i]);
-    paint_part(p->out, p->how, name, about.data);
+    paint_part(p->out, p->paint, name, about.data);
     int status = paint_tokens(p, ids, first, end);
-    paint_part_end(p->out, p->how);
+    paint_part_end(p->out, p->paint);
     buffer_free(&about);
     return status;
 }
@@ -112,7 +112,7 @@ static int show(struct peek *p, int64_t comparison) {
         buffer_format(&heading, ", margin %g", (double)s->margin[comparison]);
     if (s->weight[comparison] != 1)
         buffer_format(&heading, ", weight %g", (double)s->weight[comparison]);
-    paint_heading(p->out, p->how, heading.data);
+    paint_heading(p->out, p->paint, heading.data);
     buffer_free(&heading);
     snprintf(note, sizeof note, ", of which %lld prompt",
              (long long)look_prompt(&p->look, comparison));
@@ -165,13 +165,13 @@ static int read_number(const struct option *o, int64_t low, int64_t *out) {
     return 0;
 }
 
-static int read_colour(const char *when, enum paint *how) {
+static int read_colour(const char *when, enum paint *paint) {
     bool is_shown = isatty(STDOUT_FILENO) && !getenv("NO_COLOR");
     if (when && strcmp(when, "always") != 0 && strcmp(when, "never") != 0 &&
         strcmp(when, "auto") != 0)
         return fail("--color: expected auto, always or never, found \"%.100s\"", when);
     if (when && strcmp(when, "auto") != 0) is_shown = strcmp(when, "always") == 0;
-    *how = is_shown ? PAINT_TERMINAL : PAINT_PLAIN;
+    *paint = is_shown ? PAINT_TERMINAL : PAINT_PLAIN;
     return 0;
 }
 
@@ -180,9 +180,9 @@ static int run(struct peek *p, const char *path, const char *html, const struct 
     p->out = stdout;
     if (html && strcmp(html, "-") != 0) p->out = fopen(html, "w");
     if (!p->out) return fail("%s: cannot be written: %s", html, strerror(errno));
-    paint_start(p->out, p->how, path);
+    paint_start(p->out, p->paint, path);
     int status = show_all(p, w);
-    paint_finish(p->out, p->how);
+    paint_finish(p->out, p->paint);
     bool is_bad = p->out != stdout && (ferror(p->out) | (fclose(p->out) != 0));
     if (status == 0 && is_bad) return fail("%s: could not be written", html);
     return status;
@@ -200,10 +200,10 @@ int peek_command(int argc, char **argv) {
     struct peek p = {.show_ids = o[O_IDS].value != NULL};
     struct wanted w = {3, -1, 0};
     if (read_number(&o[O_COUNT], 1, &w.count) != 0 || read_number(&o[O_FROM], 0, &w.from) != 0 ||
-        read_number(&o[O_SEED], 0, &w.seed) != 0 || read_colour(o[O_COLOR].value, &p.how) != 0) {
+        read_number(&o[O_SEED], 0, &w.seed) != 0 || read_colour(o[O_COLOR].value, &p.paint) != 0) {
         code = command_misuse(argv[0], usage);
     } else {
-        if (o[O_HTML].value) p.how = PAINT_HTML;
+        if (o[O_HTML].value) p.paint = PAINT_HTML;
         code = command_finish(run(&p, inputs.positional[0], o[O_HTML].value, &w));
         look_close(&p.look);
     }

@@ -12,12 +12,12 @@
 enum paint { PAINT_PLAIN, PAINT_TERMINAL, PAINT_HTML };
 enum { PAINT_COLOURS = 5 };
 
-void paint_start(FILE *out, enum paint how, const char *title);
-void paint_heading(FILE *out, enum paint how, const char *text);
+void paint_start(FILE *out, enum paint paint, const char *title);
+void paint_heading(FILE *out, enum paint paint, const char *text);
 /* The name of a part ("stem", "chosen"), with what is to be said of it. */
-void paint_part(FILE *out, enum paint how, const char *name, const char *about);
-void paint_token(FILE *out, enum paint how, const char *text, size_t length, int64_t index,
+void paint_part(FILE *out, enum paint paint, const char *name, const char *about);
+void paint_token(FILE *out, enum paint paint, const char *text, size_t length, int64_t index,
                  int32_t id);
-void paint_part_end(FILE *out, enum paint how);
-void paint_finish(FILE *out, enum paint how);
+void paint_part_end(FILE *out, enum paint paint);
+void paint_finish(FILE *out, enum paint paint);
 #endif

@@ -79,7 +79,7 @@ static int start_parquet(struct reader *r, int again) {
     bytes_close(&r->bytes);
     if (helper_start(&r->helper, file, &out) != 0) return -1;
     r->next = reader_next_line;
-    return bytes_open(&r->bytes, out, r->how.max_row, r->how.max_ratio) < 0 ? -1 : 0;
+    return bytes_open(&r->bytes, out, r->options.max_row, r->options.max_ratio) < 0 ? -1 : 0;
 }
 
 /* Whether a line after the first begins as a JSON row does; the first one may be a broken row. */
@@ -106,7 +106,7 @@ static int find_container(struct reader *r, int again) {
     if (first == 0) return 0;
     if (first == '{' || first == '[') return reader_open_json(r);
     if (bytes_need(b, 1 << 16) < 0) return -1;
-    if (!r->how.delimiter && is_json_later(r)) return 0;
+    if (!r->options.delimiter && is_json_later(r)) return 0;
     int status = reader_open_csv(r);
     if (status == 0)
         return not_rows("neither \"{\" nor \"[\" nor a CSV header with columns",
@@ -146,9 +146,9 @@ static int open_file(const char *path, int *again) {
 static int open_rows(struct reader *r, const char *path) {
     int again, file = open_file(path, &again);
     if (file < 0) return -1;
-    if (r->how.max_row <= 0) r->how.max_row = READER_MAX_ROW;
-    if (r->how.max_ratio <= 0) r->how.max_ratio = READER_MAX_RATIO;
-    int status = bytes_open(&r->bytes, file, r->how.max_row, r->how.max_ratio);
+    if (r->options.max_row <= 0) r->options.max_row = READER_MAX_ROW;
+    if (r->options.max_ratio <= 0) r->options.max_ratio = READER_MAX_RATIO;
+    int status = bytes_open(&r->bytes, file, r->options.max_row, r->options.max_ratio);
     if (status == 0) status = find_container(r, again);
     if (again >= 0) close(again);
     return status;
@@ -158,7 +158,7 @@ struct reader *reader_open(const char *path, const struct reader_options *option
     struct reader *r = mem_alloc(1, sizeof *r);
     r->name = mem_copy_string(strcmp(path, "-") == 0 ? "standard input" : path);
     r->line = 1;
-    if (options) r->how = *options;
+    if (options) r->options = *options;
     if (open_rows(r, path) == 0) return r;
     fail_context("%s", r->name);
     reader_close(r);

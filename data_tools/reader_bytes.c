@@ -14,9 +14,9 @@
 enum { PIECE = 1 << 18 };
 
 /* Up to `most` bytes of the file; 0 at its end. */
-static int64_t read_file(struct bytes *b, void *to, size_t most) {
+static int64_t read_file(struct bytes *b, void *to, size_t max) {
     for (;;) {
-        ssize_t n = read(b->file, to, most);
+        ssize_t n = read(b->file, to, max);
         if (n >= 0) return n;
         if (errno != EINTR) return fail("cannot be read: %s", strerror(errno));
     }
@@ -44,10 +44,10 @@ static void skip_padding(struct bytes *b) {
     while (b->packed_at < b->packed_filled && b->packed[b->packed_at] == 0) b->packed_at++;
 }
 
-static int64_t unpack_gzip(struct bytes *b, char *to, size_t room) {
+static int64_t unpack_gzip(struct bytes *b, char *to, size_t capacity) {
     z_stream *z = b->stream;
     z->next_out = (Bytef *)to;
-    z->avail_out = (uInt)MIN(room, 1u << 30);
+    z->avail_out = (uInt)MIN(capacity, 1u << 30);
     size_t asked = z->avail_out;
     while (z->avail_out == asked) {
         if (more_packed(b) != 0) return -1;
@@ -74,8 +74,8 @@ static int64_t unpack_gzip(struct bytes *b, char *to, size_t room) {
 
 /* --- zstd --- */
 
-static int64_t unpack_zstd(struct bytes *b, char *to, size_t room) {
-    ZSTD_outBuffer out = {to, room, 0};
+static int64_t unpack_zstd(struct bytes *b, char *to, size_t capacity) {
+    ZSTD_outBuffer out = {to, capacity, 0};
     while (out.pos == 0) {
         if (more_packed(b) != 0) return -1;
         /* A frame may hold back bytes that it has no room for: only an empty step at the end means
@@ -98,16 +98,16 @@ static int64_t unpack_zstd(struct bytes *b, char *to, size_t room) {
 
 /* --- the window --- */
 
-static int64_t unpack(struct bytes *b, char *to, size_t room) {
+static int64_t unpack(struct bytes *b, char *to, size_t capacity) {
     switch (b->packing) {
     case PACKING_GZIP:
-        return unpack_gzip(b, to, room);
+        return unpack_gzip(b, to, capacity);
     case PACKING_ZSTD:
-        return unpack_zstd(b, to, room);
+        return unpack_zstd(b, to, capacity);
     case PACKING_NONE:
         break;
     }
-    int64_t n = read_file(b, to, room);
+    int64_t n = read_file(b, to, capacity);
     if (n > 0) b->n_packed += n;
     return n;
 }

@@ -170,7 +170,7 @@ static int add_column(struct csv *csv, char *name) {
                 "the CSV header has \"%s\" twice; hint: --header names the columns of a file "
                 "whose first line is a row",
                 name);
-    ARRAY_RESERVE(csv->column, csv->n_columns, csv->room_columns);
+    ARRAY_RESERVE(csv->column, csv->n_columns, csv->capacity_columns);
     csv->column[csv->n_columns++] = mem_copy_string(name);
     return 0;
 }
@@ -197,7 +197,7 @@ static int read_header(struct reader *r) {
 /* --header: names with commas between them. */
 static int take_header(struct reader *r) {
     struct buffer name = {0};
-    const char *at = r->how.header;
+    const char *at = r->options.header;
     int status = 0;
     for (size_t n; status == 0; at += n + 1) {
         n = strcspn(at, ",");
@@ -213,14 +213,14 @@ static int take_header(struct reader *r) {
 
 int reader_open_csv(struct reader *r) {
     const struct bytes *b = &r->bytes;
-    if (r->how.delimiter) {
-        if (delimiter_of(r->how.delimiter, &r->csv.delimiter) != 0) return -1;
+    if (r->options.delimiter) {
+        if (delimiter_of(r->options.delimiter, &r->csv.delimiter) != 0) return -1;
     } else {
         r->csv.delimiter = find_delimiter(b->data + b->at, b->filled - b->at);
         if (!r->csv.delimiter) return 0;
     }
     r->next = reader_next_csv;
-    return (r->how.header ? take_header(r) : read_header(r)) == 0 ? 1 : -1;
+    return (r->options.header ? take_header(r) : read_header(r)) == 0 ? 1 : -1;
 }
 
 /* --- rows --- */

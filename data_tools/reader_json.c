@@ -143,7 +143,7 @@ static int skip_member(struct reader *r, const char *key) {
     if (c < 0) return -1;
     if (c == 0) return fail("the file ends in an object; hint: copy it again");
     if (c != '[') return take_value(r, &value);
-    if (!r->how.rows && is_row_name(key, strlen(key)))
+    if (!r->options.rows && is_row_name(key, strlen(key)))
         return fail("\"%s\" holds rows, too; hint: --rows NAME says which to read", key);
     reader_take(r, 1);
     while ((c = reader_skip_blanks(r)) > 0 && c != ']') {
@@ -231,15 +231,16 @@ static int enter_array(struct reader *r) {
 
 /* Into the member that --rows names, level by level. */
 static int enter_named(struct reader *r) {
-    const char *path = r->how.rows;
+    const char *path = r->options.rows;
     struct buffer key = {0};
     int status = 1;
     while (status > 0 && *path) {
         size_t length = strcspn(path, ".");
         int c = reader_skip_blanks(r);
         status = c == '{' ? 1
-                 : c < 0  ? -1
-                          : fail("--rows %s: expected an object around \"%s\"", r->how.rows, path);
+                 : c < 0
+                     ? -1
+                     : fail("--rows %s: expected an object around \"%s\"", r->options.rows, path);
         if (status < 0) break;
         reader_take(r, 1);
         r->depth_rows++;
@@ -249,7 +250,7 @@ static int enter_named(struct reader *r) {
             if (status < 0) break;
         }
         if (status == 0)
-            status = fail("--rows %s: there is no \"%.*s\"", r->how.rows, (int)length, path);
+            status = fail("--rows %s: there is no \"%.*s\"", r->options.rows, (int)length, path);
         path += length + (path[length] == '.');
     }
     buffer_free(&key);
@@ -359,7 +360,7 @@ static int is_over_lines(struct reader *r) {
 
 int reader_open_json(struct reader *r) {
     if (r->bytes.data[r->bytes.at] == '[') return enter_array(r);
-    if (r->how.rows) return enter_named(r);
+    if (r->options.rows) return enter_named(r);
     size_t array;
     int status = is_around_rows(r, &array);
     if (status < 0) return -1;

@@ -112,9 +112,9 @@ int helper_start(struct helper **helper, int file, int *out) {
 }
 
 /* The last line of what the helper said. */
-static void last_words(const struct helper *h, char *out, size_t room) {
-    ssize_t n =
-        pread(h->said, out, room - 1, MAX(lseek(h->said, 0, SEEK_END) - (off_t)room + 1, 0));
+static void last_words(const struct helper *h, char *out, size_t capacity) {
+    ssize_t n = pread(h->said, out, capacity - 1,
+                      MAX(lseek(h->said, 0, SEEK_END) - (off_t)capacity + 1, 0));
     out[MAX(n, 0)] = 0;
     size_t length = strlen(out);
     while (length && (out[length - 1] == '\n' || out[length - 1] == ' ')) out[--length] = 0;

@@ -8,7 +8,7 @@
 struct csv {
     char delimiter;
     char **column;     /* (n_columns) the header's names, as JSON strings */
-    int n_columns, room_columns;
+    int n_columns, capacity_columns;
     struct buffer row; /* the present row as a JSON object */
     char bad[160];
 };
@@ -17,7 +17,7 @@ struct reader {
     char *name;
     int (*next)(struct reader *r, struct record *record);
     struct bytes bytes;
-    struct reader_options how;
+    struct reader_options options;
     int64_t line;      /* of the byte at bytes.at */
     int depth_rows;    /* of reader_json.c: objects around the array */
     bool is_begun, is_over;

@@ -88,17 +88,17 @@ enum { O_TEMPLATE, O_TOKENIZER, O_SPECIAL, O_NOW, O_GENERATION, O_HELP, N_OPTION
 
 static int run(const struct option *o, const char *input) {
     struct tokenizer *tokenizer = NULL;
-    struct chat_options how = {.name = o[O_TEMPLATE].value ? o[O_TEMPLATE].value : "model",
-                               .directory = o[O_TOKENIZER].value,
-                               .special = o[O_SPECIAL].value,
-                               .now = o[O_NOW].value};
+    struct chat_options options = {.name = o[O_TEMPLATE].value ? o[O_TEMPLATE].value : "model",
+                                   .directory = o[O_TOKENIZER].value,
+                                   .special = o[O_SPECIAL].value,
+                                   .now = o[O_NOW].value};
     struct renderer r = {.add_generation_prompt = o[O_GENERATION].value != NULL};
     int status = 0;
-    if (how.directory) {
-        tokenizer = tokenizer_open_directory(how.directory, NULL);
+    if (options.directory) {
+        tokenizer = tokenizer_open_directory(options.directory, NULL);
         if (!tokenizer) return -1;
     }
-    r.chat = chat_open(&how, tokenizer);
+    r.chat = chat_open(&options, tokenizer);
     if (!r.chat) status = -1;
     if (status == 0) {
         r.memory = jinja_memory_new();

@@ -60,13 +60,13 @@ static void count_lengths(struct shard_stats *s, const struct look *look) {
 }
 
 static void count(struct shard_stats *s, const char *path, const struct look *look) {
-    struct template_options how;
+    struct template_options options;
     *s = (struct shard_stats){.path = path,
                               .n_comparisons = look->shard.n_comparisons,
                               .n_sequences = look->shard.n_sequences,
                               .n_groups = look->shard.n_groups};
     count_lengths(s, look);
-    if (contract_how(&look->shard.contract, &how) == 0) s->max_length = how.max_length;
+    if (contract_options(&look->shard.contract, &options) == 0) s->max_length = options.max_length;
     s->padded_full = 2 * s->n_comparisons * s->max_length;
     error_clear();
 }

@@ -28,10 +28,10 @@ static void put_quoted(FILE *out, const char *text) {
 
 /* The blocks $p0, $p1, $p2 of one panel: the middle of each bin and how many lie in it. */
 static double put_numbers(FILE *out, const struct shard_stats *s) {
-    int64_t most = 1;
+    int64_t max = 1;
     for (int k = 0; k <= LENGTH_REJECTED; k++)
-        if (s->n_comparisons) most = MAX(most, s->length[k][s->n_comparisons - 1]);
-    double width = (double)(most + 1) / N_BINS;
+        if (s->n_comparisons) max = MAX(max, s->length[k][s->n_comparisons - 1]);
+    double width = (double)(max + 1) / N_BINS;
     for (int k = 0; k <= LENGTH_REJECTED; k++) {
         int64_t count[N_BINS] = {0};
         for (int64_t i = 0; i < s->n_comparisons; i++)

@@ -38,7 +38,7 @@ enum event {
     N_EVENTS = 256
 };
 
-struct group; /* comm.h */
+struct ranks; /* comm.h */
 struct device;
 
 /* One matrix product that will be asked for: out (m, n) = op(a) op(b), inner size k. `varies` names
@@ -230,7 +230,7 @@ typedef void pair_loss_fn(struct device *dev, enum pair_loss_kind kind, float *d
  * made in it. */
 typedef size_t group_id_fn(struct device *dev, void *id);
 /* On every rank of the group, with that id: the channel, for group->channel. */
-typedef void *group_join_fn(struct device *dev, const struct group *group, const void *id);
+typedef void *group_join_fn(struct device *dev, const struct ranks *group, const void *id);
 /* Accepts NULL. */
 typedef void group_leave_fn(struct device *dev, void *channel);
 
@@ -238,11 +238,11 @@ typedef void group_leave_fn(struct device *dev, void *channel);
  * a buffer of size * count starts at r * count. all_gather: in place, from each rank's own slice.
  * reduce_scatter: out (count) = the sum of the ranks' own slice of in; out may be that slice of in
  * itself. all_reduce: in place. */
-typedef void all_gather_fn(struct device *dev, const struct group *group, void *data,
+typedef void all_gather_fn(struct device *dev, const struct ranks *group, void *data,
                            int64_t count, enum dtype dtype);
-typedef void reduce_scatter_fn(struct device *dev, const struct group *group, float *out,
+typedef void reduce_scatter_fn(struct device *dev, const struct ranks *group, float *out,
                                const float *in, int64_t count);
-typedef void all_reduce_fn(struct device *dev, const struct group *group, float *data,
+typedef void all_reduce_fn(struct device *dev, const struct ranks *group, float *data,
                            int64_t count);
 
 #define COLLECTIVES(X) \
@@ -259,7 +259,7 @@ struct backend {
      * error_text() if the device cannot be had. */
     struct device *(*open)(int local_rank, int n_local, int threads);
     void (*close)(struct device *dev);
-    void (*describe)(struct device *dev, char *out, size_t room);
+    void (*describe)(struct device *dev, char *out, size_t capacity);
     /* Names the device so that two ranks of a host that were given the same one can be told; "" for
      * a device that they share. */
     void (*identity)(struct device *dev, char out[64]);

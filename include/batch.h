@@ -12,10 +12,10 @@ struct batch {
     int64_t n_pairs;
     int32_t *chosen, *rejected; /* (n_pairs): read of each side */
     float *margin, *weight;     /* (n_pairs) */
-    int64_t room_pairs;
+    int64_t capacity_pairs;
     /* private: the sequences of the micro-batch, laid end to end */
     int32_t *token;
-    int64_t room_tokens;
+    int64_t capacity_tokens;
     const int32_t **sequence;
     int32_t *length;
 };

@@ -34,7 +34,7 @@ int contract_parse(struct contract *contract, const char *json, size_t length);
 char *contract_text(const struct contract *contract); /* mem_free */
 /* What its template is opened with (texts borrowed from it). -1 when it states what cannot be done
  * here. */
-int contract_how(const struct contract *contract, struct template_options *options);
+int contract_options(const struct contract *contract, struct template_options *options);
 /* What to give tokenizer_open with the carried files: "bos=<token>,eos=<token>", for folders that
  * do not name them themselves. NULL without a contract. mem_free. */
 char *contract_special(const struct contract *contract);

@@ -22,7 +22,7 @@ int64_t eval_max_rows(const struct shard *shard, int64_t tokens_per_microbatch);
 /* scores (may be NULL): filled with {chosen, rejected} per comparison in the shard's order
  * (n_comparisons, 2), on every rank. Collective over data; agreed. 1: a
  * rank wanted to stop, and there is no summary. */
-int eval_shard(struct model *m, struct device *dev, const struct group *data, struct shard *shard,
+int eval_shard(struct model *m, struct device *dev, const struct ranks *data, struct shard *shard,
                const struct eval_options *options, struct loss_summary *summary, float *scores);
 
 /* `rankwise eval`, with its own arguments: argv[0] is "eval". Exit code. */

@@ -21,14 +21,14 @@ extern "C" {
 struct feed {
     struct device *dev; /* not owned */
     char *host, *device;
-    size_t room; /* bytes of a block */
+    size_t capacity; /* bytes of a block */
     int first_event, turn;
 };
 
 /* Bytes of device memory that a feed of that room takes; as many of pinned host memory. */
-size_t feed_bytes(size_t room);
+size_t feed_bytes(size_t capacity);
 
-void feed_init(struct feed *feed, struct device *dev, size_t room, int first_event);
+void feed_init(struct feed *feed, struct device *dev, size_t capacity, int first_event);
 void feed_free(struct feed *feed); /* accepts a zeroed one */
 
 /* Room to fill, uninitialised. Waits for the copy that was last made from there. */

@@ -24,7 +24,7 @@ struct forest {
     int32_t *row;                          /* (n_rows) */
     int64_t n_sequences;
     int32_t *read_of_sequence;             /* (n_sequences), in the order given */
-    int64_t room_tokens, room_sequences;   /* capacity; what follows is private to forest.c */
+    int64_t capacity_tokens, capacity_sequences; /* capacity; what follows is private to forest.c */
     int32_t *sorted, *stack;
 };
 

@@ -41,11 +41,11 @@ void buffer_free(struct buffer *buffer);
 
 /* Grows an array of n items to room for one more; doubles. `array` is an lvalue, `room` its
  * capacity (an lvalue). */
-#define ARRAY_RESERVE(array, n, room)                                              \
+#define ARRAY_RESERVE(array, n, capacity)                                              \
     do {                                                                           \
-        if ((n) >= (room)) {                                                       \
-            (room) = (room) ? 2 * (room) : 16;                                     \
-            (array) = mem_resize((array), (room), sizeof *(array));                \
+        if ((n) >= (capacity)) {                                                       \
+            (capacity) = (capacity) ? 2 * (capacity) : 16;                                     \
+            (array) = mem_resize((array), (capacity), sizeof *(array));                \
         }                                                                          \
     } while (0)
 

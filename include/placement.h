@@ -14,7 +14,7 @@
 #include "config.h"
 
 struct placement {
-    struct group data, zero, replica, node;
+    struct ranks data, zero, replica, node;
 };
 
 /* Collective over the world. -1 with error_text() when zero_group does not fit; nothing to free

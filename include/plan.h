@@ -45,7 +45,7 @@ struct plan {
     struct plan_item *item;
     struct plan_rank *rank;
     int64_t *filled;
-    int room_ranks;
+    int capacity_ranks;
 };
 
 /* A group by its place: shard and index in it. */
@@ -62,7 +62,7 @@ struct plan_step {
     int64_t *micro_first;
     struct plan_group *group;
     int64_t n_groups;        /* of the whole step, all ranks */
-    int64_t room_micro, room_groups;
+    int64_t capacity_micro, capacity_groups;
 };
 
 int plan_init(struct plan *plan, const struct plan_options *options,

@@ -52,7 +52,7 @@ struct template *template_open(const struct template_options *options,
 void template_free(struct template *t); /* accepts NULL */
 /* What to open the same template with; texts are borrowed from it. jinja is "" for the built-in
  * ones, and Jinja text under the name "chat_template" for any other. */
-const struct template_options *template_how(const struct template *t);
+const struct template_options *template_get_options(const struct template *t);
 const struct tokenizer *template_tokenizer(const struct template *t);
 /* The ids that are put in front, unless they are there. */
 const int32_t *template_bos(const struct template *t, int64_t *n);

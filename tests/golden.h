@@ -103,7 +103,7 @@ static inline void rig_open(struct rig *r, const char *golden_case, enum dtype d
                             bool recompute, int threads) {
     char *path = mem_format(GOLDEN_ROOT "%s", golden_case);
     *r = (struct rig){0};
-    r->place.data = r->place.zero = r->place.replica = r->place.node = (struct group){0, 1, NULL};
+    r->place.data = r->place.zero = r->place.replica = r->place.node = (struct ranks){0, 1, NULL};
     golden_open(&r->golden, golden_case);
     GOLDEN_TRY(arch_read(&r->arch, path));
     parameters_build(&r->table, &r->arch);

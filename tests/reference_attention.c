@@ -25,17 +25,17 @@ static double dot(const double *x, const double *y, int n) {
 /* p (k_rows) = the softmax of one query and head. Returns its lse. */
 static double softmax(double *p, const struct reference_attention *a, int64_t i, int head) {
     const double *q = a->q + (i * a->n_heads + head) * a->head_dim;
-    double most = -INFINITY, sum = 0;
+    double max = -INFINITY, sum = 0;
     for (int64_t j = 0; j < a->k_rows; j++) {
         p[j] = sees(a, i, j) ? a->scale * dot(q, kv_row(a, a->k, j, head), a->head_dim) : -INFINITY;
-        most = fmax(most, p[j]);
+        max = fmax(max, p[j]);
     }
     for (int64_t j = 0; j < a->k_rows; j++) {
-        p[j] = most == -INFINITY ? 0 : exp(p[j] - most);
+        p[j] = max == -INFINITY ? 0 : exp(p[j] - max);
         sum += p[j];
     }
     for (int64_t j = 0; j < a->k_rows; j++) p[j] = sum == 0 ? 0 : p[j] / sum;
-    return most + log(sum);
+    return max + log(sum);
 }
 
 void reference_attention_forward(double *out, double *lse, const struct reference_attention *a) {

@@ -73,13 +73,13 @@ static inline void sample_read(struct sample *s) {
  * gap apart. */
 static inline struct sample sample_make(uint64_t seed, enum dtype dtype, int64_t rows, int64_t cols,
                                         int64_t gap, double deviation) {
-    int64_t room = ROUND_UP(rows, ROW_QUANTUM) * (cols + gap);
-    struct tensor host = {mem_alloc(room, dtype_bytes(dtype)), dtype, rows, cols, cols + gap};
+    int64_t capacity = ROUND_UP(rows, ROW_QUANTUM) * (cols + gap);
+    struct tensor host = {mem_alloc(capacity, dtype_bytes(dtype)), dtype, rows, cols, cols + gap};
     struct sample s = {.t = host, .value = mem_alloc(rows * cols, sizeof *s.value)};
-    for (int64_t i = 0; i < room; i++) sample_put(host, 0, i, NAN);
+    for (int64_t i = 0; i < capacity; i++) sample_put(host, 0, i, NAN);
     for (int64_t i = 0; i < rows * cols; i++)
         sample_put(host, i / cols, i % cols, deviation * random_normal(seed, 0, (uint64_t)i));
-    s.t.data = test_device_copy(dev, host.data, (size_t)room * dtype_bytes(dtype));
+    s.t.data = test_device_copy(dev, host.data, (size_t)capacity * dtype_bytes(dtype));
     mem_free(host.data);
     sample_read(&s);
     return s;

@@ -278,7 +278,7 @@ static void run(struct problem *p, int threads, bool backward) {
 /* Each number within `most` of the largest reference number, and all of them together within `norm`
  * of their norm; but no smaller unit than 1: dq and dk of a query with few keys are differences
  * that cancel. */
-static void compare(const char *name, const struct heads *h, const double *expected, double most,
+static void compare(const char *name, const struct heads *h, const double *expected, double max,
                     double norm) {
     double largest = 1, square = 0, error_square = 0, error = 0;
     int64_t i = 0;
@@ -294,7 +294,7 @@ static void compare(const char *name, const struct heads *h, const double *expec
                 error_square += diff * diff;
             }
     square = fmax(square, (double)i);
-    if (error > most * largest || error_square > norm * norm * square)
+    if (error > max * largest || error_square > norm * norm * square)
         TEST_END(TEST_FAILED, "%s (%lld, %d, %d): largest error %.3g of %.3g, norm %.3g of %.3g",
                  name, (long long)h->rows, h->n_heads, h->head_dim, error, largest,
                  sqrt(error_square), sqrt(square));
@@ -302,11 +302,11 @@ static void compare(const char *name, const struct heads *h, const double *expec
 
 static void compare_all(struct problem *p, const struct results *r) {
     bool half = p->dtype == DTYPE_BF16;
-    double most = half ? 1.5e-2 : 1e-5, norm = half ? 6e-3 : 2e-6;
-    compare("out", &p->a.out, r->out, most, norm);
-    compare("dq", &p->dq, r->dq, most, norm);
-    compare("dk", &p->dk, r->dk, most, norm);
-    compare("dv", &p->dv, r->dv, most, norm);
+    double max = half ? 1.5e-2 : 1e-5, norm = half ? 6e-3 : 2e-6;
+    compare("out", &p->a.out, r->out, max, norm);
+    compare("dq", &p->dq, r->dq, max, norm);
+    compare("dk", &p->dk, r->dk, max, norm);
+    compare("dv", &p->dv, r->dv, max, norm);
     for (int64_t i = 0; i < p->n_queries * p->H; i++)
         if (r->lse[i] == -INFINITY)
             ASSERT(p->lse[i] == -INFINITY);
@@ -528,7 +528,7 @@ static struct problem part_of(const struct problem *p, const int32_t *row, int64
  * nearly. */
 static void test_company_changes_no_bit(void) {
     for (int t = 0; t < 2; t++) {
-        double most = on_cpu() ? 0 : t ? 1e-2 : 2e-6;
+        double max = on_cpu() ? 0 : t ? 1e-2 : 2e-6;
         struct problem p = forest_problem(350, PAIRS, 4, 2, 16, both[t]);
         int32_t row[70], reach[70];
         for (int i = 0; i < 70; i++) row[i] = 140 + i, reach[i] = p.reach[140 + i] - 140;
@@ -544,7 +544,7 @@ static void test_company_changes_no_bit(void) {
                     for (int e = 0; e < 16; e++) {
                         double x = read_number(&all[v], 140 + i, h, e),
                                y = read_number(&alone[v], i, h, e);
-                        ASSERT_NEAR(x, y, most * (1 + fabs(y)));
+                        ASSERT_NEAR(x, y, max * (1 + fabs(y)));
                     }
         problem_free(&p);
         problem_free(&tree);

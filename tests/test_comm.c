@@ -13,7 +13,7 @@
 static struct backend table;
 static struct device dev = {&table};
 
-static const struct group *all(void) {
+static const struct ranks *all(void) {
     return comm_world();
 }
 
@@ -85,7 +85,7 @@ static void test_agree_tells_the_lowest_failure(void) {
 }
 
 static void test_split(void) {
-    struct group part = comm_split(all(), base_rank % 2);
+    struct ranks part = comm_split(all(), base_rank % 2);
     int size = all()->size, expected = base_rank % 2 ? size / 2 : (size + 1) / 2;
     ASSERT_INT(part.size, expected);
     ASSERT_INT(part.rank, base_rank / 2);
@@ -99,7 +99,7 @@ static void test_split(void) {
 }
 
 static void test_shared_memory(void) {
-    struct group node = comm_split_node(all());
+    struct ranks node = comm_split_node(all());
     ASSERT_INT(node.size, all()->size);
     enum { N = 100000 };
     struct shared_memory memory = comm_shared_alloc(&node, N * sizeof(int));
@@ -156,17 +156,17 @@ static void test_cores_are_shared_out(void) {
     cpu_set_t mine;
     ASSERT_INT(sched_getaffinity(0, sizeof mine, &mine), 0);
     ASSERT_INT(omp_get_max_threads(), threads);
-    double used[CPU_SETSIZE], total = 0, least = size, most = 0;
+    double used[CPU_SETSIZE], total = 0, least = size, max = 0;
     for (int cpu = 0; cpu < CPU_SETSIZE; cpu++) used[cpu] = CPU_ISSET(cpu, &mine) != 0;
     comm_sum(all(), used, CPU_SETSIZE);
     for (int cpu = 0; cpu < CPU_SETSIZE; cpu++) {
         if (used[cpu] == 0) continue;
         total++;
         least = MIN(least, used[cpu]);
-        most = MAX(most, used[cpu]);
+        max = MAX(max, used[cpu]);
     }
-    ASSERT(most <= least + 1);
-    ASSERT(total >= size ? most == 1 : threads == 1);
+    ASSERT(max <= least + 1);
+    ASSERT(total >= size ? max == 1 : threads == 1);
     if (getenv("OMPI_COMM_WORLD_SIZE")) {
         cpu_set_t launcher;
         if (sched_getaffinity(getppid(), sizeof launcher, &launcher) == 0)
@@ -257,7 +257,7 @@ static void test_operations_run_in_order(void) {
     }
 }
 
-static void test_queue_outgrows_its_room(void) {
+static void test_queue_outgrows_its_capacity(void) {
     enum { N = 1500 };
     int size = all()->size;
     float *data = mem_alloc(N, sizeof *data);
@@ -301,7 +301,7 @@ int main(int argc, char **argv) {
         {"reduce_scatter", test_reduce_scatter},
         {"all_gather", test_all_gather},
         {"operations_run_in_order", test_operations_run_in_order},
-        {"queue_outgrows_its_room", test_queue_outgrows_its_room},
+        {"queue_outgrows_its_room", test_queue_outgrows_its_capacity},
     };
     comm_start(&argc, &argv);
     comm_install_cpu_collectives(&table);

@@ -219,7 +219,7 @@ static void test_reserve_covers_what_comes(void) {
     struct sample x32 = sample_make(5, DTYPE_F32, 70, 32, 0, 1),
                   w32 = sample_make(6, DTYPE_F32, 48, 32, 0, 1);
     struct sample y32 = sample_make(7, DTYPE_F32, 70, 48, 0, 1);
-    size_t before = mem_balance(), room = on->backend->memory_free(on);
+    size_t before = mem_balance(), capacity = on->backend->memory_free(on);
     for (int64_t rows = 200; rows > 0; rows -= 33) {
         x.t.rows = y.t.rows = rows;
         op_linear_forward(on, y.t, x.t, w.t, NULL, NULL);
@@ -229,7 +229,7 @@ static void test_reserve_covers_what_comes(void) {
     }
     on->backend->synchronize(on, STREAM_COMPUTE);
     ASSERT_INT(mem_balance(), before);
-    ASSERT_INT(on->backend->memory_free(on), room);
+    ASSERT_INT(on->backend->memory_free(on), capacity);
     test_device_close(on);
     sample_free(&x), sample_free(&w), sample_free(&y), sample_free(&dw);
     sample_free(&x32), sample_free(&w32), sample_free(&y32);

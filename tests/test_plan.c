@@ -60,12 +60,12 @@ static int64_t take_step(struct plan *plan, struct plan_cursor *cursor, int size
         after = mine;
         if (r == size - 1) ASSERT_INT(step->n_groups, n);
     }
-    int64_t most = 0, least = INT64_MAX;
+    int64_t max = 0, least = INT64_MAX;
     for (int r = 0; r < size; r++) {
-        most = MAX(most, load[r]);
+        max = MAX(max, load[r]);
         least = MIN(least, load[r]);
     }
-    ASSERT(most - least <= longest);
+    ASSERT(max - least <= longest);
     *cursor = after;
     return n;
 }

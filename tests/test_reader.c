@@ -103,17 +103,17 @@ static void object_around(void) {
 
 /* --- packed --- */
 
-static size_t gzip(char *to, size_t room, const char *text, size_t length) {
+static size_t gzip(char *to, size_t capacity, const char *text, size_t length) {
     z_stream z = {0};
     if (deflateInit2(&z, 6, Z_DEFLATED, 15 + 16, 9, Z_DEFAULT_STRATEGY) != Z_OK)
         die("deflateInit2");
     z.next_in = (Bytef *)text;
     z.avail_in = (uInt)length;
     z.next_out = (Bytef *)to;
-    z.avail_out = (uInt)room;
+    z.avail_out = (uInt)capacity;
     if (deflate(&z, Z_FINISH) != Z_STREAM_END) die("deflate");
     deflateEnd(&z);
-    return room - z.avail_out;
+    return capacity - z.avail_out;
 }
 
 static void packed_streams(void) {

@@ -366,8 +366,8 @@ static void test_bad_templates_are_refused(void) {
         how.name = template_known(i);
         struct template *t = template_open(&how, tokenizer);
         ASSERT(t);
-        ASSERT_TEXT(template_how(t)->name, template_known(i));
-        ASSERT_TEXT(template_how(t)->jinja, "");
+        ASSERT_TEXT(template_get_options(t)->name, template_known(i));
+        ASSERT_TEXT(template_get_options(t)->jinja, "");
         template_free(t);
     }
 }

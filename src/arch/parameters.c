@@ -15,13 +15,13 @@ struct builder {
     struct parameters *table;
     const struct arch *arch;
     const struct tensor_names *names;
-    int room;
+    int capacity;
 };
 
 static struct parameter *add(struct builder *b, enum role role, char *name, int64_t rows,
                              int64_t cols) {
     struct parameters *table = b->table;
-    ARRAY_RESERVE(table->item, table->n, b->room);
+    ARRAY_RESERVE(table->item, table->n, b->capacity);
     struct unit *unit = &table->unit[table->n_units];
     struct parameter *p = &table->item[table->n++];
     *p = (struct parameter){name, role, table->n_units, unit->count, rows * cols, rows, cols};

@@ -32,13 +32,13 @@ struct config_scan {
 static int scan_file(struct config_lines *lines, const char *path, int depth);
 
 static int add_file(struct config_lines *lines, const char *name) {
-    ARRAY_RESERVE(lines->file, lines->n_files, lines->room_files);
+    ARRAY_RESERVE(lines->file, lines->n_files, lines->capacity_files);
     lines->file[lines->n_files] = mem_copy_string(name);
     return lines->n_files++;
 }
 
 static void add_place(struct config_lines *lines, int file, int line) {
-    ARRAY_RESERVE(lines->place, lines->n_lines, lines->room_lines);
+    ARRAY_RESERVE(lines->place, lines->n_lines, lines->capacity_lines);
     lines->place[lines->n_lines++] = (struct config_place){file, line};
 }
 

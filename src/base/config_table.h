@@ -67,7 +67,7 @@ struct config_lines {
         int file, line;
     } * place;   /* (n_lines): of line i + 1 of the text */
     char **file; /* (n_files) */
-    int n_lines, room_lines, n_files, room_files;
+    int n_lines, capacity_lines, n_files, capacity_files;
 };
 /* -1 with error_text(): unreadable, a zero byte, an integer that does not fit, includes too
  * deep. */

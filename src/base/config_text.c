@@ -122,11 +122,11 @@ static void put_value(struct buffer *out, const struct config *config,
 /* Words of text, each line after `prefix`, wrapped at WRAP columns. */
 static void put_wrapped(struct buffer *out, const char *prefix, const char *text) {
     while (*text) {
-        size_t n = strlen(text), room = WRAP - strlen(prefix);
-        if (n > room) {
-            n = room;
+        size_t n = strlen(text), capacity = WRAP - strlen(prefix);
+        if (n > capacity) {
+            n = capacity;
             while (n && text[n] != ' ') n--;
-            if (!n) n = room;
+            if (!n) n = capacity;
         }
         buffer_format(out, "%s%.*s\n", prefix, (int)n, text);
         text += n;

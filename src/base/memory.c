@@ -13,8 +13,8 @@ static atomic_size_t balance, peak;
 
 static void count(size_t bytes) {
     size_t now = atomic_fetch_add(&balance, bytes) + bytes;
-    size_t most = atomic_load(&peak);
-    while (now > most && !atomic_compare_exchange_weak(&peak, &most, now)) {}
+    size_t max = atomic_load(&peak);
+    while (now > max && !atomic_compare_exchange_weak(&peak, &max, now)) {}
 }
 
 static size_t *header(void *memory) {

@@ -90,19 +90,19 @@ static int write_checked(hid_t file, const char *name, hid_t type, int n_dims, c
                          const void *data) {
     bool empty = dim[0] == 0;
     hid_t space = H5Screate_simple(n_dims, dim, NULL);
-    hid_t links = H5Pcreate(H5P_LINK_CREATE), how = H5Pcreate(H5P_DATASET_CREATE);
+    hid_t links = H5Pcreate(H5P_LINK_CREATE), plist = H5Pcreate(H5P_DATASET_CREATE);
     H5Pset_create_intermediate_group(links, 1);
     if (!empty) {
-        H5Pset_chunk(how, n_dims, dim);
-        H5Pset_fletcher32(how);
+        H5Pset_chunk(plist, n_dims, dim);
+        H5Pset_fletcher32(plist);
     }
-    hid_t set = H5Dcreate2(file, name, type, space, links, how, H5P_DEFAULT);
+    hid_t set = H5Dcreate2(file, name, type, space, links, plist, H5P_DEFAULT);
     int status = set < 0 ? -1 : 0;
     if (status == 0 && !empty && H5Dwrite(set, type, H5S_ALL, H5S_ALL, H5P_DEFAULT, data) < 0)
         status = -1;
     if (status != 0) fail("%s: %s", name, h5_reason());
     if (set >= 0 && H5Dclose(set) < 0 && status == 0) status = fail("%s: %s", name, h5_reason());
-    H5Pclose(how);
+    H5Pclose(plist);
     H5Pclose(links);
     H5Sclose(space);
     return status;
@@ -150,7 +150,7 @@ int checkpoint_read_attribute(hid_t file, const char *name, int64_t n, int64_t *
  * checksum that it was written with is verified by HDF5. NULL with error_text(). */
 static void *read_dataset(hid_t file, const char *name, hid_t type, size_t item_bytes, int n_dims,
                           hsize_t *dim) {
-    hid_t set = H5Dopen2(file, name, H5P_DEFAULT), space = -1, stored = -1, how = -1;
+    hid_t set = H5Dopen2(file, name, H5P_DEFAULT), space = -1, stored = -1, plist = -1;
     void *data = NULL;
     hsize_t file_bytes = 0;
     if (set < 0) {
@@ -159,9 +159,9 @@ static void *read_dataset(hid_t file, const char *name, hid_t type, size_t item_
     }
     space = H5Dget_space(set);
     stored = H5Dget_type(set);
-    how = H5Dget_create_plist(set);
+    plist = H5Dget_create_plist(set);
     H5Fget_filesize(file, &file_bytes);
-    if (space < 0 || stored < 0 || how < 0 || H5Sget_simple_extent_ndims(space) != n_dims ||
+    if (space < 0 || stored < 0 || plist < 0 || H5Sget_simple_extent_ndims(space) != n_dims ||
         H5Sget_simple_extent_dims(space, dim, NULL) != n_dims ||
         H5Tget_class(stored) != H5T_INTEGER || H5Tget_size(stored) != item_bytes) {
         fail("%s: expected %d-dimensional integers of %zu bytes", name, n_dims, item_bytes);
@@ -175,7 +175,7 @@ static void *read_dataset(hid_t file, const char *name, hid_t type, size_t item_
              item_bytes, (unsigned long long)file_bytes);
         goto done;
     }
-    if (n > 0 && H5Pget_nfilters(how) != 1) {
+    if (n > 0 && H5Pget_nfilters(plist) != 1) {
         fail("%s: expected a checksum, found none", name);
         goto done;
     }
@@ -186,7 +186,7 @@ static void *read_dataset(hid_t file, const char *name, hid_t type, size_t item_
         data = NULL;
     }
 done:
-    if (how >= 0) H5Pclose(how);
+    if (plist >= 0) H5Pclose(plist);
     if (stored >= 0) H5Tclose(stored);
     if (space >= 0) H5Sclose(space);
     H5Dclose(set);

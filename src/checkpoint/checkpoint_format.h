@@ -28,7 +28,7 @@ struct checkpoint_piece {
 struct checkpoint_pieces {
     struct checkpoint_piece *item;
     uint32_t *sum;
-    int64_t n, room, n_sums, room_sums;
+    int64_t n, capacity, n_sums, capacity_sums;
 };
 void checkpoint_pieces_free(struct checkpoint_pieces *pieces);
 

@@ -13,7 +13,7 @@
 struct found {
     const char *directory;
     int64_t *step;
-    int n, room;
+    int n, capacity;
 };
 
 char *checkpoint_path(const char *directory, int64_t step) {
@@ -50,7 +50,7 @@ static int take_name(void *self, const char *name) {
     int kind = directory_kind(path);
     mem_free(path);
     if (kind <= 0) return kind;
-    ARRAY_RESERVE(f->step, f->n, f->room);
+    ARRAY_RESERVE(f->step, f->n, f->capacity);
     f->step[f->n++] = step;
     return 0;
 }

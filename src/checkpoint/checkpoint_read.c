@@ -91,7 +91,7 @@ static int read_texts(hid_t file, struct checkpoint *c) {
 struct file_visit {
     struct checkpoint *c;
     hid_t file;
-    int room;
+    int capacity;
 };
 
 static herr_t read_tokenizer_file(hid_t group, const char *name, const H5L_info_t *info,
@@ -104,7 +104,7 @@ static herr_t read_tokenizer_file(hid_t group, const char *name, const H5L_info_
     char *data = checkpoint_read_bytes(v->file, full, &length);
     mem_free(full);
     if (!data) return -1;
-    ARRAY_RESERVE(v->c->file, v->c->n_files, v->room);
+    ARRAY_RESERVE(v->c->file, v->c->n_files, v->capacity);
     v->c->file[v->c->n_files++] = (struct tokenizer_file){mem_copy_string(name), data, length};
     return 0;
 }

@@ -106,7 +106,7 @@ static void add_part(struct checkpoint_pieces *all, const struct checkpoint_piec
     all->n_sums += part->n_sums;
 }
 
-static void receive_part(const struct group *data, int from, struct checkpoint_part *part) {
+static void receive_part(const struct ranks *data, int from, struct checkpoint_part *part) {
     int64_t size[3];
     comm_receive(data, from, size, sizeof size);
     part->bytes = size[0];
@@ -117,7 +117,7 @@ static void receive_part(const struct group *data, int from, struct checkpoint_p
     comm_receive(data, from, part->pieces.sum, (size_t)size[2] * sizeof *part->pieces.sum);
 }
 
-static void send_part(const struct group *data, const struct checkpoint_part *part) {
+static void send_part(const struct ranks *data, const struct checkpoint_part *part) {
     int64_t size[3] = {part->bytes, part->pieces.n, part->pieces.n_sums};
     comm_send(data, 0, size, sizeof size);
     comm_send(data, 0, part->pieces.item, (size_t)size[1] * sizeof *part->pieces.item);
@@ -125,7 +125,7 @@ static void send_part(const struct group *data, const struct checkpoint_part *pa
 }
 
 /* Rank 0 gathers what the writers noted (part_bytes: room for every rank); the number of parts. */
-static int64_t gather_parts(const struct group *data, const int *writer,
+static int64_t gather_parts(const struct ranks *data, const int *writer,
                             const struct checkpoint_part *mine, struct checkpoint_pieces *all,
                             int64_t *part_bytes) {
     if (data->rank != 0) {
@@ -173,7 +173,7 @@ int checkpoint_save(const char *directory, struct zero *z, const struct paramete
                     const struct placement *place, const struct run_state *state,
                     const struct checkpoint_extra *extra,
                     const struct checkpoint_options *options) {
-    const struct group *data = &place->data;
+    const struct ranks *data = &place->data;
     bool lead = data->rank == 0;
     char *temporary = temporary_path(directory, state->step, options->run);
     int *writer = mem_alloc(data->size, sizeof *writer);

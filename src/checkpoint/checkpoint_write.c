@@ -26,7 +26,7 @@ struct owned {
     const struct parameters *table;
     struct zero_slice *slice;
     struct slice_note *note;
-    int64_t n, room, room_notes;
+    int64_t n, capacity, capacity_notes;
 };
 
 struct writer {
@@ -42,8 +42,8 @@ struct writer {
 static void take_slice(void *self, const struct zero_slice *slice) {
     struct owned *o = self;
     if (slice->count == 0) return;
-    ARRAY_RESERVE(o->slice, o->n, o->room);
-    ARRAY_RESERVE(o->note, o->n, o->room_notes);
+    ARRAY_RESERVE(o->slice, o->n, o->capacity);
+    ARRAY_RESERVE(o->note, o->n, o->capacity_notes);
     o->slice[o->n] = *slice;
     o->note[o->n++] =
         (struct slice_note){slice->parameter - o->table->item, slice->first, slice->count};
@@ -77,13 +77,13 @@ static hid_t create_dataset(struct writer *w, const struct slice_note *note, int
     hsize_t dim[1] = {(hsize_t)note->count};
     int64_t range[2] = {note->first, note->first + note->count};
     hid_t space = H5Screate_simple(1, dim, NULL);
-    hid_t links = H5Pcreate(H5P_LINK_CREATE), how = H5Pcreate(H5P_DATASET_CREATE);
+    hid_t links = H5Pcreate(H5P_LINK_CREATE), plist = H5Pcreate(H5P_DATASET_CREATE);
     H5Pset_create_intermediate_group(links, 1);
-    H5Pset_fill_time(how, H5D_FILL_TIME_NEVER); /* every element is written, once */
-    hid_t set = H5Dcreate2(w->file.id, name, H5T_IEEE_F32LE, space, links, how, H5P_DEFAULT);
+    H5Pset_fill_time(plist, H5D_FILL_TIME_NEVER); /* every element is written, once */
+    hid_t set = H5Dcreate2(w->file.id, name, H5T_IEEE_F32LE, space, links, plist, H5P_DEFAULT);
     if (set < 0 || checkpoint_write_attribute(set, "range", 2, range) != 0)
         w->status = checkpoint_file_failure(&w->file);
-    H5Pclose(how);
+    H5Pclose(plist);
     H5Pclose(links);
     H5Sclose(space);
     mem_free(name);
@@ -103,7 +103,7 @@ static void write_slab(struct writer *w, hid_t set, int64_t at, int64_t n) {
 
 static void note_piece(struct writer *w, const struct slice_note *note, int kind) {
     struct checkpoint_pieces *p = w->pieces;
-    ARRAY_RESERVE(p->item, p->n, p->room);
+    ARRAY_RESERVE(p->item, p->n, p->capacity);
     p->item[p->n++] =
         (struct checkpoint_piece){w->part, kind, note->tensor, note->first, note->count, p->n_sums};
     w->n_elements += note->count;
@@ -112,7 +112,7 @@ static void note_piece(struct writer *w, const struct slice_note *note, int kind
 static void note_checksums(struct writer *w, int64_t n) {
     struct checkpoint_pieces *p = w->pieces;
     for (int64_t at = 0; at < n; at += CHECKPOINT_BLOCK) {
-        ARRAY_RESERVE(p->sum, p->n_sums, p->room_sums);
+        ARRAY_RESERVE(p->sum, p->n_sums, p->capacity_sums);
         p->sum[p->n_sums++] = checkpoint_checksum(w->buffer + at, MIN(CHECKPOINT_BLOCK, n - at));
     }
 }
@@ -175,7 +175,7 @@ static int write_as_writer(struct checkpoint_part *out, const char *directory,
 }
 
 static void send_to_writer(const struct owned *own, struct writer *w, int to) {
-    const struct group *data = &w->place->data;
+    const struct ranks *data = &w->place->data;
     comm_send(data, to, &own->n, sizeof own->n);
     comm_send(data, to, own->note, (size_t)own->n * sizeof *own->note);
     for (int64_t i = 0; i < own->n; i++)
@@ -223,7 +223,7 @@ static int lowest_on_node(const struct whereabouts *all, int rank) {
 }
 
 void checkpoint_assign_writers(int *writer, const struct placement *place, int writers) {
-    const struct group *data = &place->data;
+    const struct ranks *data = &place->data;
     struct whereabouts mine = {place->replica.rank == 0, data->rank};
     comm_broadcast(&place->node, 0, &mine.node, sizeof mine.node);
     struct whereabouts *all = mem_alloc(data->size, sizeof *all);

@@ -63,7 +63,7 @@ static void examine(struct device *dev, const struct placement *place, char *out
 static int doctor(const struct arguments *a) {
     struct config config;
     struct placement place;
-    const struct group *world = comm_world();
+    const struct ranks *world = comm_world();
     if (comm_agree(world, config_load(&config, NULL, 0, a->overrides, a->n_overrides)) != 0)
         return -1;
     int status = placement_init(&place, ZERO_GROUP_ALL);

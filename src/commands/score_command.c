@@ -115,17 +115,17 @@ static int read_window(struct window *w, struct input *in) {
 
 /* Rank 0 reads the next window and sends it to the others. Agreed. */
 static int share_window(struct window *w, struct input *in) {
-    const struct group *world = comm_world();
+    const struct ranks *world = comm_world();
     if (comm_agree(world, world->rank == 0 ? read_window(w, in) : 0) != 0) return -1;
     int64_t size[2] = {w->n_lines, (int64_t)w->text.length};
     comm_broadcast(world, 0, size, sizeof size);
     if (world->rank != 0) {
         w->n_lines = size[0];
         w->text.length = 0;
-        char *room = mem_alloc(size[1] + 1, 1);
-        comm_broadcast(world, 0, room, (size_t)size[1]);
-        buffer_append(&w->text, room, (size_t)size[1]);
-        mem_free(room);
+        char *capacity = mem_alloc(size[1] + 1, 1);
+        comm_broadcast(world, 0, capacity, (size_t)size[1]);
+        buffer_append(&w->text, capacity, (size_t)size[1]);
+        mem_free(capacity);
     } else {
         comm_broadcast(world, 0, w->text.data, (size_t)size[1]);
     }
@@ -140,7 +140,7 @@ static int encode_row(struct line_scorer *s, const json_t *row, struct template_
         template_encode(s->worker, NULL, &value, 1, json_object_get(row, "tools"), out);
     if (status == TEMPLATE_TOO_LONG)
         return fail("longer than %lld tokens, which the score contract drops",
-                    (long long)template_how(s->scorer->template)->max_length);
+                    (long long)template_get_options(s->scorer->template)->max_length);
     if (status == TEMPLATE_OK && out->ids.n == 0) return fail("a text without tokens has no score");
     return status == TEMPLATE_OK ? 0 : -1;
 }
@@ -207,7 +207,7 @@ static int score_stdin(struct line_scorer *s) {
 
 static int score(struct scorer *scorer, void *self) {
     (void)self;
-    int64_t max_tokens = MAX(template_how(scorer->template)->max_length, LEAST_TOKENS);
+    int64_t max_tokens = MAX(template_get_options(scorer->template)->max_length, LEAST_TOKENS);
     if (scorer_start(scorer, max_tokens, MOST_ROWS) != 0) return -1;
     if (comm_agree(comm_world(), scorer_check_golden(scorer)) != 0) return -1;
     struct line_scorer *s = mem_alloc(1, sizeof *s);

@@ -50,28 +50,28 @@ struct worker {
     const struct attention *a;
     const struct heads *dq, *dk, *dv, *dout; /* backward only */
     struct tile_layout layout;
-    int group, kv_head;
+    int queries_per_kv, kv_head;
     struct scratch s;
 };
 
 static size_t workspace_bytes(const struct scratch_sizes *z, int64_t queries, int64_t keys,
                               int threads) {
     struct scratch s;
-    return attention_plan_bytes(queries, keys, z->group) +
+    return attention_plan_bytes(queries, keys, z->queries_per_kv) +
            (size_t)threads * scratch_lay_out(&s, z, NULL);
 }
 
 size_t cpu_attention_bytes(struct device *dev, const struct op_limits *limits) {
-    size_t most = 0;
+    size_t max = 0;
     if (limits->n_heads == 0) return 0;
     for (int kind = 0; kind < 4; kind++) {
         struct scratch_sizes z =
             scratch_sizes_make(limits->head_dim, limits->n_heads / limits->n_kv_heads,
                                limits->tokens, kind & 1, kind >> 1);
         size_t bytes = workspace_bytes(&z, limits->tokens, limits->tokens, cpu_of(dev)->threads);
-        most = MAX(most, bytes);
+        max = MAX(max, bytes);
     }
-    return most;
+    return max;
 }
 
 /* ---- packed operands ---- */
@@ -79,9 +79,9 @@ size_t cpu_attention_bytes(struct device *dev, const struct op_limits *limits) {
 /* The reach of a chunk's keys. False if no query from `query` on sees any. */
 static bool load_reach(const struct worker *w, struct chunk *c, int64_t first, int n,
                        int32_t query) {
-    int32_t most = 0;
-    for (int i = 0; i < n; i++) most = MAX(most, w->a->reach[first + i]);
-    if (most <= query) return false;
+    int32_t max = 0;
+    for (int i = 0; i < n; i++) max = MAX(max, w->a->reach[first + i]);
+    if (max <= query) return false;
     c->index = (int32_t)first;
     c->n = n;
     c->n_panels = (n + LANES - 1) / LANES;
@@ -89,8 +89,8 @@ static bool load_reach(const struct worker *w, struct chunk *c, int64_t first, i
     for (int i = 0; i < c->n_panels * LANES; i++) {
         int tile = i / TILE_ROWS, panel = i / LANES;
         int32_t reach = c->reach[i];
-        c->tile_most[tile] = i % TILE_ROWS ? MAX(c->tile_most[tile], reach) : reach;
-        c->panel_most[panel] = i % LANES ? MAX(c->panel_most[panel], reach) : reach;
+        c->tile_max[tile] = i % TILE_ROWS ? MAX(c->tile_max[tile], reach) : reach;
+        c->panel_max[panel] = i % LANES ? MAX(c->panel_max[panel], reach) : reach;
         c->panel_least[panel] = i % LANES ? MIN(c->panel_least[panel], reach) : reach;
     }
     return true;
@@ -98,21 +98,21 @@ static bool load_reach(const struct worker *w, struct chunk *c, int64_t first, i
 
 /* The query head of a row. */
 static int row_head(const struct worker *w, int row) {
-    return w->kv_head * w->group + row % w->group;
+    return w->kv_head * w->queries_per_kv + row % w->queries_per_kv;
 }
 
 /* Zeros rows [n, room) of width words. */
-static void clear_rows(uint32_t *rows, int n, int room, int width) {
-    memset(rows + (int64_t)n * width, 0, (size_t)(room - n) * width * 4);
+static void clear_rows(uint32_t *rows, int n, int capacity, int width) {
+    memset(rows + (int64_t)n * width, 0, (size_t)(capacity - n) * width * 4);
 }
 
 /* Indices of the queries [first, end); what fills up the last tile has the last one's. */
 static void load_indices(struct worker *w, int64_t first, int64_t end) {
     struct rows *r = &w->s.rows;
-    r->n = (int)(end - first) * w->group;
+    r->n = (int)(end - first) * w->queries_per_kv;
     r->n_tiles = scratch_whole_tiles(r->n) / TILE_ROWS;
     for (int i = 0; i < r->n_tiles * TILE_ROWS; i++)
-        r->at[i] = attention_query(w->a, first + MIN(i, r->n - 1) / w->group);
+        r->at[i] = attention_query(w->a, first + MIN(i, r->n - 1) / w->queries_per_kv);
 }
 
 /* Which panels of the chunk the tile sees, rows being in ascending order. */
@@ -123,7 +123,7 @@ static void list_panels(struct panel_list *list, const struct rows *r, int tile,
     for (int p = 0; p < c->n_panels; p++) {
         int32_t key = c->index + p * LANES;
         if (key > last) break;
-        if (c->panel_most[p] <= first) continue;
+        if (c->panel_max[p] <= first) continue;
         list->panel[list->n] = p;
         list->whole[list->n++] = key + LANES - 1 <= first && c->panel_least[p] > last;
     }
@@ -138,7 +138,7 @@ VEC_INLINE vec mask_panel(vec x, const struct chunk *c, int panel, int32_t query
 
 /* ---- forward ---- */
 
-VEC_INLINE float vec_most(vec x) {
+VEC_INLINE float vec_largest(vec x) {
     for (int half = LANES / 2; half > 0; half /= 2) x = vec_max(x, vec_swap(x, half));
     return x[0];
 }
@@ -146,7 +146,7 @@ VEC_INLINE float vec_most(vec x) {
 /* Scores of one row (CHUNK) become exp(scale score - maximum), in place, or as bf16 from the row's
  * start with bf16x2; most and sum go on from what they were. Returns what the sums so far are to be
  * multiplied by. */
-VEC_INLINE float softmax_row(float *score, float *most, float *sum, const struct panel_list *list,
+VEC_INLINE float softmax_row(float *score, float *max, float *sum, const struct panel_list *list,
                              const struct chunk *c, int32_t query, float scale, const bool bf16x2) {
     vec top = vec_all(-INFINITY), total = {0};
     for (int i = 0; i < list->n; i++) {
@@ -156,7 +156,7 @@ VEC_INLINE float softmax_row(float *score, float *most, float *sum, const struct
         vec_store(at, x);
         top = vec_max(x, top);
     }
-    float highest = vec_most(top), before = *most;
+    float highest = vec_largest(top), before = *max;
     highest = highest > before ? highest : before;
     float base = highest == -INFINITY ? 0 : highest;
     for (int i = 0; i < list->n; i++) {
@@ -169,7 +169,7 @@ VEC_INLINE float softmax_row(float *score, float *most, float *sum, const struct
             vec_store(score + at, p);
     }
     float factor = vec_exp2(vec_all(before - base))[0];
-    *most = highest;
+    *max = highest;
     *sum = *sum * factor + vec_sum(total);
     return factor;
 }
@@ -185,11 +185,11 @@ static void forward_tile(struct worker *w, int tile, const struct chunk *c) {
     tile_scores(score, r->q + (int64_t)row * l->row_words, c->k_panels, &list, l);
     for (int i = 0; i < TILE_ROWS; i++) {
         if (l->bf16x2)
-            factor[i] = softmax_row(score + i * CHUNK, &r->most[row + i], &r->sum[row + i], &list,
-                                    c, r->at[row + i], scale, true);
+            factor[i] = softmax_row(score + i * CHUNK, &r->max[row + i], &r->sum[row + i], &list, c,
+                                    r->at[row + i], scale, true);
         else
-            factor[i] = softmax_row(score + i * CHUNK, &r->most[row + i], &r->sum[row + i], &list,
-                                    c, r->at[row + i], scale, false);
+            factor[i] = softmax_row(score + i * CHUNK, &r->max[row + i], &r->sum[row + i], &list, c,
+                                    r->at[row + i], scale, false);
     }
     tile_accumulate(r->out + (int64_t)row * l->width, factor, (uint32_t *)score, CHUNK, 1,
                     c->v_rows, l->bf16x2 ? LANES / 2 : LANES, list.panel, list.n, l);
@@ -201,16 +201,16 @@ static void load_span(struct worker *w, const struct task *t) {
     const struct tile_layout *l = &w->layout;
     struct rows *r = &w->s.rows;
     load_indices(w, t->query_first, t->query_end);
-    int room = r->n_tiles * TILE_ROWS;
+    int capacity = r->n_tiles * TILE_ROWS;
     for (int i = 0; i < r->n; i++) {
-        int64_t query = t->query_first + i / w->group;
+        int64_t query = t->query_first + i / w->queries_per_kv;
         head_prefetch(q, MIN(query + PREFETCH, t->query_end - 1), row_head(w, i));
         pack_row(r->q + (int64_t)i * l->row_words, l, head_at(q, query, row_head(w, i)), q->dtype);
     }
-    clear_rows(r->q, r->n, room, l->row_words);
-    for (int i = 0; i < room; i++) r->most[i] = -INFINITY;
-    memset(r->sum, 0, (size_t)room * sizeof *r->sum);
-    memset(r->out, 0, (size_t)room * l->width * 4);
+    clear_rows(r->q, r->n, capacity, l->row_words);
+    for (int i = 0; i < capacity; i++) r->max[i] = -INFINITY;
+    memset(r->sum, 0, (size_t)capacity * sizeof *r->sum);
+    memset(r->out, 0, (size_t)capacity * l->width * 4);
 }
 
 /* out and lse. The sum of a query that sees a key is at least 1. */
@@ -218,12 +218,12 @@ static void store_span(struct worker *w, const struct task *t) {
     const struct attention *a = w->a;
     const struct rows *r = &w->s.rows;
     for (int i = 0; i < r->n; i++) {
-        int64_t query = t->query_first + i / w->group;
+        int64_t query = t->query_first + i / w->queries_per_kv;
         bool blind = r->sum[i] == 0;
         unpack_row(&a->out, query, row_head(w, i), r->out + (int64_t)i * w->layout.width,
                    blind ? 0 : 1 / r->sum[i]);
         a->lse[query * a->q.n_heads + row_head(w, i)] =
-            blind ? -INFINITY : (r->most[i] + log2f(r->sum[i])) / LOG2_E;
+            blind ? -INFINITY : (r->max[i] + log2f(r->sum[i])) / LOG2_E;
     }
 }
 
@@ -255,8 +255,9 @@ static float row_dot(const void *x, enum dtype x_dtype, const void *y, enum dtyp
  */
 static void pack_sum_pair(uint32_t *out, const struct worker *w, const struct heads *in,
                           int64_t first, int i) {
-    const void *low = head_at(in, first + i / w->group, row_head(w, i)), *high = NULL;
-    if (i + 1 < w->s.rows.n) high = head_at(in, first + (i + 1) / w->group, row_head(w, i + 1));
+    const void *low = head_at(in, first + i / w->queries_per_kv, row_head(w, i)), *high = NULL;
+    if (i + 1 < w->s.rows.n)
+        high = head_at(in, first + (i + 1) / w->queries_per_kv, row_head(w, i + 1));
     pack_row_pair(out + (int64_t)(i / 2) * w->layout.width, &w->layout, low, high);
 }
 
@@ -267,7 +268,7 @@ static void load_block(struct worker *w, int64_t first, int64_t end) {
     struct rows *r = &w->s.rows;
     load_indices(w, first, end);
     for (int i = 0; i < r->n; i++) {
-        int64_t query = first + i / w->group, ahead = MIN(query + PREFETCH, end - 1);
+        int64_t query = first + i / w->queries_per_kv, ahead = MIN(query + PREFETCH, end - 1);
         int head = row_head(w, i);
         const void *q = head_at(&a->q, query, head), *dout = head_at(w->dout, query, head);
         head_prefetch(&a->q, ahead, head);
@@ -284,13 +285,13 @@ static void load_block(struct worker *w, int64_t first, int64_t end) {
         r->delta[i] =
             row_dot(dout, w->dout->dtype, head_at(&a->out, query, head), a->out.dtype, l->head_dim);
     }
-    int room = r->n_tiles * TILE_ROWS;
-    for (int i = r->n; i < room; i++) r->lse[i] = r->delta[i] = 0;
-    clear_rows(r->q, r->n, room, l->row_words);
-    clear_rows(r->dout, r->n, room, l->row_words);
+    int capacity = r->n_tiles * TILE_ROWS;
+    for (int i = r->n; i < capacity; i++) r->lse[i] = r->delta[i] = 0;
+    clear_rows(r->q, r->n, capacity, l->row_words);
+    clear_rows(r->dout, r->n, capacity, l->row_words);
     if (!l->bf16x2) return;
-    clear_rows(r->q_sum, (r->n + 1) / 2, room / 2, l->width);
-    clear_rows(r->dout_sum, (r->n + 1) / 2, room / 2, l->width);
+    clear_rows(r->q_sum, (r->n + 1) / 2, capacity / 2, l->width);
+    clear_rows(r->dout_sum, (r->n + 1) / 2, capacity / 2, l->width);
 }
 
 /* P and dS of one panel of a row, from the scores and dout v^T. */
@@ -379,7 +380,7 @@ static void backward_key_tile(struct worker *w, int key_tile, const struct chunk
     const struct rows *r = &w->s.rows;
     int key = key_tile * TILE_ROWS, first = 0, end = r->n_tiles, none = 0;
     while (first < end && r->at[first * TILE_ROWS + TILE_ROWS - 1] < c->index + key) first++;
-    while (end > first && r->at[(end - 1) * TILE_ROWS] >= c->tile_most[key_tile]) end--;
+    while (end > first && r->at[(end - 1) * TILE_ROWS] >= c->tile_max[key_tile]) end--;
     if (first == end) return;
     int words = l->bf16x2 ? TILE_ROWS / 2 : TILE_ROWS; /* of a tile of rows */
     const uint32_t *p = l->bf16x2 ? w->s.p_words : (uint32_t *)w->s.scores;
@@ -423,9 +424,9 @@ static int load_keys(struct worker *w, int64_t first, int64_t end, int32_t query
 
 static void store_dq(const struct worker *w, int64_t first, int64_t end) {
     for (int64_t q = first, row = 0; q < end; q++)
-        for (int h = 0; h < w->group; h++, row++)
-            unpack_row(w->dq, q, w->kv_head * w->group + h, w->s.rows.dq + row * w->layout.width,
-                       w->a->scale);
+        for (int h = 0; h < w->queries_per_kv; h++, row++)
+            unpack_row(w->dq, q, w->kv_head * w->queries_per_kv + h,
+                       w->s.rows.dq + row * w->layout.width, w->a->scale);
 }
 
 static void store_dkv(const struct worker *w, int64_t first, int64_t end) {
@@ -441,9 +442,10 @@ static void store_dkv(const struct worker *w, int64_t first, int64_t end) {
  * n_chunks says they are already. */
 static void backward_span(struct worker *w, const struct task *t, int64_t first, int64_t end,
                           int n_chunks) {
-    int step = attention_block_queries(w->group);
+    int step = attention_block_queries(w->queries_per_kv);
     float *dq = w->s.rows.dq;
-    memset(dq, 0, (size_t)(scratch_whole_tiles((end - first) * w->group)) * w->layout.width * 4);
+    memset(dq, 0,
+           (size_t)(scratch_whole_tiles((end - first) * w->queries_per_kv)) * w->layout.width * 4);
     for (int64_t k = t->key_first; k < t->key_end; k += KEY_BLOCK) {
         if (!t->want_dkv)
             n_chunks =
@@ -452,7 +454,8 @@ static void backward_span(struct worker *w, const struct task *t, int64_t first,
             load_block(w, q, MIN(q + step, end));
             for (int i = 0; i < n_chunks; i++)
                 backward_block(w, &w->s.chunk[i],
-                               t->want_dq ? dq + (q - first) * w->group * w->layout.width : NULL,
+                               t->want_dq ? dq + (q - first) * w->queries_per_kv * w->layout.width
+                                          : NULL,
                                t->want_dkv);
         }
     }
@@ -460,7 +463,7 @@ static void backward_span(struct worker *w, const struct task *t, int64_t first,
 }
 
 static void backward_task(struct worker *w, const struct task *t) {
-    int n_chunks = 0, step = attention_span_queries(w->group);
+    int n_chunks = 0, step = attention_span_queries(w->queries_per_kv);
     bool any = t->query_first < t->query_end;
     if (t->want_dkv)
         n_chunks = load_keys(w, t->key_first, t->key_end,
@@ -475,11 +478,12 @@ static void backward_task(struct worker *w, const struct task *t) {
 /* Runs every task for every kv head, on as many threads as there are tasks for. */
 static void run(struct device *dev, struct worker common, bool backward) {
     const struct attention *a = common.a;
-    struct attention_plan p = {.a = a, .group = common.group, .threads = cpu_of(dev)->threads};
-    struct scratch_sizes z =
-        scratch_sizes_make(a->q.head_dim, common.group, a->k.rows, common.layout.bf16x2, backward);
+    struct attention_plan p = {
+        .a = a, .queries_per_kv = common.queries_per_kv, .threads = cpu_of(dev)->threads};
+    struct scratch_sizes z = scratch_sizes_make(a->q.head_dim, common.queries_per_kv, a->k.rows,
+                                                common.layout.bf16x2, backward);
     struct scratch none;
-    size_t list_bytes = attention_plan_bytes(a->q.rows, a->k.rows, common.group),
+    size_t list_bytes = attention_plan_bytes(a->q.rows, a->k.rows, common.queries_per_kv),
            bytes = scratch_lay_out(&none, &z, NULL);
     char *memory = cpu_workspace(dev, workspace_bytes(&z, a->q.rows, a->k.rows, p.threads));
     if (backward)
@@ -507,7 +511,7 @@ void cpu_attention_forward(struct device *dev, const struct attention *a) {
     run(dev,
         (struct worker){.a = a,
                         .layout = layout_make(a->q.head_dim, bf16x2),
-                        .group = a->q.n_heads / a->k.n_heads},
+                        .queries_per_kv = a->q.n_heads / a->k.n_heads},
         false);
 }
 
@@ -516,6 +520,6 @@ void cpu_attention_backward(struct device *dev, struct heads dq, struct heads dk
     bool bf16x2 = a->q.dtype == DTYPE_BF16 && a->k.dtype == DTYPE_BF16 && a->v.dtype == DTYPE_BF16;
     struct worker w = {.a = a, .dq = &dq, .dk = &dk, .dv = &dv, .dout = &dout};
     w.layout = layout_make(a->q.head_dim, bf16x2 && dout.dtype == DTYPE_BF16);
-    w.group = a->q.n_heads / a->k.n_heads;
+    w.queries_per_kv = a->q.n_heads / a->k.n_heads;
     run(dev, w, true);
 }

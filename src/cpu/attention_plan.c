@@ -7,8 +7,9 @@
 enum { N_COST_CLASSES = 64 };
 
 /* Each tree, or what it is cut into for both passes; and the same again in another order. */
-size_t attention_plan_bytes(int64_t queries, int64_t keys, int group) {
-    int64_t n = 2 * keys + 2 * (queries / attention_span_queries(group) + 1) + keys / KEY_PIECE + 1;
+size_t attention_plan_bytes(int64_t queries, int64_t keys, int queries_per_kv) {
+    int64_t n = 2 * keys + 2 * (queries / attention_span_queries(queries_per_kv) + 1) +
+                keys / KEY_PIECE + 1;
     return 2 * ROUND_UP((size_t)n * sizeof(struct task), 64);
 }
 
@@ -25,9 +26,9 @@ static bool next_tree(const struct attention *a, struct task *t) {
     int64_t keys = a->k.rows, queries = a->q.rows;
     if (t->key_end >= keys && t->query_end >= queries) return false;
     *t = (struct task){t->key_end, t->key_end, t->query_end, t->query_end, true, true};
-    int64_t most = 0;
-    while (t->key_end < keys && (t->key_end == t->key_first || most > t->key_end)) {
-        most = MAX(most, a->reach[t->key_end]);
+    int64_t max = 0;
+    while (t->key_end < keys && (t->key_end == t->key_first || max > t->key_end)) {
+        max = MAX(max, a->reach[t->key_end]);
         t->key_end++;
     }
     int64_t next = t->key_end < keys ? t->key_end : INT64_MAX;
@@ -37,7 +38,7 @@ static bool next_tree(const struct attention *a, struct task *t) {
 
 /* Spans of the tree's queries, each with the keys up to its last query. */
 static void add_spans(struct attention_plan *p, struct task tree) {
-    int step = attention_span_queries(p->group);
+    int step = attention_span_queries(p->queries_per_kv);
     for (int64_t q = tree.query_first; q < tree.query_end; q += step) {
         struct task t = tree;
         t.query_first = (int32_t)q;
@@ -51,7 +52,7 @@ static void add_spans(struct attention_plan *p, struct task tree) {
 
 /* Pieces of the tree's keys, each with the query blocks from the first that can see it. */
 static void add_pieces(struct attention_plan *p, struct task tree) {
-    int step = attention_block_queries(p->group);
+    int step = attention_block_queries(p->queries_per_kv);
     int64_t q = tree.query_first;
     for (int64_t k = tree.key_first; k < tree.key_end; k += KEY_PIECE) {
         struct task t = tree;
@@ -79,7 +80,8 @@ static void lay_out(struct attention_plan *p, char *memory) {
     p->n = 0;
     p->task = (struct task *)memory;
     p->sorted =
-        (struct task *)(memory + attention_plan_bytes(p->a->q.rows, p->a->k.rows, p->group) / 2);
+        (struct task *)(memory +
+                        attention_plan_bytes(p->a->q.rows, p->a->k.rows, p->queries_per_kv) / 2);
 }
 
 void attention_plan_forward(struct attention_plan *p, char *memory) {

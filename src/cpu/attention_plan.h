@@ -27,7 +27,7 @@ struct task {
 
 struct attention_plan {
     const struct attention *a;
-    int group, threads;         /* query heads of a kv head */
+    int queries_per_kv, threads;         /* query heads of a kv head */
     struct task *task, *sorted; /* sorted: what is to be run, largest first */
     int n;
 };
@@ -36,16 +36,16 @@ static inline int32_t attention_query(const struct attention *a, int64_t row) {
     return a->query ? a->query[row] : (int32_t)row;
 }
 
-static inline int attention_block_queries(int group) {
-    return MAX(BLOCK_ROWS / group, 1);
+static inline int attention_block_queries(int queries_per_kv) {
+    return MAX(BLOCK_ROWS / queries_per_kv, 1);
 }
 
-static inline int attention_span_queries(int group) {
-    return attention_block_queries(group) * (SPAN_ROWS / BLOCK_ROWS);
+static inline int attention_span_queries(int queries_per_kv) {
+    return attention_block_queries(queries_per_kv) * (SPAN_ROWS / BLOCK_ROWS);
 }
 
 /* Memory for the tasks of that many query and key rows. */
-size_t attention_plan_bytes(int64_t queries, int64_t keys, int group);
+size_t attention_plan_bytes(int64_t queries, int64_t keys, int queries_per_kv);
 
 /* a, group and threads are set; memory: attention_plan_bytes. */
 void attention_plan_forward(struct attention_plan *plan, char *memory);

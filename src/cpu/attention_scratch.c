@@ -29,13 +29,15 @@ static void lay_out_chunks(struct scratch *s, const struct scratch_sizes *z,
 
 static void lay_out_rows(struct rows *r, const struct scratch_sizes *z, struct layout *memory) {
     const struct tile_layout *l = &z->layout;
-    int64_t span = scratch_whole_tiles((int64_t)attention_span_queries(z->group) * z->group);
-    int64_t block = scratch_whole_tiles((int64_t)attention_block_queries(z->group) * z->group);
+    int64_t span =
+        scratch_whole_tiles((int64_t)attention_span_queries(z->queries_per_kv) * z->queries_per_kv);
+    int64_t block = scratch_whole_tiles((int64_t)attention_block_queries(z->queries_per_kv) *
+                                        z->queries_per_kv);
     int64_t n = z->backward ? block : span;
     r->at = layout_take(memory, n, sizeof *r->at);
     r->q = layout_take(memory, n * l->row_words, 4);
     if (!z->backward) {
-        r->most = layout_take(memory, n, 4);
+        r->max = layout_take(memory, n, 4);
         r->sum = layout_take(memory, n, 4);
         r->out = layout_take(memory, n * l->width, 4);
         return;
@@ -51,7 +53,8 @@ static void lay_out_rows(struct rows *r, const struct scratch_sizes *z, struct l
 size_t scratch_lay_out(struct scratch *s, const struct scratch_sizes *z, char *base) {
     struct layout memory = {base, 64, 0};
     int64_t block = z->backward
-                        ? scratch_whole_tiles((int64_t)attention_block_queries(z->group) * z->group)
+                        ? scratch_whole_tiles((int64_t)attention_block_queries(z->queries_per_kv) *
+                                              z->queries_per_kv)
                         : TILE_ROWS;
     bool bf16x2 = z->layout.bf16x2;
     lay_out_chunks(s, z, &memory);
@@ -64,8 +67,8 @@ size_t scratch_lay_out(struct scratch *s, const struct scratch_sizes *z, char *b
     return memory.used;
 }
 
-struct scratch_sizes scratch_sizes_make(int head_dim, int group, int64_t keys, bool bf16x2,
+struct scratch_sizes scratch_sizes_make(int head_dim, int queries_per_kv, int64_t keys, bool bf16x2,
                                         bool backward) {
-    return (struct scratch_sizes){layout_make(head_dim, bf16x2), group,
+    return (struct scratch_sizes){layout_make(head_dim, bf16x2), queries_per_kv,
                                   backward ? MIN(KEY_BLOCK, keys) : CHUNK, backward};
 }

@@ -11,8 +11,8 @@ struct chunk {
     int32_t index; /* forest index of the first key */
     int n, n_panels;
     int32_t reach[CHUNK];           /* 0 beyond the last key: nobody sees those */
-    int32_t tile_most[CHUNK_TILES]; /* the largest reach of a tile of keys */
-    int32_t panel_least[CHUNK_PANELS], panel_most[CHUNK_PANELS];
+    int32_t tile_max[CHUNK_TILES]; /* the largest reach of a tile of keys */
+    int32_t panel_least[CHUNK_PANELS], panel_max[CHUNK_PANELS];
     uint32_t *k_panels, *v_panels, *k_rows, *v_rows;
     float *dk, *dv; /* (CHUNK, width) */
 };
@@ -23,7 +23,7 @@ struct rows {
     int32_t *at; /* forest index; the last one's in what fills up the last tile */
     uint32_t *q, *dout;
     uint32_t *q_sum, *dout_sum; /* as right operands; without bf16x2 the same as q, dout */
-    float *most, *sum, *out;    /* forward: running maximum (times log2 e) and sum, (n, width) */
+    float *max, *sum, *out;    /* forward: running maximum (times log2 e) and sum, (n, width) */
     float *lse, *delta, *dq;    /* backward: lse times log2 e; D; (n, width) */
 };
 
@@ -38,12 +38,12 @@ struct scratch {
 
 struct scratch_sizes {
     struct tile_layout layout;
-    int group;
+    int queries_per_kv;
     int64_t keys; /* packed at once */
     bool backward;
 };
 
-struct scratch_sizes scratch_sizes_make(int head_dim, int group, int64_t keys, bool bf16x2,
+struct scratch_sizes scratch_sizes_make(int head_dim, int queries_per_kv, int64_t keys, bool bf16x2,
                                         bool backward);
 
 /* Rows of queries, in whole tiles. */

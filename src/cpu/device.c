@@ -50,24 +50,24 @@ static void cpu_close(struct device *dev) {
 }
 
 /* "AMD EPYC ..." from /proc/cpuinfo; "CPU" where that is not to be had. */
-static void processor_name(char *out, size_t room) {
+static void processor_name(char *out, size_t capacity) {
     char line[256];
-    snprintf(out, room, "CPU");
+    snprintf(out, capacity, "CPU");
     FILE *file = fopen("/proc/cpuinfo", "r");
     if (!file) return;
     while (fgets(line, sizeof line, file)) {
         const char *colon = strchr(line, ':');
         if (strncmp(line, "model name", 10) != 0 || !colon) continue;
-        snprintf(out, room, "%.*s", (int)strcspn(colon + 2, "\n"), colon + 2);
+        snprintf(out, capacity, "%.*s", (int)strcspn(colon + 2, "\n"), colon + 2);
         break;
     }
     fclose(file);
 }
 
-static void cpu_describe(struct device *dev, char *out, size_t room) {
+static void cpu_describe(struct device *dev, char *out, size_t capacity) {
     char name[128];
     processor_name(name, sizeof name);
-    snprintf(out, room, "%s, %d threads, %d floats a vector, bf16 products %s", name,
+    snprintf(out, capacity, "%s, %d threads, %d floats a vector, bf16 products %s", name,
              cpu_of(dev)->threads, LANES, cpu_matmul_native_bf16() ? "native" : "through fp32");
 }
 
@@ -139,7 +139,7 @@ static void alone_progress(struct device *dev) {
     (void)dev;
 }
 
-static void check_alone(const struct group *group) {
+static void check_alone(const struct ranks *group) {
     CHECK(group->size == 1, "a group of %d ranks without MPI", group->size);
 }
 
@@ -149,7 +149,7 @@ static size_t cpu_group_id(struct device *dev, void *id) {
     return 0;
 }
 
-static void *cpu_group_join(struct device *dev, const struct group *group, const void *id) {
+static void *cpu_group_join(struct device *dev, const struct ranks *group, const void *id) {
     (void)dev, (void)group, (void)id;
     return NULL;
 }
@@ -158,19 +158,19 @@ static void cpu_group_leave(struct device *dev, void *channel) {
     (void)dev, (void)channel;
 }
 
-static void alone_all_gather(struct device *dev, const struct group *group, void *data,
+static void alone_all_gather(struct device *dev, const struct ranks *group, void *data,
                              int64_t count, enum dtype dtype) {
     (void)dev, (void)data, (void)count, (void)dtype;
     check_alone(group);
 }
 
-static void alone_reduce_scatter(struct device *dev, const struct group *group, float *out,
+static void alone_reduce_scatter(struct device *dev, const struct ranks *group, float *out,
                                  const float *in, int64_t count) {
     check_alone(group);
     if (out != in) cpu_copy(dev, out, in, (size_t)count * sizeof *out, STREAM_COMM);
 }
 
-static void alone_all_reduce(struct device *dev, const struct group *group, float *data,
+static void alone_all_reduce(struct device *dev, const struct ranks *group, float *data,
                              int64_t count) {
     (void)dev, (void)data, (void)count;
     check_alone(group);

@@ -43,7 +43,7 @@ struct matmul {
     dnnl_engine_t engine;
     dnnl_stream_t stream;
     struct entry *entry; /* a hash table with open places: at most half full */
-    int64_t n, room;     /* room is a power of two */
+    int64_t n, capacity; /* room is a power of two */
     bool told;           /* (4) */
 };
 
@@ -176,29 +176,29 @@ static uint64_t hash_product(const struct product *p) {
 }
 
 /* The place of a product: its own, or the free one where it belongs. */
-static struct entry *find_place(struct entry *table, int64_t room, const struct product *p) {
+static struct entry *find_place(struct entry *table, int64_t capacity, const struct product *p) {
     for (uint64_t i = hash_product(p);; i++) {
-        struct entry *e = &table[i & (uint64_t)(room - 1)];
+        struct entry *e = &table[i & (uint64_t)(capacity - 1)];
         if (!e->primitive || memcmp(&e->product, p, sizeof *p) == 0) return e;
     }
 }
 
 static void double_room(struct matmul *m) {
-    int64_t room = 2 * m->room;
-    struct entry *table = mem_alloc(room, sizeof *table);
-    for (int64_t i = 0; i < m->room; i++)
-        if (m->entry[i].primitive) *find_place(table, room, &m->entry[i].product) = m->entry[i];
+    int64_t capacity = 2 * m->capacity;
+    struct entry *table = mem_alloc(capacity, sizeof *table);
+    for (int64_t i = 0; i < m->capacity; i++)
+        if (m->entry[i].primitive) *find_place(table, capacity, &m->entry[i].product) = m->entry[i];
     mem_free(m->entry);
     m->entry = table;
-    m->room = room;
+    m->capacity = capacity;
 }
 
 static struct entry *get_entry(struct matmul *m, const struct product *p) {
-    struct entry *e = find_place(m->entry, m->room, p);
+    struct entry *e = find_place(m->entry, m->capacity, p);
     if (e->primitive) return e;
-    if (2 * ++m->n > m->room) {
+    if (2 * ++m->n > m->capacity) {
         double_room(m);
-        e = find_place(m->entry, m->room, p);
+        e = find_place(m->entry, m->capacity, p);
     }
     make_entry(m, e, p);
     return e;
@@ -206,15 +206,15 @@ static struct entry *get_entry(struct matmul *m, const struct product *p) {
 
 struct matmul *cpu_matmul_open(void) {
     struct matmul *m = mem_alloc(1, sizeof *m);
-    m->room = 64;
-    m->entry = mem_alloc(m->room, sizeof *m->entry);
+    m->capacity = 64;
+    m->entry = mem_alloc(m->capacity, sizeof *m->entry);
     DNNL_TRY(dnnl_engine_create(&m->engine, dnnl_cpu, 0));
     DNNL_TRY(dnnl_stream_create(&m->stream, m->engine, dnnl_stream_default_flags));
     return m;
 }
 
 void cpu_matmul_close(struct matmul *m) {
-    for (int64_t i = 0; i < m->room; i++) free_entry(&m->entry[i]);
+    for (int64_t i = 0; i < m->capacity; i++) free_entry(&m->entry[i]);
     dnnl_stream_destroy(m->stream);
     dnnl_engine_destroy(m->engine);
     mem_free(m->entry);
@@ -413,9 +413,9 @@ size_t cpu_matmul_reserve(struct device *dev, const struct op_limits *limits) {
     for (int i = 0; i < limits->n_gemm; i++) {
         const struct gemm_shape *s = &limits->gemm[i];
         bool rows = s->varies == GEMM_M_IS_ROWS || s->varies == GEMM_K_IS_ROWS;
-        int64_t most = s->varies == GEMM_FIXED ? 1 : rows ? limits->rows : limits->tokens;
-        if (s->transpose_a) most = MIN(most, INNER_PIECE);
-        for (int64_t size = ROW_QUANTUM; size < most + ROW_QUANTUM; size += ROW_QUANTUM) {
+        int64_t max = s->varies == GEMM_FIXED ? 1 : rows ? limits->rows : limits->tokens;
+        if (s->transpose_a) max = MIN(max, INNER_PIECE);
+        for (int64_t size = ROW_QUANTUM; size < max + ROW_QUANTUM; size += ROW_QUANTUM) {
             size_t needed = prepare_shape(dev, s, size);
             bytes = MAX(bytes, needed);
         }

@@ -4,7 +4,7 @@
 #include "memory.h"
 
 void batch_init(struct batch *b, int64_t tokens, int64_t pairs) {
-    *b = (struct batch){.room_pairs = pairs};
+    *b = (struct batch){.capacity_pairs = pairs};
     forest_init(&b->forest, tokens, 2 * pairs);
     b->chosen = mem_alloc(pairs, sizeof *b->chosen);
     b->rejected = mem_alloc(pairs, sizeof *b->rejected);
@@ -37,15 +37,15 @@ static void reserve_tokens(struct batch *b, const struct batch_item *item, int64
     int64_t total = 0;
     for (int64_t side = 0; side < 2 * n; side++)
         total += shard_length(item[side / 2].shard, side_sequence(item, side));
-    if (total <= b->room_tokens) return;
-    b->room_tokens = total + total / 2;
+    if (total <= b->capacity_tokens) return;
+    b->capacity_tokens = total + total / 2;
     mem_free(b->token);
-    b->token = mem_alloc(b->room_tokens, sizeof *b->token);
+    b->token = mem_alloc(b->capacity_tokens, sizeof *b->token);
 }
 
 int batch_build(struct batch *b, const struct batch_item *item, int64_t n) {
-    CHECK(n <= b->room_pairs, "%lld pairs in a batch with room for %lld", (long long)n,
-          (long long)b->room_pairs);
+    CHECK(n <= b->capacity_pairs, "%lld pairs in a batch with room for %lld", (long long)n,
+          (long long)b->capacity_pairs);
     reserve_tokens(b, item, n);
     int32_t *at = b->token;
     for (int64_t side = 0; side < 2 * n; side++) {

@@ -120,7 +120,7 @@ static void sort_all(const struct strings *s, int32_t *index, int64_t n) {
 void forest_init(struct forest *f, int64_t tokens, int64_t sequences) {
     CHECK(tokens >= 0 && tokens < INT32_MAX && sequences >= 0 && sequences < INT32_MAX,
           "%lld tokens, %lld sequences", (long long)tokens, (long long)sequences);
-    *f = (struct forest){.room_tokens = tokens, .room_sequences = sequences};
+    *f = (struct forest){.capacity_tokens = tokens, .capacity_sequences = sequences};
     f->token = mem_alloc(tokens, sizeof *f->token);
     f->position = mem_alloc(tokens, sizeof *f->position);
     f->reach = mem_alloc(tokens, sizeof *f->reach);
@@ -149,8 +149,8 @@ static void lay_out(struct forest *f, const struct strings *s) {
     for (int64_t k = 0; k < f->n_sequences; k++) {
         int32_t index = f->sorted[k], length = s->length[index];
         int32_t shared = k ? (int32_t)common_prefix(s, f->sorted[k - 1], index) : 0;
-        CHECK(f->room_tokens - n >= length - shared, "a forest of more than %lld tokens",
-              (long long)f->room_tokens);
+        CHECK(f->capacity_tokens - n >= length - shared, "a forest of more than %lld tokens",
+              (long long)f->capacity_tokens);
         for (int32_t d = shared; d < open; d++) f->reach[path[d]] = n;
         for (int32_t d = shared; d < length; d++, n++) {
             f->token[n] = s->sequence[index][d];
@@ -203,8 +203,8 @@ static void sort_rows(struct forest *f) {
 
 void forest_build(struct forest *f, int64_t n_sequences, const int32_t *const *sequence,
                   const int32_t *length) {
-    CHECK(n_sequences <= f->room_sequences, "%lld sequences in room for %lld",
-          (long long)n_sequences, (long long)f->room_sequences);
+    CHECK(n_sequences <= f->capacity_sequences, "%lld sequences in room for %lld",
+          (long long)n_sequences, (long long)f->capacity_sequences);
     struct strings s = {sequence, length};
     f->n_sequences = n_sequences;
     sort_all(&s, f->sorted, n_sequences);

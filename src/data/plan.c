@@ -30,7 +30,7 @@ int plan_init(struct plan *plan, const struct plan_options *options, const struc
               int n_shards, int n_ranks) {
     CHECK(n_ranks >= 1, "%d ranks", n_ranks);
     *plan = (struct plan){
-        .options = *options, .shard = shard, .n_shards = n_shards, .room_ranks = n_ranks};
+        .options = *options, .shard = shard, .n_shards = n_shards, .capacity_ranks = n_ranks};
     if (options->groups < 1 || options->groups > INT32_MAX || options->tokens_per_microbatch < 1)
         return fail(
             "expected at least 1 group a step and 1 token a micro-batch, found %lld and %lld",
@@ -138,8 +138,8 @@ static void list(const struct plan *plan, const struct plan_rank *rank, struct p
 
 void plan_step(struct plan *plan, struct plan_cursor *cursor, int rank, int size,
                struct plan_step *out) {
-    CHECK(size >= 1 && size <= plan->room_ranks && rank >= 0 && rank < size,
-          "rank %d of %d, room for %d", rank, size, plan->room_ranks);
+    CHECK(size >= 1 && size <= plan->capacity_ranks && rank >= 0 && rank < size,
+          "rank %d of %d, room for %d", rank, size, plan->capacity_ranks);
     CHECK(cursor->next >= 0 && cursor->next <= plan->epoch_groups, "cursor at %lld of %lld",
           (long long)cursor->next, (long long)plan->epoch_groups);
     if (cursor->next == plan->epoch_groups) *cursor = (struct plan_cursor){cursor->epoch + 1, 0};
@@ -152,11 +152,12 @@ void plan_step(struct plan *plan, struct plan_cursor *cursor, int rank, int size
     out->n_micro = 0;
     for (int r = 0; r < size; r++) out->n_micro = MAX(out->n_micro, pack(plan, &plan->rank[r]));
     out->n_groups = n;
-    if (out->room_groups < plan->options.groups) {
-        out->room_groups = plan->options.groups;
-        out->room_micro = out->room_groups + 1;
-        out->group = mem_resize(out->group, out->room_groups, sizeof *out->group);
-        out->micro_first = mem_resize(out->micro_first, out->room_micro, sizeof *out->micro_first);
+    if (out->capacity_groups < plan->options.groups) {
+        out->capacity_groups = plan->options.groups;
+        out->capacity_micro = out->capacity_groups + 1;
+        out->group = mem_resize(out->group, out->capacity_groups, sizeof *out->group);
+        out->micro_first =
+            mem_resize(out->micro_first, out->capacity_micro, sizeof *out->micro_first);
     }
     list(plan, &plan->rank[rank], out);
     cursor->next += n;

@@ -7,7 +7,7 @@
 
 void blocks_add(struct blocks *list, const void *item) {
     if (list->n == list->n_blocks * BLOCK_ITEMS) {
-        ARRAY_RESERVE(list->block, list->n_blocks, list->room_blocks);
+        ARRAY_RESERVE(list->block, list->n_blocks, list->capacity_blocks);
         list->block[list->n_blocks++] = mem_resize(NULL, BLOCK_ITEMS, list->size);
     }
     memcpy(blocks_at(list, list->n++), item, list->size);

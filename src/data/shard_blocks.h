@@ -9,7 +9,7 @@ enum { BLOCK_ITEMS = 1 << 15 };
 struct blocks {
     size_t size; /* bytes of an item */
     char **block;
-    int64_t n, n_blocks, room_blocks;
+    int64_t n, n_blocks, capacity_blocks;
 };
 void blocks_add(struct blocks *list, const void *item);
 static inline void *blocks_at(const struct blocks *list, int64_t i) {

@@ -21,20 +21,20 @@ void column_open(struct shard_column *c, hid_t at, const char *name, hid_t file_
 }
 
 /* most: H5S_UNLIMITED, or the only size it will have. */
-static int make_set(struct shard_column *c, hsize_t n, hsize_t most, hsize_t chunk) {
-    hid_t how = H5Pcreate(H5P_DATASET_CREATE), access = H5Pcreate(H5P_DATASET_ACCESS);
-    hid_t space = H5Screate_simple(1, &n, &most);
-    H5Pset_obj_track_times(how, false);
-    H5Pset_chunk(how, 1, &chunk);
-    H5Pset_shuffle(how);
-    H5Pset_deflate(how, DEFLATE_LEVEL);
-    H5Pset_fletcher32(how);
+static int make_set(struct shard_column *c, hsize_t n, hsize_t max, hsize_t chunk) {
+    hid_t plist = H5Pcreate(H5P_DATASET_CREATE), access = H5Pcreate(H5P_DATASET_ACCESS);
+    hid_t space = H5Screate_simple(1, &n, &max);
+    H5Pset_obj_track_times(plist, false);
+    H5Pset_chunk(plist, 1, &chunk);
+    H5Pset_shuffle(plist);
+    H5Pset_deflate(plist, DEFLATE_LEVEL);
+    H5Pset_fletcher32(plist);
     H5Pset_chunk_cache(access, 0, 0, 1); /* chunks are written whole, and once */
-    hid_t set = H5Dcreate2(c->at, c->name, c->file_type, space, H5P_DEFAULT, how, access);
+    hid_t set = H5Dcreate2(c->at, c->name, c->file_type, space, H5P_DEFAULT, plist, access);
     int status = set < 0 ? fail("dataset %s: %s", c->name, h5_reason()) : 0;
     H5Sclose(space);
     H5Pclose(access);
-    H5Pclose(how);
+    H5Pclose(plist);
     c->set = MAX(set, 0);
     return status;
 }
@@ -64,9 +64,9 @@ int column_append(struct shard_column *c, const void *data, int64_t n) {
     const char *from = data;
     while (n) {
         int64_t some = MIN(n, c->chunk - c->filled);
-        if (c->filled + some > c->room) {
-            c->room = MIN(c->chunk, MAX(2 * (c->filled + some), LEAST_ROOM));
-            c->buffer = mem_resize(c->buffer, c->room, c->size);
+        if (c->filled + some > c->capacity) {
+            c->capacity = MIN(c->chunk, MAX(2 * (c->filled + some), LEAST_ROOM));
+            c->buffer = mem_resize(c->buffer, c->capacity, c->size);
         }
         memcpy(c->buffer + (size_t)c->filled * c->size, from, (size_t)some * c->size);
         c->filled += some;
@@ -88,7 +88,7 @@ int column_finish(struct shard_column *c) {
     }
     mem_free(c->buffer);
     c->buffer = NULL;
-    c->room = 0;
+    c->capacity = 0;
     return status;
 }
 

@@ -16,7 +16,7 @@ struct shard_column {
     hid_t at, set, file_type, memory_type; /* at, types: not owned; set 0: not made yet */
     size_t size;                           /* bytes of an element in memory */
     /* elements: of a chunk, in the file, in the buffer, room of the buffer */
-    int64_t chunk, n, filled, room;
+    int64_t chunk, n, filled, capacity;
     char *buffer;
 };
 

@@ -13,9 +13,9 @@ bool shard_noted_tokens(struct shard *shard, char out[65]) {
 }
 
 int shard_digest_tokens(struct shard *shard, char out[65]) {
-    int64_t most = 0;
-    for (int64_t s = 0; s < shard->n_sequences; s++) most = MAX(most, shard_length(shard, s));
-    int32_t *token = mem_alloc(most, sizeof *token);
+    int64_t max = 0;
+    for (int64_t s = 0; s < shard->n_sequences; s++) max = MAX(max, shard_length(shard, s));
+    int32_t *token = mem_alloc(max, sizeof *token);
     struct sha256 all;
     int status = 0;
     sha256_start(&all);

@@ -64,12 +64,12 @@ struct header {
 /* Whether the size that the dataset claims can be true: (2). Every chunk must be there: HDF5 reads
  * a missing one as zeros. */
 static int check_storage(hid_t set, const char *name, const struct header *h, int64_t file_bytes) {
-    hid_t how = H5Dget_create_plist(set), space = H5Dget_space(set);
+    hid_t plist = H5Dget_create_plist(set), space = H5Dget_space(set);
     hsize_t chunk = 0, n_chunks = 0, stored = H5Dget_storage_size(set);
-    bool is_chunked = how >= 0 && H5Pget_layout(how) == H5D_CHUNKED &&
-                      H5Pget_chunk(how, 1, &chunk) == 1 && chunk > 0 && chunk <= CHUNK_CEILING;
+    bool is_chunked = plist >= 0 && H5Pget_layout(plist) == H5D_CHUNKED &&
+                      H5Pget_chunk(plist, 1, &chunk) == 1 && chunk > 0 && chunk <= CHUNK_CEILING;
     bool is_counted = is_chunked && space >= 0 && H5Dget_num_chunks(set, space, &n_chunks) >= 0;
-    if (how >= 0) H5Pclose(how);
+    if (plist >= 0) H5Pclose(plist);
     if (space >= 0) H5Sclose(space);
     if (!is_chunked)
         return fail("%s: expected chunks of at most %d elements; " BUILD_AGAIN, name,
@@ -119,11 +119,11 @@ static const struct column_kind int64_kind = {H5T_INTEGER, 8, true, "int64"},
  * for any, which is then put into *found. */
 static hid_t open_dataset(hid_t file, const char *name, const struct column_kind *kind, int64_t n,
                           int64_t *found, int64_t file_bytes) {
-    hid_t how = H5Pcreate(H5P_DATASET_ACCESS);
-    H5Pset_chunk_cache(how, CACHE_SLOTS, CACHE_BYTES, 1);
-    hid_t set = H5Dopen2(file, name, how);
+    hid_t plist = H5Pcreate(H5P_DATASET_ACCESS);
+    H5Pset_chunk_cache(plist, CACHE_SLOTS, CACHE_BYTES, 1);
+    hid_t set = H5Dopen2(file, name, plist);
     if (set < 0) fail("dataset %s cannot be opened: %s; " BUILD_AGAIN, name, h5_reason());
-    H5Pclose(how);
+    H5Pclose(plist);
     if (set < 0) return -1;
     struct header h = {0};
     int status = read_header(set, name, &h);
@@ -311,7 +311,7 @@ static int check_groups(const struct shard *shard) {
     int status =
         check_offsets("group/first", shard->group_first, shard->n_groups, shard->n_comparisons);
     for (int64_t g = 0; status == 0 && g < shard->n_groups; g++) {
-        int64_t most = 0, all = 0;
+        int64_t max = 0, all = 0;
         for (int64_t k = shard->group_first[g]; status == 0 && k < shard->group_first[g + 1]; k++) {
             int64_t i = shard->group_member[k];
             if (i < 0 || i >= shard->n_comparisons || seen[i]) {
@@ -319,11 +319,11 @@ static int check_groups(const struct shard *shard) {
                 break;
             }
             seen[i] = 1;
-            most = MAX(most, shard->forest_tokens[i]);
+            max = MAX(max, shard->forest_tokens[i]);
             all += shard->forest_tokens[i];
         }
         int64_t tokens = shard->group_forest_tokens[g];
-        if (status == 0 && (tokens < most || tokens > all))
+        if (status == 0 && (tokens < max || tokens > all))
             status = fail("group %lld: %lld forest tokens; " BUILD_AGAIN, (long long)g,
                           (long long)tokens);
     }

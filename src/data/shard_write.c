@@ -34,9 +34,9 @@ enum { LEAST_SLOTS = 1024 };
 struct open_run {
     struct shard_run run;
     int32_t *token; /* (n_tokens) */
-    int64_t n_tokens, room_tokens;
+    int64_t n_tokens, capacity_tokens;
     int32_t *length; /* (n_sides) */
-    int64_t n_sides, room_sides;
+    int64_t n_sides, capacity_sides;
 };
 
 struct shard_writer {
@@ -56,9 +56,9 @@ struct shard_writer {
     struct spool spool;
     struct open_run open;
     uint16_t *narrow; /* tokens of a sequence as the file has them */
-    int64_t room_narrow;
+    int64_t capacity_narrow;
     int64_t *number; /* of the row's answers; -1: not stored yet */
-    int64_t room_numbers;
+    int64_t capacity_numbers;
 };
 
 /* --- opening and closing --- */
@@ -77,10 +77,10 @@ static struct shard_column *column_of(struct shard_writer *w, int i) {
 }
 
 static hid_t make_group(hid_t file, const char *name) {
-    hid_t how = H5Pcreate(H5P_GROUP_CREATE);
-    H5Pset_obj_track_times(how, false);
-    hid_t group = H5Gcreate2(file, name, H5P_DEFAULT, how, H5P_DEFAULT);
-    H5Pclose(how);
+    hid_t plist = H5Pcreate(H5P_GROUP_CREATE);
+    H5Pset_obj_track_times(plist, false);
+    hid_t group = H5Gcreate2(file, name, H5P_DEFAULT, plist, H5P_DEFAULT);
+    H5Pclose(plist);
     return group;
 }
 
@@ -146,11 +146,11 @@ static void open_columns(struct shard_writer *w) {
 
 /* A path that cannot be written is told before hours of work, not after. */
 static int open_file(struct shard_writer *w) {
-    hid_t access = h5_new_file_access(&w->error), how = H5Pcreate(H5P_FILE_CREATE);
-    H5Pset_obj_track_times(how, false);
-    w->file = H5Fcreate(w->temporary, H5F_ACC_TRUNC, how, access);
+    hid_t access = h5_new_file_access(&w->error), plist = H5Pcreate(H5P_FILE_CREATE);
+    H5Pset_obj_track_times(plist, false);
+    w->file = H5Fcreate(w->temporary, H5F_ACC_TRUNC, plist, access);
     int status = w->file < 0 ? fail("%s", h5_reason()) : 0;
-    H5Pclose(how);
+    H5Pclose(plist);
     H5Pclose(access);
     if (status != 0) {
         if (w->error)
@@ -234,10 +234,10 @@ static int append_tokens(struct shard_writer *w, const int32_t *token, int64_t n
     for (int64_t i = 0; i < n; i++) is_bad |= token[i] < 0 || token[i] >= w->vocabulary;
     CHECK(!is_bad, "a token that is not in the vocabulary of %lld", (long long)w->vocabulary);
     if (w->vocabulary > 65536) return column_append(&w->token, token, n);
-    if (n > w->room_narrow) {
+    if (n > w->capacity_narrow) {
         mem_free(w->narrow);
         w->narrow = mem_alloc(2 * n, sizeof *w->narrow);
-        w->room_narrow = 2 * n;
+        w->capacity_narrow = 2 * n;
     }
     for (int64_t i = 0; i < n; i++) w->narrow[i] = (uint16_t)token[i];
     return column_append(&w->token, w->narrow, n);
@@ -284,13 +284,13 @@ static int close_run(struct shard_writer *w) {
 }
 
 static void add_side(struct open_run *open, const int32_t *token, int32_t length) {
-    if (open->n_tokens + length > open->room_tokens) {
-        open->room_tokens = 2 * (open->n_tokens + length);
-        open->token = mem_resize(open->token, open->room_tokens, sizeof *open->token);
+    if (open->n_tokens + length > open->capacity_tokens) {
+        open->capacity_tokens = 2 * (open->n_tokens + length);
+        open->token = mem_resize(open->token, open->capacity_tokens, sizeof *open->token);
     }
     memcpy(open->token + open->n_tokens, token, (size_t)length * sizeof *token);
     open->n_tokens += length;
-    ARRAY_RESERVE(open->length, open->n_sides, open->room_sides);
+    ARRAY_RESERVE(open->length, open->n_sides, open->capacity_sides);
     open->length[open->n_sides++] = length;
 }
 
@@ -336,10 +336,10 @@ int shard_writer_row(struct shard_writer *w, const struct shard_row *row) {
     if (open->run.prompt != row->prompt || open->n_tokens > RUN_TOKENS ||
         open->run.n > RUN_COMPARISONS)
         status = close_run(w);
-    if (row->n_answers > w->room_numbers) {
+    if (row->n_answers > w->capacity_numbers) {
         mem_free(w->number);
-        w->room_numbers = 2 * (int64_t)row->n_answers;
-        w->number = mem_alloc(w->room_numbers, sizeof *w->number);
+        w->capacity_numbers = 2 * (int64_t)row->n_answers;
+        w->number = mem_alloc(w->capacity_numbers, sizeof *w->number);
     }
     for (int32_t i = 0; i < row->n_answers; i++) w->number[i] = -1;
     for (int32_t i = 0; i < row->n_pairs && status == 0; i++)

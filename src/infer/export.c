@@ -132,7 +132,7 @@ static int complete_contract(const struct scorer *s, const char *temporary, enum
 }
 
 int export_model(struct scorer *s, const char *directory, enum dtype dtype, bool force) {
-    const struct group *world = comm_world();
+    const struct ranks *world = comm_world();
     struct export_place place;
     if (export_place_open(&place, world, directory, force) != 0) return -1;
     const char *slash = strrchr(place.target, '/');

@@ -13,15 +13,15 @@ static void describe_training(struct buffer *out, const struct scorer *s) {
                   s->checkpoint.written_at);
 }
 
-static void describe_length(struct buffer *out, const struct template_options *how) {
-    buffer_format(out, "A sequence has at most %lld tokens", (long long)how->max_length);
-    if (how->max_prompt_length)
-        buffer_format(out, ", its prompt %lld", (long long)how->max_prompt_length);
+static void describe_length(struct buffer *out, const struct template_options *options) {
+    buffer_format(out, "A sequence has at most %lld tokens", (long long)options->max_length);
+    if (options->max_prompt_length)
+        buffer_format(out, ", its prompt %lld", (long long)options->max_prompt_length);
     buffer_format(out,
                   "; truncation: %s. `score_contract.json` says all this exactly and has eight "
                   "texts with their "
                   "tokens and scores.\n\n",
-                  truncate_name(how->truncate));
+                  truncate_name(options->truncate));
 }
 
 /* Ids and not texts are given BOS and EOS: a tokenizer may read text otherwise behind a token that
@@ -56,11 +56,11 @@ static void append_code(struct buffer *out, const struct template *t, const char
         buffer_append_text(
             out,
             "chats = [[{\"role\": \"user\", \"content\": \"Hello!\"},\n"
-            "          {\"role\": \"assistant\", \"content\": \"Hello, how can I help?\"}]]\n"
+            "          {\"role\": \"assistant\", \"content\": \"Hello, options can I help?\"}]]\n"
             "texts = [tokenizer.apply_chat_template(chat, tokenize=False) for chat in chats]\n");
     else
         buffer_append_text(
-            out, "texts = [\"\\n\\nHuman: Hello!\\n\\nAssistant: Hello, how can I help?\"]\n");
+            out, "texts = [\"\\n\\nHuman: Hello!\\n\\nAssistant: Hello, options can I help?\"]\n");
     buffer_append_text(out,
                        "batch = tokenizer.pad({\"input_ids\": [encode(text) for text in texts]}, "
                        "padding_side=\"right\", return_tensors=\"pt\")\n"
@@ -69,8 +69,8 @@ static void append_code(struct buffer *out, const struct template *t, const char
 
 char *export_card(const struct scorer *s, const struct export_pad *pad, const char *name,
                   enum dtype dtype) {
-    const struct template_options *how = template_how(s->template);
-    const bool is_chat = *how->jinja || chat_find_named(how->name);
+    const struct template_options *options = template_get_options(s->template);
+    const bool is_chat = *options->jinja || chat_find_named(options->name);
     struct buffer out = {0};
     buffer_format(&out,
                   "---\nlibrary_name: transformers\npipeline_tag: text-classification\ntags:\n- "
@@ -81,11 +81,11 @@ char *export_card(const struct scorer *s, const struct export_pad *pad, const ch
                   name, arch_class_prefix(&s->arch), dtype == DTYPE_BF16 ? "bfloat16" : "float32");
     describe_training(&out, s);
     buffer_format(&out, "%s by the template `%s`%s, %s; the score is that of the last token. ",
-                  is_chat ? "A conversation is rendered" : "A text is taken", how->name,
+                  is_chat ? "A conversation is rendered" : "A text is taken", options->name,
                   is_chat ? ", which is the tokenizer's `chat_template`" : "",
                   template_eos(s->template) >= 0 ? "ends with the EOS token"
                                                  : "gets no token at its end");
-    describe_length(&out, how);
+    describe_length(&out, options);
     if (pad->is_added)
         buffer_format(&out,
                       "The pad token `%s` (id %d) was added on export: transformers reads the "

@@ -89,7 +89,7 @@ static int make_temporary(struct export_place *p) {
     return fail("%s: is removed by others", p->temporary);
 }
 
-int export_place_open(struct export_place *p, const struct group *world, const char *target,
+int export_place_open(struct export_place *p, const struct ranks *world, const char *target,
                       bool force) {
     char number[FILE_NUMBER_DIGITS + 1] = "";
     if (world->rank == 0) file_number(number);
@@ -145,7 +145,7 @@ static void discard(const char *temporary) {
     mem_free(said);
 }
 
-int export_place_close(struct export_place *p, const struct group *world, int status) {
+int export_place_close(struct export_place *p, const struct ranks *world, int status) {
     if (world->rank == 0) {
         if (status == 0) status = put_in_place(p);
         if (status != 0) discard(p->temporary);

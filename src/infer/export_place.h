@@ -17,9 +17,9 @@ struct export_place {
 };
 /* Makes the temporary directory, if a model may take the target's name. Collective; agreed. After a
  * failure there is nothing to close. */
-int export_place_open(struct export_place *p, const struct group *world, const char *target,
+int export_place_open(struct export_place *p, const struct ranks *world, const char *target,
                       bool force);
 /* status 0: the temporary directory gets its name; else it is removed and error_text() kept.
  * Collective; agreed. */
-int export_place_close(struct export_place *p, const struct group *world, int status);
+int export_place_close(struct export_place *p, const struct ranks *world, int status);
 #endif

@@ -66,7 +66,7 @@ static int look_up(struct scorer *s, const char *path) {
 /* Tells all ranks what rank 0 has found: beside a run that goes on, each of them would find a
  * newest checkpoint of its own. Agreed. */
 static int resolve(struct scorer *s, const char *path) {
-    const struct group *world = comm_world();
+    const struct ranks *world = comm_world();
     if (comm_agree(world, world->rank == 0 ? look_up(s, path) : 0) != 0) return -1;
     size_t bytes = s->path ? strlen(s->path) + 1 : 0;
     comm_broadcast(world, 0, &s->is_checkpoint, sizeof s->is_checkpoint);
@@ -125,8 +125,8 @@ static int open_directory_tokenizer(struct scorer *s) {
     mem_free(special);
     if (!s->tokenizer) return -1;
     if (s->contract.json) return 0;
-    struct template_options how = {"text", "", TRUNCATE_RIGHT, DEFAULT_MAX_LENGTH};
-    return contract_make(&s->contract, s->tokenizer, &how);
+    struct template_options options = {"text", "", TRUNCATE_RIGHT, DEFAULT_MAX_LENGTH};
+    return contract_make(&s->contract, s->tokenizer, &options);
 }
 
 /* Reads a Hugging Face directory, once s->config is there. */
@@ -143,22 +143,22 @@ static int open_directory(struct scorer *s) {
 
 /* The contract that travelled with the weights must be that of the tokenizer that did. */
 static int check_contract(struct scorer *s) {
-    struct template_options how;
+    struct template_options options;
     struct contract own = {0};
-    if (contract_how(&s->contract, &how) != 0) return -1;
-    int status = contract_make(&own, s->tokenizer, &how);
+    if (contract_options(&s->contract, &options) != 0) return -1;
+    int status = contract_make(&own, s->tokenizer, &options);
     if (status == 0)
         status =
             contract_compare(&s->contract, "the score contract", &own, "the tokenizer beside it");
     contract_free(&own);
     if (status == 0) {
-        s->template = template_open(&how, s->tokenizer);
+        s->template = template_open(&options, s->tokenizer);
         if (!s->template) status = -1;
     }
     if (status == 0 && !s->is_checkpoint &&
         template_check_own(s->template, s->tokenizer, s->path) != 0)
         log_warn("%s", error_text());
-    if (status == 0) status = arch_check_length(&s->arch, how.max_length);
+    if (status == 0) status = arch_check_length(&s->arch, options.max_length);
     if (status == 0 && tokenizer_size(s->tokenizer) > s->arch.V)
         status = fail("the tokenizer has ids up to %lld, the model's embedding %lld rows; hint: "
                       "they do not belong "
@@ -257,17 +257,17 @@ int scorer_start(struct scorer *s, int64_t max_tokens, int64_t max_rows) {
     if (placement_init(&s->place, s->config.parallel.zero_group) != 0) return -1;
     s->dev = device_open(&s->config, &s->place);
     if (!s->dev) return -1;
-    struct zero_options options = {.stage = (int)s->config.parallel.zero_stage,
-                                   .dtype = device_precision(&s->config),
-                                   .prefetch = s->config.parallel.prefetch};
-    struct model_options how = {options.dtype, false, false, max_tokens, max_rows};
-    if (comm_agree(comm_world(), check_memory(s, &options, &how)) != 0) return -1;
-    s->z = zero_init(s->dev, &s->place, &s->table, &options);
+    struct zero_options zero = {.stage = (int)s->config.parallel.zero_stage,
+                                .dtype = device_precision(&s->config),
+                                .prefetch = s->config.parallel.prefetch};
+    struct model_options options = {zero.dtype, false, false, max_tokens, max_rows};
+    if (comm_agree(comm_world(), check_memory(s, &zero, &options)) != 0) return -1;
+    s->z = zero_init(s->dev, &s->place, &s->table, &zero);
     struct parameter_reader reader = scorer_reader(s);
     if (comm_agree(comm_world(), zero_load(s->z, &reader)) != 0) return -1;
     zero_publish(s->z);
     s->max_tokens = max_tokens;
-    s->model = model_init(s->dev, &s->arch, &s->table, s->z, &how);
+    s->model = model_init(s->dev, &s->arch, &s->table, s->z, &options);
     forest_init(&s->forest, max_tokens, max_rows);
     return 0;
 }
@@ -309,12 +309,12 @@ static void score_micro(struct scorer *s, int64_t n, const int32_t *const *seque
  * the model with an empty one. */
 void scorer_score(struct scorer *s, int64_t n, const int32_t *const *sequence,
                   const int32_t *length, float *score) {
-    const struct group *data = &s->place.data;
+    const struct ranks *data = &s->place.data;
     double *sum = mem_alloc(n, sizeof *sum);
     int64_t first = 0;
     for (int turn = 0; first < n || turn % data->size != 0; turn++) {
         int64_t end = first, tokens = 0;
-        for (; end < n && end - first < s->forest.room_sequences; end++) {
+        for (; end < n && end - first < s->forest.capacity_sequences; end++) {
             CHECK(length[end] <= s->max_tokens, "a sequence of %d tokens", (int)length[end]);
             if (tokens + length[end] > s->max_tokens) break;
             tokens += length[end];
@@ -329,13 +329,13 @@ void scorer_score(struct scorer *s, int64_t n, const int32_t *const *sequence,
 }
 
 int64_t scorer_golden_tokens(const struct scorer *s) {
-    int64_t most = 1;
+    int64_t max = 1;
     for (int k = 0; k < CONTRACT_N_GOLDEN; k++) {
         struct ids ids = contract_golden(&s->contract, k);
-        most = MAX(most, ids.n);
+        max = MAX(max, ids.n);
         ids_free(&ids);
     }
-    return most;
+    return max;
 }
 
 int scorer_score_golden(struct scorer *s, double score[CONTRACT_N_GOLDEN]) {

@@ -165,7 +165,7 @@ static size_t fed_bytes(int64_t rows) {
 }
 
 /* Token, position, reach, order, row. */
-static size_t feed_room(const struct model_options *o) {
+static size_t feed_capacity(const struct model_options *o) {
     return 4 * fed_bytes(o->max_tokens) + fed_bytes(o->max_rows);
 }
 
@@ -173,13 +173,13 @@ static size_t feed_room(const struct model_options *o) {
 
 struct shape_list {
     struct gemm_shape *shape;
-    int n, room;
+    int n, capacity;
     const struct model_options *options;
     bool post_norm; /* what leads back to the residual is not added to it by the product */
 };
 
 static void add_shape(struct shape_list *list, struct gemm_shape shape) {
-    ARRAY_RESERVE(list->shape, list->n, list->room);
+    ARRAY_RESERVE(list->shape, list->n, list->capacity);
     list->shape[list->n++] = shape;
 }
 
@@ -245,7 +245,7 @@ struct model_bytes model_plan(struct device *dev, const struct arch *arch,
     size_t scratch;
     m.block = mem_alloc(arch->L, sizeof *m.block);
     size_t total = lay_out(&m, NULL, &scratch);
-    struct model_bytes bytes = {total - scratch + feed_bytes(feed_room(options)),
+    struct model_bytes bytes = {total - scratch + feed_bytes(feed_capacity(options)),
                                 scratch + dev->backend->reserve_bytes(dev, &limits)};
     mem_free(m.block);
     mem_free(gemm);
@@ -275,7 +275,7 @@ struct model *model_init(struct device *dev, const struct arch *arch,
     size_t scratch;
     m->memory = dev->backend->alloc(dev, lay_out(m, NULL, &scratch));
     lay_out(m, m->memory, &scratch);
-    feed_init(&m->feed, dev, feed_room(options), EVENT_FEED_MODEL);
+    feed_init(&m->feed, dev, feed_capacity(options), EVENT_FEED_MODEL);
     for (int l = 0; l < arch->L; l++) {
         struct block *b = &m->block[l];
         b->dev = dev;

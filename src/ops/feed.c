@@ -3,18 +3,18 @@
 
 enum { ALIGN = 256, N_TURNS = 2, EVENT_COPIED = 0, EVENT_USED = 2 }; /* + turn */
 
-static size_t block_bytes(size_t room) {
-    return ROUND_UP(room, (size_t)ALIGN);
+static size_t block_bytes(size_t capacity) {
+    return ROUND_UP(capacity, (size_t)ALIGN);
 }
 
-size_t feed_bytes(size_t room) {
-    return N_TURNS * block_bytes(room);
+size_t feed_bytes(size_t capacity) {
+    return N_TURNS * block_bytes(capacity);
 }
 
-void feed_init(struct feed *f, struct device *dev, size_t room, int first_event) {
-    *f = (struct feed){.dev = dev, .room = block_bytes(room), .first_event = first_event};
-    f->host = dev->backend->alloc_host(dev, feed_bytes(room));
-    f->device = dev->backend->alloc(dev, feed_bytes(room));
+void feed_init(struct feed *f, struct device *dev, size_t capacity, int first_event) {
+    *f = (struct feed){.dev = dev, .capacity = block_bytes(capacity), .first_event = first_event};
+    f->host = dev->backend->alloc_host(dev, feed_bytes(capacity));
+    f->device = dev->backend->alloc(dev, feed_bytes(capacity));
 }
 
 void feed_free(struct feed *f) {
@@ -34,16 +34,16 @@ void *feed_begin(struct feed *f) {
     b->event_record(f->dev, f->first_event + EVENT_USED + f->turn, STREAM_COMPUTE);
     f->turn = (f->turn + 1) % N_TURNS;
     b->event_synchronize(f->dev, f->first_event + EVENT_COPIED + f->turn);
-    return f->host + (size_t)f->turn * f->room;
+    return f->host + (size_t)f->turn * f->capacity;
 }
 
 void *feed_send(struct feed *f, size_t bytes) {
     const struct backend *b = f->dev->backend;
     int copied = f->first_event + EVENT_COPIED + f->turn;
-    char *to = f->device + (size_t)f->turn * f->room;
-    CHECK(bytes <= f->room, "%zu bytes in a feed with room for %zu", bytes, f->room);
+    char *to = f->device + (size_t)f->turn * f->capacity;
+    CHECK(bytes <= f->capacity, "%zu bytes in a feed with room for %zu", bytes, f->capacity);
     b->stream_wait(f->dev, STREAM_COPY, f->first_event + EVENT_USED + f->turn);
-    b->copy_in(f->dev, to, f->host + (size_t)f->turn * f->room, bytes, STREAM_COPY);
+    b->copy_in(f->dev, to, f->host + (size_t)f->turn * f->capacity, bytes, STREAM_COPY);
     b->event_record(f->dev, copied, STREAM_COPY);
     b->stream_wait(f->dev, STREAM_COMPUTE, copied);
     return to;

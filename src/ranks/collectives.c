@@ -187,12 +187,12 @@ static void progress(struct device *dev) {
     while (queue.first < queue.next && push(false)) {}
 }
 
-static void enqueue(struct device *dev, const struct group *group, const struct operation *what) {
+static void enqueue(struct device *dev, const struct ranks *group, const struct operation *what) {
     if (group->size == 1 || what->count == 0) return;
     if (queue.next - queue.first == N_OPERATIONS) push(true);
     struct operation *o = &queue.operation[queue.next++ % N_OPERATIONS];
     *o = *what;
-    o->comm = group_communicator(group)->stream;
+    o->comm = ranks_communicator(group)->stream;
     o->rank = group->rank;
     o->size = group->size;
     progress(dev);
@@ -200,19 +200,19 @@ static void enqueue(struct device *dev, const struct group *group, const struct 
 
 /* ---- the table's functions ---- */
 
-static void all_gather(struct device *dev, const struct group *group, void *data, int64_t count,
+static void all_gather(struct device *dev, const struct ranks *group, void *data, int64_t count,
                        enum dtype dtype) {
     enqueue(dev, group,
             &(struct operation){.kind = ALL_GATHER, .out = data, .count = count, .dtype = dtype});
 }
 
-static void reduce_scatter(struct device *dev, const struct group *group, float *out,
+static void reduce_scatter(struct device *dev, const struct ranks *group, float *out,
                            const float *in, int64_t count) {
     enqueue(dev, group,
             &(struct operation){.kind = REDUCE_SCATTER, .out = out, .in = in, .count = count});
 }
 
-static void all_reduce(struct device *dev, const struct group *group, float *data, int64_t count) {
+static void all_reduce(struct device *dev, const struct ranks *group, float *data, int64_t count) {
     enqueue(dev, group, &(struct operation){.kind = ALL_REDUCE, .out = data, .count = count});
 }
 

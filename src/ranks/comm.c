@@ -18,7 +18,7 @@
 
 enum { PIECE = 16 << 20, ERROR_ROOM = 4096, TAG_PIECE = 1 };
 
-static struct group world = {0, 1, NULL, NULL};
+static struct ranks world = {0, 1, NULL, NULL};
 
 NO_RETURN void mpi_die_at(const char *file, int line, const char *call, int error) {
     char text[MPI_MAX_ERROR_STRING] = "";
@@ -36,8 +36,8 @@ static void abort_all(void) {
 }
 
 /* Takes over `calls`. */
-static struct group make_group(MPI_Comm calls) {
-    struct group group = {0, 1, NULL, NULL};
+static struct ranks make_group(MPI_Comm calls) {
+    struct ranks group = {0, 1, NULL, NULL};
     MPI_TRY(MPI_Comm_set_errhandler(calls, MPI_ERRORS_RETURN));
     MPI_TRY(MPI_Comm_rank(calls, &group.rank));
     MPI_TRY(MPI_Comm_size(calls, &group.size));
@@ -52,8 +52,8 @@ static struct group make_group(MPI_Comm calls) {
     return group;
 }
 
-static MPI_Comm calls_of(const struct group *group) {
-    return group_communicator(group)->calls;
+static MPI_Comm calls_of(const struct ranks *group) {
+    return ranks_communicator(group)->calls;
 }
 
 void comm_start(int *argc, char ***argv) {
@@ -81,18 +81,18 @@ void comm_stop(void) {
     MPI_TRY(MPI_Finalize());
 }
 
-const struct group *comm_world(void) {
+const struct ranks *comm_world(void) {
     return &world;
 }
 
-struct group comm_split(const struct group *group, int colour) {
+struct ranks comm_split(const struct ranks *group, int colour) {
     if (group->size == 1) return *group;
     MPI_Comm part;
     MPI_TRY(MPI_Comm_split(calls_of(group), colour, group->rank, &part));
     return make_group(part);
 }
 
-struct group comm_split_node(const struct group *group) {
+struct ranks comm_split_node(const struct ranks *group) {
     if (group->size == 1) return *group;
     MPI_Comm part;
     MPI_TRY(MPI_Comm_split_type(calls_of(group), MPI_COMM_TYPE_SHARED, group->rank, MPI_INFO_NULL,
@@ -100,21 +100,21 @@ struct group comm_split_node(const struct group *group) {
     return make_group(part);
 }
 
-void comm_free(struct group *group) {
+void comm_free(struct ranks *group) {
     struct communicator *comm = group->handle;
     if (comm) {
         MPI_TRY(MPI_Comm_free(&comm->stream));
         MPI_TRY(MPI_Comm_free(&comm->calls));
         mem_free(comm);
     }
-    *group = (struct group){0, 1, NULL, NULL};
+    *group = (struct ranks){0, 1, NULL, NULL};
 }
 
-void comm_barrier(const struct group *group) {
+void comm_barrier(const struct ranks *group) {
     if (group->size > 1) MPI_TRY(MPI_Barrier(calls_of(group)));
 }
 
-void comm_broadcast(const struct group *group, int root, void *data, size_t bytes) {
+void comm_broadcast(const struct ranks *group, int root, void *data, size_t bytes) {
     if (group->size == 1) return;
     for (size_t done = 0; done < bytes; done += PIECE) {
         int n = (int)MIN(bytes - done, (size_t)PIECE);
@@ -123,20 +123,20 @@ void comm_broadcast(const struct group *group, int root, void *data, size_t byte
 }
 
 /* MPI demands of its implementations that all ranks get the same bits. */
-static void reduce(const struct group *group, double *data, int n, MPI_Op op) {
+static void reduce(const struct ranks *group, double *data, int n, MPI_Op op) {
     if (group->size > 1)
         MPI_TRY(MPI_Allreduce(MPI_IN_PLACE, data, n, MPI_DOUBLE, op, calls_of(group)));
 }
 
-void comm_sum(const struct group *group, double *data, int n) {
+void comm_sum(const struct ranks *group, double *data, int n) {
     reduce(group, data, n, MPI_SUM);
 }
 
-void comm_max(const struct group *group, double *data, int n) {
+void comm_max(const struct ranks *group, double *data, int n) {
     reduce(group, data, n, MPI_MAX);
 }
 
-void comm_gather(const struct group *group, int root, void *all, const void *mine, size_t bytes) {
+void comm_gather(const struct ranks *group, int root, void *all, const void *mine, size_t bytes) {
     if (group->size == 1) {
         if (bytes) memcpy(all, mine, bytes);
         return;
@@ -156,14 +156,14 @@ void comm_gather(const struct group *group, int root, void *all, const void *min
     }
 }
 
-void comm_send(const struct group *group, int to, const void *data, size_t bytes) {
+void comm_send(const struct ranks *group, int to, const void *data, size_t bytes) {
     for (size_t done = 0; done < bytes; done += PIECE) {
         int n = (int)MIN(bytes - done, (size_t)PIECE);
         MPI_TRY(MPI_Send((const char *)data + done, n, MPI_BYTE, to, TAG_PIECE, calls_of(group)));
     }
 }
 
-void comm_receive(const struct group *group, int from, void *data, size_t bytes) {
+void comm_receive(const struct ranks *group, int from, void *data, size_t bytes) {
     for (size_t done = 0; done < bytes; done += PIECE) {
         int n = (int)MIN(bytes - done, (size_t)PIECE);
         MPI_TRY(MPI_Recv((char *)data + done, n, MPI_BYTE, from, TAG_PIECE, calls_of(group),
@@ -171,7 +171,7 @@ void comm_receive(const struct group *group, int from, void *data, size_t bytes)
     }
 }
 
-int comm_agree(const struct group *group, int status) {
+int comm_agree(const struct ranks *group, int status) {
     if (group->size == 1) return status < 0 ? -1 : 0;
     int first = status < 0 ? group->rank : group->size;
     MPI_TRY(MPI_Allreduce(MPI_IN_PLACE, &first, 1, MPI_INT, MPI_MIN, calls_of(group)));
@@ -183,7 +183,7 @@ int comm_agree(const struct group *group, int status) {
     return fail("%s", text);
 }
 
-struct shared_memory comm_shared_alloc(const struct group *node, size_t bytes) {
+struct shared_memory comm_shared_alloc(const struct ranks *node, size_t bytes) {
     if (node->size == 1) return (struct shared_memory){mem_alloc((int64_t)bytes, 1), true, NULL};
     struct shared_memory memory = {NULL, node->rank == 0, NULL};
     MPI_Win *window = mem_alloc(1, sizeof *window);
@@ -199,7 +199,7 @@ struct shared_memory comm_shared_alloc(const struct group *node, size_t bytes) {
 }
 
 /* The standard's way to make plain stores visible to the other processes: sync, barrier, sync. */
-void comm_shared_ready(const struct group *node, struct shared_memory *memory) {
+void comm_shared_ready(const struct ranks *node, struct shared_memory *memory) {
     if (!memory->handle) return;
     MPI_Win *window = memory->handle;
     MPI_TRY(MPI_Win_sync(*window));

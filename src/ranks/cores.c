@@ -34,10 +34,10 @@
 #include "memory.h"
 #include "placement.h"
 
-static int read_line(const char *path, char *out, int room) {
+static int read_line(const char *path, char *out, int capacity) {
     FILE *file = fopen(path, "r");
     if (!file) return -1;
-    int got = fgets(out, room, file) ? 0 : -1;
+    int got = fgets(out, capacity, file) ? 0 : -1;
     fclose(file);
     return got;
 }
@@ -158,7 +158,7 @@ static int list_cores(const cpu_set_t *allowed, int core[CPU_SETSIZE]) {
 }
 
 /* Which of the node's ranks with this rank's mask it is, and of how many: by (3). */
-static void find_sharers(const struct group *node, const cpu_set_t *allowed, int *rank, int *size) {
+static void find_sharers(const struct ranks *node, const cpu_set_t *allowed, int *rank, int *size) {
     cpu_set_t *all = mem_alloc(node->size, sizeof *all);
     comm_gather(node, 0, all, allowed, sizeof *allowed);
     comm_broadcast(node, 0, all, (size_t)node->size * sizeof *all);
@@ -208,15 +208,15 @@ int placement_claim_cores(const struct placement *place, int threads) {
         sched_getaffinity(0, sizeof mine, &mine) != 0)
         log_warn_rank("the cores cannot be claimed: %s; hint: mpirun --bind-to none",
                       strerror(errno));
-    int available = end - first, most = CPU_COUNT(&mine);
+    int available = end - first, max = CPU_COUNT(&mine);
     if (limit > 0) {
         available = MIN(available, MAX(1, limit / place->node.size));
-        most = MIN(most, MAX(1, limit / place->node.size));
+        max = MIN(max, MAX(1, limit / place->node.size));
     }
-    if (threads > most)
+    if (threads > max)
         log_warn("run.threads = %d, but this rank may use %d processor%s: threads that take turns "
                  "are slow; hint: run.threads = 0 takes what there is",
-                 threads, most, most == 1 ? "" : "s");
+                 threads, max, max == 1 ? "" : "s");
     if (threads <= 0) threads = MIN(available, omp_get_thread_limit());
     omp_set_num_threads(threads);
     char *text = describe_set(&mine);

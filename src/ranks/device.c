@@ -9,7 +9,7 @@
 #include "memory.h"
 
 /* Collective over the group. */
-static void join(struct device *dev, struct group *group) {
+static void join(struct device *dev, struct ranks *group) {
     const struct backend *b = dev->backend;
     size_t bytes = group->size > 1 ? b->group_id(dev, NULL) : 0;
     if (bytes == 0) return;
@@ -20,7 +20,7 @@ static void join(struct device *dev, struct group *group) {
     mem_free(id);
 }
 
-static void leave(struct device *dev, struct group *group) {
+static void leave(struct device *dev, struct ranks *group) {
     dev->backend->group_leave(dev, group->channel);
     group->channel = NULL;
 }
@@ -81,7 +81,7 @@ static int check_same(const struct backend *backend, const struct placement *pla
 /* No two ranks of a host on one GPU. */
 static int check_alone(struct device *dev, const struct placement *place) {
     enum { ROOM = 64 };
-    const struct group *node = &place->node;
+    const struct ranks *node = &place->node;
     char mine[ROOM] = "", *all = mem_alloc(node->size, ROOM);
     dev->backend->identity(dev, mine);
     comm_gather(node, 0, all, mine, ROOM);

@@ -11,8 +11,8 @@ static const char plugin_name[] = "librankwise_cuda.so";
 
 /* The directory of the running program, with a slash at its end; "" where the system does not
  * say. */
-static void program_directory(char *out, size_t room) {
-    ssize_t n = readlink("/proc/self/exe", out, room - 1);
+static void program_directory(char *out, size_t capacity) {
+    ssize_t n = readlink("/proc/self/exe", out, capacity - 1);
     out[MAX(n, 0)] = 0;
     char *slash = strrchr(out, '/');
     if (slash) slash[1] = 0;

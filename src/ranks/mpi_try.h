@@ -13,7 +13,7 @@ struct communicator {
     MPI_Comm calls, stream;
 };
 
-static inline const struct communicator *group_communicator(const struct group *group) {
+static inline const struct communicator *ranks_communicator(const struct ranks *group) {
     return group->handle;
 }
 

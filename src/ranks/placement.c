@@ -13,22 +13,22 @@ int placement_zero_size(int64_t zero_group, int size) {
 
 /* Groups as large as the node's ranks only make replicas of each other if all nodes have equally
  * many. */
-static int check_nodes(const struct group *world, const struct group *node) {
-    double most[2] = {node->size, -node->size};
-    comm_max(world, most, 2);
-    if (most[0] == -most[1]) return 0;
+static int check_nodes(const struct ranks *world, const struct ranks *node) {
+    double max[2] = {node->size, -node->size};
+    comm_max(world, max, 2);
+    if (max[0] == -max[1]) return 0;
     return fail("parallel.zero_group = \"node\": expected as many ranks on each node, found %.0f "
                 "to %.0f; hint: use "
                 "\"all\", or --map-by ppr:%.0f:node",
-                -most[1], most[0], -most[1]);
+                -max[1], max[0], -max[1]);
 }
 
 int placement_init(struct placement *place, int64_t zero_group) {
-    const struct group *world = comm_world();
+    const struct ranks *world = comm_world();
     *place = (struct placement){0};
     int n = placement_zero_size(zero_group, world->size);
     if (n < 0) return -1;
-    struct group node = comm_split_node(world);
+    struct ranks node = comm_split_node(world);
     if (n == 0 && check_nodes(world, &node) != 0) {
         comm_free(&node);
         return -1;

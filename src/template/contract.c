@@ -138,7 +138,7 @@ static json_t *eos_rule(const struct template *t) {
 }
 
 static json_t *describe(const struct template *t) {
-    const struct template_options *options = template_how(t);
+    const struct template_options *options = template_get_options(t);
     const struct tokenizer *tokenizer = template_tokenizer(t);
     json_t *template = json_pack("{s:s, s:s}", "name", options->name, "text", options->jinja);
     if (options->now) json_object_set_new(template, "now", json_string(options->now));
@@ -267,7 +267,7 @@ int contract_parse(struct contract *contract, const char *text, size_t length) {
     return 0;
 }
 
-int contract_how(const struct contract *contract, struct template_options *options) {
+int contract_options(const struct contract *contract, struct template_options *options) {
     if (!contract->json) return fail("there is no score contract");
     const json_t *json = contract->json, *template = json_object_get(json, "template");
     const char *rule = json_string_value(json_object_get(json_object_get(json, "bos"), "rule"));

@@ -97,7 +97,7 @@ void template_free(struct template *t) {
     mem_free(t);
 }
 
-const struct template_options *template_how(const struct template *t) {
+const struct template_options *template_get_options(const struct template *t) {
     return &t->options;
 }
 

@@ -76,7 +76,7 @@ static char *front_text(const struct template *t) {
  * of its own. Not where the template writes it, nor where a tokenizer reads the words behind a
  * written token otherwise. */
 static bool needs_front(const struct template *t, const char *front) {
-    struct template_options options = *template_how(t);
+    struct template_options options = *template_get_options(t);
     options.max_length = options.max_prompt_length = 0;
     struct template *unlimited = template_open(&options, template_tokenizer(t));
     CHECK(unlimited, "%s", error_text());
@@ -99,7 +99,7 @@ static bool needs_front(const struct template *t, const char *front) {
 }
 
 char *template_export(const struct template *t) {
-    const struct template_options *options = template_how(t);
+    const struct template_options *options = template_get_options(t);
     const struct chat_named *named = chat_find_named(options->name);
     const char *jinja = named ? named->jinja : options->jinja;
     if (!*jinja) return NULL;
@@ -117,7 +117,7 @@ int template_check_own(const struct template *t, const struct tokenizer *own,
     struct chat *chat = chat_open(&options, own);
     char *exported = template_export(t);
     bool is_same = !chat || !exported || strcmp(chat_jinja(chat), exported) == 0 ||
-                   strcmp(chat_jinja(chat), template_how(t)->jinja) == 0;
+                   strcmp(chat_jinja(chat), template_get_options(t)->jinja) == 0;
     chat_free(chat);
     mem_free(exported);
     if (is_same) {
@@ -127,5 +127,5 @@ int template_check_own(const struct template *t, const struct tokenizer *own,
     return fail("%s: its chat_template is not the template of the score contract (%s), which "
                 "counts here; transformers "
                 "will render other texts",
-                directory, template_how(t)->name);
+                directory, template_get_options(t)->name);
 }

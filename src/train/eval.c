@@ -32,28 +32,28 @@ static int64_t cut_after(const struct shard *shard, int64_t first, int64_t limit
     return end;
 }
 
-static int64_t most_pairs(const struct shard *shard, int64_t limit) {
-    int64_t most = 1;
+static int64_t max_pairs(const struct shard *shard, int64_t limit) {
+    int64_t max = 1;
     for (int64_t first = 0, end; first < shard->n_comparisons; first = end) {
         end = cut_after(shard, first, limit);
-        most = MAX(most, end - first);
+        max = MAX(max, end - first);
     }
-    return most;
+    return max;
 }
 
 int64_t eval_max_tokens(const struct shard *shard, int64_t limit) {
-    int64_t most = 0;
+    int64_t max = 0;
     for (int64_t first = 0, end; first < shard->n_comparisons; first = end) {
         int64_t tokens = 0;
         end = cut_after(shard, first, limit);
         for (int64_t i = first; i < end; i++) tokens += shard->forest_tokens[i];
-        most = MAX(most, tokens);
+        max = MAX(max, tokens);
     }
-    return most;
+    return max;
 }
 
 int64_t eval_max_rows(const struct shard *shard, int64_t limit) {
-    return 2 * most_pairs(shard, limit);
+    return 2 * max_pairs(shard, limit);
 }
 
 static int build_range(struct evaluation *e, int64_t first, int64_t end) {
@@ -76,7 +76,7 @@ static void score_range(struct evaluation *e, int64_t first, int64_t end) {
 }
 
 /* comm_agree; or 1 when a rank wants to stop. */
-static int agree_or_stop(const struct group *data, int status, const struct eval_options *options) {
+static int agree_or_stop(const struct ranks *data, int status, const struct eval_options *options) {
     double sign[2] = {status != 0, options->stops && options->stops()};
     comm_max(data, sign, 2);
     return sign[0] > 0 ? comm_agree(data, status) : sign[1] > 0;
@@ -84,7 +84,7 @@ static int agree_or_stop(const struct group *data, int status, const struct eval
 
 /* Every rank walks the same cuts, `size` at a time, and takes the one at its own place; a rank
  * without one walks the model with an empty batch, since stage 3 gathers weights. */
-static int walk(struct evaluation *e, const struct group *data,
+static int walk(struct evaluation *e, const struct ranks *data,
                 const struct eval_options *options) {
     const struct shard *shard = e->shard;
     double shown = clock_seconds();
@@ -108,7 +108,7 @@ static int walk(struct evaluation *e, const struct group *data,
 }
 
 /* Scores of all ranks, each in its own places and zero elsewhere, added up in pieces. */
-static void gather_scores(float *scores, int64_t n, const struct group *data) {
+static void gather_scores(float *scores, int64_t n, const struct ranks *data) {
     enum { PIECE = 65536 };
     double *piece = mem_alloc(PIECE, sizeof *piece);
     for (int64_t at = 0; at < n; at += PIECE) {
@@ -120,9 +120,9 @@ static void gather_scores(float *scores, int64_t n, const struct group *data) {
     mem_free(piece);
 }
 
-int eval_shard(struct model *m, struct device *dev, const struct group *data, struct shard *shard,
+int eval_shard(struct model *m, struct device *dev, const struct ranks *data, struct shard *shard,
                const struct eval_options *options, struct loss_summary *summary, float *scores) {
-    int64_t pairs = most_pairs(shard, options->tokens_per_microbatch);
+    int64_t pairs = max_pairs(shard, options->tokens_per_microbatch);
     struct evaluation e = {
         .model = m, .dev = dev, .shard = shard, .loss = options->loss, .scores = scores};
     batch_init(&e.batch, eval_max_tokens(shard, options->tokens_per_microbatch), pairs);

@@ -53,7 +53,7 @@ static struct memory_plan plan(const struct run *r, int size) {
     struct model_options model = run_model_options(r);
     struct memory_plan p = {.zero = zero_plan(&r->model.table, &zero, size),
                             .model = model_plan(r->dev, &r->model.arch, &model),
-                            .loss = feed_bytes(RUN_PAIR_BYTES * (size_t)r->step.room_pairs),
+                            .loss = feed_bytes(RUN_PAIR_BYTES * (size_t)r->step.capacity_pairs),
                             .libraries = r->dev->backend->memory_taken(r->dev)};
     p.device = p.zero.weights + p.zero.gradients + p.zero.optimizer + p.zero.gathered +
                p.model.activations + p.model.scratch + p.loss;

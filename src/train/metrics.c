@@ -34,9 +34,9 @@ static int64_t line_step(const char *line, size_t length) {
 /* Lines of steps up to keep_step; counts those of a step from 1 on. */
 static void copy_kept(FILE *from, FILE *to, int64_t keep_step, int64_t *n_steps) {
     char *line = NULL;
-    size_t room = 0;
+    size_t capacity = 0;
     ssize_t n;
-    while ((n = getline(&line, &room, from)) > 0 && line[n - 1] == '\n') {
+    while ((n = getline(&line, &capacity, from)) > 0 && line[n - 1] == '\n') {
         int64_t step = line_step(line, (size_t)n);
         if (step < 0 || step > keep_step) continue;
         *n_steps += step > 0;
@@ -121,10 +121,10 @@ bool metrics_lacks(const char *path, int64_t step) {
     FILE *file = fopen(path, "r");
     if (!file) return false;
     char *line = NULL;
-    size_t room = 0;
+    size_t capacity = 0;
     ssize_t n;
     bool lacks = true;
-    while (lacks && (n = getline(&line, &room, file)) > 0)
+    while (lacks && (n = getline(&line, &capacity, file)) > 0)
         lacks = line[n - 1] != '\n' || line_step(line, (size_t)n) != step;
     free(line);
     fclose(file);

@@ -55,7 +55,7 @@ struct run_step {
     struct plan_step micro;
     struct batch batch;
     struct batch_item *item; /* (room_pairs) of a micro-batch */
-    int64_t room_pairs, max_tokens, max_rows;
+    int64_t capacity_pairs, max_tokens, max_rows;
     struct feed pairs;           /* what the loss reads, on its way to the device */
     struct run_report *report;   /* on the device */
     struct run_report *reported; /* the same in the device's host memory */
@@ -171,6 +171,6 @@ int run_check_memory(struct run *r, int size, struct buffer *text);
 
 /* Moves the shard's index arrays into memory that the node's ranks share; unshare_index before
  * shard_close. Collective over the node. */
-void share_index(struct shared_memory *memory, struct shard *shard, const struct group *node);
+void share_index(struct shared_memory *memory, struct shard *shard, const struct ranks *node);
 void unshare_index(struct shared_memory *memory, struct shard *shard);
 #endif

@@ -40,16 +40,16 @@ static int check_model_tokenizer(const struct run *r) {
         char *special = contract_special(&r->data.train[0].contract);
         struct tokenizer *own = tokenizer_open_directory(r->config->model.path, special);
         mem_free(special);
-        struct template_options how;
+        struct template_options options;
         struct contract contract = {0};
-        status = own && contract_how(&r->data.train[0].contract, &how) == 0
-                     ? contract_make(&contract, own, &how)
+        status = own && contract_options(&r->data.train[0].contract, &options) == 0
+                     ? contract_make(&contract, own, &options)
                      : -1;
         if (status == 0)
             status = contract_compare(&r->data.train[0].contract, r->data.train[0].path, &contract,
                                       r->config->model.path);
-        struct template *template = status == 0 ? template_open(&how, own) : NULL;
-        if (template && *how.jinja &&
+        struct template *template = status == 0 ? template_open(&options, own) : NULL;
+        if (template && *options.jinja &&
             template_check_own(template, own, r->config->model.path) != 0)
             log_warn("%s", error_text());
         template_free(template);
@@ -101,12 +101,12 @@ struct batch_item run_group_pair(const struct run *r, const struct plan_group *g
 }
 
 /* The most pairs that a micro-batch can hold: a step's groups at their largest. */
-static int64_t most_pairs(const struct run *r) {
-    int64_t most = 1;
+static int64_t max_pairs(const struct run *r) {
+    int64_t max = 1;
     for (int i = 0; i < r->config->data.n_train && r->config->batch.group_by_prompt; i++)
         for (int64_t g = 0; g < r->data.train[i].n_groups; g++)
-            most = MAX(most, r->data.train[i].group_first[g + 1] - r->data.train[i].group_first[g]);
-    return most * MIN(r->config->batch.groups, r->data.plan.epoch_groups);
+            max = MAX(max, r->data.train[i].group_first[g + 1] - r->data.train[i].group_first[g]);
+    return max * MIN(r->config->batch.groups, r->data.plan.epoch_groups);
 }
 
 int64_t run_steps(const struct run *r) {
@@ -137,9 +137,9 @@ int run_read_data(struct run *r) {
     if (check_contracts(r) != 0 || check_model_tokenizer(r) != 0 || make_plan(r) != 0) return -1;
     if (shard_each_tokenizer_file(&r->data.train[0], keep_tokenizer_file, r) != 0) return -1;
     if (run_check_data(r) != 0) return -1;
-    r->step.room_pairs = most_pairs(r);
+    r->step.capacity_pairs = max_pairs(r);
     r->step.max_tokens = plan_max_tokens(&r->data.plan);
-    r->step.max_rows = 2 * r->step.room_pairs;
+    r->step.max_rows = 2 * r->step.capacity_pairs;
     for (int i = 0; i < c->data.n_eval; i++) {
         r->step.max_tokens = MAX(r->step.max_tokens,
                                  eval_max_tokens(&r->data.eval[i], c->batch.tokens_per_microbatch));

@@ -149,7 +149,7 @@ static bool find_difference(const char *a, const char *b, char in_a[SHOWN], char
     return false;
 }
 
-int run_identity_same(const struct group *data, const char *what, const char *text) {
+int run_identity_same(const struct ranks *data, const char *what, const char *text) {
     int64_t length = (int64_t)strlen(text);
     comm_broadcast(data, 0, &length, sizeof length);
     char *lead = mem_alloc(length + 1, 1), here[SHOWN], there[SHOWN];

@@ -12,7 +12,7 @@
 int run_identity_agree(struct run *r);
 
 /* All ranks must have this text; `what` names it. Collective; agreed. */
-int run_identity_same(const struct group *data, const char *what, const char *text);
+int run_identity_same(const struct ranks *data, const char *what, const char *text);
 
 /* Whether data_text is that of a checkpoint; -1 with the first difference in error_text(). */
 int run_identity_compare_data(const char *saved, const char *now);

@@ -67,7 +67,7 @@ static int take(struct run_lock *lock, const char *directory, const char *name) 
     return status;
 }
 
-int run_lock_take(struct run_lock *lock, const struct group *data, const char *run_dir,
+int run_lock_take(struct run_lock *lock, const struct ranks *data, const char *run_dir,
                   const char *checkpoint_dir) {
     int status = 0;
     *lock = (struct run_lock){0};

@@ -21,7 +21,7 @@ struct run_lock {
 
 /* Makes the directories and takes their locks. It waits a little for the ranks of a killed mpirun.
  * Collective; agreed. */
-int run_lock_take(struct run_lock *lock, const struct group *data, const char *run_dir,
+int run_lock_take(struct run_lock *lock, const struct ranks *data, const char *run_dir,
                   const char *checkpoint_dir);
 /* Whether the directories are still this run's; lock is a struct run_lock. 0 on ranks that hold
  * none; -1 with error_text(). */

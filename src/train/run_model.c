@@ -46,9 +46,9 @@ static int read_start(void *self, const struct parameter *p, int64_t first, int6
 }
 
 int run_check_lengths(const struct run *r) {
-    struct template_options how;
-    if (contract_how(&r->data.train[0].contract, &how) != 0) return -1;
-    int status = arch_check_length(&r->model.arch, how.max_length);
+    struct template_options options;
+    if (contract_options(&r->data.train[0].contract, &options) != 0) return -1;
+    int status = arch_check_length(&r->model.arch, options.max_length);
     return status == 0 ? 0 : fail_context("%s", r->config->model.path);
 }
 

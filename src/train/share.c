@@ -46,7 +46,7 @@ static size_t lay_out_arrays(struct array array[N_ARRAYS], void *base, bool fill
     return memory.used;
 }
 
-void share_index(struct shared_memory *memory, struct shard *shard, const struct group *node) {
+void share_index(struct shared_memory *memory, struct shard *shard, const struct ranks *node) {
     *memory = (struct shared_memory){0};
     if (node->size == 1) return;
     struct array array[N_ARRAYS];

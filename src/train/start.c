@@ -6,12 +6,12 @@
 
 static void allocate_step(struct run *r) {
     const struct backend *b = r->dev->backend;
-    feed_init(&r->step.pairs, r->dev, RUN_PAIR_BYTES * (size_t)r->step.room_pairs,
+    feed_init(&r->step.pairs, r->dev, RUN_PAIR_BYTES * (size_t)r->step.capacity_pairs,
               EVENT_FEED_PAIRS);
     r->step.report = b->alloc(r->dev, sizeof *r->step.report);
     r->step.reported = b->alloc_host(r->dev, sizeof *r->step.reported);
-    batch_init(&r->step.batch, plan_max_tokens(&r->data.plan), r->step.room_pairs);
-    r->step.item = mem_alloc(r->step.room_pairs, sizeof *r->step.item);
+    batch_init(&r->step.batch, plan_max_tokens(&r->data.plan), r->step.capacity_pairs);
+    r->step.item = mem_alloc(r->step.capacity_pairs, sizeof *r->step.item);
 }
 
 int run_prepare(struct run *r) {

@@ -61,17 +61,17 @@ static bool is_block(const struct zero *z, int unit) {
  * largest block. */
 static void lay_out_slots(const struct zero *z, struct zero_slot slot[N_SLOTS], int n_blocks,
                           bool weights, struct layout *memory) {
-    int64_t room[N_SLOTS] = {0}; /* bytes */
+    int64_t capacity[N_SLOTS] = {0}; /* bytes */
     for (int i = 0; i < z->n_units; i++) {
         const struct zero_unit *u = &z->unit[i];
         int64_t bytes = u->padded * (int64_t)(weights ? dtype_bytes(u->dtype) : sizeof(float));
         int at = is_block(z, i) ? SLOT_BLOCKS : i == 0 ? SLOT_FIRST : SLOT_LAST;
-        room[at] = MAX(room[at], bytes);
+        capacity[at] = MAX(capacity[at], bytes);
     }
-    room[SLOT_BLOCKS + 1] = n_blocks > 1 && z->n_units > 3 ? room[SLOT_BLOCKS] : 0;
+    capacity[SLOT_BLOCKS + 1] = n_blocks > 1 && z->n_units > 3 ? capacity[SLOT_BLOCKS] : 0;
     for (int i = 0; i < N_SLOTS; i++) {
         slot[i] = (struct zero_slot){.unit = -1};
-        if (room[i] > 0) slot[i].data = layout_take(memory, room[i], 1);
+        if (capacity[i] > 0) slot[i].data = layout_take(memory, capacity[i], 1);
     }
 }
 

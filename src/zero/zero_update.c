@@ -65,20 +65,21 @@ static void update_on_device(struct pass *p) {
 /* ---- on the host ---- */
 
 /* Elements of a unit that a turn has room for. */
-static int64_t turn_room(const struct zero *z) {
-    int64_t room = 0;
-    for (int i = 0; i < z->n_units; i++) room = MAX(room, held_count(z, &z->unit[i]));
-    return room;
+static int64_t turn_capacity(const struct zero *z) {
+    int64_t capacity = 0;
+    for (int i = 0; i < z->n_units; i++) capacity = MAX(capacity, held_count(z, &z->unit[i]));
+    return capacity;
 }
 
 static size_t weights_bytes(const struct zero *z) {
-    return z->options.dtype == DTYPE_F32 ? 0 : (size_t)turn_room(z) * dtype_bytes(z->options.dtype);
+    return z->options.dtype == DTYPE_F32 ? 0
+                                         : (size_t)turn_capacity(z) * dtype_bytes(z->options.dtype);
 }
 
 static size_t lay_out_offload(const struct zero *z, struct offload *o, char *base) {
     struct layout memory = {base, 1, 0};
     for (int t = 0; t < N_TURNS; t++)
-        o->gradient[t] = layout_take(&memory, turn_room(z), sizeof(float));
+        o->gradient[t] = layout_take(&memory, turn_capacity(z), sizeof(float));
     for (int t = 0; t < N_TURNS && weights_bytes(z) > 0; t++)
         o->weights[t] = layout_take(&memory, 1, weights_bytes(z));
     o->clip = layout_take(&memory, 1, sizeof *o->clip);

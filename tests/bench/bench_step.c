@@ -274,7 +274,7 @@ int main(int argc, char **argv) {
         return EXIT_FAILED;
     }
     parameters_build(&b.table, &b.arch);
-    b.place.data = b.place.zero = b.place.replica = b.place.node = (struct group){0, 1, NULL};
+    b.place.data = b.place.zero = b.place.replica = b.place.node = (struct ranks){0, 1, NULL};
     b.dev = cpu_backend.open(0, 1, 0);
     plain = b.dev->backend;
     plain->describe(b.dev, text, sizeof text);

@@ -73,8 +73,8 @@ cudaError_t cudaDeviceGetAttribute(int *value, enum cudaDeviceAttr attribute, in
     }
     return stream_error(cudaErrorInvalidValue);
 }
-cudaError_t cudaDeviceGetPCIBusId(char *out, int room, int device) {
-    snprintf(out, (size_t)room, "0000:%02x:00.0", device);
+cudaError_t cudaDeviceGetPCIBusId(char *out, int capacity, int device) {
+    snprintf(out, (size_t)capacity, "0000:%02x:00.0", device);
     return cudaSuccess;
 }
 cudaError_t cudaDriverGetVersion(int *version) {

@@ -492,18 +492,18 @@ bool emulated_copy_due(int n_pending, struct emulated_copy *copy) {
 /* Static arrays have fixed places, far enough apart that a stray access meets nobody, each with its
  * type's alignment and no more. For the race checker they are new memory in each block. */
 static void *static_place(size_t bytes, size_t alignment) {
-    static char *room;
+    static char *capacity;
     static size_t used;
-    if (!room) {
-        room = static_cast<char *>(aligned_alloc(256, STATIC_ROOM));
-        if (!room) emulated_abort("no memory");
-        ASAN_POISON_MEMORY_REGION(room, STATIC_ROOM);
+    if (!capacity) {
+        capacity = static_cast<char *>(aligned_alloc(256, STATIC_ROOM));
+        if (!capacity) emulated_abort("no memory");
+        ASAN_POISON_MEMORY_REGION(capacity, STATIC_ROOM);
     }
     size_t step = 2 * alignment;
     used = (used + 128 + step - 1) / step * step + alignment;
     if (used + bytes > STATIC_ROOM)
         emulated_abort("more static shared memory than the emulation has room for");
-    void *at = room + used;
+    void *at = capacity + used;
     used += bytes;
     return at;
 }

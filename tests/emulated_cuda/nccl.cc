@@ -84,7 +84,7 @@ static char *at(const void *p, size_t bytes) {
     return static_cast<char *>(const_cast<void *>(p)) + bytes;
 }
 
-static char *room(size_t bytes) {
+static char *capacity(size_t bytes) {
     char *p = static_cast<char *>(malloc(bytes + 1));
     if (!p) emulated_abort("no memory");
     return p;
@@ -162,7 +162,7 @@ static void reduce_slices(const struct call *c, char *out, size_t n) {
     const struct ncclComm *comm = c->comm;
     size_t width = type_bytes(c->type), mine = first_of(n, comm->size, comm->rank);
     size_t count = first_of(n, comm->size, comm->rank + 1) - mine;
-    char *all = room(count * width * (size_t)comm->size);
+    char *all = capacity(count * width * (size_t)comm->size);
     memcpy(all + (size_t)comm->rank * count * width, at(c->send, mine * width), count * width);
     for (int step = 1; step < comm->size; step++) {
         int to = (comm->rank + step) % comm->size,

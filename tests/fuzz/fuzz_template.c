@@ -22,7 +22,7 @@ static void check_side(const struct template *t, const struct template_side *sid
                        enum template_status done) {
     const struct ids *ids = &side->ids;
     int eos = template_eos(t);
-    CHECK(done != TEMPLATE_OK || ids->n <= template_how(t)->max_length, "%lld ids",
+    CHECK(done != TEMPLATE_OK || ids->n <= template_get_options(t)->max_length, "%lld ids",
           (long long)ids->n);
     CHECK(done != TEMPLATE_OK || eos < 0 || ids->id[ids->n - 1] == eos, "no EOS");
     CHECK(side->n_cut >= 0 && side->n_prompt >= 0 && side->n_prompt <= ids->n, "counts");

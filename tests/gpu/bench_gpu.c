@@ -42,8 +42,8 @@ static void wait_all(void) {
 
 struct load {
     struct session_pair pair[MOST_PAIRS];
-    int n;               /* of a step */
-    int64_t most_tokens; /* of a micro-batch */
+    int n;              /* of a step */
+    int64_t max_tokens; /* of a micro-batch */
 };
 
 static void step(struct session *s, const struct load *load, int64_t *forest_tokens,
@@ -53,7 +53,7 @@ static void step(struct session *s, const struct load *load, int64_t *forest_tok
         for (end = first; end < load->n; end++) {
             const struct session_pair *p = &load->pair[end];
             int64_t more = p->chosen + p->rejected - p->stem;
-            if (end > first && tokens + more > load->most_tokens) break;
+            if (end > first && tokens + more > load->max_tokens) break;
             tokens += more;
             double stem = p->stem, chosen = p->chosen, rejected = p->rejected;
             /* Visible (query, key) pairs: two products of 2 d FLOPs forward, five backward, per
@@ -112,10 +112,10 @@ static double matmul_rate(struct session *s, int64_t tokens, int64_t rows) {
 
 /* ---- what is measured ---- */
 
-static void read_hh(struct load *load, int n, int64_t most_tokens) {
+static void read_hh(struct load *load, int n, int64_t max_tokens) {
     FILE *in = fopen("tests/gpu/hh_lengths.txt", "r");
     if (!in) die("tests/gpu/hh_lengths.txt cannot be opened; hint: run from the repository's root");
-    *load = (struct load){.most_tokens = most_tokens};
+    *load = (struct load){.max_tokens = max_tokens};
     struct session_pair p;
     while (load->n < n && fscanf(in, "%d %d %d", &p.stem, &p.chosen, &p.rejected) == 3) {
         if (is_tiny) p = (struct session_pair){p.stem / 16, p.chosen / 16 + 1, p.rejected / 16 + 1};
@@ -130,7 +130,7 @@ static void measure_hh(void) {
     struct session s;
     struct session_shape shape = model_shape(is_tiny ? 2 : 28);
     read_hh(&load, is_tiny ? 8 : 256, is_tiny ? 128 : 16384);
-    session_open(&s, dev, &shape, DTYPE_BF16, false, load.most_tokens, load.n);
+    session_open(&s, dev, &shape, DTYPE_BF16, false, load.max_tokens, load.n);
     struct timing t = time_steps(&s, &load);
     printf("{\"what\": \"hh\", \"pairs_per_second\": %.6g, \"seconds\": %.6g, \"forest_tokens\": "
            "%lld}\n",
@@ -143,18 +143,17 @@ static void measure_long(void) {
     struct session s;
     struct session_shape shape = model_shape(is_tiny ? 2 : 28);
     int64_t unit = is_tiny ? 16 : 512;
-    load = (struct load){.n = is_tiny ? 2 : 8, .most_tokens = 24 * unit};
+    load = (struct load){.n = is_tiny ? 2 : 8, .max_tokens = 24 * unit};
     for (int p = 0; p < load.n; p++) {
         int32_t longer = (int32_t)(unit * (4 + p % 5)), shorter = longer - (int32_t)unit / 4;
         load.pair[p] = (struct session_pair){longer / 2, longer, shorter};
     }
-    size_t planned =
-        session_planned_bytes(dev, &shape, DTYPE_BF16, false, load.most_tokens, load.n);
+    size_t planned = session_planned_bytes(dev, &shape, DTYPE_BF16, false, load.max_tokens, load.n);
     size_t before = dev->backend->memory_free(dev);
-    session_open(&s, dev, &shape, DTYPE_BF16, false, load.most_tokens, load.n);
+    session_open(&s, dev, &shape, DTYPE_BF16, false, load.max_tokens, load.n);
     size_t after = dev->backend->memory_free(dev);
     struct timing t = time_steps(&s, &load);
-    double rate = matmul_rate(&s, load.most_tokens, 2 * load.n);
+    double rate = matmul_rate(&s, load.max_tokens, 2 * load.n);
     double flops = 6.0 * (double)session_block_parameters(&s) * (double)t.tokens;
     printf("{\"what\": \"long\", \"seconds\": %.6g, \"forest_tokens\": %lld, \"matmul_tflops\": "
            "%.6g, \"mfu\": %.4f, "
@@ -236,14 +235,14 @@ static void measure_block(void) {
     int few = 2, more = is_tiny ? 3 : 6;
     double seconds[2];
     load = (struct load){.n = is_tiny ? 2 : 8};
-    load.most_tokens = load.n * 2 * length;
+    load.max_tokens = load.n * 2 * length;
     for (int p = 0; p < load.n; p++)
         load.pair[p] = (struct session_pair){length * 4 / 5, length, length};
     for (int k = 0; k < 2; k++) {
         struct session s;
         struct session_shape shape = model_shape(k ? more : few);
         shape.vocabulary = 512;
-        session_open(&s, dev, &shape, DTYPE_BF16, false, load.most_tokens, load.n);
+        session_open(&s, dev, &shape, DTYPE_BF16, false, load.max_tokens, load.n);
         seconds[k] = time_steps(&s, &load).seconds;
         session_close(&s);
     }

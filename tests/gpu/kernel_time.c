@@ -13,7 +13,7 @@
 enum { BUFFER_BYTES = 8 << 20 };
 
 static struct interval { uint64_t start, end; /* nanoseconds */ } * interval;
-static int64_t n, room;
+static int64_t n, capacity;
 static bool is_on;
 
 #define CUPTI_TRY(call)                                                                \
@@ -24,10 +24,10 @@ static bool is_on;
         if (result_ != CUPTI_SUCCESS) die_at(__FILE__, __LINE__, words_, "%s", #call); \
     } while (0)
 
-static void CUPTIAPI give_buffer(uint8_t **buffer, size_t *size, size_t *most_records) {
+static void CUPTIAPI give_buffer(uint8_t **buffer, size_t *size, size_t *max_records) {
     *buffer = mem_alloc(BUFFER_BYTES, 1);
     *size = BUFFER_BYTES;
-    *most_records = 0;
+    *max_records = 0;
 }
 
 static void CUPTIAPI take_buffer(CUcontext context, uint32_t stream, uint8_t *buffer, size_t size,
@@ -37,7 +37,7 @@ static void CUPTIAPI take_buffer(CUcontext context, uint32_t stream, uint8_t *bu
     while (valid && cuptiActivityGetNextRecord(buffer, valid, &record) == CUPTI_SUCCESS) {
         if (record->kind != CUPTI_ACTIVITY_KIND_CONCURRENT_KERNEL) continue;
         const CUpti_ActivityKernel9 *kernel = (const CUpti_ActivityKernel9 *)record;
-        ARRAY_RESERVE(interval, n, room);
+        ARRAY_RESERVE(interval, n, capacity);
         interval[n++] = (struct interval){kernel->start, kernel->end};
     }
     mem_free(buffer);
@@ -76,7 +76,7 @@ void kernel_time_stop(double *span, double *covered) {
     *covered = 1e-9 * (double)sum;
     mem_free(interval);
     interval = NULL;
-    n = room = 0;
+    n = capacity = 0;
 }
 
 #else

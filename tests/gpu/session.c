@@ -44,8 +44,9 @@ void session_open(struct session *s, struct device *dev, const struct session_sh
     struct zero_options how = zero_options(dtype);
     struct model_options options = model_options(dtype, recompute, tokens, pairs);
     struct parameter_reader reader = {random_weights, NULL};
-    *s = (struct session){.dev = dev, .room_tokens = tokens, .room_pairs = pairs, .dtype = dtype};
-    s->place.data = s->place.zero = s->place.replica = s->place.node = (struct group){.size = 1};
+    *s = (struct session){
+        .dev = dev, .capacity_tokens = tokens, .capacity_pairs = pairs, .dtype = dtype};
+    s->place.data = s->place.zero = s->place.replica = s->place.node = (struct ranks){.size = 1};
     make_arch(&s->arch, shape);
     parameters_build(&s->table, &s->arch);
     s->z = zero_init(dev, &s->place, &s->table, &how);
@@ -111,9 +112,9 @@ static int64_t fill_side(struct session *s, int32_t *out, const struct session_p
 
 static void make_forest(struct session *s, const struct session_pair *pair, int n, uint64_t seed) {
     int64_t used = 0;
-    CHECK(n <= s->room_pairs, "%d pairs, room for %d", n, s->room_pairs);
+    CHECK(n <= s->capacity_pairs, "%d pairs, room for %d", n, s->capacity_pairs);
     for (int i = 0; i < 2 * n; i++) {
-        CHECK(used + MAX(pair[i / 2].chosen, pair[i / 2].rejected) <= 2 * s->room_tokens,
+        CHECK(used + MAX(pair[i / 2].chosen, pair[i / 2].rejected) <= 2 * s->capacity_tokens,
               "too many tokens");
         s->sequence[i] = s->token + used;
         s->length[i] = (int32_t)fill_side(s, s->token + used, &pair[i / 2], i / 2, i % 2, seed);
@@ -131,7 +132,7 @@ void session_micro(struct session *s, const struct session_pair *pair, int n, ui
     const struct backend *b = s->dev->backend;
     make_forest(s, pair, n, seed);
     const float *score = model_forward(s->model, &s->forest);
-    int32_t *chosen = s->pairs_on_device, *rejected = chosen + s->room_pairs;
+    int32_t *chosen = s->pairs_on_device, *rejected = chosen + s->capacity_pairs;
     b->copy_in(s->dev, chosen, s->chosen, (size_t)n * sizeof *chosen, STREAM_COMPUTE);
     b->copy_in(s->dev, rejected, s->rejected, (size_t)n * sizeof *chosen, STREAM_COMPUTE);
     op_pair_loss(s->dev, PAIR_LOSS_BRADLEY_TERRY, model_dscore(s->model), s->report->tally, score,

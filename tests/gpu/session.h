@@ -37,8 +37,8 @@ struct session {
         double tally[N_PAIR_TALLIES];
         struct clip clip;
     } *report, *reported; /* on the device and on the host */
-    int64_t room_tokens;                 /* of the forest */
-    int room_pairs;
+    int64_t capacity_tokens;                 /* of the forest */
+    int capacity_pairs;
     enum dtype dtype;
 };
 
