@@ -440,5 +440,5 @@ void format_help(struct buffer *out) {
              "  --max-row N          bytes of the longest row (1G)\n"
              "  --max-ratio N        of unpacked to packed bytes, beyond 256 MiB (250)\n"
              "\n"
-             "docs/formats.md has an example row of each, and mappings.\n");
+             "docs/sources.md has an example row of each, and mappings.\n");
 }

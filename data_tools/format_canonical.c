@@ -1,5 +1,5 @@
 /* canonical: the one record that every mapping makes, and that any program may write as JSON lines.
- * docs/formats.md describes each field; what is not described there is an error.
+ * docs/sources.md describes each field; what is not described there is an error.
  *
  *   prompt or messages        what stands before the answers; neither: each answer is a whole text
  *   answers                   texts, or lists of messages

@@ -237,8 +237,8 @@ static const char *const before[] = {
     "conversation", "history", "dialogue", "conversations", "messages", "message", "body",
     "post",         "user",    "title",    "trajectory",    "system",   "dialog",  "images",
     "image",        "tools",   "videos",   "documents",     "passages", NULL};
-static const char *const about[] = {"id",       "ids",    "index",  "idx",    "hash",    "format",
-                                    "formats",  "origin", "model",  "models", "dataset", "type",
+static const char *const about[] = {"id",       "ids",    "index",  "idx",    "hash",    "source",
+                                    "sources",  "origin", "model",  "models", "dataset", "type",
                                     "category", "subset", "split",  "lang",   "name",    "license",
                                     "language", "url",    "score",  "scores", "rating",  "ratings",
                                     "length",   "tokens", "date",   "time",   "author",  "version",

@@ -90,8 +90,8 @@ static int compile_failed(const struct mapping *m, char *said) {
         fail("%s:%ld: not a jq program: %s", m->name, MAX(line, 1), said);
     return fail_hint(is_old || strstr(m->program, "preference = {")
                          ? "mappings were files of settings once and are jq programs now; "
-                           "docs/formats.md, Mappings, has each setting's successor"
-                         : "docs/formats.md, Mappings");
+                           "docs/sources.md, Mappings, has each setting's successor"
+                         : "docs/sources.md, Mappings");
 }
 
 static void out_of_memory(void *self) {

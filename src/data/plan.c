@@ -68,7 +68,7 @@ static int64_t source_at(const struct plan *plan, int s, int64_t epoch, int64_t 
     pass = (int64_t)(whole / n);
     place = (int64_t)(whole % n);
     if (!plan->options.shuffle) return place;
-    uint64_t purpose = random_purpose("plan shard") + ((uint64_t)s << 32) + (uint64_t)pass;
+    uint64_t purpose = random_purpose("plan source") + ((uint64_t)s << 32) + (uint64_t)pass;
     return random_permute(plan->options.seed, purpose, place, n);
 }
 
