@@ -48,105 +48,56 @@ enum { LARGE_BYTES = 1 << 18 };
 
 /* --- the command line --- */
 
+static const char *const with_value[] = {
+    "tokenizer",  "out",        "cache",      "eval-out",   "eval-fraction", "template",
+    "now",        "max-length", "truncate",   "special",    "format",        "source",
+    "limit",      "seed",       "threads",    "chosen-key", "rejected-key",  "prompt-key",
+    "system-key", "margin-key", "weight-key", "origin-key", "source-key",    "min-strength",
+    "score-key",  "mapping",    "turns",      "jq",         "rows",          "delimiter",
+    "header",     "max-row",    "max-ratio"};
+static const struct option others[] = {
+    {"max-prompt-length", true}, {"skip-bad-rows", false}, {"help", false}};
 enum {
-    O_TOKENIZER,
-    O_OUT,
-    O_CACHE,
-    O_EVAL_OUT,
-    O_EVAL_FRACTION,
-    O_TEMPLATE,
-    O_NOW,
-    O_MAX_LENGTH,
-    O_MAX_PROMPT_LENGTH,
-    O_TRUNCATE,
-    O_SPECIAL,
-    O_FORMAT,
-    O_SOURCE,
-    O_SKIP,
-    O_LIMIT,
-    O_SEED,
-    O_THREADS,
-    O_CHOSEN,
-    O_REJECTED,
-    O_PROMPT,
-    O_SYSTEM,
-    O_MARGIN,
-    O_WEIGHT,
-    O_ORIGIN,
-    O_SOURCE_KEY,
-    O_MIN_STRENGTH,
-    O_SCORE,
-    O_MAPPING,
-    O_TURNS,
-    O_JQ,
-    O_ROWS,
-    O_DELIMITER,
-    O_HEADER,
-    O_MAX_ROW,
-    O_MAX_RATIO,
-    O_HELP,
-    N_OPTIONS
+    N_WITH_VALUE = sizeof with_value / sizeof *with_value,
+    N_OPTIONS = N_WITH_VALUE + sizeof others / sizeof *others
 };
 
-static const struct option all_options[N_OPTIONS] = {
-    [O_TOKENIZER] = {"tokenizer", true},
-    [O_OUT] = {"out", true},
-    [O_CACHE] = {"cache", true},
-    [O_EVAL_OUT] = {"eval-out", true},
-    [O_EVAL_FRACTION] = {"eval-fraction", true},
-    [O_TEMPLATE] = {"template", true},
-    [O_NOW] = {"now", true},
-    [O_MAX_LENGTH] = {"max-length", true},
-    [O_MAX_PROMPT_LENGTH] = {"max-prompt-length", true},
-    [O_TRUNCATE] = {"truncate", true},
-    [O_SPECIAL] = {"special", true},
-    [O_FORMAT] = {"format", true},
-    [O_SOURCE] = {"source", true},
-    [O_SKIP] = {"skip-bad-rows", false},
-    [O_LIMIT] = {"limit", true},
-    [O_SEED] = {"seed", true},
-    [O_THREADS] = {"threads", true},
-    [O_CHOSEN] = {"chosen-key", true},
-    [O_REJECTED] = {"rejected-key", true},
-    [O_PROMPT] = {"prompt-key", true},
-    [O_SYSTEM] = {"system-key", true},
-    [O_MARGIN] = {"margin-key", true},
-    [O_WEIGHT] = {"weight-key", true},
-    [O_ORIGIN] = {"origin-key", true},
-    [O_SOURCE_KEY] = {"source-key", true},
-    [O_MIN_STRENGTH] = {"min-strength", true},
-    [O_SCORE] = {"score-key", true},
-    [O_MAPPING] = {"mapping", true},
-    [O_TURNS] = {"turns", true},
-    [O_JQ] = {"jq", true},
-    [O_ROWS] = {"rows", true},
-    [O_DELIMITER] = {"delimiter", true},
-    [O_HEADER] = {"header", true},
-    [O_MAX_ROW] = {"max-row", true},
-    [O_MAX_RATIO] = {"max-ratio", true},
-    [O_HELP] = {"help", false},
-};
-
-static int take_size(const struct option *o, int64_t low, int64_t high, int64_t *out) {
-    if (!o->value) return 0;
-    if (config_parse_size(o->value, out) != 0) return fail_context("--%s", o->name);
-    if (*out >= low && *out <= high) return 0;
-    return fail("--%s: expected %lld to %lld, found %s", o->name, (long long)low, (long long)high,
-                o->value);
+static void list_options(struct option *o) {
+    for (int i = 0; i < N_WITH_VALUE; i++) o[i] = (struct option){with_value[i], true};
+    memcpy(o + N_WITH_VALUE, others, sizeof others);
 }
 
-static int take_fraction(const struct option *o, double *out) {
+/* The option's value; NULL: it is not given. */
+static const char *given(const struct option *o, const char *name) {
+    for (int i = 0; i < N_OPTIONS; i++)
+        if (strcmp(o[i].name, name) == 0) return o[i].value;
+    CHECK(false, "no option --%s", name);
+    return NULL;
+}
+
+static int take_size(const struct option *o, const char *name, int64_t low, int64_t high,
+                     int64_t *out) {
+    const char *text = given(o, name);
+    if (!text) return 0;
+    if (config_parse_size(text, out) != 0) return fail_context("--%s", name);
+    if (*out >= low && *out <= high) return 0;
+    return fail("--%s: expected %lld to %lld, found %s", name, (long long)low, (long long)high,
+                text);
+}
+
+static int take_fraction(const struct option *o, const char *name, double *out) {
+    const char *text = given(o, name);
     char *end;
-    if (!o->value) return 0;
-    *out = strtod(o->value, &end);
-    if (end > o->value && !*end && *out > 0 && *out < 1) return 0;
-    return fail("--%s: expected a fraction between 0 and 1, found %s", o->name, o->value);
+    if (!text) return 0;
+    *out = strtod(text, &end);
+    if (end > text && !*end && *out > 0 && *out < 1) return 0;
+    return fail("--%s: expected a fraction between 0 and 1, found %s", name, text);
 }
 
 static int read_outputs(struct build_options *b, const struct option *o) {
-    b->out = o[O_OUT].value;
-    b->cache = o[O_CACHE].value;
-    b->eval_out = o[O_EVAL_OUT].value;
+    b->out = given(o, "out");
+    b->cache = given(o, "cache");
+    b->eval_out = given(o, "eval-out");
     b->eval_fraction = b->eval_out ? 0.05 : 0;
     if (!b->out && !b->cache) return fail("--out is missing");
     if (b->out && b->cache) return fail("--out and --cache: expected one of them");
@@ -154,57 +105,56 @@ static int read_outputs(struct build_options *b, const struct option *o) {
         return fail("--eval-out: a cache names its shards itself; --eval-fraction is enough");
     if (b->out && b->eval_out && strcmp(b->out, b->eval_out) == 0)
         return fail("--out and --eval-out are the same file");
-    if (b->out && !b->eval_out && o[O_EVAL_FRACTION].value)
+    if (b->out && !b->eval_out && given(o, "eval-fraction"))
         return fail("--eval-fraction: --eval-out is missing");
-    return take_fraction(&o[O_EVAL_FRACTION], &b->eval_fraction);
+    return take_fraction(o, "eval-fraction", &b->eval_fraction);
 }
 
 static int read_numbers(struct build_options *b, const struct option *o) {
     int64_t seed = 0, threads = pipeline_cores();
     b->limit = -1;
     b->template.max_length = 1024;
-    if (take_size(&o[O_LIMIT], 0, INT64_MAX, &b->limit) != 0 ||
-        take_size(&o[O_MAX_LENGTH], 2, INT32_MAX, &b->template.max_length) != 0 ||
-        take_size(&o[O_MAX_PROMPT_LENGTH], 2, INT32_MAX, &b->template.max_prompt_length) != 0 ||
-        take_size(&o[O_SEED], 0, INT64_MAX, &seed) != 0 ||
-        take_size(&o[O_THREADS], 1, BUILD_MOST_THREADS, &threads) != 0 ||
-        take_size(&o[O_MAX_ROW], 1, INT64_MAX, &b->reader_options.max_row) != 0 ||
-        take_size(&o[O_MAX_RATIO], 1, INT64_MAX, &b->reader_options.max_ratio) != 0)
+    if (take_size(o, "limit", 0, INT64_MAX, &b->limit) != 0 ||
+        take_size(o, "max-length", 2, INT32_MAX, &b->template.max_length) != 0 ||
+        take_size(o, "max-prompt-length", 2, INT32_MAX, &b->template.max_prompt_length) != 0 ||
+        take_size(o, "seed", 0, INT64_MAX, &seed) != 0 ||
+        take_size(o, "threads", 1, BUILD_MOST_THREADS, &threads) != 0 ||
+        take_size(o, "max-row", 1, INT64_MAX, &b->reader_options.max_row) != 0 ||
+        take_size(o, "max-ratio", 1, INT64_MAX, &b->reader_options.max_ratio) != 0)
         return -1;
     b->seed = (uint64_t)seed;
     b->n_threads = (int)threads;
-    return o[O_TRUNCATE].value ? truncate_parse(o[O_TRUNCATE].value, &b->template.truncate) : 0;
+    return given(o, "truncate") ? truncate_parse(given(o, "truncate"), &b->template.truncate) : 0;
 }
 
 /* What can be wrong before any file is opened: misuse. */
 static int read_options(struct build_options *b, const struct option *o,
                         const struct arguments *inputs) {
-    b->tokenizer = o[O_TOKENIZER].value;
-    b->special = o[O_SPECIAL].value;
-    b->template.name = o[O_TEMPLATE].value ? o[O_TEMPLATE].value : "text";
-    b->template.now = o[O_NOW].value;
-    b->format = o[O_FORMAT].value;
-    b->format_options = (struct format_options){.chosen_key = o[O_CHOSEN].value,
-                                                .rejected_key = o[O_REJECTED].value,
-                                                .prompt_key = o[O_PROMPT].value,
-                                                .system_key = o[O_SYSTEM].value,
-                                                .margin_key = o[O_MARGIN].value,
-                                                .weight_key = o[O_WEIGHT].value,
-                                                .origin_key = o[O_ORIGIN].value,
-                                                .min_strength = o[O_MIN_STRENGTH].value,
-                                                .score_key = o[O_SCORE].value,
-                                                .turns = o[O_TURNS].value};
-    b->mapping = o[O_MAPPING].value;
-    b->jq = o[O_JQ].value;
-    if (o[O_SOURCE].value) return fail("--source is called --format now");
-    if (o[O_SOURCE_KEY].value) return fail("--source-key is called --origin-key now");
+    b->tokenizer = given(o, "tokenizer");
+    b->special = given(o, "special");
+    b->template.name = given(o, "template");
+    if (!b->template.name) b->template.name = "text";
+    b->template.now = given(o, "now");
+    b->format = given(o, "format");
+    for (int i = 0; i < N_FORMAT_KEYS; i++) {
+        char name[32];
+        snprintf(name, sizeof name, "%s-key", format_key_name[i]);
+        b->format_options.key[i] = given(o, name);
+    }
+    b->format_options.min_strength = given(o, "min-strength");
+    b->format_options.score_key = given(o, "score-key");
+    b->format_options.turns = given(o, "turns");
+    b->mapping = given(o, "mapping");
+    b->jq = given(o, "jq");
+    if (given(o, "source")) return fail("--source is called --format now");
+    if (given(o, "source-key")) return fail("--source-key is called --origin-key now");
     if (b->mapping && b->jq) return fail("--mapping and --jq: expected one of them");
     if (b->format && (b->mapping || b->jq) && strcmp(b->format, "mapping") != 0)
         return fail("--format %s and %s: expected one of them", b->format,
                     b->mapping ? "--mapping" : "--jq");
     b->reader_options = (struct reader_options){
-        .delimiter = o[O_DELIMITER].value, .header = o[O_HEADER].value, .rows = o[O_ROWS].value};
-    b->skip_bad_rows = o[O_SKIP].value != NULL;
+        .delimiter = given(o, "delimiter"), .header = given(o, "header"), .rows = given(o, "rows")};
+    b->skip_bad_rows = given(o, "skip-bad-rows") != NULL;
     if (!b->tokenizer) return fail("--tokenizer is missing");
     if (read_outputs(b, o) != 0) return -1;
     if (inputs->n_positional == 0) return fail("expected an input file, found none");
@@ -332,7 +282,7 @@ int build_command(int argc, char **argv) {
     int code;
     /* What is large and is freed goes back to the system, whatever was freed before it. */
     mallopt(M_MMAP_THRESHOLD, LARGE_BYTES);
-    memcpy(o, all_options, sizeof o);
+    list_options(o);
     for (int i = 1; i < argc; i++)
         if (strcmp(argv[i], "--help") == 0 || strcmp(argv[i], "-h") == 0) return print_help();
     if (command_arguments(&inputs, o, N_OPTIONS, -1, usage, argc, argv, &code)) return code;

@@ -37,13 +37,11 @@ json_t *name_options(const struct build *b) {
                             (json_int_t)o->seed, "skip_bad_rows", (int)o->skip_bad_rows);
     set_text(out, "now", t->now);
     set_text(out, "special", o->special);
-    set_text(out, "chosen_key", s->chosen_key);
-    set_text(out, "rejected_key", s->rejected_key);
-    set_text(out, "prompt_key", s->prompt_key);
-    set_text(out, "margin_key", s->margin_key);
-    set_text(out, "weight_key", s->weight_key);
-    set_text(out, "origin_key", s->origin_key);
-    set_text(out, "system_key", s->system_key);
+    for (int i = 0; i < N_FORMAT_KEYS; i++) {
+        char name[32];
+        snprintf(name, sizeof name, "%s_key", format_key_name[i]);
+        set_text(out, name, s->key[i]);
+    }
     set_text(out, "score_key", s->score_key);
     set_text(out, "min_strength", s->min_strength);
     set_text(out, "turns", s->turns);

@@ -9,6 +9,9 @@
 const char *const row_drop_name[N_ROW_DROPS] = {"kept", "tie", "weak_preference", "deleted",
                                                 "filtered"};
 
+const char *const format_key_name[N_FORMAT_KEYS] = {"chosen", "rejected", "prompt", "margin",
+                                                    "weight", "origin",   "system"};
+
 /* In the order in which they are looked for: the special ones first. */
 static const struct format_kind *const kinds[] = {
     &format_pairs,        &format_hh,        &format_helpsteer2,    &format_helpsteer3,
@@ -149,7 +152,7 @@ static const struct format_kind *find_kind(const char *name, const struct format
         return NULL;
     }
     if (o->mapping) return &format_mapping;
-    if (o->chosen_key || o->rejected_key) return &format_pairs;
+    if (o->key[KEY_CHOSEN] || o->key[KEY_REJECTED]) return &format_pairs;
     struct buffer several = {0};
     int n = 0;
     for (int i = 0; i < N_KINDS; i++) {
@@ -162,9 +165,19 @@ static const struct format_kind *find_kind(const char *name, const struct format
     return n == 1 ? found : NULL;
 }
 
-static int parse_key(struct path *path, const char *option, const char *key) {
-    if (!key) return 0;
-    return path_parse(path, key) == 0 ? 0 : fail_context("%s", option);
+static int parse_keys(struct format *s) {
+    for (int i = 0; i < N_FORMAT_KEYS; i++) {
+        const char *text = s->options.key[i];
+        if (text && path_parse(&s->key[i], text) != 0)
+            return fail_context("--%s-key", format_key_name[i]);
+    }
+    return 0;
+}
+
+int format_open_answers(struct format *s, const json_t *first_row) {
+    (void)first_row;
+    if (!s->key[KEY_CHOSEN].text && path_parse(&s->key[KEY_CHOSEN], "chosen") != 0) return -1;
+    return s->key[KEY_REJECTED].text ? 0 : path_parse(&s->key[KEY_REJECTED], "rejected");
 }
 
 /* The program of a format that is a mapping: the user's, or its own. */
@@ -180,18 +193,9 @@ static int open_mapping(struct format *s) {
 }
 
 static int open_kind(struct format *s, const json_t *first_row) {
-    const struct format_options *o = &s->options;
-    if (o->turns && strcmp(o->turns, "hh") != 0)
-        return fail("--turns: expected hh, found \"%s\"", o->turns);
-    if (open_mapping(s) != 0) return -1;
-    if (parse_key(&s->margin, "--margin-key", o->margin_key) != 0 ||
-        parse_key(&s->weight, "--weight-key", o->weight_key) != 0 ||
-        parse_key(&s->origin, "--origin-key", o->origin_key) != 0 ||
-        parse_key(&s->chosen, "--chosen-key", o->chosen_key) != 0 ||
-        parse_key(&s->rejected, "--rejected-key", o->rejected_key) != 0 ||
-        parse_key(&s->prompt, "--prompt-key", o->prompt_key) != 0 ||
-        parse_key(&s->system, "--system-key", o->system_key) != 0)
-        return -1;
+    const char *turns = s->options.turns;
+    if (turns && strcmp(turns, "hh") != 0) return fail("--turns: expected hh, found \"%s\"", turns);
+    if (open_mapping(s) != 0 || parse_keys(s) != 0) return -1;
     return s->kind->open ? s->kind->open(s, first_row) : 0;
 }
 
@@ -202,9 +206,7 @@ static void read_column(struct format *s, const struct path *path) {
 }
 
 static void read_columns(struct format *s) {
-    const struct path *paths[] = {&s->margin,   &s->weight, &s->origin, &s->chosen,
-                                  &s->rejected, &s->prompt, &s->system};
-    for (size_t i = 0; i < sizeof paths / sizeof *paths; i++) read_column(s, paths[i]);
+    for (int i = 0; i < N_FORMAT_KEYS; i++) read_column(s, &s->key[i]);
     for (int i = 0; s->kind->columns && s->kind->columns[i]; i++)
         looks_read(s->looks, s->kind->columns[i]);
 }
@@ -262,9 +264,7 @@ void format_about(const struct format *s, struct buffer *out) {
 void format_close(struct format *s) {
     if (!s) return;
     if (s->kind->program) mapping_close(s->mapping);
-    struct path *paths[] = {&s->margin,   &s->weight, &s->origin, &s->chosen,
-                            &s->rejected, &s->prompt, &s->system};
-    for (size_t i = 0; i < sizeof paths / sizeof *paths; i++) path_free(paths[i]);
+    for (int i = 0; i < N_FORMAT_KEYS; i++) path_free(&s->key[i]);
     looks_free(s->looks);
     buffer_free(&s->about);
     mem_free(s);
@@ -311,18 +311,21 @@ static int take_tools(const json_t *json, struct row *row) {
 
 static int take_columns(const struct format *s, const json_t *json, struct row *row) {
     float margin = 0, weight = 1;
-    if (s->margin.text && take_number(&s->margin, json, -INFINITY, &margin) != 0) return -1;
-    if (s->weight.text && take_number(&s->weight, json, 0, &weight) != 0) return -1;
+    if (s->key[KEY_MARGIN].text && take_number(&s->key[KEY_MARGIN], json, -INFINITY, &margin) != 0)
+        return -1;
+    if (s->key[KEY_WEIGHT].text && take_number(&s->key[KEY_WEIGHT], json, 0, &weight) != 0)
+        return -1;
     for (int i = 0; i < row->n_pairs; i++) {
-        if (s->margin.text) row->pair[i].margin = margin;
-        if (s->weight.text) row->pair[i].weight = weight;
+        if (s->key[KEY_MARGIN].text) row->pair[i].margin = margin;
+        if (s->key[KEY_WEIGHT].text) row->pair[i].weight = weight;
     }
-    if (!s->origin.text) return 0;
-    const json_t *origin = row_value(json, &s->origin);
+    if (!s->key[KEY_ORIGIN].text) return 0;
+    const json_t *origin = row_value(json, &s->key[KEY_ORIGIN]);
     const char *text = json_string_value(origin);
     if (!origin) return -1;
     if (!text || strlen(text) != json_string_length(origin))
-        return fail("\"%s\": expected a string, found %s", s->origin.text, value_shown(origin));
+        return fail("\"%s\": expected a string, found %s", s->key[KEY_ORIGIN].text,
+                    value_shown(origin));
     row->origin = mem_copy_string(text);
     return 0;
 }

@@ -51,11 +51,22 @@ void row_clear(struct row *row); /* keeps the memory */
 int row_check_chat(const struct row *row);
 void row_free(struct row *row);
 
+/* The columns that an option names by a path: --chosen-key and so on. */
+enum format_key {
+    KEY_CHOSEN,
+    KEY_REJECTED,
+    KEY_PROMPT,
+    KEY_MARGIN,
+    KEY_WEIGHT,
+    KEY_ORIGIN,
+    KEY_SYSTEM,
+    N_FORMAT_KEYS
+};
+extern const char *const format_key_name[N_FORMAT_KEYS]; /* "chosen", ... */
+
 /* Every option of every format; NULL and 0 where the user said nothing. */
 struct format_options {
-    /* paths */
-    const char *chosen_key, *rejected_key, *prompt_key, *system_key, *margin_key, *weight_key,
-        *origin_key;
+    const char *key[N_FORMAT_KEYS];
     const char *min_strength; /* helpsteer2 and helpsteer3 */
     const char *score_key;    /* ultrafeedback and ranked: a name within an answer */
     struct mapping *mapping;  /* the program of the format mapping, not owned */

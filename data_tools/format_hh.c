@@ -94,23 +94,17 @@ static int take_dialogue(const struct format *s, const json_t *json, const struc
     if (!json_is_string(value))
         return fail("\"%s\": expected a dialogue as text, found %s", path->text,
                     value_shown(value));
-    const json_t *prompt =
-        s->prompt.text ? path_get(&s->prompt, json) : json_object_get(json, "prompt");
+    const json_t *prompt = s->key[KEY_PROMPT].text ? path_get(&s->key[KEY_PROMPT], json)
+                                                   : json_object_get(json, "prompt");
     json_t *list = hh_dialogue(prompt, value);
     if (!list) return fail_context("\"%s\"", path->text);
     row_add_answer(row, list);
     return 0;
 }
 
-static int open_hh(struct format *s, const json_t *first_row) {
-    (void)first_row;
-    if (!s->chosen.text && path_parse(&s->chosen, "chosen") != 0) return -1;
-    return s->rejected.text ? 0 : path_parse(&s->rejected, "rejected");
-}
-
 static int read_hh(const struct format *s, const json_t *json, struct row *row) {
-    if (take_dialogue(s, json, &s->chosen, row) != 0 ||
-        take_dialogue(s, json, &s->rejected, row) != 0)
+    if (take_dialogue(s, json, &s->key[KEY_CHOSEN], row) != 0 ||
+        take_dialogue(s, json, &s->key[KEY_REJECTED], row) != 0)
         return -1;
     row_add_pair(row, 0, 1, 0, 1);
     return 0;
@@ -123,6 +117,6 @@ const struct format_kind format_hh = {
     .keys = "chosen, rejected, prompt where they do not have it; without --format hh such rows are "
             "pairs of plain texts",
     .columns = (const char *const[]){"prompt", NULL},
-    .open = open_hh,
+    .open = format_open_answers,
     .read = read_hh,
 };

@@ -80,8 +80,9 @@ static bool is_inside(const json_t *prompt, const struct row *row) {
 }
 
 static int read_answers(const struct format *s, const json_t *json, struct row *row) {
-    if (row_take_answer(row, row_value(json, &s->chosen), s->chosen.text) != 0) return -1;
-    return row_take_answer(row, row_value(json, &s->rejected), s->rejected.text);
+    if (row_take_answer(row, row_value(json, &s->key[KEY_CHOSEN]), s->key[KEY_CHOSEN].text) != 0)
+        return -1;
+    return row_take_answer(row, row_value(json, &s->key[KEY_REJECTED]), s->key[KEY_REJECTED].text);
 }
 
 static bool is_by_itself(const struct row *row) {
@@ -93,9 +94,9 @@ static bool is_by_itself(const struct row *row) {
 static int take_key(const struct format *s, const json_t *json, const struct row *row,
                     const char **key, json_t **value) {
     *key = NULL;
-    if (s->options.prompt_key) {
-        *key = s->prompt.text;
-        *value = *key ? path_get(&s->prompt, json) : NULL;
+    if (s->options.key[KEY_PROMPT]) {
+        *key = s->key[KEY_PROMPT].text;
+        *value = *key ? path_get(&s->key[KEY_PROMPT], json) : NULL;
         return 0;
     }
     if (!is_by_itself(row) && find_prompt(json, key) != 0) return -1;
@@ -133,11 +134,10 @@ static bool has_prompt(const json_t *conversation, const json_t *prompt) {
 }
 
 static int open_pairs(struct format *s, const json_t *first) {
-    const char *key = s->options.prompt_key;
-    if (key && strcmp(key, "none") == 0 && !json_object_get(first, "none")) path_free(&s->prompt);
-    if (!s->chosen.text && path_parse(&s->chosen, "chosen") != 0) return -1;
-    if (!s->rejected.text && path_parse(&s->rejected, "rejected") != 0) return -1;
-    return 0;
+    const char *key = s->options.key[KEY_PROMPT];
+    if (key && strcmp(key, "none") == 0 && !json_object_get(first, "none"))
+        path_free(&s->key[KEY_PROMPT]);
+    return format_open_answers(s, first);
 }
 
 /* (1): a prompt beside whole conversations that say it, too, is not left out. */
@@ -160,7 +160,7 @@ static void look_at_prompt(struct format *s, const json_t *json, const struct ro
         s->n_prompt_texts++;
         s->n_inside += is_inside(prompt, row);
     }
-    const char *system = s->options.system_key ? NULL : find_system(json);
+    const char *system = s->options.key[KEY_SYSTEM] ? NULL : find_system(json);
     if (system && !is_by_itself(row)) looks_read(s->looks, system);
 }
 
@@ -181,14 +181,16 @@ static bool prompts_inside(const struct format *s) {
 static void describe_pairs(const struct format *s, struct buffer *out) {
     const char *inside = prompts_inside(s) ? " (in the answers)" : "";
     buffer_format(out, "%s: ", s->kind->name);
-    if (s->system.text) buffer_format(out, "%s, ", s->system.text);
-    for (size_t i = 0; i < sizeof system_names / sizeof *system_names && !s->system.text; i++)
+    if (s->key[KEY_SYSTEM].text) buffer_format(out, "%s, ", s->key[KEY_SYSTEM].text);
+    for (size_t i = 0; i < sizeof system_names / sizeof *system_names && !s->key[KEY_SYSTEM].text;
+         i++)
         if (looks_is_read(s->looks, system_names[i])) buffer_format(out, "%s, ", system_names[i]);
-    if (s->prompt.text) buffer_format(out, "%s%s, ", s->prompt.text, inside);
-    for (size_t i = 0; i < sizeof prompt_names / sizeof *prompt_names && !s->prompt.text; i++)
+    if (s->key[KEY_PROMPT].text) buffer_format(out, "%s%s, ", s->key[KEY_PROMPT].text, inside);
+    for (size_t i = 0; i < sizeof prompt_names / sizeof *prompt_names && !s->key[KEY_PROMPT].text;
+         i++)
         if (looks_is_read(s->looks, prompt_names[i]))
             buffer_format(out, "%s%s, ", prompt_names[i], inside);
-    buffer_format(out, "%s, %s", s->chosen.text, s->rejected.text);
+    buffer_format(out, "%s, %s", s->key[KEY_CHOSEN].text, s->key[KEY_REJECTED].text);
 }
 
 /* --- reading --- */
@@ -204,7 +206,7 @@ static int check_inside(const struct format *s, const char *key, struct row *row
                             : false;
         if (!is_there)
             return fail("\"%s\": expected it to begin with \"%s\", as %s",
-                        i ? s->rejected.text : s->chosen.text, key,
+                        i ? s->key[KEY_REJECTED].text : s->key[KEY_CHOSEN].text, key,
                         json_is_array(answer) ? "it is a whole conversation" : "in the first rows");
     }
     json_decref(row->prompt);
@@ -230,9 +232,10 @@ static int put_system(const char *key, json_t *text, struct row *row) {
 
 /* --system-key, or beside a prompt a column of a known name. */
 static int take_system(const struct format *s, const json_t *json, struct row *row) {
-    const char *key = s->system.text;
+    const char *key = s->key[KEY_SYSTEM].text;
     if (!key && row->prompt) key = find_system(json);
-    json_t *text = s->system.text ? path_get(&s->system, json) : json_object_get(json, key);
+    json_t *text =
+        s->key[KEY_SYSTEM].text ? path_get(&s->key[KEY_SYSTEM], json) : json_object_get(json, key);
     return !key || is_empty(text) ? 0 : put_system(key, text, row);
 }
 
@@ -254,7 +257,7 @@ static int take_prompt(const struct format *s, const json_t *json, bool is_whole
     const char *key;
     json_t *value;
     if (take_key(s, json, row, &key, &value) != 0) return -1;
-    bool is_missing = !key && !s->options.prompt_key;
+    bool is_missing = !key && !s->options.key[KEY_PROMPT];
     row->is_bare = is_missing && !is_whole;
     if (is_missing && !is_by_itself(row)) return check_no_prompt(s, json);
     if (!key) return 0;
@@ -270,7 +273,7 @@ static int read_pairs(const struct format *s, const json_t *json, struct row *ro
     bool is_whole = side_is_whole(row->answer[0]);
     if (is_whole != side_is_whole(row->answer[1]))
         return fail("one of \"%s\" and \"%s\" is a whole conversation, the other an answer",
-                    s->chosen.text, s->rejected.text);
+                    s->key[KEY_CHOSEN].text, s->key[KEY_REJECTED].text);
     if (take_prompt(s, json, is_whole, row) != 0 || take_system(s, json, row) != 0) return -1;
     row_add_pair(row, 0, 1, 0, 1);
     return 0;

@@ -69,8 +69,7 @@ extern const struct format_kind format_pairs, format_hh, format_helpsteer2, form
 struct format {
     const struct format_kind *kind;
     struct format_options options;
-    /* without text: not read */
-    struct path margin, weight, origin, chosen, rejected, prompt, system;
+    struct path key[N_FORMAT_KEYS]; /* without text: not read */
     struct looks *looks; /* format_look.h */
     bool is_named;       /* by the user, not found out */
     /* pairs, of the first rows: how many have a prompt; of these, how many have texts for answers,
@@ -80,6 +79,9 @@ struct format {
     struct mapping *mapping; /* NULL: records are the file's rows */
     struct buffer about;
 };
+
+/* The `open` of two answers in two columns, which --chosen-key and --rejected-key may name. */
+int format_open_answers(struct format *s, const json_t *first_row);
 
 /* format_hh.c: whether a text has Anthropic HH's marks; and its turns as messages, a new reference,
  * or NULL with error_text(). A text that begins with no mark goes on where the prompt ends. */

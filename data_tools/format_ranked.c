@@ -155,8 +155,10 @@ static int read_ranked(const struct format *s, const json_t *json, struct row *r
     if (!name)
         return fail("expected a list under one of %s",
                     shown_names(answer_names, COUNT(answer_names)));
-    if (s->prompt.text) {
-        if (row_take_prompt(row, row_value(json, &s->prompt), s->prompt.text) != 0) return -1;
+    if (s->key[KEY_PROMPT].text) {
+        if (row_take_prompt(row, row_value(json, &s->key[KEY_PROMPT]), s->key[KEY_PROMPT].text) !=
+            0)
+            return -1;
     } else {
         const char *prompt = find_name(json, prompt_names, COUNT(prompt_names));
         if (!prompt)
@@ -175,11 +177,11 @@ static int read_ranked(const struct format *s, const json_t *json, struct row *r
 }
 
 static void look_at_ranked(struct format *s, const json_t *row) {
-    const char *read[] = {find_name(row, answer_names, COUNT(answer_names)),
-                          find_name(row, score_names, COUNT(score_names)),
-                          find_name(row, rank_names, COUNT(rank_names)),
-                          s->prompt.text ? NULL
-                                         : find_name(row, prompt_names, COUNT(prompt_names))};
+    const char *read[] = {
+        find_name(row, answer_names, COUNT(answer_names)),
+        find_name(row, score_names, COUNT(score_names)),
+        find_name(row, rank_names, COUNT(rank_names)),
+        s->key[KEY_PROMPT].text ? NULL : find_name(row, prompt_names, COUNT(prompt_names))};
     for (int i = 0; i < COUNT(read); i++)
         if (read[i]) looks_read(s->looks, read[i]);
 }

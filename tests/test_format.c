@@ -304,7 +304,7 @@ static void chat(void) {
 #define HH "\\n\\nHuman: q\\n\\nAssistant:"
 #define HH_PAIR "{\"chosen\": \"" HH " a\", \"rejected\": \"" HH " b\"}"
 #define HH_RANKED "{\"prompt\": \"" HH "\", \"responses\": [\" a\", \"b\"], \"ranks\": [1, 2]}"
-    const struct format_options turns = {.turns = "hh"}, none = {.prompt_key = "none"};
+    const struct format_options turns = {.turns = "hh"}, none = {.key[KEY_PROMPT] = "none"};
     ASSERT_CONTAINS(check_chat(NULL, HH_PAIR), "hint: --turns hh");
     ASSERT_CONTAINS(check_chat(NULL, HH_RANKED), "in the prompt");
     ASSERT_CONTAINS(check_chat(NULL, AB_ROW("\"prompt\": \"" HH "\", ")), "hint: --turns hh");
@@ -320,40 +320,40 @@ static void chat(void) {
 }
 
 static void options(void) {
-    struct format_options o = {.chosen_key = "winner.text",
-                               .rejected_key = "a[-1]",
-                               .prompt_key = "x.y",
-                               .margin_key = "m",
-                               .weight_key = "w",
-                               .origin_key = "from.set"};
+    struct format_options o = {.key[KEY_CHOSEN] = "winner.text",
+                               .key[KEY_REJECTED] = "a[-1]",
+                               .key[KEY_PROMPT] = "x.y",
+                               .key[KEY_MARGIN] = "m",
+                               .key[KEY_WEIGHT] = "w",
+                               .key[KEY_ORIGIN] = "from.set"};
     ASSERT_TEXT(read_rows(NULL, &o,
                           "{\"winner\": {\"text\": \"c\"}, \"a\": [\"z\", \"r\"], \"x.y\": \"p\", "
                           "\"m\": \"1.5\", \"w\": 2, "
                           "\"from\": {\"set\": \"here\"}}",
                           NULL),
                 "p / c / r; 0>1 m1.5 w2 from here");
-    o = (struct format_options){.margin_key = "m"};
+    o = (struct format_options){.key[KEY_MARGIN] = "m"};
     ASSERT_CONTAINS(
         read_rows(NULL, &o, "{\"chosen\": \"a\", \"rejected\": \"b\", \"m\": \"high\"}", NULL),
         "\"m\": expected a number, found \"high\"");
-    o = (struct format_options){.weight_key = "w"};
+    o = (struct format_options){.key[KEY_WEIGHT] = "w"};
     ASSERT_CONTAINS(
         read_rows(NULL, &o, "{\"chosen\": \"a\", \"rejected\": \"b\", \"w\": -1}", NULL),
         "at least 0, found -1");
     ASSERT_CONTAINS(
         read_rows(NULL, &o, "{\"chosen\": \"a\", \"rejected\": \"b\", \"w\": 1e308}", NULL),
         "expected a number of 32 bits, found 1e+308");
-    o = (struct format_options){.prompt_key = "none"};
+    o = (struct format_options){.key[KEY_PROMPT] = "none"};
     ASSERT_TEXT(
         read_rows(NULL, &o, "{\"prompt\": \"p\", \"chosen\": \"a\", \"rejected\": \"b\"}", NULL),
         " / a / b; 0>1");
-    o = (struct format_options){.prompt_key = "p"};
+    o = (struct format_options){.key[KEY_PROMPT] = "p"};
     ASSERT_CONTAINS(read_rows(NULL, &o, "{\"chosen\": \"a\", \"rejected\": \"b\"}", NULL),
                     "\"p\" is missing");
-    o = (struct format_options){.chosen_key = "a[*]"};
+    o = (struct format_options){.key[KEY_CHOSEN] = "a[*]"};
     ASSERT_CONTAINS(read_rows(NULL, &o, "{\"chosen\": \"a\"}", NULL),
                     "--chosen-key: the path \"a[*]\": expected [number]");
-    o = (struct format_options){.chosen_key = "a[x"};
+    o = (struct format_options){.key[KEY_CHOSEN] = "a[x"};
     ASSERT_CONTAINS(read_rows(NULL, &o, "{\"chosen\": \"a\"}", NULL), "expected [number]");
 }
 
