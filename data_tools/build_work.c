@@ -23,10 +23,10 @@ struct build_worker {
     const struct build *b;
     struct template_worker *template;
     struct row row;
-    struct template_side *side; /* (room_sides): of the answers */
-    json_t **answer;            /* (room_sides): those that are encoded together */
-    int32_t *place; /* (room_sides): of an answer in the packed row, or why it is not there */
-    int64_t capacity_sides;
+    struct template_encoded *encoded; /* (capacity_encoded): of the answers */
+    json_t **answer;                  /* (capacity_encoded): those that are encoded together */
+    int32_t *place; /* (capacity_encoded): of an answer in the packed row, or why it is not there */
+    int64_t capacity_encoded;
     struct shard_pair *pair; /* kept */
     int64_t n_pairs, capacity_pairs;
 };
@@ -40,8 +40,8 @@ struct build_worker *worker_new(const struct build *b) {
 
 void worker_free(struct build_worker *w) {
     if (!w) return;
-    for (int64_t i = 0; i < w->capacity_sides; i++) template_side_free(&w->side[i]);
-    mem_free(w->side);
+    for (int64_t i = 0; i < w->capacity_encoded; i++) template_encoded_free(&w->encoded[i]);
+    mem_free(w->encoded);
     mem_free(w->answer);
     mem_free(w->place);
     mem_free(w->pair);
@@ -50,32 +50,32 @@ void worker_free(struct build_worker *w) {
     mem_free(w);
 }
 
-static void reserve_sides(struct build_worker *w, int64_t n) {
-    if (n <= w->capacity_sides) return;
-    int64_t capacity = MAX(n, 2 * w->capacity_sides);
-    w->side = mem_resize(w->side, capacity, sizeof *w->side);
-    memset(w->side + w->capacity_sides, 0,
-           (size_t)(capacity - w->capacity_sides) * sizeof *w->side);
+static void reserve_encoded(struct build_worker *w, int64_t n) {
+    if (n <= w->capacity_encoded) return;
+    int64_t capacity = MAX(n, 2 * w->capacity_encoded);
+    w->encoded = mem_resize(w->encoded, capacity, sizeof *w->encoded);
+    memset(w->encoded + w->capacity_encoded, 0,
+           (size_t)(capacity - w->capacity_encoded) * sizeof *w->encoded);
     w->answer = mem_resize(w->answer, capacity, sizeof *w->answer);
     w->place = mem_resize(w->place, capacity, sizeof *w->place);
-    w->capacity_sides = capacity;
+    w->capacity_encoded = capacity;
 }
 
 /* --- encoding --- */
 
-/* The answers of the row with place 0; their sides lie in that order. */
+/* The answers of the row with place 0; their ids lie in that order. */
 static enum template_status encode_placed(struct build_worker *w) {
     int n = 0;
     for (int i = 0; i < w->row.n_answers; i++)
         if (w->place[i] == 0) w->answer[n++] = w->row.answer[i];
     if (n < 2) return TEMPLATE_TOO_LONG;
-    return template_encode(w->template, w->row.prompt, w->answer, n, w->row.tools, w->side);
+    return template_encode(w->template, w->row.prompt, w->answer, n, w->row.tools, w->encoded);
 }
 
 static bool has_no_tokens(const struct build_worker *w) {
     int n = 0;
     for (int i = 0; i < w->row.n_answers; i++)
-        if (w->place[i] == 0 && w->side[n++].ids.n == 0) return true;
+        if (w->place[i] == 0 && w->encoded[n++].ids.n == 0) return true;
     return false;
 }
 
@@ -84,7 +84,7 @@ static enum template_status leave_out_empty(struct build_worker *w) {
     int n = 0, n_left = 0;
     for (int i = 0; i < w->row.n_answers; i++) {
         if (w->place[i] != 0) continue;
-        if (w->side[n++].ids.n == 0) w->place[i] = PLACE_NO_TOKENS;
+        if (w->encoded[n++].ids.n == 0) w->place[i] = PLACE_NO_TOKENS;
         n_left += w->place[i] == 0;
     }
     return n_left < 2 ? TEMPLATE_OK : encode_placed(w);
@@ -99,33 +99,33 @@ static enum template_status encode_fitting(struct build_worker *w) {
     if (template_get_options(w->b->template)->truncate == TRUNCATE_ERROR) return status;
     for (int i = 0; i < w->row.n_answers; i++)
         if (template_encode(w->template, w->row.prompt, &w->row.answer[i], 1, w->row.tools,
-                            w->side) == TEMPLATE_TOO_LONG)
+                            w->encoded) == TEMPLATE_TOO_LONG)
             w->place[i] = PLACE_TOO_LONG;
     return encode_placed(w);
 }
 
 static enum template_status encode_row(struct build_worker *w) {
-    reserve_sides(w, w->row.n_answers);
+    reserve_encoded(w, w->row.n_answers);
     enum template_status status = encode_fitting(w);
     return status == TEMPLATE_OK && has_no_tokens(w) ? leave_out_empty(w) : status;
 }
 
-static bool same_ids(const struct template_side *a, const struct template_side *b) {
+static bool same_ids(const struct template_encoded *a, const struct template_encoded *b) {
     return a->ids.n == b->ids.n &&
            memcmp(a->ids.id, b->ids.id, (size_t)a->ids.n * sizeof *a->ids.id) == 0;
 }
 
-/* What tells the prompt: its text; else the tokens that all sides begin with; else nothing but this
- * row itself. */
-static uint64_t hash_prompt(struct build_worker *w, int n_sides, struct packed_row *out) {
+/* What tells the prompt: its text; else the tokens that all answers begin with; else nothing but
+ * this row. */
+static uint64_t hash_prompt(struct build_worker *w, int n_encoded, struct packed_row *out) {
     size_t length;
     const char *text = template_prompt_text(w->template, &length);
     out->has_prompt = 1;
     if (length) return hash128(text, length, 0).low;
-    const struct ids *first = &w->side[0].ids;
+    const struct ids *first = &w->encoded[0].ids;
     int64_t n = first->n;
-    for (int s = 1; s < n_sides; s++) {
-        const struct ids *other = &w->side[s].ids;
+    for (int s = 1; s < n_encoded; s++) {
+        const struct ids *other = &w->encoded[s].ids;
         int64_t k = 0;
         while (k < MIN(n, other->n) && first->id[k] == other->id[k]) k++;
         n = k;
@@ -140,8 +140,8 @@ static int why_not(const struct build_worker *w, const struct row_pair *pair) {
     int a = w->place[pair->chosen], b = w->place[pair->rejected];
     if (a == PLACE_NO_TOKENS || b == PLACE_NO_TOKENS) return DROPPED_NO_TOKENS;
     if (a < 0 || b < 0) return DROPPED_TOO_LONG;
-    if (!same_ids(&w->side[a], &w->side[b])) return -1;
-    return w->side[a].n_cut || w->side[b].n_cut ? DROPPED_EQUAL_CUT : DROPPED_EQUAL_TOKENS;
+    if (!same_ids(&w->encoded[a], &w->encoded[b])) return -1;
+    return w->encoded[a].n_cut || w->encoded[b].n_cut ? DROPPED_EQUAL_CUT : DROPPED_EQUAL_TOKENS;
 }
 
 static const char *role_of(const json_t *message) {
@@ -191,44 +191,44 @@ static void keep_pairs(struct build_worker *w, struct packed_row *out) {
 
 /* --- packing --- */
 
-static void append_packed(struct build_worker *w, struct packed_row *row, int n_sides,
+static void append_packed(struct build_worker *w, struct packed_row *row, int n_encoded,
                           struct buffer *out) {
     static const char zeros[8];
     const char *origin = w->row.origin ? w->row.origin : "";
     int64_t n_tokens = 0;
-    for (int s = 0; s < n_sides; s++) n_tokens += w->side[s].ids.n;
-    row->n_answers = n_sides;
+    for (int s = 0; s < n_encoded; s++) n_tokens += w->encoded[s].ids.n;
+    row->n_answers = n_encoded;
     row->n_pairs = (int32_t)w->n_pairs;
     row->n_origin = (int32_t)strlen(origin);
     size_t bytes = sizeof *row + (size_t)w->n_pairs * sizeof *w->pair +
-                   (size_t)n_sides * sizeof(int32_t) + (size_t)n_tokens * sizeof(int32_t) +
+                   (size_t)n_encoded * sizeof(int32_t) + (size_t)n_tokens * sizeof(int32_t) +
                    (size_t)row->n_origin;
     row->n_bytes = (int64_t)ROUND_UP(bytes, 8);
     buffer_append(out, row, sizeof *row);
     buffer_append(out, w->pair, (size_t)w->n_pairs * sizeof *w->pair);
-    for (int s = 0; s < n_sides; s++)
-        buffer_append(out, &(int32_t){(int32_t)w->side[s].ids.n}, sizeof(int32_t));
-    for (int s = 0; s < n_sides; s++)
-        buffer_append(out, w->side[s].ids.id, (size_t)w->side[s].ids.n * sizeof(int32_t));
+    for (int s = 0; s < n_encoded; s++)
+        buffer_append(out, &(int32_t){(int32_t)w->encoded[s].ids.n}, sizeof(int32_t));
+    for (int s = 0; s < n_encoded; s++)
+        buffer_append(out, w->encoded[s].ids.id, (size_t)w->encoded[s].ids.n * sizeof(int32_t));
     buffer_append(out, origin, (size_t)row->n_origin);
     buffer_append(out, zeros, (size_t)row->n_bytes - bytes);
 }
 
 /* A row that was encoded. */
 static void pack_encoded(struct build_worker *w, struct packed_row *row, struct buffer *out) {
-    int n_sides = 0;
+    int n_encoded = 0;
     for (int i = 0; i < w->row.n_answers; i++)
-        if (w->place[i] >= 0) w->place[i] = n_sides++;
+        if (w->place[i] >= 0) w->place[i] = n_encoded++;
     keep_pairs(w, row);
-    if (n_sides) row->prompt = hash_prompt(w, n_sides, row);
+    if (n_encoded) row->prompt = hash_prompt(w, n_encoded, row);
     int64_t prompt = INT32_MAX;
-    for (int s = 0; s < n_sides; s++) prompt = MIN(prompt, w->side[s].n_prompt);
+    for (int s = 0; s < n_encoded; s++) prompt = MIN(prompt, w->encoded[s].n_prompt);
     row->prompt_tokens = (int32_t)prompt;
-    for (int s = 0; s < n_sides && w->n_pairs; s++) {
-        row->n_cut_sides += w->side[s].n_cut > 0;
-        row->n_cut_tokens += w->side[s].n_cut;
+    for (int s = 0; s < n_encoded && w->n_pairs; s++) {
+        row->n_cut_sides += w->encoded[s].n_cut > 0;
+        row->n_cut_tokens += w->encoded[s].n_cut;
     }
-    append_packed(w, row, w->n_pairs ? n_sides : 0, out);
+    append_packed(w, row, w->n_pairs ? n_encoded : 0, out);
 }
 
 /* --- records --- */

@@ -76,20 +76,21 @@ struct template_worker; /* template_encode.c: an encoder, buffers, the interpret
 struct template_worker *template_worker_new(const struct template *t);
 void template_worker_free(struct template_worker *w); /* accepts NULL */
 
-struct template_side {
+/* The ids of a prompt with one of its answers. */
+struct template_encoded {
     struct ids ids;
     /* ids that are the prompt's, as far as they are the same as those of the prompt rendered
      * alone */
     int64_t n_prompt;
     int64_t n_cut;    /* ids that truncation took away */
 };
-void template_side_free(struct template_side *side);
+void template_encoded_free(struct template_encoded *encoded);
 
 /* (1) to (3): the ids of the prompt with each answer. tools: what a chat template is given under
  * that name, or NULL. Former contents of out are replaced. */
 enum template_status template_encode(struct template_worker *w, const json_t *prompt,
                                      json_t *const *answer, int n_answers, const json_t *tools,
-                                     struct template_side *out);
+                                     struct template_encoded *out);
 
 /* After template_encode: the prompt, before any cut, in a form that is the same for the same
  * prompt; "" when there is none. It is valid until the next call. */

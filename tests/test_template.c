@@ -131,15 +131,15 @@ static const char *encode(enum truncate truncate, int64_t max_length, const char
                           int64_t *n_cut) {
     struct template *t = make("text", truncate, max_length);
     struct template_worker *w = template_worker_new(t);
-    struct template_side side = {0};
+    struct template_encoded encoded = {0};
     json_t *value = json_string_nocheck(text);
-    enum template_status status = template_encode(w, NULL, &value, 1, NULL, &side);
-    if (n_cut) *n_cut = side.n_cut;
+    enum template_status status = template_encode(w, NULL, &value, 1, NULL, &encoded);
+    if (n_cut) *n_cut = encoded.n_cut;
     const char *result = status == TEMPLATE_TOO_LONG ? "too long"
                          : status == TEMPLATE_BAD    ? "bad"
-                                                     : ids_text(&side.ids);
-    ASSERT(status == TEMPLATE_OK || side.ids.n == 0);
-    template_side_free(&side);
+                                                     : ids_text(&encoded.ids);
+    ASSERT(status == TEMPLATE_OK || encoded.ids.n == 0);
+    template_encoded_free(&encoded);
     json_decref(value);
     template_worker_free(w);
     template_free(t);
@@ -196,16 +196,17 @@ static const char *sides(const struct template_options *how, const char *prompt_
     struct template *t = template_open(how, tokenizer);
     if (!t) TEST_END(TEST_FAILED, "%s", error_text());
     struct template_worker *w = template_worker_new(t);
-    struct template_side side[2] = {{{0}}};
+    struct template_encoded encoded[2] = {{{0}}};
     json_t *prompt = parse(prompt_json), *answer[2] = {parse(a), parse(b)};
     struct buffer out = {0};
     error_clear();
-    enum template_status status = template_encode(w, prompt, answer, 2, NULL, side);
+    enum template_status status = template_encode(w, prompt, answer, 2, NULL, encoded);
     for (int i = 0; i < 2 && status == TEMPLATE_OK; i++) {
         if (i) buffer_append_text(&out, "|");
-        ASSERT_INT(tokenizer_decode(tokenizer, side[i].ids.id, side[i].ids.n, false, &out), 0);
-        ASSERT(how->max_length == 0 || side[i].ids.n <= how->max_length);
-        ASSERT(how->max_prompt_length == 0 || side[i].n_prompt <= how->max_prompt_length);
+        ASSERT_INT(tokenizer_decode(tokenizer, encoded[i].ids.id, encoded[i].ids.n, false, &out),
+                   0);
+        ASSERT(how->max_length == 0 || encoded[i].ids.n <= how->max_length);
+        ASSERT(how->max_prompt_length == 0 || encoded[i].n_prompt <= how->max_prompt_length);
     }
     snprintf(result, sizeof result, "%s",
              status == TEMPLATE_OK         ? out.data
@@ -213,7 +214,7 @@ static const char *sides(const struct template_options *how, const char *prompt_
                                            : "bad");
     buffer_free(&out);
     for (int i = 0; i < 2; i++) {
-        template_side_free(&side[i]);
+        template_encoded_free(&encoded[i]);
         json_decref(answer[i]);
     }
     json_decref(prompt);

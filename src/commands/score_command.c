@@ -55,7 +55,7 @@ struct input {
 struct line_scorer {
     struct scorer *scorer;
     struct template_worker *worker;
-    struct template_side side[WINDOW_LINES];
+    struct template_encoded encoded[WINDOW_LINES];
 };
 
 static bool input_pauses(void) {
@@ -132,7 +132,7 @@ static int share_window(struct window *w, struct input *in) {
     return 0;
 }
 
-static int encode_row(struct line_scorer *s, const json_t *row, struct template_side *out) {
+static int encode_row(struct line_scorer *s, const json_t *row, struct template_encoded *out) {
     json_t *value = json_object_get(row, "text");
     if (!value) value = json_object_get(row, "messages");
     if (!value) return fail("expected an object with \"text\" or \"messages\"");
@@ -146,7 +146,7 @@ static int encode_row(struct line_scorer *s, const json_t *row, struct template_
 }
 
 static int encode_line(struct line_scorer *s, const char *line, size_t length,
-                       struct template_side *out) {
+                       struct template_encoded *out) {
     if (memchr(line, 0, length))
         return fail("expected JSON, found a zero byte; hint: UTF-16 becomes UTF-8 by iconv -f "
                     "UTF-16 -t UTF-8");
@@ -162,7 +162,7 @@ static int encode_window(struct line_scorer *s, struct window *w) {
     const char *at = w->text.data, *end = at + w->text.length;
     for (int64_t i = 0; i < w->n_lines; i++) {
         size_t length = (size_t)((const char *)memchr(at, '\n', (size_t)(end - at)) - at);
-        if (encode_line(s, at, length, &s->side[i]) != 0) {
+        if (encode_line(s, at, length, &s->encoded[i]) != 0) {
             fail_context("standard input, line %lld", (long long)(w->first_line + i));
             w->n_lines = i;
             return fail_hint("a line is {\"text\": \"...\"}");
@@ -177,8 +177,8 @@ static void score_window(struct line_scorer *s, const struct window *w) {
     int32_t length[WINDOW_LINES];
     float score[WINDOW_LINES];
     for (int64_t i = 0; i < w->n_lines; i++) {
-        sequence[i] = s->side[i].ids.id;
-        length[i] = (int32_t)s->side[i].ids.n;
+        sequence[i] = s->encoded[i].ids.id;
+        length[i] = (int32_t)s->encoded[i].ids.n;
     }
     scorer_score(s->scorer, w->n_lines, sequence, length, score);
     char text[32];
@@ -215,7 +215,7 @@ static int score(struct scorer *scorer, void *self) {
     s->worker = template_worker_new(scorer->template);
     int status = score_stdin(s);
     template_worker_free(s->worker);
-    for (int i = 0; i < WINDOW_LINES; i++) template_side_free(&s->side[i]);
+    for (int i = 0; i < WINDOW_LINES; i++) template_encoded_free(&s->encoded[i]);
     mem_free(s);
     return status;
 }

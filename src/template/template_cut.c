@@ -41,16 +41,17 @@ static int64_t prompt_excess(const struct template_worker *w) {
     return max ? MAX(0, w->prompt_ids.n - max) : 0;
 }
 
-/* By options much the longest side exceeds max_length. */
-static int64_t side_excess(const struct template *t, const struct template_side *side, int n) {
+/* How many ids the longest of the n has over max_length. */
+static int64_t encoded_excess(const struct template *t, const struct template_encoded *encoded,
+                              int n) {
     int64_t excess = 0;
     for (int i = 0; i < n && t->options.max_length; i++)
-        excess = MAX(excess, side[i].ids.n - t->options.max_length);
+        excess = MAX(excess, encoded[i].ids.n - t->options.max_length);
     return excess;
 }
 
 static enum template_status too_long(const struct template_worker *w,
-                                     const struct template_side *side, int n) {
+                                     const struct template_encoded *encoded, int n) {
     const struct template *t = w->template;
     if (prompt_excess(w) > 0)
         fail("prompt: expected at most %lld tokens, found %lld; hint: --max-prompt-length, or "
@@ -61,23 +62,23 @@ static enum template_status too_long(const struct template_worker *w,
         fail("expected at most %lld tokens, found %lld; hint: --max-length, or --truncate right, "
              "left or drop",
              (long long)t->options.max_length,
-             (long long)(t->options.max_length + side_excess(t, side, n)));
+             (long long)(t->options.max_length + encoded_excess(t, encoded, n)));
     return TEMPLATE_TOO_LONG;
 }
 
-/* Plain sides: the first ids go, or the prompt's last. All sides lose the same, unless nothing
+/* Plain texts: the first ids go, or the prompt's last. All lose the same, unless nothing
  * tells their prompt. */
-static enum template_status cut_plain(struct template_worker *w, struct template_side *side,
+static enum template_status cut_plain(struct template_worker *w, struct template_encoded *encoded,
                                       int n) {
     const struct template *t = w->template;
-    int64_t keep = t->frame.n_before, over = side_excess(t, side, n),
+    int64_t keep = t->frame.n_before, over = encoded_excess(t, encoded, n),
             prompt_over = prompt_excess(w);
     bool is_left = t->options.truncate == TRUNCATE_LEFT, has_prompt = w->prompt_ids.n > keep;
     int64_t drop = is_left ? MAX(over, prompt_over) : prompt_over, least = INT64_MAX;
-    for (int i = 0; i < n; i++) least = MIN(least, side[i].n_prompt - keep);
-    if (has_prompt && drop > least) return too_long(w, side, n);
+    for (int i = 0; i < n; i++) least = MIN(least, encoded[i].n_prompt - keep);
+    if (has_prompt && drop > least) return too_long(w, encoded, n);
     for (int i = 0; i < n; i++) {
-        struct template_side *s = &side[i];
+        struct template_encoded *s = &encoded[i];
         int64_t d = has_prompt                         ? drop
                     : is_left && t->options.max_length ? MAX(0, s->ids.n - t->options.max_length)
                                                        : 0;
@@ -188,24 +189,24 @@ static json_t *shorten(const struct template_worker *w, const json_t *messages, 
 
 /* Whether everything fits with so many code points cut; 1, 0, or -1. */
 static int try_cut(struct template_worker *w, const struct template_form *form, json_t *const *part,
-                   int n, struct template_side *out, int64_t cut) {
+                   int n, struct template_encoded *out, int64_t cut) {
     bool is_left = w->template->options.truncate == TRUNCATE_LEFT;
     int64_t left;
     json_t *prompt = shorten(w, form->prompt, cut, &left);
     int status = template_messages_ids(w, prompt, part, n, out);
     json_decref(prompt);
     if (status != 0) return -1;
-    return prompt_excess(w) == 0 && (!is_left || side_excess(w->template, out, n) == 0);
+    return prompt_excess(w) == 0 && (!is_left || encoded_excess(w->template, out, n) == 0);
 }
 
 /* The smallest cut that fits is found by halving: more code points less are never more tokens, or
  * hardly ever. */
 static enum template_status cut_messages(struct template_worker *w,
                                          const struct template_form *form, json_t *const *part,
-                                         int n, struct template_side *out) {
+                                         int n, struct template_encoded *out) {
     const struct template *t = w->template;
     bool is_left = t->options.truncate == TRUNCATE_LEFT;
-    if (prompt_excess(w) > 0 || (is_left && side_excess(t, out, n) > 0)) {
+    if (prompt_excess(w) > 0 || (is_left && encoded_excess(t, out, n) > 0)) {
         int64_t left = 0, low = 0, high;
         json_decref(shorten(w, form->prompt, INT64_MAX, &left));
         high = INT64_MAX - left; /* all there is to cut */
@@ -224,9 +225,9 @@ static enum template_status cut_messages(struct template_worker *w,
 }
 
 enum template_status template_cut(struct template_worker *w, const struct template_form *form,
-                                  json_t *const *part, int n, struct template_side *out) {
+                                  json_t *const *part, int n, struct template_encoded *out) {
     const struct template *t = w->template;
-    if (prompt_excess(w) == 0 && side_excess(t, out, n) == 0) return TEMPLATE_OK;
+    if (prompt_excess(w) == 0 && encoded_excess(t, out, n) == 0) return TEMPLATE_OK;
     if (t->options.truncate == TRUNCATE_DROP || t->options.truncate == TRUNCATE_ERROR)
         return too_long(w, out, n);
     return form->is_plain ? cut_plain(w, out, n) : cut_messages(w, form, part, n, out);

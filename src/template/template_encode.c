@@ -5,9 +5,9 @@
 #include "json.h"
 #include "template_state.h"
 
-void template_side_free(struct template_side *side) {
-    ids_free(&side->ids);
-    *side = (struct template_side){0};
+void template_encoded_free(struct template_encoded *encoded) {
+    ids_free(&encoded->ids);
+    *encoded = (struct template_encoded){0};
 }
 
 const char *template_prompt_text(const struct template_worker *w, size_t *length) {
@@ -25,7 +25,7 @@ static void append_prompt_text(struct template_worker *w, const json_t *prompt) 
 }
 
 static enum template_status encode_form(struct template_worker *w, const struct template_form *form,
-                                        json_t *const *part, int n, struct template_side *out) {
+                                        json_t *const *part, int n, struct template_encoded *out) {
     if (!form->is_plain) append_prompt_text(w, form->prompt);
     int status = form->is_plain ? template_plain_ids(w, form, part, n, out)
                                 : template_messages_ids(w, form->prompt, part, n, out);
@@ -41,7 +41,7 @@ static enum template_status encode_form(struct template_worker *w, const struct 
 
 enum template_status template_encode(struct template_worker *w, const json_t *prompt,
                                      json_t *const *answer, int n_answers, const json_t *tools,
-                                     struct template_side *out) {
+                                     struct template_encoded *out) {
     struct template_form form = {0};
     CHECK(n_answers > 0, "no answer");
     w->extra = template_is_given(tools) ? json_pack("{s:O}", "tools", tools) : NULL;

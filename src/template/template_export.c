@@ -82,16 +82,16 @@ static bool needs_front(const struct template *t, const char *front) {
     CHECK(unlimited, "%s", error_text());
     struct template_worker *w = template_worker_new(unlimited);
     struct encoder *e = encoder_new(template_tokenizer(t));
-    struct template_side side = {0};
+    struct template_encoded encoded = {0};
     struct buffer text = {0};
     json_t *messages = json_pack("[{s:s, s:s}, {s:s, s:s}]", "role", "user", "content", "Hello!",
                                  "role", "assistant", "content", "Hello.");
     bool needs = template_render(w, NULL, messages, false, &text) == 0 &&
-                 template_encode(w, NULL, &messages, 1, NULL, &side) == TEMPLATE_OK &&
-                 !gives(e, "", &text, &side.ids) && gives(e, front, &text, &side.ids);
+                 template_encode(w, NULL, &messages, 1, NULL, &encoded) == TEMPLATE_OK &&
+                 !gives(e, "", &text, &encoded.ids) && gives(e, front, &text, &encoded.ids);
     json_decref(messages);
     buffer_free(&text);
-    template_side_free(&side);
+    template_encoded_free(&encoded);
     encoder_free(e);
     template_worker_free(w);
     template_free(unlimited);

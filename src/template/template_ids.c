@@ -13,7 +13,7 @@ static void insert_ids(struct ids *ids, int64_t at, const int32_t *id, int64_t n
     memcpy(ids->id + at, id, (size_t)n * sizeof *id);
 }
 
-int template_text_ids(struct template_worker *w, const char *text, size_t length, bool is_side,
+int template_text_ids(struct template_worker *w, const char *text, size_t length, bool is_whole,
                       struct ids *out) {
     const struct template *t = w->template;
     out->n = 0;
@@ -22,7 +22,7 @@ int template_text_ids(struct template_worker *w, const char *text, size_t length
     int64_t n = t->frame.n_before;
     if (n && (out->n < n || memcmp(out->id, t->frame.before, (size_t)n * sizeof eos) != 0))
         insert_ids(out, 0, t->frame.before, n);
-    if (is_side && eos >= 0 && (out->n == 0 || out->id[out->n - 1] != eos))
+    if (is_whole && eos >= 0 && (out->n == 0 || out->id[out->n - 1] != eos))
         insert_ids(out, out->n, &eos, 1);
     return 0;
 }
@@ -42,7 +42,7 @@ static int encode_prompt(struct template_worker *w, const json_t *prompt) {
 }
 
 int template_messages_ids(struct template_worker *w, const json_t *prompt, json_t *const *part,
-                          int n, struct template_side *out) {
+                          int n, struct template_encoded *out) {
     if (encode_prompt(w, prompt) != 0) return -1;
     for (int i = 0; i < n; i++) {
         json_t *whole = template_joined(prompt, part[i]);
@@ -60,7 +60,7 @@ int template_messages_ids(struct template_worker *w, const json_t *prompt, json_
 /* Without a prompt of its own, a dialogue in one text has what stands before its last answer, if
  * all answers agree in it. */
 int template_plain_ids(struct template_worker *w, const struct template_form *form,
-                       json_t *const *part, int n, struct template_side *out) {
+                       json_t *const *part, int n, struct template_encoded *out) {
     size_t prompt_length = form->prompt ? json_string_length(form->prompt) : 0;
     const char *first = json_string_value(part[0]),
                *prompt = form->prompt ? json_string_value(form->prompt) : first;

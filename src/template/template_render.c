@@ -1,6 +1,6 @@
 /* Templates: a row in one of two forms, and its text. See template.h.
  *
- * A row is brought to one of two forms first. Plain: each side is a string, of which the first
+ * A row is brought to one of two forms first. Plain: each text is a string, of which the first
  * bytes may be known to be the prompt's; it is cut by ids. Messages: the prompt's and an answer's;
  * they are cut by shortening contents and rendering again, since what a template writes between the
  * contents cannot be told from them afterwards. */

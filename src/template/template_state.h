@@ -42,18 +42,18 @@ int template_render_messages(struct template_worker *w, const json_t *list,
 /* With what invites an answer, if the template knows such a thing. */
 int template_render_prompt(struct template_worker *w, const json_t *prompt, struct buffer *out);
 
-/* template_ids.c. A text's ids with BOS, and EOS where it is a whole side; replaces out. */
-int template_text_ids(struct template_worker *w, const char *text, size_t length, bool is_side,
+/* template_ids.c. A text's ids with BOS, and EOS where it is a whole text; replaces out. */
+int template_text_ids(struct template_worker *w, const char *text, size_t length, bool is_whole,
                       struct ids *out);
-/* The ids of the prompt (w->prompt_ids) and of all sides. */
+/* The ids of the prompt (w->prompt_ids) and of each part. */
 int template_messages_ids(struct template_worker *w, const json_t *prompt, json_t *const *part,
-                          int n, struct template_side *out);
+                          int n, struct template_encoded *out);
 int template_plain_ids(struct template_worker *w, const struct template_form *form,
-                       json_t *const *part, int n, struct template_side *out);
+                       json_t *const *part, int n, struct template_encoded *out);
 
 /* template_cut.c. What does not fit is cut, or is too long. */
 enum template_status template_cut(struct template_worker *w, const struct template_form *form,
-                                  json_t *const *part, int n, struct template_side *out);
+                                  json_t *const *part, int n, struct template_encoded *out);
 /* A text of which no part is known. */
 void template_cut_text(const struct template *t, struct ids *ids);
 #endif

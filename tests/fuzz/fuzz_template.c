@@ -18,14 +18,14 @@ enum {
     HAS_SOURCE = 32
 };
 
-static void check_side(const struct template *t, const struct template_side *side,
-                       enum template_status done) {
-    const struct ids *ids = &side->ids;
+static void check_encoded(const struct template *t, const struct template_encoded *encoded,
+                          enum template_status done) {
+    const struct ids *ids = &encoded->ids;
     int eos = template_eos(t);
     CHECK(done != TEMPLATE_OK || ids->n <= template_get_options(t)->max_length, "%lld ids",
           (long long)ids->n);
     CHECK(done != TEMPLATE_OK || eos < 0 || ids->id[ids->n - 1] == eos, "no EOS");
-    CHECK(side->n_cut >= 0 && side->n_prompt >= 0 && side->n_prompt <= ids->n, "counts");
+    CHECK(encoded->n_cut >= 0 && encoded->n_prompt >= 0 && encoded->n_prompt <= ids->n, "counts");
     CHECK(done == TEMPLATE_OK || ids->n == 0, "ids of what failed");
 }
 
@@ -33,16 +33,16 @@ static void encode(const struct template *t, json_t *json, bool has_prompt) {
     struct template_worker *w = template_worker_new(t);
     const json_t *prompt = has_prompt ? json_array_get(json, 0) : NULL;
     json_t *answer[2] = {has_prompt ? json_array_get(json, 1) : json, json_array_get(json, 2)};
-    struct template_side side[2] = {{{0}}};
+    struct template_encoded encoded[2] = {{{0}}};
     int n = answer[1] && has_prompt ? 2 : 1;
     error_clear();
     const json_t *tools = has_prompt ? json_array_get(json, 3) : NULL;
     enum template_status done =
-        answer[0] ? template_encode(w, prompt, answer, n, tools, side) : TEMPLATE_OK;
+        answer[0] ? template_encode(w, prompt, answer, n, tools, encoded) : TEMPLATE_OK;
     CHECK(done == TEMPLATE_OK || error_text()[0], "failed without a message");
     for (int i = 0; i < n && answer[0]; i++) {
-        check_side(t, &side[i], done);
-        template_side_free(&side[i]);
+        check_encoded(t, &encoded[i], done);
+        template_encoded_free(&encoded[i]);
     }
     template_worker_free(w);
 }
