@@ -1,6 +1,6 @@
 /* Jinja: arguments, calls, the functions that every template has, and what is refused by its name.
  * See jinja_run.h. */
-#include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "jinja_run.h"
@@ -28,20 +28,30 @@ int jinja_int_argument(struct jrun *r, const struct jarguments *a, int index, co
                       jinja_type_name(v));
 }
 
-int jinja_check_arguments(struct jrun *r, const struct jarguments *a, const char *what,
-                          const char *names) {
+/* Too many, or keywords that are not in names ("a b c"): -1. */
+static int check_arguments(struct jrun *r, const struct jarguments *a, const char *what,
+                           const char *names) {
     int n = 0;
     for (const char *w = names; *w; w += strcspn(w, " "), w += *w == ' ') n++;
     if (a->n > n) return jinja_fail(r, "%s takes at most %d argument(s) (%d given)", what, n, a->n);
-    for (int k = 0; k < a->n_keywords; k++) {
-        bool is_known = false;
-        for (const char *w = names; *w && !is_known; w += strcspn(w, " "), w += *w == ' ')
-            is_known = strcspn(w, " ") == strlen(a->keyword[k]) &&
-                       strncmp(w, a->keyword[k], strcspn(w, " ")) == 0;
-        if (!is_known)
+    for (int k = 0; k < a->n_keywords; k++)
+        if (!jinja_is_word(a->keyword[k], names))
             return jinja_fail(r, "%s got an unexpected keyword argument '%s'", what, a->keyword[k]);
-    }
     return 0;
+}
+
+int jinja_apply(struct jrun *r, const struct jentry *entry, const struct jvalue *self,
+                const struct jarguments *a, struct jvalue *out) {
+    if (entry->arguments && check_arguments(r, a, entry->name, entry->arguments) != 0) return -1;
+    return entry->run(r, self, a, entry->how, out);
+}
+
+int jinja_apply_node(struct jrun *r, struct jscope *s, const struct jnode *n,
+                     const struct jvalue *self, struct jvalue *out) {
+    struct jarguments a;
+    if (jinja_arguments(r, s, n->call, &a) != 0) return -1;
+    r->line = n->line;
+    return jinja_apply(r, n->entry, self, &a, out);
 }
 
 int jinja_call(struct jrun *r, struct jvalue f, const struct jarguments *a, struct jvalue *out) {
@@ -49,9 +59,9 @@ int jinja_call(struct jrun *r, struct jvalue f, const struct jarguments *a, stru
     case J_UNDEFINED:
         return jinja_fail_undefined(r, &f);
     case J_FUNCTION:
-        return f.function->call(r, a, out);
+        return jinja_apply(r, f.function, NULL, a, out);
     case J_METHOD:
-        return jinja_call_method(r, &f.method->self, f.method->name, a, out);
+        return jinja_apply(r, f.method->entry, &f.method->self, a, out);
     case J_MACRO:
         return jinja_run_macro(r, f.macro, a, out);
     default:
@@ -61,14 +71,14 @@ int jinja_call(struct jrun *r, struct jvalue f, const struct jarguments *a, stru
 
 /* --- functions ----------------------------------------------------------------------- */
 
-static int call_raise(struct jrun *r, const struct jarguments *a, struct jvalue *out) {
+JINJA_OPERATION(call_raise) {
     const struct jvalue *message = jinja_argument(a, 0, "message");
     if (!message) return jinja_fail(r, "raise_exception() takes one argument");
     if (jinja_str(r, message, out) != 0) return -1;
     return jinja_fail(r, "%.*s", (int)MIN(out->length, 900u), out->text);
 }
 
-static int call_now(struct jrun *r, const struct jarguments *a, struct jvalue *out) {
+JINJA_OPERATION(call_now) {
     if (!jinja_argument(a, 0, "format")) return jinja_fail(r, "strftime_now() takes one argument");
     *out = jinja_text(r->now);
     return 0;
@@ -99,12 +109,12 @@ static int fill_dict(struct jrun *r, const struct jarguments *a, const char *wha
     return 0;
 }
 
-static int call_dict(struct jrun *r, const struct jarguments *a, struct jvalue *out) {
+JINJA_OPERATION(call_dict) {
     *out = jinja_dict(r, J_DICT, a->n_keywords);
     return fill_dict(r, a, "dict", out->dict);
 }
 
-static int call_namespace(struct jrun *r, const struct jarguments *a, struct jvalue *out) {
+JINJA_OPERATION(call_namespace) {
     *out = jinja_dict(r, J_NAMESPACE, a->n_keywords);
     if (fill_dict(r, a, "namespace", out->dict) != 0) return -1;
     for (int64_t i = 0; i < out->dict->n; i++) {
@@ -120,7 +130,7 @@ static int call_namespace(struct jrun *r, const struct jarguments *a, struct jva
 }
 
 /* range(): the sandbox of transformers allows 100,000 numbers, which are all made at once. */
-static int call_range(struct jrun *r, const struct jarguments *a, struct jvalue *out) {
+JINJA_OPERATION(call_range) {
     enum { MAX_RANGE = 100000 };
     int64_t v[3] = {0, 0, 1};
     if (a->n < 1 || a->n > 3 || a->n_keywords)
@@ -148,28 +158,22 @@ static int call_range(struct jrun *r, const struct jarguments *a, struct jvalue 
     return jinja_step(r, (int64_t)n);
 }
 
-const struct jfunction *jinja_function(const char *name) {
-    static const struct jfunction functions[] = {{"raise_exception", call_raise},
-                                                 {"strftime_now", call_now},
-                                                 {"namespace", call_namespace},
-                                                 {"dict", call_dict},
-                                                 {"range", call_range}};
-    for (size_t i = 0; i < sizeof functions / sizeof *functions; i++)
-        if (strcmp(functions[i].name, name) == 0) return &functions[i];
-    return NULL;
+static const struct jentry functions[] = {{"dict", call_dict},
+                                          {"namespace", call_namespace},
+                                          {"raise_exception", call_raise},
+                                          {"range", call_range},
+                                          {"strftime_now", call_now}};
+
+const struct jentry *jinja_function(const char *name) {
+    return JINJA_FIND(functions, name);
 }
 
-const struct jentry *jinja_find(const struct jentry *table, int n, const char *name) {
-    int low = 0, high = n;
-    while (low < high) {
-        int middle = (low + high) / 2, order = strcmp(table[middle].name, name);
-        if (order == 0) return &table[middle];
-        if (order < 0)
-            low = middle + 1;
-        else
-            high = middle;
-    }
-    return NULL;
+static int order_of(const void *name, const void *entry) {
+    return strcmp(name, ((const struct jentry *)entry)->name);
+}
+
+const struct jentry *jinja_find(const struct jentry *table, size_t n, const char *name) {
+    return bsearch(name, table, n, sizeof *table, order_of);
 }
 
 /* --- what is refused ----------------------------------------------------------------- */
@@ -177,40 +181,23 @@ const struct jentry *jinja_find(const struct jentry *table, int n, const char *n
 /* tests/golden/count_jinja.py counts what templates use. What one is found to need goes from here
  * to its table, with the template as its test. */
 static const char *const refused[][2] = {
-    {"filter", " attr batch center filesizeformat forceescape groupby max min pprint random round "
-               "slice striptags sum truncate urlencode urlize wordcount wordwrap xmlattr "},
-    {"test", " escaped filter lower test upper "},
-    {"function", " cycler joiner lipsum "},
-    {"method", " casefold center changed copy count cycle encode expandtabs find format_map index "
+    {"filter", "attr batch center filesizeformat forceescape groupby max min pprint random round "
+               "slice striptags sum truncate urlencode urlize wordcount wordwrap xmlattr"},
+    {"test", "escaped filter lower test upper"},
+    {"function", "cycler joiner lipsum"},
+    {"method", "casefold center changed copy count cycle encode expandtabs find format_map index "
                "isalnum isalpha isascii isdecimal isdigit isidentifier islower isnumeric "
                "isprintable isspace istitle isupper ljust maketrans partition rfind rindex rjust "
-               "rpartition rsplit swapcase translate zfill "},
-    {"tag", " autoescape block extends from import include print with "}};
+               "rpartition rsplit swapcase translate zfill"},
+    {"tag", "autoescape block extends from import include print with"}};
 
 bool jinja_is_refused(const char *kind, const char *name) {
-    char word[40];
-    if (snprintf(word, sizeof word, " %s ", name) >= (int)sizeof word) return false;
     for (size_t i = 0; i < sizeof refused / sizeof *refused; i++)
-        if (strcmp(refused[i][0], kind) == 0) return strstr(refused[i][1], word) != NULL;
+        if (strcmp(refused[i][0], kind) == 0) return jinja_is_word(name, refused[i][1]);
     return false;
 }
 
-void jinja_refusal(const char *kind, const char *name, char *out, size_t size) {
-    snprintf(out, size,
-             "%s \"%s\" is not one that chat templates use; hint: docs/templates.md names those "
-             "that they do",
-             kind, name);
-}
-
-struct jvalue jinja_undefined_refused(struct jrun *r, const char *kind, const char *name) {
-    char text[200];
-    jinja_refusal(kind, name, text, sizeof text);
-    return jinja_undefined(r, jinja_c_string(r, jinja_text(text)));
-}
-
 int jinja_fail_entry(struct jrun *r, const char *kind, const char *name) {
-    char text[200];
     if (!jinja_is_refused(kind, name)) return jinja_fail(r, "No %s named '%s'.", kind, name);
-    jinja_refusal(kind, name, text, sizeof text);
-    return jinja_fail(r, "%s", text);
+    return jinja_fail(r, JINJA_REFUSAL, kind, name);
 }

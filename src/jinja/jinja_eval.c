@@ -6,15 +6,15 @@
 static int eval_name(struct jrun *r, struct jscope *s, const char *name, struct jvalue *out) {
     for (; s; s = s->parent)
         for (int i = s->n - 1; i >= 0; i--)
-            if (s->name[i] == name) {
-                *out = s->value[i];
+            if (s->binding[i].name == name) {
+                *out = s->binding[i].value;
                 return 0;
             }
-    const struct jfunction *function = jinja_function(name);
+    const struct jentry *function = jinja_function(name);
     if (function && (r->now || strcmp(name, "strftime_now") != 0))
         *out = (struct jvalue){.type = J_FUNCTION, .function = function};
     else if (jinja_is_refused("function", name))
-        *out = jinja_undefined_refused(r, "function", name);
+        *out = jinja_undefined(r, JINJA_REFUSAL, "function", name);
     else
         *out = jinja_undefined_name(r, name);
     return 0;
@@ -86,48 +86,31 @@ int jinja_arguments(struct jrun *r, struct jscope *s, const struct jcall *call,
 /* A method is called without making a value of it first. */
 static int eval_call(struct jrun *r, struct jscope *s, const struct jnode *n, struct jvalue *out) {
     const struct jnode *f = n->child[0];
-    struct jvalue function;
+    const struct jentry *method = NULL;
+    struct jvalue function, self;
     struct jarguments a;
     if (f->kind == JN_ATTR) {
-        struct jvalue self;
         if (jinja_eval(r, s, f->child[0], &self) != 0) return -1;
         r->line = n->line;
-        if (jinja_has_method(&self, f->name)) {
-            if (jinja_arguments(r, s, n->call, &a) != 0) return -1;
-            r->line = n->line;
-            return jinja_call_method(r, &self, f->name, &a, out);
-        }
-        if (jinja_get_attribute(r, &self, f->name, &function) != 0) return -1;
+        method = jinja_method(&self, f->name);
+        if (!method && jinja_get_attribute(r, &self, f->name, &function) != 0) return -1;
     } else if (jinja_eval(r, s, f, &function) != 0) {
         return -1;
     }
     if (jinja_arguments(r, s, n->call, &a) != 0) return -1;
     r->line = n->line;
-    return jinja_call(r, function, &a, out);
+    return method ? jinja_apply(r, method, &self, &a, out) : jinja_call(r, function, &a, out);
 }
 
-static int eval_filter(struct jrun *r, struct jscope *s, const struct jnode *n,
-                       struct jvalue *out) {
+/* A filter, or a test, whose result is a bool. */
+static int eval_entry(struct jrun *r, struct jscope *s, const struct jnode *n, struct jvalue *out) {
+    bool is_test = n->kind == JN_TEST;
     struct jvalue self;
-    struct jarguments a;
     r->line = n->line;
-    if (!n->entry) return jinja_fail_entry(r, "filter", n->name);
-    if (jinja_eval(r, s, n->child[0], &self) != 0 || jinja_arguments(r, s, n->call, &a) != 0)
+    if (!n->entry) return jinja_fail_entry(r, is_test ? "test" : "filter", n->name);
+    if (jinja_eval(r, s, n->child[0], &self) != 0 || jinja_apply_node(r, s, n, &self, out) != 0)
         return -1;
-    r->line = n->line;
-    return n->entry->run(r, &self, &a, out);
-}
-
-static int eval_test(struct jrun *r, struct jscope *s, const struct jnode *n, struct jvalue *out) {
-    struct jvalue self;
-    struct jarguments a;
-    r->line = n->line;
-    if (!n->entry) return jinja_fail_entry(r, "test", n->name);
-    if (jinja_eval(r, s, n->child[0], &self) != 0 || jinja_arguments(r, s, n->call, &a) != 0)
-        return -1;
-    r->line = n->line;
-    if (n->entry->run(r, &self, &a, out) != 0) return -1;
-    *out = jinja_bool(jinja_truth(out));
+    if (is_test) *out = jinja_bool(jinja_truth(out));
     return 0;
 }
 
@@ -214,9 +197,8 @@ static int eval(struct jrun *r, struct jscope *s, const struct jnode *n, struct 
     case JN_CALL:
         return eval_call(r, s, n, out);
     case JN_FILTER:
-        return eval_filter(r, s, n, out);
     case JN_TEST:
-        return eval_test(r, s, n, out);
+        return eval_entry(r, s, n, out);
     case JN_NOT:
         if (jinja_eval(r, s, n->child[0], &a) != 0) return -1;
         *out = jinja_bool(!jinja_truth(&a));

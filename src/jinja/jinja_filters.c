@@ -6,52 +6,36 @@
 #include "jinja_run.h"
 #include "unicode.h"
 
-#define FILTER(name)                                                                       \
-    static int name(struct jrun *r, const struct jvalue *self, const struct jarguments *a, \
-                    struct jvalue *out)
-
 /* --- text ---------------------------------------------------------------------------- */
 
-/* The method of the value as a string, as filters such as upper do it. */
-static int by_method(struct jrun *r, const struct jvalue *self, const char *name,
-                     const struct jarguments *a, struct jvalue *out) {
+JINJA_OPERATION(filter_case) {
     struct jvalue text;
     if (jinja_str(r, self, &text) != 0) return -1;
-    if (jinja_call_method(r, &text, name, a, out) != 0) return -1;
+    *out = jinja_case(r, text, (enum jcase)how);
+    out->is_safe = text.is_safe;
+    return jinja_step(r, text.length / 16);
+}
+JINJA_OPERATION(filter_trim) {
+    const struct jvalue *chars = jinja_argument(a, 0, "chars");
+    struct jvalue text, item = chars ? *chars : jinja_none();
+    struct jarguments one = {.item = &item, .n = 1};
+    if (jinja_str(r, self, &text) != 0) return -1;
+    if (jinja_apply(r, jinja_method(&text, "strip"), &text, &one, out) != 0) return -1;
     out->is_safe = text.is_safe;
     return 0;
 }
-
-FILTER(filter_upper) {
-    return by_method(r, self, "upper", a, out);
+JINJA_OPERATION(filter_string) {
+    return jinja_str(r, self, out);
 }
-FILTER(filter_lower) {
-    return by_method(r, self, "lower", a, out);
-}
-FILTER(filter_capitalize) {
-    return by_method(r, self, "capitalize", a, out);
-}
-FILTER(filter_trim) {
-    const struct jvalue *chars = jinja_argument(a, 0, "chars");
-    struct jvalue item = chars ? *chars : jinja_none();
-    struct jarguments one = {.item = &item, .n = 1};
-    if (jinja_check_arguments(r, a, "trim", "chars") != 0) return -1;
-    return by_method(r, self, "strip", &one, out);
-}
-FILTER(filter_string) {
-    return (void)a, jinja_str(r, self, out);
-}
-FILTER(filter_safe) {
-    (void)a;
+JINJA_OPERATION(filter_safe) {
     if (jinja_str(r, self, out) != 0) return -1;
     out->is_safe = true;
     return 0;
 }
-FILTER(filter_escape) {
+JINJA_OPERATION(filter_escape) {
     static const char from[] = "&<>'\"";
     static const char *const to[] = {"&amp;", "&lt;", "&gt;", "&#39;", "&#34;"};
     struct jvalue s;
-    (void)a;
     if (jinja_str(r, self, &s) != 0) return -1;
     size_t mark = r->out->length;
     for (uint32_t i = 0; i < s.length && !s.is_safe; i++) {
@@ -62,7 +46,7 @@ FILTER(filter_escape) {
     out->is_safe = true;
     return jinja_step(r, s.length / 16);
 }
-FILTER(filter_replace) {
+JINJA_OPERATION(filter_replace) {
     struct jvalue s, old, new_;
     const struct jvalue *x = jinja_argument(a, 0, "old"), *y = jinja_argument(a, 1, "new");
     int64_t max = -1;
@@ -76,9 +60,8 @@ FILTER(filter_replace) {
 }
 
 /* Words begin behind blanks, "-", "(", "{", "[" and "<". */
-FILTER(filter_title) {
+JINJA_OPERATION(filter_title) {
     struct jvalue s;
-    (void)a;
     if (jinja_str(r, self, &s) != 0) return -1;
     struct jvalue result = jinja_string("", 0);
     for (size_t at = 0, from = 0; at <= s.length;) {
@@ -104,21 +87,15 @@ FILTER(filter_title) {
     return jinja_step(r, s.length / 8);
 }
 
-static int need_text(struct jrun *r, const char *what, const struct jvalue *self) {
-    if (self->type == J_STRING) return 0;
-    if (self->type == J_UNDEFINED) return jinja_fail_undefined(r, self);
-    return jinja_fail(r, "%s: expected a string, found %s", what, jinja_type_name(self));
-}
-
 /* Lines after the first are moved to the right; empty ones only where `blank` says so. */
-FILTER(filter_indent) {
+JINJA_OPERATION(filter_indent) {
     const struct jvalue *width = jinja_argument(a, 0, "width");
     struct jvalue blanks = jinja_text("    ");
     int64_t n = 4;
     bool first = jinja_flag(a, 1, "first"), blank = jinja_flag(a, 2, "blank");
-    if (need_text(r, "indent", self) != 0 ||
-        jinja_check_arguments(r, a, "indent", "width first blank") != 0)
-        return -1;
+    if (self->type == J_UNDEFINED) return jinja_fail_undefined(r, self);
+    if (self->type != J_STRING)
+        return jinja_fail(r, "indent: expected a string, found %s", jinja_type_name(self));
     if (width && width->type == J_STRING) {
         blanks = *width;
     } else if (width) {
@@ -140,7 +117,7 @@ FILTER(filter_indent) {
 }
 
 /* "%s" and "%d" with positional arguments; "%%" is a percent sign. */
-FILTER(filter_format) {
+JINJA_OPERATION(filter_format) {
     struct jvalue s;
     int next = 0;
     if (jinja_str(r, self, &s) != 0) return -1;
@@ -168,15 +145,13 @@ FILTER(filter_format) {
 /* --- JSON ---------------------------------------------------------------------------- */
 
 /* transformers' own tojson: json.dumps, without the escapes for HTML that jinja2 adds. */
-FILTER(filter_tojson) {
+JINJA_OPERATION(filter_tojson) {
     struct json_style style = {.ascii = jinja_flag(a, 0, "ensure_ascii"),
                                .sort_keys = jinja_flag(a, 3, "sort_keys")};
     const struct jvalue *indent = jinja_argument(a, 1, "indent"),
                         *separators = jinja_argument(a, 2, "separators");
     struct jlist *pair;
     int64_t n;
-    if (jinja_check_arguments(r, a, "tojson", "ensure_ascii indent separators sort_keys") != 0)
-        return -1;
     if (indent && indent->type != J_NONE) {
         style.has_indent = true;
         style.indent = *indent;
@@ -205,9 +180,8 @@ FILTER(filter_tojson) {
 
 /* --- numbers and what is missing ----------------------------------------------------- */
 
-FILTER(filter_abs) {
+JINJA_OPERATION(filter_abs) {
     int64_t i;
-    (void)a;
     if (self->type == J_UNDEFINED) return jinja_fail_undefined(r, self);
     if (!jinja_is_number(self))
         return jinja_fail(r, "bad operand type for abs(): '%s'", jinja_type_name(self));
@@ -228,12 +202,11 @@ static bool real_to_int(double d, int64_t *out) {
     return true;
 }
 
-FILTER(filter_int) {
+JINJA_OPERATION(filter_int) {
     const struct jvalue *fallback = jinja_argument(a, 0, "default");
     int64_t i = 0;
     double d;
     if (self->type == J_UNDEFINED) return jinja_fail_undefined(r, self);
-    if (jinja_check_arguments(r, a, "int", "default") != 0) return -1;
     bool is_done =
         jinja_is_integer(self, &i) || (self->type == J_FLOAT && real_to_int(self->real, &i));
     if (self->type == J_STRING)
@@ -243,7 +216,7 @@ FILTER(filter_int) {
     return 0;
 }
 
-FILTER(filter_float) {
+JINJA_OPERATION(filter_float) {
     const struct jvalue *fallback = jinja_argument(a, 0, "default");
     double d = 0;
     if (self->type == J_UNDEFINED) return jinja_fail_undefined(r, self);
@@ -254,11 +227,10 @@ FILTER(filter_float) {
     return 0;
 }
 
-FILTER(filter_default) {
+JINJA_OPERATION(filter_default) {
     const struct jvalue *value = jinja_argument(a, 0, "default_value");
     bool is_missing =
         self->type == J_UNDEFINED || (jinja_flag(a, 1, "boolean") && !jinja_truth(self));
-    if (jinja_check_arguments(r, a, "default", "default_value boolean") != 0) return -1;
     *out = !is_missing ? *self : value ? *value : jinja_string("", 0);
     return 0;
 }
@@ -305,8 +277,7 @@ static int item_key(struct jrun *r, const struct jvalue *item, const struct jval
 
 static struct jlist *copied(struct jrun *r, const struct jlist *l) {
     struct jlist *copy = jinja_list(r, J_LIST, l->n).list;
-    copy->n = l->n;
-    if (l->n) memcpy(copy->item, l->item, (size_t)l->n * sizeof *l->item);
+    jinja_push_all(r, copy, l);
     return copy;
 }
 
@@ -316,51 +287,38 @@ static struct jvalue as_list(struct jlist *l, enum jtype type) {
 
 /* --- whole lists --------------------------------------------------------------------- */
 
-FILTER(filter_length) {
+JINJA_OPERATION(filter_length) {
     int64_t n;
-    (void)a;
     if (jinja_length(r, self, &n) != 0) return -1;
     *out = jinja_int(n);
     return 0;
 }
 
-FILTER(filter_list) {
+JINJA_OPERATION(filter_list) {
     struct jlist *items;
-    (void)a;
     if (jinja_items(r, self, &items) != 0) return -1;
     *out = as_list(items, J_LIST);
     return 0;
 }
 
-FILTER(filter_first) {
-    struct jlist *items;
-    (void)a;
+/* how: whether it is the last. */
+JINJA_OPERATION(filter_end) {
+    struct jlist *l = self->list;
+    struct jvalue none =
+        jinja_undefined(r, "No %s item, sequence was empty.", how ? "last" : "first");
     if (self->type == J_ITERATOR) {
-        struct jlist *l = self->list;
-        *out = l->at < l->n ? l->item[l->at++]
-                            : jinja_undefined(r, "No first item, sequence was empty.");
+        if (how) return jinja_fail(r, "'%s' object is not reversible", l->kind);
+        *out = l->at < l->n ? l->item[l->at++] : none;
         return 0;
     }
-    if (jinja_items(r, self, &items) != 0) return -1;
-    *out = items->n ? items->item[0] : jinja_undefined(r, "No first item, sequence was empty.");
+    if (how && self->type == J_UNDEFINED) return jinja_fail_undefined(r, self);
+    if (jinja_items(r, self, &l) != 0) return -1;
+    *out = l->n ? l->item[how ? l->n - 1 : 0] : none;
     return 0;
 }
 
-FILTER(filter_last) {
+JINJA_OPERATION(filter_reverse) {
     struct jlist *items;
-    (void)a;
-    if (self->type == J_ITERATOR)
-        return jinja_fail(r, "'%s' object is not reversible", self->list->kind);
-    if (self->type == J_UNDEFINED) return jinja_fail_undefined(r, self);
-    if (jinja_items(r, self, &items) != 0) return -1;
-    *out = items->n ? items->item[items->n - 1]
-                    : jinja_undefined(r, "No last item, sequence was empty.");
-    return 0;
-}
-
-FILTER(filter_reverse) {
-    struct jlist *items;
-    (void)a;
     if (self->type == J_STRING) {
         struct jvalue bound[3] = {jinja_none(), jinja_none(), jinja_int(-1)};
         return jinja_slice(r, self, bound, out);
@@ -372,12 +330,11 @@ FILTER(filter_reverse) {
     return jinja_step(r, items->n);
 }
 
-FILTER(filter_join) {
+JINJA_OPERATION(filter_join) {
     const struct jvalue *given = jinja_argument(a, 0, "d"),
                         *attribute = jinja_argument(a, 1, "attribute");
     struct jvalue separator = jinja_string("", 0), item;
     struct jlist *items;
-    if (jinja_check_arguments(r, a, "join", "d attribute") != 0) return -1;
     if (given && jinja_str(r, given, &separator) != 0) return -1;
     if (jinja_items(r, self, &items) != 0) return -1;
     size_t mark = r->out->length;
@@ -392,12 +349,11 @@ FILTER(filter_join) {
     return 0;
 }
 
-FILTER(filter_sort) {
+JINJA_OPERATION(filter_sort) {
     bool is_reverse = jinja_flag(a, 0, "reverse"),
          case_sensitive = jinja_flag(a, 1, "case_sensitive");
     const struct jvalue *attribute = jinja_argument(a, 2, "attribute");
     struct jlist *items;
-    if (jinja_check_arguments(r, a, "sort", "reverse case_sensitive attribute") != 0) return -1;
     if (jinja_items(r, self, &items) != 0) return -1;
     struct jlist *sorted = copied(r, items), *keys = copied(r, items);
     for (int64_t i = 0; i < items->n; i++)
@@ -407,7 +363,7 @@ FILTER(filter_sort) {
     return 0;
 }
 
-FILTER(filter_unique) {
+JINJA_OPERATION(filter_unique) {
     bool case_sensitive = jinja_flag(a, 0, "case_sensitive");
     const struct jvalue *attribute = jinja_argument(a, 1, "attribute");
     struct jvalue key;
@@ -430,32 +386,33 @@ FILTER(filter_unique) {
 
 /* --- dicts --------------------------------------------------------------------------- */
 
-FILTER(filter_items) {
+static int pairs_of(struct jrun *r, const struct jvalue *dict, struct jlist **out) {
     struct jarguments none = {0};
-    (void)a;
-    if (self->type != J_DICT && self->type != J_UNDEFINED)
-        return jinja_fail(r, "Can only get item pairs from a mapping.");
-    if (self->type == J_UNDEFINED)
-        *out = jinja_list(r, J_ITERATOR, 0);
-    else if (jinja_call_method(r, self, "items", &none, out) != 0)
-        return -1;
-    *out = as_list(copied(r, out->list), J_ITERATOR);
-    out->list->kind = "generator";
+    struct jvalue view;
+    if (jinja_apply(r, jinja_method(dict, "items"), dict, &none, &view) != 0) return -1;
+    *out = copied(r, view.list);
     return 0;
 }
 
-FILTER(filter_dictsort) {
+JINJA_OPERATION(filter_items) {
+    if (self->type != J_DICT && self->type != J_UNDEFINED)
+        return jinja_fail(r, "Can only get item pairs from a mapping.");
+    *out = jinja_list(r, J_ITERATOR, 0);
+    return self->type == J_DICT ? pairs_of(r, self, &out->list) : 0;
+}
+
+JINJA_OPERATION(filter_dictsort) {
     bool case_sensitive = jinja_flag(a, 0, "case_sensitive"),
          is_reverse = jinja_flag(a, 2, "reverse");
     const struct jvalue *by = jinja_argument(a, 1, "by");
     bool by_value =
         by && by->type == J_STRING && by->length == 5 && memcmp(by->text, "value", 5) == 0;
-    struct jarguments none = {0};
+    struct jlist *pairs;
     if (self->type == J_UNDEFINED) return jinja_fail_undefined(r, self);
     if (self->type != J_DICT)
         return jinja_fail(r, "'%s' object has no attribute 'items'", jinja_type_name(self));
-    if (jinja_call_method(r, self, "items", &none, out) != 0) return -1;
-    struct jlist *pairs = copied(r, out->list), *keys = copied(r, pairs);
+    if (pairs_of(r, self, &pairs) != 0) return -1;
+    struct jlist *keys = copied(r, pairs);
     for (int64_t i = 0; i < pairs->n; i++)
         if (item_key(r, &pairs->item[i].list->item[by_value], NULL, case_sensitive,
                      &keys->item[i]) != 0)
@@ -486,7 +443,7 @@ static struct jarguments rest_of(const struct jarguments *a, int n) {
     return rest;
 }
 
-FILTER(filter_map) {
+JINJA_OPERATION(filter_map) {
     const struct jvalue *attribute = a->n == 0 ? jinja_argument(a, 0, "attribute") : NULL;
     const struct jvalue *default_ = attribute ? jinja_argument(a, 1, "default") : NULL;
     const struct jentry *filter = NULL;
@@ -501,15 +458,18 @@ FILTER(filter_map) {
         struct jvalue v;
         if (jinja_step(r, 1) != 0) return -1;
         if (attribute ? item_attribute(r, &items->item[i], attribute, default_, &v)
-                      : filter->run(r, &items->item[i], &rest, &v))
+                      : jinja_apply(r, filter, &items->item[i], &rest, &v))
             return -1;
         jinja_push(r, out->list, v);
     }
     return 0;
 }
 
-static int choose(struct jrun *r, const struct jvalue *self, const struct jarguments *a,
-                  bool by_attribute, bool keep, struct jvalue *out) {
+enum { KEEP = 1, BY_ATTRIBUTE = 2 };
+
+/* select, reject, selectattr, rejectattr. */
+JINJA_OPERATION(filter_choose) {
+    int by_attribute = how & BY_ATTRIBUTE ? 1 : 0;
     const struct jentry *test = NULL;
     struct jarguments rest = rest_of(a, by_attribute + 1);
     struct jlist *items;
@@ -524,59 +484,48 @@ static int choose(struct jrun *r, const struct jvalue *self, const struct jargum
             item_attribute(r, &items->item[i], by_attribute ? &a->item[0] : NULL, NULL, &v) != 0)
             return -1;
         is_so = v;
-        if (test && test->run(r, &v, &rest, &is_so) != 0) return -1;
-        if (jinja_truth(&is_so) == keep) jinja_push(r, out->list, items->item[i]);
+        if (test && jinja_apply(r, test, &v, &rest, &is_so) != 0) return -1;
+        if (jinja_truth(&is_so) == (how & KEEP)) jinja_push(r, out->list, items->item[i]);
     }
     return 0;
 }
-FILTER(filter_select) {
-    return choose(r, self, a, false, true, out);
-}
-FILTER(filter_reject) {
-    return choose(r, self, a, false, false, out);
-}
-FILTER(filter_selectattr) {
-    return choose(r, self, a, true, true, out);
-}
-FILTER(filter_rejectattr) {
-    return choose(r, self, a, true, false, out);
-}
 
-static const struct jentry filters[] = {{"abs", filter_abs},
-                                        {"capitalize", filter_capitalize},
-                                        {"count", filter_length},
-                                        {"d", filter_default},
-                                        {"default", filter_default},
-                                        {"dictsort", filter_dictsort},
-                                        {"e", filter_escape},
-                                        {"escape", filter_escape},
-                                        {"first", filter_first},
-                                        {"float", filter_float},
-                                        {"format", filter_format},
-                                        {"indent", filter_indent},
-                                        {"int", filter_int},
-                                        {"items", filter_items},
-                                        {"join", filter_join},
-                                        {"last", filter_last},
-                                        {"length", filter_length},
-                                        {"list", filter_list},
-                                        {"lower", filter_lower},
-                                        {"map", filter_map},
-                                        {"reject", filter_reject},
-                                        {"rejectattr", filter_rejectattr},
-                                        {"replace", filter_replace},
-                                        {"reverse", filter_reverse},
-                                        {"safe", filter_safe},
-                                        {"select", filter_select},
-                                        {"selectattr", filter_selectattr},
-                                        {"sort", filter_sort},
-                                        {"string", filter_string},
-                                        {"title", filter_title},
-                                        {"tojson", filter_tojson},
-                                        {"trim", filter_trim},
-                                        {"unique", filter_unique},
-                                        {"upper", filter_upper}};
+static const struct jentry filters[] = {
+    {"abs", filter_abs},
+    {"capitalize", filter_case, CASE_CAPITALIZE},
+    {"count", filter_length},
+    {"d", filter_default, 0, "default_value boolean"},
+    {"default", filter_default, 0, "default_value boolean"},
+    {"dictsort", filter_dictsort},
+    {"e", filter_escape},
+    {"escape", filter_escape},
+    {"first", filter_end, false},
+    {"float", filter_float},
+    {"format", filter_format},
+    {"indent", filter_indent, 0, "width first blank"},
+    {"int", filter_int, 0, "default"},
+    {"items", filter_items},
+    {"join", filter_join, 0, "d attribute"},
+    {"last", filter_end, true},
+    {"length", filter_length},
+    {"list", filter_list},
+    {"lower", filter_case, CASE_LOWER},
+    {"map", filter_map},
+    {"reject", filter_choose, 0},
+    {"rejectattr", filter_choose, BY_ATTRIBUTE},
+    {"replace", filter_replace},
+    {"reverse", filter_reverse},
+    {"safe", filter_safe},
+    {"select", filter_choose, KEEP},
+    {"selectattr", filter_choose, KEEP | BY_ATTRIBUTE},
+    {"sort", filter_sort, 0, "reverse case_sensitive attribute"},
+    {"string", filter_string},
+    {"title", filter_title},
+    {"tojson", filter_tojson, 0, "ensure_ascii indent separators sort_keys"},
+    {"trim", filter_trim, 0, "chars"},
+    {"unique", filter_unique},
+    {"upper", filter_case, CASE_UPPER}};
 
 const struct jentry *jinja_filter(const char *name) {
-    return jinja_find(filters, sizeof filters / sizeof *filters, name);
+    return JINJA_FIND(filters, name);
 }

@@ -7,10 +7,6 @@
 #include "jinja_run.h"
 #include "unicode.h"
 
-#define METHOD(name)                                                                       \
-    static int name(struct jrun *r, const struct jvalue *self, const struct jarguments *a, \
-                    struct jvalue *out)
-
 /* --- arguments ----------------------------------------------------------------------- */
 
 static int need_string(struct jrun *r, const struct jvalue *v, struct jvalue *out) {
@@ -32,40 +28,19 @@ static int only_string(struct jrun *r, const struct jarguments *a, struct jvalue
 
 /* --- case, ends ---------------------------------------------------------------------- */
 
-static int change_case(struct jrun *r, const struct jvalue *self, enum jcase to,
-                       struct jvalue *out) {
-    *out = jinja_case(r, *self, to);
+JINJA_OPERATION(str_case) {
+    *out = jinja_case(r, *self, (enum jcase)how);
     return jinja_step(r, self->length / 16);
 }
-METHOD(str_upper) {
-    return (void)a, change_case(r, self, CASE_UPPER, out);
-}
-METHOD(str_lower) {
-    return (void)a, change_case(r, self, CASE_LOWER, out);
-}
-METHOD(str_title) {
-    return (void)a, change_case(r, self, CASE_TITLE, out);
-}
-METHOD(str_capitalize) {
-    return (void)a, change_case(r, self, CASE_CAPITALIZE, out);
-}
 
-static int strip(struct jrun *r, const struct jvalue *self, const struct jarguments *a, bool left,
-                 bool right, struct jvalue *out) {
+enum { LEFT = 1, RIGHT = 2 };
+
+JINJA_OPERATION(str_strip) {
     struct jvalue chars;
     bool has_chars = a->n > 0 && a->item[0].type != J_NONE;
     if (has_chars && need_string(r, &a->item[0], &chars) != 0) return -1;
-    *out = jinja_strip(*self, has_chars ? &chars : NULL, left, right);
+    *out = jinja_strip(*self, has_chars ? &chars : NULL, how & LEFT, how & RIGHT);
     return 0;
-}
-METHOD(str_strip) {
-    return strip(r, self, a, true, true, out);
-}
-METHOD(str_lstrip) {
-    return strip(r, self, a, true, false, out);
-}
-METHOD(str_rstrip) {
-    return strip(r, self, a, false, true, out);
 }
 
 static bool has_end(const struct jvalue *s, const struct jvalue *end, bool at_end) {
@@ -75,42 +50,29 @@ static bool has_end(const struct jvalue *s, const struct jvalue *end, bool at_en
 }
 
 /* startswith and endswith, of which one text or a tuple of texts may be asked. */
-static int any_end(struct jrun *r, const struct jvalue *self, const struct jarguments *a,
-                   bool at_end, struct jvalue *out) {
+JINJA_OPERATION(str_has_end) {
     struct jvalue end = {0};
     *out = jinja_bool(false);
     if (a->n != 1 || a->item[0].type != J_TUPLE) {
         if (only_string(r, a, &end) != 0) return -1;
-        *out = jinja_bool(has_end(self, &end, at_end));
+        *out = jinja_bool(has_end(self, &end, how == RIGHT));
         return 0;
     }
     const struct jlist *ends = a->item[0].list;
     for (int64_t i = 0; i < ends->n && !out->truth; i++) {
         if (need_string(r, &ends->item[i], &end) != 0) return -1;
-        *out = jinja_bool(has_end(self, &end, at_end));
+        *out = jinja_bool(has_end(self, &end, how == RIGHT));
     }
     return jinja_step(r, ends->n);
 }
-METHOD(str_startswith) {
-    return any_end(r, self, a, false, out);
-}
-METHOD(str_endswith) {
-    return any_end(r, self, a, true, out);
-}
-METHOD(str_removeprefix) {
-    struct jvalue end;
+JINJA_OPERATION(str_remove_end) {
+    struct jvalue end = {0};
     if (only_string(r, a, &end) != 0) return -1;
-    uint32_t n = has_end(self, &end, false) ? end.length : 0;
-    *out = jinja_string(self->text + n, self->length - n);
+    uint32_t n = has_end(self, &end, how == RIGHT) ? end.length : 0;
+    *out = jinja_string(self->text + (how == LEFT ? n : 0), self->length - n);
     return 0;
 }
-METHOD(str_removesuffix) {
-    struct jvalue end;
-    if (only_string(r, a, &end) != 0) return -1;
-    *out = jinja_string(self->text, self->length - (has_end(self, &end, true) ? end.length : 0));
-    return 0;
-}
-METHOD(str_replace) {
+JINJA_OPERATION(str_replace) {
     struct jvalue old, new_;
     int64_t max = -1;
     if (need_string(r, jinja_argument(a, 0, "old"), &old) != 0 ||
@@ -136,7 +98,7 @@ static void split_blanks(struct jrun *r, struct jvalue s, int64_t max, struct jl
     jinja_push(r, out, s);
 }
 
-METHOD(str_split) {
+JINJA_OPERATION(str_split) {
     struct jvalue separator, s = *self;
     const struct jvalue *given = jinja_argument(a, 0, "sep");
     int64_t max = -1;
@@ -160,12 +122,12 @@ METHOD(str_split) {
     jinja_push(r, out->list, s);
     return jinja_step(r, self->length / 64);
 }
-METHOD(str_splitlines) {
+JINJA_OPERATION(str_splitlines) {
     if (a->n || a->n_keywords) return jinja_fail(r, "splitlines takes no argument here");
     *out = jinja_split_lines(r, *self);
     return jinja_step(r, self->length / 16);
 }
-METHOD(str_join) {
+JINJA_OPERATION(str_join) {
     struct jlist *items;
     if (a->n != 1) return jinja_fail(r, "join() takes exactly one argument (%d given)", a->n);
     if (jinja_items(r, &a->item[0], &items) != 0) return -1;
@@ -195,7 +157,7 @@ static const struct jvalue *field_value(const struct jarguments *a, struct jvalu
 }
 
 /* "{}", "{0}" and "{name}", also with ":d" and ":s"; "{{" and "}}" are braces. */
-METHOD(str_format) {
+JINJA_OPERATION(str_format) {
     size_t mark = r->out->length;
     int next = 0;
     for (uint32_t at = 0, end; at < self->length; at = end) {
@@ -228,51 +190,38 @@ METHOD(str_format) {
     return jinja_step(r, self->length / 16);
 }
 
-static const struct jentry string_methods[] = {{"capitalize", str_capitalize},
-                                               {"endswith", str_endswith},
+static const struct jentry string_methods[] = {{"capitalize", str_case, CASE_CAPITALIZE},
+                                               {"endswith", str_has_end, RIGHT},
                                                {"format", str_format},
                                                {"join", str_join},
-                                               {"lower", str_lower},
-                                               {"lstrip", str_lstrip},
-                                               {"removeprefix", str_removeprefix},
-                                               {"removesuffix", str_removesuffix},
+                                               {"lower", str_case, CASE_LOWER},
+                                               {"lstrip", str_strip, LEFT},
+                                               {"removeprefix", str_remove_end, LEFT},
+                                               {"removesuffix", str_remove_end, RIGHT},
                                                {"replace", str_replace},
-                                               {"rstrip", str_rstrip},
+                                               {"rstrip", str_strip, RIGHT},
                                                {"split", str_split},
                                                {"splitlines", str_splitlines},
-                                               {"startswith", str_startswith},
-                                               {"strip", str_strip},
-                                               {"title", str_title},
-                                               {"upper", str_upper}};
+                                               {"startswith", str_has_end, LEFT},
+                                               {"strip", str_strip, LEFT | RIGHT},
+                                               {"title", str_case, CASE_TITLE},
+                                               {"upper", str_case, CASE_UPPER}};
 
 /* --- dicts --------------------------------------------------------------------------- */
 
-static struct jvalue view(struct jrun *r, const struct jdict *d, const char *kind,
-                          struct jvalue *items) {
-    struct jvalue v = jinja_list(r, J_VIEW, items ? 0 : d->n);
-    v.list->kind = kind;
-    v.list->n = d->n;
-    if (items) v.list->item = items;
-    for (int64_t i = 0; i < d->n && !items; i++)
-        v.list->item[i] = jinja_pair(r, d->key[i], d->value[i]);
-    return v;
+enum { KEYS, VALUES, ITEMS };
+
+JINJA_OPERATION(dict_view) {
+    static const char *const kind[] = {"dict_keys", "dict_values", "dict_items"};
+    const struct jdict *d = self->dict;
+    *out = how == ITEMS ? jinja_list(r, J_VIEW, d->n)
+                        : jinja_share(r, J_VIEW, how == KEYS ? d->key : d->value, d->n);
+    out->list->kind = kind[how];
+    for (int64_t i = 0; i < d->n && how == ITEMS; i++)
+        jinja_push(r, out->list, jinja_pair(r, d->key[i], d->value[i]));
+    return how == ITEMS ? jinja_step(r, d->n) : 0;
 }
-METHOD(dict_keys) {
-    (void)a;
-    *out = view(r, self->dict, "dict_keys", self->dict->key);
-    return 0;
-}
-METHOD(dict_values) {
-    (void)a;
-    *out = view(r, self->dict, "dict_values", self->dict->value);
-    return 0;
-}
-METHOD(dict_items) {
-    (void)a;
-    *out = view(r, self->dict, "dict_items", NULL);
-    return jinja_step(r, self->dict->n);
-}
-METHOD(dict_get) {
+JINJA_OPERATION(dict_get) {
     if (a->n < 1 || a->n > 2 || a->n_keywords)
         return jinja_fail(r, "get expected 1 or 2 positional arguments, got %d", a->n);
     if (a->item[0].type == J_LIST || a->item[0].type == J_DICT)
@@ -282,36 +231,21 @@ METHOD(dict_get) {
     return 0;
 }
 
-static const struct jentry dict_methods[] = {
-    {"get", dict_get}, {"items", dict_items}, {"keys", dict_keys}, {"values", dict_values}};
+static const struct jentry dict_methods[] = {{"get", dict_get},
+                                             {"items", dict_view, ITEMS},
+                                             {"keys", dict_view, KEYS},
+                                             {"values", dict_view, VALUES}};
 
 /* --- finding ------------------------------------------------------------------------- */
 
-static const struct jentry *find_method(const struct jvalue *self, const char *name) {
-    if (self->type == J_STRING)
-        return jinja_find(string_methods, sizeof string_methods / sizeof *string_methods, name);
-    if (self->type == J_DICT)
-        return jinja_find(dict_methods, sizeof dict_methods / sizeof *dict_methods, name);
-    return NULL;
-}
-
-bool jinja_has_method(const struct jvalue *self, const char *name) {
-    return find_method(self, name) != NULL;
+const struct jentry *jinja_method(const struct jvalue *self, const char *name) {
+    return self->type == J_STRING ? JINJA_FIND(string_methods, name)
+           : self->type == J_DICT ? JINJA_FIND(dict_methods, name)
+                                  : NULL;
 }
 
 bool jinja_is_unsafe(const struct jvalue *self, const char *name) {
-    static const char *const of_dict[] = {"clear", "pop", "popitem", "setdefault", "update", NULL},
-                             *const of_list[] = {"append", "clear",   "extend", "insert", "pop",
-                                                 "remove", "reverse", "sort",   NULL};
-    if (self->type != J_DICT && self->type != J_LIST) return false;
-    const char *const *known = self->type == J_DICT ? of_dict : of_list;
-    while (*known && strcmp(*known, name) != 0) known++;
-    return *known != NULL;
-}
-
-int jinja_call_method(struct jrun *r, const struct jvalue *self, const char *name,
-                      const struct jarguments *a, struct jvalue *out) {
-    const struct jentry *found = find_method(self, name);
-    CHECK(found, "a method that is not there");
-    return found->run(r, self, a, out);
+    return (self->type == J_DICT && jinja_is_word(name, "clear pop popitem setdefault update")) ||
+           (self->type == J_LIST &&
+            jinja_is_word(name, "append clear extend insert pop remove reverse sort"));
 }

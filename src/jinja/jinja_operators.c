@@ -8,22 +8,18 @@
 
 /* --- items and attributes ------------------------------------------------------------ */
 
-static int bound_method(struct jrun *r, const struct jvalue *self, const char *name,
-                        struct jvalue *out, bool *found) {
-    *found = true;
+static bool bound_method(struct jrun *r, const struct jvalue *self, const char *name,
+                         struct jvalue *out) {
+    const struct jentry *method = jinja_method(self, name);
     if (jinja_is_unsafe(self, name)) {
-        size_t mark = r->out->length;
-        buffer_format(r->out, "access to attribute '%s' of '%s' object is unsafe.", name,
-                      jinja_type_name(self));
-        *out = jinja_undefined(r, jinja_c_string(r, jinja_take(r, mark)));
-        return 0;
+        *out = jinja_undefined(r, "access to attribute '%s' of '%s' object is unsafe.", name,
+                               jinja_type_name(self));
+    } else if (method) {
+        struct jmethod *m = arena_alloc(&r->m->cells, sizeof *m);
+        *m = (struct jmethod){*self, method};
+        *out = (struct jvalue){.type = J_METHOD, .method = m};
     }
-    *found = jinja_has_method(self, name);
-    if (!*found) return 0;
-    struct jmethod *m = arena_alloc(&r->m->cells, sizeof *m);
-    *m = (struct jmethod){*self, name};
-    *out = (struct jvalue){.type = J_METHOD, .method = m};
-    return 0;
+    return method || jinja_is_unsafe(self, name);
 }
 
 static bool loop_attribute(struct jrun *r, const struct jloop *l, const char *name,
@@ -47,20 +43,19 @@ static bool loop_attribute(struct jrun *r, const struct jloop *l, const char *na
     return false;
 }
 
-/* getattr: 0 with *found. */
-static int python_attribute(struct jrun *r, const struct jvalue *self, const char *name,
-                            struct jvalue *out, bool *found) {
-    *found = true;
-    if (self->type == J_LOOP && loop_attribute(r, self->loop, name, out)) return 0;
-    if (self->type == J_NAMESPACE) {
-        struct jvalue *v = jinja_dict_text(r, self->dict, name);
-        *found = v != NULL;
-        if (v) *out = *v;
-        return 0;
-    }
+static bool dict_item(struct jvalue *found, struct jvalue *out) {
+    if (found) *out = *found;
+    return found != NULL;
+}
+
+/* getattr; whether there is one. */
+static bool python_attribute(struct jrun *r, const struct jvalue *self, const char *name,
+                             struct jvalue *out) {
+    if (self->type == J_LOOP) return loop_attribute(r, self->loop, name, out);
+    if (self->type == J_NAMESPACE) return dict_item(jinja_dict_text(r, self->dict, name), out);
     if (self->type == J_MACRO && strcmp(name, "name") == 0)
-        return *out = jinja_text(self->macro->node->name), 0;
-    return bound_method(r, self, name, out, found);
+        return *out = jinja_text(self->macro->node->name), true;
+    return bound_method(r, self, name, out);
 }
 
 /* self[index] as Python has it; 0 with *found. */
@@ -69,9 +64,7 @@ static int python_item(struct jrun *r, const struct jvalue *self, const struct j
     int64_t i, n;
     *found = false;
     if (self->type == J_DICT) {
-        struct jvalue *v = jinja_dict_find(r, self->dict, index);
-        *found = v != NULL;
-        if (v) *out = *v;
+        *found = dict_item(jinja_dict_find(r, self->dict, index), out);
         return 0;
     }
     if (!jinja_is_integer(index, &i)) return 0;
@@ -95,16 +88,11 @@ static int python_item(struct jrun *r, const struct jvalue *self, const struct j
 int jinja_get_attribute(struct jrun *r, const struct jvalue *self, const char *name,
                         struct jvalue *out) {
     if (self->type == J_UNDEFINED) return jinja_fail_undefined(r, self);
-    bool found;
-    if (python_attribute(r, self, name, out, &found) != 0) return -1;
-    if (found) return 0;
-    if (self->type == J_DICT) {
-        struct jvalue *v = jinja_dict_text(r, self->dict, name);
-        if (v) return *out = *v, 0;
-    }
+    if (python_attribute(r, self, name, out)) return 0;
+    if (self->type == J_DICT && dict_item(jinja_dict_text(r, self->dict, name), out)) return 0;
     *out = jinja_is_refused("method", name) &&
                    (self->type == J_STRING || jinja_is_list(self) || self->type == J_LOOP)
-               ? jinja_undefined_refused(r, "method", name)
+               ? jinja_undefined(r, JINJA_REFUSAL, "method", name)
                : jinja_undefined_item(r, self, jinja_text(name));
     return 0;
 }
@@ -121,8 +109,7 @@ int jinja_get_item(struct jrun *r, const struct jvalue *self, const struct jvalu
         name[index->length] = 0;
         const char *kept = jinja_find_name(r->j, name);
         if (!kept) kept = jinja_copy(r, name, strlen(name) + 1).text;
-        if (python_attribute(r, self, kept, out, &found) != 0) return -1;
-        if (found) return 0;
+        if (python_attribute(r, self, kept, out)) return 0;
     }
     *out = jinja_undefined_item(r, self, *index);
     return 0;
@@ -183,12 +170,11 @@ int jinja_slice(struct jrun *r, const struct jvalue *self, const struct jvalue b
         *out = jinja_take(r, mark);
         return 0;
     }
-    *out = jinja_list(r, (enum jtype)self->type, step == 1 ? 0 : count);
+    *out = step == 1 ? jinja_share(r, (enum jtype)self->type, self->list->item + start, count)
+                     : jinja_list(r, (enum jtype)self->type, count);
     struct jlist *l = out->list;
-    l->n = l->capacity = count;
-    if (step == 1) l->item = self->list->item + start;
     for (int64_t i = 0; i < count && step != 1; i++)
-        l->item[i] = self->list->item[start + i * step];
+        jinja_push(r, l, self->list->item[start + i * step]);
     l->start = self->list->start + start * self->list->step;
     l->step = self->list->step * step;
     l->stop = self->list->start + stop * self->list->step;
@@ -227,7 +213,8 @@ static int add(struct jrun *r, const struct jvalue *a, const struct jvalue *b, s
         struct jvalue x = *a, y = *b;
         if (x.is_safe != y.is_safe) {
             struct jarguments none = {0};
-            if (jinja_filter("escape")->run(r, x.is_safe ? b : a, &none, x.is_safe ? &y : &x) != 0)
+            if (jinja_apply(r, jinja_filter("escape"), x.is_safe ? b : a, &none,
+                            x.is_safe ? &y : &x) != 0)
                 return -1;
         }
         *out = jinja_add_strings(r, x, y);
@@ -238,8 +225,8 @@ static int add(struct jrun *r, const struct jvalue *a, const struct jvalue *b, s
         int64_t n = a->list->n + b->list->n;
         if (jinja_step(r, 1 + n / 4) != 0) return -1;
         *out = jinja_list(r, (enum jtype)a->type, n);
-        for (int64_t i = 0; i < a->list->n; i++) out->list->item[out->list->n++] = a->list->item[i];
-        for (int64_t i = 0; i < b->list->n; i++) out->list->item[out->list->n++] = b->list->item[i];
+        jinja_push_all(r, out->list, a->list);
+        jinja_push_all(r, out->list, b->list);
         return 0;
     }
     if (a->type == J_LIST && b->type != J_LIST)
@@ -259,8 +246,7 @@ static int repeat(struct jrun *r, const struct jvalue *a, int64_t times, struct 
         return 0;
     }
     *out = jinja_list(r, (enum jtype)a->type, a->list->n * times);
-    for (int64_t i = 0; i < times; i++)
-        for (int64_t k = 0; k < a->list->n; k++) out->list->item[out->list->n++] = a->list->item[k];
+    for (int64_t i = 0; i < times; i++) jinja_push_all(r, out->list, a->list);
     return 0;
 }
 
@@ -290,32 +276,18 @@ static int int_arithmetic(struct jrun *r, enum jop op, int64_t a, int64_t b, str
 }
 
 /* The remainder has the divisor's sign, and a zero keeps it, as in Python. */
+static double real_remainder(double a, double b, double *quotient) {
+    double rest = fmod(a, b), whole = (a - rest) / b;
+    if (rest != 0 && (rest < 0) != (b < 0)) rest += b, whole -= 1;
+    *quotient = whole != 0 ? floor(whole + 0.5) : copysign(0, a / b);
+    return rest == 0 ? copysign(0, b) : rest;
+}
+
 static int real_arithmetic(struct jrun *r, enum jop op, double a, double b, struct jvalue *out) {
-    double result = 0;
-    if ((op == OP_DIV || op == OP_FLOORDIV || op == OP_MOD) && b == 0)
-        return jinja_fail(r, "division by zero");
-    switch (op) {
-    case OP_ADD:
-        result = a + b;
-        break;
-    case OP_SUB:
-        result = a - b;
-        break;
-    case OP_MUL:
-        result = a * b;
-        break;
-    case OP_DIV:
-        result = a / b;
-        break;
-    default: {
-        double rest = fmod(a, b), whole = (a - rest) / b;
-        if (rest != 0 && (rest < 0) != (b < 0)) rest += b, whole -= 1;
-        if (rest == 0) rest = copysign(0, b);
-        whole = whole != 0 ? floor(whole + 0.5) : copysign(0, a / b);
-        result = op == OP_MOD ? rest : whole;
-    }
-    }
-    *out = (struct jvalue){.type = J_FLOAT, .real = result};
+    if (op >= OP_DIV && b == 0) return jinja_fail(r, "division by zero");
+    double whole = 0, rest = op >= OP_FLOORDIV ? real_remainder(a, b, &whole) : 0;
+    double result[] = {a + b, a - b, a * b, a / b, whole, rest}; /* from OP_ADD to OP_MOD */
+    *out = (struct jvalue){.type = J_FLOAT, .real = result[op]};
     return 0;
 }
 
@@ -345,28 +317,17 @@ int jinja_binary(struct jrun *r, enum jop op, const struct jvalue *a, const stru
 
 int jinja_compare(struct jrun *r, enum jop op, const struct jvalue *a, const struct jvalue *b,
                   bool *is_so) {
-    switch (op) {
-    case OP_EQ:
-    case OP_NE:
-        *is_so = jinja_equal(r, a, b) == (op == OP_EQ);
-        return 0;
-    case OP_LT:
-        return jinja_less(r, a, b, "<", is_so);
-    case OP_GT:
-        return jinja_less(r, b, a, ">", is_so);
-    case OP_LE:
-        if (jinja_less(r, b, a, "<=", is_so) != 0) return -1;
-        *is_so = !*is_so;
-        return 0;
-    case OP_GE:
-        if (jinja_less(r, a, b, ">=", is_so) != 0) return -1;
-        *is_so = !*is_so;
-        return 0;
-    default:
-        if (jinja_contains(r, b, a, is_so) != 0) return -1;
-        if (op == OP_NOT_IN) *is_so = !*is_so;
-        return 0;
-    }
+    static const char *const name[] = {"<", "<=", ">", ">="};
+    bool swaps = op == OP_GT || op == OP_LE;
+    int status = 0;
+    if (op == OP_EQ || op == OP_NE)
+        *is_so = jinja_equal(r, a, b);
+    else if (op >= OP_IN)
+        status = jinja_contains(r, b, a, is_so);
+    else
+        status = jinja_less(r, swaps ? b : a, swaps ? a : b, name[op - OP_LT], is_so);
+    if (op == OP_NE || op == OP_LE || op == OP_GE || op == OP_NOT_IN) *is_so = !*is_so;
+    return status;
 }
 
 /* Bottom-up merging, stable. */

@@ -10,23 +10,8 @@ enum { MAX_SOURCE = 1 << 22 };
 static struct jnode *parse_block(struct jinja_parser *p, const char *ends);
 
 static int need_block_end(struct jinja_parser *p) {
-    if (p->t->type == T_BLOCK_END) {
-        parser_next(p);
-        return 0;
-    }
-    parser_unexpected(p, "end of statement block");
-    return -1;
-}
-
-/* The word at p->t is one of "a b c". */
-static bool is_one_of(const struct jtoken *t, const char *words) {
-    if (t->type != T_NAME) return false;
-    for (const char *w = words; *w;) {
-        size_t n = strcspn(w, " ");
-        if (n == t->length && memcmp(w, t->text, n) == 0) return true;
-        w += n + (w[n] == ' ');
-    }
-    return false;
+    if (p->t->type != T_BLOCK_END) return parser_unexpected(p, "end of statement block"), -1;
+    return parser_next(p), 0;
 }
 
 /* The body up to a tag of `ends`, at whose name it stops. */
@@ -46,8 +31,7 @@ static bool is_assignable(const struct jnode *n) {
 static struct jnode *parse_target(struct jinja_parser *p, const char *extra) {
     struct jnode *n = parser_tuple(p, TUPLE_TARGET, extra, false);
     if (!n || is_assignable(n)) return n;
-    fail("line %d: can't assign to a literal", n->line);
-    return NULL;
+    return fail("line %d: can't assign to a literal", n->line), NULL;
 }
 
 static struct jnode *parse_if(struct jinja_parser *p) {
@@ -57,16 +41,16 @@ static struct jnode *parse_if(struct jinja_parser *p) {
         parser_next(p); /* if, elif */
         struct jnode *test = parser_tuple(p, TUPLE_NO_IF, NULL, false);
         struct jnode *body = test ? parse_body(p, "elif else endif") : NULL;
-        if (!body) return parser_drop(&items);
-        parser_push(&items, test);
-        parser_push(&items, body);
+        if (!body) return NULL;
+        parser_push(p, &items, test);
+        parser_push(p, &items, body);
         if (parser_is_name(p->t, "elif")) continue;
         if (parser_skip_name(p, "else")) {
-            if (!(body = parse_body(p, "endif"))) return parser_drop(&items);
-            parser_push(&items, body);
+            if (!(body = parse_body(p, "endif"))) return NULL;
+            parser_push(p, &items, body);
         }
         parser_next(p); /* endif */
-        return parser_with_children(p, n, &items);
+        return parser_children(p, n, items.item, items.n);
     }
 }
 
@@ -80,9 +64,7 @@ static struct jnode *parse_for(struct jinja_parser *p) {
     if (!(child[3] = parse_body(p, "endfor else"))) return NULL;
     if (parser_skip_name(p, "else") && !(child[4] = parse_body(p, "endfor"))) return NULL;
     parser_next(p);
-    n->n = 5;
-    n->child = parser_copied(p, child, sizeof child);
-    return n;
+    return parser_children(p, n, child, 5);
 }
 
 /* Filters behind a "|" without what they are applied to, or NULL; -1. */
@@ -105,38 +87,29 @@ static struct jnode *parse_set(struct jinja_parser *p) {
             return NULL;
         parser_next(p);
     }
-    n->n = 3;
-    n->child = parser_copied(p, child, sizeof child);
-    return n;
+    return parser_children(p, n, child, 3);
 }
 
 /* "(a, b=1)": parameters into n, their defaults into items. */
 static int parse_signature(struct jinja_parser *p, struct jnode *n, struct jnodes *items) {
-    struct jnodes names = {0};
-    bool is_bad = parser_need_op(p, "(") != 0;
-    while (!is_bad && !parser_is_op(p->t, ")")) {
-        if (names.n && parser_need_op(p, ",") != 0) is_bad = true;
-        if (is_bad) break;
-        if (p->t->type != T_NAME) {
-            parser_unexpected(p, "name");
-            is_bad = true;
-            break;
-        }
-        parser_push(&names, p->t->text);
+    int64_t capacity = 0;
+    if (parser_need_op(p, "(") != 0) return -1;
+    while (!parser_is_op(p->t, ")")) {
+        if (n->n_parameters && parser_need_op(p, ",") != 0) return -1;
+        if (p->t->type != T_NAME) return parser_unexpected(p, "name"), -1;
+        n->parameter = arena_grow(&p->j->arena, n->parameter, n->n_parameters, &capacity,
+                                  sizeof *n->parameter);
+        n->parameter[n->n_parameters++] = p->t->text;
         parser_next(p);
         if (parser_skip_op(p, "=")) {
             struct jnode *value = parser_expression(p);
-            parser_push(items, value);
-            is_bad = !value;
+            if (!value) return -1;
+            parser_push(p, items, value);
         } else if (items->n) {
-            fail("line %d: non-default argument follows default argument", p->t->line);
-            is_bad = true;
+            return fail("line %d: non-default argument follows default argument", p->t->line);
         }
     }
-    is_bad = is_bad || parser_need_op(p, ")") != 0;
-    n->n_parameters = names.n;
-    n->parameter = parser_finish(p, &names);
-    return is_bad ? -1 : 0;
+    return parser_need_op(p, ")");
 }
 
 /* The body of a macro, whose other children are in items. */
@@ -146,11 +119,11 @@ static struct jnode *parse_macro_body(struct jinja_parser *p, struct jnode *n, s
     p->macro = n;
     struct jnode *body = parse_body(p, end);
     p->macro = outer;
-    if (!body) return parser_drop(items);
+    if (!body) return NULL;
     if (outer) outer->takes_caller |= n->takes_caller;
     parser_next(p);
-    parser_push(items, body);
-    return parser_with_children(p, n, items);
+    parser_push(p, items, body);
+    return parser_children(p, n, items->item, items->n);
 }
 
 static struct jnode *parse_macro(struct jinja_parser *p) {
@@ -160,7 +133,7 @@ static struct jnode *parse_macro(struct jinja_parser *p) {
     if (p->t->type != T_NAME) return parser_unexpected(p, "name");
     n->name = p->t->text;
     parser_next(p);
-    if (parse_signature(p, n, &items) != 0) return parser_drop(&items);
+    if (parse_signature(p, n, &items) != 0) return NULL;
     return parse_macro_body(p, n, &items, "endmacro");
 }
 
@@ -169,14 +142,11 @@ static struct jnode *parse_call_block(struct jinja_parser *p) {
     struct jnodes items = {0};
     n->name = jinja_intern(p->j, "caller", 6);
     parser_next(p);
-    if (parser_is_op(p->t, "(") && parse_signature(p, n, &items) != 0) return parser_drop(&items);
+    if (parser_is_op(p->t, "(") && parse_signature(p, n, &items) != 0) return NULL;
     struct jnode *call = parser_expression(p);
-    if (!call) return parser_drop(&items);
-    if (call->kind != JN_CALL) {
-        fail("line %d: expected call", n->line);
-        return parser_drop(&items);
-    }
-    parser_push(&items, call);
+    if (!call) return NULL;
+    if (call->kind != JN_CALL) return fail("line %d: expected call", n->line), NULL;
+    parser_push(p, &items, call);
     return parse_macro_body(p, n, &items, "endcall");
 }
 
@@ -187,9 +157,7 @@ static struct jnode *parse_filter_block(struct jinja_parser *p) {
     while (child[0] && parser_skip_op(p, "|")) child[0] = parser_filter(p, child[0]);
     if (!child[0] || !(child[1] = parse_body(p, "endfilter"))) return NULL;
     parser_next(p);
-    n->n = 2;
-    n->child = parser_copied(p, child, sizeof child);
-    return n;
+    return parser_children(p, n, child, 2);
 }
 
 /* A body with a scope of its own, which transformers marks as the assistant's. */
@@ -230,16 +198,12 @@ static struct jnode *parse_statement(struct jinja_parser *p) {
         p->innermost = outer;
         return n;
     }
-    if (jinja_is_refused("tag", p->t->text)) {
-        char text[200];
-        jinja_refusal("tag", p->t->text, text, sizeof text);
-        fail("line %d: %s", p->t->line, text);
-        return NULL;
-    }
-    fail("line %d: unknown tag '%.60s'%s%s%s", p->t->line, p->t->text,
-         p->innermost ? "; the innermost block is '" : "", p->innermost ? p->innermost : "",
-         p->innermost ? "'" : "");
-    return NULL;
+    if (jinja_is_refused("tag", p->t->text))
+        return fail("line %d: " JINJA_REFUSAL, p->t->line, "tag", p->t->text), NULL;
+    return fail("line %d: unknown tag '%.60s'%s%s%s", p->t->line, p->t->text,
+                p->innermost ? "; the innermost block is '" : "", p->innermost ? p->innermost : "",
+                p->innermost ? "'" : ""),
+           NULL;
 }
 
 /* Data, output and statements up to a tag of `ends` (NULL: the end), at whose name it stops. */
@@ -260,29 +224,23 @@ static struct jnode *parse_block(struct jinja_parser *p, const char *ends) {
             parser_next(p);
         } else {
             parser_next(p);
-            if (ends && is_one_of(p->t, ends)) return parser_with_children(p, block, &items);
+            if (ends && p->t->type == T_NAME && jinja_is_word(p->t->text, ends))
+                return parser_children(p, block, items.item, items.n);
             n = parse_statement(p);
             if (n && need_block_end(p) != 0) n = NULL;
         }
-        if (!n) return parser_drop(&items);
-        parser_push(&items, n);
+        if (!n) return NULL;
+        parser_push(p, &items, n);
     }
-    if (!ends) return parser_with_children(p, block, &items);
-    parser_drop(&items);
-    fail("line %d: unexpected end of template, expected %s", p->t->line, ends);
-    return NULL;
+    if (!ends) return parser_children(p, block, items.item, items.n);
+    return fail("line %d: unexpected end of template, expected %s", p->t->line, ends), NULL;
 }
 
 struct jinja *jinja_parse(const char *source, size_t length) {
     size_t valid = utf8_check(source, length);
-    if (length > MAX_SOURCE) {
-        fail("a template of %zu bytes: expected at most %d", length, MAX_SOURCE);
-        return NULL;
-    }
-    if (valid < length) {
-        fail("invalid UTF-8 at byte %zu of the template", valid);
-        return NULL;
-    }
+    if (length > MAX_SOURCE)
+        return fail("a template of %zu bytes: expected at most %d", length, MAX_SOURCE), NULL;
+    if (valid < length) return fail("invalid UTF-8 at byte %zu of the template", valid), NULL;
     unicode_start();
     struct jinja *j = mem_alloc(1, sizeof *j);
     struct jtokens tokens = {0};
@@ -303,6 +261,5 @@ bool jinja_mentions(const struct jinja *j, const char *name) {
 void jinja_free(struct jinja *j) {
     if (!j) return;
     arena_free(&j->arena);
-    mem_free(j->name);
     mem_free(j);
 }

@@ -17,38 +17,37 @@ static struct jnode *constant(struct jinja_parser *p, struct jvalue value) {
 /* The arguments behind "(". */
 static struct jcall *parse_arguments(struct jinja_parser *p) {
     struct jcall *call = arena_alloc(&p->j->arena, sizeof *call);
-    struct jnodes items = {0}, keywords = {0}, values = {0};
-    bool is_bad = parser_need_op(p, "(") != 0;
-    while (!is_bad && !parser_is_op(p->t, ")")) {
-        if (items.n + keywords.n + (call->list != NULL) > 0) {
-            is_bad = parser_need_op(p, ",") != 0;
-            if (is_bad || parser_is_op(p->t, ")")) break;
+    struct jnodes items = {0}, values = {0};
+    int64_t capacity = 0;
+    if (parser_need_op(p, "(") != 0) return NULL;
+    while (!parser_is_op(p->t, ")")) {
+        if (items.n + values.n + (call->list != NULL) > 0) {
+            if (parser_need_op(p, ",") != 0) return NULL;
+            if (parser_is_op(p->t, ")")) break;
         }
-        struct jnode *value;
-        if (parser_skip_op(p, "*")) {
-            value = call->list = parser_expression(p);
-        } else if (p->t->type == T_NAME && parser_is_op(p->t + 1, "=")) {
-            parser_push(&keywords, p->t->text);
+        bool is_list = parser_skip_op(p, "*");
+        bool is_keyword = !is_list && p->t->type == T_NAME && parser_is_op(p->t + 1, "=");
+        if (is_keyword) {
+            call->keyword =
+                arena_grow(&p->j->arena, call->keyword, values.n, &capacity, sizeof *call->keyword);
+            call->keyword[values.n] = p->t->text;
             parser_next(p);
             parser_next(p);
-            value = parser_expression(p);
-            parser_push(&values, value);
-        } else {
-            if (keywords.n || call->list)
-                fail("line %d: invalid syntax for function call expression", p->t->line),
-                    is_bad = true;
-            value = is_bad ? NULL : parser_expression(p);
-            parser_push(&items, value);
+        } else if (!is_list && (values.n || call->list)) {
+            return fail("line %d: invalid syntax for function call expression", p->t->line), NULL;
         }
-        if (!value) is_bad = true;
+        struct jnode *value = parser_expression(p);
+        if (!value) return NULL;
+        if (is_list)
+            call->list = value;
+        else
+            parser_push(p, is_keyword ? &values : &items, value);
     }
-    is_bad = is_bad || parser_need_op(p, ")") != 0;
-    call->n = items.n;
-    call->n_keywords = keywords.n;
-    call->argument = parser_finish(p, &items);
-    call->keyword = parser_finish(p, &keywords);
-    call->keyword_value = parser_finish(p, &values);
-    return is_bad ? NULL : call;
+    call->n = (int)items.n;
+    call->argument = items.item;
+    call->n_keywords = (int)values.n;
+    call->keyword_value = values.item;
+    return parser_need_op(p, ")") == 0 ? call : NULL;
 }
 
 /* [i], [a:b:c], or [i, j]. */
@@ -63,21 +62,17 @@ static struct jnode *parse_index(struct jinja_parser *p, struct jnode *self) {
         is_slice = true;
     }
     struct jnode *index = bound[0];
-    if (is_slice) {
-        index = parser_node(p, JN_SLICE);
-        index->n = 3;
-        index->child = parser_copied(p, bound, sizeof bound);
-    }
+    if (is_slice) index = parser_children(p, parser_node(p, JN_SLICE), bound, 3);
     if (!index) return parser_unexpected(p, "an index");
     if (parser_is_op(p->t, ",")) {
         struct jnodes items = {0};
-        parser_push(&items, index);
+        parser_push(p, &items, index);
         while (parser_skip_op(p, ",") && !parser_is_op(p->t, "]")) {
             struct jnode *item = parser_expression(p);
-            if (!item) return parser_drop(&items);
-            parser_push(&items, item);
+            if (!item) return NULL;
+            parser_push(p, &items, item);
         }
-        index = parser_with_children(p, parser_node(p, JN_TUPLE), &items);
+        index = parser_children(p, parser_node(p, JN_TUPLE), items.item, items.n);
     }
     return parser_need_op(p, "]") == 0 ? parser_node_of(p, JN_ITEM, self, index) : NULL;
 }
@@ -165,14 +160,13 @@ static struct jnode *parse_test(struct jinja_parser *p, struct jnode *self) {
                             (t->type == T_NAME && !parser_is_name(t, "else") &&
                              !parser_is_name(t, "or") && !parser_is_name(t, "and"));
         if (has_argument) {
-            if (parser_is_name(t, "is")) {
-                fail("line %d: You cannot chain multiple tests with is", t->line);
-                return NULL;
-            }
+            if (parser_is_name(t, "is"))
+                return fail("line %d: You cannot chain multiple tests with is", t->line), NULL;
             struct jnode *argument = parse_primary(p, false);
             if (!(argument = parse_postfix(p, argument))) return NULL;
             n->call->n = 1;
-            n->call->argument = parser_copied(p, &argument, sizeof argument);
+            n->call->argument = arena_alloc(&p->j->arena, sizeof argument);
+            n->call->argument[0] = argument;
         }
     }
     return is_not ? parser_node_of(p, JN_NOT, n, NULL) : n;
@@ -207,20 +201,14 @@ struct jnode *parser_tuple(struct jinja_parser *p, enum tuple_kind kind, const c
         n = kind == TUPLE_FULL    ? parser_expression(p)
             : kind == TUPLE_NO_IF ? parse_or(p)
                                   : parse_primary(p, true);
-        if (!n) return parser_drop(&items);
-        parser_push(&items, n);
+        if (!n) return NULL;
+        parser_push(p, &items, n);
         if (!parser_skip_op(p, ",")) break;
         is_tuple = true;
     }
-    if (!is_tuple && items.n == 1) {
-        parser_drop(&items);
-        return n;
-    }
-    if (!is_tuple && !may_be_empty) {
-        parser_drop(&items);
-        return parser_unexpected(p, "an expression");
-    }
-    return parser_with_children(p, parser_node(p, JN_TUPLE), &items);
+    if (!is_tuple && items.n == 1) return n;
+    if (!is_tuple && !may_be_empty) return parser_unexpected(p, "an expression");
+    return parser_children(p, parser_node(p, JN_TUPLE), items.item, items.n);
 }
 
 static struct jnode *parse_display(struct jinja_parser *p, bool is_dict) {
@@ -230,19 +218,18 @@ static struct jnode *parse_display(struct jinja_parser *p, bool is_dict) {
     parser_next(p);
     while (!parser_is_op(p->t, end)) {
         if (items.n) {
-            if (parser_need_op(p, ",") != 0) return parser_drop(&items);
+            if (parser_need_op(p, ",") != 0) return NULL;
             if (parser_is_op(p->t, end)) break;
         }
         struct jnode *item = parser_expression(p);
-        if (!item) return parser_drop(&items);
-        parser_push(&items, item);
+        if (!item) return NULL;
+        parser_push(p, &items, item);
         if (!is_dict) continue;
-        if (parser_need_op(p, ":") != 0 || !(item = parser_expression(p)))
-            return parser_drop(&items);
-        parser_push(&items, item);
+        if (parser_need_op(p, ":") != 0 || !(item = parser_expression(p))) return NULL;
+        parser_push(p, &items, item);
     }
     parser_next(p);
-    return parser_with_children(p, n, &items);
+    return parser_children(p, n, items.item, items.n);
 }
 
 static struct jnode *parse_strings(struct jinja_parser *p) {
@@ -339,13 +326,13 @@ static struct jnode *parse_binary(struct jinja_parser *p, int level) {
     if (level == 1) {
         if (!left || !parser_is_op(p->t, "~")) return left;
         struct jnodes items = {0};
-        parser_push(&items, left);
+        parser_push(p, &items, left);
         while (parser_skip_op(p, "~")) {
             struct jnode *item = parse_binary(p, level + 1);
-            if (!item) return parser_drop(&items);
-            parser_push(&items, item);
+            if (!item) return NULL;
+            parser_push(p, &items, item);
         }
-        return parser_with_children(p, parser_node(p, JN_CONCAT), &items);
+        return parser_children(p, parser_node(p, JN_CONCAT), items.item, items.n);
     }
     while (left) {
         size_t i = 0;
@@ -374,26 +361,22 @@ static int comparison(struct jinja_parser *p) {
 }
 
 static struct jnode *parse_compare(struct jinja_parser *p) {
-    struct jnode *first = parse_binary(p, 0);
+    struct jnode *n = parse_binary(p, 0);
     struct jnodes items = {0};
-    struct buffer ops = {0};
-    parser_push(&items, first);
-    for (int op; first && (op = comparison(p)) >= 0;) {
-        struct jnode *n = parse_binary(p, 0);
-        uint8_t code = (uint8_t)op;
-        buffer_append(&ops, &code, 1);
-        parser_push(&items, n);
-        if (!n) first = NULL;
+    uint8_t *ops = NULL;
+    int64_t capacity = 0;
+    if (!n) return NULL;
+    parser_push(p, &items, n);
+    for (int op; (op = comparison(p)) >= 0;) {
+        ops = arena_grow(&p->j->arena, ops, items.n - 1, &capacity, sizeof *ops);
+        ops[items.n - 1] = (uint8_t)op;
+        if (!(n = parse_binary(p, 0))) return NULL;
+        parser_push(p, &items, n);
     }
-    if (!first || items.n == 1) {
-        parser_drop(&items);
-        buffer_free(&ops);
-        return first;
-    }
-    struct jnode *n = parser_with_children(p, parser_node(p, JN_COMPARE), &items);
-    n->ops = parser_copied(p, ops.data, ops.length);
-    n->line = first->line;
-    buffer_free(&ops);
+    if (items.n == 1) return n;
+    n = parser_children(p, parser_node(p, JN_COMPARE), items.item, items.n);
+    n->ops = ops;
+    n->line = n->child[0]->line;
     return n;
 }
 
@@ -408,22 +391,19 @@ static struct jnode *parse_not(struct jinja_parser *p) {
     return is_not ? n : parser_node_of(p, JN_NOT, n, NULL);
 }
 
-static struct jnode *parse_and(struct jinja_parser *p) {
-    struct jnode *left = parse_not(p);
-    while (left && parser_skip_name(p, "and")) {
-        struct jnode *right = parse_not(p);
-        left = right ? parser_node_of(p, JN_AND, left, right) : NULL;
+/* "or" of "and" of what parse_not reads. */
+static struct jnode *parse_logic(struct jinja_parser *p, enum jkind kind) {
+    bool is_or = kind == JN_OR;
+    struct jnode *left = is_or ? parse_logic(p, JN_AND) : parse_not(p);
+    while (left && parser_skip_name(p, is_or ? "or" : "and")) {
+        struct jnode *right = is_or ? parse_logic(p, JN_AND) : parse_not(p);
+        left = right ? parser_node_of(p, kind, left, right) : NULL;
     }
     return left;
 }
 
 static struct jnode *parse_or(struct jinja_parser *p) {
-    struct jnode *left = parse_and(p);
-    while (left && parser_skip_name(p, "or")) {
-        struct jnode *right = parse_and(p);
-        left = right ? parser_node_of(p, JN_OR, left, right) : NULL;
-    }
-    return left;
+    return parse_logic(p, JN_OR);
 }
 
 struct jnode *parser_expression(struct jinja_parser *p) {
@@ -438,9 +418,7 @@ struct jnode *parser_expression(struct jinja_parser *p) {
         }
         struct jnode *child[] = {test, n, other}, *whole = parser_node(p, JN_IF_ELSE);
         whole->line = n->line;
-        whole->n = 3;
-        whole->child = parser_copied(p, child, sizeof child);
-        n = whole;
+        n = parser_children(p, whole, child, 3);
     }
     p->depth--;
     return n;

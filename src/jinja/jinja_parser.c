@@ -13,6 +13,14 @@ const char *jinja_find_name(const struct jinja *j, const char *text) {
     return NULL;
 }
 
+bool jinja_is_word(const char *name, const char *words) {
+    for (size_t n; *words; words += n + (words[n] == ' ')) {
+        n = strcspn(words, " ");
+        if (n == strlen(name) && memcmp(words, name, n) == 0) return true;
+    }
+    return false;
+}
+
 const char *jinja_intern(struct jinja *j, const char *text, size_t length) {
     for (int i = 0; i < j->n_names; i++)
         if (strlen(j->name[i]) == length && memcmp(j->name[i], text, length) == 0)
@@ -20,7 +28,7 @@ const char *jinja_intern(struct jinja *j, const char *text, size_t length) {
     char *copy = arena_bytes(&j->arena, length + 1);
     memcpy(copy, text, length);
     copy[length] = 0;
-    ARRAY_RESERVE(j->name, j->n_names, j->names_capacity);
+    j->name = arena_grow(&j->arena, j->name, j->n_names, &j->names_capacity, sizeof *j->name);
     j->name[j->n_names++] = copy;
     return copy;
 }
@@ -32,35 +40,22 @@ struct jnode *parser_node(struct jinja_parser *p, enum jkind kind) {
     return n;
 }
 
-void *parser_copied(struct jinja_parser *p, const void *list, size_t size) {
-    return size ? memcpy(arena_alloc(&p->j->arena, size), list, size) : NULL;
+struct jnode *parser_children(struct jinja_parser *p, struct jnode *node, struct jnode **child,
+                              int64_t n) {
+    node->n = (int)n;
+    node->child = arena_alloc(&p->j->arena, (size_t)n * sizeof *child);
+    if (n) memcpy(node->child, child, (size_t)n * sizeof *child);
+    return node;
 }
 
-void parser_push(struct jnodes *l, const void *item) {
-    ARRAY_RESERVE(l->item, l->n, l->capacity);
-    l->item[l->n++] = (void *)item;
-}
-void *parser_finish(struct jinja_parser *p, struct jnodes *l) {
-    void *list = parser_copied(p, l->item, (size_t)l->n * sizeof *l->item);
-    mem_free(l->item);
-    *l = (struct jnodes){0};
-    return list;
-}
-struct jnode *parser_drop(struct jnodes *l) {
-    mem_free(l->item);
-    return NULL;
-}
-struct jnode *parser_with_children(struct jinja_parser *p, struct jnode *n, struct jnodes *l) {
-    n->n = l->n;
-    n->child = parser_finish(p, l);
-    return n;
+void parser_push(struct jinja_parser *p, struct jnodes *l, struct jnode *item) {
+    l->item = arena_grow(&p->j->arena, l->item, l->n, &l->capacity, sizeof *l->item);
+    l->item[l->n++] = item;
 }
 
 struct jnode *parser_node_of(struct jinja_parser *p, enum jkind kind, struct jnode *a,
                              struct jnode *b) {
-    struct jnode *n = parser_node(p, kind), *child[] = {a, b};
-    n->n = b ? 2 : 1;
-    n->child = parser_copied(p, child, sizeof child);
+    struct jnode *child[] = {a, b}, *n = parser_children(p, parser_node(p, kind), child, b ? 2 : 1);
     n->line = a ? a->line : n->line;
     return n;
 }
@@ -113,8 +108,7 @@ static const char *shown(const struct jtoken *t, char text[64]) {
 
 struct jnode *parser_unexpected(struct jinja_parser *p, const char *expected) {
     char text[64];
-    fail("line %d: expected %s, found '%s'", p->t->line, expected, shown(p->t, text));
-    return NULL;
+    return fail("line %d: expected %s, found '%s'", p->t->line, expected, shown(p->t, text)), NULL;
 }
 
 int parser_need_op(struct jinja_parser *p, const char *op) {

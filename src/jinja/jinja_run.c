@@ -51,22 +51,12 @@ struct jscope *jinja_scope(struct jrun *r, struct jscope *parent) {
 
 void jinja_define(struct jrun *r, struct jscope *s, const char *name, struct jvalue value) {
     for (int i = 0; i < s->n; i++)
-        if (s->name[i] == name) {
-            s->value[i] = value;
+        if (s->binding[i].name == name) {
+            s->binding[i].value = value;
             return;
         }
-    if (s->n == s->capacity) {
-        int capacity = MAX(4, 2 * s->capacity);
-        const char **names = arena_alloc(&r->m->cells, (size_t)capacity * sizeof *names);
-        struct jvalue *values = arena_alloc(&r->m->cells, (size_t)capacity * sizeof *values);
-        if (s->n) memcpy(names, s->name, (size_t)s->n * sizeof *names);
-        if (s->n) memcpy(values, s->value, (size_t)s->n * sizeof *values);
-        s->name = names;
-        s->value = values;
-        s->capacity = capacity;
-    }
-    s->name[s->n] = name;
-    s->value[s->n++] = value;
+    s->binding = arena_grow(&r->m->cells, s->binding, s->n, &s->capacity, sizeof *s->binding);
+    s->binding[s->n++] = (struct jbinding){name, value};
 }
 
 static int assign_namespace(struct jrun *r, struct jscope *s, const struct jnode *target,
@@ -162,13 +152,10 @@ static int capture(struct jrun *r, struct jscope *s, const struct jnode *body, s
 static int apply_filters(struct jrun *r, struct jscope *s, const struct jnode *n,
                          struct jvalue *value) {
     struct jvalue self = *value;
-    struct jarguments a;
     if (n->child[0] && apply_filters(r, s, n->child[0], &self) != 0) return -1;
     r->line = n->line;
     if (!n->entry) return jinja_fail_entry(r, "filter", n->name);
-    if (jinja_arguments(r, s, n->call, &a) != 0) return -1;
-    r->line = n->line;
-    return n->entry->run(r, &self, &a, value);
+    return jinja_apply_node(r, s, n, &self, value);
 }
 
 static int run_set_block(struct jrun *r, struct jscope *s, const struct jnode *n) {
@@ -204,9 +191,7 @@ static int bind_parameters(struct jrun *r, const struct jnode *n, struct jscope 
         if (!given && k >= 0) {
             if (jinja_eval(r, s, n->child[k], &value) != 0) return -1;
         } else if (!given) {
-            size_t mark = r->out->length;
-            buffer_format(r->out, "parameter '%s' was not provided", n->parameter[i]);
-            value = jinja_undefined(r, jinja_c_string(r, jinja_take(r, mark)));
+            value = jinja_undefined(r, "parameter '%s' was not provided", n->parameter[i]);
         }
         jinja_define(r, s, n->parameter[i], value);
     }
@@ -285,62 +270,38 @@ static enum flow run_block(struct jrun *r, struct jscope *s, const struct jnode 
     return NEXT;
 }
 
-static enum flow run_simple(struct jrun *r, struct jscope *s, const struct jnode *n) {
-    struct jvalue v;
-    switch ((enum jkind)n->kind) {
-    case JN_DATA:
-        buffer_append(r->out, n->value.text, n->value.length);
-        return NEXT;
-    case JN_OUTPUT:
-        if (jinja_eval(r, s, n->child[0], &v) != 0) return FAILED;
-        return jinja_append_str(r, &v, r->out) == 0 ? NEXT : FAILED;
-    case JN_FOR:
-        return run_for(r, s, n) == 0 ? NEXT : FAILED;
-    case JN_SET:
-        if (jinja_eval(r, s, n->child[1], &v) != 0 || assign(r, s, n->child[0], v) != 0)
-            return FAILED;
-        return NEXT;
-    case JN_SET_BLOCK:
-        return run_set_block(r, s, n) == 0 ? NEXT : FAILED;
-    case JN_MACRO:
-        jinja_define(r, s, n->name, new_macro(r, s, n));
-        return NEXT;
-    case JN_CALL_BLOCK:
-        return run_call_block(r, s, n) == 0 ? NEXT : FAILED;
-    case JN_FILTER_BLOCK:
-        return run_filter_block(r, s, n) == 0 ? NEXT : FAILED;
-    default:
-        CHECK(false, "a node of kind %d is no statement", n->kind);
-        return FAILED;
-    }
-}
-
 /* Every statement counts as a step and a level, so that no template can run for ever. */
 static enum flow run_node(struct jrun *r, struct jscope *s, const struct jnode *n) {
+    struct jvalue v;
+    int flow = NEXT; /* or FAILED, which is what a function that fails returns */
     if (jinja_step(r, 1) != 0 || jinja_enter(r) != 0) return FAILED;
-    enum flow flow;
     r->line = n->line;
-    switch ((enum jkind)n->kind) {
-    case JN_BLOCK:
+    if (n->kind == JN_BLOCK)
         flow = run_block(r, s, n);
-        break;
-    case JN_IF:
+    else if (n->kind == JN_IF)
         flow = run_if(r, s, n);
-        break;
-    case JN_GENERATION:
+    else if (n->kind == JN_FOR)
+        flow = run_for(r, s, n);
+    else if (n->kind == JN_GENERATION)
         flow = run_node(r, jinja_scope(r, s), n->child[0]);
-        break;
-    case JN_BREAK:
-        flow = BREAK;
-        break;
-    case JN_CONTINUE:
-        flow = CONTINUE;
-        break;
-    default:
-        flow = run_simple(r, s, n);
-    }
+    else if (n->kind == JN_BREAK || n->kind == JN_CONTINUE)
+        flow = n->kind == JN_BREAK ? BREAK : CONTINUE;
+    else if (n->kind == JN_DATA)
+        buffer_append(r->out, n->value.text, n->value.length);
+    else if (n->kind == JN_OUTPUT)
+        flow = jinja_eval(r, s, n->child[0], &v) ? FAILED : jinja_append_str(r, &v, r->out);
+    else if (n->kind == JN_SET)
+        flow = jinja_eval(r, s, n->child[1], &v) ? FAILED : assign(r, s, n->child[0], v);
+    else if (n->kind == JN_SET_BLOCK)
+        flow = run_set_block(r, s, n);
+    else if (n->kind == JN_MACRO)
+        jinja_define(r, s, n->name, new_macro(r, s, n));
+    else if (n->kind == JN_CALL_BLOCK)
+        flow = run_call_block(r, s, n);
+    else
+        flow = run_filter_block(r, s, n);
     r->depth--;
-    return flow;
+    return (enum flow)flow;
 }
 
 /* --- a rendering --------------------------------------------------------------------- */

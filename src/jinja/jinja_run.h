@@ -6,9 +6,11 @@
 
 struct jscope {
     struct jscope *parent;
-    const char **name; /* (n) */
-    struct jvalue *value;
-    int n, capacity;
+    struct jbinding {
+        const char *name;
+        struct jvalue value;
+    } *binding; /* (n) */
+    int64_t n, capacity;
 };
 struct jinja_memory {
     struct jinja_arena cells, bytes;
@@ -52,40 +54,45 @@ bool jinja_flag(const struct jarguments *a, int index, const char *name);
 /* Argument `index` or `name` as an integer; *out stays as it is where it is not given. */
 int jinja_int_argument(struct jrun *r, const struct jarguments *a, int index, const char *name,
                        int64_t *out);
-/* Too many, or keywords that are not in names ("a b c"): -1. */
-int jinja_check_arguments(struct jrun *r, const struct jarguments *a, const char *what,
-                          const char *names);
 int jinja_call(struct jrun *r, struct jvalue function, const struct jarguments *a,
                struct jvalue *out);
 int jinja_run_macro(struct jrun *r, const struct jmacro *macro, const struct jarguments *a,
                     struct jvalue *out);
-int jinja_call_method(struct jrun *r, const struct jvalue *self, const char *name,
-                      const struct jarguments *a, struct jvalue *out);
-bool jinja_has_method(const struct jvalue *self, const char *name);
+/* The method of that name; NULL. */
+const struct jentry *jinja_method(const struct jvalue *self, const char *name);
 /* Whether Python's type has a method that the sandbox does not let be called: it changes self. */
 bool jinja_is_unsafe(const struct jvalue *self, const char *name);
 
-struct jfunction {
-    const char *name;
-    int (*call)(struct jrun *r, const struct jarguments *a, struct jvalue *out);
-};
-const struct jfunction *jinja_function(const char *name); /* a global; NULL */
-
-/* Filters, methods and tests: names sorted. */
+/* Filters, tests, methods and functions (which have no self): names sorted. */
 typedef int jinja_operation(struct jrun *r, const struct jvalue *self, const struct jarguments *a,
-                            struct jvalue *out);
+                            int how, struct jvalue *out);
+#define J_UNUSED __attribute__((unused))
+#define JINJA_OPERATION(name)                                                          \
+    static int name(struct jrun *r J_UNUSED, const struct jvalue *self J_UNUSED,       \
+                    const struct jarguments *a J_UNUSED, int how J_UNUSED, struct jvalue *out)
 struct jentry {
     const char *name;
     jinja_operation *run;
+    int how;               /* what tells it from others with the same `run` */
+    const char *arguments; /* the names it takes, "a b c"; NULL: `run` looks itself */
 };
-const struct jentry *jinja_find(const struct jentry *table, int n, const char *name);
-const struct jentry *jinja_filter(const char *name), *jinja_test(const char *name);
+#define JINJA_FIND(table, name) jinja_find(table, sizeof table / sizeof *table, name)
+const struct jentry *jinja_find(const struct jentry *table, size_t n, const char *name);
+const struct jentry *jinja_filter(const char *name), *jinja_test(const char *name),
+    *jinja_function(const char *name);
+int jinja_apply(struct jrun *r, const struct jentry *entry, const struct jvalue *self,
+                const struct jarguments *a, struct jvalue *out);
+/* A filter's or test's node: its arguments in scope s, applied to self. */
+int jinja_apply_node(struct jrun *r, struct jscope *s, const struct jnode *n,
+                     const struct jvalue *self, struct jvalue *out);
 
 /* What Jinja or Python has and no chat template was found to use. kind: "filter", "test",
- * "function", "method" or "tag". jinja_refusal makes the message. */
+ * "function", "method" or "tag". */
 bool jinja_is_refused(const char *kind, const char *name);
-void jinja_refusal(const char *kind, const char *name, char *out, size_t size);
-struct jvalue jinja_undefined_refused(struct jrun *r, const char *kind, const char *name);
+/* The message, of kind and name. */
+#define JINJA_REFUSAL                                                                          \
+    "%s \"%s\" is not one that chat templates use; hint: docs/templates.md names those that they " \
+    "do"
 /* A filter or test that is not there: -1. */
 int jinja_fail_entry(struct jrun *r, const char *kind, const char *name);
 #endif

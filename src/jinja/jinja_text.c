@@ -274,39 +274,34 @@ static int append_json_key(struct jrun *r, const struct jvalue *key, bool ascii,
     return 0;
 }
 
-static int append_json_dict(struct jrun *r, const struct jdict *d, const struct json_style *style,
-                            int level, struct buffer *out) {
-    struct jvalue keys = jinja_list(r, J_LIST, d->n), values = jinja_list(r, J_LIST, d->n);
-    for (int64_t i = 0; i < d->n; i++) {
-        keys.list->item[i] = d->key[i];
-        values.list->item[i] = d->value[i];
-    }
-    if (style->sort_keys && jinja_sort(r, values.list->item, keys.list->item, d->n, false) != 0)
-        return -1;
-    buffer_append_text(out, "{");
-    for (int64_t i = 0; i < d->n; i++) {
+/* Separated values, with keys when keys is not NULL. */
+static int append_json_items(struct jrun *r, const struct jlist *keys, const struct jlist *values,
+                             const struct json_style *style, int level, struct buffer *out) {
+    buffer_append_text(out, keys ? "{" : "[");
+    for (int64_t i = 0; i < values->n; i++) {
         if (i > 0) append_value(out, &style->item_separator);
         append_break(style, level + 1, out);
-        if (append_json_key(r, &keys.list->item[i], style->ascii, out) != 0) return -1;
-        append_value(out, &style->key_separator);
-        if (jinja_append_json(r, &values.list->item[i], style, level + 1, out) != 0) return -1;
+        if (keys && append_json_key(r, &keys->item[i], style->ascii, out) != 0) return -1;
+        if (keys) append_value(out, &style->key_separator);
+        if (jinja_append_json(r, &values->item[i], style, level + 1, out) != 0) return -1;
     }
-    if (d->n) append_break(style, level, out);
-    buffer_append_text(out, "}");
+    if (values->n) append_break(style, level, out);
+    buffer_append_text(out, keys ? "}" : "]");
     return 0;
 }
 
-static int append_json_list(struct jrun *r, const struct jlist *l, const struct json_style *style,
+static int append_json_dict(struct jrun *r, const struct jdict *d, const struct json_style *style,
                             int level, struct buffer *out) {
-    buffer_append_text(out, "[");
-    for (int64_t i = 0; i < l->n; i++) {
-        if (i > 0) append_value(out, &style->item_separator);
-        append_break(style, level + 1, out);
-        if (jinja_append_json(r, &l->item[i], style, level + 1, out) != 0) return -1;
+    struct jlist keys = {.item = d->key, .n = d->n}, values = {.item = d->value, .n = d->n};
+    if (style->sort_keys) {
+        struct jlist *sorted_keys = jinja_list(r, J_LIST, d->n).list,
+                     *sorted_values = jinja_list(r, J_LIST, d->n).list;
+        jinja_push_all(r, sorted_keys, &keys);
+        jinja_push_all(r, sorted_values, &values);
+        if (jinja_sort(r, sorted_values->item, sorted_keys->item, d->n, false) != 0) return -1;
+        return append_json_items(r, sorted_keys, sorted_values, style, level, out);
     }
-    if (l->n) append_break(style, level, out);
-    buffer_append_text(out, "]");
-    return 0;
+    return append_json_items(r, &keys, &values, style, level, out);
 }
 
 int jinja_append_json(struct jrun *r, const struct jvalue *v, const struct json_style *style,
@@ -321,7 +316,7 @@ int jinja_append_json(struct jrun *r, const struct jvalue *v, const struct json_
     } else if (jinja_is_number(v)) {
         append_json_number(v, out);
     } else if (v->type == J_LIST || v->type == J_TUPLE) {
-        status = append_json_list(r, v->list, style, level, out);
+        status = append_json_items(r, NULL, v->list, style, level, out);
     } else if (v->type == J_DICT) {
         status = append_json_dict(r, v->dict, style, level, out);
     } else {

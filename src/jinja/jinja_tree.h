@@ -73,11 +73,13 @@ struct jinja {
     char *source; /* with line feeds alone */
     struct jnode *root;
     const char **name; /* interned (n_names) */
-    int n_names, names_capacity;
+    int64_t n_names, names_capacity;
 };
 const char *jinja_intern(struct jinja *j, const char *text, size_t length);
 /* The interned name, or NULL. */
 const char *jinja_find_name(const struct jinja *j, const char *text);
+/* Whether it is one of words, "a b c". */
+bool jinja_is_word(const char *name, const char *words);
 
 /* --- tokens --- */
 
@@ -119,20 +121,19 @@ struct jinja_parser {
     const char *innermost; /* the open block's tag, for messages */
     struct jnode *macro;   /* that the present place is in, or NULL */
 };
-/* A growing list of pointers, whose end goes to the arena. */
+/* A growing list, in the arena. */
 struct jnodes {
-    void **item;
-    int n, capacity;
+    struct jnode **item;
+    int64_t n, capacity;
 };
 struct jnode *parser_node(struct jinja_parser *p, enum jkind kind);
 /* A node with one child, or with two where b is not NULL. */
 struct jnode *parser_node_of(struct jinja_parser *p, enum jkind kind, struct jnode *a,
                              struct jnode *b);
-void *parser_copied(struct jinja_parser *p, const void *list, size_t size);
-void parser_push(struct jnodes *l, const void *item);
-void *parser_finish(struct jinja_parser *p, struct jnodes *l);
-struct jnode *parser_drop(struct jnodes *l); /* NULL */
-struct jnode *parser_with_children(struct jinja_parser *p, struct jnode *n, struct jnodes *l);
+/* A node that is given n children. */
+struct jnode *parser_children(struct jinja_parser *p, struct jnode *node, struct jnode **child,
+                              int64_t n);
+void parser_push(struct jinja_parser *p, struct jnodes *l, struct jnode *item);
 void parser_next(struct jinja_parser *p);
 bool parser_is_op(const struct jtoken *t, const char *op);
 bool parser_is_name(const struct jtoken *t, const char *name);

@@ -1,4 +1,6 @@
 /* Jinja: values and their memory, and what can be asked of them. See jinja_value.h. */
+#include <stdarg.h>
+#include <stdio.h>
 #include <string.h>
 
 #include "jinja_run.h"
@@ -9,22 +11,18 @@
 enum { MIN_CHUNK = 1 << 16, MAX_GROWTH = 1 << 26, ALIGN = 16 };
 
 char *arena_bytes(struct jinja_arena *a, size_t size) {
-    while (a->current < a->n_chunks && a->used + size > a->chunk_size[a->current]) {
+    while (a->current < a->n_chunks && a->used + size > a->chunk[a->current].size) {
         a->current++;
         a->used = 0;
     }
     if (a->current == a->n_chunks) {
-        size_t former = a->n_chunks ? a->chunk_size[a->n_chunks - 1] : MIN_CHUNK / 2;
-        if (a->n_chunks == a->chunks_capacity) {
-            a->chunks_capacity = MAX(8, 2 * a->chunks_capacity);
-            a->chunk = mem_resize(a->chunk, a->chunks_capacity, sizeof *a->chunk);
-            a->chunk_size = mem_resize(a->chunk_size, a->chunks_capacity, sizeof *a->chunk_size);
-        }
-        a->chunk_size[a->n_chunks] = MAX(MIN(2 * former, (size_t)MAX_GROWTH), 2 * size);
-        a->chunk[a->n_chunks] = mem_alloc((int64_t)a->chunk_size[a->n_chunks], 1);
-        a->n_chunks++;
+        size_t former = a->n_chunks ? a->chunk[a->n_chunks - 1].size : MIN_CHUNK / 2;
+        size_t room = MAX(MIN(2 * former, (size_t)MAX_GROWTH), 2 * size);
+        ARRAY_RESERVE(a->chunk, a->n_chunks, a->chunks_capacity);
+        a->chunk[a->n_chunks].size = room;
+        a->chunk[a->n_chunks++].bytes = mem_alloc((int64_t)room, 1);
     }
-    char *out = a->chunk[a->current] + a->used;
+    char *out = a->chunk[a->current].bytes + a->used;
     a->used += size;
     a->total += size;
     return out;
@@ -37,13 +35,20 @@ void *arena_alloc(struct jinja_arena *a, size_t size) {
 }
 
 char *arena_extend(struct jinja_arena *a, const char *bytes, size_t length, size_t more) {
-    if (a->current >= a->n_chunks || bytes + length != a->chunk[a->current] + a->used ||
-        a->used + more > a->chunk_size[a->current])
+    if (a->current >= a->n_chunks || bytes + length != a->chunk[a->current].bytes + a->used ||
+        a->used + more > a->chunk[a->current].size)
         return NULL;
-    char *out = a->chunk[a->current] + a->used;
+    char *out = a->chunk[a->current].bytes + a->used;
     a->used += more;
     a->total += more;
     return out;
+}
+
+void *arena_grow(struct jinja_arena *a, void *list, int64_t n, int64_t *capacity, size_t size) {
+    if (n < *capacity) return list;
+    *capacity = MAX(4, 2 * *capacity);
+    void *more = arena_alloc(a, (size_t)*capacity * size);
+    return n ? memcpy(more, list, (size_t)n * size) : more;
 }
 
 void arena_reset(struct jinja_arena *a) {
@@ -52,9 +57,8 @@ void arena_reset(struct jinja_arena *a) {
 }
 
 void arena_free(struct jinja_arena *a) {
-    for (int i = 0; i < a->n_chunks; i++) mem_free(a->chunk[i]);
+    for (int i = 0; i < a->n_chunks; i++) mem_free(a->chunk[i].bytes);
     mem_free(a->chunk);
-    mem_free(a->chunk_size);
     *a = (struct jinja_arena){0};
 }
 
@@ -93,20 +97,19 @@ struct jvalue jinja_take(struct jrun *r, size_t mark) {
     return v;
 }
 
-const char *jinja_c_string(struct jrun *r, struct jvalue string) {
-    char *text = arena_alloc(&r->m->cells, (size_t)string.length + 1);
-    if (string.length) memcpy(text, string.text, string.length);
-    return text;
-}
-
 static struct jvalue missing(struct jrun *r, struct jmissing what) {
     struct jmissing *m = arena_alloc(&r->m->cells, sizeof *m);
     *m = what;
     return (struct jvalue){.type = J_UNDEFINED, .missing = m};
 }
 
-struct jvalue jinja_undefined(struct jrun *r, const char *hint) {
-    return missing(r, (struct jmissing){.hint = hint});
+struct jvalue jinja_undefined(struct jrun *r, const char *format, ...) {
+    char text[300];
+    va_list arguments;
+    va_start(arguments, format);
+    vsnprintf(text, sizeof text, format, arguments);
+    va_end(arguments);
+    return missing(r, (struct jmissing){.hint = jinja_copy(r, text, strlen(text) + 1).text});
 }
 
 struct jvalue jinja_undefined_name(struct jrun *r, const char *name) {
@@ -141,21 +144,26 @@ struct jvalue jinja_list(struct jrun *r, enum jtype type, int64_t capacity) {
     return (struct jvalue){.type = (uint8_t)type, .list = l};
 }
 
+struct jvalue jinja_share(struct jrun *r, enum jtype type, struct jvalue *item, int64_t n) {
+    struct jvalue v = jinja_list(r, type, 0);
+    v.list->item = item;
+    v.list->n = v.list->capacity = n;
+    return v;
+}
+
 void jinja_push(struct jrun *r, struct jlist *l, struct jvalue v) {
-    if (l->n == l->capacity) {
-        l->capacity = MAX(4, 2 * l->capacity);
-        struct jvalue *item = arena_alloc(&r->m->cells, (size_t)l->capacity * sizeof *item);
-        if (l->n) memcpy(item, l->item, (size_t)l->n * sizeof *item);
-        l->item = item;
-    }
+    l->item = arena_grow(&r->m->cells, l->item, l->n, &l->capacity, sizeof *l->item);
     l->item[l->n++] = v;
+}
+
+void jinja_push_all(struct jrun *r, struct jlist *l, const struct jlist *more) {
+    for (int64_t i = 0; i < more->n; i++) jinja_push(r, l, more->item[i]);
 }
 
 struct jvalue jinja_pair(struct jrun *r, struct jvalue a, struct jvalue b) {
     struct jvalue v = jinja_list(r, J_TUPLE, 2);
-    v.list->n = 2;
-    v.list->item[0] = a;
-    v.list->item[1] = b;
+    jinja_push(r, v.list, a);
+    jinja_push(r, v.list, b);
     return v;
 }
 
@@ -271,29 +279,16 @@ const char *jinja_type_name(const struct jvalue *v) {
     return name[v->type];
 }
 
+/* len(), of a string in bytes; -1 for what has none, or none that decides its truth. */
+static int64_t size_of(const struct jvalue *v) {
+    if (v->type == J_STRING) return v->length;
+    if (v->type == J_DICT) return v->dict->n;
+    return jinja_is_list(v) && v->type != J_ITERATOR ? v->list->n : -1;
+}
+
 bool jinja_truth(const struct jvalue *v) {
-    switch ((enum jtype)v->type) {
-    case J_UNDEFINED:
-    case J_NONE:
-        return false;
-    case J_BOOL:
-        return v->truth;
-    case J_INT:
-        return v->integer != 0;
-    case J_FLOAT:
-        return v->real != 0;
-    case J_STRING:
-        return v->length > 0;
-    case J_LIST:
-    case J_TUPLE:
-    case J_RANGE:
-    case J_VIEW:
-        return v->list->n > 0;
-    case J_DICT:
-        return v->dict->n > 0;
-    default:
-        return true;
-    }
+    if (v->type == J_UNDEFINED || v->type == J_NONE) return false;
+    return jinja_is_number(v) ? jinja_number(v) != 0 : size_of(v) != 0;
 }
 
 static bool equal_lists(struct jrun *r, const struct jlist *a, const struct jlist *b) {
@@ -314,27 +309,14 @@ static bool equal_dicts(struct jrun *r, const struct jdict *a, const struct jdic
 }
 
 static bool equal(struct jrun *r, const struct jvalue *a, const struct jvalue *b) {
-    if (jinja_is_number(a) && jinja_is_number(b)) {
-        int64_t i, k;
-        if (jinja_is_integer(a, &i) && jinja_is_integer(b, &k)) return i == k;
-        return jinja_number(a) == jinja_number(b);
-    }
+    int64_t i, k;
+    if (jinja_is_integer(a, &i) && jinja_is_integer(b, &k)) return i == k;
+    if (jinja_is_number(a) && jinja_is_number(b)) return jinja_number(a) == jinja_number(b);
     if (a->type != b->type) return false;
-    switch ((enum jtype)a->type) {
-    case J_UNDEFINED:
-    case J_NONE:
-        return true;
-    case J_STRING:
-        return same_text(a, b);
-    case J_LIST:
-    case J_TUPLE:
-    case J_RANGE:
-        return equal_lists(r, a->list, b->list);
-    case J_DICT:
-        return equal_dicts(r, a->dict, b->dict);
-    default:
-        return a->list == b->list;
-    }
+    if (a->type == J_STRING) return same_text(a, b);
+    if (a->type == J_DICT) return equal_dicts(r, a->dict, b->dict);
+    if (jinja_is_sequence(a)) return equal_lists(r, a->list, b->list);
+    return a->type == J_UNDEFINED || a->type == J_NONE || a->list == b->list;
 }
 
 /* What is too deep to be compared spends all steps, so that the next one counted is an error. */
@@ -423,28 +405,12 @@ size_t jinja_offset(const struct jvalue *s, int64_t n) {
 }
 
 int jinja_length(struct jrun *r, const struct jvalue *v, int64_t *n) {
-    switch ((enum jtype)v->type) {
-    case J_UNDEFINED:
-        *n = 0;
-        return 0;
-    case J_STRING:
-        *n = jinja_points(v);
-        return jinja_step(r, v->length / 64);
-    case J_LIST:
-    case J_TUPLE:
-    case J_RANGE:
-    case J_VIEW:
-        *n = v->list->n;
-        return 0;
-    case J_DICT:
-        *n = v->dict->n;
-        return 0;
-    case J_LOOP:
-        *n = v->loop->items->n;
-        return 0;
-    default:
-        return jinja_fail(r, "object of type '%s' has no len()", jinja_type_name(v));
-    }
+    *n = v->type == J_UNDEFINED ? 0
+         : v->type == J_STRING  ? jinja_points(v)
+         : v->type == J_LOOP    ? v->loop->items->n
+                                : size_of(v);
+    if (*n < 0) return jinja_fail(r, "object of type '%s' has no len()", jinja_type_name(v));
+    return v->type == J_STRING ? jinja_step(r, v->length / 64) : 0;
 }
 
 struct jlist *jinja_characters(struct jrun *r, const struct jvalue *s) {
@@ -458,34 +424,22 @@ struct jlist *jinja_characters(struct jrun *r, const struct jvalue *s) {
 }
 
 int jinja_items(struct jrun *r, const struct jvalue *v, struct jlist **out) {
-    struct jlist *l;
-    switch ((enum jtype)v->type) {
-    case J_UNDEFINED:
-        *out = jinja_list(r, J_LIST, 0).list;
-        return 0;
-    case J_STRING:
+    if (v->type == J_STRING) {
         *out = jinja_characters(r, v);
         return jinja_step(r, v->length / 8);
-    case J_LIST:
-    case J_TUPLE:
-    case J_RANGE:
-    case J_VIEW:
+    }
+    if (v->type == J_UNDEFINED) {
+        *out = jinja_list(r, J_LIST, 0).list;
+    } else if (v->type == J_DICT) {
+        *out = jinja_share(r, J_LIST, v->dict->key, v->dict->n).list;
+    } else if (v->type == J_ITERATOR) {
+        struct jlist *l = v->list;
+        *out = jinja_share(r, J_LIST, l->item + l->at, l->n - l->at).list;
+        l->at = l->n;
+    } else if (jinja_is_list(v)) {
         *out = v->list;
-        return 0;
-    case J_ITERATOR:
-        l = jinja_list(r, J_LIST, 0).list;
-        l->item = v->list->item + v->list->at;
-        l->n = l->capacity = v->list->n - v->list->at;
-        v->list->at = v->list->n;
-        *out = l;
-        return 0;
-    case J_DICT:
-        l = jinja_list(r, J_LIST, 0).list;
-        l->item = v->dict->key;
-        l->n = l->capacity = v->dict->n;
-        *out = l;
-        return 0;
-    default:
+    } else {
         return jinja_fail(r, "'%s' object is not iterable", jinja_type_name(v));
     }
+    return 0;
 }

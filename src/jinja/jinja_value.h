@@ -15,8 +15,10 @@ struct jrun; /* jinja_run.h */
 /* --- memory: pieces that are only taken back together --- */
 
 struct jinja_arena {
-    char **chunk;
-    size_t *chunk_size;
+    struct {
+        char *bytes;
+        size_t size;
+    } * chunk; /* (n_chunks) */
     int n_chunks, chunks_capacity, current;
     size_t used, total; /* in the current chunk; in all up to it */
 };
@@ -25,6 +27,8 @@ char *arena_bytes(struct jinja_arena *a, size_t size); /* neither */
 /* Makes the bytes that end at the arena's top longer by `more`, in place if there is room; NULL
  * otherwise. */
 char *arena_extend(struct jinja_arena *a, const char *bytes, size_t length, size_t more);
+/* A list of n elements of a size, with room for another: longer when n is its capacity. */
+void *arena_grow(struct jinja_arena *a, void *list, int64_t n, int64_t *capacity, size_t size);
 void arena_reset(struct jinja_arena *a);
 void arena_free(struct jinja_arena *a);
 
@@ -65,7 +69,7 @@ struct jvalue {
         struct jmethod *method;
         struct jmacro *macro;
         struct jloop *loop;
-        const struct jfunction *function;
+        const struct jentry *function;
     };
 };
 
@@ -86,7 +90,7 @@ struct jmissing {      /* what an undefined value says when it is used */
 };
 struct jmethod {
     struct jvalue self;
-    const char *name;
+    const struct jentry *entry;
 };
 struct jmacro {
     const struct jnode *node; /* JN_MACRO or JN_CALL_BLOCK */
@@ -105,14 +109,16 @@ struct jvalue jinja_int(int64_t i);
 struct jvalue jinja_bool(bool b);
 struct jvalue jinja_none(void);
 struct jvalue jinja_copy(struct jrun *r, const char *text, size_t length); /* a string of its own */
-/* A C string of its own, for what is looked up by name. */
-const char *jinja_c_string(struct jrun *r, struct jvalue string);
-struct jvalue jinja_undefined(struct jrun *r, const char *hint);
+/* An undefined value, and the message when it is used. */
+struct jvalue jinja_undefined(struct jrun *r, const char *format, ...) PRINTF_LIKE(2, 3);
 struct jvalue jinja_undefined_name(struct jrun *r, const char *name);
 struct jvalue jinja_undefined_item(struct jrun *r, const struct jvalue *owner, struct jvalue name);
 int jinja_fail_undefined(struct jrun *r, const struct jvalue *v);
 struct jvalue jinja_list(struct jrun *r, enum jtype type, int64_t capacity);
+/* A list of these very items. */
+struct jvalue jinja_share(struct jrun *r, enum jtype type, struct jvalue *item, int64_t n);
 void jinja_push(struct jrun *r, struct jlist *l, struct jvalue v);
+void jinja_push_all(struct jrun *r, struct jlist *l, const struct jlist *more);
 struct jvalue jinja_pair(struct jrun *r, struct jvalue a, struct jvalue b); /* a tuple */
 struct jvalue jinja_dict(struct jrun *r, enum jtype type, int64_t capacity);
 struct jvalue *jinja_dict_find(struct jrun *r, const struct jdict *d, const struct jvalue *key);
