@@ -1,9 +1,9 @@
 /* A training run: everything the step loop needs, made once before step 0. Private to this folder.
  *
- * Order of making (start.c): ranks, device, data, model's shape, plan; the directories' locks, and
- * only then the look for a checkpoint; memory plan, weights; then what was written behind the
- * checkpoint is cut back. Each phase that reads input ends in an agreement, so that all ranks stop
- * together and one speaks. */
+ * Order of making (start.c): ranks, device, data, model's shape, plan, memory plan; the locks of
+ * the directories, and only then the look for a checkpoint; weights; then what was written behind
+ * the checkpoint is cut back. Each phase that reads input ends in an agreement, so that all ranks
+ * stop together and one speaks. */
 #ifndef RANKWISE_RUN_H
 #define RANKWISE_RUN_H
 #include "batch.h"

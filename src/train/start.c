@@ -45,9 +45,10 @@ int run_start(struct run *r, struct config *config) {
     if (run_start_device(r) != 0) return -1;
     if (run_prepare(r) != 0) return -1;
     run_share_data(r);
+    /* Before the directories are made: a run that does not fit leaves none. */
+    if (check_memory(r) != 0) return -1;
     if (run_lock_directories(r) != 0 || run_choose_checkpoint(r) != 0) return -1;
     if (r->progress.state.step >= run_steps(r) && !r->progress.makes_up) return 0;
-    if (check_memory(r) != 0) return -1;
     if (comm_agree(&r->place.data, run_open_log(r)) != 0) return -1;
     run_measure_roofline(r);
     if (run_open_model(r) != 0) return -1;

@@ -2,6 +2,7 @@
 # Which device computes, and what is said when it cannot: plug-ins that are not there, are no plug-ins or of another build;
 # and parallel.offload, which must not change a bit on the CPU, checkpoints included.
 # shellcheck source=tests/cli/harness.sh
+# limit: 900
 . tests/cli/harness.sh
 export OMP_WAIT_POLICY=passive OMPI_MCA_mpi_yield_when_idle=1
 doctor=("$rankwise" doctor)

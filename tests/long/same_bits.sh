@@ -66,14 +66,14 @@ fi
 train() { # ranks, model, stage, options...
     local ranks=$1 model=$2 stage=$3 name which
     shift 3
-    name="${model}_$ranks-$stage${*:+_$*}"
+    name="${model}_$ranks-$stage${*:+ ${*//$work\//}}"
     for which in old new; do
         mpirun --oversubscribe -np "$ranks" "${!which}/rankwise" train configs/demo.cfg model.path="tests/models/$model" \
             model.init=random data.train="$work/old_demo.h5" data.eval="$work/old_held_out.h5" run.dir="$work/$which" \
             run.threads=1 batch.groups=12 optim.steps=12 checkpoint.every_steps=5 checkpoint.keep=0 eval.every_steps=6 \
             parallel.zero_stage="$stage" "$@" >/dev/null 2>"$work/$which.err" || tail -n 2 "$work/$which.err"
         numbers "$work/$which/metrics.jsonl" >"$work/$which.metrics"
-        values "$work/$which"/checkpoints/step_000012/part_*.h5 >"$work/$which.values"
+        values "$work/$which"/checkpoints/step_*/part_*.h5 >"$work/$which.values"
         "${!which}/rankwise" export "$work/$which" "$work/$which.model" >/dev/null 2>&1
         "${!which}/rankwise" score "$work/$which.model" <"$work/demo/texts.jsonl" >"$work/$which.scores" 2>/dev/null
     done
@@ -89,5 +89,8 @@ for model in llama qwen2 qwen3 neox; do
 done
 for stage in 0 1 2 3; do train 3 qwen2 "$stage"; done
 train 2 llama 2 parallel.recompute=block
+# Parts and repeats of shards, in an order of their own.
+train 2 qwen2 1 optim.steps=60 \
+    "data.train=({path=\"$work/old_demo.h5\"; weight=0.03},{path=\"$work/old_held_out.h5\"; weight=1.5})"
 echo "$n_same same, $n_differ differ"
 ((n_differ == 0 && n_same > 0))
