@@ -10,7 +10,7 @@ build=${BUILD:-build} data=${DATA:-../shared/data} python=${PYTHON:-python3}
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 
-echo "-- exactness, fp32 (test_model: worst of seven tiny models of four families)"
+echo "-- exactness, fp32 (test_model: worst of ten tiny models of seven families)"
 "$build/tests/test_model" | sed -n 's/^# /  /p'
 
 if "$python" -c 'import torch, transformers' 2> /dev/null; then
