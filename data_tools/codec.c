@@ -2,16 +2,13 @@
  *
  *   {"text": "..."}  ->  {"ids": [...]}          {"ids": [...]}  ->  {"text": "..."}
  *
- * One line out for each line in, in order; blank lines are skipped. No template; special tokens are
- * added when asked.
- */
+ * No template; special tokens are added when asked. */
 #include <stdio.h>
 #include <string.h>
 
 #include "command.h"
 #include "data_tools.h"
-#include "json.h"
-#include "reader.h"
+#include "filter.h"
 #include "tokenizer.h"
 
 static const char encode_usage[] =
@@ -38,14 +35,12 @@ struct codec {
     struct buffer text;
 };
 
-/* A row to its answer; NULL with error_text(). */
-typedef json_t *convert_row(struct codec *c, const json_t *row);
-
 static void append_ids(json_t *list, const int32_t *id, int64_t n) {
     for (int64_t i = 0; i < n; i++) json_array_append_new(list, json_integer(id[i]));
 }
 
-static json_t *encode_row(struct codec *c, const json_t *row) {
+static json_t *encode_row(void *self, json_t *row) {
+    struct codec *c = self;
     const json_t *text = json_object_get(row, "text");
     if (!json_is_string(text)) {
         fail("expected {\"text\": \"...\"}");
@@ -63,7 +58,8 @@ static json_t *encode_row(struct codec *c, const json_t *row) {
     return json_pack("{s:o}", "ids", list);
 }
 
-static json_t *decode_row(struct codec *c, const json_t *row) {
+static json_t *decode_row(void *self, json_t *row) {
+    struct codec *c = self;
     const json_t *list = json_object_get(row, "ids"), *item;
     size_t i;
     if (!json_is_array(list)) {
@@ -89,35 +85,11 @@ static json_t *decode_row(struct codec *c, const json_t *row) {
     return json_pack("{s:o}", "text", text);
 }
 
-static int convert_record(struct codec *c, const struct record *record, convert_row *convert) {
-    json_t *row = record->bad ? NULL : json_parse(record->text, record->length);
-    if (!row) return record->bad ? fail("%s", record->bad) : -1;
-    json_t *answer = convert(c, row);
-    json_decref(row);
-    if (!answer) return -1;
-    char *text = json_text(answer);
-    puts(text);
-    mem_free(text);
-    json_decref(answer);
-    return 0;
-}
-
-static int convert_file(struct codec *c, const char *path, convert_row *convert) {
-    struct reader *r = reader_open(path, NULL);
-    struct record record;
-    int status = r ? 0 : -1, more = 0;
-    while (status == 0 && (more = reader_next(r, &record)) > 0)
-        if (convert_record(c, &record, convert) != 0)
-            status = fail_context("%s:%lld", reader_name(r), (long long)record.line);
-    reader_close(r);
-    return more < 0 ? -1 : status;
-}
-
 enum { TOKENIZER, SPECIAL, DIRECTION, HELP, N_OPTIONS };
 
 /* direction: the option that only this direction has. */
-static int codec_command(const char *usage, const char *direction, convert_row *convert, int argc,
-                         char **argv) {
+static int codec_command(const char *usage, const char *direction, filter_convert *convert,
+                         int argc, char **argv) {
     struct option option[N_OPTIONS] = {
         {"tokenizer", true}, {"special", true}, {direction, false}, {"help", false}};
     struct arguments inputs;
@@ -137,7 +109,7 @@ static int codec_command(const char *usage, const char *direction, convert_row *
     int status = c.tokenizer ? 0 : -1;
     if (status == 0) {
         c.encoder = encoder_new(c.tokenizer);
-        status = convert_file(&c, inputs.n_positional ? inputs.positional[0] : "-", convert);
+        status = filter_file(inputs.n_positional ? inputs.positional[0] : "-", convert, &c);
     }
     code = command_finish(status);
     encoder_free(c.encoder);

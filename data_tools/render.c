@@ -2,16 +2,15 @@
  *
  *   {"messages": [...], "tools": [...], ...}  ->  {"text": "..."}
  *
- * One line out for each line in, in order; blank lines are skipped. What a row has besides messages
- * and add_generation_prompt are more variables of the template. */
+ * What a row has besides messages and add_generation_prompt are more variables of the template. */
 #include <stdio.h>
 #include <string.h>
 
 #include "chat.h"
 #include "command.h"
 #include "data_tools.h"
+#include "filter.h"
 #include "json.h"
-#include "reader.h"
 
 static const char usage[] =
     "usage: rankwise-data render --template T [options] [INPUT] < chats.jsonl > texts.jsonl\n"
@@ -40,8 +39,12 @@ struct renderer {
 };
 
 /* The row's other fields are the template's variables. */
-static int render_row(struct renderer *r, json_t *row) {
-    if (!json_is_object(row)) return fail("expected {\"messages\": [...]}");
+static json_t *render_row(void *self, json_t *row) {
+    struct renderer *r = self;
+    if (!json_is_object(row)) {
+        fail("expected {\"messages\": [...]}");
+        return NULL;
+    }
     json_t *messages = json_incref(json_object_get(row, "messages"));
     bool add = r->add_generation_prompt;
     bool go_on = false;
@@ -57,31 +60,8 @@ static int render_row(struct renderer *r, json_t *row) {
     buffer_clear(&r->text);
     if (status == 0) status = chat_render(r->chat, r->memory, messages, row, add, false, &r->text);
     json_decref(messages);
-    return status;
-}
-
-static int render_record(struct renderer *r, const struct record *record) {
-    json_t *row = record->bad ? NULL : json_parse(record->text, record->length);
-    int status = row ? render_row(r, row) : record->bad ? fail("%s", record->bad) : -1;
-    json_decref(row);
-    if (status != 0) return -1;
-    json_t *answer = json_pack("{s:o}", "text", json_stringn(r->text.data, r->text.length));
-    char *text = json_text(answer);
-    puts(text);
-    mem_free(text);
-    json_decref(answer);
-    return 0;
-}
-
-static int render_file(struct renderer *r, const char *path) {
-    struct reader *reader = reader_open(path, NULL);
-    struct record record;
-    int status = reader ? 0 : -1, more = 0;
-    while (status == 0 && (more = reader_next(reader, &record)) > 0)
-        if (render_record(r, &record) != 0)
-            status = fail_context("%s:%lld", reader_name(reader), (long long)record.line);
-    reader_close(reader);
-    return more < 0 ? -1 : status;
+    if (status != 0) return NULL;
+    return json_pack("{s:o}", "text", json_stringn(r->text.data, r->text.length));
 }
 
 enum { O_TEMPLATE, O_TOKENIZER, O_SPECIAL, O_NOW, O_GENERATION, O_HELP, N_OPTIONS };
@@ -102,7 +82,7 @@ static int run(const struct option *o, const char *input) {
     if (!r.chat) status = -1;
     if (status == 0) {
         r.memory = jinja_memory_new();
-        status = render_file(&r, input);
+        status = filter_file(input, render_row, &r);
     }
     jinja_memory_free(r.memory);
     buffer_free(&r.text);
