@@ -16,6 +16,7 @@
 #include <unistd.h>
 
 #include "build.h"
+#include "file.h"
 #include "hash.h"
 #include "log.h"
 
@@ -117,18 +118,6 @@ struct build_log *log_start(struct build *b, struct sink *s, struct build_place 
     return log;
 }
 
-static bool write_all(int file, const void *data, size_t n) {
-    const char *from = data;
-    while (n) {
-        ssize_t put = write(file, from, n);
-        if (put < 0 && errno == EINTR) continue;
-        if (put < 0) return false;
-        from += put;
-        n -= (size_t)put;
-    }
-    return true;
-}
-
 void log_append(struct build_log *log, const struct intake_batch *batch) {
     if (!log || log->file < 0) return;
     if (batch->packed.length > LARGEST_BLOCK) {
@@ -139,8 +128,8 @@ void log_append(struct build_log *log, const struct intake_batch *batch) {
         .magic = LOG_MAGIC, .n_bytes = (int64_t)batch->packed.length, .next = batch->next};
     block.hash = hash_block(&block, batch->packed.data, log->former);
     log->former = block.hash;
-    if (write_all(log->file, &block, sizeof block) &&
-        write_all(log->file, batch->packed.data, batch->packed.length))
+    if (file_write_all(log->file, &block, sizeof block) == 0 &&
+        file_write_all(log->file, batch->packed.data, batch->packed.length) == 0)
         return;
     log_info("%s: %s; this build goes on without it, and would start again if it were killed",
              log->path, strerror(errno));

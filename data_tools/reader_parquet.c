@@ -12,6 +12,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "file.h"
 #include "reader_parts.h"
 
 enum { NO_PYARROW = 3, NO_PROGRAM = 127 };
@@ -56,14 +57,7 @@ static int unnamed_file(void) {
 int helper_spool(struct bytes *b) {
     int file = unnamed_file(), status = file < 0 ? -1 : 1;
     while (status > 0) {
-        const char *data = b->data + b->at;
-        size_t n = b->filled - b->at, done = 0;
-        while (done < n) {
-            ssize_t written = write(file, data + done, n - done);
-            if (written < 0 && errno != EINTR) break;
-            if (written > 0) done += (size_t)written;
-        }
-        if (done < n)
+        if (file_write_all(file, b->data + b->at, b->filled - b->at) != 0)
             status =
                 fail("a copy of standard input for parquet: %s; hint: TMPDIR says where it goes",
                      strerror(errno));

@@ -12,6 +12,8 @@ extern "C" {
 
 /* Appends the file's bytes to out (ceiling in bytes; larger is an error). */
 int file_read(const char *path, size_t ceiling, struct buffer *out);
+/* All of it, however many calls that takes; -1 with errno. */
+int file_write_all(int fd, const void *data, size_t length);
 int file_replace(const char *path, const void *data, size_t length);
 
 /* The last part of a replacement, for files that a library has written: fsync, rename, fsync of the

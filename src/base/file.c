@@ -35,15 +35,16 @@ int file_read(const char *path, size_t ceiling, struct buffer *out) {
     return 0;
 }
 
-static int write_all(int fd, const char *data, size_t length) {
+int file_write_all(int fd, const void *data, size_t length) {
+    const char *from = data;
     while (length) {
-        ssize_t n = write(fd, data, length);
+        ssize_t n = write(fd, from, length);
         if (n < 0 && errno == EINTR) continue;
         if (n < 0) return -1;
-        data += n;
+        from += n;
         length -= (size_t)n;
     }
-    return fsync(fd);
+    return 0;
 }
 
 int file_sync(const char *path) {
@@ -109,7 +110,9 @@ int file_replace(const char *path, const void *data, size_t length) {
     int fd = open(temporary, O_WRONLY | O_CREAT | O_TRUNC, 0666);
     if (fd < 0) goto done;
     doing = "write";
-    int written = write_all(fd, data, length), error = errno;
+    int written = file_write_all(fd, data, length);
+    if (written == 0) written = fsync(fd);
+    int error = errno;
     if (close(fd) != 0 && written == 0) {
         written = -1;
         error = errno;
