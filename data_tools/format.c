@@ -18,7 +18,7 @@ static const struct format_kind *const kinds[] = {
     &format_sharegpt,     &format_summarize, &format_ultrafeedback, &format_litbench,
     &format_reward_bench, &format_ranked,    &format_canonical,     &format_mapping,
 };
-enum { N_KINDS = sizeof kinds / sizeof *kinds };
+enum { N_KINDS = COUNT(kinds) };
 
 /* --- rows --- */
 
@@ -51,18 +51,26 @@ void row_free(struct row *row) {
     *row = (struct row){0};
 }
 
-json_t *row_field(const json_t *row, const char *key) {
-    json_t *value = json_object_get(row, key);
-    if (value && !json_is_null(value)) return value;
-    fail("\"%s\" is %s", key, value ? "null" : "missing");
+const char *row_find(const json_t *object, const char *const *names, int n) {
+    for (int i = 0; i < n; i++) {
+        const json_t *value = json_object_get(object, names[i]);
+        if (value && !json_is_null(value)) return names[i];
+    }
     return NULL;
 }
 
-json_t *row_value(const json_t *row, const struct path *path) {
-    json_t *value = path_get(path, row);
+json_t *row_present(json_t *value, const char *name) {
     if (value && !json_is_null(value)) return value;
-    fail("\"%s\" is %s", path->text, value ? "null" : "missing");
+    fail("\"%s\" is %s", name, value ? "null" : "missing");
     return NULL;
+}
+
+json_t *row_field(const json_t *row, const char *key) {
+    return row_present(json_object_get(row, key), key);
+}
+
+json_t *row_value(const json_t *row, const struct path *path) {
+    return row_present(path_get(path, row), path->text);
 }
 
 int row_take_answer(struct row *row, json_t *value, const char *name) {
@@ -142,6 +150,12 @@ static int not_found(const json_t *row, const char *found) {
     return -1;
 }
 
+bool format_matches(const struct format_kind *kind, const json_t *row) {
+    for (int i = 0; kind->needs && kind->needs[i]; i++)
+        if (!json_object_get(row, kind->needs[i])) return false;
+    return kind->matches ? kind->matches(row) : kind->needs != NULL;
+}
+
 static const struct format_kind *find_kind(const char *name, const struct format_options *o,
                                            const json_t *row) {
     const struct format_kind *found = NULL;
@@ -156,7 +170,7 @@ static const struct format_kind *find_kind(const char *name, const struct format
     struct buffer several = {0};
     int n = 0;
     for (int i = 0; i < N_KINDS; i++) {
-        if (!kinds[i]->matches || !kinds[i]->matches(row)) continue;
+        if (!format_matches(kinds[i], row)) continue;
         buffer_format(&several, "%s%s", n++ ? " or " : "", kinds[i]->name);
         found = kinds[i];
     }
@@ -296,7 +310,6 @@ static int take_number(const struct path *path, const json_t *json, double least
     return 0;
 }
 
-/* The columns that any format may have beside its own. */
 /* "tools": a list of objects, or a string of JSON that holds one; any other column of that name is
  * something else. */
 static int take_tools(const json_t *json, struct row *row) {
@@ -309,6 +322,7 @@ static int take_tools(const json_t *json, struct row *row) {
     return 0;
 }
 
+/* The columns that any format may have beside its own. */
 static int take_columns(const struct format *s, const json_t *json, struct row *row) {
     float margin = 0, weight = 1;
     if (s->key[KEY_MARGIN].text && take_number(&s->key[KEY_MARGIN], json, -INFINITY, &margin) != 0)

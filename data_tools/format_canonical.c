@@ -18,7 +18,6 @@
 static const char *const fields[] = {"prompt", "messages", "answers", "better", "scores", "ranks",
                                      "margin", "weight",   "origin",  "tools",  "drop"};
 static const char *const pair_fields[] = {"winner", "loser", "margin", "weight"};
-#define COUNT(names) ((int)(sizeof(names) / sizeof *(names)))
 
 static int check_fields(const json_t *record, const char *const *names, int n) {
     const char *key;

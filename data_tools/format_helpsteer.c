@@ -51,11 +51,6 @@ static int take_strength(const struct format *s, const json_t *json, const char 
 
 static const char turn_mark[] = "<extra_id_1>";
 
-static bool matches_helpsteer2(const json_t *row) {
-    return json_object_get(row, "response_1") && json_object_get(row, "response_2") &&
-           json_object_get(row, "preference_strength");
-}
-
 /* A text whose turns are marked: "...<extra_id_1>Assistant\n...<extra_id_1>User\n...". */
 static int split_turns(const json_t *value, json_t **out) {
     const char *at = json_string_value(value), *role = "user";
@@ -97,9 +92,8 @@ const struct format_kind format_helpsteer2 = {
     .name = "helpsteer2",
     .summary = "HelpSteer2-Preference: a strength from -3 to 3, positive for response_2",
     .keys = "prompt, response_1, response_2, preference_strength",
-    .columns =
-        (const char *const[]){"prompt", "response_1", "response_2", "preference_strength", NULL},
-    .matches = matches_helpsteer2,
+    .columns = NAMES("prompt", "response_1", "response_2", "preference_strength"),
+    .needs = NAMES("response_1", "response_2", "preference_strength"),
     .open = open_strength,
     .read = read_helpsteer2,
 };
@@ -217,8 +211,7 @@ const struct format_kind format_helpsteer3 = {
                "are dropped",
     .keys =
         "context, response1, response2, overall_preference; or input, output[].answer with label",
-    .columns = (const char *const[]){"context", "response1", "response2", "overall_preference",
-                                     "input", "output", NULL},
+    .columns = NAMES("context", "response1", "response2", "overall_preference", "input", "output"),
     .matches = matches_helpsteer3,
     .open = open_strength,
     .read = read_helpsteer3,

@@ -116,7 +116,7 @@ const struct format_kind format_hh = {
         "Anthropic HH: dialogues as text, split at \\n\\nHuman: and \\n\\nAssistant: into messages",
     .keys = "chosen, rejected, prompt where they do not have it; without --format hh such rows are "
             "pairs of plain texts",
-    .columns = (const char *const[]){"prompt", NULL},
+    .columns = NAMES("prompt"),
     .open = format_open_answers,
     .read = read_hh,
 };

@@ -255,7 +255,7 @@ static bool is_context(const struct look_place *place) {
            2 * place->n_texts > place->n_values;
 }
 
-static int list_places(const struct looks *l, const json_t *row, struct buffer *out) {
+int looks_unread(const struct looks *l, const json_t *row, struct buffer *out) {
     enum { MAX_NAMES = 8 };
     int n = 0;
     for (int i = 0; i < l->n; i++) {
@@ -267,10 +267,6 @@ static int list_places(const struct looks *l, const json_t *row, struct buffer *
     }
     if (n > MAX_NAMES) buffer_append_text(out, ", ...");
     return n;
-}
-
-int looks_unread(const struct looks *l, const json_t *row, struct buffer *out) {
-    return list_places(l, row, out);
 }
 
 int looks_mixed(const struct looks *l, struct buffer *out) {

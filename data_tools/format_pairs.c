@@ -29,8 +29,7 @@ static bool is_empty(const json_t *value) {
 
 /* Not where more than these two names tell what a row is. */
 static bool matches_pairs(const json_t *row) {
-    return json_object_get(row, "chosen") && json_object_get(row, "rejected") &&
-           !format_sharegpt.matches(row) && !format_reward_bench.matches(row);
+    return !format_matches(&format_sharegpt, row) && !format_matches(&format_reward_bench, row);
 }
 
 /* --- what a row has --- */
@@ -49,7 +48,7 @@ static bool is_dialogue(const json_t *answer) {
  * *key, which stays NULL where there is none. */
 static int find_prompt(const json_t *row, const char **key) {
     const char *empty = NULL;
-    for (size_t i = 0; i < sizeof prompt_names / sizeof *prompt_names; i++) {
+    for (int i = 0; i < COUNT(prompt_names); i++) {
         const json_t *value = json_object_get(row, prompt_names[i]);
         if (!json_is_string(value) && !json_is_array(value)) continue;
         if (is_empty(value)) {
@@ -106,7 +105,7 @@ static int take_key(const struct format *s, const json_t *json, const struct row
 
 /* The column with the row's system message. */
 static const char *find_system(const json_t *json) {
-    for (size_t i = 0; i < sizeof system_names / sizeof *system_names; i++) {
+    for (int i = 0; i < COUNT(system_names); i++) {
         const json_t *value = json_object_get(json, system_names[i]);
         bool is_other = json_is_number(value) || json_is_boolean(value);
         if (!is_empty(value) && !is_other) return system_names[i];
@@ -178,18 +177,19 @@ static bool prompts_inside(const struct format *s) {
     return s->n_inside > 0 && s->n_inside == s->n_prompt_texts;
 }
 
+/* The column that an option names, or else those of the names that the first rows had. */
+static void describe_column(const struct format *s, const struct path *key,
+                            const char *const *names, int n, const char *how, struct buffer *out) {
+    if (key->text) buffer_format(out, "%s%s, ", key->text, how);
+    for (int i = 0; i < n && !key->text; i++)
+        if (looks_is_read(s->looks, names[i])) buffer_format(out, "%s%s, ", names[i], how);
+}
+
 static void describe_pairs(const struct format *s, struct buffer *out) {
     const char *inside = prompts_inside(s) ? " (in the answers)" : "";
     buffer_format(out, "%s: ", s->kind->name);
-    if (s->key[KEY_SYSTEM].text) buffer_format(out, "%s, ", s->key[KEY_SYSTEM].text);
-    for (size_t i = 0; i < sizeof system_names / sizeof *system_names && !s->key[KEY_SYSTEM].text;
-         i++)
-        if (looks_is_read(s->looks, system_names[i])) buffer_format(out, "%s, ", system_names[i]);
-    if (s->key[KEY_PROMPT].text) buffer_format(out, "%s%s, ", s->key[KEY_PROMPT].text, inside);
-    for (size_t i = 0; i < sizeof prompt_names / sizeof *prompt_names && !s->key[KEY_PROMPT].text;
-         i++)
-        if (looks_is_read(s->looks, prompt_names[i]))
-            buffer_format(out, "%s%s, ", prompt_names[i], inside);
+    describe_column(s, &s->key[KEY_SYSTEM], system_names, COUNT(system_names), "", out);
+    describe_column(s, &s->key[KEY_PROMPT], prompt_names, COUNT(prompt_names), inside, out);
     buffer_format(out, "%s, %s", s->key[KEY_CHOSEN].text, s->key[KEY_REJECTED].text);
 }
 
@@ -261,8 +261,7 @@ static int take_prompt(const struct format *s, const json_t *json, bool is_whole
     row->is_bare = is_missing && !is_whole;
     if (is_missing && !is_by_itself(row)) return check_no_prompt(s, json);
     if (!key) return 0;
-    if (!value || json_is_null(value)) return fail("\"%s\" is %s", key, value ? "null" : "missing");
-    if (row_take_prompt(row, value, key) != 0) return -1;
+    if (row_take_prompt(row, row_present(value, key), key) != 0) return -1;
     if (!is_whole && !(prompts_inside(s) && are_texts(row))) return 0;
     row->is_bare = row->is_inside = !is_whole;
     return check_inside(s, key, row);
@@ -284,6 +283,7 @@ const struct format_kind format_pairs = {
     .summary = "two answers in two columns, the better one first (TRL, RM-Gallery, OpenJudge)",
     .keys = "chosen, rejected: strings or messages; prompt, where they do not have it",
     .columns = (const char *const[]){NULL},
+    .needs = NAMES("chosen", "rejected"),
     .matches = matches_pairs,
     .open = open_pairs,
     .look = look_at_pairs,

@@ -47,7 +47,10 @@ const char *value_shown(const json_t *value);
 /* --- the registry: format.c --- */
 struct format_kind {
     const char *name, *summary, *keys;
-    bool (*matches)(const json_t *row); /* NULL: never found out */
+    /* How rows of it are known: these names, NULL at the end, and what `matches` asks beside them
+     * (NULL: nothing). Without either it is never found out. */
+    const char *const *needs;
+    bool (*matches)(const json_t *row);
     /* NULL: nothing to do. first_row may be NULL. What about is left empty is the name. */
     int (*open)(struct format *s, const json_t *first_row);
     /* Each of the file's first rows, the very first one too; NULL: nothing to do. */
@@ -88,6 +91,13 @@ int format_open_answers(struct format *s, const json_t *first_row);
 bool hh_is_marked(const json_t *text);
 json_t *hh_dialogue(const json_t *prompt, const json_t *text);
 
+#define NAMES(...) ((const char *const[]){__VA_ARGS__, NULL})
+#define COUNT(names) ((int)(sizeof(names) / sizeof *(names)))
+bool format_matches(const struct format_kind *kind, const json_t *row);
+/* The first of n names that the object has, not null; or NULL. */
+const char *row_find(const json_t *object, const char *const *names, int n);
+/* The value of that name, which must be there and not null; NULL with error_text(). */
+json_t *row_present(json_t *value, const char *name);
 /* The member, which must be there and not null; NULL with error_text(). */
 json_t *row_field(const json_t *row, const char *key);
 json_t *row_value(const json_t *row, const struct path *path);

@@ -13,10 +13,6 @@ PROGRAM(reward_bench_program, "reward_bench.jq");
 PROGRAM(sharegpt_program, "sharegpt.jq");
 PROGRAM(summarize_program, "summarize_from_feedback.jq");
 
-static bool matches_litbench(const json_t *row) {
-    return json_object_get(row, "chosen_story") && json_object_get(row, "rejected_story");
-}
-
 static bool is_list(const json_t *value) {
     return json_array_size(value) > 1 && json_is_string(json_array_get(value, 0));
 }
@@ -24,7 +20,6 @@ static bool is_list(const json_t *value) {
 static bool matches_reward_bench(const json_t *row) {
     const json_t *chosen = json_object_get(row, "chosen"),
                  *rejected = json_object_get(row, "rejected");
-    if (!chosen || !rejected || !json_object_get(row, "prompt")) return false;
     if (is_list(chosen) || is_list(rejected)) return true;
     bool has_models = json_object_get(row, "chosen_model") || json_object_get(row, "models");
     return json_object_get(row, "subset") &&
@@ -36,24 +31,17 @@ static bool is_message(const json_t *value) {
 }
 
 static bool matches_sharegpt(const json_t *row) {
-    const json_t *conversation = json_object_get(row, "conversations"),
-                 *chosen = json_object_get(row, "chosen");
-    if (!is_message(json_array_get(conversation, 0)) || !json_object_get(row, "rejected"))
-        return false;
-    return json_is_string(chosen) || is_message(chosen);
-}
-
-static bool matches_summarize(const json_t *row) {
-    return json_object_get(row, "summaries") && json_object_get(row, "choice") &&
-           json_object_get(row, "info");
+    const json_t *chosen = json_object_get(row, "chosen");
+    return is_message(json_array_get(json_object_get(row, "conversations"), 0)) &&
+           (json_is_string(chosen) || is_message(chosen));
 }
 
 const struct format_kind format_litbench = {
     .name = "litbench",
     .summary = "LitBench: two stories to a writing prompt; deleted and missing ones are dropped",
     .keys = "prompt, chosen_story, rejected_story",
-    .columns = (const char *const[]){"prompt", "chosen_story", "rejected_story", NULL},
-    .matches = matches_litbench,
+    .columns = NAMES("prompt", "chosen_story", "rejected_story"),
+    .needs = NAMES("chosen_story", "rejected_story"),
     .program = litbench_program,
 };
 
@@ -61,7 +49,8 @@ const struct format_kind format_reward_bench = {
     .name = "reward_bench",
     .summary = "RewardBench 1 and 2: every chosen answer against every rejected one",
     .keys = "prompt, chosen, rejected: a string each, or lists of strings; subset",
-    .columns = (const char *const[]){"prompt", "chosen", "rejected", NULL},
+    .columns = NAMES("prompt", "chosen", "rejected"),
+    .needs = NAMES("prompt", "chosen", "rejected"),
     .matches = matches_reward_bench,
     .program = reward_bench_program,
 };
@@ -70,7 +59,8 @@ const struct format_kind format_sharegpt = {
     .name = "sharegpt",
     .summary = "LLaMA-Factory's ShareGPT form: a conversation and two messages that answer it",
     .keys = "conversations: [{from, value}]; chosen, rejected: {from, value}; system",
-    .columns = (const char *const[]){"conversations", "chosen", "rejected", "system", NULL},
+    .columns = NAMES("conversations", "chosen", "rejected", "system"),
+    .needs = NAMES("conversations", "chosen", "rejected"),
     .matches = matches_sharegpt,
     .program = sharegpt_program,
 };
@@ -80,7 +70,7 @@ const struct format_kind format_summarize = {
     .summary = "OpenAI's comparisons of two summaries",
     .keys =
         "info: {post or article, title, subreddit}, summaries: [{text}, {text}], choice: 0 or 1",
-    .columns = (const char *const[]){"info", "summaries", "choice", NULL},
-    .matches = matches_summarize,
+    .columns = NAMES("info", "summaries", "choice"),
+    .needs = NAMES("info", "summaries", "choice"),
     .program = summarize_program,
 };

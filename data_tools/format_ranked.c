@@ -19,15 +19,6 @@ static const char *const text_names[] = {"text",       "response", "answer",
 static const char *const inner_scores[] = {"score", "rating", "reward", "overall_score"};
 static const char *const prompt_names[] = {"prompt", "instruction", "question", "query",
                                            "input",  "context",     "messages"};
-#define COUNT(names) ((int)(sizeof(names) / sizeof *(names)))
-
-static const char *find_name(const json_t *object, const char *const *names, int n) {
-    for (int i = 0; i < n; i++) {
-        const json_t *value = json_object_get(object, names[i]);
-        if (value && !json_is_null(value)) return names[i];
-    }
-    return NULL;
-}
 
 static const char *shown_names(const char *const *names, int n) {
     static _Thread_local char text[160];
@@ -55,7 +46,7 @@ static bool is_message_list(const json_t *value) {
 /* An answer of the list: a side, or an object with one under a known name. */
 static int take_item(struct row *row, json_t *item, const char *list, size_t i) {
     if (!is_message_list(item)) {
-        const char *name = find_name(item, text_names, COUNT(text_names));
+        const char *name = row_find(item, text_names, COUNT(text_names));
         if (!name)
             return fail(
                 "\"%s\"[%zu]: expected a string, messages, or an object with one of %s, found %s",
@@ -71,16 +62,17 @@ static int take_item(struct row *row, json_t *item, const char *list, size_t i) 
 /* --- ranked --- */
 
 static bool matches_ranked(const json_t *row) {
-    const char *name = find_name(row, answer_names, COUNT(answer_names));
+    const char *name = row_find(row, answer_names, COUNT(answer_names));
     if (!name || json_object_get(row, "chosen") ||
-        !find_name(row, prompt_names, COUNT(prompt_names)))
+        !row_find(row, prompt_names, COUNT(prompt_names)))
         return false;
-    if (format_ultrafeedback.matches(row) || format_helpsteer3.matches(row)) return false;
-    if (find_name(row, score_names, COUNT(score_names)) ||
-        find_name(row, rank_names, COUNT(rank_names)))
+    if (format_matches(&format_ultrafeedback, row) || format_matches(&format_helpsteer3, row))
+        return false;
+    if (row_find(row, score_names, COUNT(score_names)) ||
+        row_find(row, rank_names, COUNT(rank_names)))
         return true;
     const json_t *first = json_array_get(json_object_get(row, name), 0);
-    return find_name(first, inner_scores, COUNT(inner_scores)) || json_object_get(first, "rank");
+    return row_find(first, inner_scores, COUNT(inner_scores)) || json_object_get(first, "rank");
 }
 
 /* The number of each answer: from a list beside, or from within. */
@@ -108,10 +100,10 @@ static int rank_answers(const struct format *s, const json_t *json, const char *
                         const json_t *list, double *score) {
     size_t n = json_array_size(list);
     const json_t *first = json_array_get(list, 0);
-    const char *scores = find_name(json, score_names, COUNT(score_names));
-    const char *ranks = find_name(json, rank_names, COUNT(rank_names));
+    const char *scores = row_find(json, score_names, COUNT(score_names));
+    const char *ranks = row_find(json, rank_names, COUNT(rank_names));
     const char *inner =
-        json_is_object(first) ? find_name(first, inner_scores, COUNT(inner_scores)) : NULL;
+        json_is_object(first) ? row_find(first, inner_scores, COUNT(inner_scores)) : NULL;
     bool has_rank = json_is_object(first) && json_object_get(first, "rank");
     if (s->options.score_key) return take_numbers(score, list, name, s->options.score_key, n, 1);
     int n_ways = (scores != NULL) + (ranks != NULL) + (inner != NULL) + has_rank;
@@ -151,7 +143,7 @@ static int check_count(const json_t *list, const char *name) {
 
 static int read_ranked(const struct format *s, const json_t *json, struct row *row) {
     double score[ROW_MAX_ANSWERS];
-    const char *name = find_name(json, answer_names, COUNT(answer_names));
+    const char *name = row_find(json, answer_names, COUNT(answer_names));
     if (!name)
         return fail("expected a list under one of %s",
                     shown_names(answer_names, COUNT(answer_names)));
@@ -160,7 +152,7 @@ static int read_ranked(const struct format *s, const json_t *json, struct row *r
             0)
             return -1;
     } else {
-        const char *prompt = find_name(json, prompt_names, COUNT(prompt_names));
+        const char *prompt = row_find(json, prompt_names, COUNT(prompt_names));
         if (!prompt)
             return fail("expected a prompt under one of %s",
                         shown_names(prompt_names, COUNT(prompt_names)));
@@ -178,10 +170,10 @@ static int read_ranked(const struct format *s, const json_t *json, struct row *r
 
 static void look_at_ranked(struct format *s, const json_t *row) {
     const char *read[] = {
-        find_name(row, answer_names, COUNT(answer_names)),
-        find_name(row, score_names, COUNT(score_names)),
-        find_name(row, rank_names, COUNT(rank_names)),
-        s->key[KEY_PROMPT].text ? NULL : find_name(row, prompt_names, COUNT(prompt_names))};
+        row_find(row, answer_names, COUNT(answer_names)),
+        row_find(row, score_names, COUNT(score_names)),
+        row_find(row, rank_names, COUNT(rank_names)),
+        s->key[KEY_PROMPT].text ? NULL : row_find(row, prompt_names, COUNT(prompt_names))};
     for (int i = 0; i < COUNT(read); i++)
         if (read[i]) looks_read(s->looks, read[i]);
 }
@@ -200,7 +192,6 @@ const struct format_kind format_ranked = {
 
 static bool matches_ultrafeedback(const json_t *row) {
     const json_t *completions = json_object_get(row, "completions");
-    if (!json_object_get(row, "instruction") || !completions) return false;
     return json_is_string(completions) ||
            json_object_get(json_array_get(completions, 0), "response");
 }
@@ -225,8 +216,7 @@ static int annotations_mean(const json_t *annotations, double *out) {
 
 static int take_score(const struct format *s, const json_t *completion, double *score) {
     static const char *const names[] = {"overall_score", "fine-grained_score"};
-    const char *name =
-        s->options.score_key ? s->options.score_key : find_name(completion, names, 2);
+    const char *name = s->options.score_key ? s->options.score_key : row_find(completion, names, 2);
     if (!name) return annotations_mean(json_object_get(completion, "annotations"), score);
     return label_number(json_object_get(completion, name), score) == 0 ? 0
                                                                        : fail_context("%s", name);
@@ -259,7 +249,8 @@ const struct format_kind format_ultrafeedback = {
     .name = "ultrafeedback",
     .summary = "UltraFeedback: K rated completions (the binarized forms are pairs)",
     .keys = "instruction, completions[]: {response, overall_score or annotations}",
-    .columns = (const char *const[]){"instruction", "completions", NULL},
+    .columns = NAMES("instruction", "completions"),
+    .needs = NAMES("instruction", "completions"),
     .matches = matches_ultrafeedback,
     .read = read_ultrafeedback,
 };

@@ -53,14 +53,6 @@ static const char *role_of(const char *text, bool is_sharegpt) {
     return NULL;
 }
 
-static json_t *first_member(const json_t *object, const char *const *keys, int n) {
-    for (int i = 0; i < n; i++) {
-        json_t *value = json_object_get(object, keys[i]);
-        if (value && !json_is_null(value)) return value;
-    }
-    return NULL;
-}
-
 /* Content parts [{"type": "text", "text": ...}] to one string, also with "value" for the text;
  * images and the like are an error. A new reference. */
 static json_t *join_parts(const json_t *parts) {
@@ -72,7 +64,8 @@ static json_t *join_parts(const json_t *parts) {
     size_t i;
     bool is_good = json_array_size(parts) > 0;
     json_array_foreach(parts, i, part) {
-        const json_t *value = json_is_string(part) ? part : first_member(part, texts, 2);
+        const json_t *value =
+            json_is_string(part) ? part : json_object_get(part, row_find(part, texts, 2));
         const char *type = json_string_value(json_object_get(part, "type"));
         if (!json_is_string(value) || (type && strcmp(type, "text") != 0)) {
             bool is_text = type && strcmp(type, "text") == 0;
@@ -119,7 +112,7 @@ static json_t *message_read(const json_t *message) {
     const json_t *role = json_object_get(message, "role"), *from = json_object_get(message, "from");
     bool is_sharegpt = !json_is_string(role);
     const char *name = json_string_value(is_sharegpt ? from : role);
-    json_t *content = first_member(message, contents, 3);
+    json_t *content = json_object_get(message, row_find(message, contents, 3));
     if (!name || !content) {
         fail("expected a message with %s, found %s", name ? "content" : "a role",
              value_shown(name ? NULL : role));
