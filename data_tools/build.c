@@ -202,9 +202,9 @@ static int open_inputs(struct build *b, const struct arguments *arguments) {
 /* Shards in a cache have the digest for a name. */
 static int name_shards(struct build *b) {
     const struct build_options *o = &b->options;
-    if (o->out) return name_digest(b);
-    b->out[1] = o->eval_fraction > 0 ? mem_copy_string("") : NULL;
-    if (name_digest(b) != 0) return -1;
+    if (!o->out && o->eval_fraction > 0) b->out[1] = mem_copy_string("");
+    name_digest(b);
+    if (o->out) return 0;
     if (!b->digest[0])
         return fail("--cache: an input that can be read once only has no name before it was read; "
                     "hint: write it to a "
@@ -224,7 +224,7 @@ static int run_locked(struct build *b) {
     struct build_place place;
     struct build_log *log = log_start(b, sink, &place);
     int status = pipeline_run(b, sink, log, place);
-    if (status == 0 && !b->digest[0]) status = name_digest(b);
+    if (status == 0 && !b->digest[0]) name_digest(b);
     if (status == 0) {
         status = sink_finish(sink);
         if (status == 0 || !sink_failed(sink)) sink_summary(sink, clock_seconds() - start);

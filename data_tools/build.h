@@ -188,7 +188,7 @@ int pipeline_run(struct build *b, struct sink *s, struct build_log *log, struct 
 int pipeline_cores(void); /* that this process may use */
 
 /* build_name.c */
-int name_digest(struct build *b); /* of all but what can be read once only */
+void name_digest(struct build *b); /* of all but what can be read once only */
 /* The build's lock, held until name_unlock; waits for another process that has it. -1: this file
  * system has no locks, or the folder cannot be written, which is told later. */
 int name_lock(const struct build *b);

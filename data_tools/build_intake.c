@@ -54,13 +54,18 @@ void intake_batch_free(struct intake_batch *batch) {
     *batch = (struct intake_batch){0};
 }
 
+/* Puts the record, or what is bad about it, behind the others of the list. */
+static void add_record(struct buffer *text, struct build_item *item, const struct record *record,
+                       int bad_reason) {
+    const char *what = record->bad ? record->bad : record->text;
+    size_t length = record->bad ? strlen(record->bad) : record->length;
+    *item = (struct build_item){text->length, length, record->line, record->bad ? bad_reason : 0};
+    buffer_append(text, what, length);
+}
+
 static void add_item(struct intake_batch *batch, const struct record *record, int bad_reason) {
     ARRAY_RESERVE(batch->item, batch->n_items, batch->capacity_items);
-    const char *text = record->bad ? record->bad : record->text;
-    size_t length = record->bad ? strlen(record->bad) : record->length;
-    batch->item[batch->n_items++] =
-        (struct build_item){batch->text.length, length, record->line, record->bad ? bad_reason : 0};
-    buffer_append(&batch->text, text, length);
+    add_record(&batch->text, &batch->item[batch->n_items++], record, bad_reason);
 }
 
 /* --- the intake --- */
@@ -94,12 +99,8 @@ void intake_free(struct intake *f) {
 /* --- reading ahead --- */
 
 static void add_ahead(struct ahead *a, const struct record *record) {
-    const char *text = record->bad ? record->bad : record->text;
-    size_t length = record->bad ? strlen(record->bad) : record->length;
     ARRAY_RESERVE(a->item, a->n, a->capacity);
-    a->item[a->n++] =
-        (struct build_item){a->text.length, length, record->line, record->bad != NULL};
-    buffer_append(&a->text, text, length);
+    add_record(&a->text, &a->item[a->n++], record, 1);
     buffer_append(&a->text, "", 1);
 }
 

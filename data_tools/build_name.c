@@ -90,7 +90,7 @@ static bool add_input(struct sha256 *hash, const struct build_input *in) {
     return in->is_file || in->text_sha256[0];
 }
 
-int name_digest(struct build *b) {
+void name_digest(struct build *b) {
     struct sha256 hash;
     bool is_known = true;
     sha256_start(&hash);
@@ -102,7 +102,6 @@ int name_digest(struct build *b) {
     for (int i = 0; i < b->n_inputs; i++) is_known &= add_input(&hash, &b->input[i]);
     sha256_finish(&hash, b->digest);
     if (!is_known) b->digest[0] = 0;
-    return 0;
 }
 
 /* What says that it is this build's is read to its end: it may be damaged. */
@@ -146,10 +145,14 @@ static char *follow_links(const char *path) {
     return at;
 }
 
+static bool is_same_inode(const struct stat *a, const struct stat *b) {
+    return a->st_ino == b->st_ino && a->st_dev == b->st_dev;
+}
+
 static bool is_same_file(const char *path, const char *other) {
     struct stat a, b;
-    return strcmp(path, other) == 0 || (stat(path, &a) == 0 && stat(other, &b) == 0 &&
-                                        a.st_ino == b.st_ino && a.st_dev == b.st_dev);
+    return strcmp(path, other) == 0 ||
+           (stat(path, &a) == 0 && stat(other, &b) == 0 && is_same_inode(&a, &b));
 }
 
 static int check_output(const struct build *b, const char *path) {
@@ -181,8 +184,7 @@ static char *lock_path(const struct build *b) {
  * removed it. */
 static bool is_current(int file, const char *path) {
     struct stat a, b;
-    return fstat(file, &a) == 0 && stat(path, &b) == 0 && a.st_ino == b.st_ino &&
-           a.st_dev == b.st_dev;
+    return fstat(file, &a) == 0 && stat(path, &b) == 0 && is_same_inode(&a, &b);
 }
 
 void name_sweep(const struct build *b) {

@@ -233,17 +233,19 @@ static void pack_encoded(struct build_worker *w, struct packed_row *row, struct 
 
 /* --- records --- */
 
-static int find_drop(const struct row *row) {
-    switch (row->drop) {
-    case ROW_WEAK:
-        return DROPPED_WEAK;
-    case ROW_DELETED:
-        return DROPPED_DELETED;
-    case ROW_FILTERED:
-        return DROPPED_FILTERED;
-    default:
-        return DROPPED_TIE;
-    }
+static const int reason_of[N_ROW_DROPS] = {[ROW_KEPT] = DROPPED_TIE,
+                                           [ROW_TIE] = DROPPED_TIE,
+                                           [ROW_WEAK] = DROPPED_WEAK,
+                                           [ROW_DELETED] = DROPPED_DELETED,
+                                           [ROW_FILTERED] = DROPPED_FILTERED};
+
+/* A row of which nothing is kept, n of its comparisons for this reason. Returns 0. */
+static int pack_dropped(struct build_worker *w, struct packed_row *row, int reason, int n,
+                        struct buffer *out) {
+    row->dropped[reason] += n;
+    w->n_pairs = 0;
+    append_packed(w, row, 0, out);
+    return 0;
 }
 
 /* A row without any comparison that could be told apart from the start needs no tokens. */
@@ -277,27 +279,18 @@ static int take_row(struct build_worker *w, const struct format *format, const j
     bool is_chat = strcmp(template_get_options(w->b->template)->name, "text") != 0;
     if (format_read(format, json, record, &w->row) != 0) return DROPPED_BAD_FIELDS;
     if (is_chat && row_check_chat(row) != 0) return DROPPED_BAD_FIELDS;
-    w->n_pairs = 0;
     packed->dropped[DROPPED_TIE] = row->n_ties;
     if (row->n_pairs == 0) {
-        int reason = find_drop(row);
-        if (reason != DROPPED_TIE || row->n_ties == 0) packed->dropped[reason]++;
-        append_packed(w, packed, 0, out);
-        return 0;
+        int reason = reason_of[row->drop];
+        return pack_dropped(w, packed, reason, reason != DROPPED_TIE || row->n_ties == 0, out);
     }
-    if (is_all_equal(row)) {
-        packed->dropped[DROPPED_EQUAL] += row->n_pairs;
-        append_packed(w, packed, 0, out);
-        return 0;
-    }
+    if (is_all_equal(row)) return pack_dropped(w, packed, DROPPED_EQUAL, row->n_pairs, out);
     switch (encode_row(w)) {
     case TEMPLATE_BAD:
         return DROPPED_BAD_FIELDS;
     case TEMPLATE_TOO_LONG:
         if (template_get_options(w->b->template)->truncate == TRUNCATE_ERROR) return -1;
-        packed->dropped[DROPPED_TOO_LONG] += row->n_pairs;
-        append_packed(w, packed, 0, out);
-        return 0;
+        return pack_dropped(w, packed, DROPPED_TOO_LONG, row->n_pairs, out);
     default:
         pack_encoded(w, packed, out);
         return 0;
@@ -318,9 +311,8 @@ static int take_records(struct build_worker *w, const struct format *format, jso
     }
     if (records && n == 0) {
         struct packed_row packed = *empty;
-        packed.dropped[DROPPED_FILTERED] = 1;
         row_clear(&w->row);
-        append_packed(w, &packed, 0, out);
+        pack_dropped(w, &packed, DROPPED_FILTERED, 1, out);
     }
     if (reason) out->length = start;
     json_decref(records);
@@ -332,7 +324,6 @@ static int take_item(struct build_worker *w, struct intake_batch *batch,
     struct packed_row packed = {.line = item->line, .kind = PACKED_ROW, .input = batch->input};
     const char *text = batch->text.data + item->at;
     int reason = item->bad;
-    w->n_pairs = 0;
     if (item->bad) {
         fail("%.*s", (int)MIN(item->length, 2000), text);
     } else {
@@ -345,14 +336,9 @@ static int take_item(struct build_worker *w, struct intake_batch *batch,
         tell_unshown(w, batch, item->line);
         return 0;
     }
-    bool is_skipped = reason > 0 && w->b->options.skip_bad_rows;
-    if (is_skipped) {
-        memset(packed.dropped, 0, sizeof packed.dropped);
-        packed.dropped[reason] = 1;
-        w->n_pairs = 0;
+    if (reason > 0 && w->b->options.skip_bad_rows) {
         row_clear(&w->row);
-        append_packed(w, &packed, 0, &batch->packed);
-        return 0;
+        return pack_dropped(w, &packed, reason, 1, &batch->packed);
     }
     fail_context("%s:%lld", shown_path(w, batch), (long long)item->line);
     return reason > 0 ? fail_hint("--skip-bad-rows counts such rows and goes on") : -1;

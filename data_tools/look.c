@@ -97,6 +97,11 @@ void look_place(const struct look *look, int64_t comparison, char out[512]) {
         snprintf(out, 512, "row %lld", (long long)look->shard.row[comparison]);
 }
 
+int look_compare_int64(const void *a, const void *b) {
+    int64_t x = *(const int64_t *)a, y = *(const int64_t *)b;
+    return (x > y) - (x < y);
+}
+
 void look_progress(const char *what, int64_t done, int64_t all) {
     enum { WIDTH = 30 };
     static double spoke_at;

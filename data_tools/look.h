@@ -27,6 +27,9 @@ int look_read(struct look *look, int64_t comparison);
 /* "hh.jsonl:17": the row that the comparison came from. out: 512 bytes. */
 void look_place(const struct look *look, int64_t comparison, char out[512]);
 
+/* Of two int64_t, for qsort. */
+int look_compare_int64(const void *a, const void *b);
+
 /* Says on stderr, now and then, that `done` of `all` are done; the last call has done == all. */
 void look_progress(const char *what, int64_t done, int64_t all);
 #endif

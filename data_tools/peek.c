@@ -123,11 +123,6 @@ static int show(struct peek *p, int64_t comparison) {
     return 0;
 }
 
-static int compare_int64(const void *a, const void *b) {
-    int64_t x = *(const int64_t *)a, y = *(const int64_t *)b;
-    return (x > y) - (x < y);
-}
-
 struct wanted {
     int64_t count, from, seed; /* from < 0: a sample */
 };
@@ -142,7 +137,7 @@ static int show_all(struct peek *p, const struct wanted *w) {
     uint64_t purpose = random_purpose("peek");
     for (int64_t i = 0; i < n; i++)
         index[i] = w->from < 0 ? random_permute((uint64_t)w->seed, purpose, i, all) : w->from + i;
-    qsort(index, (size_t)n, sizeof *index, compare_int64);
+    qsort(index, (size_t)n, sizeof *index, look_compare_int64);
     int status = 0;
     for (int64_t i = 0; i < n && status == 0; i++) status = show(p, index[i]);
     mem_free(index);

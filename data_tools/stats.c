@@ -30,11 +30,6 @@ static const char *const length_name[N_LENGTHS] = {"prompt", "chosen", "rejected
 
 /* ---- counting ---- */
 
-static int compare_int64(const void *a, const void *b) {
-    int64_t x = *(const int64_t *)a, y = *(const int64_t *)b;
-    return (x > y) - (x < y);
-}
-
 static void count_lengths(struct shard_stats *s, const struct look *look) {
     const struct shard *shard = &look->shard;
     for (int k = 0; k < N_LENGTHS; k++) s->length[k] = mem_alloc(s->n_comparisons, sizeof(int64_t));
@@ -55,7 +50,7 @@ static void count_lengths(struct shard_stats *s, const struct look *look) {
         }
     }
     for (int k = 0; k < N_LENGTHS; k++)
-        qsort(s->length[k], (size_t)s->n_comparisons, sizeof(int64_t), compare_int64);
+        qsort(s->length[k], (size_t)s->n_comparisons, sizeof(int64_t), look_compare_int64);
     for (int64_t g = 0; g < s->n_groups; g++) s->group_forest += shard->group_forest_tokens[g];
 }
 
