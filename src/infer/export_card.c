@@ -56,11 +56,11 @@ static void append_code(struct buffer *out, const struct template *t, const char
         buffer_append_text(
             out,
             "chats = [[{\"role\": \"user\", \"content\": \"Hello!\"},\n"
-            "          {\"role\": \"assistant\", \"content\": \"Hello, options can I help?\"}]]\n"
+            "          {\"role\": \"assistant\", \"content\": \"Hello, how can I help?\"}]]\n"
             "texts = [tokenizer.apply_chat_template(chat, tokenize=False) for chat in chats]\n");
     else
         buffer_append_text(
-            out, "texts = [\"\\n\\nHuman: Hello!\\n\\nAssistant: Hello, options can I help?\"]\n");
+            out, "texts = [\"\\n\\nHuman: Hello!\\n\\nAssistant: Hello, how can I help?\"]\n");
     buffer_append_text(out,
                        "batch = tokenizer.pad({\"input_ids\": [encode(text) for text in texts]}, "
                        "padding_side=\"right\", return_tensors=\"pt\")\n"

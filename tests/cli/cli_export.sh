@@ -38,6 +38,8 @@ names() { find "$work" -maxdepth 1 -name "$1" -printf '%f ' | xargs -n 1 | sort 
 mkdir "$work/own.tmp" "$work/own.former.tmp"
 echo precious >"$work/own.tmp/thesis"
 expect "an export beside directories with names like its own" 0 'own: exported from' export_to "$work/own"
+if grep -qF 'Assistant: Hello, how can I help?"]' "$work/own/README.md"; then ok "the card has a text to score"
+else not_ok "the card has a text to score" "$(grep texts "$work/own/README.md")"; fi
 expect "and again in its place" 0 'own: exported from' export_to "$work/own" --force
 same_names=$(names 'own*')
 if [[ $same_names == "own own.former.tmp own.tmp" && $(cat "$work/own.tmp/thesis") == precious ]]; then ok "leaves them alone"
