@@ -36,7 +36,7 @@ int export_tokenizer_file(struct buffer *out, const char *name, const struct tok
 char *export_card(const struct scorer *s, const struct export_pad *pad, const char *name,
                   enum dtype dtype);
 
-/* Writes the model that `s` has open (scorer_open, not started). force: an existing model directory
- * is replaced. Collective; agreed. */
+/* Writes the model that `s` has open (not started). force: an existing model directory is
+ * replaced. Collective; agreed. */
 int export_model(struct scorer *s, const char *directory, enum dtype dtype, bool force);
 #endif

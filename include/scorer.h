@@ -31,10 +31,8 @@ struct scorer {
     int64_t max_tokens;
 };
 
-/* Resolves and reads everything but weights. Collective; agreed. */
-int scorer_open(struct scorer *s, const char *path, const char *const *overrides, int n_overrides);
-/* The same for a Hugging Face directory that this run has written: in fp32, with the device,
- * threads and ZeRO stage of `like`. */
+/* Reads everything but weights of a Hugging Face directory that this run has written: in fp32, with
+ * the device, threads and ZeRO stage of `like`. Collective; agreed. */
 int scorer_reopen(struct scorer *s, const char *directory, const struct config *like);
 /* Opens the device, loads the weights, makes a model for scoring micro-batches of up to max_tokens
  * tokens and max_rows sequences (train = false). Collective; agreed. */

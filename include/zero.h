@@ -60,7 +60,6 @@ size_t zero_formula_bytes(const struct parameters *table, const struct zero_opti
 struct zero *zero_init(struct device *dev, const struct placement *place,
                        const struct parameters *table, const struct zero_options *options);
 void zero_free(struct zero *z);                    /* accepts NULL */
-struct device *zero_device(const struct zero *z); /* whose memory zero_slice points into */
 
 /* Fills this rank's slices from the source, in bounded pieces. Not collective: the callers agree on
  * what it returns, and if all is well all call zero_publish, which gives the others what their

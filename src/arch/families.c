@@ -151,7 +151,8 @@ char *family_list(void) {
     return text.data;
 }
 
-const struct family *family_find(const char *model_type) {
+/* The family of a model_type, which may be NULL. NULL with error_text() where there is none. */
+static const struct family *find_family(const char *model_type) {
     for (int f = 0; model_type && f < N_FAMILIES; f++)
         if (strcmp(model_type, families[f].model_type) == 0) return &families[f];
     char *known = family_list();
@@ -162,7 +163,7 @@ const struct family *family_find(const char *model_type) {
 
 int arch_defaults(struct arch *arch, const char *model_type) {
     *arch = (struct arch){0};
-    const struct family *family = family_find(model_type);
+    const struct family *family = find_family(model_type);
     if (!family) return -1;
     *arch = family->defaults;
     arch->family = family;

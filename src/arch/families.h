@@ -37,8 +37,6 @@ struct family {
     bool always_windows;   /* sliding_window counts without use_sliding_window */
 };
 
-/* The family of a model_type, which may be NULL. NULL with error_text() where there is none. */
-const struct family *family_find(const char *model_type);
 /* "llama, qwen2 or qwen3": all model types, for messages. Owned by the caller. */
 char *family_list(void);
 #endif

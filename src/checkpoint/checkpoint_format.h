@@ -76,10 +76,9 @@ int checkpoint_file_close(struct checkpoint_file *f, int status);
 
 /* --- what the parts of checkpoint_save give each other --- */
 
-/* writer[r] is the rank that writes what rank r owns; -1: another replica saves it. The part number
- * of a writer is how many writers stand before it. Collective over place->data. */
+/* writer[r] is the rank that writes what rank r owns; -1: another replica saves it. Collective
+ * over place->data. */
 void checkpoint_assign_writers(int *writer, const struct placement *place, int writers);
-int64_t checkpoint_part_number(const int *writer, int rank);
 
 /* What a part file ended up as. */
 struct checkpoint_part {

@@ -187,6 +187,13 @@ static void send_to_writer(const struct owned *own, struct writer *w, int to) {
             }
 }
 
+/* How many writers stand before this one. */
+static int64_t part_number(const int *writer, int rank) {
+    int64_t n = 0;
+    for (int r = 0; r < rank; r++) n += writer[r] == r;
+    return n;
+}
+
 int checkpoint_write_part(struct checkpoint_part *out, const char *directory, struct zero *z,
                           const struct parameters *table, const struct placement *place,
                           const int *writer) {
@@ -198,7 +205,7 @@ int checkpoint_write_part(struct checkpoint_part *out, const char *directory, st
     struct writer w = {.table = table,
                        .place = place,
                        .pieces = &out->pieces,
-                       .part = checkpoint_part_number(writer, writer[rank]),
+                       .part = part_number(writer, writer[rank]),
                        .buffer = mem_alloc(CHECKPOINT_PIECE, sizeof(float))};
     if (writer[rank] == rank)
         status = write_as_writer(out, directory, &own, &w, writer);
@@ -246,10 +253,4 @@ void checkpoint_assign_writers(int *writer, const struct placement *place, int w
         }
     }
     mem_free(all);
-}
-
-int64_t checkpoint_part_number(const int *writer, int rank) {
-    int64_t n = 0;
-    for (int r = 0; r < rank; r++) n += writer[r] == r;
-    return n;
 }

@@ -205,7 +205,7 @@ static void load_span(struct worker *w, const struct task *t) {
     for (int i = 0; i < r->n; i++) {
         int64_t query = t->query_first + i / w->queries_per_kv;
         head_prefetch(q, MIN(query + PREFETCH, t->query_end - 1), row_head(w, i));
-        pack_row(r->q + (int64_t)i * l->row_words, l, head_at(q, query, row_head(w, i)), q->dtype);
+        pack_row(r->q + (int64_t)i * l->row_words, l, head_of(*q, query, row_head(w, i)), q->dtype);
     }
     clear_rows(r->q, r->n, capacity, l->row_words);
     for (int i = 0; i < capacity; i++) r->max[i] = -INFINITY;
@@ -255,9 +255,9 @@ static float row_dot(const void *x, enum dtype x_dtype, const void *y, enum dtyp
  */
 static void pack_sum_pair(uint32_t *out, const struct worker *w, const struct heads *in,
                           int64_t first, int i) {
-    const void *low = head_at(in, first + i / w->queries_per_kv, row_head(w, i)), *high = NULL;
+    const void *low = head_of(*in, first + i / w->queries_per_kv, row_head(w, i)), *high = NULL;
     if (i + 1 < w->s.rows.n)
-        high = head_at(in, first + (i + 1) / w->queries_per_kv, row_head(w, i + 1));
+        high = head_of(*in, first + (i + 1) / w->queries_per_kv, row_head(w, i + 1));
     pack_row_pair(out + (int64_t)(i / 2) * w->layout.width, &w->layout, low, high);
 }
 
@@ -270,7 +270,7 @@ static void load_block(struct worker *w, int64_t first, int64_t end) {
     for (int i = 0; i < r->n; i++) {
         int64_t query = first + i / w->queries_per_kv, ahead = MIN(query + PREFETCH, end - 1);
         int head = row_head(w, i);
-        const void *q = head_at(&a->q, query, head), *dout = head_at(w->dout, query, head);
+        const void *q = head_of(a->q, query, head), *dout = head_of(*w->dout, query, head);
         head_prefetch(&a->q, ahead, head);
         head_prefetch(&a->out, ahead, head);
         head_prefetch(w->dout, ahead, head);
@@ -283,7 +283,7 @@ static void load_block(struct worker *w, int64_t first, int64_t end) {
         float lse = a->lse[query * a->q.n_heads + head];
         r->lse[i] = lse == -INFINITY ? 0 : lse * LOG2_E;
         r->delta[i] =
-            row_dot(dout, w->dout->dtype, head_at(&a->out, query, head), a->out.dtype, l->head_dim);
+            row_dot(dout, w->dout->dtype, head_of(a->out, query, head), a->out.dtype, l->head_dim);
     }
     int capacity = r->n_tiles * TILE_ROWS;
     for (int i = r->n; i < capacity; i++) r->lse[i] = r->delta[i] = 0;

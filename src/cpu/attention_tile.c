@@ -5,6 +5,8 @@
  * 510-560 alike; 8x2 is the one with the fewest cases. */
 #include "attention_tile.h"
 
+/* Whether the CPU has an instruction for products of bf16 pairs; otherwise bf16 is widened when it
+ * is packed. */
 #ifdef __AVX512BF16__
 enum { NATIVE_BF16X2 = 1 };
 #else
@@ -12,10 +14,6 @@ enum { NATIVE_BF16X2 = 0 };
 #endif
 
 enum { PREFETCH_ROWS = 8 };
-
-bool layout_native_bf16x2(void) {
-    return NATIVE_BF16X2;
-}
 
 struct tile_layout layout_make(int head_dim, bool bf16x2) {
     struct tile_layout l = {.bf16x2 = bf16x2 && NATIVE_BF16X2 && head_dim % 2 == 0,
@@ -72,7 +70,7 @@ VEC_INLINE void transpose(vec x[LANES]) {
 
 static void pack_panel(uint32_t *out, const struct tile_layout *layout, const struct heads *in,
                        int64_t first, int n, int head) {
-    const char *row = head_at(in, first, head);
+    const char *row = head_of(*in, first, head);
     size_t stride = (size_t)in->row_stride * dtype_bytes(in->dtype);
     for (int w = 0; w < layout->depth; w += LANES) {
         vec x[LANES];
@@ -101,10 +99,10 @@ void pack_rows(uint32_t *out, const struct tile_layout *layout, const struct hea
         if (i >= n)
             memset(out, 0, (size_t)layout->width * sizeof *out);
         else if (layout->bf16x2)
-            pack_row_pair(out, layout, head_at(in, first + i, head),
-                          i + 1 < n ? head_at(in, first + i + 1, head) : NULL);
+            pack_row_pair(out, layout, head_of(*in, first + i, head),
+                          i + 1 < n ? head_of(*in, first + i + 1, head) : NULL);
         else
-            pack_row(out, layout, head_at(in, first + i, head), in->dtype);
+            pack_row(out, layout, head_of(*in, first + i, head), in->dtype);
     }
 }
 

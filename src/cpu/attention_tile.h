@@ -33,10 +33,6 @@ struct tile_layout {
 
 struct tile_layout layout_make(int head_dim, bool bf16x2);
 
-/* Whether the CPU has an instruction for products of bf16 pairs; otherwise bf16 is widened when it
- * is packed. */
-bool layout_native_bf16x2(void);
-
 /* The panels of a chunk that a tile of rows sees, and of each whether it sees it whole, that is
  * without a mask. */
 struct panel_list {
@@ -45,15 +41,10 @@ struct panel_list {
     bool whole[CHUNK_PANELS];
 };
 
-static inline const void *head_at(const struct heads *h, int64_t row, int head) {
-    return (const char *)h->data +
-           (size_t)(row * h->row_stride + head * h->head_stride) * dtype_bytes(h->dtype);
-}
-
 /* Asks the cache for a row that will be packed soon: rows lie far apart, so the CPU does not
  * foresee them. */
 static inline void head_prefetch(const struct heads *h, int64_t row, int head) {
-    const char *at = head_at(h, row, head);
+    const char *at = head_of(*h, row, head);
     for (size_t i = 0; i < (size_t)h->head_dim * dtype_bytes(h->dtype); i += 64)
         __builtin_prefetch(at + i);
 }

@@ -12,15 +12,6 @@
 #include "cpu.h"
 #include "vector.h"
 
-static void *row_of(struct tensor t, int64_t row) {
-    return (char *)t.data + (size_t)(row * t.stride) * dtype_bytes(t.dtype);
-}
-
-static void *head_of(struct heads x, int64_t row, int head) {
-    return (char *)x.data +
-           (size_t)(row * x.row_stride + head * x.head_stride) * dtype_bytes(x.dtype);
-}
-
 /* ---- forward ---- */
 
 VEC_INLINE float sum_row(const void *in, enum dtype dtype, int64_t n) {

@@ -8,10 +8,6 @@
 #include "cpu.h"
 #include "vector.h"
 
-static void *row_of(struct tensor t, int64_t row) {
-    return (char *)t.data + (size_t)(row * t.stride) * dtype_bytes(t.dtype);
-}
-
 VEC_INLINE void cast_row(void *out, enum dtype to, const void *in, enum dtype from, int64_t n) {
     for (int64_t i = 0; i < n; i += LANES) {
         int m = vec_room(n, i);

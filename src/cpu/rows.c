@@ -4,15 +4,6 @@
 #include "cpu.h"
 #include "vector.h"
 
-static void *row_of(struct tensor t, int64_t row) {
-    return (char *)t.data + (size_t)(row * t.stride) * dtype_bytes(t.dtype);
-}
-
-static void *head_of(struct heads x, int64_t row, int head) {
-    return (char *)x.data +
-           (size_t)(row * x.row_stride + head * x.head_stride) * dtype_bytes(x.dtype);
-}
-
 /* ---- rotary positions ---- */
 
 void cpu_rope_table(struct device *dev, float *table, const int32_t *position, int64_t rows,

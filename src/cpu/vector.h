@@ -35,6 +35,15 @@ typedef double dvec __attribute__((vector_size(LANES * 8)));
 
 #define VEC_INLINE static inline __attribute__((always_inline))
 
+static inline void *row_of(struct tensor t, int64_t row) {
+    return (char *)t.data + (size_t)(row * t.stride) * dtype_bytes(t.dtype);
+}
+
+static inline void *head_of(struct heads x, int64_t row, int head) {
+    return (char *)x.data +
+           (size_t)(row * x.row_stride + head * x.head_stride) * dtype_bytes(x.dtype);
+}
+
 /* Runs the statement with `name` a constant: DTYPE_BF16 or DTYPE_F32. */
 #define BY_DTYPE(actual, name, ...)             \
     do {                                        \

@@ -191,7 +191,9 @@ static bool was_taken_away(const struct scorer *s, const char *path) {
     return gone > 0;
 }
 
-int scorer_open(struct scorer *s, const char *path, const char *const *overrides, int n_overrides) {
+/* Resolves and reads everything but weights. Collective; agreed. */
+static int open_model(struct scorer *s, const char *path, const char *const *overrides,
+                      int n_overrides) {
     int status;
     bool again;
     for (int tries = 1;; tries++) {
@@ -375,7 +377,7 @@ int scorer_command(int argc, char **argv, struct arguments *a,
                    int (*work)(struct scorer *s, void *self), void *self) {
     comm_start(&argc, &argv);
     struct scorer s;
-    int status = scorer_open(&s, a->positional[0], a->overrides, a->n_overrides);
+    int status = open_model(&s, a->positional[0], a->overrides, a->n_overrides);
     if (status == 0) {
         status = work(&s, self);
         scorer_close(&s);

@@ -140,13 +140,7 @@ void device_close(struct device *dev, struct placement *place) {
 }
 
 enum dtype device_precision(const struct config *config) {
-    switch (config->model.precision) {
-    case MODEL_PRECISION_FP32:
-        break;
-    case MODEL_PRECISION_BF16:
-        return DTYPE_BF16;
-    }
-    return DTYPE_F32;
+    return config->model.precision == MODEL_PRECISION_BF16 ? DTYPE_BF16 : DTYPE_F32;
 }
 
 /* The number after `key` in a file of "key value" lines (key "": the first number); -1 when there

@@ -15,23 +15,11 @@ struct memory_plan {
 };
 
 bool run_offloads(const struct config *config) {
-    switch (config->parallel.offload) {
-    case OFFLOAD_NONE:
-        break;
-    case OFFLOAD_OPTIMIZER:
-        return true;
-    }
-    return false;
+    return config->parallel.offload == OFFLOAD_OPTIMIZER;
 }
 
 static bool recomputes(const struct config *config) {
-    switch (config->parallel.recompute) {
-    case RECOMPUTE_NONE:
-        break;
-    case RECOMPUTE_BLOCK:
-        return true;
-    }
-    return false;
+    return config->parallel.recompute == RECOMPUTE_BLOCK;
 }
 
 struct zero_options run_zero_options(const struct run *r) {

@@ -4,13 +4,7 @@
 #include "run.h"
 
 static bool is_random(const struct run *r) {
-    switch (r->config->model.init) {
-    case MODEL_INIT_PRETRAINED:
-        break;
-    case MODEL_INIT_RANDOM:
-        return true;
-    }
-    return false;
+    return r->config->model.init == MODEL_INIT_RANDOM;
 }
 
 int run_read_model(struct run *r) {
@@ -26,13 +20,7 @@ int run_read_model(struct run *r) {
 
 /* Is the score head new even where the model has one? */
 static bool wants_new_head(const struct run *r) {
-    switch (r->config->model.head_init) {
-    case HEAD_INIT_AUTO:
-        break;
-    case HEAD_INIT_RANDOM:
-        return true;
-    }
-    return false;
+    return r->config->model.head_init == HEAD_INIT_RANDOM;
 }
 
 static int read_start(void *self, const struct parameter *p, int64_t first, int64_t count,

@@ -150,10 +150,6 @@ void zero_free(struct zero *z) {
     mem_free(z);
 }
 
-struct device *zero_device(const struct zero *z) {
-    return z->dev;
-}
-
 enum dtype zero_dtype(const struct zero *z, int unit) {
     return z->unit[unit].dtype;
 }
