@@ -63,21 +63,21 @@ int checkpoint_file_create(struct checkpoint_file *f, const char *path) {
     h5_quiet();
     hid_t access = h5_new_file_access(&f->error);
     f->id = H5Fcreate(path, H5F_ACC_TRUNC, H5P_DEFAULT, access);
-    int status = f->id < 0 || f->error ? checkpoint_file_failure(f) : 0;
+    int status = f->id < 0 || f->error ? checkpoint_file_failure(f, h5_reason()) : 0;
     H5Pclose(access);
     return status;
 }
 
-int checkpoint_file_failure(struct checkpoint_file *f) {
+int checkpoint_file_failure(struct checkpoint_file *f, const char *reason) {
     bool full = f->error == ENOSPC || f->error == EDQUOT || f->error == EFBIG;
-    return fail("%s: cannot be written: %s%s", f->path, f->error ? strerror(f->error) : h5_reason(),
+    return fail("%s: cannot be written: %s%s", f->path, f->error ? strerror(f->error) : reason,
                 full ? "; hint: free some space or set checkpoint.dir to a place that has more"
                      : "");
 }
 
 int checkpoint_file_close(struct checkpoint_file *f, int status) {
-    if (f->id >= 0 && H5Fclose(f->id) < 0 && status == 0) status = checkpoint_file_failure(f);
-    if (f->error && status == 0) status = checkpoint_file_failure(f);
+    bool failed = f->id >= 0 && H5Fclose(f->id) < 0;
+    if ((failed || f->error) && status == 0) status = checkpoint_file_failure(f, h5_reason());
     if (status == 0 && file_sync(f->path) != 0) status = -1;
     mem_free(f->path);
     *f = (struct checkpoint_file){.id = H5I_INVALID_HID};
@@ -102,9 +102,7 @@ static int write_checked(hid_t file, const char *name, hid_t type, int n_dims, c
         status = -1;
     if (status != 0) fail("%s: %s", name, h5_reason());
     if (set >= 0 && H5Dclose(set) < 0 && status == 0) status = fail("%s: %s", name, h5_reason());
-    H5Pclose(plist);
-    H5Pclose(links);
-    H5Sclose(space);
+    H5_CLOSE(plist, links, space);
     return status;
 }
 
@@ -125,8 +123,7 @@ int checkpoint_write_attribute(hid_t file, const char *name, int64_t n, const in
     hid_t attribute = H5Acreate2(file, name, H5T_NATIVE_INT64, space, H5P_DEFAULT, H5P_DEFAULT);
     int status = attribute < 0 || H5Awrite(attribute, H5T_NATIVE_INT64, value) < 0 ? -1 : 0;
     if (status != 0) fail("%s: %s", name, h5_reason());
-    if (attribute >= 0) H5Aclose(attribute);
-    H5Sclose(space);
+    H5_CLOSE(attribute, space);
     return status;
 }
 
@@ -140,9 +137,7 @@ int checkpoint_read_attribute(hid_t file, const char *name, int64_t n, int64_t *
         status = fail("attribute %s: expected %lld integers", name, (long long)n);
     else if (H5Aread(attribute, H5T_NATIVE_INT64, value) < 0)
         status = fail("attribute %s: %s", name, h5_reason());
-    if (type >= 0) H5Tclose(type);
-    if (space >= 0) H5Sclose(space);
-    H5Aclose(attribute);
+    H5_CLOSE(type, space, attribute);
     return status;
 }
 
@@ -186,10 +181,7 @@ static void *read_dataset(hid_t file, const char *name, hid_t type, size_t item_
         data = NULL;
     }
 done:
-    if (plist >= 0) H5Pclose(plist);
-    if (stored >= 0) H5Tclose(stored);
-    if (space >= 0) H5Sclose(space);
-    H5Dclose(set);
+    H5_CLOSE(plist, stored, space, set);
     return data;
 }
 

@@ -71,7 +71,8 @@ struct checkpoint_file {
     int error;
 };
 int checkpoint_file_create(struct checkpoint_file *f, const char *path);
-int checkpoint_file_failure(struct checkpoint_file *f); /* fail with what is known */
+/* Fails with the first error of the driver, or else with this reason of HDF5. */
+int checkpoint_file_failure(struct checkpoint_file *f, const char *reason);
 int checkpoint_file_close(struct checkpoint_file *f, int status);
 
 /* --- what the parts of checkpoint_save give each other --- */

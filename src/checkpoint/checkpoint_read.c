@@ -277,8 +277,6 @@ static int read_state(hid_t file, struct checkpoint *c) {
     return 0;
 }
 
-/* Read only and without a lock: what is under a whole checkpoint's name does not change any
- * more. */
 static hid_t open_hdf5(const char *path) {
     int readable = open(path, O_RDONLY | O_CLOEXEC);
     if (readable < 0) {
@@ -286,15 +284,9 @@ static hid_t open_hdf5(const char *path) {
         return H5I_INVALID_HID;
     }
     close(readable);
-    h5_quiet();
-    hid_t access = H5Pcreate(H5P_FILE_ACCESS);
-#if H5_VERSION_GE(1, 10, 7)
-    H5Pset_file_locking(access, false, true);
-#endif
-    H5Pset_fclose_degree(access, H5F_CLOSE_STRONG);
-    hid_t file = H5Fopen(path, H5F_ACC_RDONLY, access);
-    if (file < 0) fail("%s: not a whole HDF5 file: %s; hint: %s", path, h5_reason(), damaged);
-    H5Pclose(access);
+    const char *reason;
+    hid_t file = h5_open(path, &reason);
+    if (file < 0) fail("%s: not a whole HDF5 file: %s; hint: %s", path, reason, damaged);
     return file;
 }
 
@@ -359,9 +351,8 @@ int checkpoint_open(struct checkpoint *c, const char *path) {
 void checkpoint_close(struct checkpoint *c) {
     struct parts *parts = c->handle;
     if (parts) {
-        if (parts->set >= 0) H5Dclose(parts->set);
-        for (int64_t i = 0; parts->file && i < parts->n; i++)
-            if (parts->file[i] >= 0) H5Fclose(parts->file[i]);
+        H5_CLOSE(parts->set);
+        if (parts->file) h5_close_all(parts->file, (size_t)parts->n);
         mem_free(parts->file);
         mem_free(parts->bytes);
         mem_free(parts->sum);
@@ -419,8 +410,8 @@ static int open_part(struct checkpoint *c, int64_t part) {
                  path, (long long)format, (long long)number, (long long)end[0], (long long)end[1]);
     if (status == 0)
         parts->file[part] = file;
-    else if (file >= 0)
-        H5Fclose(file);
+    else
+        H5_CLOSE(file);
     mem_free(path);
     return status == 0 ? 0 : fail_read(c->path);
 }
@@ -448,7 +439,7 @@ static int open_piece(struct checkpoint *c, int64_t index) {
     const struct checkpoint_piece *p = &c->piece[index];
     if (parts->open_piece == index) return 0;
     if (open_part(c, p->part) != 0) return -1;
-    if (parts->set >= 0) H5Dclose(parts->set);
+    H5_CLOSE(parts->set);
     parts->open_piece = -1;
     char *name = checkpoint_dataset_name(p->kind, c->tensor[p->tensor].name, p->first);
     parts->set = H5Dopen2(parts->file[p->part], name, H5P_DEFAULT);
@@ -458,8 +449,7 @@ static int open_piece(struct checkpoint *c, int64_t index) {
     bool good = space >= 0 && type >= 0 && H5Sget_simple_extent_ndims(space) == 1 &&
                 H5Sget_simple_extent_npoints(space) == p->count &&
                 H5Tget_class(type) == H5T_FLOAT && H5Tget_size(type) == sizeof(float);
-    if (type >= 0) H5Tclose(type);
-    if (space >= 0) H5Sclose(space);
+    H5_CLOSE(type, space);
     if (!good) return fail_piece(c, p, "not the floats that state.h5 lists");
     parts->open_piece = index;
     return 0;
@@ -474,19 +464,10 @@ static int load_block(struct checkpoint *c, int64_t index, int64_t first) {
     if (open_piece(c, index) != 0) return -1;
     if (!parts->block) parts->block = mem_alloc(CHECKPOINT_BLOCK, sizeof *parts->block);
     parts->cached_piece = -1;
-    hsize_t at[1] = {(hsize_t)first}, count[1] = {(hsize_t)MIN(CHECKPOINT_BLOCK, p->count - first)};
-    hid_t in_file = H5Dget_space(parts->set), in_memory = H5Screate_simple(1, count, NULL);
-    herr_t status =
-        in_file < 0 ? -1 : H5Sselect_hyperslab(in_file, H5S_SELECT_SET, at, NULL, count, NULL);
-    if (status >= 0)
-        status =
-            H5Dread(parts->set, H5T_NATIVE_FLOAT, in_memory, in_file, H5P_DEFAULT, parts->block);
-    int read = status < 0 ? fail_piece(c, p, h5_reason()) : 0;
-    if (in_file >= 0) H5Sclose(in_file);
-    H5Sclose(in_memory);
-    if (read != 0) return -1;
-    if (checkpoint_checksum(parts->block, (int64_t)count[0]) !=
-        parts->sum[p->block + first / CHECKPOINT_BLOCK])
+    int64_t count = MIN(CHECKPOINT_BLOCK, p->count - first);
+    const char *reason = h5_read(parts->set, H5T_NATIVE_FLOAT, first, count, parts->block);
+    if (reason) return fail_piece(c, p, reason);
+    if (checkpoint_checksum(parts->block, count) != parts->sum[p->block + first / CHECKPOINT_BLOCK])
         return fail_piece(c, p, "its checksum is not the one in state.h5");
     parts->cached_piece = index;
     parts->cached_first = first;

@@ -82,23 +82,15 @@ static hid_t create_dataset(struct writer *w, const struct slice_note *note, int
     H5Pset_fill_time(plist, H5D_FILL_TIME_NEVER); /* every element is written, once */
     hid_t set = H5Dcreate2(w->file.id, name, H5T_IEEE_F32LE, space, links, plist, H5P_DEFAULT);
     if (set < 0 || checkpoint_write_attribute(set, "range", 2, range) != 0)
-        w->status = checkpoint_file_failure(&w->file);
-    H5Pclose(plist);
-    H5Pclose(links);
-    H5Sclose(space);
+        w->status = checkpoint_file_failure(&w->file, h5_reason());
+    H5_CLOSE(plist, links, space);
     mem_free(name);
     return set;
 }
 
 static void write_slab(struct writer *w, hid_t set, int64_t at, int64_t n) {
-    hsize_t first[1] = {(hsize_t)at}, count[1] = {(hsize_t)n};
-    hid_t in_file = H5Dget_space(set), in_memory = H5Screate_simple(1, count, NULL);
-    H5Sselect_hyperslab(in_file, H5S_SELECT_SET, first, NULL, count, NULL);
-    if (H5Dwrite(set, H5T_NATIVE_FLOAT, in_memory, in_file, H5P_DEFAULT, w->buffer) < 0 ||
-        w->file.error)
-        w->status = checkpoint_file_failure(&w->file);
-    H5Sclose(in_memory);
-    H5Sclose(in_file);
+    const char *reason = h5_write(set, H5T_NATIVE_FLOAT, at, n, w->buffer);
+    if (reason || w->file.error) w->status = checkpoint_file_failure(&w->file, reason);
 }
 
 static void note_piece(struct writer *w, const struct slice_note *note, int kind) {

@@ -1,8 +1,4 @@
-/* Columns of a new shard: see shard_column.h.
- *
- * Deflate 1 after shuffle, measured on 40 MB of GPT-2 tokens of HH pairs (two bytes a token, 8,192
- * a chunk): LEVELS
- */
+/* Columns of a new shard: see shard_column.h. */
 #include "shard_column.h"
 
 #include <string.h>
@@ -20,7 +16,7 @@ void column_open(struct shard_column *c, hid_t at, const char *name, hid_t file_
     c->chunk = chunk;
 }
 
-/* most: H5S_UNLIMITED, or the only size it will have. */
+/* max: H5S_UNLIMITED, or the only size it will have. */
 static int make_set(struct shard_column *c, hsize_t n, hsize_t max, hsize_t chunk) {
     hid_t plist = H5Pcreate(H5P_DATASET_CREATE), access = H5Pcreate(H5P_DATASET_ACCESS);
     hid_t space = H5Screate_simple(1, &n, &max);
@@ -32,25 +28,17 @@ static int make_set(struct shard_column *c, hsize_t n, hsize_t max, hsize_t chun
     H5Pset_chunk_cache(access, 0, 0, 1); /* chunks are written whole, and once */
     hid_t set = H5Dcreate2(c->at, c->name, c->file_type, space, H5P_DEFAULT, plist, access);
     int status = set < 0 ? fail("dataset %s: %s", c->name, h5_reason()) : 0;
-    H5Sclose(space);
-    H5Pclose(access);
-    H5Pclose(plist);
+    H5_CLOSE(space, access, plist);
     c->set = MAX(set, 0);
     return status;
 }
 
 /* The buffer behind what is in the file. */
 static int write_buffer(struct shard_column *c) {
-    hsize_t start = (hsize_t)c->n, count = (hsize_t)c->filled;
-    hid_t memory = H5Screate_simple(1, &count, NULL), space = H5Dget_space(c->set);
-    bool good = H5Sselect_hyperslab(space, H5S_SELECT_SET, &start, NULL, &count, NULL) >= 0 &&
-                H5Dwrite(c->set, c->memory_type, memory, space, H5P_DEFAULT, c->buffer) >= 0;
-    int status = good ? 0 : fail("dataset %s: %s", c->name, h5_reason());
-    H5Sclose(memory);
-    H5Sclose(space);
+    const char *reason = h5_write(c->set, c->memory_type, c->n, c->filled, c->buffer);
     c->n += c->filled;
     c->filled = 0;
-    return status;
+    return reason ? fail("dataset %s: %s", c->name, reason) : 0;
 }
 
 static int write_grown(struct shard_column *c) {

@@ -24,7 +24,7 @@ enum { CACHE_SLOTS = 12421, CACHE_BYTES = 32 << 20 };
 
 /* The open file. */
 struct shard_handle {
-    hid_t file, token, space; /* space: of /token, for selections */
+    hid_t file, token;
     int64_t file_bytes;
 };
 
@@ -42,14 +42,10 @@ static hid_t open_file(const char *path, int64_t *bytes) {
     if (!is_file) return fail("expected a token shard, found no regular file");
     if (s.st_size == 0) return fail("expected a token shard, found an empty file");
     *bytes = s.st_size;
-    h5_quiet();
-    hid_t access = H5Pcreate(H5P_FILE_ACCESS);
-    /* Shards never change, and network file systems often refuse locks. */
-    H5Pset_file_locking(access, false, true);
-    hid_t file = H5Fopen(path, H5F_ACC_RDONLY, access);
+    const char *reason;
+    hid_t file = h5_open(path, &reason);
     if (file < 0)
-        fail("expected a token shard (HDF5), found something else: %s; " BUILD_AGAIN, h5_reason());
-    H5Pclose(access);
+        fail("expected a token shard (HDF5), found something else: %s; " BUILD_AGAIN, reason);
     return file;
 }
 
@@ -69,8 +65,7 @@ static int check_storage(hid_t set, const char *name, const struct header *h, in
     bool is_chunked = plist >= 0 && H5Pget_layout(plist) == H5D_CHUNKED &&
                       H5Pget_chunk(plist, 1, &chunk) == 1 && chunk > 0 && chunk <= CHUNK_CEILING;
     bool is_counted = is_chunked && space >= 0 && H5Dget_num_chunks(set, space, &n_chunks) >= 0;
-    if (plist >= 0) H5Pclose(plist);
-    if (space >= 0) H5Sclose(space);
+    H5_CLOSE(plist, space);
     if (!is_chunked)
         return fail("%s: expected chunks of at most %d elements; " BUILD_AGAIN, name,
                     CHUNK_CEILING);
@@ -92,9 +87,8 @@ static int read_header(hid_t set, const char *name, struct header *out) {
     if (type >= 0)
         *out = (struct header){H5Tget_class(type), H5Tget_size(type),
                                H5Tget_sign(type) == H5T_SGN_2, (int64_t)dim};
-    if (space >= 0) H5Sclose(space);
+    H5_CLOSE(type, space);
     if (type < 0) return fail("%s: its type cannot be read; " BUILD_AGAIN, name);
-    H5Tclose(type);
     if (rank != 1) return fail("%s: expected 1 dimension, found %d; " BUILD_AGAIN, name, rank);
     if (dim > INT64_MAX / 16)
         return fail("%s: %llu elements; " BUILD_AGAIN, name, (unsigned long long)dim);
@@ -168,9 +162,7 @@ static int read_number(hid_t file, const char *name, int64_t *out) {
     bool good = type >= 0 && space >= 0 && H5Tget_class(type) == H5T_INTEGER &&
                 H5Tget_size(type) == 8 && H5Sget_simple_extent_npoints(space) == 1 &&
                 H5Aread(attribute, H5T_NATIVE_INT64, out) >= 0;
-    if (type >= 0) H5Tclose(type);
-    if (space >= 0) H5Sclose(space);
-    H5Aclose(attribute);
+    H5_CLOSE(type, space, attribute);
     return good ? 0 : fail("attribute \"%s\": expected one int64; " BUILD_AGAIN, name);
 }
 
@@ -195,9 +187,7 @@ static char *read_text(hid_t file, const char *name) {
         }
     }
     if (!text) fail("attribute \"%s\": expected a text of fixed length; " BUILD_AGAIN, name);
-    if (type >= 0) H5Tclose(type);
-    if (space >= 0) H5Sclose(space);
-    H5Aclose(attribute);
+    H5_CLOSE(type, space, attribute);
     return text;
 }
 
@@ -243,8 +233,6 @@ static int read_sequences(struct shard *shard, struct shard_handle *at) {
     const struct column_kind *kind = shard->vocabulary <= 65536 ? &uint16_kind : &uint32_kind;
     at->token = open_dataset(at->file, "token", kind, -1, &shard->n_tokens, at->file_bytes);
     if (at->token < 0) return -1;
-    at->space = H5Dget_space(at->token);
-    if (at->space < 0) return fail("token: %s; " BUILD_AGAIN, h5_reason());
     int64_t n = 0;
     shard->first = read_dataset(at, "sequence/first", &int64_kind, -1, &n, H5T_NATIVE_INT64);
     if (!shard->first) return -1;
@@ -350,7 +338,7 @@ static int read_groups(struct shard *shard, const struct shard_handle *at) {
 int shard_open(struct shard *shard, const char *path) {
     *shard = (struct shard){.path = mem_copy_string(path)};
     struct shard_handle *at = mem_alloc(1, sizeof *at);
-    *at = (struct shard_handle){H5I_INVALID_HID, H5I_INVALID_HID, H5I_INVALID_HID, 0};
+    *at = (struct shard_handle){H5I_INVALID_HID, H5I_INVALID_HID, 0};
     shard->handle = at;
     at->file = open_file(path, &at->file_bytes);
     int status = at->file < 0 ? -1 : read_attributes(shard, at->file);
@@ -364,11 +352,7 @@ int shard_open(struct shard *shard, const char *path) {
 
 void shard_close(struct shard *shard) {
     struct shard_handle *at = shard->handle;
-    if (at) {
-        if (at->space >= 0) H5Sclose(at->space);
-        if (at->token >= 0) H5Dclose(at->token);
-        if (at->file >= 0) H5Fclose(at->file);
-    }
+    if (at) H5_CLOSE(at->token, at->file);
     mem_free(at);
     mem_free(shard->path);
     mem_free(shard->first);
@@ -404,16 +388,11 @@ int64_t shard_length(const struct shard *shard, int64_t sequence) {
 }
 
 int shard_read(struct shard *shard, int64_t sequence, int32_t *out) {
-    struct shard_handle *at = shard->handle;
-    hsize_t start = (hsize_t)shard->first[sequence], count = (hsize_t)shard_length(shard, sequence);
-    hid_t memory = H5Screate_simple(1, &count, NULL);
-    bool good = memory >= 0 &&
-                H5Sselect_hyperslab(at->space, H5S_SELECT_SET, &start, NULL, &count, NULL) >= 0 &&
-                H5Dread(at->token, H5T_NATIVE_INT32, memory, at->space, H5P_DEFAULT, out) >= 0;
-    if (!good) fail("sequence %lld: %s; " BUILD_AGAIN, (long long)sequence, h5_reason());
-    if (memory >= 0) H5Sclose(memory);
-    if (!good) return -1;
-    for (hsize_t i = 0; i < count; i++)
+    const struct shard_handle *at = shard->handle;
+    int64_t count = shard_length(shard, sequence);
+    const char *reason = h5_read(at->token, H5T_NATIVE_INT32, shard->first[sequence], count, out);
+    if (reason) return fail("sequence %lld: %s; " BUILD_AGAIN, (long long)sequence, reason);
+    for (int64_t i = 0; i < count; i++)
         if (out[i] < 0 || out[i] >= shard->vocabulary)
             return fail("sequence %lld: token %d in a vocabulary of %lld; " BUILD_AGAIN,
                         (long long)sequence, out[i], (long long)shard->vocabulary);
@@ -425,17 +404,14 @@ int shard_read(struct shard *shard, int64_t sequence, int32_t *out) {
 /* In pieces: a read of each sequence would unpack a chunk for each. */
 static int verify_tokens(const struct shard *shard) {
     enum { PIECE = 1 << 20 };
-    struct shard_handle *at = shard->handle;
+    const struct shard_handle *at = shard->handle;
     int32_t *token = mem_alloc(PIECE, sizeof *token);
     int status = 0;
     for (int64_t i = 0; i < shard->n_tokens && status == 0; i += PIECE) {
-        hsize_t start = (hsize_t)i, count = (hsize_t)MIN(PIECE, shard->n_tokens - i);
-        hid_t memory = H5Screate_simple(1, &count, NULL);
-        H5Sselect_hyperslab(at->space, H5S_SELECT_SET, &start, NULL, &count, NULL);
-        if (H5Dread(at->token, H5T_NATIVE_INT32, memory, at->space, H5P_DEFAULT, token) < 0)
-            status = fail("token: %s; " BUILD_AGAIN, h5_reason());
-        H5Sclose(memory);
-        for (hsize_t k = 0; k < count && status == 0; k++)
+        int64_t count = MIN(PIECE, shard->n_tokens - i);
+        const char *reason = h5_read(at->token, H5T_NATIVE_INT32, i, count, token);
+        if (reason) status = fail("token: %s; " BUILD_AGAIN, reason);
+        for (int64_t k = 0; k < count && status == 0; k++)
             if (token[k] < 0 || token[k] >= shard->vocabulary)
                 status = fail("token %d in a vocabulary of %lld; " BUILD_AGAIN, token[k],
                               (long long)shard->vocabulary);
@@ -458,8 +434,7 @@ static herr_t read_attribute(hid_t file, const char *name, const H5A_info_t *abo
     void *data = is_good ? mem_alloc((int64_t)size, 1) : NULL;
     if (is_good) is_good = H5Aread(attribute, type, data) >= 0;
     mem_free(data);
-    if (type >= 0) H5Tclose(type);
-    if (attribute >= 0) H5Aclose(attribute);
+    H5_CLOSE(type, attribute);
     return is_good ? 0 : -1;
 }
 
@@ -518,7 +493,7 @@ char *shard_text_of(const char *path, const char *name) {
     int64_t bytes;
     hid_t file = open_file(path, &bytes);
     char *text = file < 0 ? NULL : read_text(file, name);
-    if (file >= 0) H5Fclose(file);
+    H5_CLOSE(file);
     if (!text) fail_context("%s", path);
     return text;
 }

@@ -89,12 +89,8 @@ static int close_file(struct shard_writer *w) {
     int status = 0;
     for (int i = 0; (c = column_of(w, i)); i++)
         if (column_close(c) != 0) status = -1;
-    hid_t *group[] = {&w->sequence_group, &w->comparison_group, &w->group_group,
-                      &w->tokenizer_group};
-    for (int i = 0; i < 4; i++) {
-        if (*group[i] > 0) H5Gclose(*group[i]);
-        *group[i] = 0;
-    }
+    H5_CLOSE(w->sequence_group, w->comparison_group, w->group_group, w->tokenizer_group);
+    w->sequence_group = w->comparison_group = w->group_group = w->tokenizer_group = 0;
     if (w->file > 0 && H5Fclose(w->file) < 0 && status == 0) status = fail("%s", h5_reason());
     w->file = 0;
     return status;
@@ -150,8 +146,7 @@ static int open_file(struct shard_writer *w) {
     H5Pset_obj_track_times(plist, false);
     w->file = H5Fcreate(w->temporary, H5F_ACC_TRUNC, plist, access);
     int status = w->file < 0 ? fail("%s", h5_reason()) : 0;
-    H5Pclose(plist);
-    H5Pclose(access);
+    H5_CLOSE(plist, access);
     if (status != 0) {
         if (w->error)
             fail("cannot be written: %s; hint: is there such a folder?", strerror(w->error));
@@ -359,8 +354,7 @@ static int write_attribute(int status, hid_t file, const char *name, hid_t type,
           attribute = H5Acreate2(file, name, type, space, H5P_DEFAULT, H5P_DEFAULT);
     if (attribute < 0 || H5Awrite(attribute, type, data) < 0)
         status = fail("attribute %s: %s", name, h5_reason());
-    if (attribute >= 0) H5Aclose(attribute);
-    H5Sclose(space);
+    H5_CLOSE(attribute, space);
     return status;
 }
 
