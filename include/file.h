@@ -22,12 +22,18 @@ int file_publish(const char *temporary, const char *path);
 
 bool file_exists(const char *path);
 bool file_is_directory(const char *path);
+/* Whether a directory has something of this name. */
+bool file_has(const char *directory, const char *name);
+/* Whether the path still names the open file. */
+bool file_is_open(const char *path, int fd);
 
 /* Makes the directory and its parents; an existing one is fine. */
 int file_make_directory(const char *path);
 
 /* Removes a directory tree, or a file; a missing one is fine. */
 int file_remove_tree(const char *path);
+/* The same after a failure, whose error text stays; it can only warn. */
+void file_discard(const char *path);
 
 /* Takes the exclusive lock of a file, which it makes, and waits up to `seconds` for another process
  * to let go of it. The descriptor, whose close frees the lock as the process's end does; -1:
@@ -37,6 +43,8 @@ int file_lock(const char *path, double seconds);
 /* Hexadecimal digits that nobody else has, for the names of what is being written. */
 enum { FILE_NUMBER_DIGITS = 16 };
 void file_number(char out[FILE_NUMBER_DIGITS + 1]);
+/* Whether the end of a name is ".<number>.tmp". */
+bool file_is_numbered(const char *end);
 
 /* fsync of a file or directory by its path. */
 int file_sync(const char *path);

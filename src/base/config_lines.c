@@ -60,12 +60,15 @@ static bool is_at(const struct config_scan *s, const char *text) {
     return (size_t)(s->end - s->at) >= n && memcmp(s->at, text, n) == 0;
 }
 
+static int fail_open(const struct config_scan *s, const char *what) {
+    return fail("%s:%d: expected the end of the %s that begins here, found the end of the file",
+                s->lines->file[s->file], s->line, what);
+}
+
 static int copy_string(struct config_scan *s) {
     const char *p = s->at + 1;
     while (p < s->end && *p != '"') p += *p == '\\' && p + 1 < s->end ? 2 : 1;
-    if (p >= s->end)
-        return fail_here(
-            s, "expected the end of the string that begins here, found the end of the file");
+    if (p >= s->end) return fail_open(s, "string");
     copy(s, (size_t)(p + 1 - s->at));
     return 0;
 }
@@ -73,9 +76,7 @@ static int copy_string(struct config_scan *s) {
 static int copy_comment(struct config_scan *s) {
     const char *p = s->at + 2;
     while (p < s->end && !(p[0] == '*' && p + 1 < s->end && p[1] == '/')) p++;
-    if (p >= s->end)
-        return fail_here(
-            s, "expected the end of the comment that begins here, found the end of the file");
+    if (p >= s->end) return fail_open(s, "comment");
     copy(s, (size_t)(p + 2 - s->at));
     return 0;
 }
@@ -203,27 +204,23 @@ static int scan_file(struct config_lines *lines, const char *path, int depth) {
     return status;
 }
 
-int config_lines_file(struct config_lines *lines, const char *path) {
-    *lines = (struct config_lines){0};
-    int status = scan_file(lines, path, 1);
+static int end_scan(struct config_lines *lines, int status) {
     if (status != 0)
         config_lines_free(lines);
-    else
-        buffer_append_text(&lines->text,
-                           "\n"); /* libconfig wants an end to a last line that is a comment */
+    else /* libconfig wants an end to a last line that is a comment */
+        buffer_append_text(&lines->text, "\n");
     return status;
+}
+
+int config_lines_file(struct config_lines *lines, const char *path) {
+    *lines = (struct config_lines){0};
+    return end_scan(lines, scan_file(lines, path, 1));
 }
 
 int config_lines_text(struct config_lines *lines, const char *name, const char *text) {
     *lines = (struct config_lines){0};
     struct config_scan s = {lines, text, text + strlen(text), add_file(lines, name), 1, 1, false};
-    int status = scan_text(&s);
-    if (status != 0)
-        config_lines_free(lines);
-    else
-        buffer_append_text(&lines->text,
-                           "\n"); /* libconfig wants an end to a last line that is a comment */
-    return status;
+    return end_scan(lines, scan_text(&s));
 }
 
 void config_lines_free(struct config_lines *lines) {

@@ -85,6 +85,11 @@ void file_number(char out[FILE_NUMBER_DIGITS + 1]) {
     snprintf(out, FILE_NUMBER_DIGITS + 1, "%016llx", (unsigned long long)random);
 }
 
+bool file_is_numbered(const char *end) {
+    return end[0] == '.' && strspn(end + 1, "0123456789abcdef") == FILE_NUMBER_DIGITS &&
+           strcmp(end + 1 + FILE_NUMBER_DIGITS, ".tmp") == 0;
+}
+
 static int sync_parent(const char *path) {
     char *directory = mem_copy_string(path);
     char *slash = strrchr(directory, '/');
@@ -136,6 +141,19 @@ bool file_exists(const char *path) {
     return stat(path, &s) == 0;
 }
 
+bool file_has(const char *directory, const char *name) {
+    char *path = file_join(directory, name);
+    bool has = file_exists(path);
+    mem_free(path);
+    return has;
+}
+
+bool file_is_open(const char *path, int fd) {
+    struct stat named, open;
+    return stat(path, &named) == 0 && fstat(fd, &open) == 0 && named.st_dev == open.st_dev &&
+           named.st_ino == open.st_ino;
+}
+
 bool file_is_directory(const char *path) {
     struct stat s;
     return stat(path, &s) == 0 && S_ISDIR(s.st_mode);
@@ -170,6 +188,13 @@ int file_remove_tree(const char *path) {
     if (nftw(path, remove_entry, 16, FTW_DEPTH | FTW_PHYS) != 0)
         return fail("%s: cannot be removed: %s", path, strerror(errno));
     return 0;
+}
+
+void file_discard(const char *path) {
+    char *said = mem_copy_string(error_text());
+    if (file_remove_tree(path) != 0) log_warn("%s", error_text());
+    fail("%s", said);
+    mem_free(said);
 }
 
 char *file_join(const char *directory, const char *name) {

@@ -95,9 +95,7 @@ static bool is_begun(const char *name) {
     bool is_step = step_of(step) >= 0;
     mem_free(step);
     if (!is_step) return false;
-    if (strcmp(dot, ".tmp") == 0 || strcmp(dot, ".removed.tmp") == 0) return true;
-    return strspn(dot + 1, "0123456789abcdef") == FILE_NUMBER_DIGITS &&
-           strcmp(dot + 1 + FILE_NUMBER_DIGITS, ".tmp") == 0;
+    return strcmp(dot, ".tmp") == 0 || strcmp(dot, ".removed.tmp") == 0 || file_is_numbered(dot);
 }
 
 static int remove_begun(void *self, const char *name) {
@@ -113,12 +111,10 @@ int checkpoint_remove_begun(char *directory) {
 }
 
 char *checkpoint_find(const char *path) {
-    char *state = file_join(path, "state.h5"), *inside = file_join(path, "checkpoints"),
-         *found = NULL;
-    if (file_exists(state)) found = mem_copy_string(path);
+    char *inside = file_join(path, "checkpoints"),
+         *found = file_has(path, "state.h5") ? mem_copy_string(path) : NULL;
     if (!found) checkpoint_newest(path, &found);
     if (!found) checkpoint_newest(inside, &found);
     mem_free(inside);
-    mem_free(state);
     return found;
 }

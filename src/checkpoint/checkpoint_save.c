@@ -27,14 +27,6 @@ static int prepare(const char *directory, const char *temporary,
     return file_make_directory(temporary);
 }
 
-/* Removes without spoiling the error text that is to be shown. */
-static void discard(const char *temporary) {
-    char *said = mem_copy_string(error_text());
-    if (file_remove_tree(temporary) != 0) log_warn("%s", error_text());
-    fail("%s", said);
-    mem_free(said);
-}
-
 static int rename_path(const char *from, const char *to) {
     return rename(from, to) == 0
                ? 0
@@ -194,7 +186,7 @@ int checkpoint_save(const char *directory, struct zero *z, const struct paramete
             }
             status = comm_agree(data, status);
         }
-        if (status != 0 && lead) discard(temporary);
+        if (status != 0 && lead) file_discard(temporary);
     }
 
     checkpoint_pieces_free(&all);

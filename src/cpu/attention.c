@@ -144,7 +144,7 @@ VEC_INLINE float vec_largest(vec x) {
 }
 
 /* Scores of one row (CHUNK) become exp(scale score - maximum), in place, or as bf16 from the row's
- * start with bf16x2; most and sum go on from what they were. Returns what the sums so far are to be
+ * start with bf16x2; max and sum go on from what they were. Returns what the sums so far are to be
  * multiplied by. */
 VEC_INLINE float softmax_row(float *score, float *max, float *sum, const struct panel_list *list,
                              const struct chunk *c, int32_t query, float scale, const bool bf16x2) {

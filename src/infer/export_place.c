@@ -26,10 +26,7 @@ static int check_target(const char *directory, bool force) {
         return fail("%s: expected a directory or nothing, found a file", directory);
     int status = file_list(directory, note_entry, NULL);
     if (status <= 0) return status;
-    char *config = file_join(directory, "config.json");
-    bool is_model = file_exists(config);
-    mem_free(config);
-    if (!is_model)
+    if (!file_has(directory, "config.json"))
         return fail("%s: not empty and not a model; hint: export into a new directory", directory);
     if (!force) return fail("%s: there is a model already; hint: --force replaces it", directory);
     return 0;
@@ -40,11 +37,8 @@ static int check_target(const char *directory, bool force) {
 /* Its lock, or -1: another process has it, or it went away. Where a file system has no locks, every
  * directory counts as in use. */
 static int lock_directory(const char *path) {
-    struct stat there, held;
     int fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    if (fd >= 0 && flock(fd, LOCK_EX | LOCK_NB) == 0 && stat(path, &there) == 0 &&
-        fstat(fd, &held) == 0 && there.st_ino == held.st_ino)
-        return fd;
+    if (fd >= 0 && flock(fd, LOCK_EX | LOCK_NB) == 0 && file_is_open(path, fd)) return fd;
     if (fd >= 0) close(fd);
     return -1;
 }
@@ -57,10 +51,7 @@ struct export_leftover {
 static int remove_leftover(void *self, const char *entry) {
     const struct export_leftover *l = self;
     size_t n = strlen(l->name);
-    if (strncmp(entry, l->name, n) != 0 || entry[n] != '.' ||
-        strspn(entry + n + 1, "0123456789abcdef") != FILE_NUMBER_DIGITS ||
-        strcmp(entry + n + 1 + FILE_NUMBER_DIGITS, ".tmp") != 0)
-        return 0;
+    if (strncmp(entry, l->name, n) != 0 || !file_is_numbered(entry + n)) return 0;
     char *path = file_join(l->directory, entry);
     int lock = lock_directory(path);
     if (lock >= 0 && file_remove_tree(path) != 0) log_warn("%s", error_text());
@@ -138,17 +129,10 @@ done:
     return status;
 }
 
-static void discard(const char *temporary) {
-    char *said = mem_copy_string(error_text());
-    if (file_remove_tree(temporary) != 0) log_warn("%s", error_text());
-    fail("%s", said);
-    mem_free(said);
-}
-
 int export_place_close(struct export_place *p, const struct ranks *world, int status) {
     if (world->rank == 0) {
         if (status == 0) status = put_in_place(p);
-        if (status != 0) discard(p->temporary);
+        if (status != 0) file_discard(p->temporary);
         if (p->lock >= 0) close(p->lock);
     }
     status = comm_agree(world, status);

@@ -11,13 +11,6 @@ enum { DEFAULT_MAX_LENGTH = 1024 };
 
 /* --- what a path names --- */
 
-static bool has_file(const char *directory, const char *name) {
-    char *path = file_join(directory, name);
-    bool there = file_exists(path);
-    mem_free(path);
-    return there;
-}
-
 /* The newest whole checkpoint of a run directory, by the checkpoint.dir of its configuration. NULL:
  * not a run, or no checkpoint yet, with error_text(). */
 static char *newest_of_run(const char *run) {
@@ -46,13 +39,13 @@ static int look_up(struct scorer *s, const char *path) {
                     "found %s; hint: "
                     "`rankwise train` makes the first",
                     path, file_exists(path) ? "a file" : "nothing there");
-    if (has_file(path, "state.h5")) {
+    if (file_has(path, "state.h5")) {
         s->path = mem_copy_string(path);
         s->is_checkpoint = true;
-    } else if (has_file(path, "config.cfg") || has_file(path, "checkpoints")) {
+    } else if (file_has(path, "config.cfg") || file_has(path, "checkpoints")) {
         s->path = newest_of_run(path);
         s->is_checkpoint = true;
-    } else if (has_file(path, "config.json")) {
+    } else if (file_has(path, "config.json")) {
         s->path = mem_copy_string(path);
     } else {
         return fail("%s: neither a run directory (config.cfg), nor a checkpoint (state.h5), nor a "

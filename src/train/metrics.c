@@ -8,7 +8,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 #include "file.h"
@@ -133,10 +132,7 @@ bool metrics_lacks(const char *path, int64_t step) {
 
 /* A file that was removed or renamed while the run goes on would take the lines with it. */
 static int follow_name(struct metrics *m) {
-    struct stat named, open;
-    if (stat(m->path, &named) == 0 && fstat(fileno(m->file), &open) == 0 &&
-        named.st_dev == open.st_dev && named.st_ino == open.st_ino)
-        return 0;
+    if (file_is_open(m->path, fileno(m->file))) return 0;
     FILE *file = fopen(m->path, "a");
     if (!file) return fail("%s: cannot be opened: %s", m->path, strerror(errno));
     log_warn("%s: was removed or renamed while the run was going on; a new file has the steps from "

@@ -54,7 +54,7 @@ struct run_model {
 struct run_step {
     struct plan_step micro;
     struct batch batch;
-    struct batch_item *item; /* (room_pairs) of a micro-batch */
+    struct batch_item *item; /* (capacity_pairs) of a micro-batch */
     int64_t capacity_pairs, max_tokens, max_rows;
     struct feed pairs;           /* what the loss reads, on its way to the device */
     struct run_report *report;   /* on the device */

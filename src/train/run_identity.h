@@ -8,13 +8,13 @@
 #include "run.h"
 
 /* Compares what the ranks have read with what rank 0 has; a rank that differs says in what. Sets
- * resolved_config, data_text and state.data. Collective; agreed. */
+ * files.config_text, data.text and progress.state.data. Collective; agreed. */
 int run_identity_agree(struct run *r);
 
 /* All ranks must have this text; `what` names it. Collective; agreed. */
 int run_identity_same(const struct ranks *data, const char *what, const char *text);
 
-/* Whether data_text is that of a checkpoint; -1 with the first difference in error_text(). */
+/* Whether the data's text is that of a checkpoint; -1 with the first difference in error_text(). */
 int run_identity_compare_data(const char *saved, const char *now);
 
 /* The same of the models' arithmetic. now_name: where `now` was read. */

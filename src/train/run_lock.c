@@ -5,7 +5,6 @@
 #include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 #include "clock.h"
@@ -46,12 +45,6 @@ static int fail_held(const char *path) {
     fail("%s%s%s%s", said, process ? " (holder:" : "", process ? process : "", process ? ")" : "");
     mem_free(said);
     return -1;
-}
-
-static bool is_same_file(const char *path, int fd) {
-    struct stat there, held;
-    return stat(path, &there) == 0 && fstat(fd, &held) == 0 && there.st_dev == held.st_dev &&
-           there.st_ino == held.st_ino;
 }
 
 static int take(struct run_lock *lock, const char *directory, const char *name) {
@@ -97,7 +90,7 @@ static int check(const char *path, int held, const char *number) {
     int fd = open(path, O_RDONLY | O_CLOEXEC);
     if (fd < 0 && (errno == ENOENT || errno == ENOTDIR || errno == ESTALE)) return fail_gone(path);
     if (fd < 0) return 0; /* not a sign of another owner: what follows meets the same trouble */
-    bool is_same = is_same_file(path, held);
+    bool is_same = file_is_open(path, held);
     read_holder(fd, holder);
     close(fd);
     if (strncmp(holder, number, FILE_NUMBER_DIGITS) == 0) return 0;

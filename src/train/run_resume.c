@@ -14,13 +14,6 @@
 
 enum { NO_STEP = -1 };
 
-static bool has(const char *directory, const char *name) {
-    char *path = file_join(directory, name);
-    bool there = file_exists(path);
-    mem_free(path);
-    return there;
-}
-
 static bool is_same_place(const char *a, const char *b) {
     struct stat of_a, of_b;
     if (strcmp(a, b) == 0) return true;
@@ -89,7 +82,8 @@ static int check_place(struct run *r) {
         status = check_found(r, has_former ? &former : NULL);
     } else {
         if (has_former) status = check_none(c, &former);
-        r->origin.begins_anew = has(c->run.dir, "config.cfg") || has(c->run.dir, "metrics.jsonl");
+        r->origin.begins_anew =
+            file_has(c->run.dir, "config.cfg") || file_has(c->run.dir, "metrics.jsonl");
     }
     if (has_former) config_free(&former);
     return status;
@@ -188,7 +182,7 @@ int trainer_check_place(const struct config *config, const char *file) {
     char *directory =
         slash ? mem_format("%.*s", (int)MAX(slash - file, 1), file) : mem_copy_string(".");
     int status = 0;
-    if ((has(directory, "checkpoints") || has(directory, "metrics.jsonl")) &&
+    if ((file_has(directory, "checkpoints") || file_has(directory, "metrics.jsonl")) &&
         !is_same_place(directory, config->run.dir))
         status = fail("%s: lies in the directory of a run and says run.dir = %s; hint: run.dir=%s "
                       "to go on with that run, or another run.dir for a new one",
