@@ -5,6 +5,7 @@
 
 #include "bpe.h"
 #include "json.h"
+#include "steps.h"
 #include "unicode.h"
 
 enum decoder_kind {
@@ -334,13 +335,17 @@ static int parse_strip(struct decoder_step *step, const json_t *json) {
     return json_get_int(json, "stop", 0, INT32_MAX, &step->stop);
 }
 
-static int parse_step(struct decoder_step *step, const char *type, const json_t *json) {
+static int parse_step(void *self, const char *type, const json_t *json) {
     static const char *const names[] = {"ByteLevel", "Replace",   "ByteFallback", "Fuse",
                                         "Strip",     "Metaspace", "BPEDecoder",   "WordPiece"};
     int n = sizeof names / sizeof *names, i = 0;
     while (i < n && strcmp(names[i], type) != 0) i++;
     if (i == n) return fail("%s is not implemented", type);
-    step->kind = (enum decoder_kind)i;
+    struct decoder *d = self;
+    if (d->n_steps == MAX_STEPS) return fail("more than %d steps", MAX_STEPS);
+    ARRAY_RESERVE(d->step, d->n_steps, d->capacity);
+    struct decoder_step *step = &d->step[d->n_steps++];
+    *step = (struct decoder_step){.kind = (enum decoder_kind)i};
     int status = 0;
     if (step->kind == REPLACE) status = parse_replace(step, json);
     if (step->kind == STRIP) status = parse_strip(step, json);
@@ -352,28 +357,9 @@ static int parse_step(struct decoder_step *step, const char *type, const json_t 
     return status == 0 ? 0 : fail_context("%s", type);
 }
 
-static int parse_any(struct decoder *d, const json_t *json) {
-    const char *type = NULL;
-    if (!json_is_object(json)) return fail("expected an object or null");
-    if (json_get_string(json, "type", &type) != 0) return -1;
-    if (!type) return fail("\"type\" is missing");
-    if (strcmp(type, "Sequence") == 0) {
-        const json_t *one, *list = json_object_get(json, "decoders");
-        size_t i;
-        if (!json_is_array(list)) return fail("Sequence: \"decoders\": expected a list");
-        json_array_foreach(list, i, one) if (parse_any(d, one) != 0) return fail_context("[%zu]",
-                                                                                         i);
-        return 0;
-    }
-    if (d->n_steps == MAX_STEPS) return fail("more than %d steps", MAX_STEPS);
-    ARRAY_RESERVE(d->step, d->n_steps, d->capacity);
-    d->step[d->n_steps] = (struct decoder_step){0};
-    return parse_step(&d->step[d->n_steps++], type, json);
-}
-
 int decoder_parse(struct decoder *d, const json_t *json) {
     *d = (struct decoder){.is_none = !json || json_is_null(json)};
-    if (d->is_none || parse_any(d, json) == 0) return 0;
+    if (d->is_none || steps_parse(json, "decoders", parse_step, d) == 0) return 0;
     decoder_free(d);
     return fail_context("decoder");
 }

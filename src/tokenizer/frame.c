@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "json.h"
+#include "steps.h"
 
 /* One half of a frame while it is read. */
 struct side {
@@ -69,20 +70,9 @@ static int parse_pair(struct side side[2], const json_t *json) {
     return 0;
 }
 
-static int parse_any(struct side side[2], const json_t *json) {
-    const char *type = NULL;
-    if (!json_is_object(json)) return fail("expected an object");
-    if (json_get_string(json, "type", &type) != 0) return -1;
-    if (!type) return fail("\"type\" is missing");
+static int parse_one(void *self, const char *type, const json_t *json) {
+    struct side *side = self;
     if (strcmp(type, "ByteLevel") == 0) return 0;
-    if (strcmp(type, "Sequence") == 0) {
-        const json_t *part, *list = json_object_get(json, "processors");
-        size_t i;
-        if (!json_is_array(list)) return fail("Sequence: \"processors\": expected a list");
-        json_array_foreach(list, i,
-                           part) if (parse_any(side, part) != 0) return fail_context("[%zu]", i);
-        return 0;
-    }
     bool is_template = strcmp(type, "TemplateProcessing") == 0;
     if (!is_template && strcmp(type, "BertProcessing") != 0 &&
         strcmp(type, "RobertaProcessing") != 0)
@@ -98,7 +88,8 @@ int frame_parse(struct frame *frame, const json_t *json) {
     *frame = (struct frame){0};
     if (!json || json_is_null(json)) return 0;
     struct side side[2] = {{0}};
-    int status = parse_any(side, json);
+    int status = json_is_object(json) ? steps_parse(json, "processors", parse_one, side)
+                                      : fail("expected an object");
     *frame = (struct frame){side[0].id, side[1].id, side[0].n, side[1].n};
     if (status == 0) return 0;
     frame_free(frame);

@@ -6,6 +6,7 @@
 
 #include "bpe.h"
 #include "json.h"
+#include "steps.h"
 #include "unicode.h"
 
 enum normalizer_kind { FORM, LOWERCASE, PREPEND, REPLACE, STRIP, STRIP_ACCENTS, NMT, BYTE_LETTERS };
@@ -164,7 +165,7 @@ static int parse_prepend(struct normalizer_step *step, const json_t *json) {
     return 0;
 }
 
-static int parse_step(struct normalizer_step *step, const char *type, const json_t *json) {
+static int parse_step(void *self, const char *type, const json_t *json) {
     static const struct {
         const char *name;
         enum normalizer_kind kind;
@@ -183,8 +184,11 @@ static int parse_step(struct normalizer_step *step, const char *type, const json
     int n = sizeof known / sizeof *known, i = 0;
     while (i < n && strcmp(known[i].name, type) != 0) i++;
     if (i == n) return fail("%s is not implemented", type);
-    step->kind = known[i].kind;
-    step->form = known[i].form;
+    struct normalizer *all = self;
+    if (all->n_steps == MAX_STEPS) return fail("more than %d steps", MAX_STEPS);
+    ARRAY_RESERVE(all->step, all->n_steps, all->capacity);
+    struct normalizer_step *step = &all->step[all->n_steps++];
+    *step = (struct normalizer_step){.kind = known[i].kind, .form = known[i].form};
     int status = 0;
     if (step->kind == PREPEND) status = parse_prepend(step, json);
     if (step->kind == REPLACE) status = parse_replace(step, json);
@@ -194,28 +198,10 @@ static int parse_step(struct normalizer_step *step, const char *type, const json
     return status == 0 ? 0 : fail_context("%s", type);
 }
 
-static int parse_any(struct normalizer *n, const json_t *json) {
-    const char *type = NULL;
-    if (!json_is_object(json)) return fail("expected an object or null");
-    if (json_get_string(json, "type", &type) != 0) return -1;
-    if (!type) return fail("\"type\" is missing");
-    if (strcmp(type, "Sequence") == 0) {
-        const json_t *part, *list = json_object_get(json, "normalizers");
-        size_t i;
-        if (!json_is_array(list)) return fail("Sequence: \"normalizers\": expected a list");
-        json_array_foreach(list, i, part) if (parse_any(n, part) != 0) return fail_context("[%zu]",
-                                                                                           i);
-        return 0;
-    }
-    if (n->n_steps == MAX_STEPS) return fail("more than %d steps", MAX_STEPS);
-    ARRAY_RESERVE(n->step, n->n_steps, n->capacity);
-    n->step[n->n_steps] = (struct normalizer_step){0};
-    return parse_step(&n->step[n->n_steps++], type, json);
-}
-
 int normalizer_parse(struct normalizer *n, const json_t *json) {
     *n = (struct normalizer){0};
-    if (!json || json_is_null(json) || parse_any(n, json) == 0) return 0;
+    if (!json || json_is_null(json) || steps_parse(json, "normalizers", parse_step, n) == 0)
+        return 0;
     normalizer_free(n);
     return fail_context("normalizer");
 }

@@ -214,10 +214,8 @@ struct pattern *pattern_parse(const json_t *json) {
     if (json_is_string(string) && json_string_length(string) == 0) regex = string;
     if (json_is_string(regex))
         return pattern_compile(json_string_value(regex), json_string_length(regex));
-    if (!json_is_string(string)) {
-        fail("\"pattern\": expected {\"Regex\": ...} or {\"String\": ...}");
-        return NULL;
-    }
+    if (!json_is_string(string))
+        return fail("\"pattern\": expected {\"Regex\": ...} or {\"String\": ...}"), NULL;
     struct pattern *pattern = mem_alloc(1, sizeof *pattern);
     buffer_append(&pattern->source, json_string_value(string), json_string_length(string));
     return pattern;

@@ -13,6 +13,7 @@
 
 #include "bpe.h"
 #include "json.h"
+#include "steps.h"
 #include "unicode.h"
 
 /* PREFIX_SPACE and METASPACE change their piece, BYTE_LETTERS all of it; the others cut. */
@@ -301,10 +302,8 @@ static void free_step(struct pretokenizer_step *step) {
 
 /* A new last step, or NULL when there are too many. */
 static struct pretokenizer_step *add_step(struct pretokenizer *p, enum pretokenizer_kind kind) {
-    if (p->n_steps == PRETOKENIZER_STEPS) {
-        fail("more than %d steps", PRETOKENIZER_STEPS);
-        return NULL;
-    }
+    if (p->n_steps == PRETOKENIZER_STEPS)
+        return fail("more than %d steps", PRETOKENIZER_STEPS), NULL;
     struct pretokenizer_step *step = mem_alloc(1, sizeof *step);
     step->kind = kind;
     step->behavior = ISOLATED;
@@ -432,7 +431,7 @@ static int parse_bert(struct pretokenizer *p, const json_t *json) {
 }
 
 /* Appends the steps of one pre-tokenizer. */
-static int parse_any(struct pretokenizer *p, const json_t *json) {
+static int parse_one(void *p, const char *type, const json_t *json) {
     static const struct {
         const char *type;
         int (*parse)(struct pretokenizer *p, const json_t *json);
@@ -442,18 +441,6 @@ static int parse_any(struct pretokenizer *p, const json_t *json) {
         {"FixedLength", parse_fixed_length},     {"Metaspace", parse_metaspace},
         {"Punctuation", parse_punctuation},      {"Split", parse_split},
         {"Whitespace", parse_whitespace},        {"WhitespaceSplit", parse_whitespace_split}};
-    const char *type = NULL;
-    if (!json_is_object(json)) return fail("expected an object or null");
-    if (json_get_string(json, "type", &type) != 0) return -1;
-    if (!type) return fail("\"type\" is missing");
-    if (strcmp(type, "Sequence") == 0) {
-        const json_t *part, *list = json_object_get(json, "pretokenizers");
-        size_t i;
-        if (!json_is_array(list)) return fail("Sequence: \"pretokenizers\": expected a list");
-        json_array_foreach(list, i, part) if (parse_any(p, part) != 0) return fail_context("[%zu]",
-                                                                                           i);
-        return 0;
-    }
     for (size_t i = 0; i < sizeof known / sizeof *known; i++)
         if (strcmp(known[i].type, type) == 0)
             return known[i].parse(p, json) != 0 ? fail_context("%s", type) : 0;
@@ -463,7 +450,8 @@ static int parse_any(struct pretokenizer *p, const json_t *json) {
 int pretokenizer_parse(struct pretokenizer *p, const json_t *json) {
     *p = (struct pretokenizer){0};
     unicode_start();
-    if (!json || json_is_null(json) || parse_any(p, json) == 0) return 0;
+    if (!json || json_is_null(json) || steps_parse(json, "pretokenizers", parse_one, p) == 0)
+        return 0;
     pretokenizer_free(p);
     return fail_context("pre_tokenizer");
 }

@@ -8,7 +8,6 @@
 #include "translate.h"
 
 #include <ctype.h>
-#include <stdio.h>
 #include <string.h>
 
 enum { MAX_DEPTH = 64, MAX_REPEAT = 65535 };
@@ -79,6 +78,13 @@ static int hex_digits(struct regex_reader *r, int max, uint32_t *value) {
     return n;
 }
 
+/* Joins members, or all others, to the set; frees them. */
+static void join_members(struct codepoints *set, struct codepoints *members, bool is_negated) {
+    if (is_negated) codepoints_complement(members);
+    codepoints_join(set, members);
+    codepoints_free(members);
+}
+
 /* {name} or {^name} at r->at, behind \p or \P. */
 static int join_property_name(struct regex_reader *r, struct codepoints *set, bool is_negated,
                               bool in_class, size_t start) {
@@ -88,9 +94,7 @@ static int join_property_name(struct regex_reader *r, struct codepoints *set, bo
     size_t end = (size_t)(close - r->regex);
     struct codepoints members = {0};
     bool is_known = codepoints_join_named(&members, r->regex + r->at, end - r->at, in_class);
-    if (is_negated) codepoints_complement(&members);
-    codepoints_join(set, &members);
-    codepoints_free(&members);
+    join_members(set, &members, is_negated);
     r->at = end + 1;
     return is_known ? 0
                     : refuse(r, start, "is not implemented (general categories and scripts are)");
@@ -143,9 +147,7 @@ static int read_escape(struct regex_reader *r, struct codepoints *set, bool in_c
         codepoints_add(&members, 'A', 'F');
         codepoints_add(&members, 'a', 'f');
     }
-    if (isupper((unsigned char)c)) codepoints_complement(&members);
-    codepoints_join(set, &members);
-    codepoints_free(&members);
+    join_members(set, &members, isupper((unsigned char)c));
     return 1;
 }
 
@@ -155,22 +157,19 @@ static int read_class(struct regex_reader *r, struct codepoints *set, bool is_ca
 
 /* [:alpha:] and [:^alpha:], r->at behind "[:". */
 static int read_posix(struct regex_reader *r, struct codepoints *set) {
-    static const char names[] =
-        " alnum alpha digit graph lower print punct space upper word ascii cntrl ";
+    static const char *const names[] = {"alnum:]", "alpha:]", "digit:]", "graph:]",
+                                        "lower:]", "print:]", "punct:]", "space:]",
+                                        "upper:]", "word:]",  "ascii:]", "cntrl:]"};
+    enum { N_NAMES = sizeof names / sizeof *names };
     size_t start = r->at - 2;
     bool is_negated = take(r, "^");
-    const char *end = memmem(r->regex + r->at, r->length - r->at, ":]", 2);
-    size_t n = end ? (size_t)(end - r->regex) - r->at : 0;
-    char name[16] = "";
-    if (n > 0 && n < 10) snprintf(name, sizeof name, " %.*s ", (int)n, r->regex + r->at);
-    if (!name[0] || !strstr(names, name)) return refuse(r, start, not_built);
+    int i = 0;
+    while (i < N_NAMES && !take(r, names[i])) i++;
+    if (i == N_NAMES) return refuse(r, start, not_built);
     struct codepoints members = {0};
-    codepoints_join_named(&members, r->regex + r->at, n, true);
-    if (strcmp(name, " punct ") == 0) codepoints_join_named(&members, "S", 1, true);
-    if (is_negated) codepoints_complement(&members);
-    codepoints_join(set, &members);
-    codepoints_free(&members);
-    r->at += n + 2;
+    codepoints_join_named(&members, names[i], strlen(names[i]) - 2, true);
+    if (strcmp(names[i], "punct:]") == 0) codepoints_join_named(&members, "S", 1, true);
+    join_members(set, &members, is_negated);
     return 0;
 }
 
@@ -181,8 +180,7 @@ static int read_item(struct regex_reader *r, struct codepoints *set, bool is_cas
     if (take(r, "[")) {
         struct codepoints inner = {0};
         int status = read_class(r, &inner, is_caseless);
-        codepoints_join(set, &inner);
-        codepoints_free(&inner);
+        join_members(set, &inner, false);
         return status == 0 ? 1 : -1;
     }
     if (take(r, "\\")) return read_escape(r, set, true, point);
@@ -290,22 +288,17 @@ static int emit_line_break(struct regex_reader *r) {
 }
 
 static int read_backslash(struct regex_reader *r, bool is_caseless) {
-    static const char anchors[] = "AzZ";
     size_t start = r->at++;
     char c = r->at < r->length ? r->regex[r->at] : 0;
     if (c == 'b' || c == 'B') return r->at++, emit_boundary(r, c == 'B');
     if (c == 'R') return r->at++, emit_line_break(r);
-    if (c && strchr(anchors, c)) {
-        r->at++;
-        buffer_format(&r->out->text, "\\%c", c);
-        return 0;
-    }
+    if (c == 'A' || c == 'z' || c == 'Z')
+        return r->at++, buffer_format(&r->out->text, "\\%c", c), 0;
     struct codepoints set = {0};
     uint32_t point = 0;
     int kind = read_escape(r, &set, false, &point);
     if (kind == 0) return emit_literal(r, point, is_caseless, start);
-    bool is_property = c == 'p' || c == 'P';
-    if (kind == 1 && is_caseless && is_property)
+    if (kind == 1 && is_caseless && (c == 'p' || c == 'P'))
         kind = refuse(r, start, "without case is not implemented");
     if (kind == 1) return emit_set(r, &set);
     codepoints_free(&set);
@@ -313,16 +306,14 @@ static int read_backslash(struct regex_reader *r, bool is_caseless) {
 }
 
 static int read_group(struct regex_reader *r, bool is_caseless) {
-    static const char *const kinds[] = {"(?:", "(?=", "(?!", "(?<=", "(?<!", "(?>"};
+    static const char *const kinds[] = {"(?:", "(?=",  "(?!",   "(?<=", "(?<!",
+                                        "(?>", "(?i:", "(?-i:", "("};
     size_t start = r->at;
-    const char *opening = NULL;
-    for (int i = 0; i < 6 && !opening; i++)
-        if (take(r, kinds[i])) opening = kinds[i];
-    if (!opening && take(r, "(?i:")) opening = "(?:", is_caseless = true;
-    if (!opening && take(r, "(?-i:")) opening = "(?:", is_caseless = false;
-    if (!opening && looks_at(r, "(?")) return refuse(r, start, not_built);
-    if (!opening && take(r, "(")) opening = "(?:";
-    buffer_append_text(&r->out->text, opening);
+    int i = 0;
+    while (i < 9 && !take(r, kinds[i])) i++;
+    if (i == 8 && looks_at(r, "?")) return refuse(r, start, not_built);
+    if (i == 6 || i == 7) is_caseless = i == 6;
+    buffer_append_text(&r->out->text, i < 6 ? kinds[i] : "(?:");
     if (read_alternatives(r, is_caseless) != 0) return -1;
     if (!take(r, ")")) return refuse(r, start, "has no end");
     buffer_append_text(&r->out->text, ")");
@@ -382,13 +373,10 @@ static int read_interval(struct regex_reader *r, int64_t *low, int64_t *high) {
 }
 
 static void wrap_from(struct buffer *text, size_t start) {
-    struct buffer tail = {0};
-    buffer_append(&tail, text->data + start, text->length - start);
-    text->length = start;
-    buffer_append_text(text, "(?:");
-    buffer_append(text, tail.data, tail.length);
-    buffer_append_text(text, ")");
-    buffer_free(&tail);
+    buffer_append_text(text, "    "); /* as long as what comes around */
+    memmove(text->data + start + 3, text->data + start, text->length - 4 - start);
+    memcpy(text->data + start, "(?:", 3);
+    text->data[text->length - 1] = ')';
 }
 
 /* The quantifiers behind the atom that was written from `start` on. */
@@ -413,10 +401,7 @@ static int read_quantifiers(struct regex_reader *r, size_t start) {
         }
         r->at++;
         buffer_append(out, &c, 1);
-        if (take(r, "?"))
-            buffer_append_text(out, "?");
-        else if (take(r, "+"))
-            buffer_append_text(out, "+");
+        if (looks_at(r, "?") || looks_at(r, "+")) buffer_append(out, r->regex + r->at++, 1);
     }
     return 0;
 }
