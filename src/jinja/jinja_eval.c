@@ -58,6 +58,7 @@ static int eval_item(struct jrun *r, struct jscope *s, const struct jnode *n, st
     return jinja_slice(r, &self, bound, out);
 }
 
+/* Evaluates the arguments from left to right, those of *list behind the positional ones. */
 int jinja_arguments(struct jrun *r, struct jscope *s, const struct jcall *call,
                     struct jarguments *out) {
     *out = (struct jarguments){0};
@@ -175,6 +176,8 @@ static int eval_if_else(struct jrun *r, struct jscope *s, const struct jnode *n,
     return 0;
 }
 
+/* The value of an expression. The line is set again behind each operand, which may have changed
+ * it, so that an error names the line of the operator. */
 static int eval(struct jrun *r, struct jscope *s, const struct jnode *n, struct jvalue *out) {
     struct jvalue a, b;
     switch ((enum jkind)n->kind) {

@@ -302,6 +302,7 @@ static int lex_comment(struct lexer *l) {
     return lex_fail(l, "Missing end of comment tag");
 }
 
+/* Data up to the next tag, then the tag, until the source ends. */
 static int lex_all(struct lexer *l) {
     while (l->at < l->length) {
         size_t at = l->at;

@@ -98,6 +98,7 @@ static void split_blanks(struct jrun *r, struct jvalue s, int64_t max, struct jl
     jinja_push(r, out, s);
 }
 
+/* split(), at runs of whitespace, or split(sep, maxsplit). */
 JINJA_OPERATION(str_split) {
     struct jvalue separator, s = *self;
     const struct jvalue *given = jinja_argument(a, 0, "sep");

@@ -141,6 +141,7 @@ static int slice_bounds(struct jrun *r, const struct jvalue bound[3], int64_t n,
     return 0;
 }
 
+/* A slice with step 1 shares the memory of self; any other is a copy. */
 int jinja_slice(struct jrun *r, const struct jvalue *self, const struct jvalue bound[3],
                 struct jvalue *out) {
     if (self->type == J_UNDEFINED) return jinja_fail_undefined(r, self);
@@ -250,6 +251,7 @@ static int repeat(struct jrun *r, const struct jvalue *a, int64_t times, struct 
     return 0;
 }
 
+/* All but "/", whose result is a float. What does not fit 64 bits is an error. */
 static int int_arithmetic(struct jrun *r, enum jop op, int64_t a, int64_t b, struct jvalue *out) {
     int64_t result = 0;
     bool overflows = false;

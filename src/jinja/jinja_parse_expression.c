@@ -87,6 +87,7 @@ static struct jnode *parse_call(struct jinja_parser *p, struct jnode *self) {
     return n;
 }
 
+/* What may follow a value at once: .name, .0, [index] and (arguments). */
 static struct jnode *parse_postfix(struct jinja_parser *p, struct jnode *n) {
     while (n) {
         if (parser_skip_op(p, ".")) {
@@ -271,6 +272,7 @@ static struct jnode *parse_name(struct jinja_parser *p, bool is_target) {
     return n;
 }
 
+/* A name, a constant, a list, a dict, or something in parentheses. */
 static struct jnode *parse_primary(struct jinja_parser *p, bool is_target) {
     struct jnode *n = NULL;
     if (parser_enter(p) != 0) return NULL;
@@ -320,6 +322,7 @@ static const struct {
 } operators[] = {{"+", OP_ADD, 0}, {"-", OP_SUB, 0},       {"*", OP_MUL, 2},
                  {"/", OP_DIV, 2}, {"//", OP_FLOORDIV, 2}, {"%", OP_MOD, 2}};
 
+/* The operators of a level and of all tighter ones; a level groups from left to right. */
 static struct jnode *parse_binary(struct jinja_parser *p, int level) {
     if (level == 3) return parse_unary(p, true);
     struct jnode *left = parse_binary(p, level + 1);

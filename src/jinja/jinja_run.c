@@ -114,6 +114,7 @@ static int filter_items(struct jrun *r, const struct jnode *n, struct jscope *s,
     return 0;
 }
 
+/* The body runs in a scope of its own for each item; the else part runs when there is no item. */
 static int run_for(struct jrun *r, struct jscope *s, const struct jnode *n) {
     struct jvalue iterable;
     struct jlist *items;
@@ -328,6 +329,7 @@ static void measure(const json_t *json, int64_t *values, size_t *bytes) {
     json_object_foreach((json_t *)json, key, item) measure(item, values, bytes);
 }
 
+/* The limits grow with the variables: whoever gives a long conversation may use more steps. */
 int jinja_render(const struct jinja *j, struct jinja_memory *m,
                  const struct jinja_variable *variable, int n, const char *now,
                  struct buffer *out) {

@@ -63,6 +63,7 @@ struct jvalue jinja_case(struct jrun *r, struct jvalue s, enum jcase to) {
     return jinja_take(r, mark);
 }
 
+/* An empty `old` stands before every character and at the end, as in Python. */
 int jinja_replace(struct jrun *r, struct jvalue s, struct jvalue old, struct jvalue new_,
                   int64_t max, struct jvalue *out) {
     size_t mark = r->out->length, at = 0;

@@ -117,6 +117,7 @@ static int append_dict(struct jrun *r, const struct jdict *d, struct buffer *out
     return 0;
 }
 
+/* What no literal of Jinja can write, as its repr() or nearly so. */
 static int append_object(struct jrun *r, const struct jvalue *v, struct buffer *out) {
     const struct jlist *l = v->list;
     switch ((enum jtype)v->type) {
@@ -146,6 +147,7 @@ static int append_object(struct jrun *r, const struct jvalue *v, struct buffer *
     }
 }
 
+/* repr() of a value; containers call jinja_append_repr, which counts their depth. */
 static int append_repr(struct jrun *r, const struct jvalue *v, struct buffer *out) {
     switch ((enum jtype)v->type) {
     case J_UNDEFINED:

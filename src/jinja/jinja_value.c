@@ -367,6 +367,7 @@ int jinja_less(struct jrun *r, const struct jvalue *a, const struct jvalue *b, c
                       jinja_type_name(a), jinja_type_name(b));
 }
 
+/* The operator "in": a part of a string, a key of a dict, or an item. */
 int jinja_contains(struct jrun *r, const struct jvalue *container, const struct jvalue *item,
                    bool *found) {
     if (container->type == J_STRING) {

@@ -141,6 +141,7 @@ static int read_model_jinja(struct chat *c, const char *directory, const json_t 
     return found;
 }
 
+/* The template is, in this order: a text that is given, a named one, the model's own, or a file. */
 static int find_jinja(struct chat *c, const struct chat_options *options, const json_t *config) {
     if (options->jinja && *options->jinja) {
         if (options->tool_use && *options->tool_use &&

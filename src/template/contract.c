@@ -205,6 +205,7 @@ static int check_special(const json_t *json) {
     return 0;
 }
 
+/* The golden vectors are texts with their ids, which a reader encodes again to compare. */
 static int check_golden(const json_t *json) {
     const json_t *vector, *id, *golden = json_object_get(json, "golden");
     size_t i, k;
@@ -229,6 +230,7 @@ static int check_golden(const json_t *json) {
     return 0;
 }
 
+/* Every field that a reader relies on has its type and lies in its range. */
 static int check_contract(const json_t *json) {
     int64_t format = 0, max_length = 0, max_prompt_length = 0;
     const char *precision, *now, *bos, *tool_use;

@@ -62,6 +62,7 @@ static int open_rules(struct template *t) {
         t->options.name);
 }
 
+/* The texts of the options are copied as far as they are needed later; the rest is NULL. */
 struct template *template_open(const struct template_options *options,
                                const struct tokenizer *tokenizer) {
     if (check_length("maximum length", options->max_length) != 0 ||

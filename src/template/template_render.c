@@ -61,6 +61,8 @@ static json_t *slice(const json_t *list, size_t first, size_t end) {
     return out;
 }
 
+/* Strings stay strings where nothing asks for messages; else strings become messages. Without a
+ * prompt, the messages that all answers begin with are the prompt. */
 int template_take_form(const struct template *t, struct template_form *form, const json_t *prompt,
                        json_t *const *answer, int n_answers, json_t **part) {
     int n_lists = json_is_array(prompt);
@@ -109,6 +111,7 @@ int template_render_prompt(struct template_worker *w, const json_t *prompt, stru
     return template_render_messages(w, prompt, false, true, out);
 }
 
+/* The text of a prompt, of an answer, or of both, before it is encoded. */
 int template_render(struct template_worker *w, const json_t *prompt, const json_t *answer,
                     bool add_generation_prompt, struct buffer *out) {
     if (!template_is_given(prompt)) prompt = NULL;

@@ -72,6 +72,8 @@ static size_t space_end(const char *text, size_t length, size_t to) {
     return to;
 }
 
+/* At each place the longest token wins, and the search goes on behind it. The sink is called for
+ * each token and for each text between two of them, in order; -1 as soon as it returns -1. */
 int added_split(const struct added *added, const struct trie *trie, const char *text, size_t length,
                 added_sink sink, void *self) {
     size_t done = 0;
@@ -251,6 +253,8 @@ static int normal_content(const struct added_token *t, const struct normalizer *
     return 0;
 }
 
+/* Orders the tokens by id and builds the tries: one for the raw text, one for what the
+ * normalizer makes of it. */
 int added_build(struct added *added, const struct normalizer *normalizer) {
     struct buffer content = {0};
     struct normalizer_scratch scratch = {0};

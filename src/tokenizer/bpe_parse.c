@@ -92,6 +92,7 @@ static int64_t power_above(int64_t n) {
     return power;
 }
 
+/* The first pass checks the entries and counts ids, the second one fills tables of that size. */
 static int read_vocabulary(struct bpe *b, json_t *vocab) {
     if (!json_is_object(vocab)) return fail("vocab: expected an object");
     const char *token;
@@ -175,6 +176,7 @@ static int read_merge(struct bpe *b, const json_t *merge, int32_t rank, struct b
     return 0;
 }
 
+/* A merge has the rank of its place in the list; the last of equal ones counts. */
 static int read_merges(struct bpe *b, const json_t *merges) {
     if (!json_is_array(merges)) return fail("merges: expected a list");
     if (json_array_size(merges) > MAX_MERGES) return fail("merges: more than %d", MAX_MERGES);

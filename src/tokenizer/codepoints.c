@@ -212,6 +212,8 @@ static void join_word(struct codepoints *set, bool in_class) {
     codepoints_free(&others);
 }
 
+/* Blanks, "_", "-" and case do not count in a name. A name that is not in the table is looked for
+ * among the general categories and the scripts. */
 bool codepoints_join_named(struct codepoints *set, const char *name, size_t length, bool in_class) {
     char plain[64];
     size_t n = 0;

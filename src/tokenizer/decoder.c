@@ -23,10 +23,9 @@ enum { MAX_STEPS = 64 };
 struct decoder_step {
     enum decoder_kind kind;
     struct pattern *pattern; /* REPLACE */
-    struct buffer
-        /* REPLACE; BPE_DECODER: the suffix; WORD_PIECE: the prefix; STRIP, METASPACE: a
-         * character */
-        content;
+    /* REPLACE: what is put; BPE_DECODER: the suffix; WORD_PIECE: the prefix; STRIP and METASPACE:
+     * a character */
+    struct buffer content;
     int64_t start, stop; /* STRIP */
     bool flag;           /* WORD_PIECE: cleanup; METASPACE: the first token's are left out */
 };
@@ -216,6 +215,8 @@ static void run_bpe_decoder(const struct decoder_step *step, const struct parts_
     }
 }
 
+/* Texts that begin with the prefix go on with the word before; others begin with a space. The
+ * clean-up takes away spaces that English does not have, in the order of the pairs. */
 static void run_word_piece(const struct decoder_step *step, const struct parts_list *in,
                            struct parts_list *out) {
     static const char *const pair[][2] = {{" .", "."},     {" ?", "?"},           {" !", "!"},

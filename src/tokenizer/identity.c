@@ -96,6 +96,7 @@ static uint64_t draw(uint64_t *counter, uint64_t below) {
 
 #define PICK(list) buffer_append_text(out, (list)[draw(counter, sizeof(list) / sizeof *(list))])
 
+/* What a text of the corpus is made of: a word, a mark, spaces, digits or any character. */
 static void append_part(uint64_t *counter, struct buffer *out) {
     switch (draw(counter, 8)) {
     case 0:
@@ -149,6 +150,8 @@ static void add_vocabulary(struct sha256 *hash, const struct tokenizer *t) {
     }
 }
 
+/* The hash of the vocabulary and of the ids of a fixed corpus: two files that say the same in
+ * other ways have the same one. */
 void tokenizer_identity(const struct tokenizer *t, char out[65]) {
     struct sha256 hash;
     struct encoder *e = encoder_new(t);

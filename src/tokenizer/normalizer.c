@@ -104,6 +104,7 @@ static void map_characters(enum normalizer_kind kind, struct normalizer_run *r) 
     take_out(r);
 }
 
+/* One step from r->text to r->out, which becomes the text of the next step. */
 static int run_step(const struct normalizer_step *step, struct normalizer_run *r) {
     if (r->length == 0) return 0;
     buffer_clear(r->out);
@@ -165,6 +166,7 @@ static int parse_prepend(struct normalizer_step *step, const json_t *json) {
     return 0;
 }
 
+/* Appends the step of that type to a struct normalizer. */
 static int parse_step(void *self, const char *type, const json_t *json) {
     static const struct {
         const char *name;

@@ -14,9 +14,9 @@
 
 #include "translate.h"
 
-/* Stand-ins of kind k are BASE_n + k; MOST_KINDS keeps those of 2 bytes below U+0800. */
+/* Stand-ins of kind k are BASE_n + k; MAX_KINDS keeps those of 2 bytes below U+0800. */
 enum { BASE_2 = 0x80, BASE_3 = 0x800, BASE_4 = 0x10000, MAX_KINDS = 256 };
-enum { STACK_START = 32 << 10, STACK_MOST = 64 << 20 };
+enum { STACK_START = 32 << 10, STACK_MAX = 64 << 20 };
 
 struct pattern {
     pcre2_code *code;     /* NULL: a string */
@@ -49,6 +49,7 @@ static int compare_members(const void *a, const void *b) {
     return (x > y) - (x < y);
 }
 
+/* The code points from 0x80 on are cut wherever one of the sets or the number of bytes changes. */
 static void cut_parts(struct pattern_parts *p, const struct translation *t) {
     uint32_t *bound = NULL;
     int64_t n = 0, capacity = 0;
@@ -249,7 +250,7 @@ static void prepare(struct pattern_scratch *scratch) {
     scratch->match = pcre2_match_data_create(1, NULL);
     scratch->context = pcre2_match_context_create(NULL);
     CHECK(scratch->match && scratch->context, "PCRE2 has no memory");
-    scratch->stack = pcre2_jit_stack_create(STACK_START, STACK_MOST, NULL);
+    scratch->stack = pcre2_jit_stack_create(STACK_START, STACK_MAX, NULL);
     if (scratch->stack) pcre2_jit_stack_assign(scratch->context, NULL, scratch->stack);
 }
 

@@ -5,7 +5,7 @@
  *       stand-ins, one for each kind of character that the pattern tells apart, of the same number
  *       of bytes.
  *   (2) A construct whose meaning in PCRE2 may be another is an error that names it, and so is a
- *       pattern of more than TRANSLATE_MOST_REGEX bytes. */
+ *       pattern of more than TRANSLATE_MAX_REGEX bytes. */
 #ifndef RANKWISE_PATTERN_H
 #define RANKWISE_PATTERN_H
 #include <jansson.h>
@@ -41,7 +41,7 @@ void pattern_add_span(struct pattern_scratch *scratch, int64_t *n, size_t from, 
                       bool is_match);
 
 /* Appends the text that the n spans were found in, with the content for each match. -1 if out would
- * become longer than PATTERN_MOST_TEXT: a chain of replacements can multiply a text without end. */
+ * become longer than PATTERN_MAX_TEXT: a chain of replacements can multiply a text without end. */
 enum { PATTERN_MAX_TEXT = 1 << 30 };
 int pattern_append_replaced(const struct pattern_scratch *scratch, int64_t n, const char *text,
                             const struct buffer *content, struct buffer *out);

@@ -100,6 +100,7 @@ static int join_property_name(struct regex_reader *r, struct codepoints *set, bo
                     : refuse(r, start, "is not implemented (general categories and scripts are)");
 }
 
+/* The code point of an escape that stands for one character; c is what follows the backslash. */
 static int escaped_code(struct regex_reader *r, char c, uint32_t *point, size_t start) {
     static const char letters[] = "ntrfvae", values[] = "\n\t\r\f\v\a\x1b";
     const char *found = strchr(letters, c);
@@ -320,6 +321,7 @@ static int read_group(struct regex_reader *r, bool is_caseless) {
     return 0;
 }
 
+/* Anything that a quantifier can stand behind: a group, a class, an escape, a character. */
 static int read_atom(struct regex_reader *r, bool is_caseless) {
     size_t start = r->at;
     struct codepoints set = {0};

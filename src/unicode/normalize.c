@@ -76,6 +76,7 @@ static void add_point(struct stretch *s, uint32_t point) {
     s->n++;
 }
 
+/* Appends what the point is made of; Hangul syllables are computed, the rest is looked up. */
 static void decompose(struct stretch *s, uint32_t point, bool is_compatible) {
     const struct unicode_range *k =
         is_compatible ? unicode_find(unicode_compatible, unicode_compatible_count, true, point)
@@ -166,6 +167,8 @@ static size_t stretch_end(enum unicode_form form, const char *text, size_t lengt
     return to;
 }
 
+/* Text that is in the form already is copied as a whole; only stretches that may not be are taken
+ * apart, ordered and put together. */
 void unicode_normalize(enum unicode_form form, const char *text, size_t length,
                        struct buffer *out) {
     static pthread_once_t once = PTHREAD_ONCE_INIT;
