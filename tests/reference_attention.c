@@ -31,10 +31,10 @@ static double softmax(double *p, const struct reference_attention *a, int64_t i,
         max = fmax(max, p[j]);
     }
     for (int64_t j = 0; j < a->k_rows; j++) {
-        p[j] = max == -INFINITY ? 0 : exp(p[j] - max);
+        p[j] = exp(p[j] - max);
         sum += p[j];
     }
-    for (int64_t j = 0; j < a->k_rows; j++) p[j] = sum == 0 ? 0 : p[j] / sum;
+    for (int64_t j = 0; j < a->k_rows; j++) p[j] /= sum;
     return max + log(sum);
 }
 

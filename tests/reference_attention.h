@@ -17,7 +17,6 @@ struct reference_attention {
     double scale;
 };
 
-/* A query that sees nothing: out = 0, lse = -infinity. */
 void reference_attention_forward(double *out, double *lse, const struct reference_attention *a);
 
 /* = */

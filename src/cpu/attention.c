@@ -213,17 +213,15 @@ static void load_span(struct worker *w, const struct task *t) {
     memset(r->out, 0, (size_t)capacity * l->width * 4);
 }
 
-/* out and lse. The sum of a query that sees a key is at least 1. */
+/* out and lse. Every query sees a key, so its sum is at least 1. */
 static void store_span(struct worker *w, const struct task *t) {
     const struct attention *a = w->a;
     const struct rows *r = &w->s.rows;
     for (int i = 0; i < r->n; i++) {
         int64_t query = t->query_first + i / w->queries_per_kv;
-        bool blind = r->sum[i] == 0;
         unpack_row(&a->out, query, row_head(w, i), r->out + (int64_t)i * w->layout.width,
-                   blind ? 0 : 1 / r->sum[i]);
-        a->lse[query * a->q.n_heads + row_head(w, i)] =
-            blind ? -INFINITY : (r->max[i] + log2f(r->sum[i])) / LOG2_E;
+                   1 / r->sum[i]);
+        a->lse[query * a->q.n_heads + row_head(w, i)] = (r->max[i] + log2f(r->sum[i])) / LOG2_E;
     }
 }
 
@@ -280,8 +278,7 @@ static void load_block(struct worker *w, int64_t first, int64_t end) {
             pack_sum_pair(r->q_sum, w, &a->q, first, i);
             pack_sum_pair(r->dout_sum, w, w->dout, first, i);
         }
-        float lse = a->lse[query * a->q.n_heads + head];
-        r->lse[i] = lse == -INFINITY ? 0 : lse * LOG2_E;
+        r->lse[i] = a->lse[query * a->q.n_heads + head] * LOG2_E;
         r->delta[i] =
             row_dot(dout, w->dout->dtype, head_of(a->out, query, head), a->out.dtype, l->head_dim);
     }
