@@ -140,8 +140,7 @@ static int check_implemented(const struct arch *arch, const json_t *config) {
     if (json_get_int(config, "num_labels", 0, INT32_MAX, &labels)) return -1;
     if (labels != 1)
         return fail("\"num_labels\": expected 1 (a reward model), found %lld labels; hint: a "
-                    "classifier's head cannot "
-                    "be taken over; start from the causal language model",
+                    "classifier's head cannot be taken over; start from the causal language model",
                     (long long)labels);
     return 0;
 }
@@ -203,8 +202,7 @@ static int scale_llama3(struct arch *arch, const json_t *config, const json_t *r
         return -1;
     if (!(factor > 0 && low > 0 && high > low && factor < 1e9 && high < 1e9))
         return fail("rope type llama3: expected factor > 0 and high_freq_factor > low_freq_factor "
-                    "> 0, found %g, %g, "
-                    "%g",
+                    "> 0, found %g, %g, %g",
                     factor, high, low);
     float low_wavelength = (float)((double)original / low),
           high_wavelength = (float)((double)original / high);
@@ -261,6 +259,7 @@ static int parse_rope_numbers(const struct arch *arch, const json_t *config, con
     return 0;
 }
 
+/* Reads the rotary positions: how many dimensions of a head turn, and each pair's frequency. */
 static int parse_rope(struct arch *arch, const json_t *config) {
     const json_t *rope = NULL, *value;
     if (find_rope(config, &rope)) return -1;

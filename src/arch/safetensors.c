@@ -71,8 +71,7 @@ static int parse_offsets(const json_t *value, int64_t data_bytes, struct range *
     out->end = json_integer_value(end);
     if (out->first < 0 || out->end < out->first || out->end > data_bytes)
         return fail("\"data_offsets\": expected 0 to %lld, the bytes after the header, found %lld "
-                    "to %lld; hint: the "
-                    "file may be cut off; get it again",
+                    "to %lld; hint: the file may be cut off; get it again",
                     (long long)data_bytes, (long long)out->first, (long long)out->end);
     return 0;
 }
@@ -311,8 +310,8 @@ int safetensors_open(struct safetensors *out, const char *directory) {
     } else {
         status = fail(
             "%s: expected model.safetensors or model.safetensors.index.json, found neither; hint: "
-            "other "
-            "formats (pytorch_model.bin) are not read; save the model with safe_serialization=True",
+            "other formats (pytorch_model.bin) are not read; save the model with "
+            "safe_serialization=True",
             directory);
     }
     mem_free(single);

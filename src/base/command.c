@@ -164,6 +164,8 @@ static int take_short(struct option *option, int n_options, const char *text) {
     return EXIT_MISUSE;
 }
 
+/* Sorts the words of a command line into options, overrides and positional arguments; behind "--"
+ * every word is positional. */
 int arguments_parse(struct arguments *out, struct option *option, int n_options, int argc,
                     char **argv) {
     *out = (struct arguments){.positional = mem_alloc(argc, sizeof(char *)),

@@ -111,8 +111,8 @@ static int fail_syntax(const config_t *parsed) {
     const char *said = config_error_text(parsed);
     if (said && strcmp(said, "duplicate setting name") == 0)
         return fail("a key that is set twice; hint: a file and what it includes set a key or a "
-                    "group once; a further "
-                    "file or an override on the command line may set it again");
+                    "group once; a further file or an override on the command line may set it "
+                    "again");
     return fail("%s; hint: expected lines as group = { key = value; };",
                 said ? said : "not libconfig");
 }
@@ -230,8 +230,7 @@ static int name_eval_sets(struct config *config) {
         for (int j = 0; j < i; j++)
             if (strcmp(set[i].name, set[j].name) == 0)
                 return fail("data.eval: expected a name of its own for each set, found \"%s\" "
-                            "twice; hint: add name = "
-                            "\"...\"",
+                            "twice; hint: add name = \"...\"",
                             set[i].name);
     }
     return 0;

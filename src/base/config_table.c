@@ -38,8 +38,7 @@ const struct config_option config_options[] = {
 
     {"model.path", OPTION_STRING, AT(model.path), "", "none, must be given to train",
      .help = "Hugging Face model directory (config.json, safetensors), or one with config.json "
-             "alone to start at "
-             "random."},
+             "alone to start at random."},
     {"model.init", OPTION_CHOICE, AT(model.init), "pretrained", .words = WORDS(MODEL_INITS),
      .help = "Weights: those of model.path, or random ones from run.seed."},
     {"model.precision", OPTION_CHOICE, AT(model.precision), "fp32",
@@ -53,9 +52,8 @@ const struct config_option config_options[] = {
     {"data.train", OPTION_TRAIN, AT(data.train), "", "none, must be given to train",
      .help =
          "Shards to train on: a path, or a list of { path; weight | groups; }: the share of the "
-         "shard's groups "
-         "(comparisons, unless batch.group_by_prompt) that an epoch takes (above 1 repeats), "
-         "or their number."},
+         "shard's groups (comparisons, unless batch.group_by_prompt) that an epoch takes (above 1 "
+         "repeats), or their number."},
     {"data.eval", OPTION_EVAL, AT(data.eval), "", "none",
      .help = "Shards to evaluate on: a path, or a list of { path; name; }. Metrics are named "
              "eval/<name>/..."},
@@ -108,8 +106,7 @@ const struct config_option config_options[] = {
              "memory, a third more work."},
     {"parallel.offload", OPTION_CHOICE, AT(parallel.offload), "none", .words = WORDS(OFFLOADS),
      .help = "optimizer keeps master weights and moments in the host's memory and updates there: a "
-             "GPU then has room "
-             "for a larger model, and steps take longer."},
+             "GPU then has room for a larger model, and steps take longer."},
     {"parallel.prefetch", OPTION_BOOL, AT(parallel.prefetch), "true",
      .help = "Stage 3: gather the next unit's weights while this one computes."},
 
@@ -199,6 +196,7 @@ bool config_is_within(const struct config_option *option, double value) {
     return option->open & HIGH_OPEN ? value < option->high : value <= option->high;
 }
 
+/* The words that a message or the help uses for what an option takes. */
 const char *config_expected(const struct config_option *option) {
     switch (option->kind) {
     case OPTION_BOOL:

@@ -79,6 +79,7 @@ static void put_words(struct buffer *out, const struct config_option *o) {
         buffer_format(out, "%s%s", w == o->words ? "" : "|", w->word);
 }
 
+/* Writes the present value of an option as libconfig reads it back. */
 static void put_value(struct buffer *out, const struct config *config,
                       const struct config_option *o) {
     const void *field = (const char *)config + o->offset;

@@ -243,6 +243,8 @@ static int read_data_entry(struct config_data *entry, const struct config_option
     return 0;
 }
 
+/* A whole list of shards takes the place of the former one: a path, one group { }, or a list of
+ * either. */
 static int store_data(struct config_data **list, int *n_list, const struct config_option *o,
                       const struct value *v, bool is_resolved) {
     bool is_one = v->found == FOUND_TREE && config_setting_is_group(v->tree);
@@ -276,6 +278,7 @@ static int store_data(struct config_data **list, int *n_list, const struct confi
 
 /* ---- options by path ---- */
 
+/* Each kind of option has a function of its own, which checks the value before it is stored. */
 int value_store(struct config *config, const struct config_option *o, const struct value *v) {
     void *field = (char *)config + o->offset;
     switch (o->kind) {

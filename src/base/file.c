@@ -108,6 +108,7 @@ int file_publish(const char *temporary, const char *path) {
     return sync_parent(path);
 }
 
+/* The error of the first call that failed is the one that is told. */
 int file_replace(const char *path, const void *data, size_t length) {
     char *temporary = mem_format("%s.tmp", path);
     int status = -1;

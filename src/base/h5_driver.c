@@ -129,6 +129,7 @@ static herr_t driver_truncate(H5FD_t *base, hid_t dxpl, hbool_t closing) {
     return 0;
 }
 
+/* The driver is registered once for the process; the place for the error belongs to each file. */
 hid_t h5_new_file_access(int *error) {
     static const H5FD_class_t driver = {
 #if H5_VERSION_GE(1, 13, 0)

@@ -57,6 +57,7 @@ static uint32_t rotate(uint32_t x, int n) {
     return x >> n | x << (32 - n);
 }
 
+/* One block of 64 bytes changes the state, as FIPS 180-4 has it. */
 static void take_block(uint32_t state[8], const uint8_t block[64]) {
     uint32_t w[64], s[8];
     for (int i = 0; i < 16; i++)

@@ -157,6 +157,8 @@ static bool is_digit(const struct json_parser *p) {
     return p->at < p->end && *p->at >= '0' && *p->at <= '9';
 }
 
+/* The grammar of RFC 8259 decides what a number is; NULL also where its value does not fit, so that
+ * jansson words the error. */
 static json_t *parse_number(struct json_parser *p) {
     enum { MOST_DIGITS = 18, ROOM = 64 }; /* 18 digits are always an int64 */
     const unsigned char *start = p->at;
@@ -250,6 +252,7 @@ static json_t *parse_nested(struct json_parser *p, json_t *(*parse)(struct json_
     return value;
 }
 
+/* The first character tells which kind of value follows. */
 static json_t *parse_value(struct json_parser *p) {
     const char *text;
     size_t length;

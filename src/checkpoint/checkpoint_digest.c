@@ -13,6 +13,8 @@ static void add_array(struct sha256 *hash, const void *data, int64_t n, size_t s
     if (n) sha256_add(hash, data, (size_t)n * size);
 }
 
+/* Everything that decides what a run goes on with enters the hash; texts end with a zero byte and
+ * arrays begin with their length, so that no two contents look alike. */
 void checkpoint_digest(const struct checkpoint *c, char out[65]) {
     const struct run_state *s = &c->state;
     const struct parts *parts = c->handle;

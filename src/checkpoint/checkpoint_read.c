@@ -30,6 +30,7 @@ static struct parts *parts_of(const struct checkpoint *c) {
 
 /* --- state.h5 --- */
 
+/* The counters of a run are attributes, and none of them is negative. */
 static int read_run_state(hid_t file, struct run_state *state) {
     int64_t in_a_row, finished;
     const struct {
@@ -348,6 +349,7 @@ int checkpoint_open(struct checkpoint *c, const char *path) {
     return checkpoint_open_files(c, path);
 }
 
+/* It accepts whatever part of a checkpoint an open that failed has left. */
 void checkpoint_close(struct checkpoint *c) {
     struct parts *parts = c->handle;
     if (parts) {
@@ -390,6 +392,8 @@ static void expected_end(const struct checkpoint *c, int64_t part, int64_t end[2
         }
 }
 
+/* Opens a part if it is not open yet. Its marks must be those that state.h5 expects, so that a part
+ * of another checkpoint is not taken for it. */
 static int open_part(struct checkpoint *c, int64_t part) {
     struct parts *parts = parts_of(c);
     if (parts->file[part] >= 0) return 0;

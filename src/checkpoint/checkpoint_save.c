@@ -161,6 +161,7 @@ static char *temporary_path(const char *directory, int64_t step, const char *run
     return path;
 }
 
+/* Every phase that can fail ends in an agreement, so that all ranks give up together. */
 int checkpoint_save(const char *directory, struct zero *z, const struct parameters *table,
                     const struct placement *place, const struct run_state *state,
                     const struct checkpoint_extra *extra,

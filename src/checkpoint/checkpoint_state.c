@@ -86,6 +86,7 @@ static int write_index(hid_t file, const struct checkpoint_pieces *pieces,
     return status;
 }
 
+/* The end mark is written last: a file without it is not whole. */
 int checkpoint_write_state(const char *directory, const struct parameters *table,
                            const struct run_state *state, const struct checkpoint_extra *extra,
                            const struct checkpoint_pieces *pieces, const int64_t *part_bytes,

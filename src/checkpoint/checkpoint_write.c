@@ -221,6 +221,7 @@ static int lowest_on_node(const struct whereabouts *all, int rank) {
     return rank;
 }
 
+/* All ranks learn where the others stand, and each finds the same writers from it. */
 void checkpoint_assign_writers(int *writer, const struct placement *place, int writers) {
     const struct ranks *data = &place->data;
     struct whereabouts mine = {place->replica.rank == 0, data->rank};

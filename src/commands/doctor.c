@@ -9,10 +9,9 @@
 #include "products.h"
 
 static const char usage[] =
-    "usage: rankwise doctor [run.threads=N]\n"
-    "\n"
-    "Prints, for every rank it was started on: host, cores, memory, device, and the measured "
-    "rate of matrix products.\n"
+    "usage: rankwise doctor [run.threads=N]\n\n"
+    "Prints, for every rank it was started on: host, cores, memory, device, and the measured rate "
+    "of matrix products.\n"
     "Start it as the run would be started: mpirun -np 4 rankwise doctor\n";
 
 enum { REPORT = 512 };
@@ -54,12 +53,12 @@ static void examine(struct device *dev, const struct placement *place, char *out
     dev->backend->describe(dev, device, sizeof device);
     snprintf(out, REPORT,
              "rank %d on %s: %s; %.1f GiB of memory free for it; products at %.0f GFLOP/s in fp32, "
-             "%.0f in "
-             "bf16",
+             "%.0f in bf16",
              base_rank, host, device, (double)device_memory_available(dev, place) / (1 << 30),
              1e-9 * product_rate(dev, DTYPE_F32), 1e-9 * product_rate(dev, DTYPE_BF16));
 }
 
+/* Every rank examines its own device, and rank 0 prints what all have found. */
 static int doctor(const struct arguments *a) {
     struct config config;
     struct placement place;

@@ -11,17 +11,14 @@
 #include "scorer.h"
 
 static const char usage[] =
-    "usage: rankwise eval MODEL --data SHARD.h5 [--scores FILE.jsonl] [--json] [path=value ...]\n"
-    "\n"
+    "usage: rankwise eval MODEL --data SHARD.h5 [--scores FILE.jsonl] [--json] [path=value ...]\n\n"
     "Scores every pair of the shard once, at any number of ranks. MODEL is a run directory (its "
     "newest whole\n"
-    "checkpoint), a checkpoint, or a Hugging Face model directory.\n"
-    "\n"
+    "checkpoint), a checkpoint, or a Hugging Face model directory.\n\n"
     "  --data FILE     the token shard\n"
     "  --scores FILE   also write a line {\"row\", \"chosen_reward\", \"rejected_reward\"} per "
     "pair\n"
-    "  --json          one JSON object with all digits instead of the table\n"
-    "\n"
+    "  --json          one JSON object with all digits instead of the table\n\n"
     "A tie counts as half in the accuracy. Overrides: model.precision=bf16, "
     "batch.tokens_per_microbatch=8192, ...\n";
 
@@ -69,6 +66,8 @@ static int open_data(struct shard *shard, const struct scorer *s, const char *pa
     return status;
 }
 
+/* The model has room for the golden texts too: the contract's scores are checked before the
+ * shard's. */
 static int evaluate(struct scorer *s, void *self) {
     const struct option *option = self;
     struct shard shard;

@@ -6,15 +6,13 @@
 #include "log.h"
 
 static const char usage[] =
-    "usage: rankwise export MODEL DIRECTORY [--dtype fp32|bf16] [--force] [path=value ...]\n"
-    "\n"
+    "usage: rankwise export MODEL DIRECTORY [--dtype fp32|bf16] [--force] [path=value ...]\n\n"
     "Writes a Hugging Face model directory (config.json, model.safetensors, tokenizer files, "
     "score_contract.json,\n"
     "README.md) that transformers opens with AutoModelForSequenceClassification and that "
     "\"rankwise score\" reads.\n"
     "MODEL is a run directory (its newest whole checkpoint), a checkpoint, or a Hugging Face model "
-    "directory.\n"
-    "\n"
+    "directory.\n\n"
     "  --dtype fp32   the master weights as they are (default); bf16 halves the size\n"
     "  --force        replace an existing model directory\n";
 

@@ -14,23 +14,19 @@
 #include "scorer.h"
 
 static const char usage[] =
-    "usage: rankwise score MODEL [path=value ...] < texts.jsonl > scores.jsonl\n"
-    "\n"
-    "Reads a JSON object per line, {\"text\": \"...\"} or {\"messages\": [{\"role\", "
-    "\"content\"}, ...]}, and prints\n"
-    "{\"score\": ...} for each, in order. MODEL is a run directory (its newest whole "
-    "checkpoint), a checkpoint, or a\n"
-    "Hugging Face model directory. Template, EOS and truncation are those of the model's "
-    "score contract; a model without\n"
-    "one is scored as plain text, cut on the right at 1024 tokens, EOS included.\n"
-    "\n"
+    "usage: rankwise score MODEL [path=value ...] < texts.jsonl > scores.jsonl\n\n"
+    "Reads a JSON object per line, {\"text\": \"...\"} or {\"messages\": [{\"role\", \"content\"}, "
+    "...]}, and prints\n"
+    "{\"score\": ...} for each, in order. MODEL is a run directory (its newest whole checkpoint), "
+    "a checkpoint, or a\n"
+    "Hugging Face model directory. Template, EOS and truncation are those of the model's score "
+    "contract; a model without\n"
+    "one is scored as plain text, cut on the right at 1024 tokens, EOS included.\n\n"
     "Lines are scored 256 at a time, or as many as are there when the input pauses, so that a "
-    "program "
-    "may send a line\n"
+    "program may send a line\n"
     "and wait for its score (the last digits depend on what is scored together). The first line "
     "that has no score ends\n"
-    "the command, after the scores of those before it.\n"
-    "\n"
+    "the command, after the scores of those before it.\n\n"
     "Overrides: model.precision=bf16, run.threads=4, ...\n";
 
 enum { WINDOW_LINES = 256, MOST_ROWS = 256, LEAST_TOKENS = 4096 };

@@ -9,27 +9,21 @@
 #include "trainer.h"
 
 static const char train_usage[] =
-    "usage: rankwise train CONFIG.cfg [MORE.cfg ...] [path=value ...]\n"
-    "\n"
+    "usage: rankwise train CONFIG.cfg [MORE.cfg ...] [path=value ...]\n\n"
     "Trains a reward model as configured; later files and then overrides win. Started again on a "
     "run directory with\n"
     "checkpoints, it goes on from the newest whole one; a finished run says so. SIGUSR1 writes a "
-    "checkpoint after "
-    "the\n"
-    "present step and exits with 3, so that a batch script can requeue.\n"
-    "\n"
-    "  mpirun -np 4 rankwise train configs/hh_small.cfg optim.lr=1e-5 parallel.zero_stage=3\n"
-    "\n"
+    "checkpoint after the\n"
+    "present step and exits with 3, so that a batch script can requeue.\n\n"
+    "  mpirun -np 4 rankwise train configs/hh_small.cfg optim.lr=1e-5 parallel.zero_stage=3\n\n"
     "`rankwise help train` lists every option. Exit codes: 0 done, 1 failed, 2 misuse, 3 stopped "
     "by a signal.\n";
 
 static const char plan_usage[] =
-    "usage: rankwise plan CONFIG.cfg [MORE.cfg ...] [path=value ...] [--ranks N]\n"
-    "\n"
-    "Reads the data and the model's shape, and prints what a run would need: memory per "
-    "rank by kind, steps per epoch.\n"
-    "Allocates and trains nothing; fails when a rank of that many would not fit here.\n"
-    "\n"
+    "usage: rankwise plan CONFIG.cfg [MORE.cfg ...] [path=value ...] [--ranks N]\n\n"
+    "Reads the data and the model's shape, and prints what a run would need: memory per rank by "
+    "kind, steps per epoch.\n"
+    "Allocates and trains nothing; fails when a rank of that many would not fit here.\n\n"
     "  --ranks N   plan for N ranks (default: those it was started with)\n";
 
 /* What both commands begin with: command_arguments, and at least one file. */
@@ -88,6 +82,7 @@ int train_command(int argc, char **argv) {
     return code;
 }
 
+/* The ranks that run this need not be those that are planned for: --ranks says how many. */
 int plan_command(int argc, char **argv) {
     struct option option[] = {{"help", false, NULL}, {"ranks", true, NULL}};
     struct arguments a;

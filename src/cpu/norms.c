@@ -133,6 +133,7 @@ VEC_INLINE void norm_backward_row(float *din, float *dweight, float *dbias, cons
     }
 }
 
+/* A block of rows sums into its own part of the workspace, and the parts are added in order. */
 void cpu_norm_backward(struct device *dev, enum norm_kind kind, struct tensor din, float *dweight,
                        float *dbias, struct tensor dout, struct tensor in, struct tensor weight,
                        const float *stats) {

@@ -43,6 +43,8 @@ static void reserve_tokens(struct batch *b, const struct batch_item *item, int64
     b->token = mem_alloc(b->capacity_tokens, sizeof *b->token);
 }
 
+/* The sides lie in the order chosen, rejected, chosen, ...; a pair finds its two scores through the
+ * forest. */
 int batch_build(struct batch *b, const struct batch_item *item, int64_t n) {
     CHECK(n <= b->capacity_pairs, "%lld pairs in a batch with room for %lld", (long long)n,
           (long long)b->capacity_pairs);

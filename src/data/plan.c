@@ -26,6 +26,7 @@ struct plan_rank {
     int32_t first, last;
 };
 
+/* What all steps share is allocated here, for n_ranks and the most groups that a step can have. */
 int plan_init(struct plan *plan, const struct plan_options *options, const struct plan_shard *shard,
               int n_shards, int n_ranks) {
     CHECK(n_ranks >= 1, "%d ranks", n_ranks);
@@ -136,6 +137,7 @@ static void list(const struct plan *plan, const struct plan_rank *rank, struct p
     out->micro_first[out->n_micro] = n;
 }
 
+/* The cursor goes on to the next epoch as soon as the last group of one is taken. */
 void plan_step(struct plan *plan, struct plan_cursor *cursor, int rank, int size,
                struct plan_step *out) {
     CHECK(size >= 1 && size <= plan->capacity_ranks && rank >= 0 && rank < size,

@@ -265,6 +265,7 @@ static int check_comparisons(const struct shard *shard) {
     return 0;
 }
 
+/* All columns have as many elements as the first; a shard may lack the prompts' lengths. */
 static int read_comparisons(struct shard *shard, const struct shard_handle *at) {
     shard->chosen = read_dataset(at, "comparison/chosen", &int64_kind, -1, &shard->n_comparisons,
                                  H5T_NATIVE_INT64);
@@ -376,8 +377,7 @@ int shard_suits(const struct shard *shard, const struct contract *contract,
     if (contract_compare(contract, contract_name, &shard->contract, shard->path) != 0) return -1;
     if (shard->vocabulary <= embedding_rows) return 0;
     return fail("%s: has token ids up to %lld, the model's embedding has %lld rows; hint: build "
-                "the shard with the "
-                "tokenizer of the model",
+                "the shard with the tokenizer of the model",
                 shard->path, (long long)shard->vocabulary - 1, (long long)embedding_rows);
 }
 

@@ -299,6 +299,7 @@ static int64_t take_answer(struct shard_writer *w, const struct shard_row *row, 
     return w->number[answer] = number;
 }
 
+/* A pair adds one element to every column of /comparison, after its two answers were stored. */
 static int take_pair(struct shard_writer *w, const struct shard_row *row,
                      const struct shard_pair *pair) {
     int64_t chosen = take_answer(w, row, pair->chosen);

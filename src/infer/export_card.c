@@ -19,8 +19,7 @@ static void describe_length(struct buffer *out, const struct template_options *o
         buffer_format(out, ", its prompt %lld", (long long)options->max_prompt_length);
     buffer_format(out,
                   "; truncation: %s. `score_contract.json` says all this exactly and has eight "
-                  "texts with their "
-                  "tokens and scores.\n\n",
+                  "texts with their tokens and scores.\n\n",
                   truncate_name(options->truncate));
 }
 
@@ -43,6 +42,7 @@ static void append_ids_function(struct buffer *out, const struct template *t) {
     buffer_append_text(out, "    return ids\n\n");
 }
 
+/* The card's example must give transformers the same ids that `score` computes. */
 static void append_code(struct buffer *out, const struct template *t, const char *name,
                         bool is_chat) {
     buffer_format(out,
@@ -67,6 +67,7 @@ static void append_code(struct buffer *out, const struct template *t, const char
                        "print(model(**batch).logits[:, 0])\n```\n");
 }
 
+/* The first lines are the metadata that the Hugging Face hub reads. */
 char *export_card(const struct scorer *s, const struct export_pad *pad, const char *name,
                   enum dtype dtype) {
     const struct template_options *options = template_get_options(s->template);
@@ -89,8 +90,8 @@ char *export_card(const struct scorer *s, const struct export_pad *pad, const ch
     if (pad->is_added)
         buffer_format(&out,
                       "The pad token `%s` (id %d) was added on export: transformers reads the "
-                      "score before the first "
-                      "pad token, which must not be a token of the text.\n\n",
+                      "score before the first pad token, which must not be a token of the "
+                      "text.\n\n",
                       pad->token, pad->id);
     append_code(&out, s->template, name, is_chat);
     return out.data;

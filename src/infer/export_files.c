@@ -80,8 +80,7 @@ int export_pad_choose(struct export_pad *pad, const struct tokenizer *tokenizer,
     int64_t next = next_id(tokenizer);
     if (next > embedding_rows || tokenizer_token(tokenizer, (int)next))
         return fail("the tokenizer has no pad token, and its next free id, %lld, cannot be used "
-                    "for one (the embedding "
-                    "has %lld rows); hint: add a pad token to the tokenizer",
+                    "for one (the embedding has %lld rows); hint: add a pad token to the tokenizer",
                     (long long)next, (long long)embedding_rows);
     pad->id = (int)next;
     pad->token = free_content(tokenizer);

@@ -36,8 +36,7 @@ static char *newest_of_run(const char *run) {
 static int look_up(struct scorer *s, const char *path) {
     if (!file_is_directory(path))
         return fail("%s: expected a run directory, a checkpoint or a Hugging Face model directory, "
-                    "found %s; hint: "
-                    "`rankwise train` makes the first",
+                    "found %s; hint: `rankwise train` makes the first",
                     path, file_exists(path) ? "a file" : "nothing there");
     if (file_has(path, "state.h5")) {
         s->path = mem_copy_string(path);
@@ -49,8 +48,8 @@ static int look_up(struct scorer *s, const char *path) {
         s->path = mem_copy_string(path);
     } else {
         return fail("%s: neither a run directory (config.cfg), nor a checkpoint (state.h5), nor a "
-                    "Hugging Face model "
-                    "directory (config.json); hint: `rankwise train` makes the first",
+                    "Hugging Face model directory (config.json); hint: `rankwise train` makes the "
+                    "first",
                     path);
     }
     return s->path ? 0 : -1;
@@ -154,8 +153,7 @@ static int check_contract(struct scorer *s) {
     if (status == 0) status = arch_check_length(&s->arch, options.max_length);
     if (status == 0 && tokenizer_size(s->tokenizer) > s->arch.V)
         status = fail("the tokenizer has ids up to %lld, the model's embedding %lld rows; hint: "
-                      "they do not belong "
-                      "together",
+                      "they do not belong together",
                       (long long)tokenizer_size(s->tokenizer) - 1, (long long)s->arch.V);
     return status == 0 ? 0 : fail_context("%s", s->path);
 }
@@ -243,8 +241,8 @@ static int check_memory(const struct scorer *s, const struct zero_options *zero,
     size_t available = device_memory_available(s->dev, &s->place);
     if (needed <= available) return 0;
     return fail("%s: needs %.1f MiB on this rank, %.1f MiB are there; hint: a smaller "
-                "batch.tokens_per_microbatch, "
-                "parallel.zero_stage = 3 on more ranks, or model.precision = \"bf16\"",
+                "batch.tokens_per_microbatch, parallel.zero_stage = 3 on more ranks, or "
+                "model.precision = \"bf16\"",
                 s->path, (double)needed / (1 << 20), (double)available / (1 << 20));
 }
 

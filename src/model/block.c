@@ -252,6 +252,8 @@ static void activate(struct block *b) {
         op_gelu_forward(b->dev, act, up);
 }
 
+/* again: the second forward, inside backward with recomputation, which leaves out what backward
+ * does not read. */
 void block_forward(struct block *b, bool again) {
     const struct arch *a = b->arch;
     struct block_kept *k = &b->kept;

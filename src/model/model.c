@@ -261,6 +261,7 @@ void model_reserve(struct device *dev, const struct arch *arch,
     mem_free(gemm);
 }
 
+/* The memory is laid out twice: first for its size, then to give every tensor its place in it. */
 struct model *model_init(struct device *dev, const struct arch *arch,
                          const struct parameters *table, struct zero *z,
                          const struct model_options *options) {
@@ -370,6 +371,8 @@ static void head_forward(struct model *m) {
     op_head_forward(m->dev, m->score, normed, last_weight(m, ROLE_SCORE));
 }
 
+/* A rank without tokens takes part in the gathers all the same. In training the last unit stays
+ * held until its backward. */
 const float *model_forward(struct model *m, const struct forest *batch) {
     const struct arch *a = m->arch;
     int last = a->L + 1;

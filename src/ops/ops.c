@@ -43,6 +43,7 @@ static void check_heads(const char *op, const char *name, const struct heads *x,
 
 #define CHECK_THERE(op, pointer) CHECK((pointer) != NULL, "%s: " #pointer " is NULL", op)
 
+/* All shapes follow from a and out; whatever else is given must agree with them. */
 void op_gemm(struct device *dev, struct tensor out, struct tensor a, bool transpose_a,
              struct tensor b, bool transpose_b, const struct tensor *bias,
              const struct tensor *add) {

@@ -185,6 +185,8 @@ static char *describe_set(const cpu_set_t *set) {
     return text.data;
 }
 
+/* The rank takes the processors of its share of the cores, pins itself to them, and returns the
+ * number of its threads. */
 int placement_claim_cores(const struct placement *place, int threads) {
     static int core[CPU_SETSIZE];
     cpu_set_t allowed, mine;

@@ -73,8 +73,7 @@ static int check_same(const struct backend *backend, const struct placement *pla
     comm_sum(&place->data, &n, 1);
     if (n == 0 || n == place->data.size) return 0;
     return fail("run.device = \"auto\": %.0f of %d ranks see a GPU; hint: run.device = \"cpu\", or "
-                "start ranks only "
-                "where GPUs are",
+                "start ranks only where GPUs are",
                 n, place->data.size);
 }
 

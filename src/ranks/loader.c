@@ -44,8 +44,7 @@ static enum loader_status check(const struct plugin *plugin, const char *path) {
         return LOADER_DONE;
     if (plugin)
         fail("%s: expected a plug-in of this build (seam %s), found %.19s; hint: make clean && "
-             "make, "
-             "then install program and plug-in together",
+             "make, then install program and plug-in together",
              path, SEAM_DIGEST, plugin->digest);
     else
         fail("%s: not a plug-in of Rankwise: %s", path, dlerror());

@@ -18,8 +18,7 @@ static int check_nodes(const struct ranks *world, const struct ranks *node) {
     comm_max(world, max, 2);
     if (max[0] == -max[1]) return 0;
     return fail("parallel.zero_group = \"node\": expected as many ranks on each node, found %.0f "
-                "to %.0f; hint: use "
-                "\"all\", or --map-by ppr:%.0f:node",
+                "to %.0f; hint: use \"all\", or --map-by ppr:%.0f:node",
                 -max[1], max[0], -max[1]);
 }
 

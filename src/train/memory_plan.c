@@ -56,11 +56,11 @@ static double mib(size_t bytes) {
 static int refuse(const char *where, size_t needed, size_t available) {
     return fail("the run needs %.1f MiB on this rank%s, %.1f MiB are there; hint: a smaller "
                 "batch.tokens_per_microbatch, parallel.recompute = \"block\", a higher "
-                "parallel.zero_stage, or more "
-                "nodes",
+                "parallel.zero_stage, or more nodes",
                 mib(needed), where, mib(available));
 }
 
+/* On a CPU the host's share is part of the same memory; on a GPU the two are checked apart. */
 int run_check_memory(struct run *r, int size, struct buffer *text) {
     struct memory_plan p = plan(r, size);
     bool is_apart = r->dev->backend->memory_free(r->dev) != SIZE_MAX;

@@ -46,8 +46,7 @@ void report_bytes(const struct run *r, uint64_t sent, uint64_t sent_to_replicas)
                  ((double)r->free_before - (double)left) / mib, (double)r->planned / mib);
     if (r->place.data.size == 1) return;
     log_info("sent by each rank in a step of %d micro-batches: %.3f MiB (formula %.3f), and %.3f "
-             "to replicas; held: "
-             "%.1f MiB",
+             "to replicas; held: %.1f MiB",
              r->step.micro.n_micro, (double)sent / mib,
              (double)zero_expected_bytes(r->model.z, r->step.micro.n_micro) / mib,
              (double)sent_to_replicas / mib, (double)zero_bytes_held(r->model.z) / mib);
@@ -67,8 +66,7 @@ static void show_step(const struct run *r, const struct step_report *s, double s
     double per_step = (shown - started) / (double)(r->progress.state.step - first_step);
     int64_t left = (int64_t)(per_step * (double)(steps - r->progress.state.step));
     log_progress("step %lld/%lld  loss %.4f  accuracy %.3f  margin %+.3f  lr %.2e  norm %.3g  %.1f "
-                 "pairs/s  mfu %.2f  "
-                 "left %lld:%02lld:%02lld",
+                 "pairs/s  mfu %.2f  left %lld:%02lld:%02lld",
                  (long long)r->progress.state.step, (long long)steps, s->summary.loss,
                  s->summary.accuracy, s->summary.reward_margin, s->lr, s->norm,
                  s->summary.pairs / s->seconds, utilisation(r, s->tokens, s->seconds),

@@ -125,6 +125,8 @@ static int keep_tokenizer_file(void *self, const char *name, const void *data, s
     return 0;
 }
 
+/* What evaluation needs at once may be more than training does, so the room is the larger of the
+ * two. */
 int run_read_data(struct run *r) {
     const struct config *c = r->config;
     if (c->data.n_train == 0)

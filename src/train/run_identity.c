@@ -181,6 +181,7 @@ int run_identity_compare_data(const char *saved, const char *now) {
     return fail("%.*s was%s and is%s", (int)of_is, is, was + of_was + 1, is + of_is + 1);
 }
 
+/* Numbers are compared as doubles, so that one table serves sizes and switches alike. */
 int run_identity_compare_arch(const struct arch *saved, const struct arch *now,
                               const char *now_name) {
     const struct {

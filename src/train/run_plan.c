@@ -10,8 +10,7 @@ static int planned_group(const struct run *r, int n_ranks) {
     if (size != 0) return size;
     if (n_ranks == comm_world()->size) return r->place.node.size;
     return fail("parallel.zero_group = \"node\": expected the ranks of a node, which --ranks does "
-                "not say; hint: "
-                "parallel.zero_group=8 for 8 ranks on each node");
+                "not say; hint: parallel.zero_group=8 for 8 ranks on each node");
 }
 
 static int print_plan(struct run *r, int size) {

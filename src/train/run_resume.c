@@ -47,8 +47,8 @@ static int check_none(const struct config *c, const struct config *former) {
     int status = checkpoint_newest(former->checkpoint.dir, &newest);
     if (status == 0 && newest)
         status =
-            fail("%s: has no checkpoint, and those of %s are in %s; hint: checkpoint.dir=%s "
-                 "to go on, or another run.dir to start anew",
+            fail("%s: has no checkpoint, and those of %s are in %s; hint: checkpoint.dir=%s to go "
+                 "on, or another run.dir to start anew",
                  c->checkpoint.dir, c->run.dir, former->checkpoint.dir, former->checkpoint.dir);
     mem_free(newest);
     return status;
@@ -172,8 +172,8 @@ void run_tell_origin(const struct run *r) {
     if (!r->origin.checkpoint_path) return;
     log_info("going on from %s", r->origin.checkpoint_path);
     if (r->origin.is_former)
-        log_info("it is of a former version and does not tell what its data contained: the "
-                 "lengths of the texts were compared, margins, weights and tokens not");
+        log_info("it is of a former version and does not tell what its data contained: the lengths "
+                 "of the texts were compared, margins, weights and tokens not");
 }
 
 int trainer_check_place(const struct config *config, const char *file) {

@@ -10,6 +10,7 @@ bool run_may_save(const struct run *r) {
     return r->model.optimizer.skipped_in_a_row == 0 || r->progress.state.finished;
 }
 
+/* The optimizer's counters go into the state first: they are part of what is saved. */
 int run_save(struct run *r) {
     const struct config *c = r->config;
     struct checkpoint_extra extra = {.config = r->files.config_text,

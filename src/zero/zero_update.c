@@ -28,8 +28,9 @@ enum {
 
 struct offload {
     char *memory;
-    float *gradient[N_TURNS]; /* (room) */
-    void *weights[N_TURNS];   /* (room) in the compute dtype; NULL where all units are fp32 */
+    float *gradient[N_TURNS]; /* (turn_capacity) */
+    void
+        *weights[N_TURNS]; /* (turn_capacity) in the compute dtype; NULL where all units are fp32 */
     struct clip *clip;
 };
 
@@ -171,6 +172,8 @@ static void skip_on_host(struct zero *z) {
     }
 }
 
+/* While the host updates a unit, the next one's gradient and the former one's weights are on their
+ * way. */
 static void update_on_host(struct pass *p) {
     struct zero *z = p->z;
     const struct backend *b = z->dev->backend;
