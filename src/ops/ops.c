@@ -21,10 +21,9 @@ static void check_dtype(const char *op, const char *name, const struct tensor *t
           dtype_name(dtype));
 }
 
-/* A vector that holds weights: one row. */
-static void check_vector(const char *op, const char *name, const struct tensor *t, int64_t cols,
-                         enum dtype dtype) {
-    check_tensor(op, name, t, 1, cols);
+static void check_typed(const char *op, const char *name, const struct tensor *t, int64_t rows,
+                        int64_t cols, enum dtype dtype) {
+    check_tensor(op, name, t, rows, cols);
     check_dtype(op, name, t, dtype);
 }
 
@@ -51,15 +50,13 @@ void op_gemm(struct device *dev, struct tensor out, struct tensor a, bool transp
     int64_t m = transpose_a ? a.cols : a.rows, k = transpose_a ? a.rows : a.cols,
             n = transpose_b ? b.rows : b.cols;
     check_tensor(op, "a", &a, a.rows, a.cols);
-    check_tensor(op, "b", &b, transpose_b ? n : k, transpose_b ? k : n);
-    check_dtype(op, "b", &b, a.dtype);
+    check_typed(op, "b", &b, transpose_b ? n : k, transpose_b ? k : n, a.dtype);
     check_tensor(op, "out", &out, m, n);
     CHECK(out.dtype == a.dtype || out.dtype == DTYPE_F32, "gemm: out is %s of %s",
           dtype_name(out.dtype), dtype_name(a.dtype));
-    if (bias) check_vector(op, "bias", bias, n, a.dtype);
+    if (bias) check_typed(op, "bias", bias, 1, n, a.dtype);
     if (add) {
-        check_tensor(op, "add", add, m, n);
-        check_dtype(op, "add", add, out.dtype);
+        check_typed(op, "add", add, m, n, out.dtype);
         CHECK(add->data != out.data || add->stride == out.stride,
               "gemm: add is out with another stride");
     }
@@ -100,23 +97,20 @@ void op_cast(struct device *dev, struct tensor out, struct tensor in) {
 
 void op_add(struct device *dev, struct tensor out, struct tensor a, struct tensor b) {
     check_tensor("add", "b", &b, b.rows, b.cols);
-    check_tensor("add", "a", &a, b.rows, b.cols);
-    check_dtype("add", "a", &a, DTYPE_F32);
-    check_tensor("add", "out", &out, b.rows, b.cols);
-    check_dtype("add", "out", &out, DTYPE_F32);
+    check_typed("add", "a", &a, b.rows, b.cols, DTYPE_F32);
+    check_typed("add", "out", &out, b.rows, b.cols, DTYPE_F32);
     if (b.rows > 0 && b.cols > 0) dev->backend->add(dev, out, a, b);
 }
 
 void op_norm_forward(struct device *dev, enum norm_kind kind, struct tensor out, float *stats,
                      struct tensor in, struct tensor weight, const struct tensor *bias, float eps) {
     static const char op[] = "norm_forward";
-    check_tensor(op, "in", &in, in.rows, in.cols);
-    check_dtype(op, "in", &in, DTYPE_F32);
+    check_typed(op, "in", &in, in.rows, in.cols, DTYPE_F32);
     check_tensor(op, "out", &out, in.rows, in.cols);
-    check_vector(op, "weight", &weight, in.cols, out.dtype);
+    check_typed(op, "weight", &weight, 1, in.cols, out.dtype);
     CHECK((bias != NULL) == (kind == NORM_LAYER),
           "norm_forward: a bias belongs to layer norm, and only to it");
-    if (bias) check_vector(op, "bias", bias, in.cols, out.dtype);
+    if (bias) check_typed(op, "bias", bias, 1, in.cols, out.dtype);
     if (in.rows == 0) return;
     CHECK_THERE(op, stats);
     dev->backend->norm_forward(dev, kind, out, stats, in, weight, bias, eps);
@@ -126,12 +120,10 @@ void op_norm_backward(struct device *dev, enum norm_kind kind, struct tensor din
                       float *dbias, struct tensor dout, struct tensor in, struct tensor weight,
                       const float *stats) {
     static const char op[] = "norm_backward";
-    check_tensor(op, "in", &in, in.rows, in.cols);
-    check_dtype(op, "in", &in, DTYPE_F32);
-    check_tensor(op, "din", &din, in.rows, in.cols);
-    check_dtype(op, "din", &din, DTYPE_F32);
+    check_typed(op, "in", &in, in.rows, in.cols, DTYPE_F32);
+    check_typed(op, "din", &din, in.rows, in.cols, DTYPE_F32);
     check_tensor(op, "dout", &dout, in.rows, in.cols);
-    check_vector(op, "weight", &weight, in.cols, dout.dtype);
+    check_typed(op, "weight", &weight, 1, in.cols, dout.dtype);
     CHECK((dbias != NULL) == (kind == NORM_LAYER),
           "norm_backward: a bias belongs to layer norm, and only to it");
     if (in.rows == 0) return;
@@ -145,7 +137,7 @@ void op_head_norm_forward(struct device *dev, struct heads out, float *stats, st
     static const char op[] = "head_norm_forward";
     check_heads(op, "in", &in, &in);
     check_heads(op, "out", &out, &in);
-    check_vector(op, "weight", &weight, in.head_dim, in.dtype);
+    check_typed(op, "weight", &weight, 1, in.head_dim, in.dtype);
     if (in.rows == 0) return;
     CHECK_THERE(op, stats);
     dev->backend->head_norm_forward(dev, out, stats, in, weight, eps);
@@ -157,7 +149,7 @@ void op_head_norm_backward(struct device *dev, struct heads din, float *dweight,
     check_heads(op, "in", &in, &in);
     check_heads(op, "din", &din, &in);
     check_heads(op, "dout", &dout, &in);
-    check_vector(op, "weight", &weight, in.head_dim, in.dtype);
+    check_typed(op, "weight", &weight, 1, in.head_dim, in.dtype);
     if (in.rows == 0) return;
     CHECK_THERE(op, dweight);
     CHECK_THERE(op, stats);
@@ -188,8 +180,7 @@ void op_rope(struct device *dev, struct heads out, struct heads in, const float 
 
 void op_swiglu_forward(struct device *dev, struct tensor out, struct tensor gate_up) {
     check_tensor("swiglu_forward", "out", &out, out.rows, out.cols);
-    check_tensor("swiglu_forward", "gate_up", &gate_up, out.rows, 2 * out.cols);
-    check_dtype("swiglu_forward", "gate_up", &gate_up, out.dtype);
+    check_typed("swiglu_forward", "gate_up", &gate_up, out.rows, 2 * out.cols, out.dtype);
     if (out.rows > 0) dev->backend->swiglu_forward(dev, out, gate_up);
 }
 
@@ -197,27 +188,22 @@ void op_swiglu_backward(struct device *dev, struct tensor dgate_up, struct tenso
                         struct tensor gate_up) {
     static const char op[] = "swiglu_backward";
     check_tensor(op, "dout", &dout, dout.rows, dout.cols);
-    check_tensor(op, "gate_up", &gate_up, dout.rows, 2 * dout.cols);
-    check_dtype(op, "gate_up", &gate_up, dout.dtype);
-    check_tensor(op, "dgate_up", &dgate_up, dout.rows, 2 * dout.cols);
-    check_dtype(op, "dgate_up", &dgate_up, dout.dtype);
+    check_typed(op, "gate_up", &gate_up, dout.rows, 2 * dout.cols, dout.dtype);
+    check_typed(op, "dgate_up", &dgate_up, dout.rows, 2 * dout.cols, dout.dtype);
     if (dout.rows > 0) dev->backend->swiglu_backward(dev, dgate_up, dout, gate_up);
 }
 
 void op_gelu_forward(struct device *dev, struct tensor out, struct tensor in) {
     check_tensor("gelu_forward", "in", &in, in.rows, in.cols);
-    check_tensor("gelu_forward", "out", &out, in.rows, in.cols);
-    check_dtype("gelu_forward", "out", &out, in.dtype);
+    check_typed("gelu_forward", "out", &out, in.rows, in.cols, in.dtype);
     if (in.rows > 0) dev->backend->gelu_forward(dev, out, in);
 }
 
 void op_gelu_backward(struct device *dev, struct tensor din, struct tensor dout, struct tensor in) {
     static const char op[] = "gelu_backward";
     check_tensor(op, "in", &in, in.rows, in.cols);
-    check_tensor(op, "dout", &dout, in.rows, in.cols);
-    check_dtype(op, "dout", &dout, in.dtype);
-    check_tensor(op, "din", &din, in.rows, in.cols);
-    check_dtype(op, "din", &din, in.dtype);
+    check_typed(op, "dout", &dout, in.rows, in.cols, in.dtype);
+    check_typed(op, "din", &din, in.rows, in.cols, in.dtype);
     if (in.rows > 0) dev->backend->gelu_backward(dev, din, dout, in);
 }
 
@@ -254,8 +240,7 @@ void op_attention_backward(struct device *dev, struct heads dq, struct heads dk,
 void op_embed_forward(struct device *dev, struct tensor out, struct tensor weight,
                       const int32_t *token) {
     check_tensor("embed_forward", "weight", &weight, weight.rows, out.cols);
-    check_tensor("embed_forward", "out", &out, out.rows, out.cols);
-    check_dtype("embed_forward", "out", &out, DTYPE_F32);
+    check_typed("embed_forward", "out", &out, out.rows, out.cols, DTYPE_F32);
     if (out.rows == 0) return;
     CHECK_THERE("embed_forward", token);
     dev->backend->embed_forward(dev, out, weight, token);
@@ -264,8 +249,7 @@ void op_embed_forward(struct device *dev, struct tensor out, struct tensor weigh
 void op_embed_backward(struct device *dev, float *dweight, struct tensor dout, const int32_t *token,
                        const int32_t *order) {
     static const char op[] = "embed_backward";
-    check_tensor(op, "dout", &dout, dout.rows, dout.cols);
-    check_dtype(op, "dout", &dout, DTYPE_F32);
+    check_typed(op, "dout", &dout, dout.rows, dout.cols, DTYPE_F32);
     if (dout.rows == 0) return;
     CHECK_THERE(op, dweight);
     CHECK_THERE(op, token);
@@ -275,8 +259,7 @@ void op_embed_backward(struct device *dev, float *dweight, struct tensor dout, c
 
 void op_gather_rows(struct device *dev, struct tensor out, struct tensor in, const int32_t *index) {
     check_tensor("gather_rows", "in", &in, in.rows, in.cols);
-    check_tensor("gather_rows", "out", &out, out.rows, in.cols);
-    check_dtype("gather_rows", "out", &out, in.dtype);
+    check_typed("gather_rows", "out", &out, out.rows, in.cols, in.dtype);
     if (out.rows == 0) return;
     CHECK_THERE("gather_rows", index);
     dev->backend->gather_rows(dev, out, in, index);
@@ -285,18 +268,15 @@ void op_gather_rows(struct device *dev, struct tensor out, struct tensor in, con
 void op_scatter_add_rows(struct device *dev, struct tensor out, struct tensor in,
                          const int32_t *index) {
     static const char op[] = "scatter_add_rows";
-    check_tensor(op, "out", &out, out.rows, out.cols);
-    check_dtype(op, "out", &out, DTYPE_F32);
-    check_tensor(op, "in", &in, in.rows, out.cols);
-    check_dtype(op, "in", &in, DTYPE_F32);
+    check_typed(op, "out", &out, out.rows, out.cols, DTYPE_F32);
+    check_typed(op, "in", &in, in.rows, out.cols, DTYPE_F32);
     if (in.rows == 0) return;
     CHECK_THERE(op, index);
     dev->backend->scatter_add_rows(dev, out, in, index);
 }
 
 void op_head_forward(struct device *dev, float *score, struct tensor in, const float *weight) {
-    check_tensor("head_forward", "in", &in, in.rows, in.cols);
-    check_dtype("head_forward", "in", &in, DTYPE_F32);
+    check_typed("head_forward", "in", &in, in.rows, in.cols, DTYPE_F32);
     if (in.rows == 0) return;
     CHECK_THERE("head_forward", score);
     CHECK_THERE("head_forward", weight);
@@ -306,10 +286,8 @@ void op_head_forward(struct device *dev, float *score, struct tensor in, const f
 void op_head_backward(struct device *dev, struct tensor din, float *dweight, const float *dscore,
                       struct tensor in, const float *weight) {
     static const char op[] = "head_backward";
-    check_tensor(op, "in", &in, in.rows, in.cols);
-    check_dtype(op, "in", &in, DTYPE_F32);
-    check_tensor(op, "din", &din, in.rows, in.cols);
-    check_dtype(op, "din", &din, DTYPE_F32);
+    check_typed(op, "in", &in, in.rows, in.cols, DTYPE_F32);
+    check_typed(op, "din", &din, in.rows, in.cols, DTYPE_F32);
     if (in.rows == 0) return;
     CHECK_THERE(op, dweight);
     CHECK_THERE(op, dscore);

@@ -29,8 +29,8 @@ enum {
 struct offload {
     char *memory;
     float *gradient[N_TURNS]; /* (turn_capacity) */
-    void
-        *weights[N_TURNS]; /* (turn_capacity) in the compute dtype; NULL where all units are fp32 */
+    /* (turn_capacity) in the compute dtype; NULL where all units are fp32 */
+    void *weights[N_TURNS];
     struct clip *clip;
 };
 
