@@ -141,8 +141,8 @@ int checkpoint_read_attribute(hid_t file, const char *name, int64_t n, int64_t *
     return status;
 }
 
-/* A whole dataset of n_dims dimensions, memory from mem_alloc, one zero byte behind it. The
- * checksum that it was written with is verified by HDF5. NULL with error_text(). */
+/* Reads a whole dataset of n_dims dimensions into memory from mem_alloc, with one zero byte behind
+ * it. HDF5 verifies the checksum that it was written with. NULL with error_text(). */
 static void *read_dataset(hid_t file, const char *name, hid_t type, size_t item_bytes, int n_dims,
                           hsize_t *dim) {
     hid_t set = H5Dopen2(file, name, H5P_DEFAULT), space = -1, stored = -1, plist = -1;

@@ -22,8 +22,8 @@ char *checkpoint_path(const char *directory, int64_t step) {
     return file_join(directory, name);
 }
 
-/* The step of "step_000200"; -1 for any other name: it must be the very name that the step is
- * written under. */
+/* The step of "step_000200"; -1 for any name that is not exactly the one that a step is written
+ * under. */
 static int64_t step_of(const char *name) {
     char *end, again[32];
     if (strncmp(name, "step_", 5) != 0 || name[5] < '0' || name[5] > '9') return -1;

@@ -311,7 +311,8 @@ bool checkpoint_is_gone(const char *path) {
     return access(path, F_OK) != 0 && errno == ENOENT;
 }
 
-/* After a failure: files that lost their directory's name meanwhile are not damaged. */
+/* Called after a failure: if the directory has lost its name meanwhile, its files are gone and not
+ * damaged. */
 static int fail_read(const char *path) {
     if (!checkpoint_is_gone(path)) return -1;
     return fail("%s: was removed while it was read; hint: a run keeps its newest checkpoint.keep",
@@ -459,8 +460,8 @@ static int open_piece(struct checkpoint *c, int64_t index) {
     return 0;
 }
 
-/* By (1): elements [first, first + CHECKPOINT_BLOCK) of a piece into the cache; first is a multiple
- * of the block. */
+/* Reads elements [first, first + CHECKPOINT_BLOCK) of a piece into the cache of (1); first is a
+ * multiple of the block. */
 static int load_block(struct checkpoint *c, int64_t index, int64_t first) {
     struct parts *parts = parts_of(c);
     const struct checkpoint_piece *p = &c->piece[index];

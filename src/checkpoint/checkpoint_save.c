@@ -43,7 +43,8 @@ static int remove_whole(const char *path) {
     return status;
 }
 
-/* The new one under its name; a former one of the same step stands beside it until then. */
+/* Gives the new checkpoint its name; a former one of the same step stands beside it until that is
+ * done. */
 static int put_in_place(const char *directory, const char *temporary, const char *final) {
     char *former = mem_format("%s.former.tmp", final);
     bool replaces = file_exists(final);
@@ -116,7 +117,8 @@ static void send_part(const struct ranks *data, const struct checkpoint_part *pa
     comm_send(data, 0, part->pieces.sum, (size_t)size[2] * sizeof *part->pieces.sum);
 }
 
-/* Rank 0 gathers what the writers noted (part_bytes: room for every rank); the number of parts. */
+/* Rank 0 gathers what the writers noted and returns the number of parts; part_bytes has room for
+ * every rank. */
 static int64_t gather_parts(const struct ranks *data, const int *writer,
                             const struct checkpoint_part *mine, struct checkpoint_pieces *all,
                             int64_t *part_bytes) {

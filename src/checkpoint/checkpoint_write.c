@@ -208,13 +208,13 @@ int checkpoint_write_part(struct checkpoint_part *out, const char *directory, st
     return status;
 }
 
-/* What each rank tells about itself: does it save, and on which node is it (the lowest data rank
- * there). */
+/* What each rank tells the others: whether it saves, and its node, named by the lowest data rank
+ * there. */
 struct whereabouts {
     int saves, node;
 };
 
-/* The lowest saving rank of the same node; with blocks, the first of the saver's block. */
+/* The lowest saving rank of the same node. */
 static int lowest_on_node(const struct whereabouts *all, int rank) {
     for (int r = 0; r < rank; r++)
         if (all[r].saves && all[r].node == all[rank].node) return r;

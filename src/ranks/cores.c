@@ -78,7 +78,7 @@ static void find_allowed(cpu_set_t *allowed) {
     }
 }
 
-/* Processors' worth of time in one cgroup directory's quota; 0: no limit. */
+/* How many processors the quota of one cgroup directory is worth; 0: it sets no limit. */
 static int quota_in(const char *directory) {
     char path[1024], line[128];
     long long quota = -1, period = 0;
@@ -157,7 +157,8 @@ static int list_cores(const cpu_set_t *allowed, int core[CPU_SETSIZE]) {
     return n;
 }
 
-/* Which of the node's ranks with this rank's mask it is, and of how many: by (3). */
+/* Ranks of the node with the same mask share its cores, by (3): which of them this rank is, and how
+ * many they are. */
 static void find_sharers(const struct ranks *node, const cpu_set_t *allowed, int *rank, int *size) {
     cpu_set_t *all = mem_alloc(node->size, sizeof *all);
     comm_gather(node, 0, all, allowed, sizeof *allowed);

@@ -1,5 +1,5 @@
-/* For the few files that include mpi.h: how its errors end the program, and what stands behind
- * struct group's handle. */
+/* For the few files that include mpi.h: how its errors end the program, and what the handle of
+ * struct ranks points to. */
 #ifndef RANKWISE_MPI_TRY_H
 #define RANKWISE_MPI_TRY_H
 #include <mpi.h>

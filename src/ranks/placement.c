@@ -11,8 +11,8 @@ int placement_zero_size(int64_t zero_group, int size) {
     return (int)zero_group;
 }
 
-/* Groups as large as the node's ranks only make replicas of each other if all nodes have equally
- * many. */
+/* Groups of a node's ranks can be replicas of each other only if all nodes have the same number of
+ * ranks. */
 static int check_nodes(const struct ranks *world, const struct ranks *node) {
     double max[2] = {node->size, -node->size};
     comm_max(world, max, 2);

@@ -52,8 +52,8 @@ void report_bytes(const struct run *r, uint64_t sent, uint64_t sent_to_replicas)
              (double)sent_to_replicas / mib, (double)zero_bytes_held(r->model.z) / mib);
 }
 
-/* Where stderr is no terminal, every run.log_every steps; and the first and the last of this
- * process. */
+/* Where stderr is no terminal, a line is due every run.log_every steps, and at the first and the
+ * last step of this process. */
 static void show_step(const struct run *r, const struct step_report *s, double started,
                       int64_t first_step) {
     int64_t steps = run_steps(r);

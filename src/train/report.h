@@ -11,15 +11,15 @@ struct step_report {
     bool updated;  /* false: the gradient was not finite */
 };
 
-/* The step's members of its line of metrics, and a line of progress where one is due. started,
- * first_step: of this process, for the time that is left. */
+/* Adds the step's figures to its line of metrics, and writes a line of progress where one is due.
+ * The time that is left is estimated from when this process started and from its first step. */
 void report_step(const struct run *r, const struct step_report *s, double started,
                  int64_t first_step);
 
 /* loss, accuracy, ... under prefix/. */
 void report_summary(const struct run *r, const char *prefix, const struct loss_summary *s);
 
-/* Once a run: what it has taken of a GPU's memory, and what a step has sent as zero counted it,
- * each beside its plan. */
+/* Tells once a run what it has taken of a GPU's memory and what a step has sent, as zero counted
+ * it, each beside what was planned. */
 void report_bytes(const struct run *r, uint64_t sent, uint64_t sent_to_replicas);
 #endif

@@ -4,8 +4,8 @@
 
 enum { ROOFLINE_TOKENS = 1024, GPU_ROOFLINE_TOKENS = 4096 };
 
-/* The better of two passes after a first one. Before the run takes its memory, since the products
- * need some of their own. A GPU needs more tokens to be busy. */
+/* It takes the better of two passes after a first one, before the run takes its memory, since the
+ * products need some of their own. A GPU is given more tokens, which keep it busy. */
 void run_measure_roofline(struct run *r) {
     struct model_options options = run_model_options(r);
     bool on_gpu = r->dev->backend != &cpu_backend;

@@ -164,7 +164,7 @@ int run_identity_same(const struct ranks *data, const char *what, const char *te
     return comm_agree(data, status);
 }
 
-/* The end of "data.train[0]: margins" in "data.train[0]: margins: 0123...". */
+/* The length of "data.train[0]: margins" in "data.train[0]: margins: 0123...". */
 static size_t name_length(const char *line) {
     const char *end = strrchr(line, ':');
     return end ? (size_t)(end - line) : strlen(line);
@@ -221,7 +221,8 @@ int run_identity_compare_arch(const struct arch *saved, const struct arch *now,
 
 /* --- the agreement --- */
 
-/* The identity of former versions: lengths and pairs, as checkpoints have it in /data_identity. */
+/* The hash of lengths and pairs that checkpoints have in /data_identity: all that former versions
+ * compared. */
 static void hash_lengths(const struct run *r, char out[65]) {
     struct sha256 hash;
     sha256_start(&hash);

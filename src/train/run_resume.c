@@ -37,8 +37,8 @@ static bool read_former(struct config *out, const char *run_dir) {
     return is_read;
 }
 
-/* No checkpoint was found: whether the run had some elsewhere, which would be begun anew without a
- * word. A copy or a renamed directory (former->run.dir is another) has its own. */
+/* Called when no checkpoint was found: fails where the run has some elsewhere, since it would begin
+ * anew without a word. A copied or renamed directory (former->run.dir is another) has its own. */
 static int check_none(const struct config *c, const struct config *former) {
     char *newest = NULL;
     if (is_same_place(former->checkpoint.dir, c->checkpoint.dir) ||
@@ -54,8 +54,9 @@ static int check_none(const struct config *c, const struct config *former) {
     return status;
 }
 
-/* A checkpoint was found: whether it is another run's that has its own directory. A configuration
- * of a former version that cannot be read is no reason not to go on. */
+/* Called when a checkpoint was found: fails where it belongs to another run, which still has its
+ * directory. A checkpoint whose configuration cannot be read, as a former version may have written
+ * it, is accepted. */
 static int check_found(const struct run *r, const struct config *former) {
     const struct config *c = r->config;
     struct config writer;
@@ -134,7 +135,7 @@ static int open_chosen(struct run *r) {
     return status;
 }
 
-/* Where the run ended between a checkpoint and the evaluation of its step, that is made up for. */
+/* A run that ended between a checkpoint and the evaluation of its step begins with the latter. */
 static void take_open_line(struct run *r) {
     char *path = file_join(r->config->run.dir, "metrics.jsonl");
     r->progress.makes_up = base_rank == 0 && r->origin.resume.metrics_line &&

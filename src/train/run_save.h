@@ -1,4 +1,4 @@
-/* When a run's checkpoints are written, and what they can be gone back to for. */
+/* When a run's checkpoints are written, and how a run whose updates are skipped ends. */
 #ifndef RANKWISE_RUN_SAVE_H
 #define RANKWISE_RUN_SAVE_H
 #include "run.h"

@@ -33,7 +33,8 @@ static void list_arrays(struct shard *s, struct array out[N_ARRAYS]) {
     memcpy(out, array, sizeof array);
 }
 
-/* Gives each array its place, or counts; a rank that fills has its own copies at hand. */
+/* Gives each array its place, or only counts the bytes where base is NULL. A rank that fills copies
+ * its own arrays there. */
 static size_t lay_out_arrays(struct array array[N_ARRAYS], void *base, bool fill) {
     struct layout memory = {base, 64, 0};
     for (int i = 0; i < N_ARRAYS; i++) {

@@ -68,8 +68,8 @@ static void compute_loss(struct run *r, const float *score, float scale) {
                  score, pairs, pairs + n, margin, margin + n, (int64_t)n, scale);
 }
 
-/* Tallies and clipping go to the host together, the one read of a step, and before the update: the
- * host goes on while the device updates. */
+/* Tallies and clipping go to the host together: this is the one read of a step. It is put before
+ * the update, so that the host goes on while the device updates. */
 static void begin_reading(struct run *r) {
     const struct backend *b = r->dev->backend;
     struct run_report *report = r->step.report;
@@ -151,8 +151,8 @@ static int evaluate(struct run *r) {
     return 0;
 }
 
-/* Ends the step's line of metrics, in a directory that is still the run's; agreed, since rank 0
- * alone writes. */
+/* Ends the step's line of metrics if the directory is still the run's. Agreed, since rank 0 alone
+ * writes. */
 static int end_line(struct run *r) {
     int status = run_lock_check(&r->files.lock);
     if (status == 0 && r->files.metrics)

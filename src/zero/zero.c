@@ -208,8 +208,8 @@ static void reduce_scatter(struct zero *z, float *out, const float *in, int64_t 
     z->sent += (uint64_t)(z->size - 1) * (uint64_t)slice * sizeof(float);
 }
 
-/* The other ZeRO groups' gradients of the same slice. An all-reduce is counted as a reduce-scatter
- * and a gather. */
+/* Adds the other ZeRO groups' gradients of the same slice. The bytes of an all-reduce are counted
+ * as those of a reduce-scatter and a gather. */
 static void sum_replicas(struct zero *z, float *slice, int64_t count) {
     uint64_t size = (uint64_t)z->place->replica.size;
     if (size == 1) return;
@@ -303,8 +303,8 @@ void zero_release(struct zero *z, int unit) {
     if (first_slot(z, unit) != SLOT_LAST) slot->unit = -1;
 }
 
-/* After zero_load the weights of this rank's slice are made from its master. Offloaded, zero_load
- * has done it. */
+/* Makes the weights of this rank's slice from its master, after zero_load, which has already done
+ * so when the master is offloaded. */
 static void cast_own_slice(struct zero *z, struct zero_unit *u) {
     if (u->dtype == DTYPE_F32 || !u->master || z->offload) return;
     int64_t rows = u->slice / ZERO_ALIGN;
@@ -327,8 +327,8 @@ void zero_publish_unit(struct zero *z, int unit) {
     if (z->state_owned && !z->weights_owned) gather_weights(z, unit);
 }
 
-/* Ranks that hold the whole state need the others' masters, too. Offloaded, they have loaded all of
- * it themselves. */
+/* Ranks that hold the whole state need the others' masters, too; when it is offloaded, each has
+ * loaded all of it. */
 void zero_publish(struct zero *z) {
     zero_drop_gathered(z);
     for (int i = 0; i < z->n_units; i++) {
@@ -357,8 +357,8 @@ static void clear_others(struct zero *z, const struct zero_unit *u, float *whole
     b->zero(z->dev, whole + end, (size_t)(u->padded - end) * sizeof(float), STREAM_COMPUTE);
 }
 
-/* By (3). Waits for the reduction that last used the slot, and for the one that last set the own
- * slice. */
+/* Fills a slot as (3) says, after the reduction that last used the slot and the one that last set
+ * the own slice. */
 static float *fill_slot(struct zero *z, int unit) {
     struct zero_unit *u = &z->unit[unit];
     struct zero_slot *slot = find_slot(z, z->gradients, unit);

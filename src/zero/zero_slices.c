@@ -97,8 +97,8 @@ static void copy_in(struct device *dev, void *to, int64_t first, const void *fro
     dev->backend->synchronize(dev, STREAM_COMPUTE); /* before the buffer is filled again */
 }
 
-/* The master, which zero_publish makes the weights from; or the weights, where there is none or it
- * is elsewhere. */
+/* Loaded values go to the master, from which zero_publish makes the weights, and to the weights
+ * themselves where there is no master or the host has it. */
 static int load_slice(void *self, const struct zero_slice *slice) {
     struct slice_load *l = self;
     struct device *dev = l->z->dev;

@@ -3,8 +3,8 @@
 #define RANKWISE_ZERO_STATE_H
 #include "zero.h"
 
-/* One unit's memory on this rank, all of it in the four arenas. Where it says "held": the whole
- * padded unit at stage 0, the owned slice at the others. */
+/* One unit's memory on this rank, all of it in the four arenas. "held" stands for the whole padded
+ * unit at stage 0 and for the owned slice at the others. */
 struct zero_unit {
     int64_t count, padded, slice; /* elements */
     enum dtype dtype;

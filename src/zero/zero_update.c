@@ -34,7 +34,8 @@ struct offload {
     struct clip *clip;
 };
 
-/* What update is called with: slices, or slices with the host's copies in them. */
+/* What `update` is called with: slices on the device, or slices whose pointers are the host's
+ * copies. */
 struct pass {
     struct zero *z;
     const struct zero_unit *unit;
@@ -136,7 +137,7 @@ static int update_on_host_copy(void *self, const struct zero_slice *slice) {
     return 0;
 }
 
-/* The updated weights of what is held, to the device; the gradient is done with. */
+/* Sends the updated weights of what is held to the device; the gradient is not needed any more. */
 static void send_weights(struct zero *z, int unit) {
     const struct backend *b = z->dev->backend;
     const struct zero_unit *u = &z->unit[unit];
@@ -160,8 +161,8 @@ static const struct clip *read_clip(struct zero *z, const struct clip *clip) {
     return z->offload->clip;
 }
 
-/* An update that is not made. The first gradients are on their way to the host, where nobody will
- * look at them. */
+/* Ends an update that is not made: the first gradients are already on their way to the host, and
+ * nobody reads them there. */
 static void skip_on_host(struct zero *z) {
     const struct backend *b = z->dev->backend;
     for (int i = 0; i < N_TURNS; i++) b->stream_wait(z->dev, STREAM_COMPUTE, EVENT_OUT + i);
