@@ -205,18 +205,18 @@ static int audit_tokens(struct audited *a, int *n_problems) {
         look_progress(look->shard.path, i, n);
         status = look_read(look, i);
         if (status != 0) break;
-        const struct ids *side = look->side;
+        const struct ids *ids = look->ids;
         bool has_eos = true, has_two = false;
         for (int k = 0; k < 2; k++) {
-            has_eos &= side[k].id[side[k].n - 1] == eos;
-            has_two |= bos >= 0 && side[k].n > 1 && side[k].id[0] == bos && side[k].id[1] == bos;
+            has_eos &= ids[k].id[ids[k].n - 1] == eos;
+            has_two |= bos >= 0 && ids[k].n > 1 && ids[k].id[0] == bos && ids[k].id[1] == bos;
             a->sequence[k ? look->shard.rejected[i] : look->shard.chosen[i]] =
-                hash_tokens(side[k].id, side[k].n);
+                hash_tokens(ids[k].id, ids[k].n);
         }
         n_ends += has_eos;
         if (has_two) add_example(&twice, look, i);
         if (!has_eos) add_example(&without, look, i);
-        begin.key[i] = hash_tokens(side[0].id, MIN(BEGINNING, side[0].n));
+        begin.key[i] = hash_tokens(ids[0].id, MIN(BEGINNING, ids[0].n));
     }
     if (status == 0) {
         bool is_promised = promises_eos(&look->shard.contract);
@@ -281,7 +281,7 @@ static int hash_prompts(struct audited *a) {
             n = MIN(n, look_prompt(&a->look, s->group_member[i]));
         if (look_read(&a->look, comparison) != 0) return -1;
         /* Without any shared token there is no prompt to compare: the whole text stands for it. */
-        a->prompt[g] = hash_tokens(a->look.side[0].id, n ? n : a->look.side[0].n);
+        a->prompt[g] = hash_tokens(a->look.ids[0].id, n ? n : a->look.ids[0].n);
     }
     return 0;
 }

@@ -101,7 +101,7 @@ struct packed_row {
     int32_t n_answers, n_pairs, n_origin, prompt_tokens;
     int32_t n_cut_sides, dropped[N_REASONS], noted[N_NOTES];
     int32_t is_further; /* 1: a mapping made several of this record, and this is not the first */
-    int32_t has_prompt; /* 1: the split can be made; else the row is the training side's */
+    int32_t has_prompt; /* 1: the split can be made; else the row is the training split's */
 };
 
 /* --- where a build is --- */

@@ -1,7 +1,7 @@
 /* The sink: packed rows, in the order of the inputs, to the shard or, with a split, the two shards;
  * and what is counted on the way.
  *
- *   (1) A prompt's side of the split is a function of its hash and the seed: the same in every
+ *   (1) Which split a prompt is in is a function of its hash and the seed: the same in every
  *       build.
  *   (2) `sources` begins with the inputs, in their order; a row with a origin column of its own
  *       (--origin-key) points to an entry behind them, one for each input and name, in the order of
@@ -17,7 +17,7 @@
 #include "log.h"
 #include "random.h"
 
-enum { TRAIN, HELD_OUT, N_SIDES };
+enum { TRAIN, HELD_OUT, N_SPLITS };
 
 struct counts {
     int64_t rows, dropped[N_REASONS], noted[N_NOTES], n_cut_sides, n_cut_tokens;
@@ -34,8 +34,8 @@ struct origin {
 
 struct sink {
     struct build *b;
-    struct shard_writer *shard[N_SIDES];
-    struct counts counts[N_SIDES];
+    struct shard_writer *shard[N_SPLITS];
+    struct counts counts[N_SPLITS];
     struct origin *origin;
     int64_t n_origins, capacity_origins;
     int64_t first_origin[1024]; /* by hash; -1: none */
@@ -48,7 +48,7 @@ struct sink *sink_open(struct build *b) {
     struct sink *s = mem_alloc(1, sizeof *s);
     s->b = b;
     memset(s->first_origin, -1, sizeof s->first_origin);
-    for (int i = 0; i < N_SIDES; i++) {
+    for (int i = 0; i < N_SPLITS; i++) {
         if (b->out[i] &&
             !(s->shard[i] = shard_writer_open(b->out[i], tokenizer_size(b->tokenizer)))) {
             sink_close(s);
@@ -60,7 +60,7 @@ struct sink *sink_open(struct build *b) {
 
 void sink_close(struct sink *s) {
     if (!s) return;
-    for (int i = 0; i < N_SIDES; i++) shard_writer_abandon(s->shard[i]);
+    for (int i = 0; i < N_SPLITS; i++) shard_writer_abandon(s->shard[i]);
     for (int64_t i = 0; i < s->n_origins; i++) mem_free(s->origin[i].name);
     mem_free(s->origin);
     mem_free(s->token);
@@ -77,7 +77,7 @@ bool sink_failed(const struct sink *s) {
 
 /* --- rows --- */
 
-static int find_side(const struct sink *s, const struct packed_row *row) {
+static int find_split(const struct sink *s, const struct packed_row *row) {
     if (!s->shard[HELD_OUT] || !row->has_prompt) return TRAIN;
     return random_uniform(s->b->options.seed, random_purpose("build: held out"), row->prompt) <
                    s->b->options.eval_fraction
@@ -109,7 +109,7 @@ static int find_origin(struct sink *s, const struct packed_row *row, const char 
     return s->b->n_inputs + (int)s->n_origins++;
 }
 
-static int write_row(struct sink *s, int side, const struct packed_row *row) {
+static int write_row(struct sink *s, int split, const struct packed_row *row) {
     const struct shard_pair *pair = (const struct shard_pair *)(row + 1);
     const int32_t *length = (const int32_t *)(pair + row->n_pairs),
                   *token = length + row->n_answers;
@@ -130,7 +130,7 @@ static int write_row(struct sink *s, int side, const struct packed_row *row) {
                                   .prompt_tokens = row->prompt_tokens,
                                   .source = (uint16_t)origin,
                                   .row = row->line};
-    if (shard_writer_row(s->shard[side], &out) == 0) return 0;
+    if (shard_writer_row(s->shard[split], &out) == 0) return 0;
     s->has_failed = true;
     return -1;
 }
@@ -143,15 +143,15 @@ static int take(struct sink *s, const struct packed_row *row) {
         input->found = mem_format("%.*s", row->n_origin - 64, (const char *)(row + 1) + 64);
         return 0;
     }
-    int side = find_side(s, row);
-    struct counts *c = &s->counts[side];
+    int split = find_split(s, row);
+    struct counts *c = &s->counts[split];
     input->rows += !row->is_further;
     c->rows += !row->is_further;
     for (int i = 0; i < N_REASONS; i++) c->dropped[i] += row->dropped[i];
     for (int i = 0; i < N_NOTES; i++) c->noted[i] += row->noted[i];
     c->n_cut_sides += row->n_cut_sides;
     c->n_cut_tokens += row->n_cut_tokens;
-    return row->n_pairs ? write_row(s, side, row) : 0;
+    return row->n_pairs ? write_row(s, split, row) : 0;
 }
 
 int sink_take(struct sink *s, const struct buffer *packed) {
@@ -214,13 +214,13 @@ static int write_json(struct shard_writer *w, const char *name, json_t *value) {
     return status;
 }
 
-static int write_attributes(struct sink *s, int side) {
-    struct shard_writer *w = s->shard[side];
+static int write_attributes(struct sink *s, int split) {
+    struct shard_writer *w = s->shard[split];
     json_t *options = name_options(s->b);
     if (s->shard[HELD_OUT])
-        json_object_set_new(options, "side", json_string(side == TRAIN ? "train" : "held_out"));
+        json_object_set_new(options, "side", json_string(split == TRAIN ? "train" : "held_out"));
     int status = write_json(w, "sources", describe_sources(s));
-    if (status == 0) status = write_json(w, "rows", describe_counts(&s->counts[side]));
+    if (status == 0) status = write_json(w, "rows", describe_counts(&s->counts[split]));
     if (write_json(w, "options", options) != 0) status = -1;
     if (status == 0) status = shard_writer_attribute(w, "digest", s->b->digest);
     if (status == 0) status = shard_writer_attribute(w, "revision", base_revision());
@@ -231,17 +231,17 @@ static int write_attributes(struct sink *s, int side) {
     return status;
 }
 
-static int finish_side(struct sink *s, int side, const struct contract *contract) {
-    int status = write_attributes(s, side);
-    struct shard_writer *w = s->shard[side];
-    s->shard[side] = NULL;
+static int finish_split(struct sink *s, int split, const struct contract *contract) {
+    int status = write_attributes(s, split);
+    struct shard_writer *w = s->shard[split];
+    s->shard[split] = NULL;
     if (status == 0) return shard_writer_finish(w, contract);
     shard_writer_abandon(w);
     return status;
 }
 
 static int check_pairs(struct sink *s) {
-    for (int i = 0; i < N_SIDES; i++) {
+    for (int i = 0; i < N_SPLITS; i++) {
         if (!s->shard[i]) continue;
         s->counts[i].sums = shard_writer_sums(s->shard[i]);
         if (s->counts[i].sums.comparisons) continue;
@@ -259,16 +259,16 @@ int sink_finish(struct sink *s) {
     if (contract_make(&contract, s->b->tokenizer, template_get_options(s->b->template)) != 0)
         return -1;
     bool is_split = s->shard[HELD_OUT] != NULL;
-    int status = is_split ? finish_side(s, HELD_OUT, &contract) : 0;
-    if (status == 0) status = finish_side(s, TRAIN, &contract);
+    int status = is_split ? finish_split(s, HELD_OUT, &contract) : 0;
+    if (status == 0) status = finish_split(s, TRAIN, &contract);
     contract_free(&contract);
     s->has_failed = status != 0;
     return status;
 }
 
-static void print_side(const struct sink *s, int side, double seconds) {
-    const struct counts *c = &s->counts[side];
-    log_info("%s: %lld rows read, %lld pairs kept, %.2f s", s->b->out[side], (long long)c->rows,
+static void print_split(const struct sink *s, int split, double seconds) {
+    const struct counts *c = &s->counts[split];
+    log_info("%s: %lld rows read, %lld pairs kept, %.2f s", s->b->out[split], (long long)c->rows,
              (long long)c->sums.comparisons, seconds);
     for (int i = 0; i < N_REASONS; i++)
         if (c->dropped[i])
@@ -293,6 +293,6 @@ void sink_summary(const struct sink *s, double seconds) {
         log_info("%s: %s", s->b->input[i].path, about.data);
         buffer_free(&about);
     }
-    for (int i = 0; i < N_SIDES; i++)
-        if (s->b->out[i]) print_side(s, i, seconds);
+    for (int i = 0; i < N_SPLITS; i++)
+        if (s->b->out[i]) print_split(s, i, seconds);
 }

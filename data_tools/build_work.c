@@ -135,7 +135,7 @@ static uint64_t hash_prompt(struct build_worker *w, int n_encoded, struct packed
              : hash128(self, sizeof self, 2).low;
 }
 
-/* Why two sides of the row are no comparison, or -1. Sides are places here. */
+/* Why two answers of the row are no comparison, or -1. */
 static int why_not(const struct build_worker *w, const struct row_pair *pair) {
     int a = w->place[pair->chosen], b = w->place[pair->rejected];
     if (a == PLACE_NO_TOKENS || b == PLACE_NO_TOKENS) return DROPPED_NO_TOKENS;
@@ -149,21 +149,21 @@ static const char *role_of(const json_t *message) {
     return role ? role : "";
 }
 
-static bool ends_in_user(const json_t *side) {
-    size_t n = json_array_size(side);
-    return n && strcmp(role_of(json_array_get(side, n - 1)), "user") == 0;
+static bool ends_in_user(const json_t *answer) {
+    size_t n = json_array_size(answer);
+    return n && strcmp(role_of(json_array_get(answer, n - 1)), "user") == 0;
 }
 
-static const json_t *first_question(const json_t *side) {
+static const json_t *first_question(const json_t *answer) {
     const json_t *message;
     size_t i;
-    json_array_foreach(side, i, message) {
+    json_array_foreach(answer, i, message) {
         if (strcmp(role_of(message), "user") == 0) return message;
     }
     return NULL;
 }
 
-/* A pair that is kept: both sides answer one question, and an answer is the assistant's. */
+/* A pair that is kept: both answers are to one question, and the assistant gives them. */
 static void note_pair(const struct row *row, const struct row_pair *pair, struct packed_row *out) {
     const json_t *a = row->answer[pair->chosen], *b = row->answer[pair->rejected];
     const json_t *asked_a = first_question(a), *asked_b = first_question(b);

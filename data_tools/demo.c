@@ -42,17 +42,17 @@ static int write_json(const char *directory, const char *name, json_t *value) {
     return status;
 }
 
-/* The first N_TRAIN pairs of the training side, then the first N_HELD_OUT of the other. */
+/* The first N_TRAIN pairs of the training split, then the first N_HELD_OUT of the other. */
 static struct demo_pair *make_pairs(void) {
     struct demo_pair *pair = mem_alloc(N_TRAIN + N_HELD_OUT, sizeof *pair);
     int64_t n[2] = {0, 0}, max[2] = {N_TRAIN, N_HELD_OUT};
     for (int64_t index = 0; n[0] < max[0] || n[1] < max[1]; index++) {
-        bool side;
-        struct demo_pair made = demo_pair_make(SEED, index, &side);
-        if (n[side] == max[side])
+        bool is_held_out;
+        struct demo_pair made = demo_pair_make(SEED, index, &is_held_out);
+        if (n[is_held_out] == max[is_held_out])
             demo_pair_free(&made);
         else
-            pair[side * N_TRAIN + n[side]++] = made;
+            pair[is_held_out * N_TRAIN + n[is_held_out]++] = made;
     }
     return pair;
 }

@@ -9,8 +9,8 @@ struct demo_pair {
     char *chosen, *rejected; /* owned */
 };
 
-/* Pair `index` of a seed: a pure function of both. is_held_out tells on which side of the split its
- * prompt is: no prompt is on both. */
+/* Pair `index` of a seed: a pure function of both. is_held_out tells in which of the two splits its
+ * prompt is: no prompt is in both. */
 struct demo_pair demo_pair_make(uint64_t seed, int64_t index, bool *is_held_out);
 void demo_pair_free(struct demo_pair *pair);
 

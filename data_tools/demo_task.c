@@ -7,7 +7,7 @@
  *   manner    Tell me a city.               One answer is Oslo.         Why do you bother me? Oslo.
  *
  * No answer is good by itself, but for the manner: every word is the right answer to some prompts
- * and the wrong one to others, equally often, and phrases are drawn for each side on its own, so
+ * and the wrong one to others, equally often, and phrases are drawn for each split on its own, so
  * that length tells nothing. A model has to hold the answer against the prompt. Held-out pairs have
  * prompts (name, phrase, question) that training never shows. */
 #include <stdio.h>

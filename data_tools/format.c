@@ -74,24 +74,24 @@ json_t *row_value(const json_t *row, const struct path *path) {
 }
 
 int row_take_answer(struct row *row, json_t *value, const char *name) {
-    json_t *side;
+    json_t *passage;
     if (!value) return -1;
-    if (side_read(value, &side) != 0) return fail_context("\"%s\"", name);
-    row_add_answer(row, side);
+    if (passage_read(value, &passage) != 0) return fail_context("\"%s\"", name);
+    row_add_answer(row, passage);
     return 0;
 }
 
 int row_take_prompt(struct row *row, json_t *value, const char *name) {
     if (!value) return -1;
-    return side_read(value, &row->prompt) == 0 ? 0 : fail_context("\"%s\"", name);
+    return passage_read(value, &row->prompt) == 0 ? 0 : fail_context("\"%s\"", name);
 }
 
 void row_settle(struct row *row) {
     bool is_any = json_is_array(row->prompt);
     for (int i = 0; i < row->n_answers; i++) is_any |= json_is_array(row->answer[i]);
     if (!is_any) return;
-    if (row->prompt) side_as_messages(&row->prompt, "user");
-    for (int i = 0; i < row->n_answers; i++) side_as_messages(&row->answer[i], "assistant");
+    if (row->prompt) passage_as_messages(&row->prompt, "user");
+    for (int i = 0; i < row->n_answers; i++) passage_as_messages(&row->answer[i], "assistant");
 }
 
 void row_add_scored(struct row *row, const double *score, int n) {

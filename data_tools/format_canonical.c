@@ -37,15 +37,15 @@ static int check_fields(const json_t *record, const char *const *names, int n) {
 
 /* --- prompt and answers --- */
 
-/* A side by (1): a text, a message, or messages. */
-static int take_side(json_t *value, json_t **out) {
+/* A passage by (1): a text, a message, or messages. */
+static int take_passage(json_t *value, json_t **out) {
     if (json_is_string(value)) {
         *out = json_incref(value);
         return 0;
     }
     if (json_is_string(json_array_get(value, 0)))
         return fail("expected a text or a list of messages, found a list of texts");
-    return side_read(value, out);
+    return passage_read(value, out);
 }
 
 static int read_prompt(const json_t *record, struct row *row) {
@@ -55,12 +55,12 @@ static int read_prompt(const json_t *record, struct row *row) {
     if (messages && !json_is_array(messages))
         return fail("\"messages\": expected a list of messages, found %s", value_shown(messages));
     if (!prompt && !messages) return 0;
-    if (take_side(prompt ? prompt : messages, &row->prompt) == 0) return 0;
+    if (take_passage(prompt ? prompt : messages, &row->prompt) == 0) return 0;
     return fail_context("\"%s\"", prompt ? "prompt" : "messages");
 }
 
 static int read_answers(const json_t *record, struct row *row) {
-    json_t *list = json_object_get(record, "answers"), *item, *side;
+    json_t *list = json_object_get(record, "answers"), *item, *passage;
     size_t i, n = json_array_size(list);
     if (!json_is_array(list))
         return fail("\"answers\": expected a list of texts or of lists of messages, found %s",
@@ -68,8 +68,8 @@ static int read_answers(const json_t *record, struct row *row) {
     if (n < 2 || n > ROW_MAX_ANSWERS)
         return fail("\"answers\": expected 2 to %d, found %zu", ROW_MAX_ANSWERS, n);
     json_array_foreach(list, i, item) {
-        if (take_side(item, &side) != 0) return fail_context("\"answers\"[%zu]", i);
-        row_add_answer(row, side);
+        if (take_passage(item, &passage) != 0) return fail_context("\"answers\"[%zu]", i);
+        row_add_answer(row, passage);
     }
     return 0;
 }

@@ -145,14 +145,14 @@ static int take_output(struct row *row, json_t *output) {
     json_t *answer = json_object_get(output, "answer");
     if (!answer) return fail("expected {\"answer\": ...}, found %s", value_shown(output));
     if (!json_is_object(answer)) return row_take_answer(row, answer, "answer");
-    json_t *content = row_field(answer, "content"), *side;
+    json_t *content = row_field(answer, "content"), *passage;
     if (!content) return fail_context("\"answer\"");
     const char *role = json_string_value(json_object_get(answer, "role"));
     json_t *message = message_new(role ? role : "assistant", json_incref(content));
-    int status = side_read(message, &side);
+    int status = passage_read(message, &passage);
     json_decref(message);
     if (status != 0) return fail_context("\"answer\"");
-    row_add_answer(row, side);
+    row_add_answer(row, passage);
     return 0;
 }
 

@@ -1,8 +1,8 @@
-/* hh: Anthropic HH's dialogues, one text a side, turns marked by "\n\nHuman:" (also "\n\nHum:") and
+/* hh: Anthropic HH's dialogues, one text an answer, turns marked by "\n\nHuman:" (also "\n\nHum:") and
  * "\n\nAssistant:".
  *
- * Contents are without the white space around them. A side must begin with a marker and end with a
- * turn of the assistant, which may be empty; sides that begin with no marker go on where the column
+ * Contents are without the white space around them. A text must begin with a marker and end with a
+ * turn of the assistant, which may be empty; texts that begin with no marker go on where the column
  * of the prompt ends (full-hh-rlhf). Never found out: as plain texts they are `pairs`, too. */
 #include <string.h>
 

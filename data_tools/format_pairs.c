@@ -85,7 +85,7 @@ static int read_answers(const struct format *s, const json_t *json, struct row *
 }
 
 static bool is_by_itself(const struct row *row) {
-    return side_is_whole(row->answer[0]) || is_dialogue(row->answer[0]);
+    return passage_is_whole(row->answer[0]) || is_dialogue(row->answer[0]);
 }
 
 /* The prompt before the answers, which are read, in *key and *value: the one that is asked for, or
@@ -168,7 +168,7 @@ static void look_at_pairs(struct format *s, const json_t *json) {
     struct row row = {0};
     if (read_answers(s, json, &row) == 0) {
         look_at_prompt(s, json, &row);
-        if (side_is_whole(row.answer[0])) look_at_whole(s, json, &row);
+        if (passage_is_whole(row.answer[0])) look_at_whole(s, json, &row);
     }
     row_free(&row);
 }
@@ -217,7 +217,7 @@ static int check_inside(const struct format *s, const char *key, struct row *row
 static int put_system(const char *key, json_t *text, struct row *row) {
     if (!json_is_string(text))
         return fail("\"%s\": expected a string, found %s", key, value_shown(text));
-    if (row->prompt) side_as_messages(&row->prompt, "user");
+    if (row->prompt) passage_as_messages(&row->prompt, "user");
     for (int i = 0; i < (row->prompt ? 1 : row->n_answers); i++) {
         json_t *list = row->prompt ? row->prompt : row->answer[i];
         if (!json_is_array(list))
@@ -269,8 +269,8 @@ static int take_prompt(const struct format *s, const json_t *json, bool is_whole
 
 static int read_pairs(const struct format *s, const json_t *json, struct row *row) {
     if (read_answers(s, json, row) != 0) return -1;
-    bool is_whole = side_is_whole(row->answer[0]);
-    if (is_whole != side_is_whole(row->answer[1]))
+    bool is_whole = passage_is_whole(row->answer[0]);
+    if (is_whole != passage_is_whole(row->answer[1]))
         return fail("one of \"%s\" and \"%s\" is a whole conversation, the other an answer",
                     s->key[KEY_CHOSEN].text, s->key[KEY_REJECTED].text);
     if (take_prompt(s, json, is_whole, row) != 0 || take_system(s, json, row) != 0) return -1;

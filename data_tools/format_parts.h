@@ -21,17 +21,17 @@ void path_free(struct path *path); /* accepts a zeroed one */
 /* Borrowed; NULL: there is no such value (null is a value). */
 json_t *path_get(const struct path *path, const json_t *row);
 
-/* --- values: format_value.c --- A side (prompt or answer) is a string or a non-empty list of
+/* --- values: format_value.c --- A passage (prompt or answer) is a string or a non-empty list of
  * {role, content} messages. Read from: a string; a list of messages in any of the known spellings
  * (role or from, content or value or text); one such message; a list of one string. Failures do not
  * name the place: the caller adds it. */
-int side_read(json_t *value, json_t **out); /* a new reference */
+int passage_read(json_t *value, json_t **out); /* a new reference */
 bool value_is_message(const json_t *value);
-bool side_is_whole(const json_t *side);     /* a list whose first message is not the assistant's */
+bool passage_is_whole(const json_t *passage);     /* a list whose first message is not the assistant's */
 json_t *message_new(const char *role, json_t *content); /* takes content */
 /* Both a string, or both lists: a string next to a list becomes a message of the role. Replaces
- * *side. */
-void side_as_messages(json_t **side, const char *role);
+ * *passage. */
+void passage_as_messages(json_t **passage, const char *role);
 /* The value itself, or what it holds when it is a string of JSON that begins with [ or {. A new
  * reference; NULL with error_text() for such a string that cannot be read. */
 json_t *value_unpacked(json_t *value);
@@ -101,7 +101,7 @@ json_t *row_present(json_t *value, const char *name);
 /* The member, which must be there and not null; NULL with error_text(). */
 json_t *row_field(const json_t *row, const char *key);
 json_t *row_value(const json_t *row, const struct path *path);
-/* Reads a side and adds it as an answer; the name is for messages. */
+/* Reads a passage and adds it as an answer; the name is for messages. */
 int row_take_answer(struct row *row, json_t *value, const char *name);
 int row_take_prompt(struct row *row, json_t *value, const char *name);
 /* After prompt and answers: all strings, or all lists. */

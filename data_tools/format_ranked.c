@@ -1,5 +1,5 @@
 /* ranked: K answers to a prompt with a score (higher is better) or a rank (lower is better) each,
- * in lists side by side or within the answers. ultrafeedback: K completions with ratings. Each two
+ * in lists passage by passage or within the answers. ultrafeedback: K completions with ratings. Each two
  * answers that differ make a comparison; those that do not are ties.
  *
  * ultrafeedback's score is overall_score, else fine-grained_score, else the mean of its
@@ -43,7 +43,7 @@ static bool is_message_list(const json_t *value) {
     return json_is_array(value) || json_is_string(value) || json_object_get(value, "role");
 }
 
-/* An answer of the list: a side, or an object with one under a known name. */
+/* An answer of the list: a passage, or an object with one under a known name. */
 static int take_item(struct row *row, json_t *item, const char *list, size_t i) {
     if (!is_message_list(item)) {
         const char *name = row_find(item, text_names, COUNT(text_names));
@@ -53,9 +53,9 @@ static int take_item(struct row *row, json_t *item, const char *list, size_t i) 
                 list, i, shown_names(text_names, COUNT(text_names)), value_shown(item));
         item = json_object_get(item, name);
     }
-    json_t *side;
-    if (side_read(item, &side) != 0) return fail_context("\"%s\"[%zu]", list, i);
-    row_add_answer(row, side);
+    json_t *passage;
+    if (passage_read(item, &passage) != 0) return fail_context("\"%s\"[%zu]", list, i);
+    row_add_answer(row, passage);
     return 0;
 }
 

@@ -160,7 +160,7 @@ static int messages_read(const json_t *list, json_t **out) {
     return 0;
 }
 
-/* --- sides --- */
+/* --- passages --- */
 
 bool value_is_message(const json_t *value) {
     return json_object_get(value, "role") ||
@@ -196,10 +196,10 @@ static int list_read(json_t *list, json_t **out) {
         return fail("a list of %zu values that begins with a string: expected a string or a list "
                     "of messages",
                     n);
-    return side_read(json_array_get(list, 0), out);
+    return passage_read(json_array_get(list, 0), out);
 }
 
-int side_read(json_t *value, json_t **out) {
+int passage_read(json_t *value, json_t **out) {
     if (json_is_string(value)) return string_read(value, out);
     if (json_is_array(value)) return list_read(value, out);
     if (value_is_message(value)) {
@@ -218,16 +218,16 @@ int side_read(json_t *value, json_t **out) {
     return -1;
 }
 
-bool side_is_whole(const json_t *side) {
-    const char *role = json_string_value(json_object_get(json_array_get(side, 0), "role"));
+bool passage_is_whole(const json_t *passage) {
+    const char *role = json_string_value(json_object_get(json_array_get(passage, 0), "role"));
     return role && strcmp(role, "assistant") != 0;
 }
 
-void side_as_messages(json_t **side, const char *role) {
-    if (!json_is_string(*side)) return;
+void passage_as_messages(json_t **passage, const char *role) {
+    if (!json_is_string(*passage)) return;
     json_t *list = json_array();
-    json_array_append_new(list, message_new(role, *side));
-    *side = list;
+    json_array_append_new(list, message_new(role, *passage));
+    *passage = list;
 }
 
 json_t *value_unpacked(json_t *value) {

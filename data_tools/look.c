@@ -57,7 +57,7 @@ void look_close(struct look *look) {
     json_decref(look->sources);
     tokenizer_free(look->tokenizer);
     shard_close(&look->shard);
-    for (int i = 0; i < 2; i++) ids_free(&look->side[i]);
+    for (int i = 0; i < 2; i++) ids_free(&look->ids[i]);
     *look = (struct look){0};
 }
 
@@ -75,7 +75,7 @@ int64_t look_prompt(const struct look *look, int64_t comparison) {
 int look_read(struct look *look, int64_t comparison) {
     const int64_t sequence[2] = {look->shard.chosen[comparison], look->shard.rejected[comparison]};
     for (int i = 0; i < 2; i++) {
-        struct ids *ids = &look->side[i];
+        struct ids *ids = &look->ids[i];
         ids->n = shard_length(&look->shard, sequence[i]);
         if (ids->n > ids->capacity) {
             ids->capacity = 2 * ids->n;

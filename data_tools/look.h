@@ -13,7 +13,7 @@ struct look {
     struct shard shard;
     struct tokenizer *tokenizer; /* what the shard carries */
     json_t *sources;             /* of the attribute; NULL if it has none */
-    struct ids side[2];          /* of the comparison last read: chosen, rejected */
+    struct ids ids[2];           /* of the comparison last read: chosen, rejected */
 };
 /* 0, or -1 with error_text(), and nothing to close. */
 int look_open(struct look *look, const char *path);
@@ -22,7 +22,7 @@ void look_close(struct look *look);
 /* tokens; from the length index alone */
 int64_t look_stem(const struct look *look, int64_t comparison);
 int64_t look_prompt(const struct look *look, int64_t comparison); /* tokens */
-/* Fills look->side. */
+/* Fills look->ids. */
 int look_read(struct look *look, int64_t comparison);
 /* "hh.jsonl:17": the row that the comparison came from. out: 512 bytes. */
 void look_place(const struct look *look, int64_t comparison, char out[512]);

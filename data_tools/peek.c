@@ -117,9 +117,9 @@ static int show(struct peek *p, int64_t comparison) {
     snprintf(note, sizeof note, ", of which %lld prompt",
              (long long)look_prompt(&p->look, comparison));
     static const char *const name[2] = {"chosen", "rejected"};
-    if (show_part(p, "stem", &p->look.side[0], 0, stem, note) != 0) return -1;
+    if (show_part(p, "stem", &p->look.ids[0], 0, stem, note) != 0) return -1;
     for (int i = 0; i < 2; i++)
-        if (show_part(p, name[i], &p->look.side[i], stem, p->look.side[i].n, "") != 0) return -1;
+        if (show_part(p, name[i], &p->look.ids[i], stem, p->look.ids[i].n, "") != 0) return -1;
     return 0;
 }
 
