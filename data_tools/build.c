@@ -276,6 +276,7 @@ static int print_help(void) {
     return EXIT_DONE;
 }
 
+/* The command: its options are read, the inputs looked at, and what is missing is built. */
 int build_command(int argc, char **argv) {
     struct option o[N_OPTIONS];
     struct arguments inputs;

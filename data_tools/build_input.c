@@ -28,7 +28,7 @@ static const double max_passes = 1e6;
 
 /* --- the argument --- */
 
-static bool is_known_source(const char *name, size_t length) {
+static bool is_known_format(const char *name, size_t length) {
     const char *summary, *keys, *known;
     for (int i = 0; (known = format_known(i, &summary, &keys)); i++)
         if (strlen(known) == length && memcmp(known, name, length) == 0) return true;
@@ -58,6 +58,7 @@ static int parse_weight(struct build_input *input, const char *text) {
     return 1;
 }
 
+/* An argument that is the name of a file is that file; only of others are the parts taken off. */
 int input_parse(struct build_input *input, const char *argument, const char *format) {
     *input = (struct build_input){.argument = argument, .n_rows = -1, .n_bytes = -1};
     input->wanted = format ? mem_copy_string(format) : NULL;
@@ -72,7 +73,7 @@ int input_parse(struct build_input *input, const char *argument, const char *for
     if (is_weight) *colon = 0;
     const char *equals = strchr(input->path, '=');
     if (!equals || file_exists(input->path) ||
-        !is_known_source(input->path, (size_t)(equals - input->path)))
+        !is_known_format(input->path, (size_t)(equals - input->path)))
         return 0;
     char *whole = input->path;
     mem_free(input->wanted);

@@ -147,7 +147,7 @@ static void show_ahead(const struct ahead *a, struct format *format) {
 /* What the rows are, from this one, which becomes a bad row when it cannot tell; with
  * --skip-bad-rows a later one may. It is asked of every row of the file until it is known, taken or
  * not, so that a run that goes on finds the same. */
-static int find_source(struct intake *f, struct build_input *input, struct record *record) {
+static int find_format(struct intake *f, struct build_input *input, struct record *record) {
     if (input->format || record->bad) return 0;
     json_t *row = json_parse(record->text, record->length);
     if (!row) return 0; /* the worker says why */
@@ -176,7 +176,7 @@ static int open_reader(struct intake *f) {
         int status = next_record(f, &f->record);
         if (status <= 0)
             return status < 0 ? -1 : fail("%s: changed while it was read", input->path);
-        if (find_source(f, input, &f->record) != 0) return -1;
+        if (find_format(f, input, &f->record) != 0) return -1;
     }
     return 0;
 }
@@ -213,6 +213,8 @@ static bool is_full(const struct intake_batch *batch, size_t more) {
            (batch->text.length + more > BATCH_BYTES || batch->n_items == BATCH_ITEMS);
 }
 
+/* Fills the batch up to its limits or to the end of the pass; a record that finds no room waits in
+ * f->record for the next one. */
 static int fill(struct intake *f, struct intake_batch *batch) {
     int64_t limit = f->b->options.limit;
     struct build_input *input = &f->b->input[f->at.input];
@@ -228,7 +230,7 @@ static int fill(struct intake *f, struct intake_batch *batch) {
             if (status < 0) return -1;
             if (status == 0) return end_pass(f, batch);
             f->bad_reason = DROPPED_BAD_JSON;
-            if (find_source(f, input, &f->record) != 0) return -1;
+            if (find_format(f, input, &f->record) != 0) return -1;
             if (!input_takes(f->b, batch->input, f->at.pass, f->at.record)) {
                 f->at.record++;
                 continue;

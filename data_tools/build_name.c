@@ -200,6 +200,8 @@ void name_sweep(const struct build *b) {
     mem_free(path);
 }
 
+/* The former owner removes the file when it is done: a lock on a file that has no name any more is
+ * worth nothing, and the file is opened again. */
 int name_lock(const struct build *b) {
     char *path = lock_path(b);
     int file = -1;

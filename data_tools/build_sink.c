@@ -3,7 +3,7 @@
  *
  *   (1) Which split a prompt is in is a function of its hash and the seed: the same in every
  *       build.
- *   (2) `sources` begins with the inputs, in their order; a row with a origin column of its own
+ *   (2) `sources` begins with the inputs, in their order; a row with an origin column of its own
  *       (--origin-key) points to an entry behind them, one for each input and name, in the order of
  *       appearance.
  *   (3) The held-out shard is published first: an up-to-date training shard means that both are. */
@@ -24,7 +24,7 @@ struct counts {
     struct shard_sums sums; /* once the shard is closed */
 };
 
-/* A origin column's value in an input. */
+/* An origin column's value in an input. */
 struct origin {
     int32_t input;
     char *name;
@@ -39,7 +39,7 @@ struct sink {
     struct origin *origin;
     int64_t n_origins, capacity_origins;
     int64_t first_origin[1024]; /* by hash; -1: none */
-    const int32_t **token;      /* (room_answers) of the row */
+    const int32_t **token;      /* (capacity_answers) of the row */
     int64_t capacity_answers;
     bool has_failed;
 };
@@ -109,6 +109,7 @@ static int find_origin(struct sink *s, const struct packed_row *row, const char 
     return s->b->n_inputs + (int)s->n_origins++;
 }
 
+/* Hands the row to the shard of its split, with pointers into the packed bytes. */
 static int write_row(struct sink *s, int split, const struct packed_row *row) {
     const struct shard_pair *pair = (const struct shard_pair *)(row + 1);
     const int32_t *length = (const int32_t *)(pair + row->n_pairs),

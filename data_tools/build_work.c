@@ -319,6 +319,7 @@ static int take_records(struct build_worker *w, const struct format *format, jso
     return reason;
 }
 
+/* Packs what becomes of one record. A bad row is an error here, unless such rows are skipped. */
 static int take_item(struct build_worker *w, struct intake_batch *batch,
                      const struct build_item *item) {
     struct packed_row packed = {.line = item->line, .kind = PACKED_ROW, .input = batch->input};

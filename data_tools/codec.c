@@ -58,6 +58,7 @@ static json_t *encode_row(void *self, json_t *row) {
     return json_pack("{s:o}", "ids", list);
 }
 
+/* {"ids": [...]} to {"text": ...}; every id must be one of the tokenizer's. */
 static json_t *decode_row(void *self, json_t *row) {
     struct codec *c = self;
     const json_t *list = json_object_get(row, "ids"), *item;

@@ -57,6 +57,7 @@ static struct demo_pair *make_pairs(void) {
     return pair;
 }
 
+/* The folder that `rankwise train` begins with: a tokenizer and the shape of a tiny model. */
 static int write_model(const char *directory, const struct demo_pair *pair) {
     struct buffer tokenizer = {0};
     int64_t vocabulary;

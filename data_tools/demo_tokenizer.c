@@ -83,6 +83,7 @@ static void add_words(json_t *vocabulary, json_t *merges, const char *text, bool
     }
 }
 
+/* A tokenizer whose vocabulary is the words of the pairs, and single bytes for any other text. */
 void demo_tokenizer_write(const struct demo_pair *pair, int64_t n, struct buffer *out,
                           int64_t *vocabulary_size) {
     json_t *vocabulary = json_object(), *merges = json_array();

@@ -429,6 +429,7 @@ const char *format_known(int index, const char **summary, const char **keys) {
     return kinds[index]->name;
 }
 
+/* What `rankwise-data help build` says below the usage. */
 void format_help(struct buffer *out) {
     buffer_append_text(
         out, "formats (--format NAME; without it the first row's names tell, or an error):\n");

@@ -1,4 +1,4 @@
-/* Sources: what a row of one of the known preference formats means. One file each, source_<name>.c,
+/* Formats: what a row of one of the known preference formats means. One file each, format_<name>.c,
  * or configs/mappings/<name>.jq by way of format_programs.c; format.c has the registry, which
  * `rankwise-data help build` prints.
  *
@@ -13,8 +13,8 @@
  *       a row can say, each row decides.
  *   (4) format_read is called from several threads at once, after the last format_look; from then
  *       on a format is immutable. */
-#ifndef RANKWISE_DATA_TOOLS_SOURCE_H
-#define RANKWISE_DATA_TOOLS_SOURCE_H
+#ifndef RANKWISE_DATA_TOOLS_FORMAT_H
+#define RANKWISE_DATA_TOOLS_FORMAT_H
 #include <jansson.h>
 #include "memory.h"
 #include "format_mapping.h"

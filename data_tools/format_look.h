@@ -6,8 +6,8 @@
  *   (2) which columns hold texts that may belong before the answers and are not read.
  *
  * The intake shows the rows (looks_add) before any of them is read; then it stays as it is. */
-#ifndef RANKWISE_DATA_TOOLS_SOURCE_LOOK_H
-#define RANKWISE_DATA_TOOLS_SOURCE_LOOK_H
+#ifndef RANKWISE_DATA_TOOLS_FORMAT_LOOK_H
+#define RANKWISE_DATA_TOOLS_FORMAT_LOOK_H
 #include "format_parts.h"
 
 struct looks *looks_new(void);

@@ -20,8 +20,8 @@
  *       bound its recursion: values that a program nests some 100,000 deep overflow the stack.
  *   (5) mapping_run may be called from several threads at once. A libjq state serves one thread at
  *       a time; each new one is compiled once. */
-#ifndef RANKWISE_DATA_TOOLS_SOURCE_MAPPING_H
-#define RANKWISE_DATA_TOOLS_SOURCE_MAPPING_H
+#ifndef RANKWISE_DATA_TOOLS_FORMAT_MAPPING_H
+#define RANKWISE_DATA_TOOLS_FORMAT_MAPPING_H
 #include <jansson.h>
 
 enum { MAPPING_MAX_RECORDS = 1 << 16, MAPPING_MAX_TEXT = 1 << 28 };

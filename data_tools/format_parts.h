@@ -1,7 +1,7 @@
 /* What the formats share: paths into rows, values made into text and messages, and the registry's
  * entries. */
-#ifndef RANKWISE_DATA_TOOLS_SOURCE_PARTS_H
-#define RANKWISE_DATA_TOOLS_SOURCE_PARTS_H
+#ifndef RANKWISE_DATA_TOOLS_FORMAT_PARTS_H
+#define RANKWISE_DATA_TOOLS_FORMAT_PARTS_H
 #include "format.h"
 
 /* --- paths: format_path.c ---

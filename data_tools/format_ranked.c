@@ -96,6 +96,8 @@ static bool is_order_name(const char *name) {
     return strcmp(name, order_names[0]) == 0 || strcmp(name, order_names[1]) == 0;
 }
 
+/* Fills score, one for each answer, a higher one being better: ranks get a minus. A row must say it
+ * in one way only. */
 static int rank_answers(const struct format *s, const json_t *json, const char *name,
                         const json_t *list, double *score) {
     size_t n = json_array_size(list);
@@ -141,6 +143,7 @@ static int check_count(const json_t *list, const char *name) {
     return fail("\"%s\": expected 2 to %d answers, found %zu", name, ROW_MAX_ANSWERS, n);
 }
 
+/* The prompt is under --prompt-key or a known name, the answers are under a known name. */
 static int read_ranked(const struct format *s, const json_t *json, struct row *row) {
     double score[ROW_MAX_ANSWERS];
     const char *name = row_find(json, answer_names, COUNT(answer_names));

@@ -97,6 +97,8 @@ static bool is_nothing(const json_t *value) {
  */
 static const char *const kept_members[] = {"name", "reasoning_content", "thinking", "tool_call_id"};
 
+/* A message of any known spelling as {role, content} with the members that templates read; what a
+ * text cannot hold (calls, images) is an error. A new reference. */
 static json_t *message_read(const json_t *message) {
     static const char *const contents[] = {"content", "value", "text"};
     static const char *const calls[] = {"tool_calls", "function_call", "images", "image", "audio"};

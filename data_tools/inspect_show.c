@@ -37,6 +37,7 @@ struct statistics {
     int64_t n_nan;
 };
 
+/* Reads the tensor by pieces; NaN are counted and left out of the other figures. */
 static int measure(struct inspected *o, const struct inspect_tensor *t, float *piece,
                    struct statistics *s) {
     double sum = 0, squares = 0;
@@ -179,6 +180,7 @@ static void add_checkpoint(json_t *object, const struct inspected *o, const stru
     json_object_set_new(object, "architecture", json_loads(c->arch_json, 0, NULL));
 }
 
+/* One object for everything; nothing is printed when a tensor cannot be read. */
 static int show_json(struct inspected *o, const struct show *how) {
     json_t *object = json_object(), *list = json_array();
     float *piece = mem_alloc(INSPECT_PIECE, sizeof *piece);
@@ -208,6 +210,7 @@ static int show_json(struct inspected *o, const struct show *how) {
 
 /* --- a shard --- */
 
+/* A shard has no tensors: its counts and its contract are shown. */
 static int show_shard(const char *path, const struct show *how) {
     struct shard s;
     if (shard_open(&s, path) != 0) return -1;

@@ -99,6 +99,7 @@ static int show_part(struct peek *p, const char *name, const struct ids *ids, in
 
 /* ---- a comparison ---- */
 
+/* One comparison: a heading, then the stem once, then what each answer has behind it. */
 static int show(struct peek *p, int64_t comparison) {
     const struct shard *s = &p->look.shard;
     char place[512], note[64];
@@ -183,6 +184,7 @@ static int run(struct peek *p, const char *path, const char *html, const struct 
     return status;
 }
 
+/* The command: a sample of --count comparisons, or those from --from on. */
 int peek_command(int argc, char **argv) {
     struct option o[N_OPTIONS] = {
         [O_COUNT] = {"count", true}, [O_FROM] = {"from", true},   [O_SEED] = {"seed", true},

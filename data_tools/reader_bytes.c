@@ -44,6 +44,8 @@ static void skip_padding(struct bytes *b) {
     while (b->packed_at < b->packed_filled && b->packed[b->packed_at] == 0) b->packed_at++;
 }
 
+/* How many bytes it unpacked, at most capacity: it reads on until there are some, over the ends of
+ * members; 0 at the end of the file. */
 static int64_t unpack_gzip(struct bytes *b, char *to, size_t capacity) {
     z_stream *z = b->stream;
     z->next_out = (Bytef *)to;

@@ -274,6 +274,8 @@ static int skip_empty_lines(struct reader *r) {
     }
 }
 
+/* The next row as an object of texts; a row with more or fewer fields than the header is bad, and
+ * the ones behind it are read. */
 int reader_next_csv(struct reader *r, struct record *record) {
     int status = skip_empty_lines(r);
     if (status <= 0) return status;

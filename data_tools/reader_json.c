@@ -62,6 +62,7 @@ static bool skip_scalar(struct scan *s, const char *text, size_t length) {
     return s->offset < length;
 }
 
+/* Goes on from s->offset, so that a value that comes in pieces is looked at once. */
 bool scan_value(struct scan *s, const char *text, size_t length) {
     if (s->is_scalar) return skip_scalar(s, text, length);
     while (s->offset < length) {

@@ -66,6 +66,8 @@ static json_t *render_row(void *self, json_t *row) {
 
 enum { O_TEMPLATE, O_TOKENIZER, O_SPECIAL, O_NOW, O_GENERATION, O_HELP, N_OPTIONS };
 
+/* The template may be the tokenizer's own; without --tokenizer it has no special tokens but those
+ * of --special. */
 static int run(const struct option *o, const char *input) {
     struct tokenizer *tokenizer = NULL;
     struct chat_options options = {.name = o[O_TEMPLATE].value ? o[O_TEMPLATE].value : "model",
@@ -91,6 +93,7 @@ static int run(const struct option *o, const char *input) {
     return status;
 }
 
+/* The command: one input, with a template or with a tokenizer that has one. */
 int render_command(int argc, char **argv) {
     struct option o[N_OPTIONS] = {
         [O_TEMPLATE] = {"template", true},

@@ -30,6 +30,8 @@ static const char *const length_name[N_LENGTHS] = {"prompt", "chosen", "rejected
 
 /* ---- counting ---- */
 
+/* Lengths come from the index, sorted for the quantiles; padding is counted as batches of
+ * PADDED_PAIRS comparisons in their order would have it. */
 static void count_lengths(struct shard_stats *s, const struct look *look) {
     const struct shard *shard = &look->shard;
     for (int k = 0; k < N_LENGTHS; k++) s->length[k] = mem_alloc(s->n_comparisons, sizeof(int64_t));
@@ -88,6 +90,7 @@ static void print_cost(const char *what, int64_t tokens, int64_t forest) {
            (double)tokens / (double)MAX(forest, 1));
 }
 
+/* The table for people; --json has the same numbers. */
 static void print_text(const struct shard_stats *s, const json_t *rows) {
     printf("%s: %lld comparisons of %lld sequences under %lld prompts\n", s->path,
            (long long)s->n_comparisons, (long long)s->n_sequences, (long long)s->n_groups);
