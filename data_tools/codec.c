@@ -30,7 +30,7 @@ static const char decode_usage[] =
 struct codec {
     struct tokenizer *tokenizer;
     struct encoder *encoder;
-    bool skip_special, add_special;
+    bool is_special; /* encode: adds special tokens; decode: leaves them out */
     struct ids ids;
     struct buffer text;
 };
@@ -51,7 +51,7 @@ static json_t *encode_row(void *self, json_t *row) {
         return NULL;
     json_t *list = json_array();
     struct frame frame = {0};
-    if (c->add_special) frame = tokenizer_frame(c->tokenizer);
+    if (c->is_special) frame = tokenizer_frame(c->tokenizer);
     append_ids(list, frame.before, frame.n_before);
     append_ids(list, c->ids.id, c->ids.n);
     append_ids(list, frame.after, frame.n_after);
@@ -80,7 +80,7 @@ static json_t *decode_row(void *self, json_t *row) {
     }
     buffer_clear(&c->text);
     buffer_append(&c->text, "", 0);
-    if (tokenizer_decode(c->tokenizer, c->ids.id, c->ids.n, c->skip_special, &c->text) != 0)
+    if (tokenizer_decode(c->tokenizer, c->ids.id, c->ids.n, c->is_special, &c->text) != 0)
         return NULL;
     json_t *text = json_stringn(c->text.data, c->text.length);
     return json_pack("{s:o}", "text", text);
@@ -104,8 +104,7 @@ static int codec_command(const char *usage, const char *direction, filter_conver
         arguments_free(&inputs);
         return command_misuse(argv[0], usage);
     }
-    struct codec c = {.skip_special = option[DIRECTION].value != NULL,
-                      .add_special = option[DIRECTION].value != NULL};
+    struct codec c = {.is_special = option[DIRECTION].value != NULL};
     c.tokenizer = tokenizer_open_directory(option[TOKENIZER].value, option[SPECIAL].value);
     int status = c.tokenizer ? 0 : -1;
     if (status == 0) {
