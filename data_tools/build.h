@@ -1,10 +1,9 @@
 /* rankwise-data build: rows of preference data to token shards.
  *
  *   inputs      build_input.c     what each argument means, which of its rows are taken, how often
- *   intake        build_intake.c      readers -> batches of records, in the order of the inputs
+ *   intake      build_intake.c    readers -> batches of records, in the order of the inputs
  *   work        build_work.c      a record -> JSON -> format -> template -> a packed row
- *   pipeline    build_pipeline.c  one intake, N workers, one sink; batches reach the sink in their
- *   order
+ *   pipeline    build_pipeline.c  one intake, N workers, one sink, which gets batches in order
  *   sink        build_sink.c      packed rows -> shards, counts, attributes
  *   log         build_log.c       packed rows on disk, from which a killed build goes on
  *   name        build_name.c      the digest that names a build, its lock, what others left behind
@@ -88,11 +87,9 @@ extern const char *const build_reason_name[N_REASONS];
 enum build_note { NOTE_OTHER_PROMPT, NOTE_USER_LAST, N_NOTES };
 extern const char *const build_note_name[N_NOTES];
 
-enum packed_kind {
-    PACKED_ROW,
-    PACKED_END
-}; /* END: of an input's first pass; the origin is the hash of its text (64
-                                              * digits) and the name of its format */
+/* PACKED_END stands behind an input's first pass: its origin is the hash of the input's text (64
+ * digits) and the name of the format. */
+enum packed_kind { PACKED_ROW, PACKED_END };
 struct packed_row {
     int64_t n_bytes; /* of all of it */
     int64_t line, n_cut_tokens;
@@ -151,7 +148,6 @@ struct intake_batch {
     char text_sha256[65];
     struct buffer packed; /* what the worker makes of it */
 };
-void intake_batch_clear(struct intake_batch *batch);
 void intake_batch_free(struct intake_batch *batch);
 struct intake;
 struct intake *intake_new(struct build *b, struct build_place start, int64_t n_taken);

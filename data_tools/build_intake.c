@@ -33,7 +33,7 @@ struct intake {
 
 /* --- batches --- */
 
-void intake_batch_clear(struct intake_batch *batch) {
+static void intake_batch_clear(struct intake_batch *batch) {
     struct buffer *kept[] = {&batch->text, &batch->packed};
     for (int i = 0; i < 2; i++) {
         buffer_clear(kept[i]);

@@ -1,7 +1,6 @@
 /* rankwise-data demo: the files that `make demo` trains on.
  *
- *   model/           config.json (a tiny Llama, weights at random), tokenizer.json,
- *   tokenizer_config.json
+ *   model/           config.json (a tiny Llama, weights at random) and the tokenizer's two files
  *   train.jsonl      the pairs as text, and train.h5, the shard that `build` makes of them
  *   held_out.jsonl   pairs of other prompts, and held_out.h5
  *   texts.jsonl      one held-out prompt with its better and its worse answer, for `rankwise score`

@@ -86,7 +86,8 @@ int row_take_prompt(struct row *row, json_t *value, const char *name) {
     return passage_read(value, &row->prompt) == 0 ? 0 : fail_context("\"%s\"", name);
 }
 
-void row_settle(struct row *row) {
+/* After prompt and answers: all strings, or all lists. */
+static void row_settle(struct row *row) {
     bool is_any = json_is_array(row->prompt);
     for (int i = 0; i < row->n_answers; i++) is_any |= json_is_array(row->answer[i]);
     if (!is_any) return;

@@ -2,13 +2,10 @@
  * (the second is).
  *
  *   helpsteer2   prompt, response_1, response_2, preference_strength; a prompt of several turns has
- *   them behind
- *                <extra_id_1>User and <extra_id_1>Assistant
+ *                them behind <extra_id_1>User and <extra_id_1>Assistant
  *   helpsteer3   context (messages), response1, response2, overall_preference; or RM-Gallery's
- *   form: input
- * (messages), output: a list of {answer: {role, content, label}} or {answer, label}, where label
- * has is_preferred or
- *                preference_score
+ *                form: input (messages), output: a list of {answer: {role, content, label}} or of
+ *                {answer, label}, where label has is_preferred or preference_score
  *
  * 0 is a tie. RM-Gallery trains ties as "the second is better"; here they are counted and
  * dropped. */

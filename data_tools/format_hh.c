@@ -1,5 +1,5 @@
-/* hh: Anthropic HH's dialogues, one text an answer, turns marked by "\n\nHuman:" (also "\n\nHum:") and
- * "\n\nAssistant:".
+/* hh: Anthropic HH's dialogues, one text an answer, turns marked by "\n\nHuman:" (also
+ * "\n\nHum:") and "\n\nAssistant:".
  *
  * Contents are without the white space around them. A text must begin with a marker and end with a
  * turn of the assistant, which may be empty; texts that begin with no marker go on where the column

@@ -93,7 +93,8 @@ static bool is_text(const json_t *value) {
     return false;
 }
 
-json_t *text_messages(const json_t *string) {
+/* The messages in a string of JSON, as a new reference; NULL: it holds none. */
+static json_t *text_messages(const json_t *string) {
     const char *text = json_string_value(string);
     if (!text || !memchr("[{", text[strspn(text, " \t\r\n")], 2)) return NULL;
     json_t *inner = json_parse(text, json_string_length(string));

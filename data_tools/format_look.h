@@ -24,6 +24,4 @@ json_t *looks_unpack(const struct looks *l, const json_t *row);
 int looks_unread(const struct looks *l, const json_t *row, struct buffer *out);
 /* Appends the columns where some strings hold messages and most do not. How many. */
 int looks_mixed(const struct looks *l, struct buffer *out);
-/* The messages in a string of JSON, as a new reference; NULL: it holds none. */
-json_t *text_messages(const json_t *string);
 #endif

@@ -27,7 +27,8 @@ json_t *path_get(const struct path *path, const json_t *row);
  * name the place: the caller adds it. */
 int passage_read(json_t *value, json_t **out); /* a new reference */
 bool value_is_message(const json_t *value);
-bool passage_is_whole(const json_t *passage);     /* a list whose first message is not the assistant's */
+/* a list whose first message is not the assistant's */
+bool passage_is_whole(const json_t *passage);
 json_t *message_new(const char *role, json_t *content); /* takes content */
 /* Both a string, or both lists: a string next to a list becomes a message of the role. Replaces
  * *passage. */
@@ -104,8 +105,6 @@ json_t *row_value(const json_t *row, const struct path *path);
 /* Reads a passage and adds it as an answer; the name is for messages. */
 int row_take_answer(struct row *row, json_t *value, const char *name);
 int row_take_prompt(struct row *row, json_t *value, const char *name);
-/* After prompt and answers: all strings, or all lists. */
-void row_settle(struct row *row);
 /* Of answers with a score each: a pair for each two with different scores (higher wins), a tie for
  * each two alike. */
 void row_add_scored(struct row *row, const double *score, int n);

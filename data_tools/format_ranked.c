@@ -1,5 +1,5 @@
 /* ranked: K answers to a prompt with a score (higher is better) or a rank (lower is better) each,
- * in lists passage by passage or within the answers. ultrafeedback: K completions with ratings. Each two
+ * in lists side by side or within the answers. ultrafeedback: K completions with ratings. Each two
  * answers that differ make a comparison; those that do not are ties.
  *
  * ultrafeedback's score is overall_score, else fine-grained_score, else the mean of its

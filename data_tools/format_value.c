@@ -205,8 +205,7 @@ int passage_read(json_t *value, json_t **out) {
     if (json_is_string(value)) return string_read(value, out);
     if (json_is_array(value)) return list_read(value, out);
     if (value_is_message(value)) {
-        json_t *list = json_array();
-        json_array_append(list, value);
+        json_t *list = json_pack("[O]", value);
         int status = messages_read(list, out);
         json_decref(list);
         return status;

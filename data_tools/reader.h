@@ -1,10 +1,9 @@
 /* Readers: a file of rows, whatever holds it, as one JSON text per row.
  *
  *   containers   JSON lines, one JSON array, one JSON object that holds one ({"data": [...]}), JSON
- *   values after each
- *                other, CSV with a header line, parquet (through python3 and pyarrow); all but the
- *                last also as .gz and .zst; all on standard input ("-"). What a file is, its first
- *                bytes tell, not its name.
+ *                values one behind the other, CSV with a header line, parquet (through python3 and
+ *                pyarrow); all but the last also as .gz and .zst; all on standard input ("-"). What
+ *                a file is, its first bytes tell, not its name.
  *
  *   (1) A record is one row: JSON text that nobody has parsed yet (a CSV row becomes an object of
  *       strings), with the place it came from: the line in the file (from 1; a row of an array: the

@@ -39,6 +39,14 @@ int reader_next_line(struct reader *r, struct record *record) {
 
 /* --- values --- */
 
+/* A JSON value at offset 0 of what begins at some place, in pieces: true when it is whole, and then
+ * `offset` is its length. A scalar ends before white space or one of ,:]}. */
+struct scan {
+    size_t offset;
+    int64_t depth;
+    bool in_string, is_scalar;
+};
+
 /* Past the string's end, if it is in the text. */
 static bool skip_string(struct scan *s, const char *text, size_t length) {
     while (s->offset < length) {
@@ -63,7 +71,7 @@ static bool skip_scalar(struct scan *s, const char *text, size_t length) {
 }
 
 /* Goes on from s->offset, so that a value that comes in pieces is looked at once. */
-bool scan_value(struct scan *s, const char *text, size_t length) {
+static bool scan_value(struct scan *s, const char *text, size_t length) {
     if (s->is_scalar) return skip_scalar(s, text, length);
     while (s->offset < length) {
         if (s->in_string) {

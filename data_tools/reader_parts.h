@@ -30,15 +30,6 @@ void reader_take(struct reader *r, size_t n);
 /* The next unread byte that is not white space, which is consumed; 0 at the end, -1 on an error. */
 int reader_skip_blanks(struct reader *r);
 
-/* A JSON value at offset 0 of what begins at some place, in pieces: true when it is whole, and then
- * `offset` is its length. A scalar ends before white space or one of ,:]}. */
-struct scan {
-    size_t offset;
-    int64_t depth;
-    bool in_string, is_scalar;
-};
-bool scan_value(struct scan *s, const char *text, size_t length);
-
 /* What the text that begins with "{" is, and (with --rows or a known name) consumes up to the array
  * of the rows. */
 int reader_open_json(struct reader *r);
