@@ -29,8 +29,8 @@ static const double max_passes = 1e6;
 /* --- the argument --- */
 
 static bool is_known_format(const char *name, size_t length) {
-    const char *summary, *keys, *known;
-    for (int i = 0; (known = format_known(i, &summary, &keys)); i++)
+    const char *known;
+    for (int i = 0; (known = format_known(i)); i++)
         if (strlen(known) == length && memcmp(known, name, length) == 0) return true;
     return false;
 }

@@ -423,11 +423,8 @@ int format_read(const struct format *s, const json_t *row_json, const json_t *re
 
 /* --- help --- */
 
-const char *format_known(int index, const char **summary, const char **keys) {
-    if (index < 0 || index >= N_KINDS) return NULL;
-    *summary = kinds[index]->summary;
-    *keys = kinds[index]->keys;
-    return kinds[index]->name;
+const char *format_known(int index) {
+    return index >= 0 && index < N_KINDS ? kinds[index]->name : NULL;
 }
 
 /* What `rankwise-data help build` says below the usage. */

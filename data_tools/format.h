@@ -92,8 +92,8 @@ json_t *format_records(const struct format *s, json_t *row);
 int format_read(const struct format *s, const json_t *json, const json_t *record, struct row *row);
 void format_close(struct format *s); /* accepts NULL */
 
-/* The registry, for help: index from 0; NULL at the end. *keys: what its rows have. */
-const char *format_known(int index, const char **summary, const char **keys);
+/* The names of the formats: index from 0; NULL at the end. */
+const char *format_known(int index);
 /* The registry and the options of formats and readers as text, for `rankwise-data help build`. */
 void format_help(struct buffer *out);
 #endif
