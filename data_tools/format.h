@@ -38,7 +38,7 @@ struct row {
     int n_pairs, capacity_pairs;
     int n_ties;         /* pairs of answers judged equal, in rows that are kept too */
     enum row_drop drop; /* ROW_KEPT if and only if there is a pair */
-    char *origin; /* the row's own format column, or NULL */
+    char *origin; /* the row's own origin column, or NULL */
     /* Texts without a prompt, and nobody said that there is none: right where texts are taken as
      * they are, and nothing for a chat template. */
     bool is_bare, is_inside; /* is_inside: they begin with a prompt that the row has, too */

@@ -43,7 +43,7 @@ struct matmul {
     dnnl_engine_t engine;
     dnnl_stream_t stream;
     struct entry *entry; /* a hash table with open places: at most half full */
-    int64_t n, capacity; /* room is a power of two */
+    int64_t n, capacity; /* capacity is a power of two */
     bool told;           /* (4) */
 };
 

@@ -1,4 +1,4 @@
-/* Templates: what is too long, and options it is cut. See template.h, (3). */
+/* Templates: what is too long, and how it is cut. See template.h, (3). */
 #include <string.h>
 
 #include "template_state.h"
@@ -168,7 +168,7 @@ static bool is_assistant(const json_t *message) {
 }
 
 /* The messages without `points` code points of their contents, the first messages' first or the
- * last ones'. *left: options many of them could not be cut. A new reference. */
+ * last ones'. *left: how many of them could not be cut. A new reference. */
 static json_t *shorten(const struct template_worker *w, const json_t *messages, int64_t points,
                        int64_t *left) {
     struct cut cut = {w, points, w->template->options.truncate == TRUNCATE_LEFT, false};
