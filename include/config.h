@@ -16,9 +16,13 @@
 #include "pair_loss.h"
 
 /* Words of an option, each with the value that the program knows it by: one list makes the enum and
- * the words that the option table allows. Whoever asks does so in a switch without a default, so
- * that a word without a meaning does not compile. */
+ * the words that the option table allows. Whoever asks does so in a switch without a default, or
+ * after CONFIG_TWO_WORDS, so that a word without a meaning does not compile. */
 #define CONFIG_VALUE(value, word) value,
+/* Where a choice of two words is asked with ==: a third word does not compile there. */
+#define CONFIG_ONE(value, word) +1
+#define CONFIG_TWO_WORDS(list) \
+    _Static_assert(0 list(CONFIG_ONE) == 2, #list " has a word without a meaning here")
 #define RUN_DEVICES(X)         \
     X(RUN_DEVICE_CPU, "cpu")   \
     X(RUN_DEVICE_CUDA, "cuda") \

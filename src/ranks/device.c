@@ -139,6 +139,7 @@ void device_close(struct device *dev, struct placement *place) {
 }
 
 enum dtype device_precision(const struct config *config) {
+    CONFIG_TWO_WORDS(MODEL_PRECISIONS);
     return config->model.precision == MODEL_PRECISION_BF16 ? DTYPE_BF16 : DTYPE_F32;
 }
 

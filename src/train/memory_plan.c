@@ -15,10 +15,12 @@ struct memory_plan {
 };
 
 bool run_offloads(const struct config *config) {
+    CONFIG_TWO_WORDS(OFFLOADS);
     return config->parallel.offload == OFFLOAD_OPTIMIZER;
 }
 
 static bool recomputes(const struct config *config) {
+    CONFIG_TWO_WORDS(RECOMPUTES);
     return config->parallel.recompute == RECOMPUTE_BLOCK;
 }
 

@@ -4,6 +4,7 @@
 #include "run.h"
 
 static bool is_random(const struct run *r) {
+    CONFIG_TWO_WORDS(MODEL_INITS);
     return r->config->model.init == MODEL_INIT_RANDOM;
 }
 
@@ -20,6 +21,7 @@ int run_read_model(struct run *r) {
 
 /* Is the score head new even where the model has one? */
 static bool wants_new_head(const struct run *r) {
+    CONFIG_TWO_WORDS(HEAD_INITS);
     return r->config->model.head_init == HEAD_INIT_RANDOM;
 }
 
