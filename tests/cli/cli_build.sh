@@ -231,25 +231,31 @@ sum=0
 rm -f "$work/x.h5" "$work/y.h5"
 cp "$(cat "$work/out.1")" "$work/whole.h5"
 quiet --out "$work/whole.h5" --eval-out "$work/whole_eval.h5" --skip-bad-rows "$work/large.jsonl" "$work/two.jsonl:1.5" "$work/large.jsonl:0.3"
-for delay in 0.02 0.1 0.2 0.3 0.4 0.5 0.6 0.8; do
+killed() { # bytes: a build that is killed once its log has so many
+    "$data" build --tokenizer "$tokenizer" --max-length 64 --out "$work/x.h5" --eval-out "$work/y.h5" \
+        --skip-bad-rows "$work/large.jsonl" "$work/two.jsonl:1.5" "$work/large.jsonl:0.3" >"$work/out" 2>"$work/err" &
+    local build=$!
+    until (($(stat -c %s "$work/x.h5.partial" 2>/dev/null || echo 0) >= $1)) || ! kill -0 $build 2>/dev/null; do sleep 0.002; done
+    kill -KILL $build 2>/dev/null
+    wait $build
+} 2>/dev/null
+for bytes in 0 1 1000 50000 200000 1000000 2000000; do
     rm -f "$work"/x.h5* "$work"/y.h5*
-    timeout -s KILL "$delay" "$data" build --tokenizer "$tokenizer" --max-length 64 --out "$work/x.h5" --eval-out "$work/y.h5" \
-        --skip-bad-rows "$work/large.jsonl" "$work/two.jsonl:1.5" "$work/large.jsonl:0.3" >"$work/out" 2>"$work/err"
-    [[ ! -e $work/x.h5 ]] || cmp -s "$work/x.h5" "$work/whole.h5" || not_ok "build-killed-looks-whole-$delay" "another shard"
+    killed $bytes
+    [[ ! -e $work/x.h5 ]] || cmp -s "$work/x.h5" "$work/whole.h5" || not_ok "build-killed-looks-whole-$bytes" "another shard"
     quiet --out "$work/x.h5" --eval-out "$work/y.h5" --skip-bad-rows "$work/large.jsonl" "$work/two.jsonl:1.5" "$work/large.jsonl:0.3"
     sum=$((sum + $(grep -c 'going on from' "$work/err")))
     if cmp -s "$work/x.h5" "$work/whole.h5" && cmp -s "$work/y.h5" "$work/whole_eval.h5" && [[ -z $(left_behind) ]]; then
-        ok "build-killed-after-$delay"
+        ok "build-killed-at-$bytes"
     else
-        not_ok "build-killed-after-$delay" "other bytes, or left behind: $(left_behind)"
+        not_ok "build-killed-at-$bytes" "other bytes, or left behind: $(left_behind)"
     fi
 done
 check build-killed-goes-on test $sum -ge 2
 # A damaged log: only what is whole before the damage counts.
 quiet --out "$work/x.h5" "$work/one.jsonl"
 cp "$work/x.h5" "$work/kept.h5"
-timeout -s KILL 0.4 "$data" build --tokenizer "$tokenizer" --max-length 64 --out "$work/x.h5" --eval-out "$work/y.h5" \
-    --skip-bad-rows "$work/large.jsonl" "$work/two.jsonl:1.5" "$work/large.jsonl:0.3" >"$work/out" 2>"$work/err"
+killed 200000
 size=$(stat -c %s "$work/x.h5.partial" 2>/dev/null || echo 0)
 if ((size > 100000)); then
     printf 'XXXX' | dd of="$work/x.h5.partial" bs=1 seek=$((size / 2)) conv=notrunc 2>/dev/null
