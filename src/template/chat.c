@@ -32,7 +32,7 @@ static int set_special(void *self, enum special_role role, const char *token) {
     return 0;
 }
 
-/* Those of the option, then those that the tokenizer knows: a role that is set stays. */
+/* The special tokens of the options come first, then the tokenizer's; a role that is set stays. */
 static int read_special(struct chat *c, const char *option, const struct tokenizer *t) {
     c->special = json_object();
     if (special_parse(option, set_special, c->special) != 0) return -1;
@@ -284,7 +284,7 @@ static json_t *normal_messages(const struct chat *c, const json_t *messages) {
 
 /* --- rendering ----------------------------------------------------------------------- */
 
-/* The variables of an object; a later one of the same name counts. */
+/* Adds the variables of an object; of two with one name the later one counts. */
 static int add_variables(struct jinja_variable *variable, int *n, const json_t *object) {
     const char *key;
     json_t *value;

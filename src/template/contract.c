@@ -58,8 +58,8 @@ static json_t *id_list(const struct ids *ids) {
     return list;
 }
 
-/* A template that decides alone how a text ends is bound by conversations, rendered; any other by
- * texts. One that refuses the conversation is bound by the text. */
+/* The golden vectors of a template that itself decides how a text ends are rendered conversations,
+ * those of any other template are texts. A template that refuses the conversation has texts too. */
 static json_t *golden_vector(struct template_worker *w, const struct template *t, int k) {
     struct ids ids = {0};
     struct buffer text = {0};
@@ -412,7 +412,7 @@ static double tolerance_of(const char *precision) {
                : 5e-2;
 }
 
-/* The looser tolerance of both precisions counts, relative to scores beyond 1. */
+/* The tolerance is the looser one of the two precisions, and relative where a score is beyond 1. */
 int contract_check_scores(const struct contract *contract, const char *precision,
                           const double score[CONTRACT_N_GOLDEN]) {
     if (!contract_has_scores(contract)) return fail("the score contract has no golden scores");

@@ -12,8 +12,9 @@ static void remove_ids(struct ids *ids, int64_t at, int64_t n) {
     ids->n -= n;
 }
 
-/* Drops the last ids. EOS ends what is left where the template puts it, and where it ended the
- * whole: the score is read there. One that the text happens to have there is that EOS. */
+/* Drops the last ids. EOS is put back where the template puts it and where the whole ended in it,
+ * because the score is read there. If the text has EOS at that place by chance, it is not put
+ * twice. */
 static void cut_right(const struct template *t, struct ids *ids) {
     int64_t max = t->options.max_length;
     if (!max || ids->n <= max) return;
@@ -66,8 +67,8 @@ static enum template_status too_long(const struct template_worker *w,
     return TEMPLATE_TOO_LONG;
 }
 
-/* Plain texts: the first ids go, or the prompt's last. All lose the same, unless nothing
- * tells their prompt. */
+/* Plain texts lose their first ids, or the last ids of the prompt. All answers lose the same ids,
+ * unless their prompt is not known. */
 static enum template_status cut_plain(struct template_worker *w, struct template_encoded *encoded,
                                       int n) {
     const struct template *t = w->template;
@@ -115,7 +116,7 @@ static int64_t count_cuttable(const char *text, size_t length, bool is_assistant
     return points;
 }
 
-/* What is cut, and options. */
+/* What is cut, and how. */
 struct cut {
     const struct template_worker *worker;
     int64_t points; /* still to be taken */
@@ -199,8 +200,8 @@ static int try_cut(struct template_worker *w, const struct template_form *form, 
     return prompt_excess(w) == 0 && (!is_left || encoded_excess(w->template, out, n) == 0);
 }
 
-/* The smallest cut that fits is found by halving: more code points less are never more tokens, or
- * hardly ever. */
+/* The smallest cut that fits is found by halving, since a shorter text hardly ever has more
+ * tokens. */
 static enum template_status cut_messages(struct template_worker *w,
                                          const struct template_form *form, json_t *const *part,
                                          int n, struct template_encoded *out) {

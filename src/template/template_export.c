@@ -72,9 +72,9 @@ static char *front_text(const struct template *t) {
     return out.data;
 }
 
-/* Whether the front has to be written into the template: apply_chat_template adds no special tokens
- * of its own. Not where the template writes it, nor where a tokenizer reads the words behind a
- * written token otherwise. */
+/* Whether the front has to be written into the template, since apply_chat_template adds no special
+ * tokens. It has not if the template writes it, or if the tokenizer gives other ids for the words
+ * behind a token that is written. */
 static bool needs_front(const struct template *t, const char *front) {
     struct template_options options = *template_get_options(t);
     options.max_length = options.max_prompt_length = 0;

@@ -35,8 +35,8 @@ int template_take_form(const struct template *t, struct template_form *form, con
                        json_t *const *answer, int n_answers, json_t **part);
 json_t *template_joined(const json_t *prompt, const json_t *answer); /* a new reference */
 void template_append_string(const json_t *string, struct buffer *out);
-/* is_encoded: EOS is not written where it is put as an id, since a text may hold it without its
- * being one there. */
+/* is_encoded: the text is going to be encoded. EOS is not written then where it is put as an id:
+ * the tokenizer need not read the written text as that id. */
 int template_render_messages(struct template_worker *w, const json_t *list,
                              bool add_generation_prompt, bool is_encoded, struct buffer *out);
 /* With what invites an answer, if the template knows such a thing. */

@@ -5,7 +5,7 @@
  *
  *   (1) Those with normalized = false are sought in the text as it is, the others in what the
  *       normalizer made of the rest.
- *   (2) At each place the longest one wins; of overlapping ones the one that starts first.
+ *   (2) Of those that begin at one place the longest wins; of those that overlap, the first.
  *   (3) lstrip and rstrip swallow the whitespace beside it; single_word wants no word character on
  *       either side. */
 #ifndef RANKWISE_ADDED_H
@@ -42,8 +42,8 @@ struct added {
  * (added_tokens_decoder). One that is there already gets the new properties. On failure the caller
  * calls added_free. */
 int added_parse(struct added *added, const json_t *json, const struct bpe *bpe);
-/* A special token that no list may have: one that is there becomes special, another is added if it
- * has an id. */
+/* Makes a token special that no list need have: one that is known becomes special, another one is
+ * added if it has an id. */
 void added_make_special(struct added *added, const char *content, const struct bpe *bpe);
 /* Builds the tries and sorts; -1 when the normalizer gives up. */
 int added_build(struct added *added, const struct normalizer *normalizer);

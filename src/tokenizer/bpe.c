@@ -104,8 +104,8 @@ static const char *with_affixes(const struct bpe *b, struct bpe_scratch *s, cons
     return s->letters.data;
 }
 
-/* As the library does it, an unk waits until a token of the vocabulary or the end comes: bytes
- * overtake it. */
+/* An unk waits until a token of the vocabulary or the end comes, so that tokens of bytes overtake
+ * it, as in the library. */
 static int64_t first_of_characters(const struct bpe *b, struct bpe_scratch *s, const char *word,
                                    size_t length, int32_t *id) {
     int64_t n = 0;
@@ -163,9 +163,8 @@ static void look_up(const struct bpe *b, struct bpe_scratch *s, int64_t at) {
     s->result[at] = m->id;
 }
 
-/* Up to SCAN_BYTES bytes: the ranks of all neighbours stand in an array, whose least is sought
- * again for each merge.
- */
+/* A word of up to SCAN_BYTES bytes: the ranks of all neighbours stand in an array, which is searched
+ * for the least one before each merge. */
 static int merge_by_scan(const struct bpe *b, struct bpe_scratch *s, const char *word,
                          size_t length, struct ids *out) {
     int64_t n = first_symbols(b, s, word, length, s->id);

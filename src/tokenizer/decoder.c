@@ -60,8 +60,8 @@ static bool starts_with(const char *text, size_t length, const struct buffer *pr
 
 /* --- steps --------------------------------------------------------------------------- */
 
-/* Bytes of the longest prefix of a valid character at `at`, at least 1: what one U+FFFD stands
- * for. */
+/* How many bytes at `at` one U+FFFD stands for: those that a valid character may begin with, at
+ * least 1. */
 static size_t broken_length(const char *text, size_t length, size_t at) {
     const unsigned char *s = (const unsigned char *)text + at;
     size_t left = length - at;

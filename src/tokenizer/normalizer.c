@@ -36,8 +36,8 @@ static void take_out(struct normalizer_run *r) {
     r->out = r->out == &r->scratch->text[0] ? &r->scratch->text[1] : &r->scratch->text[0];
 }
 
-/* Counts the bytes that a span leaves at the first character's place: what is put for a match
- * belongs to the place of the match's last character. false once that place is passed. */
+/* Counts the bytes that a span leaves at the place of the text's first character. What is put for
+ * a match belongs to the place of the match's last character. false once that place is passed. */
 static bool follow_lead(const char *text, struct span s, size_t n_content, int64_t *lead,
                         int64_t lead_before) {
     size_t last = s.to;

@@ -209,7 +209,7 @@ struct pattern *pattern_compile(const char *regex, size_t length) {
     return NULL;
 }
 
-/* An empty string matches nothing, everywhere: the empty regular expression. */
+/* An empty string is the empty regular expression, which matches between all characters. */
 struct pattern *pattern_parse(const json_t *json) {
     const json_t *string = json_object_get(json, "String"), *regex = json_object_get(json, "Regex");
     if (json_is_string(string) && json_string_length(string) == 0) regex = string;
@@ -301,7 +301,7 @@ static int64_t find_string(const struct pattern *p, struct pattern_scratch *scra
     return n;
 }
 
-/* A match of nothing right after a match is passed over, as Oniguruma's iterator does. */
+/* An empty match right behind another match is passed over, as Oniguruma's iterator does. */
 int64_t pattern_find(const struct pattern *p, struct pattern_scratch *scratch, const char *text,
                      size_t length) {
     if (!p->code) return find_string(p, scratch, text, length);

@@ -151,8 +151,7 @@ static int read_special_file(struct special_reading *s, const struct tokenizer_f
     return status;
 }
 
-/* A token that contradicts a file is an error: neither can be chosen without the user's saying
- * so. */
+/* A token that contradicts a file is an error, since only the user can say which one is meant. */
 static int take_special(void *self, enum special_role role, const char *token) {
     static const char from[] = "special tokens asked for";
     struct special_reading *s = self;
