@@ -3,7 +3,6 @@
  * What whitespace a tag takes: "-" all on its side, "+" none; else a block or comment takes the
  * blanks before it when they begin its line, and the one line feed behind it. Variables take
  * nothing unless told to. */
-#include <stdlib.h>
 #include <string.h>
 
 #include "jinja_tree.h"
@@ -100,39 +99,32 @@ static size_t closing(const struct lexer *l, size_t at, const char *mark, bool i
 
 /* --- inside tags --------------------------------------------------------------------- */
 
-static int64_t digits(const struct lexer *l, size_t at) {
+static size_t digits(const struct lexer *l, size_t at) {
     size_t start = at;
     while (at < l->length && ((l->s[at] >= '0' && l->s[at] <= '9') ||
                               (l->s[at] == '_' && at > start && l->s[at - 1] != '_' &&
                                at + 1 < l->length && l->s[at + 1] >= '0' && l->s[at + 1] <= '9')))
         at++;
-    return (int64_t)(at - start);
+    return at - start;
 }
 
 /* A decimal integer or float. Behind a dot, as in a.0.1, there are only integers. */
 static int lex_number(struct lexer *l) {
-    char text[128];
-    size_t at = l->at, end = at + (size_t)digits(l, at), n = 0;
-    bool is_real = false;
-    if (!(at > 0 && l->s[at - 1] == '.')) {
-        size_t e = end;
-        if (is_at(l, e, ".") && digits(l, e + 1) > 0)
-            e += 1 + (size_t)digits(l, e + 1), is_real = true;
-        size_t x = e;
-        if (x < l->length && (l->s[x] | 32) == 'e') {
-            x++;
-            if (is_at(l, x, "+") || is_at(l, x, "-")) x++;
-            if (digits(l, x) > 0) e = x + (size_t)digits(l, x), is_real = true;
+    size_t whole = l->at + digits(l, l->at), end = whole;
+    if (!(l->at > 0 && l->s[l->at - 1] == '.')) {
+        if (is_at(l, end, ".") && digits(l, end + 1) > 0) end += 1 + digits(l, end + 1);
+        if (is_at(l, end, "e") || is_at(l, end, "E")) {
+            size_t x = end + 1;
+            x += is_at(l, x, "+") || is_at(l, x, "-");
+            if (digits(l, x) > 0) end = x + digits(l, x);
         }
-        if (is_real) end = e;
     }
-    for (size_t i = at; i < end && n + 1 < sizeof text; i++)
-        if (l->s[i] != '_') text[n++] = l->s[i];
-    text[n] = 0;
+    bool is_real = end > whole;
+    struct jvalue text = jinja_string(l->s + l->at, end - l->at);
     struct jtoken *t = add(l, is_real ? T_FLOAT : T_INTEGER);
-    if (is_real)
-        t->real = strtod(text, NULL);
-    else if (jinja_parse_int(jinja_string(text, n), &t->integer) != 0)
+    if (is_real && jinja_parse_float(text, &t->real) != 0)
+        return lex_fail(l, "expected a float of fewer digits");
+    if (!is_real && jinja_parse_int(text, &t->integer) != 0)
         return lex_fail(l, "expected an integer of at most 64 bits");
     advance(l, end);
     return 0;

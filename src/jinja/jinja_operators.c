@@ -107,9 +107,7 @@ int jinja_get_item(struct jrun *r, const struct jvalue *self, const struct jvalu
         char name[64];
         memcpy(name, index->text, index->length);
         name[index->length] = 0;
-        const char *kept = jinja_find_name(r->j, name);
-        if (!kept) kept = jinja_copy(r, name, strlen(name) + 1).text;
-        if (python_attribute(r, self, kept, out)) return 0;
+        if (python_attribute(r, self, name, out)) return 0;
     }
     *out = jinja_undefined_item(r, self, *index);
     return 0;

@@ -43,13 +43,13 @@ int jinja_enter(struct jrun *r) {
 
 /* --- scopes -------------------------------------------------------------------------- */
 
-struct jscope *jinja_scope(struct jrun *r, struct jscope *parent) {
+static struct jscope *scope_in(struct jrun *r, struct jscope *parent) {
     struct jscope *s = arena_alloc(&r->m->cells, sizeof *s);
     s->parent = parent;
     return s;
 }
 
-void jinja_define(struct jrun *r, struct jscope *s, const char *name, struct jvalue value) {
+static void define(struct jrun *r, struct jscope *s, const char *name, struct jvalue value) {
     for (int i = 0; i < s->n; i++)
         if (s->binding[i].name == name) {
             s->binding[i].value = value;
@@ -77,7 +77,7 @@ static int assign_namespace(struct jrun *r, struct jscope *s, const struct jnode
 static int assign(struct jrun *r, struct jscope *s, const struct jnode *target,
                   struct jvalue value) {
     if (target->kind == JN_NAME) {
-        jinja_define(r, s, target->name, value);
+        define(r, s, target->name, value);
         return 0;
     }
     if (target->kind == JN_NS_REF) return assign_namespace(r, s, target, value);
@@ -103,7 +103,7 @@ static int filter_items(struct jrun *r, const struct jnode *n, struct jscope *s,
                         struct jlist **items) {
     struct jlist *all = *items, *kept = jinja_list(r, J_LIST, all->n).list;
     for (int64_t i = 0; i < all->n; i++) {
-        struct jscope *inner = jinja_scope(r, s);
+        struct jscope *inner = scope_in(r, s);
         struct jvalue holds;
         if (assign(r, inner, n->child[0], all->item[i]) != 0 ||
             jinja_eval(r, inner, n->child[2], &holds) != 0)
@@ -126,15 +126,15 @@ static int run_for(struct jrun *r, struct jscope *s, const struct jnode *n) {
     loop->items = items;
     const char *name = jinja_find_name(r->j, "loop");
     for (; loop->index0 < items->n; loop->index0++) {
-        struct jscope *inner = jinja_scope(r, s);
-        if (name) jinja_define(r, inner, name, (struct jvalue){.type = J_LOOP, .loop = loop});
+        struct jscope *inner = scope_in(r, s);
+        if (name) define(r, inner, name, (struct jvalue){.type = J_LOOP, .loop = loop});
         if (jinja_step(r, 1) != 0 || assign(r, inner, n->child[0], items->item[loop->index0]) != 0)
             return -1;
         enum flow flow = run_node(r, inner, n->child[3]);
         if (flow == FAILED) return -1;
         if (flow == BREAK) return 0;
     }
-    if (items->n == 0 && n->child[4] && run_node(r, jinja_scope(r, s), n->child[4]) == FAILED)
+    if (items->n == 0 && n->child[4] && run_node(r, scope_in(r, s), n->child[4]) == FAILED)
         return -1;
     return 0;
 }
@@ -161,14 +161,14 @@ static int apply_filters(struct jrun *r, struct jscope *s, const struct jnode *n
 
 static int run_set_block(struct jrun *r, struct jscope *s, const struct jnode *n) {
     struct jvalue text;
-    if (capture(r, jinja_scope(r, s), n->child[2], &text) != 0) return -1;
+    if (capture(r, scope_in(r, s), n->child[2], &text) != 0) return -1;
     if (n->child[1] && apply_filters(r, s, n->child[1], &text) != 0) return -1;
     return assign(r, s, n->child[0], text);
 }
 
 static int run_filter_block(struct jrun *r, struct jscope *s, const struct jnode *n) {
     struct jvalue text;
-    if (capture(r, jinja_scope(r, s), n->child[1], &text) != 0) return -1;
+    if (capture(r, scope_in(r, s), n->child[1], &text) != 0) return -1;
     if (apply_filters(r, s, n->child[0], &text) != 0) return -1;
     return jinja_append_str(r, &text, r->out);
 }
@@ -194,7 +194,7 @@ static int bind_parameters(struct jrun *r, const struct jnode *n, struct jscope 
         } else if (!given) {
             value = jinja_undefined(r, "parameter '%s' was not provided", n->parameter[i]);
         }
-        jinja_define(r, s, n->parameter[i], value);
+        define(r, s, n->parameter[i], value);
     }
     return 0;
 }
@@ -219,14 +219,14 @@ static int bind_rest(struct jrun *r, const struct jnode *n, struct jscope *s,
     for (int i = 0; i < n->n_parameters; i++)
         if (n->parameter[i] == name) return 0;
     if (n->takes_caller)
-        jinja_define(r, s, name, caller ? *caller : jinja_undefined(r, "No caller defined"));
+        define(r, s, name, caller ? *caller : jinja_undefined(r, "No caller defined"));
     return 0;
 }
 
 int jinja_run_macro(struct jrun *r, const struct jmacro *macro, const struct jarguments *a,
                     struct jvalue *out) {
     const struct jnode *n = macro->node;
-    struct jscope *s = jinja_scope(r, macro->scope);
+    struct jscope *s = scope_in(r, macro->scope);
     bool *used = arena_alloc(&r->m->cells, (size_t)a->n_keywords + 1);
     if (bind_parameters(r, n, s, a, used) != 0 || bind_rest(r, n, s, a, used) != 0) return -1;
     return capture(r, s, n->child[n->n - 1], out);
@@ -284,7 +284,7 @@ static enum flow run_node(struct jrun *r, struct jscope *s, const struct jnode *
     else if (n->kind == JN_FOR)
         flow = run_for(r, s, n);
     else if (n->kind == JN_GENERATION)
-        flow = run_node(r, jinja_scope(r, s), n->child[0]);
+        flow = run_node(r, scope_in(r, s), n->child[0]);
     else if (n->kind == JN_BREAK || n->kind == JN_CONTINUE)
         flow = n->kind == JN_BREAK ? BREAK : CONTINUE;
     else if (n->kind == JN_DATA)
@@ -296,7 +296,7 @@ static enum flow run_node(struct jrun *r, struct jscope *s, const struct jnode *
     else if (n->kind == JN_SET_BLOCK)
         flow = run_set_block(r, s, n);
     else if (n->kind == JN_MACRO)
-        jinja_define(r, s, n->name, new_macro(r, s, n));
+        define(r, s, n->name, new_macro(r, s, n));
     else if (n->kind == JN_CALL_BLOCK)
         flow = run_call_block(r, s, n);
     else
@@ -342,13 +342,13 @@ int jinja_render(const struct jinja *j, struct jinja_memory *m,
     for (int i = 0; i < n; i++) measure(variable[i].value, &values, &bytes);
     r.max_steps = STEPS + STEPS_PER_VALUE * values;
     r.max_bytes = MIN(min_memory + 64 * bytes + 256 * (size_t)values, (size_t)1 << 31);
-    r.globals = jinja_scope(&r, NULL);
+    r.globals = scope_in(&r, NULL);
     for (int i = 0; i < n; i++) {
         const char *name = jinja_find_name(
             j, variable[i].name); /* a name that the template lacks is never asked for */
-        if (name) jinja_define(&r, r.globals, name, jinja_from_json(&r, variable[i].value));
+        if (name) define(&r, r.globals, name, jinja_from_json(&r, variable[i].value));
     }
-    enum flow flow = run_node(&r, jinja_scope(&r, r.globals), j->root);
+    enum flow flow = run_node(&r, scope_in(&r, r.globals), j->root);
     if (flow == BREAK || flow == CONTINUE)
         flow = jinja_fail(&r, "'break' or 'continue' outside loop") ? FAILED : NEXT;
     if (flow == NEXT) return 0;

@@ -31,8 +31,6 @@ int jinja_fail(struct jrun *r, const char *format, ...) PRINTF_LIKE(2, 3); /* -1
 /* Counts work; -1 when there was too much of it, or too much memory or output. */
 int jinja_step(struct jrun *r, int64_t steps);
 int jinja_enter(struct jrun *r); /* counts depth: to be followed by r->depth-- when 0 */
-struct jscope *jinja_scope(struct jrun *r, struct jscope *parent);
-void jinja_define(struct jrun *r, struct jscope *s, const char *name, struct jvalue value);
 int jinja_eval(struct jrun *r, struct jscope *s, const struct jnode *n, struct jvalue *out);
 
 /* --- calls --- */

@@ -279,6 +279,13 @@ const char *jinja_type_name(const struct jvalue *v) {
     return name[v->type];
 }
 
+/* characters of a string */
+static int64_t points_of(const struct jvalue *s) {
+    int64_t n = 0;
+    for (uint32_t i = 0; i < s->length; i++) n += ((unsigned char)s->text[i] & 0xC0) != 0x80;
+    return n;
+}
+
 /* len(), of a string in bytes; -1 for what has none, or none that decides its truth. */
 static int64_t size_of(const struct jvalue *v) {
     if (v->type == J_STRING) return v->length;
@@ -393,12 +400,6 @@ int jinja_contains(struct jrun *r, const struct jvalue *container, const struct 
     return jinja_fail(r, "argument of type '%s' is not iterable", jinja_type_name(container));
 }
 
-int64_t jinja_points(const struct jvalue *s) {
-    int64_t n = 0;
-    for (uint32_t i = 0; i < s->length; i++) n += ((unsigned char)s->text[i] & 0xC0) != 0x80;
-    return n;
-}
-
 size_t jinja_offset(const struct jvalue *s, int64_t n) {
     size_t at = 0;
     while (n-- > 0 && at < s->length) utf8_next(s->text, &at);
@@ -407,7 +408,7 @@ size_t jinja_offset(const struct jvalue *s, int64_t n) {
 
 int jinja_length(struct jrun *r, const struct jvalue *v, int64_t *n) {
     *n = v->type == J_UNDEFINED ? 0
-         : v->type == J_STRING  ? jinja_points(v)
+         : v->type == J_STRING  ? points_of(v)
          : v->type == J_LOOP    ? v->loop->items->n
                                 : size_of(v);
     if (*n < 0) return jinja_fail(r, "object of type '%s' has no len()", jinja_type_name(v));
@@ -415,7 +416,7 @@ int jinja_length(struct jrun *r, const struct jvalue *v, int64_t *n) {
 }
 
 struct jlist *jinja_characters(struct jrun *r, const struct jvalue *s) {
-    struct jlist *l = jinja_list(r, J_LIST, jinja_points(s)).list;
+    struct jlist *l = jinja_list(r, J_LIST, points_of(s)).list;
     for (size_t at = 0; at < s->length;) {
         size_t from = at;
         utf8_next(s->text, &at);

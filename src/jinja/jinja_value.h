@@ -151,7 +151,6 @@ int jinja_length(struct jrun *r, const struct jvalue *v, int64_t *n);
 /* The items of anything that can be gone through, as a list; an iterator is used up. */
 int jinja_items(struct jrun *r, const struct jvalue *v, struct jlist **out);
 struct jlist *jinja_characters(struct jrun *r, const struct jvalue *string);
-int64_t jinja_points(const struct jvalue *string); /* characters of a string */
 /* bytes of its first n characters */
 size_t jinja_offset(const struct jvalue *string, int64_t n);
 

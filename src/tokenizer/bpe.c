@@ -163,8 +163,8 @@ static void look_up(const struct bpe *b, struct bpe_scratch *s, int64_t at) {
     s->result[at] = m->id;
 }
 
-/* A word of up to SCAN_BYTES bytes: the ranks of all neighbours stand in an array, which is searched
- * for the least one before each merge. */
+/* A word of up to SCAN_BYTES bytes: the ranks of all neighbours stand in an array, which is
+ * searched for the least one before each merge. */
 static int merge_by_scan(const struct bpe *b, struct bpe_scratch *s, const char *word,
                          size_t length, struct ids *out) {
     int64_t n = first_symbols(b, s, word, length, s->id);
