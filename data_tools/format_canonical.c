@@ -185,6 +185,8 @@ static int read_judgement(const json_t *record, struct row *row) {
 
 static int read_drop(const json_t *record, struct row *row) {
     const char *why = json_string_value(json_object_get(record, "drop"));
+    if (json_object_size(record) > 1)
+        return fail("\"drop\": expected alone, found it beside other fields");
     for (int i = ROW_KEPT + 1; i < N_ROW_DROPS; i++)
         if (why && strcmp(why, row_drop_name[i]) == 0) row->drop = (enum row_drop)i;
     if (row->drop != ROW_KEPT) return 0;

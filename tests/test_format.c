@@ -642,6 +642,7 @@ static void canonical(void) {
         {"canonical", "{'prompt': 'p', 'messages': [], 'answers': ['a', 'b'], 'better': []}",
          "~expected one of them"},
         {"canonical", "{'messages': 'p', 'answers': ['a', 'b'], 'better': []}", "~a list of mess"},
+        {"canonical", "{'drop': 'tie', 'prompt': 'p'}", "~\"drop\": expected alone"},
         {"canonical", "{'drop': 'gone'}", "~\"drop\": expected tie, weak_preference"},
     };
     for (size_t i = 0; i < sizeof table / sizeof *table; i++) {

@@ -109,6 +109,7 @@ static void test_what_cannot_end_ends(void) {
          "memory"},
         {"{{ 'x' * 1000000000000 }}", "memory"},
         {"{{ [1] * 1000000000000 }}", "memory"},
+        {"{{ '' * 9223372036854775807 }}{{ [] * 9223372036854775807 }}{{ 1 // 0 }}", "zero"},
         {"{{ 9223372036854775807 + 1 }}", "overflow"},
         {"{% set n = namespace(s='x' * 100000) %}{% for i in range(100000) %}{{ n.s }}{% endfor %}",
          "output"},

@@ -235,7 +235,7 @@ static int add(struct jrun *r, const struct jvalue *a, const struct jvalue *b, s
 
 static int repeat(struct jrun *r, const struct jvalue *a, int64_t times, struct jvalue *out) {
     int64_t size = a->type == J_STRING ? a->length : a->list->n * (int64_t)sizeof(struct jvalue);
-    times = MAX(times, 0);
+    times = size == 0 ? 0 : MAX(times, 0); /* nothing, however often */
     if (size > 0 && times > (int64_t)r->max_bytes / size) return jinja_fail(r, "too much memory");
     if (jinja_step(r, 1 + size * times / 64) != 0) return -1;
     if (a->type == J_STRING) {
