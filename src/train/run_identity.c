@@ -76,7 +76,7 @@ static void describe_data(struct buffer *out, const struct run *r, char (*token)
     buffer_format(out, "data.train: %d\n", c->data.n_train);
     for (int i = 0; i < c->data.n_train; i++) {
         char *name = mem_format("data.train[%d]", i);
-        buffer_format(out, "%s: rows an epoch: %lld\n", name,
+        buffer_format(out, "%s: groups an epoch: %lld\n", name,
                       (long long)r->data.plan_shard[i].take);
         describe_shard(out, name, &r->data.train[i], token[i]);
         mem_free(name);
