@@ -30,10 +30,7 @@ static struct tokenizer *open_tokenizer(struct shard *shard) {
     struct tokenizer *t = NULL;
     if (shard_each_tokenizer_file(shard, keep_file, &c) == 0)
         t = tokenizer_open(c.file, c.n, special);
-    for (int i = 0; i < c.n; i++) {
-        mem_free((void *)c.file[i].name);
-        mem_free((void *)c.file[i].data);
-    }
+    tokenizer_files_clear(c.file, c.n);
     mem_free(special);
     return t;
 }

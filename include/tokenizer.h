@@ -39,6 +39,9 @@ const char *special_name(enum special_role role); /* "bos" */
 typedef int special_take(void *self, enum special_role role, const char *token);
 int special_parse(const char *option, special_take *take, void *self);
 
+/* Frees the names and data of files that the caller owns; not the array. */
+void tokenizer_files_clear(struct tokenizer_file *file, int n);
+
 /* special: "eos=</s>,pad=<pad>" or NULL. BOS, EOS and pad come from tokenizer_config.json (a string
  * or {content}), then special_tokens_map.json, then `special` (an existing token; one that
  * contradicts a file is an error), then, when none of these has a key for any of the three,

@@ -362,10 +362,7 @@ void checkpoint_close(struct checkpoint *c) {
         mem_free(parts->block);
         mem_free(parts);
     }
-    for (int i = 0; i < c->n_files; i++) {
-        mem_free((void *)c->file[i].name);
-        mem_free((void *)c->file[i].data);
-    }
+    tokenizer_files_clear(c->file, c->n_files);
     for (int i = 0; i < c->n_tensors; i++) mem_free(c->tensor[i].name);
     mem_free(c->file);
     mem_free(c->tensor);

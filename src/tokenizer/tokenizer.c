@@ -126,6 +126,13 @@ void tokenizer_free(struct tokenizer *t) {
 
 /* --- questions ----------------------------------------------------------------------- */
 
+void tokenizer_files_clear(struct tokenizer_file *file, int n) {
+    for (int i = 0; i < n; i++) {
+        mem_free((void *)file[i].name);
+        mem_free((void *)file[i].data);
+    }
+}
+
 int tokenizer_files(const struct tokenizer *t, const struct tokenizer_file **file) {
     *file = t->file;
     return t->n_files;

@@ -174,10 +174,7 @@ void run_close_data(struct run *r) {
     plan_free(&r->data.plan);
     mem_free(r->data.plan_shard);
     close_shards(r);
-    for (int i = 0; i < r->data.n_files; i++) {
-        mem_free((void *)r->data.file[i].name);
-        mem_free((void *)r->data.file[i].data);
-    }
+    tokenizer_files_clear(r->data.file, r->data.n_files);
     mem_free(r->data.file);
     mem_free(r->data.text);
 }
