@@ -23,7 +23,7 @@ enum role {
     ROLE_UP2_WEIGHT, ROLE_UP_BIAS, ROLE_UP2_BIAS,
     ROLE_DOWN_WEIGHT, ROLE_DOWN_BIAS,
     ROLE_FINAL_NORM_WEIGHT, ROLE_FINAL_NORM_BIAS,
-    ROLE_SCORE, /* (1, D) */
+    ROLE_SCORE, /* (n_scores, D) */
     N_ROLES
 };
 
@@ -55,7 +55,23 @@ struct parameters {
     int n_units;
 };
 
-void parameters_build(struct parameters *table, const struct arch *arch);
+/* What stands on the last block: scores of the read rows, each a row of ROLE_SCORE; or the language
+ * model's head, which gives log-probabilities of tokens. */
+enum head_kind { HEAD_SCORE, HEAD_LM };
+struct head {
+    enum head_kind kind;
+    int n_scores; /* of HEAD_SCORE */
+};
+
+/* What a table has beside what the architecture says. */
+struct parameters_options {
+    struct head head;
+};
+static const struct parameters_options one_score = {.head = {HEAD_SCORE, 1}};
+
+/* 0; -1 with error_text(), and nothing to free. */
+int parameters_build(struct parameters *table, const struct arch *arch,
+                     const struct parameters_options *options);
 void parameters_free(struct parameters *table);
 /* NULL if there is none */
 const struct parameter *parameters_find(const struct parameters *table, const char *name);

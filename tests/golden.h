@@ -106,7 +106,7 @@ static inline void rig_open(struct rig *r, const char *golden_case, enum dtype d
     r->place.data = r->place.zero = r->place.replica = r->place.node = (struct ranks){0, 1, NULL};
     golden_open(&r->golden, golden_case);
     GOLDEN_TRY(arch_read(&r->arch, path));
-    parameters_build(&r->table, &r->arch);
+    parameters_build(&r->table, &r->arch, &one_score);
     GOLDEN_TRY(safetensors_open(&r->weights, path));
     GOLDEN_TRY(safetensors_match(&r->weights, &r->table));
     mem_free(path);

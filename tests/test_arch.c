@@ -288,7 +288,7 @@ static void test_cut_configurations(void) {
 
 static void build(struct arch *a, struct parameters *table, const char *json) {
     if (parse(a, json)) TEST_END(TEST_FAILED, "%s", error_text());
-    parameters_build(table, a);
+    parameters_build(table, a, &one_score);
 }
 
 static void drop(struct arch *a, struct parameters *table) {

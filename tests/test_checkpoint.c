@@ -79,7 +79,7 @@ static void world_open(struct world *w, const char *model, int stage, enum dtype
     w->dev = test_device_open(1);
     device_join(w->dev, &w->place);
     ASSERT_INT(arch_parse(&w->arch, model, strlen(model)), 0);
-    parameters_build(&w->table, &w->arch);
+    parameters_build(&w->table, &w->arch, &one_score);
     struct zero_options options = {stage, dtype, true, true};
     w->z = zero_init(w->dev, &w->place, &w->table, &options);
 }

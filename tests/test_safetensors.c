@@ -120,7 +120,7 @@ static void open_golden(struct files *f, const char *golden_case) {
     char *path = mem_format("tests/golden/models/%s", golden_case);
     f->root = mem_format("/tmp/rankwise_test_safetensors_%d", (int)getpid());
     ASSERT_INT(arch_read(&f->arch, path), 0);
-    parameters_build(&f->table, &f->arch);
+    parameters_build(&f->table, &f->arch, &one_score);
     ASSERT_INT(file_make_directory(f->root), 0);
     mem_free(path);
 }

@@ -15,6 +15,7 @@ struct builder {
     struct parameters *table;
     const struct arch *arch;
     const struct tensor_names *names;
+    const struct parameters_options *options;
     int capacity;
 };
 
@@ -120,17 +121,21 @@ static void add_last_unit(struct builder *b) {
     add_vector(b, ROLE_FINAL_NORM_WEIGHT, mem_format("%s%s.weight", base, norm), a->D, INIT_ONE);
     if (a->norm == NORM_LAYER)
         add_vector(b, ROLE_FINAL_NORM_BIAS, mem_format("%s%s.bias", base, norm), a->D, INIT_ZERO);
-    add_matrix(b, ROLE_SCORE, mem_copy_string("score.weight"), 1, a->D);
-    b->table->item[b->table->n - 1].init_std = (float)(1 / sqrt((double)a->D + 1));
+    if (b->options->head.kind == HEAD_SCORE) {
+        add_matrix(b, ROLE_SCORE, mem_copy_string("score.weight"), b->options->head.n_scores, a->D);
+        b->table->item[b->table->n - 1].init_std = (float)(1 / sqrt((double)a->D + 1));
+    }
     end_unit(b);
 }
 
 /* by_role is filled last: the items may have moved while the array grew. */
-void parameters_build(struct parameters *table, const struct arch *arch) {
+int parameters_build(struct parameters *table, const struct arch *arch,
+                     const struct parameters_options *options) {
+    CHECK(options->head.kind != HEAD_SCORE || options->head.n_scores > 0, "a head without scores");
     *table = (struct parameters){0};
     table->unit = mem_alloc(arch->L + 2, sizeof *table->unit);
     const struct tensor_names *names = arch->family->names;
-    struct builder b = {table, arch, names};
+    struct builder b = {table, arch, names, options, 0};
     add_matrix(&b, ROLE_EMBEDDING, mem_format("%s%s.weight", names->base, names->embedding),
                arch->V, arch->D);
     end_unit(&b);
@@ -144,6 +149,7 @@ void parameters_build(struct parameters *table, const struct arch *arch) {
     add_last_unit(&b);
     for (int i = 0; i < table->n; i++)
         table->unit[table->item[i].unit].by_role[table->item[i].role] = &table->item[i];
+    return 0;
 }
 
 void parameters_free(struct parameters *table) {

@@ -87,9 +87,9 @@ static int write_files(struct scorer *s, const char *temporary, const char *name
     char *config = NULL, *card = NULL;
     int status = export_pad_choose(&pad, s->tokenizer, s->arch.V);
     if (status == 0 && !(config = export_config(&s->arch, &pad, dtype))) status = -1;
+    arch.V = pad.rows;
+    if (status == 0) status = parameters_build(&table, &arch, &one_score);
     if (status == 0) {
-        arch.V = pad.rows;
-        parameters_build(&table, &arch);
         card = export_card(s, &pad, name, dtype);
         if (pad.is_added)
             log_info("the tokenizer has no pad token of its own: \"%s\" is added as id %d, %s",

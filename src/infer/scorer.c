@@ -86,9 +86,9 @@ static int open_checkpoint(struct scorer *s, const char *const *overrides, int n
     struct checkpoint *c = &s->checkpoint;
     if (checkpoint_open(c, s->path) != 0 || checkpoint_open_parts(c) != 0) return -1;
     if (read_config(s, overrides, n_overrides) != 0 ||
-        arch_parse(&s->arch, c->arch_json, strlen(c->arch_json)) != 0)
+        arch_parse(&s->arch, c->arch_json, strlen(c->arch_json)) != 0 ||
+        parameters_build(&s->table, &s->arch, &one_score) != 0)
         return fail_context("%s", s->path);
-    parameters_build(&s->table, &s->arch);
     contract_copy(&s->contract, &c->contract);
     char *special = contract_special(&s->contract);
     s->tokenizer = tokenizer_open(c->file, c->n_files, special);
@@ -124,7 +124,7 @@ static int open_directory_tokenizer(struct scorer *s) {
 /* Reads a Hugging Face directory, once s->config is there. */
 static int open_directory(struct scorer *s) {
     if (arch_read(&s->arch, s->path) != 0) return -1;
-    parameters_build(&s->table, &s->arch);
+    if (parameters_build(&s->table, &s->arch, &one_score) != 0) return -1;
     if (safetensors_open(&s->tensors, s->path) != 0) return -1;
     if (safetensors_match(&s->tensors, &s->table) != 0) return fail_context("%s", s->path);
     if (!s->tensors.has_score)

@@ -273,7 +273,7 @@ int main(int argc, char **argv) {
         log_error("%s", error_text());
         return EXIT_FAILED;
     }
-    parameters_build(&b.table, &b.arch);
+    parameters_build(&b.table, &b.arch, &one_score);
     b.place.data = b.place.zero = b.place.replica = b.place.node = (struct ranks){0, 1, NULL};
     b.dev = cpu_backend.open(0, 1, 0);
     plain = b.dev->backend;

@@ -10,7 +10,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
 static void check_table(const struct arch *a) {
     struct parameters table;
-    parameters_build(&table, a);
+    parameters_build(&table, a, &one_score);
     for (int i = 0; i < table.n; i++) CHECK(table.item[i].count > 0, "%s", table.item[i].name);
     CHECK(parameters_count(&table) > a->V * a->D, "parameters");
     parameters_free(&table);

@@ -48,7 +48,7 @@ void session_open(struct session *s, struct device *dev, const struct session_sh
         .dev = dev, .capacity_tokens = tokens, .capacity_pairs = pairs, .dtype = dtype};
     s->place.data = s->place.zero = s->place.replica = s->place.node = (struct ranks){.size = 1};
     make_arch(&s->arch, shape);
-    parameters_build(&s->table, &s->arch);
+    parameters_build(&s->table, &s->arch, &one_score);
     s->z = zero_init(dev, &s->place, &s->table, &how);
     CHECK(zero_load(s->z, &reader) == 0, "%s", error_text());
     zero_publish(s->z);
@@ -89,7 +89,7 @@ size_t session_planned_bytes(struct device *dev, const struct session_shape *sha
     struct zero_options how = zero_options(dtype);
     struct model_options options = model_options(dtype, recompute, tokens, pairs);
     make_arch(&arch, shape);
-    parameters_build(&table, &arch);
+    parameters_build(&table, &arch, &one_score);
     struct zero_bytes zero = zero_plan(&table, &how, 1);
     struct model_bytes model = model_plan(dev, &arch, &options);
     parameters_free(&table);
