@@ -13,7 +13,7 @@
 #define RANKWISE_CONFIG_H
 #include "memory.h"
 #include "pair_loss.h"
-#include "pair_loss.h"
+#include "patterns.h"
 
 /* Words of an option, each with the value that the program knows it by: one list makes the enum and
  * the words that the option table allows. Whoever asks does so in a switch without a default, or
@@ -94,6 +94,7 @@ struct config {
     struct {
         double lr, beta1, beta2, eps, weight_decay, clip, warmup, min_lr_ratio, epochs;
         enum schedule_kind schedule;
+        struct patterns no_decay;
         int64_t steps;
     } optim;
     struct {

@@ -9,6 +9,7 @@
 #ifndef RANKWISE_PARAMETERS_H
 #define RANKWISE_PARAMETERS_H
 #include "arch.h"
+#include "patterns.h"
 
 enum role {
     ROLE_EMBEDDING,
@@ -36,7 +37,7 @@ struct parameter {
     int64_t offset, count; /* in elements, inside the unit */
     int64_t rows, cols;    /* a vector: rows = its length, cols = 1, n_dims = 1 */
     int n_dims;
-    bool decay;            /* matrices: yes; norms and biases: no */
+    bool decay;            /* matrices: yes; norms, biases and what was dropped: no */
     enum init_kind init;
     float init_std;
 };
@@ -75,6 +76,14 @@ int parameters_build(struct parameters *table, const struct arch *arch,
 void parameters_free(struct parameters *table);
 /* NULL if there is none */
 const struct parameter *parameters_find(const struct parameters *table, const char *name);
+/* 0 when each pattern matches a parameter; else -1 with error_text(). option: where they were
+ * given. */
+int parameters_check_patterns(const struct parameters *table, const struct patterns *patterns,
+                              const char *option);
+/* Takes the decay from the parameters that match, each pattern one at least; -1 with
+ * error_text(). */
+int parameters_drop_decay(struct parameters *table, const struct patterns *patterns,
+                          const char *option);
 int64_t parameters_count(const struct parameters *table);
 /* Those of the blocks, the final norm and the head: what a token is multiplied with. */
 int64_t parameters_count_in_products(const struct parameters *table);

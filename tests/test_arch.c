@@ -383,6 +383,33 @@ static void test_initial_values(void) {
     drop(&a, &table);
 }
 
+/* Globs over the names of parameters: what they match, and what a pattern that matches nothing is
+ * told. */
+static void test_patterns_choose_parameters(void) {
+    struct arch a;
+    struct parameters table;
+    build(&a, &table, "{\"model_type\":\"llama\",\"num_hidden_layers\":12}");
+    char *chosen[] = {"*embed_tokens*", "model.layers.[02].*_proj.weight", "score.weight"};
+    struct patterns patterns = {chosen, 3};
+    ASSERT_INT(parameters_drop_decay(&table, &patterns, "optim.no_decay"), 0);
+    for (int i = 0; i < table.n; i++) {
+        const struct parameter *p = &table.item[i];
+        bool dropped = p->unit == 0 || p->unit == 1 || p->unit == 3 || p->role == ROLE_SCORE;
+        ASSERT(p->decay == (p->n_dims == 2 && !dropped));
+    }
+    ASSERT(!patterns_match(&patterns, "score.weights") && !patterns_match(&patterns, "score"));
+
+    char *wrong[] = {"score.weight", "*.q_prj.*"};
+    patterns = (struct patterns){wrong, 2};
+    ASSERT_INT(parameters_drop_decay(&table, &patterns, "optim.no_decay"), -1);
+    ASSERT_CONTAINS(error_text(), "optim.no_decay: expected patterns that match a name, found "
+                                  "\"*.q_prj.*\", which matches none of 111; hint: the nearest "
+                                  "are model.layers.0.self_attn.q_proj.weight, ");
+    ASSERT(!strstr(error_text(), "layers.1."));
+    ASSERT(parameters_find(&table, "model.layers.1.self_attn.q_proj.weight")->decay);
+    drop(&a, &table);
+}
+
 int main(int argc, char **argv) {
     static const struct test tests[] = {
         {"missing_fields_have_the_class_defaults", test_missing_fields_have_the_class_defaults},
@@ -398,6 +425,7 @@ int main(int argc, char **argv) {
         {"units_are_without_gaps", test_units_are_without_gaps},
         {"counts_are_those_of_transformers", test_counts_are_those_of_transformers},
         {"initial_values", test_initial_values},
+        {"patterns_choose_parameters", test_patterns_choose_parameters},
     };
     return test_main(tests, N_TESTS(tests), argc, argv);
 }

@@ -110,6 +110,7 @@ static void test_overrides(void) {
         "parallel.zero_group=node",
         "run.name=123",
         "optim.steps=7L",
+        "optim.no_decay=*norm*",
     };
     config_free(&config);
     int status = config_load(&config, NULL, 0, overrides, N_TESTS(overrides));
@@ -127,6 +128,8 @@ static void test_overrides(void) {
     ASSERT_INT(config.parallel.zero_group, ZERO_GROUP_NODE);
     ASSERT_TEXT(config.run.name, "123");
     ASSERT_INT(config.optim.steps, 7);
+    ASSERT_INT(config.optim.no_decay.n, 1);
+    ASSERT_TEXT(config.optim.no_decay.item[0], "*norm*");
 }
 
 static void test_unknown_keys_show_the_nearest(void) {
@@ -159,6 +162,10 @@ static void test_wrong_types_and_bounds(void) {
     refuse("", "parallel.zero_stage=4", "expected an integer, 0 to 3, found the integer 4");
     refuse("", "optim.betas=(0.9,1.0)", "below 1");
     refuse("", "optim.betas=0.9", "expected two numbers");
+    refuse("optim = { no_decay = 7; };", NULL, "expected a string or a list of strings, found the");
+    refuse("optim = { no_decay = { a = 7; }; };", NULL, "found a group");
+    refuse("", "optim.no_decay=(\"a\", 7)", "found the integer 7");
+    refuse("", "optim.no_decay=(\"a\", \"\")", "entry 2: expected a string with letters in it");
     refuse("", "optim.betas=[0.9,0.9,0.9]", "expected two numbers");
     refuse("", "model.precision=fp16", "expected \"fp32\" or \"bf16\", found the string \"fp16\"");
     refuse("", "optim.schedule=cosin", "did you mean \"cosine\"?");
@@ -256,6 +263,7 @@ static void test_text_gives_the_same_again(void) {
         "optim.betas=0.1,0.3",
         "optim.eps=1e-300",
         "optim.weight_decay=0",
+        "optim.no_decay=(\"*a\\\\b*\", \"c\")",
         "optim.clip=1e20",
         "optim.schedule=wsd",
         "optim.warmup=100",
@@ -291,6 +299,8 @@ static void test_text_gives_the_same_again(void) {
     ASSERT_INT(again.data.train[0].groups, 5000000000);
     ASSERT_INT(again.optim.steps, 5000000000);
     ASSERT_TEXT(again.data.eval[0].name, "see");
+    ASSERT_INT(again.optim.no_decay.n, 2);
+    ASSERT_TEXT(again.optim.no_decay.item[0], "*a\\b*");
 
     /* Every option was in the list: its line differs from that of the defaults. */
     struct config defaults;

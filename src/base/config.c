@@ -4,7 +4,7 @@
  *       struct value, which config_value.c stores.
  *   (2) Errors say the place ("hh.cfg:12", "command line"), the option's path, what was expected
  *       and what was found.
- *   (3) Lists of data are replaced as a whole by a later file or override; everything else key by
+ *   (3) Lists are replaced as a whole by a later file or override; everything else key by
  *       key. */
 #include "config.h"
 
@@ -281,7 +281,9 @@ int config_parse(struct config *config, const char *text, const char *const *ove
 void config_free(struct config *config) {
     for (int i = 0; i < n_config_options; i++) {
         enum option_kind kind = config_options[i].kind;
-        if (kind == OPTION_STRING) mem_free(*(char **)((char *)config + config_options[i].offset));
+        void *field = (char *)config + config_options[i].offset;
+        if (kind == OPTION_STRING) mem_free(*(char **)field);
+        if (kind == OPTION_LIST) patterns_free(field);
     }
     config_free_data(config->data.train, config->data.n_train);
     config_free_data(config->data.eval, config->data.n_eval);

@@ -81,6 +81,9 @@ const struct config_option config_options[] = {
      .help = "AdamW's epsilon."},
     {"optim.weight_decay", OPTION_NUMBER, AT(optim.weight_decay), "0.01", .low = 0, .high = 100,
      .help = "Decoupled weight decay, on matrices only (embedding and head included)."},
+    {"optim.no_decay", OPTION_LIST, AT(optim.no_decay), "", "none",
+     .help = "Parameters without weight decay, besides norms and biases: globs over their names "
+             "(\"*embed_tokens*\", \"score.weight\"), each of which must match one."},
     {"optim.clip", OPTION_NUMBER, AT(optim.clip), "1", .low = 0, .high = 1e30,
      .help = "Largest global norm of the gradient; 0: no clipping."},
     {"optim.schedule", OPTION_CHOICE, AT(optim.schedule), "cosine", .words = WORDS(SCHEDULES),
@@ -214,6 +217,8 @@ const char *config_expected(const struct config_option *option) {
         return "a string";
     case OPTION_GROUP:
         return "a string or an integer";
+    case OPTION_LIST:
+        return "a string or a list of strings";
     case OPTION_TRAIN:
         return "a path or a list of { path = ...; weight = ... | groups = ...; }";
     case OPTION_EVAL:

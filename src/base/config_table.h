@@ -18,6 +18,7 @@ enum option_kind {
     OPTION_STRING, /* char * */
     OPTION_CHOICE, /* an enum of the words */
     OPTION_GROUP,  /* int64_t: an enum of the words, or a count */
+    OPTION_LIST,   /* struct patterns: a string, or a list of them */
     OPTION_TRAIN,  /* struct config_data *, and its count */
     OPTION_EVAL,
 };

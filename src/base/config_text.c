@@ -58,6 +58,15 @@ static void put_data(struct buffer *out, const struct config_data *data, int n) 
     buffer_append_text(out, n ? "\n    )" : ")");
 }
 
+static void put_list(struct buffer *out, const struct patterns *list) {
+    buffer_append_text(out, "(");
+    for (int i = 0; i < list->n; i++) {
+        buffer_append_text(out, i ? ", " : "");
+        put_string(out, list->item[i]);
+    }
+    buffer_append_text(out, ")");
+}
+
 /* The word of a choice's value; NULL for another value. */
 static const char *word_of(const struct config_option *o, int64_t value) {
     for (const struct config_word *w = o->words; w->word; w++)
@@ -110,6 +119,9 @@ static void put_value(struct buffer *out, const struct config *config,
         break;
     case OPTION_GROUP:
         put_group(out, o, *(const int64_t *)field);
+        break;
+    case OPTION_LIST:
+        put_list(out, field);
         break;
     case OPTION_TRAIN:
         put_data(out, config->data.train, config->data.n_train);

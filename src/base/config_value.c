@@ -189,6 +189,31 @@ static int store_betas(double *field, const struct config_option *o, const struc
     return 0;
 }
 
+/* A whole list takes the place of the former one; "" is an empty one. */
+static int store_list(struct patterns *list, const struct config_option *o, const struct value *v) {
+    bool is_one = v->found == FOUND_STRING;
+    if (!is_one && (v->found != FOUND_TREE || config_setting_is_group(v->tree)))
+        return value_fail(o->path, config_expected(o), v, NULL);
+    struct patterns made = {.n = is_one ? *v->text != 0 : config_setting_length(v->tree)};
+    made.item = mem_alloc(made.n, sizeof *made.item);
+    int status = 0;
+    for (int i = 0; i < made.n && status == 0; i++) {
+        struct value part =
+            is_one ? *v : value_of_setting(config_setting_get_elem(v->tree, (unsigned)i));
+        status = store_string(&made.item[i], o, &part);
+        if (status == 0 && *made.item[i] == 0)
+            status = fail("%s: entry %d: expected a string with letters in it, found \"\"", o->path,
+                          i + 1);
+    }
+    if (status != 0) {
+        patterns_free(&made);
+        return -1;
+    }
+    patterns_free(list);
+    *list = made;
+    return 0;
+}
+
 /* ---- data: lists of shards ---- */
 
 void config_free_data(struct config_data *data, int n) {
@@ -299,6 +324,8 @@ int value_store(struct config *config, const struct config_option *o, const stru
         return store_choice(field, o, v);
     case OPTION_GROUP:
         return store_group(field, o, v);
+    case OPTION_LIST:
+        return store_list(field, o, v);
     case OPTION_TRAIN:
         return store_data(&config->data.train, &config->data.n_train, o, v, config->is_resolved);
     case OPTION_EVAL:

@@ -12,7 +12,9 @@ int run_read_model(struct run *r) {
     if (!r->config->model.path[0])
         return fail("model.path is not set; hint: a directory with a Hugging Face config.json");
     if (arch_read(&r->model.arch, r->config->model.path) != 0) return -1;
-    if (parameters_build(&r->model.table, &r->model.arch, &one_score) != 0) return -1;
+    if (parameters_build(&r->model.table, &r->model.arch, &one_score) != 0 ||
+        parameters_drop_decay(&r->model.table, &r->config->optim.no_decay, "optim.no_decay") != 0)
+        return -1;
     if (is_random(r)) return 0;
     if (safetensors_open(&r->model.tensors, r->config->model.path) != 0)
         return fail_hint("model.init = \"random\" starts without weights");
