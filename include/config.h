@@ -40,7 +40,9 @@
     X(SCHEDULE_COSINE, "cosine")  \
     X(SCHEDULE_WSD, "wsd")        \
     X(SCHEDULE_LINEAR, "linear")  \
-    X(SCHEDULE_CONSTANT, "constant")
+    X(SCHEDULE_CONSTANT, "constant") \
+    X(SCHEDULE_POLYNOMIAL, "polynomial") \
+    X(SCHEDULE_COSINE_RESTARTS, "cosine_restarts")
 #define RECOMPUTES(X)           \
     X(RECOMPUTE_NONE, "none")   \
     X(RECOMPUTE_BLOCK, "block")
@@ -56,6 +58,7 @@ enum model_init { MODEL_INITS(CONFIG_VALUE) };
 enum model_precision { MODEL_PRECISIONS(CONFIG_VALUE) };
 enum head_init { HEAD_INITS(CONFIG_VALUE) };
 enum schedule_kind { SCHEDULES(CONFIG_VALUE) };
+enum { SCHEDULE_MAX_CYCLES = 1000 }; /* times 1e15 steps they fit into an int64_t */
 enum recompute { RECOMPUTES(CONFIG_VALUE) };
 enum offload_kind { OFFLOADS(CONFIG_VALUE) };
 /* parallel.zero_group: one of these, or a number of ranks from 1 on. */
@@ -92,10 +95,10 @@ struct config {
     struct { int64_t groups, tokens_per_microbatch; bool group_by_prompt; } batch;
     struct { enum pair_loss_kind type; } loss;
     struct {
-        double lr, beta1, beta2, eps, weight_decay, clip, warmup, min_lr_ratio, epochs;
+        double lr, beta1, beta2, eps, weight_decay, clip, warmup, min_lr_ratio, power, epochs;
         enum schedule_kind schedule;
         struct patterns no_decay;
-        int64_t steps;
+        int64_t steps, cycles;
     } optim;
     struct {
         int64_t zero_stage;

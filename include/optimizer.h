@@ -32,11 +32,14 @@ struct schedule {
     double lr, min_lr_ratio;
     int64_t steps;  /* the real number of updates */
     double warmup;  /* below 1: a share of the steps; from 1 on: a count */
+    double power;   /* of the polynomial */
+    int64_t cycles; /* of the cosine with restarts */
 };
 /* The rate of update `step`, 0 <= step < steps. Warm-up of w updates: lr * (step + 1) / w; w is the
  * count, its fraction cut off, or the share of the steps, rounded up. Then with p the share of the
- * rest that is done, from 0: cosine to min_lr_ratio, linear to min_lr_ratio, constant; or wsd:
+ * rest that is done, from 0: cosine to min_lr_ratio, linear to min_lr_ratio, constant; wsd:
  * constant, then cosine to min_lr_ratio over the last tenth of all steps, rounded up (what warm-up
- * takes of it is warm-up's). */
+ * takes of it is warm-up's); polynomial: min_lr_ratio and (1 - p)^power of what is above it; or
+ * cosine_restarts: `cycles` times from lr by half a cosine to min_lr_ratio. */
 double schedule_lr(const struct schedule *schedule, int64_t step);
 #endif

@@ -268,6 +268,8 @@ static void test_text_gives_the_same_again(void) {
         "optim.schedule=wsd",
         "optim.warmup=100",
         "optim.min_lr_ratio=0.3333333333333333",
+        "optim.power=2",
+        "optim.cycles=3",
         "optim.epochs=2.7",
         "optim.steps=5000000000",
         "parallel.zero_stage=3",

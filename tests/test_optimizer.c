@@ -168,7 +168,8 @@ static void test_non_finite_norm_is_skipped(void) {
 static void test_schedules_equal_transformers(void) {
     for (int i = 0; i < N_TESTS(golden_schedules); i++) {
         const struct golden_schedule *g = &golden_schedules[i];
-        struct schedule s = {g->kind, 3e-4, g->min_lr_ratio, g->steps, g->warmup};
+        struct schedule s = {g->kind,   3e-4,     g->min_lr_ratio, g->steps,
+                             g->warmup, g->power, g->cycles};
         for (int step = 0; step < g->steps; step++) {
             double expected = step < g->warmup ? (step + 1.0) / g->warmup : g->rate[step];
             ASSERT_NEAR(schedule_lr(&s, step), 3e-4 * expected, 3e-14);
@@ -177,7 +178,7 @@ static void test_schedules_equal_transformers(void) {
 }
 
 static void test_warmup_is_a_share_or_a_count(void) {
-    struct schedule s = {SCHEDULE_CONSTANT, 1, 0, 200, 0.03};
+    struct schedule s = {SCHEDULE_CONSTANT, 1, 0, 200, 0.03, 1, 1};
     ASSERT_NEAR(schedule_lr(&s, 0), 1.0 / 6, 1e-15); /* 6 of 200 */
     ASSERT_NEAR(schedule_lr(&s, 5), 1, 0);
     s.warmup = 0.031; /* 6.2: rounded up */
@@ -191,10 +192,10 @@ static void test_warmup_is_a_share_or_a_count(void) {
 }
 
 static void test_schedules_at_their_ends(void) {
-    for (int kind = SCHEDULE_COSINE; kind <= SCHEDULE_CONSTANT; kind++)
+    for (int kind = SCHEDULE_COSINE; kind <= SCHEDULE_COSINE_RESTARTS; kind++)
         for (int steps = 1; steps <= 25; steps++)
             for (int warmup = 0; warmup <= steps; warmup++) {
-                struct schedule s = {(enum schedule_kind)kind, 2, 0.25, steps, warmup};
+                struct schedule s = {(enum schedule_kind)kind, 2, 0.25, steps, warmup, 2.5, 1};
                 double former = 0;
                 for (int step = 0; step < steps; step++) {
                     double lr = schedule_lr(&s, step);
@@ -205,8 +206,24 @@ static void test_schedules_at_their_ends(void) {
                     former = lr;
                 }
             }
-    struct schedule s = {SCHEDULE_LINEAR, 1, 0.2, 10, 0};
+    struct schedule s = {SCHEDULE_LINEAR, 1, 0.2, 10, 0, 1, 1};
     ASSERT_NEAR(schedule_lr(&s, 5), 0.6, 1e-15);
+}
+
+/* A cycle begins at lr where a step is its first, whatever its length is in binary, and the most
+ * cycles of the longest run do not overflow. */
+static void test_restarts_begin_at_the_peak(void) {
+    for (int cycles = 1; cycles <= 60; cycles++) {
+        struct schedule s = {SCHEDULE_COSINE_RESTARTS, 1, 0.1, 7 * cycles + 3, 3, 1, cycles};
+        for (int step = 3; step < s.steps; step++) {
+            double lr = schedule_lr(&s, step), phase = (step - 3) % 7 / 7.0;
+            ASSERT_NEAR(lr, 0.1 + 0.45 * (1 + cos(M_PI * phase)), 1e-14);
+        }
+    }
+    int64_t steps = 1000000000000000;
+    struct schedule s = {SCHEDULE_COSINE_RESTARTS, 1, 0, steps, 0, 1, SCHEDULE_MAX_CYCLES};
+    ASSERT_NEAR(schedule_lr(&s, steps / 2), 1, 0);
+    ASSERT_NEAR(schedule_lr(&s, steps - 1), 0, 1e-14);
 }
 
 int main(int argc, char **argv) {
@@ -217,6 +234,7 @@ int main(int argc, char **argv) {
         {"schedules_equal_transformers", test_schedules_equal_transformers},
         {"warmup_is_a_share_or_a_count", test_warmup_is_a_share_or_a_count},
         {"schedules_at_their_ends", test_schedules_at_their_ends},
+        {"restarts_begin_at_the_peak", test_restarts_begin_at_the_peak},
     };
     comm_start(&argc, &argv);
     make_table();

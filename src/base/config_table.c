@@ -87,11 +87,18 @@ const struct config_option config_options[] = {
     {"optim.clip", OPTION_NUMBER, AT(optim.clip), "1", .low = 0, .high = 1e30,
      .help = "Largest global norm of the gradient; 0: no clipping."},
     {"optim.schedule", OPTION_CHOICE, AT(optim.schedule), "cosine", .words = WORDS(SCHEDULES),
-     .help = "Learning rate after the warm-up; wsd is constant, then cosine over the last tenth."},
+     .help =
+         "Learning rate after the warm-up; wsd is constant, then cosine over the last tenth; "
+         "polynomial falls as the rest of the steps to optim.power, cosine_restarts begins anew "
+         "optim.cycles times."},
     {"optim.warmup", OPTION_NUMBER, AT(optim.warmup), "0.03", .low = 0, .high = 1e12,
      .help = "Linear warm-up: a share of the steps below 1, a number of steps from 1 on."},
     {"optim.min_lr_ratio", OPTION_NUMBER, AT(optim.min_lr_ratio), "0", .low = 0, .high = 1,
      .help = "Where the schedule ends, as a share of optim.lr."},
+    {"optim.power", OPTION_NUMBER, AT(optim.power), "1", .low = 0, .high = 100, .open = LOW_OPEN,
+     .help = "Exponent of the polynomial schedule; 1 is a line."},
+    {"optim.cycles", OPTION_INT, AT(optim.cycles), "1", .low = 1, .high = SCHEDULE_MAX_CYCLES,
+     .help = "Half cosines of the cosine_restarts schedule, one after the other."},
     {"optim.epochs", OPTION_NUMBER, AT(optim.epochs), "1", .low = 0, .high = 1e6, .open = LOW_OPEN,
      .help = "Times over the data; may be a fraction."},
     {"optim.steps", OPTION_INT, AT(optim.steps), "0", ANY_COUNT,

@@ -55,6 +55,12 @@ static double fall(double p, double low) {
     return low + (1 - low) * 0.5 * (1 + cos(M_PI * p));
 }
 
+/* How much of its cycle is done when `done` of the n steps are. In integers, so that a cycle which
+ * begins at a step begins there. */
+static double cycle_share(const struct schedule *s, int64_t done, int64_t n) {
+    return (double)(done * s->cycles % n) / (double)n;
+}
+
 double schedule_lr(const struct schedule *s, int64_t step) {
     int64_t warmup = warmup_steps(s);
     if (step < warmup) return s->lr * (double)(step + 1) / (double)warmup;
@@ -66,6 +72,10 @@ double schedule_lr(const struct schedule *s, int64_t step) {
         return s->lr * (1 - p + p * s->min_lr_ratio);
     case SCHEDULE_CONSTANT:
         return s->lr;
+    case SCHEDULE_POLYNOMIAL:
+        return s->lr * (s->min_lr_ratio + (1 - s->min_lr_ratio) * pow(1 - p, s->power));
+    case SCHEDULE_COSINE_RESTARTS:
+        return s->lr * fall(cycle_share(s, step - warmup, s->steps - warmup), s->min_lr_ratio);
     case SCHEDULE_WSD:
         break;
     }

@@ -62,7 +62,9 @@ static void make_optimizer(struct run *r) {
                                           .lr = c->optim.lr,
                                           .min_lr_ratio = c->optim.min_lr_ratio,
                                           .steps = run_steps(r),
-                                          .warmup = c->optim.warmup};
+                                          .warmup = c->optim.warmup,
+                                          .power = c->optim.power,
+                                          .cycles = c->optim.cycles};
     r->model.optimizer = (struct optimizer){
         .options = {c->optim.lr, c->optim.beta1, c->optim.beta2, c->optim.eps,
                     c->optim.weight_decay, c->optim.clip},

@@ -82,6 +82,6 @@ complete_line() { # line: the words that bash would offer
 }
 check completes-commands test "$(complete_line 'rankwise tr')" = train
 check completes-options test "$(complete_line 'rankwise train x.cfg optim.be')" = optim.betas=
-check completes-choices test "$(complete_line 'rankwise train x.cfg optim.schedule=co')" = "cosine constant"
+check completes-choices test "$(complete_line 'rankwise train x.cfg optim.schedule=co')" = "cosine constant cosine_restarts"
 check completes-booleans test "$(complete_line 'rankwise train data.shuffle=f')" = false
 finish

@@ -7,8 +7,10 @@ The weights at the start and the gradients are formulas, which tests/test_optimi
 import torch
 from transformers.optimization import (
     get_constant_schedule_with_warmup,
+    get_cosine_with_hard_restarts_schedule_with_warmup,
     get_cosine_with_min_lr_schedule_with_warmup,
     get_linear_schedule_with_warmup,
+    get_polynomial_decay_schedule_with_warmup,
     get_wsd_schedule,
 )
 
@@ -58,15 +60,26 @@ def rates(make, steps):
     return out
 
 
-# Kind in optimizer.h, steps, warm-up, min_lr_ratio, schedule. transformers' linear and constant have no minimum.
+# Kind in config.h, steps, warm-up, min_lr_ratio, schedule, and its power or cycles. transformers' linear, constant and
+# hard restarts have no minimum.
 SCHEDULES = [
-    ("COSINE", 40, 7, 0.0, lambda o: get_cosine_with_min_lr_schedule_with_warmup(o, 7, 40, min_lr_rate=0.0)),
-    ("COSINE", 33, 4, 0.1, lambda o: get_cosine_with_min_lr_schedule_with_warmup(o, 4, 33, min_lr_rate=0.1)),
-    ("LINEAR", 25, 5, 0.0, lambda o: get_linear_schedule_with_warmup(o, 5, 25)),
-    ("CONSTANT", 12, 3, 0.5, lambda o: get_constant_schedule_with_warmup(o, 3)),
+    ("COSINE", 40, 7, 0.0, lambda o: get_cosine_with_min_lr_schedule_with_warmup(o, 7, 40, min_lr_rate=0.0), {}),
+    ("COSINE", 33, 4, 0.1, lambda o: get_cosine_with_min_lr_schedule_with_warmup(o, 4, 33, min_lr_rate=0.1), {}),
+    ("LINEAR", 25, 5, 0.0, lambda o: get_linear_schedule_with_warmup(o, 5, 25), {}),
+    ("CONSTANT", 12, 3, 0.5, lambda o: get_constant_schedule_with_warmup(o, 3), {}),
     ("WSD", 60, 6, 0.1, lambda o: get_wsd_schedule(o, 6, 6, num_training_steps=60, decay_type="cosine",
-                                                   min_lr_ratio=0.1)),
-    ("WSD", 35, 0, 0.0, lambda o: get_wsd_schedule(o, 0, 4, num_training_steps=35, decay_type="cosine")),
+                                                   min_lr_ratio=0.1), {}),
+    ("WSD", 35, 0, 0.0, lambda o: get_wsd_schedule(o, 0, 4, num_training_steps=35, decay_type="cosine"), {}),
+    ("POLYNOMIAL", 30, 4, 0.0, lambda o: get_polynomial_decay_schedule_with_warmup(o, 4, 30, lr_end=0.0, power=2.0),
+     {"power": 2}),
+    ("POLYNOMIAL", 27, 0, 0.2, lambda o: get_polynomial_decay_schedule_with_warmup(o, 0, 27, lr_end=0.2, power=0.5),
+     {"power": 0.5}),
+    ("POLYNOMIAL", 21, 2, 0.1, lambda o: get_polynomial_decay_schedule_with_warmup(o, 2, 21, lr_end=0.1), {}),
+    ("COSINE_RESTARTS", 43, 3, 0.0,
+     lambda o: get_cosine_with_hard_restarts_schedule_with_warmup(o, 3, 43, num_cycles=4), {"cycles": 4}),
+    ("COSINE_RESTARTS", 31, 5, 0.0,
+     lambda o: get_cosine_with_hard_restarts_schedule_with_warmup(o, 5, 31, num_cycles=3), {"cycles": 3}),
+    ("COSINE_RESTARTS", 20, 0, 0.0, lambda o: get_cosine_with_hard_restarts_schedule_with_warmup(o, 0, 20), {}),
 ]
 
 
@@ -81,11 +94,12 @@ def main():
                                              for x in weights[i:i + 8].tolist()))
         out.write("};\n")
         out.write("static const struct golden_schedule {\n    enum schedule_kind kind;\n    int steps, warmup;\n"
-                  "    double min_lr_ratio, rate[%d];\n} golden_schedules[] = {\n" % max(s[1] for s in SCHEDULES))
-        for kind, steps, warmup, ratio, make in SCHEDULES:
+                  "    double min_lr_ratio, power;\n    int cycles;\n    double rate[%d];\n} golden_schedules[] = {\n" % max(s[1] for s in SCHEDULES))
+        for kind, steps, warmup, ratio, make, options in SCHEDULES:
             values = rates(make, steps)
-            out.write("    {SCHEDULE_%s, %d, %d, %g,\n     {%s}},\n"
-                      % (kind, steps, warmup, ratio, ", ".join("%.12g" % x for x in values)))
+            out.write("    {SCHEDULE_%s, %d, %d, %g, %g, %d,\n     {%s}},\n"
+                      % (kind, steps, warmup, ratio, options.get("power", 1), options.get("cycles", 1),
+                         ", ".join("%.12g" % x for x in values)))
         out.write("};\n/* clang-format on */\n")
 
 
