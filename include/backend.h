@@ -182,12 +182,12 @@ typedef void gather_rows_fn(struct device *dev, struct tensor out, struct tensor
 typedef void scatter_add_rows_fn(struct device *dev, struct tensor out, struct tensor in,
                                  const int32_t *index);
 
-/* score (R) = in (R, D) . weight (D), all F32 */
-typedef void head_forward_fn(struct device *dev, float *score, struct tensor in,
-                             const float *weight);
-/* din (R, D) =, dweight (D) += */
-typedef void head_backward_fn(struct device *dev, struct tensor din, float *dweight,
-                              const float *dscore, struct tensor in, const float *weight);
+/* score (R, N) = in (R, D) weight (N, D)^T, all F32, for the few outputs of a score head */
+typedef void head_forward_fn(struct device *dev, struct tensor score, struct tensor in,
+                             struct tensor weight);
+/* din (R, D) =, dweight (N, D) += */
+typedef void head_backward_fn(struct device *dev, struct tensor din, struct tensor dweight,
+                              struct tensor dscore, struct tensor in, struct tensor weight);
 
 /* *out += sum of squares, in double, in fixed blocks. */
 typedef void square_norm_fn(struct device *dev, double *out, const float *in, int64_t n);

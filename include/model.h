@@ -24,6 +24,14 @@ struct model_options {
     bool train;
     int64_t max_tokens; /* of a micro-batch */
     int64_t max_rows;   /* read rows of a micro-batch */
+    struct head head;   /* as the parameter table has it */
+};
+
+/* Which tokens' log-probabilities a language model's head gives: host arrays, sorted by row. A row
+ * may be read several times. */
+struct reads {
+    int64_t n;
+    const int32_t *row, *target; /* index into the forest's row; the token that follows there */
 };
 
 struct model; /* model.c */
@@ -44,13 +52,16 @@ struct model *model_init(struct device *dev, const struct arch *arch,
                          const struct model_options *options);
 void model_free(struct model *m);
 
-/* A forward need not be followed by a backward. score (n_rows of the forest): device memory owned
- * by the model, valid until the next forward. */
-const float *model_forward(struct model *m, const struct forest *batch);
+/* A forward need not be followed by a backward. The head's output is device memory owned by the
+ * model, valid until the next forward. HEAD_SCORE: scores (n_rows of the forest, n_scores), and
+ * reads is NULL. */
+const float *model_forward(struct model *m, const struct forest *batch, const struct reads *reads);
 
-/* dscore (n_rows): device memory, zeroed by model_forward, to be filled by the loss. Adds into
- * zero's gradients and calls zero_reduce for each unit, last unit first. */
-float *model_dscore(struct model *m);
+/* The gradient of the output, of its shape: device memory, zeroed by model_forward, to be filled by
+ * the loss. */
+float *model_doutput(struct model *m);
+
+/* Adds into zero's gradients and calls zero_reduce for each unit, last unit first. */
 void model_backward(struct model *m, bool last_microbatch);
 
 /* For tests, in training: the residual stream that enters block `layer` (0: the embedding's), (T,

@@ -84,13 +84,15 @@ struct rig {
     float score[400]; /* of rig_forward */
 };
 
-/* The files, and the score head of expected.safetensors where they have none. */
+/* The files, and the score head of expected.safetensors where they have none; a head of several
+ * scores has the same weights for each. */
 static int rig_read(void *self, const struct parameter *p, int64_t first, int64_t count,
                     float *out) {
     struct rig *r = self;
-    if (p->role != ROLE_SCORE || r->weights.has_score)
+    if (p->role != ROLE_SCORE || (r->weights.has_score && p->rows == 1))
         return safetensors_read(&r->weights, p, first, count, out);
-    memcpy(out, golden_get(&r->golden, "score.weight", NULL) + first, (size_t)count * sizeof *out);
+    const float *weight = golden_get(&r->golden, "score.weight", NULL);
+    for (int64_t i = 0; i < count; i++) out[i] = weight[(first + i) % p->cols];
     return 0;
 }
 
@@ -99,14 +101,14 @@ static inline void rig_build(struct rig *r, int64_t n, const int32_t *const *seq
     forest_build(&r->forest, n, sequence, length);
 }
 
-static inline void rig_open(struct rig *r, const char *golden_case, enum dtype dtype, bool train,
-                            bool recompute, int threads) {
+static inline void rig_open_head(struct rig *r, const char *golden_case, enum dtype dtype,
+                                 bool train, bool recompute, int threads, struct head head) {
     char *path = mem_format(GOLDEN_ROOT "%s", golden_case);
     *r = (struct rig){0};
     r->place.data = r->place.zero = r->place.replica = r->place.node = (struct ranks){0, 1, NULL};
     golden_open(&r->golden, golden_case);
     GOLDEN_TRY(arch_read(&r->arch, path));
-    parameters_build(&r->table, &r->arch, &one_score);
+    parameters_build(&r->table, &r->arch, &(struct parameters_options){.head = head});
     GOLDEN_TRY(safetensors_open(&r->weights, path));
     GOLDEN_TRY(safetensors_match(&r->weights, &r->table));
     mem_free(path);
@@ -117,8 +119,13 @@ static inline void rig_open(struct rig *r, const char *golden_case, enum dtype d
     zero_publish(r->z);
     forest_init(&r->forest, 400, 64);
     rig_build(r, r->golden.n_sequences, r->golden.sequence, r->golden.length);
-    struct model_options options = {dtype, recompute, train, 400, 64};
+    struct model_options options = {dtype, recompute, train, 400, 64, head};
     r->model = model_init(r->dev, &r->arch, &r->table, r->z, &options);
+}
+
+static inline void rig_open(struct rig *r, const char *golden_case, enum dtype dtype, bool train,
+                            bool recompute, int threads) {
+    rig_open_head(r, golden_case, dtype, train, recompute, threads, one_score.head);
 }
 
 static inline void rig_close(struct rig *r) {
@@ -144,7 +151,7 @@ static inline float *rig_gradients(struct rig *r) {
 
 /* Forward, and the scores of the read rows on the host: valid until the next call. */
 static inline const float *rig_forward(struct rig *r) {
-    const float *score = model_forward(r->model, &r->forest);
+    const float *score = model_forward(r->model, &r->forest, NULL);
     test_device_read(r->dev, r->score, score, (size_t)r->forest.n_rows * sizeof *score);
     return r->score;
 }
@@ -164,8 +171,8 @@ static inline double rig_step(struct rig *r, int leave_out) {
     void *memory[3] = {test_device_copy(r->dev, chosen, sizeof chosen),
                        test_device_copy(r->dev, rejected, sizeof rejected),
                        test_device_copy(r->dev, tally, sizeof tally)};
-    const float *score = model_forward(r->model, &r->forest);
-    op_pair_loss(r->dev, PAIR_LOSS_BRADLEY_TERRY, model_dscore(r->model), memory[2], score,
+    const float *score = model_forward(r->model, &r->forest, NULL);
+    op_pair_loss(r->dev, PAIR_LOSS_BRADLEY_TERRY, model_doutput(r->model), memory[2], score,
                  memory[0], memory[1], NULL, NULL, n, 1 / (float)n);
     model_backward(r->model, true);
     test_device_read(r->dev, tally, memory[2], sizeof tally);

@@ -149,14 +149,14 @@ void reference_scatter_add_rows(double *out, const double *in, const int32_t *in
 }
 
 void reference_head_forward(double *score, const double *in, const double *weight, int64_t rows,
-                            int64_t cols) {
-    reference_gemm(score, in, false, weight, true, NULL, NULL, rows, 1, cols);
+                            int64_t outputs, int64_t cols) {
+    reference_gemm(score, in, false, weight, true, NULL, NULL, rows, outputs, cols);
 }
 
 void reference_head_backward(double *din, double *dweight, const double *dscore, const double *in,
-                             const double *weight, int64_t rows, int64_t cols) {
-    reference_gemm(din, dscore, false, weight, false, NULL, NULL, rows, cols, 1);
-    reference_gemm(dweight, dscore, true, in, false, NULL, dweight, 1, cols, rows);
+                             const double *weight, int64_t rows, int64_t outputs, int64_t cols) {
+    reference_gemm(din, dscore, false, weight, false, NULL, NULL, rows, cols, outputs);
+    reference_gemm(dweight, dscore, true, in, false, NULL, dweight, outputs, cols, rows);
 }
 
 void reference_adamw(double *master, double *moment1, double *moment2, const double *gradient,

@@ -43,10 +43,10 @@ void reference_scatter_add_rows(double *out, const double *in, const int32_t *in
                                 int64_t cols);
 
 void reference_head_forward(double *score, const double *in, const double *weight, int64_t rows,
-                            int64_t cols);
+                            int64_t outputs, int64_t cols);
 void reference_head_backward(double *din, double *dweight, const double *dscore, const double *in,
                              /* din =, dweight += */
-                             const double *weight, int64_t rows, int64_t cols);
+                             const double *weight, int64_t rows, int64_t outputs, int64_t cols);
 
 void reference_adamw(double *master, double *moment1, double *moment2, const double *gradient,
                      int64_t n, const struct adamw *rates, const struct clip *clip);

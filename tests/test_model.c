@@ -92,7 +92,7 @@ static void test_hidden_states_are_those_of_transformers(void) {
     for (int c = 0; c < N_GOLDEN_CASES; c++) {
         struct rig r;
         rig_open(&r, golden_cases[c], DTYPE_F32, true, false, 2);
-        model_forward(r.model, &r.forest);
+        model_forward(r.model, &r.forest, NULL);
         for (int layer = 0; layer < r.arch.L; layer++) check_hidden(&r, golden_cases[c], layer);
         rig_close(&r);
     }
@@ -212,7 +212,7 @@ static void run_set(struct rig *r, const struct random_set *set, int first, int 
         dscore[read] += set->dscore[s];
     }
     size_t bytes = (size_t)r->forest.n_rows * sizeof *dscore;
-    r->dev->backend->copy_in(r->dev, model_dscore(r->model), dscore, bytes, STREAM_COMPUTE);
+    r->dev->backend->copy_in(r->dev, model_doutput(r->model), dscore, bytes, STREAM_COMPUTE);
     model_backward(r->model, end == N_RANDOM);
 }
 
@@ -304,18 +304,56 @@ static void test_scoring_gives_the_training_scores(void) {
     }
 }
 
+/* Forward of the golden forest, and backward of the sum over reads and scores of (k + 1) * read *
+ * score k, or with one score of as much; the gradients, to be freed. */
+static float *weighted_gradients(struct rig *r, int n_scores) {
+    float score[64 * 3], dscore[64 * 3];
+    int64_t n = r->forest.n_rows;
+    const float *out = model_forward(r->model, &r->forest, NULL);
+    test_device_read(r->dev, score, out, (size_t)(n * n_scores) * sizeof *score);
+    for (int64_t i = 0; i < n * n_scores; i++) {
+        ASSERT(memcmp(&score[i], &score[i / n_scores * n_scores], sizeof *score) == 0);
+        dscore[i] = (float)((n_scores == 1 ? 6 : i % n_scores + 1) * (i / n_scores));
+    }
+    r->dev->backend->copy_in(r->dev, model_doutput(r->model), dscore,
+                             (size_t)(n * n_scores) * sizeof *dscore, STREAM_COMPUTE);
+    model_backward(r->model, true);
+    return rig_gradients(r);
+}
+
+/* Three scores by the same weights are that score three times, and what stands below them gets the
+ * sum of their gradients. */
+static void test_several_scores(void) {
+    struct rig one, three;
+    rig_open(&one, "qwen2_base_sharded_v4", DTYPE_F32, true, false, 2);
+    rig_open_head(&three, "qwen2_base_sharded_v4", DTYPE_F32, true, false, 2,
+                  (struct head){HEAD_SCORE, 3});
+    float *a = weighted_gradients(&one, 1), *b = weighted_gradients(&three, 3);
+    int64_t below = parameters_count(&one.table) - one.arch.D;
+    ASSERT(norm_of(a, below) > 0.1);
+    ASSERT_BELOW("qwen2_base_sharded_v4", distance(a, b, below) / norm_of(a, below), 1e-6);
+    for (int k = 0; k < 3; k++)
+        for (int64_t i = 0; i < one.arch.D; i++)
+            ASSERT(fabs(b[below + k * one.arch.D + i] - (k + 1) / 6.0 * a[below + i]) <=
+                   1e-5 * norm_of(a + below, one.arch.D));
+    mem_free(a);
+    mem_free(b);
+    rig_close(&one);
+    rig_close(&three);
+}
+
 /* An empty micro-batch, and a forward without a backward, change nothing. */
 static void test_empty_and_unused_forwards(void) {
     struct rig r;
     rig_open(&r, "qwen3", DTYPE_F32, true, false, 2);
     struct forest empty = {0};
-    model_forward(r.model, &empty);
+    model_forward(r.model, &empty, NULL);
     model_backward(r.model, true);
     float *gradient = rig_gradients(&r);
     ASSERT(norm_of(gradient, parameters_count(&r.table)) == 0);
     mem_free(gradient);
-    model_forward(r.model, &r.forest);
-    model_forward(r.model, &r.forest);
+    model_forward(r.model, &r.forest, NULL);
+    model_forward(r.model, &r.forest, NULL);
     rig_step(&r, -1);
     gradient = rig_gradients(&r);
     ASSERT_BELOW("qwen3", gradient_error(&r, gradient), 1e-4);
@@ -327,8 +365,8 @@ static void test_empty_and_unused_forwards(void) {
 static void test_memory_is_planned(void) {
     struct rig r;
     rig_open(&r, "qwen3", DTYPE_F32, true, false, 2);
-    struct model_options plain = {DTYPE_F32, false, true, 400, 64}, recompute = plain,
-                         score = plain;
+    struct model_options plain = {DTYPE_F32, false, true, 400, 64, one_score.head},
+                         recompute = plain, score = plain;
     recompute.recompute = true;
     score.train = false;
     size_t kept = model_plan(r.dev, &r.arch, &plain).activations;
@@ -363,6 +401,7 @@ int main(int argc, char **argv) {
         {"twice_gives_the_same_bits", test_twice_gives_the_same_bits},
         {"threads_do_not_change_a_bit", test_threads_do_not_change_a_bit},
         {"scoring_gives_the_training_scores", test_scoring_gives_the_training_scores},
+        {"several_scores", test_several_scores},
         {"empty_and_unused_forwards", test_empty_and_unused_forwards},
         {"memory_is_planned", test_memory_is_planned},
         {"nothing_is_left", test_nothing_is_left},

@@ -119,22 +119,35 @@ static float dot(const float *a, const float *b, int64_t n) {
     return vec_sum(sum);
 }
 
-void cpu_head_forward(struct device *dev, float *score, struct tensor in, const float *weight) {
-#pragma omp parallel for num_threads(cpu_threads(dev, in.rows *in.cols)) schedule(static)
-    for (int64_t row = 0; row < in.rows; row++) score[row] = dot(row_of(in, row), weight, in.cols);
+void cpu_head_forward(struct device *dev, struct tensor score, struct tensor in,
+                      struct tensor weight) {
+    int64_t n = weight.rows;
+#pragma omp parallel for num_threads(cpu_threads(dev, in.rows *in.cols *n)) schedule(static)
+    for (int64_t row = 0; row < in.rows; row++) {
+        float *out = row_of(score, row);
+        for (int64_t k = 0; k < n; k++) out[k] = dot(row_of(in, row), row_of(weight, k), in.cols);
+    }
+}
+
+/* Columns [i, i + m) of din and of dweight, for output k. The first sets din, the others add. */
+static void head_backward_lanes(struct tensor din, float *dweight, struct tensor dscore,
+                                struct tensor in, const float *weight, int64_t k, int64_t i) {
+    int m = vec_room(in.cols, i);
+    vec sum = {0}, w = vec_get(weight, DTYPE_F32, i, m);
+    for (int64_t row = 0; row < in.rows; row++) {
+        float d = ((const float *)row_of(dscore, row))[k], *dx = row_of(din, row);
+        sum += d * vec_get(row_of(in, row), DTYPE_F32, i, m);
+        vec_put(dx, DTYPE_F32, i, m, k ? vec_get(dx, DTYPE_F32, i, m) + d * w : d * w);
+    }
+    vec_put(dweight, DTYPE_F32, i, m, vec_get(dweight, DTYPE_F32, i, m) + sum);
 }
 
 /* The columns are cut among the threads: each sums its part of dweight over the rows in order. */
-void cpu_head_backward(struct device *dev, struct tensor din, float *dweight, const float *dscore,
-                       struct tensor in, const float *weight) {
-#pragma omp parallel for num_threads(cpu_threads(dev, in.rows *in.cols)) schedule(static)
-    for (int64_t i = 0; i < in.cols; i += LANES) {
-        int m = vec_room(in.cols, i);
-        vec sum = {0}, w = vec_get(weight, DTYPE_F32, i, m);
-        for (int64_t row = 0; row < in.rows; row++) {
-            sum += dscore[row] * vec_get(row_of(in, row), DTYPE_F32, i, m);
-            vec_put(row_of(din, row), DTYPE_F32, i, m, dscore[row] * w);
-        }
-        vec_put(dweight, DTYPE_F32, i, m, vec_get(dweight, DTYPE_F32, i, m) + sum);
-    }
+void cpu_head_backward(struct device *dev, struct tensor din, struct tensor dweight,
+                       struct tensor dscore, struct tensor in, struct tensor weight) {
+    int64_t n = weight.rows;
+#pragma omp parallel for num_threads(cpu_threads(dev, in.rows *in.cols *n)) schedule(static)
+    for (int64_t i = 0; i < in.cols; i += LANES)
+        for (int64_t k = 0; k < n; k++)
+            head_backward_lanes(din, row_of(dweight, k), dscore, in, row_of(weight, k), k, i);
 }

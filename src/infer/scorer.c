@@ -253,7 +253,7 @@ int scorer_start(struct scorer *s, int64_t max_tokens, int64_t max_rows) {
     struct zero_options zero = {.stage = (int)s->config.parallel.zero_stage,
                                 .dtype = device_precision(&s->config),
                                 .prefetch = s->config.parallel.prefetch};
-    struct model_options options = {zero.dtype, false, false, max_tokens, max_rows};
+    struct model_options options = {zero.dtype, false, false, max_tokens, max_rows, one_score.head};
     if (comm_agree(comm_world(), check_memory(s, &zero, &options)) != 0) return -1;
     s->z = zero_init(s->dev, &s->place, &s->table, &zero);
     struct parameter_reader reader = scorer_reader(s);
@@ -287,7 +287,7 @@ void scorer_close(struct scorer *s) {
 static void score_micro(struct scorer *s, int64_t n, const int32_t *const *sequence,
                         const int32_t *length, double *score) {
     forest_build(&s->forest, n, sequence, length);
-    const float *device_score = model_forward(s->model, &s->forest);
+    const float *device_score = model_forward(s->model, &s->forest, NULL);
     float *host = mem_alloc(s->forest.n_rows, sizeof *host);
     const struct backend *b = s->dev->backend;
     b->copy_out(s->dev, host, device_score, (size_t)s->forest.n_rows * sizeof *host,

@@ -34,7 +34,7 @@ struct model {
     float *rope, *rope_read;                         /* (T, rope_dims), (R, rope_dims) */
     float *x, *x_rows;             /* (T, D) the input of block 0; (R, D) the output of the last */
     float *normed, *stats;         /* of the final norm: (R, D), (R, 2) */
-    float *score, *dscore;         /* (R) */
+    float *output, *doutput;       /* of the head: scores (R, n_scores) */
     float *dx, *dx_rows, *dnormed; /* (T, D), (R, D), (R, D) */
 
     int64_t T, R;
@@ -110,8 +110,8 @@ static void lay_out_activations(struct layout *memory, struct model *m, int64_t 
     m->rope_read = take_floats(memory, R, a->rope_dims);
     m->normed = take_floats(memory, R, a->D);
     m->stats = take_floats(memory, R, 2);
-    m->score = take_floats(memory, R, 1);
-    m->dscore = take_floats(memory, R, 1);
+    m->output = take_floats(memory, R, m->options.head.n_scores);
+    m->doutput = take_floats(memory, R, m->options.head.n_scores);
     float *x = m->x = take_floats(memory, T, a->D);
     for (int l = 0; l < a->L; l++) x = lay_out_block(memory, m, l, x, T, R);
     m->x_rows = x;
@@ -266,6 +266,7 @@ struct model *model_init(struct device *dev, const struct arch *arch,
                          const struct parameters *table, struct zero *z,
                          const struct model_options *options) {
     CHECK(options->max_tokens > 0 && options->max_rows > 0, "a model for no tokens");
+    CHECK(options->head.kind == HEAD_SCORE && options->head.n_scores > 0, "a model without a head");
     struct model *m = mem_alloc(1, sizeof *m);
     m->dev = dev;
     m->arch = arch;
@@ -336,7 +337,8 @@ static void take_batch(struct model *m, const struct forest *batch) {
     op_rope_table(m->dev, m->rope, m->position, m->T, m->inverse_frequency, dims);
     op_gather_rows(m->dev, tensor_make(m->rope_read, DTYPE_F32, m->R, dims),
                    tensor_make(m->rope, DTYPE_F32, m->T, dims), m->row);
-    m->dev->backend->zero(m->dev, m->dscore, (size_t)m->R * sizeof(float), STREAM_COMPUTE);
+    int64_t n_outputs = m->R * m->options.head.n_scores;
+    m->dev->backend->zero(m->dev, m->doutput, (size_t)n_outputs * sizeof(float), STREAM_COMPUTE);
 }
 
 /* The block of layer l, set for this micro-batch and these weights. */
@@ -358,6 +360,15 @@ static const float *last_weight(const struct model *m, enum role role) {
     return m->head + m->table->unit[m->arch->L + 1].by_role[role]->offset;
 }
 
+static struct tensor scores(const struct model *m, float *data) {
+    return tensor_make(data, DTYPE_F32, m->R, m->options.head.n_scores);
+}
+
+/* The score head's weight, or its gradient. */
+static struct tensor score_weight(const struct model *m, float *data) {
+    return tensor_make(data, DTYPE_F32, m->options.head.n_scores, m->arch->D);
+}
+
 static void head_forward(struct model *m) {
     const struct arch *a = m->arch;
     bool bias = a->norm == NORM_LAYER;
@@ -368,14 +379,16 @@ static void head_forward(struct model *m) {
                   b = w;
     if (bias) b.data = (float *)last_weight(m, ROLE_FINAL_NORM_BIAS);
     op_norm_forward(m->dev, a->norm, normed, m->stats, x, w, bias ? &b : NULL, a->norm_eps);
-    op_head_forward(m->dev, m->score, normed, last_weight(m, ROLE_SCORE));
+    op_head_forward(m->dev, scores(m, m->output), normed,
+                    score_weight(m, (float *)last_weight(m, ROLE_SCORE)));
 }
 
 /* A rank without tokens takes part in the gathers all the same. In training the last unit stays
  * held until its backward. */
-const float *model_forward(struct model *m, const struct forest *batch) {
+const float *model_forward(struct model *m, const struct forest *batch, const struct reads *reads) {
     const struct arch *a = m->arch;
     int last = a->L + 1;
+    CHECK(!reads, "reads of tokens with a score head");
     /* the former forward had no backward: it was an evaluation */
     if (m->head) zero_release(m->z, last);
     m->head = NULL;
@@ -397,11 +410,11 @@ const float *model_forward(struct model *m, const struct forest *batch) {
         zero_release(m->z, last);
         m->head = NULL;
     }
-    return m->score;
+    return m->output;
 }
 
-float *model_dscore(struct model *m) {
-    return m->dscore;
+float *model_doutput(struct model *m) {
+    return m->doutput;
 }
 
 /* ---- backward ---- */
@@ -421,8 +434,9 @@ static void head_backward(struct model *m, float *gradient) {
     dnormed.data = m->dnormed;
     struct tensor w =
         tensor_make((float *)last_weight(m, ROLE_FINAL_NORM_WEIGHT), DTYPE_F32, 1, a->D);
-    op_head_backward(m->dev, dnormed, last_gradient(m, gradient, ROLE_SCORE), m->dscore, normed,
-                     last_weight(m, ROLE_SCORE));
+    op_head_backward(m->dev, dnormed, score_weight(m, last_gradient(m, gradient, ROLE_SCORE)),
+                     scores(m, m->doutput), normed,
+                     score_weight(m, (float *)last_weight(m, ROLE_SCORE)));
     m->dev->backend->zero(m->dev, m->dx_rows, (size_t)(m->R * a->D) * sizeof(float),
                           STREAM_COMPUTE);
     op_norm_backward(m->dev, a->norm, dx, last_gradient(m, gradient, ROLE_FINAL_NORM_WEIGHT),

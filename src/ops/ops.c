@@ -275,23 +275,24 @@ void op_scatter_add_rows(struct device *dev, struct tensor out, struct tensor in
     dev->backend->scatter_add_rows(dev, out, in, index);
 }
 
-void op_head_forward(struct device *dev, float *score, struct tensor in, const float *weight) {
-    check_typed("head_forward", "in", &in, in.rows, in.cols, DTYPE_F32);
-    if (in.rows == 0) return;
-    CHECK_THERE("head_forward", score);
-    CHECK_THERE("head_forward", weight);
-    dev->backend->head_forward(dev, score, in, weight);
+void op_head_forward(struct device *dev, struct tensor score, struct tensor in,
+                     struct tensor weight) {
+    static const char op[] = "head_forward";
+    check_typed(op, "in", &in, in.rows, in.cols, DTYPE_F32);
+    check_typed(op, "weight", &weight, weight.rows, in.cols, DTYPE_F32);
+    check_typed(op, "score", &score, in.rows, weight.rows, DTYPE_F32);
+    if (in.rows > 0) dev->backend->head_forward(dev, score, in, weight);
 }
 
-void op_head_backward(struct device *dev, struct tensor din, float *dweight, const float *dscore,
-                      struct tensor in, const float *weight) {
+void op_head_backward(struct device *dev, struct tensor din, struct tensor dweight,
+                      struct tensor dscore, struct tensor in, struct tensor weight) {
     static const char op[] = "head_backward";
     check_typed(op, "in", &in, in.rows, in.cols, DTYPE_F32);
     check_typed(op, "din", &din, in.rows, in.cols, DTYPE_F32);
+    check_typed(op, "weight", &weight, weight.rows, in.cols, DTYPE_F32);
+    check_typed(op, "dweight", &dweight, weight.rows, in.cols, DTYPE_F32);
+    check_typed(op, "dscore", &dscore, in.rows, weight.rows, DTYPE_F32);
     if (in.rows == 0) return;
-    CHECK_THERE(op, dweight);
-    CHECK_THERE(op, dscore);
-    CHECK_THERE(op, weight);
     dev->backend->head_backward(dev, din, dweight, dscore, in, weight);
 }
 

@@ -62,7 +62,7 @@ static int build_range(struct evaluation *e, int64_t first, int64_t end) {
 }
 
 static void score_range(struct evaluation *e, int64_t first, int64_t end) {
-    const float *score = model_forward(e->model, &e->batch.forest);
+    const float *score = model_forward(e->model, &e->batch.forest, NULL);
     const struct backend *backend = e->dev->backend;
     backend->copy_out(e->dev, e->score, score, (size_t)e->batch.forest.n_rows * sizeof *e->score,
                       STREAM_COMPUTE);

@@ -34,8 +34,9 @@ struct zero_options run_zero_options(const struct run *r) {
 }
 
 struct model_options run_model_options(const struct run *r) {
-    return (struct model_options){device_precision(r->config), recomputes(r->config), true,
-                                  r->step.max_tokens, r->step.max_rows};
+    return (struct model_options){
+        device_precision(r->config), recomputes(r->config), true,
+        r->step.max_tokens,          r->step.max_rows,      one_score.head};
 }
 
 static struct memory_plan plan(const struct run *r, int size) {

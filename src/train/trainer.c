@@ -64,7 +64,7 @@ static void compute_loss(struct run *r, const float *score, float scale) {
     memcpy(pairs + 3 * n, r->step.batch.weight, n * sizeof(float));
     pairs = feed_send(&r->step.pairs, RUN_PAIR_BYTES * n);
     const float *margin = (const float *)(const void *)(pairs + 2 * n);
-    op_pair_loss(r->dev, r->config->loss.type, model_dscore(r->model.walk), r->step.report->tally,
+    op_pair_loss(r->dev, r->config->loss.type, model_doutput(r->model.walk), r->step.report->tally,
                  score, pairs, pairs + n, margin, margin + n, (int64_t)n, scale);
 }
 
@@ -93,7 +93,7 @@ static bool step(struct run *r, double lr, struct step_sums *sums) {
     float scale = loss_scale(r, &first, s->micro.n_groups);
     for (int i = 0; i < s->micro.n_micro; i++) {
         build_micro(r, i);
-        const float *score = model_forward(m->walk, &s->batch.forest);
+        const float *score = model_forward(m->walk, &s->batch.forest, NULL);
         compute_loss(r, score, scale);
         model_backward(m->walk, i == s->micro.n_micro - 1);
         sums->forest_tokens += (double)s->batch.forest.n;

@@ -177,7 +177,7 @@ static void open_bench(struct bench *b, enum dtype dtype) {
     b->z = zero_init(b->dev, &b->place, &b->table, &how);
     CHECK(zero_load(b->z, &reader) == 0, "%s", error_text());
     zero_publish(b->z);
-    struct model_options options = {dtype, false, true, TOKENS, 2 * PAIRS};
+    struct model_options options = {dtype, false, true, TOKENS, 2 * PAIRS, one_score.head};
     b->model = model_init(b->dev, &b->arch, &b->table, b->z, &options);
     b->optimizer = (struct optimizer){.options = {1e-5, 0.9, 0.999, 1e-8, 0.01, 1}};
 }
@@ -190,8 +190,8 @@ static void step(struct bench *b) {
         chosen[p] = b->forest.read_of_sequence[2 * p];
         rejected[p] = b->forest.read_of_sequence[2 * p + 1];
     }
-    const float *score = model_forward(b->model, &b->forest);
-    op_pair_loss(b->dev, PAIR_LOSS_BRADLEY_TERRY, model_dscore(b->model), tally, score, chosen,
+    const float *score = model_forward(b->model, &b->forest, NULL);
+    op_pair_loss(b->dev, PAIR_LOSS_BRADLEY_TERRY, model_doutput(b->model), tally, score, chosen,
                  rejected, NULL, NULL, PAIRS, 1.0f / PAIRS);
     model_backward(b->model, true);
     struct clip clipped;
@@ -207,7 +207,8 @@ static void step(struct bench *b) {
 /* The products of a step at this forest's sizes. */
 static void open_products(struct bench *b, struct products *products) {
     struct gemm_shape *shape;
-    struct model_options options = {b->dtype, false, true, b->forest.n, b->forest.n_rows};
+    struct model_options options = {b->dtype,         false,         true, b->forest.n,
+                                    b->forest.n_rows, one_score.head};
     int n = model_gemm_shapes(&b->arch, &options, &shape);
     products_open(products, b->dev, shape, n);
     mem_free(shape);

@@ -94,7 +94,7 @@ static struct timing time_steps(struct session *s, const struct load *load) {
 
 /* TFLOP/s of the products of a step at these tokens, each as often as the model has it. */
 static double matmul_rate(struct session *s, int64_t tokens, int64_t rows) {
-    struct model_options options = {s->dtype, false, true, tokens, rows};
+    struct model_options options = {s->dtype, false, true, tokens, rows, one_score.head};
     struct gemm_shape *shape;
     struct products products;
     int n = model_gemm_shapes(&s->arch, &options, &shape);

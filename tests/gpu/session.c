@@ -36,7 +36,7 @@ static struct zero_options zero_options(enum dtype dtype) {
 
 static struct model_options model_options(enum dtype dtype, bool recompute, int64_t tokens,
                                           int pairs) {
-    return (struct model_options){dtype, recompute, true, tokens, 2 * pairs};
+    return (struct model_options){dtype, recompute, true, tokens, 2 * pairs, one_score.head};
 }
 
 void session_open(struct session *s, struct device *dev, const struct session_shape *shape,
@@ -131,11 +131,11 @@ void session_micro(struct session *s, const struct session_pair *pair, int n, ui
                    int weight, bool last) {
     const struct backend *b = s->dev->backend;
     make_forest(s, pair, n, seed);
-    const float *score = model_forward(s->model, &s->forest);
+    const float *score = model_forward(s->model, &s->forest, NULL);
     int32_t *chosen = s->pairs_on_device, *rejected = chosen + s->capacity_pairs;
     b->copy_in(s->dev, chosen, s->chosen, (size_t)n * sizeof *chosen, STREAM_COMPUTE);
     b->copy_in(s->dev, rejected, s->rejected, (size_t)n * sizeof *chosen, STREAM_COMPUTE);
-    op_pair_loss(s->dev, PAIR_LOSS_BRADLEY_TERRY, model_dscore(s->model), s->report->tally, score,
+    op_pair_loss(s->dev, PAIR_LOSS_BRADLEY_TERRY, model_doutput(s->model), s->report->tally, score,
                  chosen, rejected, NULL, NULL, n, 1.0f / (float)weight);
     model_backward(s->model, last);
 }
