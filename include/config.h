@@ -58,6 +58,7 @@ enum model_init { MODEL_INITS(CONFIG_VALUE) };
 enum model_precision { MODEL_PRECISIONS(CONFIG_VALUE) };
 enum head_init { HEAD_INITS(CONFIG_VALUE) };
 enum schedule_kind { SCHEDULES(CONFIG_VALUE) };
+enum { MODEL_MAX_HEADS = 1024 };
 enum { SCHEDULE_MAX_CYCLES = 1000 }; /* times 1e15 steps they fit into an int64_t */
 enum recompute { RECOMPUTES(CONFIG_VALUE) };
 enum offload_kind { OFFLOADS(CONFIG_VALUE) };

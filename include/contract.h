@@ -15,9 +15,12 @@
  *   position    where the score is read: "last_token"
  *   max_length, truncate; max_prompt_length where there is one
  *   precision   of the golden scores; another precision is no reason to refuse
- *   golden      eight (text, ids, score) vectors; score null until a model is there; "messages"
- *   where the text is
- *               that of a conversation */
+ *   heads       what the scores of a text are: {"kind": "ensemble", "n": N}, N scores of the same;
+ *               {"kind": "attributes", "names": [...]}; one score where this is not there
+ *   reward      mean and sd (population) of the score over "answers" answers of the training data;
+ *               lists for attributes. Not there before the end of training
+ *   golden      eight (text, ids, score) vectors; score null until a model is there, a list where
+ *               there are several heads; "messages" where the text is that of a conversation */
 #ifndef RANKWISE_CONTRACT_H
 #define RANKWISE_CONTRACT_H
 #include <jansson.h>
@@ -47,15 +50,30 @@ void contract_free(struct contract *contract);
 int contract_compare(const struct contract *a, const char *a_name, const struct contract *b,
                      const char *b_name);
 
-/* The golden vectors. */
+/* What the scores of a text are. */
+enum heads_kind { HEADS_SINGLE, HEADS_ENSEMBLE, HEADS_ATTRIBUTES };
+/* name: (n), of attributes alone. Other heads than before: golden scores and reward are dropped. */
+void contract_set_heads(struct contract *contract, enum heads_kind kind, int n,
+                        const char *const *name);
+enum heads_kind contract_heads_kind(const struct contract *contract);
+int contract_n_heads(const struct contract *contract);
+const char *contract_head_name(const struct contract *contract, int k); /* borrowed */
+
+/* Means and standard deviations of the reward: one of each, or one for each attribute. */
+int contract_n_rewards(const struct contract *contract);
+void contract_set_reward(struct contract *contract, const double *mean, const double *sd,
+                         int64_t n_answers);
+/* Those of head k; false: the contract has none. */
+bool contract_reward(const struct contract *contract, int k, double *mean, double *sd);
+
+/* The golden vectors; score: (CONTRACT_N_GOLDEN, heads). */
 enum { CONTRACT_N_GOLDEN = 8 };
 /* The ids of golden text k of a contract that is there; ids_free. */
 struct ids contract_golden(const struct contract *contract, int k);
-int contract_set_scores(struct contract *contract, const char *precision,
-                        const double score[CONTRACT_N_GOLDEN]);
+int contract_set_scores(struct contract *contract, const char *precision, const double *score);
 /* 0 when scores are there and each differs by at most tolerance of the contract's precision (F32
  * 1e-4, BF16 5e-2). */
 int contract_check_scores(const struct contract *contract, const char *precision,
-                          const double score[CONTRACT_N_GOLDEN]);
+                          const double *score);
 bool contract_has_scores(const struct contract *contract);
 #endif

@@ -132,6 +132,54 @@ static void test_scores(void) {
     contract_free(&c);
 }
 
+/* Reads what was written, which must say the same. */
+static struct contract again(struct contract *c) {
+    struct contract read;
+    char *text = contract_text(c);
+    if (contract_parse(&read, text, strlen(text)) != 0) TEST_END(TEST_FAILED, "%s", error_text());
+    mem_free(text);
+    contract_free(c);
+    return read;
+}
+
+static void test_heads(void) {
+    struct contract c = make(TRUNCATE_RIGHT, 1024);
+    double score[CONTRACT_N_GOLDEN * 3], mean[3] = {1, 2, 3}, sd[3] = {0.5, 4, 1}, m, s;
+    for (int i = 0; i < N_TESTS(score); i++) score[i] = i - 7;
+    ASSERT_INT(contract_heads_kind(&c), HEADS_SINGLE);
+    ASSERT_INT(contract_n_heads(&c), 1);
+    ASSERT(!contract_reward(&c, 0, &m, &s));
+    contract_set_reward(&c, mean, sd, 99);
+    ASSERT_INT(contract_set_scores(&c, "F32", score), 0);
+    c = again(&c);
+    ASSERT(contract_has_scores(&c) && contract_reward(&c, 0, &m, &s) && m == 1 && s == 0.5);
+
+    contract_set_heads(&c, HEADS_ENSEMBLE, 3, NULL);
+    ASSERT(!contract_has_scores(&c) && !contract_reward(&c, 0, &m, &s)); /* those of one head */
+    ASSERT_INT(contract_set_scores(&c, "F32", score), 0);
+    contract_set_reward(&c, mean, sd, 99);
+    c = again(&c);
+    ASSERT(contract_heads_kind(&c) == HEADS_ENSEMBLE && contract_n_heads(&c) == 3);
+    ASSERT(contract_reward(&c, 2, &m, &s) && m == 1 && s == 0.5);
+    ASSERT_INT(contract_check_scores(&c, "F32", score), 0);
+    score[5] += 1;
+    ASSERT_INT(contract_check_scores(&c, "F32", score), -1);
+    ASSERT_CONTAINS(error_text(), "head 2: golden score 1: expected -2 (F32)");
+    contract_set_heads(&c, HEADS_ENSEMBLE, 3, NULL); /* the same: nothing is lost */
+    ASSERT(contract_has_scores(&c));
+
+    contract_set_heads(&c, HEADS_ATTRIBUTES, 3, (const char *const[]){"help", "truth", "length"});
+    contract_set_reward(&c, mean, sd, 99);
+    ASSERT_INT(contract_set_scores(&c, "F32", score), 0);
+    c = again(&c);
+    ASSERT(contract_heads_kind(&c) == HEADS_ATTRIBUTES && contract_n_heads(&c) == 3);
+    ASSERT_TEXT(contract_head_name(&c, 1), "truth");
+    ASSERT(contract_reward(&c, 1, &m, &s) && m == 2 && s == 4);
+    contract_set_heads(&c, HEADS_ENSEMBLE, 1, NULL);
+    ASSERT(contract_heads_kind(&c) == HEADS_SINGLE && !json_object_get(c.json, "heads"));
+    contract_free(&c);
+}
+
 static void test_bad_contracts_are_refused(void) {
     static const struct {
         const char *key, *value, *message;
@@ -146,6 +194,16 @@ static void test_bad_contracts_are_refused(void) {
         {"max_length", "null", "\"max_length\" is missing"},
         {"golden", "[]", "expected a list of 8"},
         {"golden", "[1,2,3,4,5,6,7,8]", "expected an object"},
+        {"heads", "3", "\"heads\": expected an object"},
+        {"heads", "{\"kind\":\"ensemble\"}", "\"n\" is missing"},
+        {"heads", "{\"kind\":\"ensemble\",\"n\":1}", "expected 2 to 1024, found 1"},
+        {"heads", "{\"kind\":\"ensemble\",\"n\":2,\"names\":[]}", "expected the kind"},
+        {"heads", "{\"kind\":\"twins\",\"n\":2}", "found twins"},
+        {"heads", "{\"kind\":\"attributes\",\"names\":[]}", "expected a list of 1 to"},
+        {"heads", "{\"kind\":\"attributes\",\"names\":[\"a\",\"\"]}", "[1]: expected a name"},
+        {"heads", "{\"kind\":\"attributes\",\"names\":[\"a\",\"a\"]}", "found \"a\" twice"},
+        {"reward", "{\"mean\":1}", "expected mean and sd of 1 scores"},
+        {"reward", "{\"mean\":1,\"sd\":0}", "expected more than 0, found 0"},
     };
     struct contract a = make(TRUNCATE_RIGHT, 1024), b;
     for (int i = 0; i < N_TESTS(cases); i++) {
@@ -159,7 +217,11 @@ static void test_bad_contracts_are_refused(void) {
         ASSERT_CONTAINS(error_text(), cases[i].message);
         mem_free(text);
     }
+    json_object_set_new(json_array_get(json_object_get(a.json, "golden"), 4), "score",
+                        json_pack("[f, f]", 1.0, 2.0));
     char *text = contract_text(&a);
+    ASSERT_INT(contract_parse(&b, text, strlen(text)), -1);
+    ASSERT_CONTAINS(error_text(), "\"golden\"[4]: \"score\": expected a number or null");
     for (size_t cut = 0; cut < strlen(text); cut += 7)
         ASSERT_INT(contract_parse(&b, text, cut), -1);
     mem_free(text);
@@ -178,6 +240,7 @@ int main(int argc, char **argv) {
         {"golden_vectors", test_golden_vectors},
         {"says_which_part_differs", test_says_which_part_differs},
         {"scores", test_scores},
+        {"heads", test_heads},
         {"bad_contracts_are_refused", test_bad_contracts_are_refused},
         {"nothing_is_left", test_nothing_is_left},
     };

@@ -5,10 +5,10 @@
  * golden vector is needed in any case. */
 #include "contract.h"
 
-#include <math.h>
 #include <stdio.h>
 #include <string.h>
 
+#include "contract_heads.h"
 #include "json.h"
 #include "template_state.h"
 
@@ -212,8 +212,7 @@ static int check_golden(const json_t *json) {
     if (!json_is_array(golden) || json_array_size(golden) != CONTRACT_N_GOLDEN)
         return fail("\"golden\": expected a list of %d", CONTRACT_N_GOLDEN);
     json_array_foreach(golden, i, vector) {
-        const json_t *ids = json_object_get(vector, "ids"),
-                     *score = json_object_get(vector, "score");
+        const json_t *ids = json_object_get(vector, "ids");
         if (!json_is_object(vector)) return fail("\"golden\"[%zu]: expected an object", i);
         if (need_string(vector, "text") != 0) return fail_context("\"golden\"[%zu]", i);
         if (!json_is_array(ids) || json_array_size(ids) == 0)
@@ -224,8 +223,6 @@ static int check_golden(const json_t *json) {
                     json_integer_value(id) >
                         INT32_MAX) return fail("\"golden\"[%zu]: \"ids\"[%zu]: expected an id", i,
                                                k);
-        if (score && !json_is_null(score) && !json_is_number(score))
-            return fail("\"golden\"[%zu]: \"score\": expected a number or null", i);
     }
     return 0;
 }
@@ -255,7 +252,8 @@ static int check_contract(const json_t *json) {
         json_get_string(json, "bos_token", &bos) != 0 || check_rule(json, "bos") != 0 ||
         check_rule(json, "eos") != 0 || check_special(json) != 0)
         return -1;
-    return check_golden(json);
+    if (check_golden(json) != 0) return -1;
+    return contract_check_heads(json);
 }
 
 int contract_parse(struct contract *contract, const char *text, size_t length) {
@@ -369,60 +367,4 @@ int contract_compare(const struct contract *a, const char *a_name, const struct 
     }
     if (compare_special(a->json, a_name, b->json, b_name) != 0) return -1;
     return compare_golden(a->json, a_name, b->json, b_name);
-}
-
-/* --- golden vectors ------------------------------------------------------------------ */
-
-static json_t *vector_at(const struct contract *contract, int k) {
-    CHECK(contract->json && k >= 0 && k < CONTRACT_N_GOLDEN, "golden vector %d", k);
-    return json_array_get(json_object_get(contract->json, "golden"), (size_t)k);
-}
-
-struct ids contract_golden(const struct contract *contract, int k) {
-    const json_t *list = json_object_get(vector_at(contract, k), "ids");
-    int64_t n = (int64_t)json_array_size(list);
-    struct ids ids = {mem_alloc(n, sizeof *ids.id), n, n};
-    for (int64_t i = 0; i < n; i++)
-        ids.id[i] = (int32_t)json_integer_value(json_array_get(list, (size_t)i));
-    return ids;
-}
-
-int contract_set_scores(struct contract *contract, const char *precision,
-                        const double score[CONTRACT_N_GOLDEN]) {
-    if (!contract->json) return fail("no score contract");
-    for (int k = 0; k < CONTRACT_N_GOLDEN; k++)
-        if (!isfinite(score[k]))
-            return fail("the score of golden text %d is %g: expected a finite number", k, score[k]);
-    for (int k = 0; k < CONTRACT_N_GOLDEN; k++)
-        json_object_set_new(vector_at(contract, k), "score", json_real(score[k]));
-    json_object_set_new(contract->json, "precision", json_string(precision));
-    return 0;
-}
-
-bool contract_has_scores(const struct contract *contract) {
-    if (!contract->json) return false;
-    for (int k = 0; k < CONTRACT_N_GOLDEN; k++)
-        if (!json_is_number(json_object_get(vector_at(contract, k), "score"))) return false;
-    return true;
-}
-
-static double tolerance_of(const char *precision) {
-    return precision && (strcasecmp(precision, "F32") == 0 || strcasecmp(precision, "fp32") == 0)
-               ? 1e-4
-               : 5e-2;
-}
-
-/* The tolerance is the looser one of the two precisions, and relative where a score is beyond 1. */
-int contract_check_scores(const struct contract *contract, const char *precision,
-                          const double score[CONTRACT_N_GOLDEN]) {
-    if (!contract_has_scores(contract)) return fail("the score contract has no golden scores");
-    const char *stored = json_string_value(json_object_get(contract->json, "precision"));
-    double tolerance = MAX(tolerance_of(stored), tolerance_of(precision));
-    for (int k = 0; k < CONTRACT_N_GOLDEN; k++) {
-        double expected = json_number_value(json_object_get(vector_at(contract, k), "score"));
-        if (!(fabs(score[k] - expected) <= tolerance * MAX(1, fabs(expected))))
-            return fail("golden score %d: expected %.9g (%s) within %g, found %.9g (%s)", k,
-                        expected, stored ? stored : "?", tolerance, score[k], precision);
-    }
-    return 0;
 }
