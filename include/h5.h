@@ -23,8 +23,8 @@ void h5_close_all(const hid_t *id, size_t n);
  * why. */
 hid_t h5_open(const char *path, const char **reason);
 
-/* Elements [first, first + count) of a dataset of one dimension. NULL, or the reason of the
- * failure, as h5_reason gives it. */
+/* Elements [first, first + count) of a dataset of one dimension, or rows of one of two. NULL, or
+ * the reason of the failure, as h5_reason gives it. */
 const char *h5_read(hid_t set, hid_t type, int64_t first, int64_t count, void *out);
 const char *h5_write(hid_t set, hid_t type, int64_t first, int64_t count, const void *data);
 

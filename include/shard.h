@@ -26,16 +26,33 @@ struct shard_pair {
     int32_t chosen, rejected; /* answers of the row */
     float margin, weight;
 };
+/* Tokens [first, last) of an answer that are learned; first is at least 1, as a token is learned at
+ * the one before it. */
+struct shard_span {
+    int32_t answer, first, last;
+    float weight;
+    int32_t verdict; /* 1: the span is the verdict, as the A of "Preferred: A" */
+};
 struct shard_row {
     const int32_t *const *token; /* (n_answers): the tokens of each answer behind its prompt */
     const int32_t *length;       /* (n_answers), at least 1 */
     int32_t n_answers, n_pairs;
-    /* (n_pairs), each becomes a comparison; answers that are in none are not stored */
+    /* (n_pairs), each becomes a comparison; answers that are in none are stored only where
+     * has_answers says so */
     const struct shard_pair *pair;
     uint64_t prompt;               /* its hash: comparisons of equal prompt are one group */
     int32_t prompt_tokens;         /* at the start of every answer */
     uint16_t source;               /* index of the source */
     int64_t row;                   /* line (from 1) or index in the source */
+    /* The rest may be zero; a shard whose rows have nothing of it has no such tables. */
+    const float *label;  /* (n_pairs): the probability that chosen is better; NULL: all 1 */
+    bool has_answers;    /* each answer becomes an entry of /answer */
+    const int32_t *rank; /* (n_answers): 0 is the best, -1: none; NULL: no answer has one */
+    /* (n_answers, n_scores), NaN: missing, in the order of shard_writer_score's columns, which may
+     * be more; NULL: none */
+    const float *score;
+    int32_t n_scores, n_spans;
+    const struct shard_span *span; /* (n_spans), by answer, then by first, none in another */
 };
 struct shard_writer;
 
@@ -43,6 +60,8 @@ struct shard_writer;
  * which replaces what was there. vocabulary: the largest token id + 1. NULL with error_text() when
  * the path cannot be written. */
 struct shard_writer *shard_writer_open(const char *path, int64_t vocabulary);
+/* The column of the scores of that name, which is a new one where there is none yet. */
+int32_t shard_writer_score(struct shard_writer *w, const char *name);
 /* All return 0, or -1 with error_text(); after a failure every later call, shard_writer_finish too,
  * fails in that way. */
 int shard_writer_row(struct shard_writer *w, const struct shard_row *row);
@@ -51,9 +70,11 @@ int shard_writer_attribute(struct shard_writer *w, const char *name, const char 
 /* A tokenizer file, byte for byte. */
 int shard_writer_tokenizer_file(struct shard_writer *w, const char *name, const void *data,
                                 size_t length);
-/* So far, over all comparisons: their number, the tokens of both sides, and those as forests. */
+/* So far, over all comparisons, and over the rows that have only answers: the tokens of both sides
+ * or of all answers, and those as forests. */
 struct shard_sums {
-    int64_t comparisons, tokens, forest_tokens;
+    int64_t comparisons, answers, tokens, forest_tokens;
+    int64_t learned_tokens; /* in spans of the different sequences */
 };
 struct shard_sums shard_writer_sums(const struct shard_writer *w);
 /* frees w, also on error */
@@ -72,7 +93,26 @@ struct shard {
     int32_t *forest_tokens;                /* (n_comparisons) */
     int32_t *prompt_tokens;                /* (n_comparisons), or NULL: the shard does not say */
     int64_t *group_first, *group_member;   /* (n_groups + 1), (n_comparisons) */
-    int32_t *group_forest_tokens;          /* (n_groups) */
+    int32_t *group_forest_tokens;          /* (n_groups): of comparisons and answers */
+
+    /* Tables that a shard may lack; then counts are 0 and pointers NULL. Without answers every
+     * group has a comparison; with them there may be none. */
+    float *label;                          /* (n_comparisons) in [0, 1]; NULL: all 1 */
+    int64_t n_answers, n_scores, n_spans;
+    int64_t *answer_sequence, *answer_group, *answer_row; /* (n_answers), groups ascending */
+    int64_t *answer_first;    /* (n_groups + 1): group g has answers [first[g], first[g + 1]) */
+    uint16_t *answer_source;  /* (n_answers) */
+    /* (n_answers), 0: the best, -1: none. Ranks of one row (source and row) of a group can be
+     * compared, others not. */
+    int32_t *answer_rank;
+    float *answer_score;      /* (n_answers, n_scores), NaN: missing; NULL without scores */
+    char **score_name;        /* (n_scores) */
+    /* (n_spans), sequences ascending, within one by position and apart: tokens [first, last) of the
+     * sequence are learned, 1 <= first < last */
+    int64_t *span_sequence, *span_first, *span_last;
+    float *span_weight;       /* at least 0 */
+    uint8_t *span_verdict;    /* 1: the span is the verdict */
+
     struct contract contract;
     void *handle;                          /* the open HDF5 file; private */
 };

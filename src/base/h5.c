@@ -44,9 +44,12 @@ hid_t h5_open(const char *path, const char **reason) {
 /* out NULL: data is written. */
 static const char *move(hid_t set, hid_t type, int64_t first, int64_t count, void *out,
                         const void *data) {
-    hsize_t at = (hsize_t)first, n = (hsize_t)count;
-    hid_t file = H5Dget_space(set), memory = H5Screate_simple(1, &n, NULL);
-    herr_t status = file < 0 ? -1 : H5Sselect_hyperslab(file, H5S_SELECT_SET, &at, NULL, &n, NULL);
+    hsize_t at[2] = {(hsize_t)first, 0}, n[2] = {(hsize_t)count, 1}, dim[2];
+    hid_t file = H5Dget_space(set);
+    int rank = file < 0 ? -1 : H5Sget_simple_extent_ndims(file);
+    if (rank == 2 && H5Sget_simple_extent_dims(file, dim, NULL) == 2) n[1] = dim[1];
+    hid_t memory = rank == 1 || rank == 2 ? H5Screate_simple(rank, n, NULL) : -1;
+    herr_t status = memory < 0 ? -1 : H5Sselect_hyperslab(file, H5S_SELECT_SET, at, NULL, n, NULL);
     if (status >= 0)
         status = out ? H5Dread(set, type, memory, file, H5P_DEFAULT, out)
                      : H5Dwrite(set, type, memory, file, H5P_DEFAULT, data);

@@ -16,12 +16,21 @@ void column_open(struct shard_column *c, hid_t at, const char *name, hid_t file_
     c->chunk = chunk;
 }
 
+void column_widen(struct shard_column *c, int64_t width) {
+    c->width = width;
+    c->size *= (size_t)width;
+    c->chunk = MAX(c->chunk / width, 1);
+}
+
 /* max: H5S_UNLIMITED, or the only size it will have. */
 static int make_set(struct shard_column *c, hsize_t n, hsize_t max, hsize_t chunk) {
     hid_t plist = H5Pcreate(H5P_DATASET_CREATE), access = H5Pcreate(H5P_DATASET_ACCESS);
-    hid_t space = H5Screate_simple(1, &n, &max);
+    hsize_t width = (hsize_t)c->width, dim[] = {n, width}, most[] = {max, width};
+    hsize_t part[] = {chunk, width};
+    int rank = c->width ? 2 : 1;
+    hid_t space = H5Screate_simple(rank, dim, most);
     H5Pset_obj_track_times(plist, false);
-    H5Pset_chunk(plist, 1, &chunk);
+    H5Pset_chunk(plist, rank, part);
     H5Pset_shuffle(plist);
     H5Pset_deflate(plist, DEFLATE_LEVEL);
     H5Pset_fletcher32(plist);
@@ -42,9 +51,9 @@ static int write_buffer(struct shard_column *c) {
 }
 
 static int write_grown(struct shard_column *c) {
-    hsize_t end = (hsize_t)(c->n + c->filled);
+    hsize_t end[] = {(hsize_t)(c->n + c->filled), (hsize_t)c->width};
     if (!c->set && make_set(c, 0, H5S_UNLIMITED, (hsize_t)c->chunk) != 0) return -1;
-    if (H5Dset_extent(c->set, &end) < 0) return fail("dataset %s: %s", c->name, h5_reason());
+    if (H5Dset_extent(c->set, end) < 0) return fail("dataset %s: %s", c->name, h5_reason());
     return write_buffer(c);
 }
 

@@ -117,8 +117,18 @@ static int64_t count_group(const struct spool *spool, const struct shard_run *ru
 /* The columns of /group while they are written. */
 struct groups {
     struct shard_column first, member, forest_tokens;
-    int64_t n_members;
+    int64_t n, n_members;
+    struct answers *answers; /* NULL: there are none */
 };
+
+static int write_answers(const struct groups *g, const struct spool *spool,
+                         const struct shard_run *run) {
+    size_t n_bytes = 0;
+    char *data = spool_answers(spool, run->at, &n_bytes);
+    int status = data ? answers_append(g->answers, g->n, data, n_bytes) : -1;
+    mem_free(data);
+    return status;
+}
 
 static int write_group(struct groups *g, const struct spool *spool, const struct shard_run *run,
                        int64_t n_runs) {
@@ -131,11 +141,14 @@ static int write_group(struct groups *g, const struct spool *spool, const struct
         for (int64_t i = run[r].first; i < run[r].first + run[r].n && status == 0; i++)
             status = column_append(&g->member, &i, 1);
     for (int64_t r = 0; r < n_runs; r++) g->n_members += run[r].n;
+    for (int64_t r = 0; r < n_runs && status == 0 && g->answers; r++)
+        status = write_answers(g, spool, &run[r]);
+    g->n++;
     return status;
 }
 
 static bool is_before(const struct shard_run *a, const struct shard_run *b) {
-    return a->prompt != b->prompt ? a->prompt < b->prompt : a->first < b->first;
+    return a->prompt != b->prompt ? a->prompt < b->prompt : a->at < b->at;
 }
 
 static void swap(struct shard_run *a, struct shard_run *b) {
@@ -144,7 +157,7 @@ static void swap(struct shard_run *a, struct shard_run *b) {
     *b = kept;
 }
 
-/* By (prompt, first), which no two have in common. In place: qsort of glibc takes as much memory
+/* By (prompt, at), which no two have in common. In place: qsort of glibc takes as much memory
  * again. Recursion takes the smaller part. */
 static void sort_by_prompt(struct shard_run *run, int64_t n) {
     while (n > 1) {
@@ -166,13 +179,13 @@ static void sort_by_prompt(struct shard_run *run, int64_t n) {
     }
 }
 
-/* Sorts the runs so that those of a group follow each other, which then have the group's first
- * comparison for their `prompt`. */
+/* Sorts the runs so that those of a group follow each other, which then have the place of the
+ * group's first run for their `prompt`. */
 static void sort_runs(struct shard_run *run, int64_t n) {
     sort_by_prompt(run, n);
     uint64_t former = 0, leader = 0;
     for (int64_t i = 0; i < n; i++) {
-        if (i == 0 || run[i].prompt != former) leader = (uint64_t)run[i].first;
+        if (i == 0 || run[i].prompt != former) leader = (uint64_t)run[i].at;
         former = run[i].prompt;
         run[i].prompt = leader;
     }
@@ -180,8 +193,8 @@ static void sort_runs(struct shard_run *run, int64_t n) {
 }
 
 int groups_write(hid_t at, int64_t chunk, struct shard_run *run, int64_t n_runs,
-                 const struct spool *spool) {
-    struct groups g = {0};
+                 const struct spool *spool, struct answers *answers) {
+    struct groups g = {.answers = answers};
     column_open(&g.first, at, "first", H5T_STD_I64LE, H5T_NATIVE_INT64, chunk);
     column_open(&g.member, at, "member", H5T_STD_I64LE, H5T_NATIVE_INT64, chunk);
     column_open(&g.forest_tokens, at, "forest_tokens", H5T_STD_I32LE, H5T_NATIVE_INT32, chunk);

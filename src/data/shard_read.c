@@ -1,225 +1,52 @@
 /* Reading token shards: see shard.h; docs/shard.md describes the file.
  *
- *   (1) Nothing is believed: type, rank, size and contents of every dataset are checked against
- *       each other before they are used.
- *   (2) A claimed size is compared with what its chunks take in the file before memory is taken:
- *       deflate shrinks by 1032 at most, so a small damaged file cannot ask for a large allocation.
- *   (3) The index lies in memory; tokens stay in the file and are read by hyperslab through HDF5's
+ *   (1) Nothing is believed: headers are checked by shard_file.c, contents against each other here,
+ *       before they are used.
+ *   (2) The index lies in memory; tokens stay in the file and are read by hyperslab through HDF5's
  *       chunk cache. */
 #include <errno.h>
 #include <hdf5.h>
 #include <math.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/stat.h>
 
-#include "file.h"
 #include "h5.h"
 #include "shard.h"
+#include "shard_file.h"
 
-enum { DEFLATE_CEILING = 1100, CHUNK_CEILING = 1 << 24, NAME_ROOM = 256 };
-enum { CACHE_SLOTS = 12421, CACHE_BYTES = 32 << 20 };
-#define TEXT_CEILING ((size_t)1 << 28)
-#define BUILD_AGAIN "hint: the file is damaged or cut; build it again with `rankwise-data build`"
-
-/* The open file. */
-struct shard_handle {
-    hid_t file, token;
-    int64_t file_bytes;
-};
-
-/* --- the file --- */
-
-static hid_t open_file(const char *path, int64_t *bytes) {
-    struct stat s;
-    FILE *f = fopen(path, "rb");
-    int error = errno;
-    bool is_file = f && fstat(fileno(f), &s) == 0 && S_ISREG(s.st_mode);
-    if (f) fclose(f);
-    if (!f)
-        return fail("cannot be opened: %s; hint: shards are made by `rankwise-data build`",
-                    strerror(error));
-    if (!is_file) return fail("expected a token shard, found no regular file");
-    if (s.st_size == 0) return fail("expected a token shard, found an empty file");
-    *bytes = s.st_size;
-    const char *reason;
-    hid_t file = h5_open(path, &reason);
-    if (file < 0)
-        fail("expected a token shard (HDF5), found something else: %s; " BUILD_AGAIN, reason);
-    return file;
-}
-
-/* A dataset as its header says it is. */
-struct header {
-    H5T_class_t class;
-    size_t size; /* bytes of an element */
-    bool is_signed;
-    int64_t n;
-};
-
-/* Whether the size that the dataset claims can be true: (2). Every chunk must be there: HDF5 reads
- * a missing one as zeros. */
-static int check_storage(hid_t set, const char *name, const struct header *h, int64_t file_bytes) {
-    hid_t plist = H5Dget_create_plist(set), space = H5Dget_space(set);
-    hsize_t chunk = 0, n_chunks = 0, stored = H5Dget_storage_size(set);
-    bool is_chunked = plist >= 0 && H5Pget_layout(plist) == H5D_CHUNKED &&
-                      H5Pget_chunk(plist, 1, &chunk) == 1 && chunk > 0 && chunk <= CHUNK_CEILING;
-    bool is_counted = is_chunked && space >= 0 && H5Dget_num_chunks(set, space, &n_chunks) >= 0;
-    H5_CLOSE(plist, space);
-    if (!is_chunked)
-        return fail("%s: expected chunks of at most %d elements; " BUILD_AGAIN, name,
-                    CHUNK_CEILING);
-    hsize_t expected = ((hsize_t)h->n + chunk - 1) / chunk;
-    if (!is_counted || n_chunks != expected)
-        return fail("%s: expected %llu chunks, found %llu; " BUILD_AGAIN, name,
-                    (unsigned long long)expected, (unsigned long long)n_chunks);
-    if (stored > (hsize_t)file_bytes || (hsize_t)h->n > (stored / h->size + 1) * DEFLATE_CEILING)
-        return fail("%s: claims %lld elements in %llu bytes of a file of %lld; " BUILD_AGAIN, name,
-                    (long long)h->n, (unsigned long long)stored, (long long)file_bytes);
-    return 0;
-}
-
-static int read_header(hid_t set, const char *name, struct header *out) {
-    hid_t type = H5Dget_type(set), space = H5Dget_space(set);
-    hsize_t dim = 0;
-    int rank = space >= 0 ? H5Sget_simple_extent_ndims(space) : -1;
-    if (rank == 1) H5Sget_simple_extent_dims(space, &dim, NULL);
-    if (type >= 0)
-        *out = (struct header){H5Tget_class(type), H5Tget_size(type),
-                               H5Tget_sign(type) == H5T_SGN_2, (int64_t)dim};
-    H5_CLOSE(type, space);
-    if (type < 0) return fail("%s: its type cannot be read; " BUILD_AGAIN, name);
-    if (rank != 1) return fail("%s: expected 1 dimension, found %d; " BUILD_AGAIN, name, rank);
-    if (dim > INT64_MAX / 16)
-        return fail("%s: %llu elements; " BUILD_AGAIN, name, (unsigned long long)dim);
-    return 0;
-}
-
-/* What a dataset has to be. */
-struct column_kind {
-    H5T_class_t class;
-    size_t size;
-    bool is_signed;
-    const char *words;
-};
-static const struct column_kind int64_kind = {H5T_INTEGER, 8, true, "int64"},
-                                int32_kind = {H5T_INTEGER, 4, true, "int32"},
-                                uint16_kind = {H5T_INTEGER, 2, false, "uint16"},
-                                uint32_kind = {H5T_INTEGER, 4, false, "uint32"},
-                                uint8_kind = {H5T_INTEGER, 1, false, "uint8"},
-                                float_kind = {H5T_FLOAT, 4, true, "float32"};
-
-/* Opens a dataset and checks all that its header says. n: the expected number of elements, or -1
- * for any, which is then put into *found. */
-static hid_t open_dataset(hid_t file, const char *name, const struct column_kind *kind, int64_t n,
-                          int64_t *found, int64_t file_bytes) {
-    hid_t plist = H5Pcreate(H5P_DATASET_ACCESS);
-    H5Pset_chunk_cache(plist, CACHE_SLOTS, CACHE_BYTES, 1);
-    hid_t set = H5Dopen2(file, name, plist);
-    if (set < 0) fail("dataset %s cannot be opened: %s; " BUILD_AGAIN, name, h5_reason());
-    H5Pclose(plist);
-    if (set < 0) return -1;
-    struct header h = {0};
-    int status = read_header(set, name, &h);
-    if (status == 0 && (h.class != kind->class || h.size != kind->size ||
-                        (h.class == H5T_INTEGER && h.is_signed != kind->is_signed)))
-        status = fail("%s: expected %s, found another type (%zu bytes); " BUILD_AGAIN, name,
-                      kind->words, h.size);
-    if (status == 0 && n >= 0 && h.n != n)
-        status = fail("%s: expected %lld elements, found %lld; " BUILD_AGAIN, name, (long long)n,
-                      (long long)h.n);
-    if (status == 0) status = check_storage(set, name, &h, file_bytes);
-    if (status != 0) {
-        H5Dclose(set);
-        return -1;
-    }
-    if (found) *found = h.n;
-    return set;
-}
-
-/* A whole dataset into new memory; NULL with error_text(). */
-static void *read_dataset(const struct shard_handle *at, const char *name,
-                          const struct column_kind *kind, int64_t n, int64_t *found,
-                          hid_t memory_type) {
-    int64_t count = n;
-    hid_t set = open_dataset(at->file, name, kind, n, &count, at->file_bytes);
-    if (set < 0) return NULL;
-    if (found) *found = count;
-    void *data = mem_alloc(count, kind->size);
-    if (count > 0 && H5Dread(set, memory_type, H5S_ALL, H5S_ALL, H5P_DEFAULT, data) < 0) {
-        fail("%s: cannot be read: %s; " BUILD_AGAIN, name, h5_reason());
-        mem_free(data);
-        data = NULL;
-    }
-    H5Dclose(set);
-    return data;
-}
-
-static int read_number(hid_t file, const char *name, int64_t *out) {
-    hid_t attribute = H5Aopen(file, name, H5P_DEFAULT);
-    if (attribute < 0) return fail("attribute \"%s\" is missing; " BUILD_AGAIN, name);
-    hid_t type = H5Aget_type(attribute), space = H5Aget_space(attribute);
-    bool good = type >= 0 && space >= 0 && H5Tget_class(type) == H5T_INTEGER &&
-                H5Tget_size(type) == 8 && H5Sget_simple_extent_npoints(space) == 1 &&
-                H5Aread(attribute, H5T_NATIVE_INT64, out) >= 0;
-    H5_CLOSE(type, space, attribute);
-    return good ? 0 : fail("attribute \"%s\": expected one int64; " BUILD_AGAIN, name);
-}
-
-/* A text attribute, zero-terminated; NULL with error_text(). */
-static char *read_text(hid_t file, const char *name) {
-    hid_t attribute = H5Aopen(file, name, H5P_DEFAULT);
-    if (attribute < 0) {
-        fail("attribute \"%s\" is missing; " BUILD_AGAIN, name);
-        return NULL;
-    }
-    hid_t type = H5Aget_type(attribute), space = H5Aget_space(attribute);
-    size_t size = type >= 0 && H5Tget_class(type) == H5T_STRING && !H5Tis_variable_str(type)
-                      ? H5Tget_size(type)
-                      : 0;
-    char *text = NULL;
-    if (size > 0 && size <= TEXT_CEILING && space >= 0 &&
-        H5Sget_simple_extent_npoints(space) == 1) {
-        text = mem_alloc((int64_t)size + 1, 1);
-        if (H5Aread(attribute, type, text) < 0) {
-            mem_free(text);
-            text = NULL;
-        }
-    }
-    if (!text) fail("attribute \"%s\": expected a text of fixed length; " BUILD_AGAIN, name);
-    H5_CLOSE(type, space, attribute);
-    return text;
-}
+enum { NAME_ROOM = 256 };
 
 /* --- the contents --- */
 
 static int read_attributes(struct shard *shard, hid_t file) {
-    char *kind = read_text(file, "kind");
+    char *kind = shard_file_text(file, "kind");
     int64_t format = 0;
     int status = kind ? 0 : fail("expected a token shard, found an HDF5 file of another kind");
     if (kind && strcmp(kind, SHARD_KIND) != 0)
         status = fail("expected a token shard, found \"%.100s\"", kind);
     mem_free(kind);
-    if (status != 0 || read_number(file, "format", &format) != 0) return -1;
+    if (status != 0 || shard_file_number(file, "format", &format) != 0) return -1;
     if (format != SHARD_FORMAT)
         return fail("expected shard format %d, found %lld; hint: build it again with this "
                     "version's `rankwise-data`",
                     SHARD_FORMAT, (long long)format);
-    if (read_number(file, "vocabulary", &shard->vocabulary) != 0) return -1;
+    if (shard_file_number(file, "vocabulary", &shard->vocabulary) != 0) return -1;
     if (shard->vocabulary < 1 || shard->vocabulary > INT32_MAX)
         return fail("a vocabulary of %lld; " BUILD_AGAIN, (long long)shard->vocabulary);
-    char *text = read_text(file, "contract");
+    char *text = shard_file_text(file, "contract");
     if (!text) return -1;
     status = contract_parse(&shard->contract, text, strlen(text));
     mem_free(text);
     return status == 0 ? 0 : fail_context("attribute \"contract\"");
 }
 
-/* first[0] = 0, ascending by at least 1, first[n] = end. */
-static int check_offsets(const char *name, const int64_t *first, int64_t n, int64_t end) {
+/* first[0] = 0, ascending by at least that, first[n] = end. */
+static int check_offsets(const char *name, const int64_t *first, int64_t n, int64_t end,
+                         int64_t least) {
     if (first[0] != 0) return fail("%s: starts at %lld; " BUILD_AGAIN, name, (long long)first[0]);
     for (int64_t i = 0; i < n; i++)
-        if (first[i + 1] <= first[i] || first[i + 1] > end || first[i + 1] - first[i] > INT32_MAX)
+        if (first[i + 1] < first[i] + least || first[i + 1] > end ||
+            first[i + 1] - first[i] > INT32_MAX)
             return fail("%s: entry %lld is %lld after %lld of %lld; " BUILD_AGAIN, name,
                         (long long)i + 1, (long long)first[i + 1], (long long)first[i],
                         (long long)end);
@@ -230,17 +57,17 @@ static int check_offsets(const char *name, const int64_t *first, int64_t n, int6
 }
 
 static int read_sequences(struct shard *shard, struct shard_handle *at) {
-    const struct column_kind *kind = shard->vocabulary <= 65536 ? &uint16_kind : &uint32_kind;
-    at->token = open_dataset(at->file, "token", kind, -1, &shard->n_tokens, at->file_bytes);
+    const struct shard_kind *kind = shard->vocabulary <= 65536 ? &shard_uint16 : &shard_uint32;
+    at->token = shard_file_dataset(at, "token", kind, -1, &shard->n_tokens);
     if (at->token < 0) return -1;
     int64_t n = 0;
-    shard->first = read_dataset(at, "sequence/first", &int64_kind, -1, &n, H5T_NATIVE_INT64);
+    shard->first = shard_file_read(at, "sequence/first", &shard_int64, -1, &n, H5T_NATIVE_INT64);
     if (!shard->first) return -1;
     if (n < 2)
         return fail("sequence/first: expected at least 2 elements, found %lld; " BUILD_AGAIN,
                     (long long)n);
     shard->n_sequences = n - 1;
-    return check_offsets("sequence/first", shard->first, shard->n_sequences, shard->n_tokens);
+    return check_offsets("sequence/first", shard->first, shard->n_sequences, shard->n_tokens, 1);
 }
 
 static int check_comparisons(const struct shard *shard) {
@@ -267,40 +94,52 @@ static int check_comparisons(const struct shard *shard) {
 
 /* All columns have as many elements as the first; a shard may lack the prompts' lengths. */
 static int read_comparisons(struct shard *shard, const struct shard_handle *at) {
-    shard->chosen = read_dataset(at, "comparison/chosen", &int64_kind, -1, &shard->n_comparisons,
-                                 H5T_NATIVE_INT64);
+    shard->chosen = shard_file_read(at, "comparison/chosen", &shard_int64, -1,
+                                    &shard->n_comparisons, H5T_NATIVE_INT64);
     int64_t n = shard->n_comparisons;
     if (!shard->chosen) return -1;
-    if (n < 1)
+    if (n < 1 && H5Lexists(at->file, "answer", H5P_DEFAULT) <= 0)
         return fail("comparison/chosen: expected at least 1 element, found none; " BUILD_AGAIN);
-    if (!(shard->rejected =
-              read_dataset(at, "comparison/rejected", &int64_kind, n, NULL, H5T_NATIVE_INT64)) ||
+    if (!(shard->rejected = shard_file_read(at, "comparison/rejected", &shard_int64, n, NULL,
+                                            H5T_NATIVE_INT64)) ||
         !(shard->row =
-              read_dataset(at, "comparison/row", &int64_kind, n, NULL, H5T_NATIVE_INT64)) ||
-        !(shard->source =
-              read_dataset(at, "comparison/source", &uint16_kind, n, NULL, H5T_NATIVE_UINT16)) ||
+              shard_file_read(at, "comparison/row", &shard_int64, n, NULL, H5T_NATIVE_INT64)) ||
+        !(shard->source = shard_file_read(at, "comparison/source", &shard_uint16, n, NULL,
+                                          H5T_NATIVE_UINT16)) ||
         !(shard->margin =
-              read_dataset(at, "comparison/margin", &float_kind, n, NULL, H5T_NATIVE_FLOAT)) ||
+              shard_file_read(at, "comparison/margin", &shard_float, n, NULL, H5T_NATIVE_FLOAT)) ||
         !(shard->weight =
-              read_dataset(at, "comparison/weight", &float_kind, n, NULL, H5T_NATIVE_FLOAT)) ||
-        !(shard->forest_tokens =
-              read_dataset(at, "comparison/forest_tokens", &int32_kind, n, NULL, H5T_NATIVE_INT32)))
+              shard_file_read(at, "comparison/weight", &shard_float, n, NULL, H5T_NATIVE_FLOAT)) ||
+        !(shard->forest_tokens = shard_file_read(at, "comparison/forest_tokens", &shard_int32, n,
+                                                 NULL, H5T_NATIVE_INT32)))
         return -1;
     if (H5Lexists(at->file, "comparison/prompt_tokens", H5P_DEFAULT) > 0 &&
-        !(shard->prompt_tokens =
-              read_dataset(at, "comparison/prompt_tokens", &int32_kind, n, NULL, H5T_NATIVE_INT32)))
+        !(shard->prompt_tokens = shard_file_read(at, "comparison/prompt_tokens", &shard_int32, n,
+                                                 NULL, H5T_NATIVE_INT32)))
         return -1;
     return check_comparisons(shard);
 }
 
-/* Every comparison is in one group, and a group's forest is at least its largest member's and at
- * most all of them. */
+/* The longest answer of a group, and the tokens of all. */
+static void measure_answers(const struct shard *shard, int64_t group, int64_t *max, int64_t *all) {
+    *max = *all = 0;
+    if (!shard->answer_first) return;
+    for (int64_t k = shard->answer_first[group]; k < shard->answer_first[group + 1]; k++) {
+        int64_t length = shard_length(shard, shard->answer_sequence[k]);
+        *max = MAX(*max, length);
+        *all += length;
+    }
+}
+
+/* Every comparison is in one group, a group has a comparison or an answer, and its forest is at
+ * least that of its largest member and at most all of them. */
 static int check_groups(const struct shard *shard) {
     char *seen = mem_alloc(shard->n_comparisons, 1);
-    int status =
-        check_offsets("group/first", shard->group_first, shard->n_groups, shard->n_comparisons);
+    int status = check_offsets("group/first", shard->group_first, shard->n_groups,
+                               shard->n_comparisons, shard->n_answers ? 0 : 1);
     for (int64_t g = 0; status == 0 && g < shard->n_groups; g++) {
-        int64_t max = 0, all = 0;
+        int64_t max, all;
+        measure_answers(shard, g, &max, &all);
         for (int64_t k = shard->group_first[g]; status == 0 && k < shard->group_first[g + 1]; k++) {
             int64_t i = shard->group_member[k];
             if (i < 0 || i >= shard->n_comparisons || seen[i]) {
@@ -312,6 +151,9 @@ static int check_groups(const struct shard *shard) {
             all += shard->forest_tokens[i];
         }
         int64_t tokens = shard->group_forest_tokens[g];
+        if (status == 0 && all == 0)
+            status =
+                fail("group %lld: has neither comparison nor answer; " BUILD_AGAIN, (long long)g);
         if (status == 0 && (tokens < max || tokens > all))
             status = fail("group %lld: %lld forest tokens; " BUILD_AGAIN, (long long)g,
                           (long long)tokens);
@@ -322,17 +164,18 @@ static int check_groups(const struct shard *shard) {
 
 static int read_groups(struct shard *shard, const struct shard_handle *at) {
     int64_t n = 0;
-    shard->group_first = read_dataset(at, "group/first", &int64_kind, -1, &n, H5T_NATIVE_INT64);
+    shard->group_first = shard_file_read(at, "group/first", &shard_int64, -1, &n, H5T_NATIVE_INT64);
     if (!shard->group_first) return -1;
     if (n < 2)
         return fail("group/first: expected at least 2 elements, found %lld; " BUILD_AGAIN,
                     (long long)n);
     shard->n_groups = n - 1;
-    if (!(shard->group_member = read_dataset(at, "group/member", &int64_kind, shard->n_comparisons,
-                                             NULL, H5T_NATIVE_INT64)) ||
-        !(shard->group_forest_tokens = read_dataset(at, "group/forest_tokens", &int32_kind,
-                                                    shard->n_groups, NULL, H5T_NATIVE_INT32)))
+    if (!(shard->group_member = shard_file_read(at, "group/member", &shard_int64,
+                                                shard->n_comparisons, NULL, H5T_NATIVE_INT64)) ||
+        !(shard->group_forest_tokens = shard_file_read(at, "group/forest_tokens", &shard_int32,
+                                                       shard->n_groups, NULL, H5T_NATIVE_INT32)))
         return -1;
+    if (shard_read_answers(shard, at) != 0) return -1;
     return check_groups(shard);
 }
 
@@ -341,11 +184,13 @@ int shard_open(struct shard *shard, const char *path) {
     struct shard_handle *at = mem_alloc(1, sizeof *at);
     *at = (struct shard_handle){H5I_INVALID_HID, H5I_INVALID_HID, 0};
     shard->handle = at;
-    at->file = open_file(path, &at->file_bytes);
+    at->file = shard_file_open(path, &at->file_bytes);
     int status = at->file < 0 ? -1 : read_attributes(shard, at->file);
     if (status == 0) status = read_sequences(shard, at);
     if (status == 0) status = read_comparisons(shard, at);
+    if (status == 0) status = shard_read_labels(shard, at);
     if (status == 0) status = read_groups(shard, at);
+    if (status == 0) status = shard_read_spans(shard, at);
     if (status == 0) return 0;
     shard_close(shard);
     return fail_context("%s", path);
@@ -368,6 +213,7 @@ void shard_close(struct shard *shard) {
     mem_free(shard->group_first);
     mem_free(shard->group_member);
     mem_free(shard->group_forest_tokens);
+    shard_free_answers(shard);
     contract_free(&shard->contract);
     *shard = (struct shard){0};
 }
@@ -430,7 +276,7 @@ static herr_t read_attribute(hid_t file, const char *name, const H5A_info_t *abo
     hid_t attribute = H5Aopen(file, name, H5P_DEFAULT);
     hid_t type = attribute < 0 ? -1 : H5Aget_type(attribute);
     size_t size = type < 0 ? 0 : H5Tget_size(type);
-    bool is_good = size > 0 && size <= TEXT_CEILING && !H5Tis_variable_str(type);
+    bool is_good = size > 0 && size <= SHARD_TEXT_CEILING && !H5Tis_variable_str(type);
     void *data = is_good ? mem_alloc((int64_t)size, 1) : NULL;
     if (is_good) is_good = H5Aread(attribute, type, data) >= 0;
     mem_free(data);
@@ -470,10 +316,11 @@ int shard_check_replaced(const char *path) {
     if (n == 0) return 0;
     bool is_other = n < sizeof begin || memcmp(begin, magic, sizeof begin) != 0;
     int64_t bytes;
-    hid_t file = is_other ? -1 : open_file(path, &bytes);
+    hid_t file = is_other ? -1 : shard_file_open(path, &bytes);
     if (file >= 0) {
         /* One that cannot be read is damaged. */
-        char *kind = H5Aexists(file, "kind") == 0 ? mem_copy_string("") : read_text(file, "kind");
+        char *kind =
+            H5Aexists(file, "kind") == 0 ? mem_copy_string("") : shard_file_text(file, "kind");
         is_other = kind && strcmp(kind, SHARD_KIND) != 0;
         mem_free(kind);
         H5Fclose(file);
@@ -484,15 +331,15 @@ int shard_check_replaced(const char *path) {
 }
 
 char *shard_text(struct shard *shard, const char *name) {
-    char *text = read_text(((struct shard_handle *)shard->handle)->file, name);
+    char *text = shard_file_text(((struct shard_handle *)shard->handle)->file, name);
     if (!text) fail_context("%s", shard->path);
     return text;
 }
 
 char *shard_text_of(const char *path, const char *name) {
     int64_t bytes;
-    hid_t file = open_file(path, &bytes);
-    char *text = file < 0 ? NULL : read_text(file, name);
+    hid_t file = shard_file_open(path, &bytes);
+    char *text = file < 0 ? NULL : shard_file_text(file, name);
     H5_CLOSE(file);
     if (!text) fail_context("%s", path);
     return text;
@@ -515,7 +362,7 @@ static int visit_file(const struct shard_visitor *v, hsize_t index) {
         return fail("tokenizer: file %d has no usable name; " BUILD_AGAIN, (int)index);
     snprintf(path, sizeof path, "tokenizer/%s", name);
     int64_t n = 0;
-    void *data = read_dataset(v->at, path, &uint8_kind, -1, &n, H5T_NATIVE_UINT8);
+    void *data = shard_file_read(v->at, path, &shard_uint8, -1, &n, H5T_NATIVE_UINT8);
     if (!data) return -1;
     int status = v->visit(v->self, name, data, (size_t)n);
     mem_free(data);

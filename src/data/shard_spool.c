@@ -54,13 +54,15 @@ static void add_tokens(struct spool *s, const int32_t *token, int64_t n) {
 }
 
 int spool_add(struct spool *s, const int32_t *length, int64_t n, const int32_t *token,
-              int64_t *at) {
+              const struct buffer *answers, int64_t *at) {
     int64_t n_tokens = 0;
     *at = s->n_bytes;
     add(s, &(int32_t){(int32_t)n}, sizeof(int32_t));
     add(s, length, (size_t)n * sizeof *length);
     for (int64_t i = 0; i < n; i++) n_tokens += length[i];
     add_tokens(s, token, n_tokens);
+    add(s, &answers->length, sizeof answers->length);
+    add(s, answers->data, answers->length);
     return s->buffer.length < PIECE ? 0 : spool_flush(s);
 }
 
@@ -103,4 +105,19 @@ int spool_tokens(const struct spool *s, int64_t at, int64_t n, int32_t *out) {
         out[i] = token;
     }
     return 0;
+}
+
+char *spool_answers(const struct spool *s, int64_t at, size_t *n_bytes) {
+    int32_t n;
+    int64_t behind;
+    if (spool_count(s, at, &n) != 0) return NULL;
+    int32_t *length = mem_alloc(n, sizeof *length);
+    int status = spool_lengths(s, at, n, length, &behind);
+    for (int32_t i = 0; i < n; i++) behind = spool_behind(s, behind, length[i]);
+    mem_free(length);
+    if (status != 0 || read_at(s, behind, n_bytes, sizeof *n_bytes) != 0) return NULL;
+    char *answers = mem_alloc((int64_t)*n_bytes, 1);
+    if (read_at(s, behind + (int64_t)sizeof *n_bytes, answers, *n_bytes) == 0) return answers;
+    mem_free(answers);
+    return NULL;
 }

@@ -1,8 +1,8 @@
 /* Writing token shards: see shard.h; docs/shard.md describes the file.
  *
  *   (1) Rows go to the file as they come (shard_column.h). Memory holds what shard.h says: the
- *       hashes of the sequences, to find identical ones; the runs of comparisons of one prompt, to
- *       make groups of them (shard_prompts.h); and the tokens of the present run.
+ *       hashes of the sequences, to find identical ones; the runs of rows of one prompt, to make
+ *       groups of them (shard_prompts.h); and the tokens and answers of the present run.
  *   (2) The temporary file becomes <path> when all of it is on the disk; a full disk leaves the
  *       former file.
  *   (3) The same content gives the same bytes: HDF5's time stamps are off, orders are those of the
@@ -20,7 +20,9 @@
 #include "forest.h"
 #include "h5.h"
 #include "hash.h"
+#include "json.h"
 #include "shard.h"
+#include "shard_answers.h"
 #include "shard_blocks.h"
 #include "shard_prompts.h"
 
@@ -30,10 +32,12 @@ enum { TOKEN_CHUNK = 8192, INDEX_CHUNK = 16384, FILE_CHUNK = 1 << 18 };
 enum { RUN_TOKENS = 1 << 21, RUN_COMPARISONS = 1 << 30 };
 enum { LEAST_SLOTS = 1024 };
 
-/* The present run: the sides of its comparisons, end to end. */
+/* The present run: the sides of its rows, end to end, and their answers. There is none as long as
+ * it has no side. */
 struct open_run {
     struct shard_run run;
-    int32_t *token; /* (n_tokens) */
+    struct buffer answers; /* for the spool (shard_answers.h) */
+    int32_t *token;        /* (n_tokens) */
     int64_t n_tokens, capacity_tokens;
     int32_t *length; /* (n_sides) */
     int64_t n_sides, capacity_sides;
@@ -44,10 +48,15 @@ struct shard_writer {
     char *trouble; /* the text of the first failure: (5) */
     int error;     /* errno of the first write that failed */
     int64_t vocabulary, n_tokens, n_sequences, n_comparisons;
-    int64_t n_side_tokens, n_forest_tokens; /* over the comparisons */
+    int64_t n_answers;
+    /* over the comparisons, and the rows that have none; n_learned: in spans */
+    int64_t n_side_tokens, n_forest_tokens, n_learned;
+    char **score_name; /* (n_scores) */
+    int64_t n_scores, capacity_scores;
     hid_t file, sequence_group, comparison_group, group_group, tokenizer_group;
     struct shard_column token, first, chosen, rejected, margin, weight, source, row, forest_tokens,
-        prompt_tokens;
+        prompt_tokens, label;
+    struct spans spans;
     struct blocks hash; /* struct hash128 (n_sequences) */
     struct sha256 all;  /* over these: the attribute token_digest */
     uint32_t *slot; /* open addressing by the hash: sequence + 1, or 0; n_slots is a power of two */
@@ -70,10 +79,11 @@ static char *temporary_name(const char *path) {
 }
 
 static struct shard_column *column_of(struct shard_writer *w, int i) {
-    struct shard_column *column[] = {&w->token,         &w->first,        &w->chosen, &w->rejected,
-                                     &w->margin,        &w->weight,       &w->source, &w->row,
-                                     &w->forest_tokens, &w->prompt_tokens};
-    return i < (int)(sizeof column / sizeof *column) ? column[i] : NULL;
+    struct shard_column *column[] = {&w->token,         &w->first,         &w->chosen, &w->rejected,
+                                     &w->margin,        &w->weight,        &w->source, &w->row,
+                                     &w->forest_tokens, &w->prompt_tokens, &w->label};
+    int n = (int)(sizeof column / sizeof *column) - !w->label.name;
+    return i < n ? column[i] : NULL;
 }
 
 static hid_t make_group(hid_t file, const char *name) {
@@ -89,6 +99,7 @@ static int close_file(struct shard_writer *w) {
     int status = 0;
     for (int i = 0; (c = column_of(w, i)); i++)
         if (column_close(c) != 0) status = -1;
+    spans_close(&w->spans, -1); /* those that are not finished are of no use any more */
     H5_CLOSE(w->sequence_group, w->comparison_group, w->group_group, w->tokenizer_group);
     w->sequence_group = w->comparison_group = w->group_group = w->tokenizer_group = 0;
     if (w->file > 0 && H5Fclose(w->file) < 0 && status == 0) status = fail("%s", h5_reason());
@@ -106,6 +117,9 @@ static void writer_free(struct shard_writer *w) {
     mem_free(w->slot);
     mem_free(w->open.token);
     mem_free(w->open.length);
+    buffer_free(&w->open.answers);
+    for (int64_t i = 0; i < w->n_scores; i++) mem_free(w->score_name[i]);
+    mem_free(w->score_name);
     mem_free(w->narrow);
     mem_free(w->number);
     mem_free(w);
@@ -238,17 +252,39 @@ static int append_tokens(struct shard_writer *w, const int32_t *token, int64_t n
     return column_append(&w->token, w->narrow, n);
 }
 
-/* The number of the sequence; an identical one gets the same number. -1 on an error. */
-static int64_t take_sequence(struct shard_writer *w, const int32_t *token, int64_t n) {
+/* Of a sequence's tokens and spans. */
+static struct hash128 hash_sequence(struct hash128 tokens, const struct shard_span *span,
+                                    int32_t n) {
+    for (int32_t i = 0; i < n; i++) {
+        const int32_t part[] = {span[i].first, span[i].last, span[i].verdict};
+        struct hash128 more = hash128(part, sizeof part, (uint32_t)i + 1),
+                       weight = hash128(&span[i].weight, sizeof span[i].weight, (uint32_t)i + 1);
+        const uint64_t all[] = {tokens.low, tokens.high, more.low, more.high, weight.low};
+        tokens = hash128(all, sizeof all, 0);
+    }
+    return tokens;
+}
+
+/* The number of the sequence that an answer of the row is. An identical one gets the same number;
+ * two of the same tokens in which other ones are learned are not identical. -1 on an error. */
+static int64_t take_sequence(struct shard_writer *w, const int32_t *token, int64_t n,
+                             const struct shard_span *span, int32_t n_spans) {
     CHECK(n >= 1 && n < INT32_MAX, "a sequence of %lld tokens", (long long)n);
-    struct hash128 hash = hash128(token, (size_t)n * sizeof *token, 0);
+    struct hash128 tokens = hash128(token, (size_t)n * sizeof *token, 0),
+                   hash = hash_sequence(tokens, span, n_spans);
     int64_t at = find_slot(w, &hash);
     if (w->slot[at]) return (int64_t)w->slot[at] - 1;
     if (w->n_sequences == UINT32_MAX) return fail("more than %u different sequences", UINT32_MAX);
     if (append_tokens(w, token, n) != 0 || column_append(&w->first, &w->n_tokens, 1) != 0)
         return -1;
+    for (int32_t i = 0; i < n_spans; i++) {
+        CHECK(span[i].first >= 1 && span[i].first < span[i].last && span[i].last <= n,
+              "a span from %d to %d of %lld", span[i].first, span[i].last, (long long)n);
+        if (spans_append(&w->spans, w->file, INDEX_CHUNK, w->n_sequences, &span[i]) != 0) return -1;
+        w->n_learned += span[i].last - span[i].first;
+    }
     blocks_add(&w->hash, &hash);
-    sha256_add(&w->all, &hash, sizeof hash);
+    sha256_add(&w->all, &tokens, sizeof tokens);
     w->slot[at] = (uint32_t)++w->n_sequences;
     w->n_tokens += n;
     if (4 * w->n_sequences > 3 * w->n_slots) double_slots(w);
@@ -260,8 +296,8 @@ static int64_t take_sequence(struct shard_writer *w, const int32_t *token, int64
 /* Tokens of the forest of the present run, whose sides lie end to end. */
 static int close_run(struct shard_writer *w) {
     struct open_run *open = &w->open;
-    if (open->run.n == 0) return 0;
-    if (open->run.n > 1) {
+    if (open->n_sides == 0) return 0;
+    if (open->run.n != 1 || open->n_sides > 2) { /* else the comparison's are counted already */
         const int32_t **sequence = mem_alloc(open->n_sides, sizeof *sequence), *next = open->token;
         for (int64_t i = 0; i < open->n_sides; next += open->length[i++]) sequence[i] = next;
         int64_t count = forest_count(open->n_sides, sequence, open->length);
@@ -270,11 +306,12 @@ static int close_run(struct shard_writer *w) {
             return fail("a prompt with %lld tokens of answers", (long long)count);
         open->run.forest_tokens = (int32_t)count;
     }
-    if (spool_add(&w->spool, open->length, open->n_sides, open->token, &open->run.at) != 0)
+    if (spool_add(&w->spool, open->length, open->n_sides, open->token, &open->answers,
+                  &open->run.at) != 0)
         return -1;
     blocks_add(&w->run, &open->run);
-    open->run.n = 0;
     open->n_tokens = open->n_sides = 0;
+    buffer_clear(&open->answers);
     return 0;
 }
 
@@ -293,10 +330,30 @@ static void add_side(struct open_run *open, const int32_t *token, int32_t length
 static int64_t take_answer(struct shard_writer *w, const struct shard_row *row, int32_t answer) {
     CHECK(answer >= 0 && answer < row->n_answers, "answer %d of %d", answer, row->n_answers);
     if (w->number[answer] >= 0) return w->number[answer];
-    int64_t number = take_sequence(w, row->token[answer], row->length[answer]);
+    int32_t first = 0, n = 0;
+    while (first < row->n_spans && row->span[first].answer < answer) first++;
+    while (first + n < row->n_spans && row->span[first + n].answer == answer) n++;
+    int64_t number =
+        take_sequence(w, row->token[answer], row->length[answer], n ? row->span + first : NULL, n);
     if (number < 0) return -1;
     add_side(&w->open, row->token[answer], row->length[answer]);
     return w->number[answer] = number;
+}
+
+/* The column begins with the first label that is not 1; all before it are. */
+static int take_label(struct shard_writer *w, float label) {
+    static const float one = 1;
+    CHECK(label >= 0 && label <= 1, "a label of %g", (double)label);
+    int64_t n_before = w->n_comparisons - 1;
+    int status = 0;
+    if (!w->label.name && label == 1) return 0;
+    if (w->label.name) n_before = 0;
+    if (!w->label.name)
+        column_open(&w->label, w->comparison_group, "label", H5T_IEEE_F32LE, H5T_NATIVE_FLOAT,
+                    INDEX_CHUNK);
+    for (int64_t i = 0; i < n_before && status == 0; i++)
+        status = column_append(&w->label, &one, 1);
+    return status == 0 ? column_append(&w->label, &label, 1) : -1;
 }
 
 /* A pair adds one element to every column of /comparison, after its two answers were stored. */
@@ -309,8 +366,7 @@ static int take_pair(struct shard_writer *w, const struct shard_row *row,
     const int32_t length[] = {row->length[pair->chosen], row->length[pair->rejected]};
     int32_t count = (int32_t)MIN(forest_count(2, sequence, length), INT32_MAX);
     struct shard_run *run = &w->open.run;
-    if (run->n == 0) *run = (struct shard_run){row->prompt, w->n_comparisons, 0, 0, count};
-    run->n++;
+    if (run->n++ == 0) run->forest_tokens = count;
     w->n_comparisons++;
     w->n_side_tokens += (int64_t)length[0] + length[1];
     w->n_forest_tokens += count;
@@ -321,17 +377,36 @@ static int take_pair(struct shard_writer *w, const struct shard_row *row,
     if (status == 0) status = column_append(&w->source, &row->source, 1);
     if (status == 0) status = column_append(&w->row, &row->row, 1);
     if (status == 0) status = column_append(&w->forest_tokens, &count, 1);
-    return status == 0 ? column_append(&w->prompt_tokens, &row->prompt_tokens, 1) : -1;
+    if (status == 0) status = column_append(&w->prompt_tokens, &row->prompt_tokens, 1);
+    return status == 0 ? take_label(w, row->label ? row->label[pair - row->pair] : 1) : -1;
+}
+
+/* Every answer of the row is an entry of /answer. */
+static int take_answers(struct shard_writer *w, const struct shard_row *row) {
+    CHECK(!row->score || row->n_scores <= w->n_scores, "%d scores of %lld", row->n_scores,
+          (long long)w->n_scores);
+    for (int32_t i = 0; i < row->n_answers; i++) {
+        int64_t number = take_answer(w, row, i);
+        if (number < 0) return -1;
+        answers_spool(&w->open.answers, row, i, number);
+        if (row->n_pairs == 0) w->n_side_tokens += row->length[i];
+    }
+    w->n_answers += row->n_answers;
+    if (row->n_pairs == 0)
+        w->n_forest_tokens += forest_count(row->n_answers, row->token, row->length);
+    return 0;
 }
 
 int shard_writer_row(struct shard_writer *w, const struct shard_row *row) {
     if (w->trouble) return settle(w, -1);
-    if (row->n_pairs == 0) return 0;
-    const struct open_run *open = &w->open;
+    if (row->n_pairs == 0 && (!row->has_answers || row->n_answers == 0)) return 0;
+    struct open_run *open = &w->open;
     int status = 0;
     if (open->run.prompt != row->prompt || open->n_tokens > RUN_TOKENS ||
         open->run.n > RUN_COMPARISONS)
         status = close_run(w);
+    if (open->n_sides == 0)
+        open->run = (struct shard_run){.prompt = row->prompt, .first = w->n_comparisons};
     if (row->n_answers > w->capacity_numbers) {
         mem_free(w->number);
         w->capacity_numbers = 2 * (int64_t)row->n_answers;
@@ -340,11 +415,21 @@ int shard_writer_row(struct shard_writer *w, const struct shard_row *row) {
     for (int32_t i = 0; i < row->n_answers; i++) w->number[i] = -1;
     for (int32_t i = 0; i < row->n_pairs && status == 0; i++)
         status = take_pair(w, row, &row->pair[i]);
+    if (status == 0 && row->has_answers) status = take_answers(w, row);
     return settle(w, status);
 }
 
+int32_t shard_writer_score(struct shard_writer *w, const char *name) {
+    for (int64_t i = 0; i < w->n_scores; i++)
+        if (strcmp(w->score_name[i], name) == 0) return (int32_t)i;
+    ARRAY_RESERVE(w->score_name, w->n_scores, w->capacity_scores);
+    w->score_name[w->n_scores] = mem_copy_string(name);
+    return (int32_t)w->n_scores++;
+}
+
 struct shard_sums shard_writer_sums(const struct shard_writer *w) {
-    return (struct shard_sums){w->n_comparisons, w->n_side_tokens, w->n_forest_tokens};
+    return (struct shard_sums){w->n_comparisons, w->n_answers, w->n_side_tokens, w->n_forest_tokens,
+                               w->n_learned};
 }
 
 /* --- attributes and files --- */
@@ -395,6 +480,34 @@ int shard_writer_tokenizer_file(struct shard_writer *w, const char *name, const 
 
 /* --- the end --- */
 
+static char *list_scores(const struct shard_writer *w) {
+    json_t *list = json_array();
+    for (int64_t i = 0; i < w->n_scores; i++)
+        json_array_append_new(list, json_string(w->score_name[i]));
+    char *text = json_text(list);
+    json_decref(list);
+    return text;
+}
+
+/* /group, and /answer where there is any. */
+static int write_groups(struct shard_writer *w) {
+    struct answers answers = {0};
+    int64_t n_runs = w->run.n;
+    struct shard_run *run = blocks_join(&w->run);
+    int status =
+        w->n_answers == 0 ? 0 : answers_open(&answers, w->file, INDEX_CHUNK, (int32_t)w->n_scores);
+    if (status == 0)
+        status = groups_write(w->group_group, INDEX_CHUNK, run, n_runs, &w->spool,
+                              w->n_answers ? &answers : NULL);
+    status = answers_close(&answers, status);
+    mem_free(run);
+    if (status != 0 || w->n_scores == 0 || w->n_answers == 0) return status;
+    char *names = list_scores(w);
+    status = write_text(0, w->file, "scores", names);
+    mem_free(names);
+    return status;
+}
+
 /* What is only known now. The index of sequences is not needed any more, and gives its memory to
  * the groups'. */
 static int write_rest(struct shard_writer *w, const struct contract *contract) {
@@ -406,11 +519,8 @@ static int write_rest(struct shard_writer *w, const struct contract *contract) {
     if (status == 0) status = column_append(&w->first, &w->n_tokens, 1);
     for (int i = 0; status == 0 && (c = column_of(w, i)); i++) status = column_finish(c);
     if (status == 0) status = spool_flush(&w->spool);
-    int64_t n_runs = w->run.n;
-    struct shard_run *run = blocks_join(&w->run);
-    if (status == 0 && w->error == 0)
-        status = groups_write(w->group_group, INDEX_CHUNK, run, n_runs, &w->spool);
-    mem_free(run);
+    status = spans_close(&w->spans, status);
+    if (status == 0 && w->error == 0) status = write_groups(w);
     char *text = contract_text(contract), digest[65];
     status = write_text(status, w->file, "contract", text);
     mem_free(text);
@@ -420,8 +530,8 @@ static int write_rest(struct shard_writer *w, const struct contract *contract) {
 
 int shard_writer_finish(struct shard_writer *w, const struct contract *contract) {
     int status = w->trouble ? settle(w, -1) : 0;
-    if (status == 0 && w->n_comparisons == 0)
-        status = fail("%s: no comparison is left to write", w->path);
+    if (status == 0 && w->n_comparisons == 0 && w->n_answers == 0)
+        status = fail("%s: no comparison and no answer is left to write", w->path);
     else if (status == 0)
         status = settle(w, write_rest(w, contract));
     if (status == 0) status = settle(w, close_file(w));

@@ -13,10 +13,12 @@ struct array {
     size_t bytes;
 };
 
-enum { N_ARRAYS = 11 };
+enum { N_ARRAYS = 24 };
 
+/* Those of tables that the shard lacks are NULL. */
 static void list_arrays(struct shard *s, struct array out[N_ARRAYS]) {
     size_t n = (size_t)s->n_comparisons, groups = (size_t)s->n_groups;
+    size_t answers = (size_t)s->n_answers, spans = (size_t)s->n_spans;
     struct array array[N_ARRAYS] = {
         {(void **)&s->first, ((size_t)s->n_sequences + 1) * sizeof *s->first},
         {(void **)&s->chosen, n * sizeof *s->chosen},
@@ -29,6 +31,19 @@ static void list_arrays(struct shard *s, struct array out[N_ARRAYS]) {
         {(void **)&s->group_first, (groups + 1) * sizeof *s->group_first},
         {(void **)&s->group_member, n * sizeof *s->group_member},
         {(void **)&s->group_forest_tokens, groups * sizeof *s->group_forest_tokens},
+        {(void **)&s->label, n * sizeof *s->label},
+        {(void **)&s->answer_sequence, answers * sizeof *s->answer_sequence},
+        {(void **)&s->answer_group, answers * sizeof *s->answer_group},
+        {(void **)&s->answer_row, answers * sizeof *s->answer_row},
+        {(void **)&s->answer_first, (groups + 1) * sizeof *s->answer_first},
+        {(void **)&s->answer_source, answers * sizeof *s->answer_source},
+        {(void **)&s->answer_rank, answers * sizeof *s->answer_rank},
+        {(void **)&s->answer_score, answers * (size_t)s->n_scores * sizeof *s->answer_score},
+        {(void **)&s->span_sequence, spans * sizeof *s->span_sequence},
+        {(void **)&s->span_first, spans * sizeof *s->span_first},
+        {(void **)&s->span_last, spans * sizeof *s->span_last},
+        {(void **)&s->span_weight, spans * sizeof *s->span_weight},
+        {(void **)&s->span_verdict, spans * sizeof *s->span_verdict},
     };
     memcpy(out, array, sizeof array);
 }
@@ -38,6 +53,7 @@ static void list_arrays(struct shard *s, struct array out[N_ARRAYS]) {
 static size_t lay_out_arrays(struct array array[N_ARRAYS], void *base, bool fill) {
     struct layout memory = {base, 64, 0};
     for (int i = 0; i < N_ARRAYS; i++) {
+        if (!*array[i].at) continue;
         void *at = layout_take(&memory, (int64_t)array[i].bytes, 1);
         if (!base) continue;
         if (fill) memcpy(at, *array[i].at, array[i].bytes);

@@ -31,6 +31,18 @@ static const char *const names[] = {
     "group/member",
     "group/forest_tokens",
     "tokenizer/tokenizer.json",
+    "comparison/label",
+    "answer/sequence",
+    "answer/group",
+    "answer/rank",
+    "answer/source",
+    "answer/row",
+    "answer/score",
+    "span/sequence",
+    "span/first",
+    "span/last",
+    "span/weight",
+    "span/verdict",
 };
 enum { N_NAMES = sizeof names / sizeof *names, N_SEQUENCES = 6, VOCABULARY = 300 };
 
@@ -40,6 +52,7 @@ static const struct buffer *good_shard(const char *path) {
     if (image.data) return &image;
     struct shard_writer *w = shard_writer_open(path, VOCABULARY);
     CHECK(w, "%s", error_text());
+    shard_writer_score(w, "score");
     int32_t token[] = {1, 2, 3, 4, 5, 6, 7, 299};
     const int32_t *side[N_SEQUENCES];
     int32_t length[N_SEQUENCES];
@@ -49,7 +62,21 @@ static const struct buffer *good_shard(const char *path) {
     }
     for (int i = 0; i < 5; i++) {
         struct shard_pair pair = {i, (i + 1) % N_SEQUENCES, 0, 1};
-        struct shard_row row = {side, length, N_SEQUENCES, 1, &pair, (uint64_t)i / 2, 1, 0, 0};
+        const float label = 0.5f, score[N_SEQUENCES] = {1, 2, 3};
+        const struct shard_span span = {0, 1, 3, 1, 0};
+        struct shard_row row = {.token = side,
+                                .length = length,
+                                .n_answers = N_SEQUENCES,
+                                .n_pairs = 1,
+                                .pair = &pair,
+                                .prompt = (uint64_t)i / 2,
+                                .prompt_tokens = 1,
+                                .label = &label,
+                                .has_answers = i > 2,
+                                .score = score,
+                                .n_scores = 1,
+                                .n_spans = i == 3,
+                                .span = &span};
         CHECK(shard_writer_row(w, &row) == 0, "%s", error_text());
     }
     shard_writer_tokenizer_file(w, "tokenizer.json", "{}", 2);
@@ -110,6 +137,10 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
                     CHECK(token[i] >= 0 && token[i] < shard.vocabulary, "token %d", token[i]);
             mem_free(token);
         }
+        for (int64_t i = 0; i < shard.n_answers; i++)
+            length += (size_t)shard_length(&shard, shard.answer_sequence[i]);
+        for (int64_t i = 0; i < shard.n_spans; i++)
+            CHECK(shard.span_last[i] <= shard_length(&shard, shard.span_sequence[i]), "a span");
         shard_each_tokenizer_file(&shard, count_file, &length);
         shard_close(&shard);
     } else {
