@@ -20,7 +20,7 @@
  *       decides by a number that is on the device decides there (clip, adamw). */
 #ifndef RANKWISE_BACKEND_H
 #define RANKWISE_BACKEND_H
-#include "pair_loss.h"
+#include "comparison_loss.h"
 #include "tensor.h"
 #ifdef __cplusplus
 extern "C" {
@@ -206,13 +206,12 @@ typedef void adamw_fn(struct device *dev, struct tensor weight, float *master, f
                       float *moment2, float *gradient, int64_t n, const struct adamw *rates,
                       const struct clip *clip);
 
-/* For pair p the loss of pair_loss.h, times weight[p], at score[chosen] - score[rejected] -
- * margin[p]. dscore (R) += scale * dloss/dscore, pairs in order (a read row may serve several
- * pairs). tally (N_PAIR_TALLIES) +=. margin, weight may be NULL (0, 1). */
-typedef void pair_loss_fn(struct device *dev, enum pair_loss_kind kind, float *dscore,
-                          double *tally, const float *score, const int32_t *chosen,
-                          const int32_t *rejected, const float *margin, const float *weight,
-                          int64_t n, float scale);
+/* For each comparison the loss of comparison_loss.h, times its weight. dscore += scale *
+ * dloss/dscore, comparisons in order, since a score may serve several; *dfree_threshold += scale *
+ * its derivative; tally (N_COMPARISON_TALLIES) +=. */
+typedef void comparison_loss_fn(struct device *dev, float *dscore, double *tally,
+                                const float *score, const struct comparison_loss *how,
+                                const struct comparisons *c, float scale);
 
 #define OPS(X)                                                                   \
     X(gemm) X(column_sum) X(cast) X(add) X(norm_forward) X(norm_backward)        \
@@ -220,7 +219,7 @@ typedef void pair_loss_fn(struct device *dev, enum pair_loss_kind kind, float *d
     X(swiglu_forward) X(swiglu_backward) X(gelu_forward) X(gelu_backward)        \
     X(attention_forward) X(attention_backward) X(embed_forward) X(embed_backward) \
     X(gather_rows) X(scatter_add_rows) X(head_forward) X(head_backward)          \
-    X(square_norm) X(clip) X(adamw) X(pair_loss)
+    X(square_norm) X(clip) X(adamw) X(comparison_loss)
 
 /* ---- collectives ----
  *

@@ -12,7 +12,7 @@
 #ifndef RANKWISE_CONFIG_H
 #define RANKWISE_CONFIG_H
 #include "memory.h"
-#include "pair_loss.h"
+#include "comparison_loss.h"
 #include "patterns.h"
 
 /* Words of an option, each with the value that the program knows it by: one list makes the enum and
@@ -94,7 +94,7 @@ struct config {
         bool shuffle;
     } data;
     struct { int64_t groups, tokens_per_microbatch; bool group_by_prompt; } batch;
-    struct { enum pair_loss_kind type; } loss;
+    struct { enum comparison_kind type; } loss;
     struct {
         double lr, beta1, beta2, eps, weight_decay, clip, warmup, min_lr_ratio, power, epochs;
         enum schedule_kind schedule;

@@ -7,7 +7,7 @@
 #include "shard.h"
 
 struct eval_options {
-    enum pair_loss_kind loss;
+    struct comparison_loss loss;
     int64_t tokens_per_microbatch;
     bool progress;
     /* whether this rank wants to stop, asked between micro-batches; NULL: never */

@@ -172,8 +172,9 @@ static inline double rig_step(struct rig *r, int leave_out) {
                        test_device_copy(r->dev, rejected, sizeof rejected),
                        test_device_copy(r->dev, tally, sizeof tally)};
     const float *score = model_forward(r->model, &r->forest, NULL);
-    op_pair_loss(r->dev, PAIR_LOSS_BRADLEY_TERRY, model_doutput(r->model), memory[2], score,
-                 memory[0], memory[1], NULL, NULL, n, 1 / (float)n);
+    op_comparison_loss(r->dev, model_doutput(r->model), memory[2], score,
+                       &(struct comparison_loss){.kind = COMPARISON_BRADLEY_TERRY},
+                       &(struct comparisons){.n = n, .a = memory[0], .b = memory[1]}, 1 / (float)n);
     model_backward(r->model, true);
     test_device_read(r->dev, tally, memory[2], sizeof tally);
     for (int i = 0; i < 3; i++) r->dev->backend->release(r->dev, memory[i]);

@@ -3,8 +3,6 @@
 
 #include <math.h>
 
-#include "pair_loss.h"
-
 void reference_gemm(double *out, const double *a, bool transpose_a, const double *b,
                     bool transpose_b, const double *bias, const double *add, int64_t m, int64_t n,
                     int64_t k) {
@@ -177,23 +175,4 @@ void reference_clip(struct clip *out, const double *square_norm, int n, double m
     double scale = max_norm / (sqrt(sum) + 1e-6);
     *out = (struct clip){sum, max_norm > 0 && scale < 1 ? scale : 1};
     if (isnan(sum) || isinf(sum)) out->factor = CLIP_SKIP;
-}
-
-void reference_bradley_terry(double *dscore, double *tally, const double *score,
-                             const int32_t *chosen, const int32_t *rejected, const float *margin,
-                             const float *weight, int64_t n, double scale) {
-    for (int64_t p = 0; p < n; p++) {
-        double better = score[chosen[p]], worse = score[rejected[p]], w = weight ? weight[p] : 1;
-        double z = better - worse - (margin ? margin[p] : 0);
-        double slope = -w / (1 + exp(z));
-        dscore[chosen[p]] += scale * slope;
-        dscore[rejected[p]] -= scale * slope;
-        tally[TALLY_LOSS] += w * (z > 0 ? log1p(exp(-z)) : -z + log1p(exp(z)));
-        tally[TALLY_WEIGHT] += w;
-        tally[TALLY_PAIRS] += 1;
-        tally[TALLY_CORRECT] += better > worse;
-        tally[TALLY_TIES] += better == worse;
-        tally[TALLY_CHOSEN] += better;
-        tally[TALLY_REJECTED] += worse;
-    }
 }

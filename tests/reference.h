@@ -2,7 +2,7 @@
  *
  * All matrices are row-major without gaps; heads are (rows, heads, head_dim). "=" and "+=" as in
  * ops.h. The names are those of ops.h; what the ops of ops.h say holds here. Attention is in
- * reference_attention.c. */
+ * reference_attention.c, the losses in reference_losses.c. */
 #ifndef RANKWISE_TESTS_REFERENCE_H
 #define RANKWISE_TESTS_REFERENCE_H
 #include "backend.h"
@@ -51,9 +51,6 @@ void reference_head_backward(double *din, double *dweight, const double *dscore,
 void reference_adamw(double *master, double *moment1, double *moment2, const double *gradient,
                      int64_t n, const struct adamw *rates, const struct clip *clip);
 void reference_clip(struct clip *out, const double *square_norm, int n, double max_norm);
-void reference_bradley_terry(double *dscore, double *tally, const double *score,
-                             const int32_t *chosen, const int32_t *rejected, const float *margin,
-                             const float *weight, int64_t n, double scale);
 
 #ifdef __cplusplus
 }

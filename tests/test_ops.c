@@ -1,7 +1,6 @@
 /* The other ops of the device of test_device.h against the reference, and the reference's gradients
  * against differences. devices: emulated; limit: 600 */
 #include "log.h"
-#include "pair_loss.h"
 #include "ops.h"
 #include "reference.h"
 #include "sample.h"
@@ -121,14 +120,6 @@ static double rope_of(const double *x) {
     reference_rope(out, x, table, G_ROWS, 2, 6, 4, false);
     return weighted(out, g_dout, G_ROWS * G_COLS);
 }
-static double loss_of(const double *x) {
-    static const int32_t chosen[] = {0, 3, 0}, rejected[] = {1, 2, 2};
-    static const float margin[] = {0.5f, 0, -1}, weight[] = {1, 2, 0.25f};
-    double dscore[4], tally[N_PAIR_TALLIES] = {0};
-    reference_bradley_terry(dscore, tally, x, chosen, rejected, margin, weight, 3, 1);
-    return tally[TALLY_LOSS];
-}
-
 static void test_reference_gradients_are_slopes(void) {
     double dx[G_ROWS * G_COLS] = {0}, dw[G_COLS], db[G_COLS];
     fill(g_in, G_ROWS * G_COLS, 1), fill(g_dout, G_ROWS * G_COLS, 2), fill(g_weight, G_COLS, 3);
@@ -152,14 +143,6 @@ static void test_reference_gradients_are_slopes(void) {
         reference_rope_table(table, position, G_ROWS, frequency, 4);
         reference_rope(dx, g_dout, table, G_ROWS, 2, 6, 4, true);
         objective = rope_of, check_slope("rope", g_in, dx, G_ROWS * G_COLS);
-    }
-    {
-        static const int32_t chosen[] = {0, 3, 0}, rejected[] = {1, 2, 2};
-        static const float margin[] = {0.5f, 0, -1}, weight[] = {1, 2, 0.25f};
-        double tally[N_PAIR_TALLIES] = {0};
-        memset(dx, 0, sizeof dx);
-        reference_bradley_terry(dx, tally, g_in, chosen, rejected, margin, weight, 3, 1);
-        objective = loss_of, check_slope("bradley_terry", g_in, dx, 4);
     }
 }
 
@@ -584,97 +567,6 @@ static void test_square_norm(void) {
     }
 }
 
-static void test_bradley_terry(void) {
-    static const int32_t chosen[] = {0, 1, 2, 5, 0}, rejected[] = {1, 2, 3, 4, 3};
-    static const float score[] = {1, -2, 300, -300, 0.5f, 0.5f}, margin[] = {0, 1, 0, 0.25f, 2};
-    static const float weight[] = {1, 2, 0.5f, 1, 1};
-    double score64[6], d[6] = {0}, tally[N_PAIR_TALLIES] = {0}, expected[N_PAIR_TALLIES] = {0};
-    struct sample dscore = sample_make(1, DTYPE_F32, 1, 6, 0, 0);
-    const int32_t *better = GIVE(chosen), *worse = GIVE(rejected);
-    const float *scores = GIVE(score), *margins = GIVE(margin), *weights = GIVE(weight);
-    double *tallies = GIVE(tally);
-    for (int i = 0; i < 6; i++) score64[i] = score[i];
-    for (int how = 0; how < 2; how++) {
-        const float *m = how ? margin : NULL, *w = how ? weight : NULL;
-        reference_bradley_terry(d, expected, score64, chosen, rejected, m, w, 5, 0.5);
-        op_pair_loss(dev, PAIR_LOSS_BRADLEY_TERRY, dscore.t.data, tallies, scores, better, worse,
-                     how ? margins : NULL, how ? weights : NULL, 5, 0.5f);
-    }
-    test_device_read(dev, tally, tallies, sizeof tally);
-    sample_compare("dscore", dscore.t, d, 1e-7);
-    for (int i = 0; i < N_PAIR_TALLIES; i++) ASSERT_NEAR(tally[i], expected[i], 1e-9);
-    ASSERT_NEAR(tally[TALLY_TIES], 2, 0);
-    ASSERT_NEAR(tally[TALLY_CORRECT], 6, 0);
-    sample_free(&dscore), sample_take_back();
-}
-
-/* As many pairs as answers have when each is compared with each: rows serve many, some are on both
- * sides of one. */
-static void test_bradley_terry_of_many(void) {
-    enum { R = 90, N = 2500 };
-    static int32_t chosen[N], rejected[N];
-    static float margin[N], weight[N], score[R];
-    double score64[R], d[R] = {0}, tally[N_PAIR_TALLIES] = {0}, expected[N_PAIR_TALLIES] = {0};
-    for (int i = 0; i < N; i++) {
-        chosen[i] = (int32_t)(random_bits(1, 0, (uint64_t)i) % R);
-        rejected[i] = (int32_t)(random_bits(2, 0, (uint64_t)i) % (i % 7 ? R : 3));
-        margin[i] = (float)random_normal(3, 0, (uint64_t)i);
-        weight[i] = (float)(i % 5) / 4;
-    }
-    for (int i = 0; i < R; i++)
-        score64[i] = score[i] = (float)(2 * random_normal(4, 0, (uint64_t)i));
-    struct sample dscore = sample_make(1, DTYPE_F32, 1, R, 0, 0),
-                  again = sample_make(1, DTYPE_F32, 1, R, 0, 0);
-    double *tallies = GIVE(tally), *tallies_again = GIVE(tally);
-    const int32_t *better = GIVE(chosen), *worse = GIVE(rejected);
-    const float *scores = GIVE(score), *margins = GIVE(margin), *weights = GIVE(weight);
-    reference_bradley_terry(d, expected, score64, chosen, rejected, margin, weight, N, 0.5);
-    op_pair_loss(dev, PAIR_LOSS_BRADLEY_TERRY, dscore.t.data, tallies, scores, better, worse,
-                 margins, weights, N, 0.5f);
-    op_pair_loss(dev, PAIR_LOSS_BRADLEY_TERRY, again.t.data, tallies_again, scores, better, worse,
-                 margins, weights, N, 0.5f);
-    sample_compare("dscore", dscore.t, d, 1e-5);
-    ASSERT(sample_same_bits(dscore.t, again.t));
-    test_device_read(dev, tally, tallies, sizeof tally);
-    for (int i = 0; i < N_PAIR_TALLIES; i++)
-        ASSERT_NEAR(tally[i], expected[i], 1e-9 + 1e-12 * fabs(expected[i]));
-    double first[N_PAIR_TALLIES];
-    memcpy(first, tally, sizeof first);
-    test_device_read(dev, tally, tallies_again, sizeof tally);
-    ASSERT(memcmp(first, tally, sizeof first) == 0);
-    sample_free(&dscore), sample_free(&again), sample_take_back();
-}
-
-/* Each loss there is: its slope is its derivative, and the device has the formula of the host. */
-static void test_pair_losses(void) {
-    static const enum pair_loss_kind kinds[] = {PAIR_LOSSES(PAIR_LOSS_VALUE)};
-    enum { N = 40 };
-    const double h = 1e-6;
-    for (int k = 0; k < N_TESTS(kinds); k++) {
-        float score[2 * N] = {0};
-        int32_t chosen[N], rejected[N];
-        double slope[N], unused, tally[N_PAIR_TALLIES] = {0}, expected[N_PAIR_TALLIES] = {0};
-        struct sample dscore = sample_make(1, DTYPE_F32, 1, 2 * N, 0, 0);
-        for (int i = 0; i < N; i++) {
-            double z = score[i] = (float)(i - N / 2) * 0.37f + 0.013f;
-            double up = pair_loss(kinds[k], z + h, &unused);
-            double down = pair_loss(kinds[k], z - h, &unused);
-            pair_loss(kinds[k], z, &slope[i]);
-            ASSERT_NEAR((up - down) / (2 * h), slope[i], 1e-8);
-            pair_tally_add(expected, kinds[k], score[i], 0, 0, 1);
-            dscore.value[i] = slope[i], dscore.value[N + i] = -slope[i];
-            chosen[i] = i, rejected[i] = N + i;
-        }
-        double *tallies = GIVE(tally);
-        op_pair_loss(dev, kinds[k], dscore.t.data, tallies, GIVE(score), GIVE(chosen),
-                     GIVE(rejected), NULL, NULL, N, 1);
-        test_device_read(dev, tally, tallies, sizeof tally);
-        sample_compare("dscore", dscore.t, dscore.value, 1e-7);
-        for (int i = 0; i < N_PAIR_TALLIES; i++) ASSERT_NEAR(tally[i], expected[i], 1e-9);
-        sample_free(&dscore), sample_take_back();
-    }
-}
-
 /* ---- the same bits ---- */
 
 enum { N_T = 300, N_D = 96, N_V = 7, N_OUT = 12 };
@@ -781,7 +673,8 @@ static void test_no_rows_is_no_work(void) {
     struct tensor no_scores = {NULL, DTYPE_F32, 0, 1, 1};
     op_head_forward(dev, no_scores, none, w.t);
     op_head_backward(dev, none, dw.t, no_scores, none, w.t);
-    op_pair_loss(dev, PAIR_LOSS_BRADLEY_TERRY, NULL, NULL, NULL, NULL, NULL, NULL, NULL, 0, 1);
+    struct comparison_loss pairs = {.kind = COMPARISON_BRADLEY_TERRY};
+    op_comparison_loss(dev, NULL, NULL, NULL, &pairs, &(struct comparisons){0}, 1);
     sample_compare("dweight", dw.t, dw.value, 0);
     sample_free(&w), sample_free(&dw);
 }
@@ -836,9 +729,6 @@ int main(int argc, char **argv) {
         {"adamw", test_adamw},
         {"clip", test_clip},
         {"square_norm", test_square_norm},
-        {"bradley_terry", test_bradley_terry},
-        {"bradley_terry_of_many", test_bradley_terry_of_many},
-        {"pair_losses", test_pair_losses},
         {"twice_the_same_bits", test_twice_the_same_bits},
         {"threads_do_not_change_a_bit", test_threads_do_not_change_a_bit},
         {"no_rows_is_no_work", test_no_rows_is_no_work},

@@ -70,8 +70,8 @@ const struct config_option config_options[] = {
     {"batch.group_by_prompt", OPTION_BOOL, AT(batch.group_by_prompt), "false",
      .help = "A group is everything compared under one prompt."},
 
-    {"loss.type", OPTION_CHOICE, AT(loss.type), "bradley_terry", .words = WORDS(PAIR_LOSSES),
-     .help = "-log sigmoid(chosen score - rejected score)."},
+    {"loss.type", OPTION_CHOICE, AT(loss.type), "bradley_terry", .words = WORDS(COMPARISON_KINDS),
+     .help = "The loss of a comparison: docs/losses.md."},
 
     {"optim.lr", OPTION_NUMBER, AT(optim.lr), "1e-5", .low = 0, .high = 100, .open = LOW_OPEN,
      .help = "Peak learning rate."},

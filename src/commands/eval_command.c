@@ -76,7 +76,7 @@ static int evaluate(struct scorer *s, void *self) {
     float *scores = option[1].value ? mem_alloc(2 * shard.n_comparisons, sizeof *scores) : NULL;
     struct loss_summary summary;
     struct eval_options options = {
-        .loss = s->config.loss.type, .tokens_per_microbatch = limit, .progress = true};
+        .loss = loss_of_config(&s->config), .tokens_per_microbatch = limit, .progress = true};
     int status = scorer_start(s, MAX(eval_max_tokens(&shard, limit), scorer_golden_tokens(s)),
                               MAX(eval_max_rows(&shard, limit), CONTRACT_N_GOLDEN));
     if (status == 0 && contract_has_scores(&s->contract))

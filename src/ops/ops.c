@@ -318,12 +318,16 @@ void op_adamw(struct device *dev, struct tensor weight, float *master, float *mo
     if (n > 0) dev->backend->adamw(dev, weight, master, moment1, moment2, gradient, n, rates, clip);
 }
 
-void op_pair_loss(struct device *dev, enum pair_loss_kind kind, float *dscore, double *tally,
-                  const float *score, const int32_t *chosen, const int32_t *rejected,
-                  const float *margin, const float *weight, int64_t n, float scale) {
-    CHECK(n >= 0, "pair_loss: %lld pairs", (long long)n);
-    if (n == 0) return;
-    CHECK(dscore && tally && score && chosen && rejected, "pair_loss: a buffer is NULL");
-    dev->backend->pair_loss(dev, kind, dscore, tally, score, chosen, rejected, margin, weight, n,
-                            scale);
+void op_comparison_loss(struct device *dev, float *dscore, double *tally, const float *score,
+                        const struct comparison_loss *how, const struct comparisons *c,
+                        float scale) {
+    CHECK(c->n >= 0, "comparison_loss: %lld comparisons", (long long)c->n);
+    CHECK(!c->free_threshold == !c->dfree_threshold,
+          "comparison_loss: a learned threshold has a gradient");
+    bool knows_ties = how->kind == COMPARISON_RAO_KUPPER || how->kind == COMPARISON_DAVIDSON;
+    CHECK(!knows_ties || c->free_threshold || how->threshold > 0,
+          "comparison_loss: the threshold is %g", how->threshold);
+    if (c->n == 0) return;
+    CHECK(dscore && tally && score && c->a && c->b, "comparison_loss: a buffer is NULL");
+    dev->backend->comparison_loss(dev, dscore, tally, score, how, c, scale);
 }

@@ -15,11 +15,11 @@ struct evaluation {
     struct model *model;
     struct device *dev;
     struct shard *shard;
-    enum pair_loss_kind loss;
+    struct comparison_loss loss;
     struct batch batch;
     struct batch_item *item;
     float *score; /* (reads of a micro-batch) on the host */
-    double tally[N_PAIR_TALLIES];
+    double tally[N_COMPARISON_TALLIES];
     float *scores; /* (n_comparisons, 2), or NULL */
 };
 
@@ -69,7 +69,9 @@ static void score_range(struct evaluation *e, int64_t first, int64_t end) {
     backend->synchronize(e->dev, STREAM_COMPUTE);
     for (int64_t i = 0; i < end - first; i++) {
         float chosen = e->score[e->batch.chosen[i]], rejected = e->score[e->batch.rejected[i]];
-        pair_tally_add(e->tally, e->loss, chosen, rejected, e->batch.margin[i], e->batch.weight[i]);
+        struct comparison c = {chosen, rejected, 1, e->batch.margin[i], e->batch.weight[i]};
+        struct comparison_slope unused;
+        comparison_tally_add(e->tally, &c, comparison_loss_at(&e->loss, &c, &unused));
         if (e->scores)
             memcpy(&e->scores[2 * (first + i)], (float[]){chosen, rejected}, 2 * sizeof(float));
     }
@@ -131,7 +133,7 @@ int eval_shard(struct model *m, struct device *dev, const struct ranks *data, st
     if (scores) memset(scores, 0, (size_t)(2 * shard->n_comparisons) * sizeof *scores);
     int status = walk(&e, data, options);
     if (status == 0) {
-        comm_sum(data, e.tally, N_PAIR_TALLIES);
+        comm_sum(data, e.tally, N_COMPARISON_TALLIES);
         if (scores) gather_scores(scores, 2 * shard->n_comparisons, data);
         *summary = loss_summarize(e.tally);
     }

@@ -24,7 +24,7 @@ enum {
 
 /* What the host reads of a step on the device. */
 struct run_report {
-    double tally[N_PAIR_TALLIES];
+    double tally[N_COMPARISON_TALLIES];
     struct clip clip;
 };
 

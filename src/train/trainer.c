@@ -19,7 +19,7 @@
 
 /* What a step reports, summed over ranks. */
 struct step_sums {
-    double tally[N_PAIR_TALLIES];
+    double tally[N_COMPARISON_TALLIES];
     double forest_tokens;
     double signalled;      /* ranks that got a signal */
     double checkpoint_due; /* rank 0's clock says so */
@@ -64,8 +64,11 @@ static void compute_loss(struct run *r, const float *score, float scale) {
     memcpy(pairs + 3 * n, r->step.batch.weight, n * sizeof(float));
     pairs = feed_send(&r->step.pairs, RUN_PAIR_BYTES * n);
     const float *margin = (const float *)(const void *)(pairs + 2 * n);
-    op_pair_loss(r->dev, r->config->loss.type, model_doutput(r->model.walk), r->step.report->tally,
-                 score, pairs, pairs + n, margin, margin + n, (int64_t)n, scale);
+    struct comparison_loss loss = loss_of_config(r->config);
+    struct comparisons c = {
+        .n = (int64_t)n, .a = pairs, .b = pairs + n, .margin = margin, .weight = margin + n};
+    op_comparison_loss(r->dev, model_doutput(r->model.walk), r->step.report->tally, score, &loss,
+                       &c, scale);
 }
 
 /* Tallies and clipping go to the host together: this is the one read of a step. It is put before
@@ -130,7 +133,7 @@ static void count_step(struct run *r, struct step_sums *sums, struct step_report
 
 /* 0; 1: a signal stopped it; -1. */
 static int evaluate(struct run *r) {
-    struct eval_options options = {.loss = r->config->loss.type,
+    struct eval_options options = {.loss = loss_of_config(r->config),
                                    .tokens_per_microbatch = r->config->batch.tokens_per_microbatch,
                                    .progress = true,
                                    .stops = stop_is_wanted};

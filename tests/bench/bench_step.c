@@ -184,15 +184,16 @@ static void open_bench(struct bench *b, enum dtype dtype) {
 
 static void step(struct bench *b) {
     int32_t chosen[PAIRS], rejected[PAIRS];
-    double tally[N_PAIR_TALLIES] = {0};
+    double tally[N_COMPARISON_TALLIES] = {0};
     forest_build(&b->forest, 2 * PAIRS, b->sequence, b->length);
     for (int p = 0; p < PAIRS; p++) {
         chosen[p] = b->forest.read_of_sequence[2 * p];
         rejected[p] = b->forest.read_of_sequence[2 * p + 1];
     }
     const float *score = model_forward(b->model, &b->forest, NULL);
-    op_pair_loss(b->dev, PAIR_LOSS_BRADLEY_TERRY, model_doutput(b->model), tally, score, chosen,
-                 rejected, NULL, NULL, PAIRS, 1.0f / PAIRS);
+    op_comparison_loss(b->dev, model_doutput(b->model), tally, score,
+                       &(struct comparison_loss){.kind = COMPARISON_BRADLEY_TERRY},
+                       &(struct comparisons){.n = PAIRS, .a = chosen, .b = rejected}, 1.0f / PAIRS);
     model_backward(b->model, true);
     struct clip clipped;
     zero_clip(b->z, b->optimizer.options.clip, &clipped);

@@ -135,8 +135,10 @@ void session_micro(struct session *s, const struct session_pair *pair, int n, ui
     int32_t *chosen = s->pairs_on_device, *rejected = chosen + s->capacity_pairs;
     b->copy_in(s->dev, chosen, s->chosen, (size_t)n * sizeof *chosen, STREAM_COMPUTE);
     b->copy_in(s->dev, rejected, s->rejected, (size_t)n * sizeof *chosen, STREAM_COMPUTE);
-    op_pair_loss(s->dev, PAIR_LOSS_BRADLEY_TERRY, model_doutput(s->model), s->report->tally, score,
-                 chosen, rejected, NULL, NULL, n, 1.0f / (float)weight);
+    op_comparison_loss(s->dev, model_doutput(s->model), s->report->tally, score,
+                       &(struct comparison_loss){.kind = COMPARISON_BRADLEY_TERRY},
+                       &(struct comparisons){.n = n, .a = chosen, .b = rejected},
+                       1.0f / (float)weight);
     model_backward(s->model, last);
 }
 

@@ -34,7 +34,7 @@ struct session {
     int32_t *length, *chosen, *rejected; /* host */
     int32_t *pairs_on_device;            /* chosen, then rejected */
     struct session_report {
-        double tally[N_PAIR_TALLIES];
+        double tally[N_COMPARISON_TALLIES];
         struct clip clip;
     } *report, *reported; /* on the device and on the host */
     int64_t capacity_tokens;                 /* of the forest */
