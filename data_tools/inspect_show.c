@@ -76,6 +76,20 @@ static void shorten_config(struct buffer *out, const char *text, bool diffable) 
     }
 }
 
+static void print_heads(const struct contract *contract) {
+    double mean, sd;
+    int n = contract_n_heads(contract);
+    bool is_named = contract_heads_kind(contract) == HEADS_ATTRIBUTES;
+    if (n > 1 && !is_named) printf("scores: an ensemble of %d\n", n);
+    for (int k = 0; k < n && is_named; k++)
+        printf("%s%s%s", k ? ", " : "scores: ", contract_head_name(contract, k),
+               k == n - 1 ? "\n" : "");
+    for (int k = 0; k < contract_n_rewards(contract); k++)
+        if (contract_reward(contract, k, &mean, &sd))
+            printf("reward%s%s: mean %.6g, standard deviation %.6g\n", is_named ? " of " : "",
+                   is_named ? contract_head_name(contract, k) : "", mean, sd);
+}
+
 static void print_contract(const struct contract *contract) {
     struct template_options how;
     if (!contract->json || contract_options(contract, &how) != 0) {
@@ -85,6 +99,7 @@ static void print_contract(const struct contract *contract) {
     printf("score contract: template %s, cut on the %s at %lld tokens, %s golden scores\n",
            how.name, truncate_name(how.truncate), (long long)how.max_length,
            contract_has_scores(contract) ? "with" : "without");
+    print_heads(contract);
 }
 
 static void print_checkpoint(const struct inspected *o, const struct show *how) {

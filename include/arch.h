@@ -34,6 +34,8 @@ struct arch {
     int64_t window;       /* tokens that a query sees, itself among them; 0: all before it */
     /* config.json's, -1 when absent: often wrong, see tokenizer.h */
     int pad_token_id, bos_token_id, eos_token_id;
+    int n_labels;         /* scores of a sequence classifier; 0: the model is something else */
+    char **label;         /* (n_labels): their names, NULL where they have none; owned */
     char *json;           /* config.json as it was read; owned */
 };
 
@@ -45,6 +47,8 @@ int arch_defaults(struct arch *arch, const char *model_type);
 int arch_parse(struct arch *arch, const char *json, size_t length);
 int arch_read(struct arch *arch, const char *directory);
 void arch_free(struct arch *arch);
+/* The name of label k, "LABEL_2" where it has none. mem_free. */
+char *arch_label(const struct arch *arch, int k);
 const char *arch_class_prefix(const struct arch *arch); /* "Llama" of LlamaForCausalLM */
 
 /* Sliding windows are not implemented, and change nothing while no sequence is longer than one.

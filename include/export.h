@@ -23,8 +23,10 @@ int export_pad_choose(struct export_pad *pad, const struct tokenizer *tokenizer,
                       int64_t embedding_rows);
 void export_pad_free(struct export_pad *pad);
 
-/* The exported config.json, from the model's own. mem_free; NULL with error_text(). */
-char *export_config(const struct arch *arch, const struct export_pad *pad, enum dtype dtype);
+/* The exported config.json, from the model's own and what the contract says of the scores.
+ * mem_free; NULL with error_text(). */
+char *export_config(const struct arch *arch, const struct contract *contract,
+                    const struct export_pad *pad, enum dtype dtype);
 
 /* A tokenizer file of this name, as it is exported: byte for byte where nothing has to change. 1:
  * there is none, and none is needed. chat_template: what tokenizer_config.json states; NULL: what

@@ -24,7 +24,10 @@ struct safetensors {
     char **path;
     int *descriptor;
     int n_files;
-    bool has_score; /* a score head is among them */
+    /* What safetensors_match found: scores of the score head, 0 without one; whether it is the
+     * table's. */
+    int64_t score_rows;
+    bool has_score;
 };
 
 /* The header of one file: buffer holds the first `length` bytes (8 + header at least), file_bytes
@@ -34,8 +37,8 @@ int safetensors_parse(struct safetensors *out, int file, const char *buffer, siz
 int safetensors_open(struct safetensors *out, const char *directory);
 void safetensors_close(struct safetensors *s);
 
-/* Checks every parameter of the table against the files. The score head may be missing: *has_score
- * tells. */
+/* Checks every parameter of the table against the files. The score head may be missing or have
+ * other scores: has_score tells. */
 int safetensors_match(struct safetensors *s, const struct parameters *table);
 int safetensors_read(struct safetensors *s, const struct parameter *p, int64_t first, int64_t count,
                      float *out);

@@ -15,6 +15,7 @@ struct scorer {
     /* the run's but for threads and ZeRO group, or defaults; then the overrides */
     struct config config;
     struct arch arch;
+    struct head head; /* as the table has it */
     struct parameters table;
     struct checkpoint checkpoint;
     struct safetensors tensors;
@@ -40,7 +41,7 @@ int scorer_start(struct scorer *s, int64_t max_tokens, int64_t max_rows);
 void scorer_close(struct scorer *s);
 
 /* Scores sequences, each of at most max_tokens; cut into micro-batches here. Every rank holds the
- * same sequences and gets all scores (n, host memory). Collective over data. */
+ * same sequences and gets all scores (n, head.n_scores), host memory. Collective over data. */
 void scorer_score(struct scorer *s, int64_t n, const int32_t *const *sequence,
                   const int32_t *length, float *score);
 
@@ -48,9 +49,10 @@ void scorer_score(struct scorer *s, int64_t n, const int32_t *const *sequence,
  * CONTRACT_N_GOLDEN rows. */
 int64_t scorer_golden_tokens(const struct scorer *s);
 
-/* The scores of the contract's golden texts, after scorer_start. -1 with error_text(). Collective
- * over data. */
-int scorer_score_golden(struct scorer *s, double score[CONTRACT_N_GOLDEN]);
+/* The scores of the contract's golden texts, (CONTRACT_N_GOLDEN, head.n_scores), after
+ * scorer_start. -1 with error_text(). Collective over data. */
+int scorer_score_golden(struct scorer *s, double *score);
+int64_t scorer_n_golden(const struct scorer *s); /* how many they are */
 
 /* The golden vectors of the contract: scored and compared when it has scores, else scored and set.
  * -1 with error_text(). Collective over data. */

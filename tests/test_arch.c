@@ -165,9 +165,6 @@ static void test_what_changes_the_arithmetic_is_refused(void) {
                    "\"layer_types\"");
     ASSERT_REFUSED("{\"model_type\":\"llama\",\"quantization_config\":{\"bits\":4}}",
                    "\"quantization_config\"");
-    ASSERT_REFUSED("{\"model_type\":\"llama\",\"architectures\":["
-                   "\"LlamaForSequenceClassification\"],\"num_labels\":3}",
-                   "\"num_labels\": expected 1");
     ASSERT_REFUSED("{\"model_type\":\"mamba\"}",
                    "expected llama, qwen2, qwen3, gpt_neox, mistral, phi3 or olmo2, found mamba");
     ASSERT_REFUSED("{}", "found nothing");
@@ -200,6 +197,45 @@ static void test_what_does_not_change_it_is_accepted(void) {
         ASSERT_TEXT(a.json, fine[i]);
         if (strstr(fine[i], "[5,6]")) ASSERT_INT(a.eos_token_id, 5);
         arch_free(&a);
+    }
+}
+
+static void assert_labels(const char *keys, int n, const char *first, const char *last) {
+    struct arch a;
+    char *json = mem_format("{\"model_type\":\"llama\",\"architectures\":["
+                            "\"LlamaForSequenceClassification\"]%s}",
+                            keys);
+    if (parse(&a, json)) TEST_END(TEST_FAILED, "%s: %s", json, error_text());
+    ASSERT_INT(a.n_labels, n);
+    char *a_first = arch_label(&a, 0), *a_last = arch_label(&a, n - 1);
+    ASSERT_TEXT(a_first, first);
+    ASSERT_TEXT(a_last, last);
+    mem_free(a_first);
+    mem_free(a_last);
+    mem_free(json);
+    arch_free(&a);
+}
+
+/* LlamaConfig.from_dict(...).num_labels and .id2label of transformers 5.23. */
+static void test_labels(void) {
+    assert_labels("", 2, "LABEL_0", "LABEL_1");
+    assert_labels(",\"num_labels\":3", 3, "LABEL_0", "LABEL_2");
+    assert_labels(",\"id2label\":{\"0\":\"a\",\"1\":\"b\"}", 2, "a", "b");
+    assert_labels(",\"num_labels\":3,\"id2label\":{\"0\":\"a\",\"1\":\"b\"}", 3, "LABEL_0",
+                  "LABEL_2");
+    assert_labels(",\"num_labels\":1,\"id2label\":{\"0\":\"LABEL_0\"}", 1, "LABEL_0", "LABEL_0");
+    struct arch a;
+    ASSERT_INT(parse(&a, "{\"model_type\":\"llama\",\"num_labels\":3}"), 0);
+    ASSERT_INT(a.n_labels, 0);
+    arch_free(&a);
+    static const char of_class[] = "{\"model_type\":\"llama\",\"architectures\":["
+                                   "\"LlamaForSequenceClassification\"],";
+    static const char *const bad[] = {"\"num_labels\":0}", "\"num_labels\":1025}",
+                                      "\"num_labels\":\"2\"}", "\"id2label\":{\"0\":7}}"};
+    for (int i = 0; i < N_TESTS(bad); i++) {
+        char *json = mem_format("%s%s", of_class, bad[i]);
+        ASSERT_REFUSED(json, i < 3 ? "\"num_labels\": expected " : "\"id2label\": \"0\": expected");
+        mem_free(json);
     }
 }
 
@@ -419,6 +455,7 @@ int main(int argc, char **argv) {
         {"llama3_original_length_outside_wins", test_llama3_original_length_outside_wins},
         {"what_changes_the_arithmetic_is_refused", test_what_changes_the_arithmetic_is_refused},
         {"what_does_not_change_it_is_accepted", test_what_does_not_change_it_is_accepted},
+        {"labels", test_labels},
         {"windows", test_windows},
         {"sizes_are_checked", test_sizes_are_checked},
         {"cut_configurations", test_cut_configurations},

@@ -277,7 +277,7 @@ static void test_config_of_the_exported_model(void) {
     struct arch arch;
     struct export_pad pad = {"<|pad|>", 512, true, 513};
     if (arch_parse(&arch, neox, strlen(neox)) != 0) ASSERT_TEXT(error_text(), "");
-    char *text = export_config(&arch, &pad, DTYPE_BF16);
+    char *text = export_config(&arch, &(struct contract){0}, &pad, DTYPE_BF16);
     ASSERT(text);
     struct arch again;
     ASSERT_INT(arch_parse(&again, text, strlen(text)), 0);

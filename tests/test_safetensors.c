@@ -254,9 +254,29 @@ static void test_unknown_missing_and_misshaped_tensors_are_named(void) {
     check_match(&f, "model.norm.weight", "[24]", 96, "model.embed_tokens.weight is missing");
     check_match(&f, "norm.weight", "[25]", 100,
                 "model.norm.weight: expected shape (24), found (25)");
-    check_match(&f, "score.weight", "[2,24]", 192,
-                "score.weight: expected shape (1, 24), found (2, 24)");
+    check_match(&f, "score.weight", "[2,25]", 200,
+                "score.weight: expected shape (1, 24), found (2, 25)");
     check_match(&f, "lm_head.weight", "[2]", 8, "model.embed_tokens.weight is missing");
+    close_golden(&f);
+}
+
+/* A head of more scores than the table's is no error: whoever opens the model decides. */
+static void test_a_head_of_other_scores(void) {
+    struct files f;
+    struct safetensors s;
+    struct parameters_options three = {.head = {HEAD_SCORE, 3}};
+    open_golden(&f, "llama");
+    parameters_free(&f.table);
+    ASSERT_INT(parameters_build(&f.table, &f.arch, &three), 0);
+    ASSERT_INT(write_model(&f, DTYPE_F32, UINT64_MAX, 1000), 0);
+    ASSERT_INT(safetensors_open(&s, f.root), 0);
+    ASSERT_INT(safetensors_match(&s, &f.table), 0);
+    ASSERT(s.has_score && s.score_rows == 3);
+    parameters_free(&f.table);
+    ASSERT_INT(parameters_build(&f.table, &f.arch, &one_score), 0);
+    ASSERT_INT(safetensors_match(&s, &f.table), 0);
+    ASSERT(!s.has_score && s.score_rows == 3);
+    safetensors_close(&s);
     close_golden(&f);
 }
 
@@ -310,6 +330,7 @@ int main(int argc, char **argv) {
         {"a_name_that_is_taken", test_a_name_that_is_taken},
         {"unknown_missing_and_misshaped_tensors_are_named",
          test_unknown_missing_and_misshaped_tensors_are_named},
+        {"a_head_of_other_scores", test_a_head_of_other_scores},
         {"directories_that_are_wrong", test_directories_that_are_wrong},
     };
     return test_main(tests, N_TESTS(tests), argc, argv);

@@ -14,6 +14,7 @@
 #include "families.h"
 #include "file.h"
 #include "json.h"
+#include "labels.h"
 
 enum { CONFIG_CEILING = 16 << 20 };
 enum {
@@ -130,18 +131,6 @@ static int check_implemented(const struct arch *arch, const json_t *config) {
     bool is_causal = true; /* transformers 5 attends in both directions where it is false */
     if (json_get_bool(config, "is_causal", &is_causal)) return -1;
     if (!is_causal) return refuse("is_causal", json_object_get(config, "is_causal"), "true");
-
-    int64_t labels = 1;
-    value = json_object_get(config, "architectures");
-    const char *class_name = json_string_value(json_array_get(value, 0));
-    if (!class_name || !strstr(class_name, "ForSequenceClassification")) return 0;
-    value = json_object_get(config, "id2label");
-    if (json_is_object(value)) labels = (int64_t)json_object_size(value);
-    if (json_get_int(config, "num_labels", 0, INT32_MAX, &labels)) return -1;
-    if (labels != 1)
-        return fail("\"num_labels\": expected 1 (a reward model), found %lld labels; hint: a "
-                    "classifier's head cannot be taken over; start from the causal language model",
-                    (long long)labels);
     return 0;
 }
 
@@ -298,7 +287,7 @@ static int parse_config(struct arch *arch, const json_t *config) {
         return -1;
     if (parse_token_id(config, "pad_token_id", &arch->pad_token_id) ||
         parse_token_id(config, "bos_token_id", &arch->bos_token_id) ||
-        parse_token_id(config, "eos_token_id", &arch->eos_token_id))
+        parse_token_id(config, "eos_token_id", &arch->eos_token_id) || labels_parse(arch, config))
         return -1;
     return parse_rope(arch, config);
 }
@@ -339,6 +328,7 @@ int arch_read(struct arch *arch, const char *directory) {
 }
 
 void arch_free(struct arch *arch) {
+    labels_free(arch);
     mem_free(arch->inverse_frequency);
     mem_free(arch->json);
     *arch = (struct arch){0};

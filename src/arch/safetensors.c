@@ -363,17 +363,27 @@ static int check_shape(const struct safetensors_entry *entry, const struct param
     return status;
 }
 
+/* Whether the entry is a score head as wide as p, which may have more or fewer scores: the caller
+ * decides what becomes of it. */
+static bool is_score_head(const struct safetensors_entry *entry, const struct parameter *p) {
+    return p->role == ROLE_SCORE && entry->n_dims == 2 && entry->dim[1] == p->cols;
+}
+
 /* Entries take their parameter's full name, so they are sorted anew: (2). Two of them may now have
  * one name, with and without the prefix, which sort_entries refuses. */
 int safetensors_match(struct safetensors *s, const struct parameters *table) {
     static const char other_model[] = "config.json and the weights may belong to different models";
+    s->has_score = false;
+    s->score_rows = 0;
     for (int i = 0; i < s->n; i++) {
         struct safetensors_entry *entry = &s->entry[i];
         const struct parameter *p = parameter_of(table, entry->name);
         if (!p)
             return fail("%s: tensor %.200s is unknown to this architecture; hint: %s",
                         s->path[entry->file], entry->name, other_model);
-        if (check_shape(entry, p)) {
+        if (is_score_head(entry, p)) {
+            s->score_rows = entry->dim[0];
+        } else if (check_shape(entry, p)) {
             fail_context("%s", s->path[entry->file]);
             return fail_hint(other_model);
         }
@@ -381,14 +391,12 @@ int safetensors_match(struct safetensors *s, const struct parameters *table) {
         entry->name = mem_copy_string(p->name);
     }
     if (sort_entries(s)) return -1;
-    s->has_score = false;
     for (int i = 0; i < table->n; i++) {
-        bool found = find_entry(s, table->item[i].name) != NULL;
-        if (table->item[i].role == ROLE_SCORE)
-            s->has_score = found;
-        else if (!found)
-            return fail("%s: tensor %s is missing; hint: %s", s->path[0], table->item[i].name,
-                        other_model);
+        const struct parameter *p = &table->item[i];
+        if (p->role == ROLE_SCORE)
+            s->has_score = s->score_rows == p->rows;
+        else if (!find_entry(s, p->name))
+            return fail("%s: tensor %s is missing; hint: %s", s->path[0], p->name, other_model);
     }
     return 0;
 }

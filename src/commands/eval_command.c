@@ -71,6 +71,9 @@ static int open_data(struct shard *shard, const struct scorer *s, const char *pa
 static int evaluate(struct scorer *s, void *self) {
     const struct option *option = self;
     struct shard shard;
+    if (s->head.n_scores > 1)
+        return fail("%s: expected a model of one score, found one of %d", s->path,
+                    s->head.n_scores);
     if (comm_agree(comm_world(), open_data(&shard, s, option[0].value)) != 0) return -1;
     int64_t limit = s->config.batch.tokens_per_microbatch;
     float *scores = option[1].value ? mem_alloc(2 * shard.n_comparisons, sizeof *scores) : NULL;

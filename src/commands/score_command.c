@@ -11,10 +11,11 @@
 #include "command.h"
 #include "json.h"
 #include "log.h"
+#include "score_line.h"
 #include "scorer.h"
 
 static const char usage[] =
-    "usage: rankwise score MODEL [path=value ...] < texts.jsonl > scores.jsonl\n\n"
+    "usage: rankwise score MODEL [--normalize] [path=value ...] < texts.jsonl > scores.jsonl\n\n"
     "Reads a JSON object per line, {\"text\": \"...\"} or {\"messages\": [{\"role\", \"content\"}, "
     "...]}, and prints\n"
     "{\"score\": ...} for each, in order. MODEL is a run directory (its newest whole checkpoint), "
@@ -27,6 +28,13 @@ static const char usage[] =
     "and wait for its score (the last digits depend on what is scored together). The first line "
     "that has no score ends\n"
     "the command, after the scores of those before it.\n\n"
+    "A model of several scores prints {\"score\": mean, \"sd\": ..., \"scores\": [...]} where it "
+    "is an "
+    "ensemble (sd by N - 1),\n"
+    "and {\"scores\": {\"name\": ...}} where it scores attributes (num_labels, id2label).\n\n"
+    "  --normalize    (score - mean) / sd, the reward's over the training data, which a run "
+    "measures "
+    "at its end\n\n"
     "Overrides: model.precision=bf16, run.threads=4, ...\n";
 
 enum { WINDOW_LINES = 256, MOST_ROWS = 256, LEAST_TOKENS = 4096 };
@@ -50,6 +58,7 @@ struct input {
 
 struct line_scorer {
     struct scorer *scorer;
+    bool normalize;
     struct template_worker *worker;
     struct template_encoded encoded[WINDOW_LINES];
 };
@@ -171,16 +180,20 @@ static int encode_window(struct line_scorer *s, struct window *w) {
 static void score_window(struct line_scorer *s, const struct window *w) {
     const int32_t *sequence[WINDOW_LINES];
     int32_t length[WINDOW_LINES];
-    float score[WINDOW_LINES];
+    int64_t heads = s->scorer->head.n_scores;
+    float *score = mem_alloc(w->n_lines * heads, sizeof *score);
     for (int64_t i = 0; i < w->n_lines; i++) {
         sequence[i] = s->encoded[i].ids.id;
         length[i] = (int32_t)s->encoded[i].ids.n;
     }
     scorer_score(s->scorer, w->n_lines, sequence, length, score);
-    char text[32];
-    for (int64_t i = 0; i < w->n_lines && base_rank == 0; i++)
-        printf("{\"score\": %s}\n", json_number(text, score[i], 9));
+    struct buffer out = {0};
+    for (int64_t i = 0; i < w->n_lines; i++)
+        score_line(&out, &s->scorer->contract, score + i * heads, s->normalize);
+    if (base_rank == 0) fwrite(out.data, 1, out.length, stdout);
     fflush(stdout); /* someone may wait for it; command_main checks that all was written */
+    buffer_free(&out);
+    mem_free(score);
 }
 
 static int score_stdin(struct line_scorer *s) {
@@ -201,13 +214,24 @@ static int score_stdin(struct line_scorer *s) {
     return status;
 }
 
+static int check_normalize(const struct scorer *scorer) {
+    double mean, sd;
+    if (contract_reward(&scorer->contract, 0, &mean, &sd)) return 0;
+    return fail("%s: --normalize: expected mean and standard deviation of the reward in the score "
+                "contract, found none; hint: a run measures them at its end: give its last "
+                "checkpoint, or what was exported from it",
+                scorer->path);
+}
+
 static int score(struct scorer *scorer, void *self) {
-    (void)self;
+    const bool *normalize = self;
+    if (*normalize && check_normalize(scorer) != 0) return -1;
     int64_t max_tokens = MAX(template_get_options(scorer->template)->max_length, LEAST_TOKENS);
     if (scorer_start(scorer, max_tokens, MOST_ROWS) != 0) return -1;
     if (comm_agree(comm_world(), scorer_check_golden(scorer)) != 0) return -1;
     struct line_scorer *s = mem_alloc(1, sizeof *s);
     s->scorer = scorer;
+    s->normalize = *normalize;
     s->worker = template_worker_new(scorer->template);
     int status = score_stdin(s);
     template_worker_free(s->worker);
@@ -217,10 +241,11 @@ static int score(struct scorer *scorer, void *self) {
 }
 
 int score_command(int argc, char **argv) {
-    struct option option[] = {{"help", false, NULL}};
+    struct option option[] = {{"help", false, NULL}, {"normalize", false, NULL}};
     struct arguments a;
     int code;
-    if (command_arguments(&a, option, 1, 1, usage, argc, argv, &code)) return code;
+    if (command_arguments(&a, option, 2, 1, usage, argc, argv, &code)) return code;
     log_quiet(true);
-    return scorer_command(argc, argv, &a, score, NULL);
+    bool normalize = option[1].value != NULL;
+    return scorer_command(argc, argv, &a, score, &normalize);
 }

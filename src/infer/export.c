@@ -83,12 +83,13 @@ static int write_files(struct scorer *s, const char *temporary, const char *name
                        enum dtype dtype) {
     struct export_pad pad = {0};
     struct parameters table = {0};
+    struct parameters_options options = {.head = s->head};
     struct arch arch = s->arch; /* the JSON and the tables in it stay s's */
     char *config = NULL, *card = NULL;
     int status = export_pad_choose(&pad, s->tokenizer, s->arch.V);
-    if (status == 0 && !(config = export_config(&s->arch, &pad, dtype))) status = -1;
+    if (status == 0 && !(config = export_config(&s->arch, &s->contract, &pad, dtype))) status = -1;
     arch.V = pad.rows;
-    if (status == 0) status = parameters_build(&table, &arch, &one_score);
+    if (status == 0) status = parameters_build(&table, &arch, &options);
     if (status == 0) {
         card = export_card(s, &pad, name, dtype);
         if (pad.is_added)
@@ -117,9 +118,9 @@ static int write_files(struct scorer *s, const char *temporary, const char *name
  */
 static int complete_contract(const struct scorer *s, const char *temporary, enum dtype dtype) {
     struct scorer again;
-    double score[CONTRACT_N_GOLDEN] = {0};
     int status = scorer_reopen(&again, temporary, &s->config);
     if (status != 0) return status;
+    double *score = mem_alloc(scorer_n_golden(&again), sizeof *score);
     status = scorer_start(&again, scorer_golden_tokens(&again), CONTRACT_N_GOLDEN);
     if (status == 0) status = scorer_score_golden(&again, score);
     if (status == 0 && dtype == DTYPE_F32 && contract_has_scores(&s->contract))
@@ -127,6 +128,7 @@ static int complete_contract(const struct scorer *s, const char *temporary, enum
     if (status == 0) status = contract_set_scores(&again.contract, "F32", score);
     if (status == 0 && base_rank == 0) status = write_contract(&again.contract, temporary);
     status = comm_agree(comm_world(), status);
+    mem_free(score);
     scorer_close(&again);
     return status;
 }

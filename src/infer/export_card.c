@@ -13,6 +13,28 @@ static void describe_training(struct buffer *out, const struct scorer *s) {
                   s->checkpoint.written_at);
 }
 
+/* What a score is: of one head, an ensemble's, or those of attributes. */
+static void describe_scores(struct buffer *out, const struct contract *contract) {
+    int n = contract_n_heads(contract);
+    switch (contract_heads_kind(contract)) {
+    case HEADS_SINGLE:
+        buffer_append_text(out, "one label): the higher the score, the better the answer.");
+        return;
+    case HEADS_ENSEMBLE:
+        buffer_format(out,
+                      "%d labels, an ensemble): the higher the mean of its scores, the better the "
+                      "answer; their deviation tells how sure that is.",
+                      n);
+        return;
+    case HEADS_ATTRIBUTES:
+        buffer_format(out, "a label for each attribute): ");
+        for (int k = 0; k < n; k++)
+            buffer_format(out, "%s%s", k ? ", " : "", contract_head_name(contract, k));
+        buffer_append_text(out, ".");
+        return;
+    }
+}
+
 static void describe_length(struct buffer *out, const struct template_options *options) {
     buffer_format(out, "A sequence has at most %lld tokens", (long long)options->max_length);
     if (options->max_prompt_length)
@@ -44,7 +66,7 @@ static void append_ids_function(struct buffer *out, const struct template *t) {
 
 /* The card's example must give transformers the same ids that `score` computes. */
 static void append_code(struct buffer *out, const struct template *t, const char *name,
-                        bool is_chat) {
+                        bool is_chat, bool is_single) {
     buffer_format(out,
                   "```python\nfrom transformers import AutoModelForSequenceClassification, "
                   "PreTrainedTokenizerFast\n\n"
@@ -64,7 +86,8 @@ static void append_code(struct buffer *out, const struct template *t, const char
     buffer_append_text(out,
                        "batch = tokenizer.pad({\"input_ids\": [encode(text) for text in texts]}, "
                        "padding_side=\"right\", return_tensors=\"pt\")\n"
-                       "print(model(**batch).logits[:, 0])\n```\n");
+                       "print(model(**batch).logits");
+    buffer_format(out, "%s)\n```\n", is_single ? "[:, 0]" : "");
 }
 
 /* The first lines are the metadata that the Hugging Face hub reads. */
@@ -76,10 +99,10 @@ char *export_card(const struct scorer *s, const struct export_pad *pad, const ch
     buffer_format(&out,
                   "---\nlibrary_name: transformers\npipeline_tag: text-classification\ntags:\n- "
                   "reward-model\n---\n\n"
-                  "# %s\n\nA reward model (`%sForSequenceClassification`, one label): the higher "
-                  "the score, the better "
-                  "the answer. Weights are %s.\n\n",
-                  name, arch_class_prefix(&s->arch), dtype == DTYPE_BF16 ? "bfloat16" : "float32");
+                  "# %s\n\nA reward model (`%sForSequenceClassification`, ",
+                  name, arch_class_prefix(&s->arch));
+    describe_scores(&out, &s->contract);
+    buffer_format(&out, " Weights are %s.\n\n", dtype == DTYPE_BF16 ? "bfloat16" : "float32");
     describe_training(&out, s);
     buffer_format(&out, "%s by the template `%s`%s, %s; the score is that of the last token. ",
                   is_chat ? "A conversation is rendered" : "A text is taken", options->name,
@@ -93,6 +116,6 @@ char *export_card(const struct scorer *s, const struct export_pad *pad, const ch
                       "score before the first pad token, which must not be a token of the "
                       "text.\n\n",
                       pad->token, pad->id);
-    append_code(&out, s->template, name, is_chat);
+    append_code(&out, s->template, name, is_chat, contract_n_heads(&s->contract) == 1);
     return out.data;
 }

@@ -113,16 +113,45 @@ static char *pretty_text(const json_t *json) {
     return text;
 }
 
-char *export_config(const struct arch *arch, const struct export_pad *pad, enum dtype dtype) {
+/* The scores of a text: transformers assumes two labels where it is not told. */
+static void set_labels(json_t *config, const struct contract *contract) {
+    int n = contract_n_heads(contract);
+    bool is_named = contract_heads_kind(contract) == HEADS_ATTRIBUTES;
+    json_t *names = json_object(), *numbers = json_object();
+    for (int k = 0; k < n; k++) {
+        char *key = mem_format("%d", k);
+        char *name =
+            is_named ? mem_copy_string(contract_head_name(contract, k)) : mem_format("LABEL_%d", k);
+        json_object_set_new(names, key, json_string(name));
+        json_object_set_new(numbers, name, json_integer(k));
+        mem_free(key);
+        mem_free(name);
+    }
+    json_object_set_new(config, "num_labels", json_integer(n));
+    json_object_set_new(config, "id2label", names);
+    json_object_set_new(config, "label2id", numbers);
+}
+
+/* Mean and standard deviation of the score, where the contract has them: numbers, or lists for
+ * attributes. */
+static void set_reward(json_t *config, const struct contract *contract) {
+    const json_t *reward = json_object_get(contract->json, "reward");
+    static const char *const key[2][2] = {{"reward_mean", "mean"}, {"reward_sd", "sd"}};
+    for (int i = 0; i < 2; i++) {
+        json_object_del(config, key[i][0]);
+        if (reward) json_object_set(config, key[i][0], json_object_get(reward, key[i][1]));
+    }
+}
+
+char *export_config(const struct arch *arch, const struct contract *contract,
+                    const struct export_pad *pad, enum dtype dtype) {
     json_t *config = json_parse(arch->json, strlen(arch->json));
     if (!config) return NULL;
     char *name = mem_format("%sForSequenceClassification", arch_class_prefix(arch));
     const char *type = dtype == DTYPE_BF16 ? "bfloat16" : "float32";
     json_object_set_new(config, "architectures", json_pack("[s]", name));
-    /* transformers assumes two without these */
-    json_object_set_new(config, "num_labels", json_integer(1));
-    json_object_set_new(config, "id2label", json_pack("{s:s}", "0", "LABEL_0"));
-    json_object_set_new(config, "label2id", json_pack("{s:i}", "LABEL_0", 0));
+    set_labels(config, contract);
+    set_reward(config, contract);
     json_object_set_new(config, "vocab_size", json_integer(pad->rows));
     json_object_set_new(config, "pad_token_id", json_integer(pad->id));
     json_object_set_new(config, "torch_dtype", json_string(type)); /* transformers 4 */

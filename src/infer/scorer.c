@@ -82,12 +82,26 @@ static int read_config(struct scorer *s, const char *const *overrides, int n_ove
     return status;
 }
 
+/* Scores of the checkpoint's head, 1 without one: what is missing is told when it is read. */
+static int count_scores(const struct checkpoint *c) {
+    for (int i = 0; i < c->n_tensors; i++)
+        if (strcmp(c->tensor[i].name, "score.weight") == 0)
+            return (int)MAX(1, MIN(c->tensor[i].rows, MODEL_MAX_HEADS));
+    return 1;
+}
+
+static int build_table(struct scorer *s, int n_scores) {
+    struct parameters_options options = {.head = {HEAD_SCORE, n_scores}};
+    s->head = options.head;
+    return parameters_build(&s->table, &s->arch, &options);
+}
+
 static int open_checkpoint(struct scorer *s, const char *const *overrides, int n_overrides) {
     struct checkpoint *c = &s->checkpoint;
     if (checkpoint_open(c, s->path) != 0 || checkpoint_open_parts(c) != 0) return -1;
     if (read_config(s, overrides, n_overrides) != 0 ||
         arch_parse(&s->arch, c->arch_json, strlen(c->arch_json)) != 0 ||
-        parameters_build(&s->table, &s->arch, &one_score) != 0)
+        build_table(s, count_scores(c)) != 0)
         return fail_context("%s", s->path);
     contract_copy(&s->contract, &c->contract);
     char *special = contract_special(&s->contract);
@@ -109,6 +123,16 @@ static int read_directory_contract(struct scorer *s) {
     return status;
 }
 
+/* The labels of a classifier that is no ensemble of ours are attributes. */
+static void name_attributes(struct scorer *s) {
+    int n = s->head.n_scores;
+    char **name = mem_alloc(n, sizeof *name);
+    for (int k = 0; k < n; k++) name[k] = arch_label(&s->arch, k);
+    if (n > 1) contract_set_heads(&s->contract, HEADS_ATTRIBUTES, n, (const char *const *)name);
+    for (int k = 0; k < n; k++) mem_free(name[k]);
+    mem_free(name);
+}
+
 /* The tokenizer beside a model, and a contract for `text`, cut on the right, when there is none. */
 static int open_directory_tokenizer(struct scorer *s) {
     if (read_directory_contract(s) != 0) return -1;
@@ -118,19 +142,32 @@ static int open_directory_tokenizer(struct scorer *s) {
     if (!s->tokenizer) return -1;
     if (s->contract.json) return 0;
     struct template_options options = {"text", "", TRUNCATE_RIGHT, DEFAULT_MAX_LENGTH};
-    return contract_make(&s->contract, s->tokenizer, &options);
+    if (contract_make(&s->contract, s->tokenizer, &options) != 0) return -1;
+    name_attributes(s);
+    return 0;
 }
 
 /* Reads a Hugging Face directory, once s->config is there. */
 static int open_directory(struct scorer *s) {
     if (arch_read(&s->arch, s->path) != 0) return -1;
-    if (parameters_build(&s->table, &s->arch, &one_score) != 0) return -1;
+    if (build_table(s, MAX(1, s->arch.n_labels)) != 0) return -1;
     if (safetensors_open(&s->tensors, s->path) != 0) return -1;
     if (safetensors_match(&s->tensors, &s->table) != 0) return fail_context("%s", s->path);
+    if (s->tensors.score_rows > 0 && !s->tensors.has_score)
+        return fail("%s: expected a score head of %d scores, as config.json says (num_labels, "
+                    "id2label; two without them), found %lld",
+                    s->path, s->head.n_scores, (long long)s->tensors.score_rows);
     if (!s->tensors.has_score)
         return fail("%s: the model has no score head; hint: train one with model.path = \"%s\"",
                     s->path, s->path);
     return open_directory_tokenizer(s);
+}
+
+static int check_heads(const struct scorer *s) {
+    int n = contract_n_heads(&s->contract);
+    if (n == s->head.n_scores) return 0;
+    return fail("expected as many scores as the score contract tells of, %d, found a head of %d", n,
+                s->head.n_scores);
 }
 
 /* The contract that travelled with the weights must be that of the tokenizer that did. */
@@ -150,6 +187,7 @@ static int check_contract(struct scorer *s) {
     if (status == 0 && !s->is_checkpoint &&
         template_check_own(s->template, s->tokenizer, s->path) != 0)
         log_warn("%s", error_text());
+    if (status == 0) status = check_heads(s);
     if (status == 0) status = arch_check_length(&s->arch, options.max_length);
     if (status == 0 && tokenizer_size(s->tokenizer) > s->arch.V)
         status = fail("the tokenizer has ids up to %lld, the model's embedding %lld rows; hint: "
@@ -253,7 +291,7 @@ int scorer_start(struct scorer *s, int64_t max_tokens, int64_t max_rows) {
     struct zero_options zero = {.stage = (int)s->config.parallel.zero_stage,
                                 .dtype = device_precision(&s->config),
                                 .prefetch = s->config.parallel.prefetch};
-    struct model_options options = {zero.dtype, false, false, max_tokens, max_rows, one_score.head};
+    struct model_options options = {zero.dtype, false, false, max_tokens, max_rows, s->head};
     if (comm_agree(comm_world(), check_memory(s, &zero, &options)) != 0) return -1;
     s->z = zero_init(s->dev, &s->place, &s->table, &zero);
     struct parameter_reader reader = scorer_reader(s);
@@ -283,17 +321,20 @@ void scorer_close(struct scorer *s) {
     *s = (struct scorer){0};
 }
 
-/* Scores of one micro-batch into score[0 .. n). */
+/* Scores of one micro-batch into score (n, heads). */
 static void score_micro(struct scorer *s, int64_t n, const int32_t *const *sequence,
                         const int32_t *length, double *score) {
     forest_build(&s->forest, n, sequence, length);
     const float *device_score = model_forward(s->model, &s->forest, NULL);
-    float *host = mem_alloc(s->forest.n_rows, sizeof *host);
+    int64_t heads = s->head.n_scores;
+    size_t row = (size_t)heads * sizeof(float);
+    float *host = mem_alloc(s->forest.n_rows, row);
     const struct backend *b = s->dev->backend;
-    b->copy_out(s->dev, host, device_score, (size_t)s->forest.n_rows * sizeof *host,
-                STREAM_COMPUTE);
+    b->copy_out(s->dev, host, device_score, (size_t)s->forest.n_rows * row, STREAM_COMPUTE);
     b->synchronize(s->dev, STREAM_COMPUTE);
-    for (int64_t i = 0; i < n; i++) score[i] = host[s->forest.read_of_sequence[i]];
+    for (int64_t i = 0; i < n; i++)
+        for (int64_t k = 0; k < heads; k++)
+            score[i * heads + k] = host[s->forest.read_of_sequence[i] * heads + k];
     mem_free(host);
 }
 
@@ -303,7 +344,8 @@ static void score_micro(struct scorer *s, int64_t n, const int32_t *const *seque
 void scorer_score(struct scorer *s, int64_t n, const int32_t *const *sequence,
                   const int32_t *length, float *score) {
     const struct ranks *data = &s->place.data;
-    double *sum = mem_alloc(n, sizeof *sum);
+    int64_t heads = s->head.n_scores;
+    double *sum = mem_alloc(n * heads, sizeof *sum);
     int64_t first = 0;
     for (int turn = 0; first < n || turn % data->size != 0; turn++) {
         int64_t end = first, tokens = 0;
@@ -313,11 +355,11 @@ void scorer_score(struct scorer *s, int64_t n, const int32_t *const *sequence,
             tokens += length[end];
         }
         if (turn % data->size == data->rank)
-            score_micro(s, end - first, sequence + first, length + first, sum + first);
+            score_micro(s, end - first, sequence + first, length + first, sum + first * heads);
         first = end;
     }
-    comm_sum(data, sum, (int)n);
-    for (int64_t i = 0; i < n; i++) score[i] = (float)sum[i];
+    comm_sum(data, sum, (int)(n * heads));
+    for (int64_t i = 0; i < n * heads; i++) score[i] = (float)sum[i];
     mem_free(sum);
 }
 
@@ -331,11 +373,16 @@ int64_t scorer_golden_tokens(const struct scorer *s) {
     return max;
 }
 
-int scorer_score_golden(struct scorer *s, double score[CONTRACT_N_GOLDEN]) {
+int64_t scorer_n_golden(const struct scorer *s) {
+    return (int64_t)CONTRACT_N_GOLDEN * s->head.n_scores;
+}
+
+int scorer_score_golden(struct scorer *s, double *score) {
     struct ids ids[CONTRACT_N_GOLDEN];
     const int32_t *sequence[CONTRACT_N_GOLDEN];
     int32_t length[CONTRACT_N_GOLDEN];
-    float narrow[CONTRACT_N_GOLDEN];
+    int64_t n = scorer_n_golden(s);
+    float *narrow = mem_alloc(n, sizeof *narrow);
     int status = 0;
     for (int k = 0; k < CONTRACT_N_GOLDEN; k++) {
         ids[k] = contract_golden(&s->contract, k);
@@ -346,21 +393,21 @@ int scorer_score_golden(struct scorer *s, double score[CONTRACT_N_GOLDEN]) {
                           (long long)s->max_tokens, (long long)ids[k].n);
     }
     if (status == 0) scorer_score(s, CONTRACT_N_GOLDEN, sequence, length, narrow);
-    for (int k = 0; k < CONTRACT_N_GOLDEN; k++) {
-        if (status == 0) score[k] = narrow[k];
-        ids_free(&ids[k]);
-    }
+    for (int64_t i = 0; i < n && status == 0; i++) score[i] = narrow[i];
+    for (int k = 0; k < CONTRACT_N_GOLDEN; k++) ids_free(&ids[k]);
+    mem_free(narrow);
     return status;
 }
 
 int scorer_check_golden(struct scorer *s) {
-    double score[CONTRACT_N_GOLDEN];
+    double *score = mem_alloc(scorer_n_golden(s), sizeof *score);
     const char *precision = device_precision(&s->config) == DTYPE_BF16 ? "BF16" : "F32";
     int status = scorer_score_golden(s, score);
     if (status == 0)
         status = contract_has_scores(&s->contract)
                      ? contract_check_scores(&s->contract, precision, score)
                      : contract_set_scores(&s->contract, precision, score);
+    mem_free(score);
     return status == 0 ? 0 : fail_context("%s: score contract", s->path);
 }
 

@@ -15,6 +15,9 @@ int run_read_model(struct run *r) {
     if (parameters_build(&r->model.table, &r->model.arch, &one_score) != 0 ||
         parameters_drop_decay(&r->model.table, &r->config->optim.no_decay, "optim.no_decay") != 0)
         return -1;
+    if (r->model.arch.n_labels > 1)
+        return fail("%s: expected a model of one score to train, found one of %d (num_labels)",
+                    r->config->model.path, r->model.arch.n_labels);
     if (is_random(r)) return 0;
     if (safetensors_open(&r->model.tensors, r->config->model.path) != 0)
         return fail_hint("model.init = \"random\" starts without weights");
