@@ -117,6 +117,9 @@ typedef void column_sum_fn(struct device *dev, float *out, struct tensor in);
 
 /* out (T, n) = in (T, n) in another dtype */
 typedef void cast_fn(struct device *dev, struct tensor out, struct tensor in);
+/* out (rows, cols) c, without gaps = the matrix of these dimensions whose quantised bytes, laid out
+ * as in nf4.h, begin at `quantised`, a multiple of NF4_ALIGN. The same bits on every backend. */
+typedef void dequantise_fn(struct device *dev, struct tensor out, const void *quantised);
 /* out (T, n) F32 = a (T, n) F32 + b (T, n) c. out may be a. */
 typedef void add_fn(struct device *dev, struct tensor out, struct tensor a, struct tensor b);
 
@@ -214,7 +217,8 @@ typedef void comparison_loss_fn(struct device *dev, float *dscore, double *tally
                                 const struct comparisons *c, float scale);
 
 #define OPS(X)                                                                   \
-    X(gemm) X(column_sum) X(cast) X(add) X(norm_forward) X(norm_backward)        \
+    X(gemm) X(column_sum) X(cast) X(dequantise) X(add)                           \
+    X(norm_forward) X(norm_backward)                                             \
     X(head_norm_forward) X(head_norm_backward) X(rope_table) X(rope)             \
     X(swiglu_forward) X(swiglu_backward) X(gelu_forward) X(gelu_backward)        \
     X(attention_forward) X(attention_backward) X(embed_forward) X(embed_backward) \

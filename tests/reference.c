@@ -2,6 +2,9 @@
 #include "reference.h"
 
 #include <math.h>
+#include <string.h>
+
+#include "nf4.h"
 
 void reference_gemm(double *out, const double *a, bool transpose_a, const double *b,
                     bool transpose_b, const double *bias, const double *add, int64_t m, int64_t n,
@@ -14,6 +17,22 @@ void reference_gemm(double *out, const double *a, bool transpose_a, const double
                     a[transpose_a ? p * m + i : i * k + p] * b[transpose_b ? j * k + p : p * n + j];
             out[i * n + j] = sum;
         }
+    }
+}
+
+void reference_dequantise(double *out, const uint8_t *quantised, int64_t n) {
+    static const float values[16] = {NF4_VALUES};
+    struct nf4_layout at = nf4_layout_make(n);
+    for (int64_t i = 0; i < n; i++) {
+        int64_t block = i / NF4_BLOCK;
+        float scale, offset;
+        memcpy(&scale, quantised + at.scale + block / NF4_GROUP * (int64_t)sizeof scale,
+               sizeof scale);
+        memcpy(&offset, quantised + at.offset, sizeof offset);
+        double absmax =
+            (double)nf4_absmax_map()->value[quantised[at.absmax + block]] * scale + offset;
+        int code = i % 2 == 0 ? quantised[i / 2] >> 4 : quantised[i / 2] & 15;
+        out[i] = values[code] * absmax;
     }
 }
 

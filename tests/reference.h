@@ -14,6 +14,8 @@ extern "C" {
 void reference_gemm(double *out, const double *a, bool transpose_a, const double *b,
                     bool transpose_b, const double *bias, const double *add, int64_t m, int64_t n,
                     int64_t k);
+/* The matrix of n numbers whose bytes nf4.h lays out. */
+void reference_dequantise(double *out, const uint8_t *quantised, int64_t n);
 void reference_column_sum(double *out, const double *in, int64_t rows, int64_t cols); /* += */
 
 void reference_norm_forward(enum norm_kind kind, double *out, double *stats, const double *in,

@@ -1,6 +1,8 @@
 /* The front door: what is checked here is assumed by every backend, and empty work ends here. */
 #include "ops.h"
 
+#include "nf4.h"
+
 static bool number(enum dtype dtype) {
     return dtype == DTYPE_F32 || dtype == DTYPE_BF16;
 }
@@ -93,6 +95,16 @@ void op_cast(struct device *dev, struct tensor out, struct tensor in) {
     check_tensor("cast", "in", &in, in.rows, in.cols);
     check_tensor("cast", "out", &out, in.rows, in.cols);
     if (in.rows > 0 && in.cols > 0) dev->backend->cast(dev, out, in);
+}
+
+void op_dequantise(struct device *dev, struct tensor out, const void *quantised) {
+    check_tensor("dequantise", "out", &out, out.rows, out.cols);
+    CHECK(out.stride == out.cols || out.rows <= 1, "dequantise: rows of %lld elements %lld apart",
+          (long long)out.cols, (long long)out.stride);
+    if (out.rows == 0 || out.cols == 0) return;
+    CHECK_THERE("dequantise", quantised);
+    CHECK((uintptr_t)quantised % NF4_ALIGN == 0, "dequantise: bytes at %p", quantised);
+    dev->backend->dequantise(dev, out, quantised);
 }
 
 void op_add(struct device *dev, struct tensor out, struct tensor a, struct tensor b) {

@@ -110,6 +110,10 @@ static void gelu_backward(void) {
 static void cast(void) {
     op_cast(dev, in_b(D), in_c(DTYPE_F32, D));
 }
+/* Any bytes will do for codes. The largest matrix of a block. */
+static void dequantise(void) {
+    op_dequantise(dev, tensor_make(s->a, dtype, 2 * F, D), weight);
+}
 static void column_sum(void) {
     dev->backend->column_sum(dev, gradient, in_a(QKV));
 }
@@ -212,6 +216,7 @@ static double others(void) {
         {"gelu", gelu, 0, t * F * 2 * w, 0},
         {"gelu, backward", gelu_backward, 0, t * F * 3 * w, 0},
         {"cast", cast, dtype == DTYPE_F32 ? 0 : 14, t * D * (4 + w), 0},
+        {"from NF4: gate, up", dequantise, 0, 2 * F * D * (w + 0.52), 0},
         {"column sum", column_sum, 0, t * QKV * w, 0},
         {"zero", zero, 1, t * D * 4, 0},
         {"embedding", embed, 1, t * D * (4 + w), 0},

@@ -1,0 +1,46 @@
+/* Made by make_nf4.py; do not edit. */
+/* clang-format off */
+/* Numbers of 64 bits are FNV-1a: of the map, of codes, of the matrix made back in fp32 and bf16. */
+static const uint64_t golden_map = 0xd677f22a96665bc4;
+static const struct golden_nf4 {
+    int rows, cols;
+    bool rounded;
+    uint64_t code, fp32, bf16;
+    const char *absmax, *scale, *offset;
+} golden_nf4[] = {
+    {1, 1, false, 0xaf63ba4c8601b2c6, 0x66db9479c11e2347, 0x083f8b07b4f5ff62,
+     "7f",
+     "00000000", "ba490c3d"},
+    {3, 5, false, 0xb237df2cdaa3bfe5, 0x1bb5d68871f636b7, 0x88280e7178c8c8b9,
+     "7f",
+     "00000000", "ac992b3f"},
+    {5, 33, true, 0x4edf58b06d72d2df, 0x82c306641b308590, 0x7be6d53ee727c1a2,
+     "ff2323",
+     "56f5db3e", "5515783e"},
+    {64, 64, true, 0x08997c580c9d967b, 0x4899975b73f7a3b3, 0xf70fdbd465fdf538,
+     "ff575748585858585b5848485a5858c65a4857565a595656485956565957594b5959575957584858485858585848d75857575457485757"
+     "57575755485957ed56",
+     "74af1f3f", "c008453d"},
+    {33, 67, false, 0x0d9d931b0a4a6b99, 0x504f59cb5d2b64cd, 0x465ac7b1551db234,
+     "ff585849595959595c5949495b5959c65b4958575b5a5757495a57575a575a4c5a5a57",
+     "69b31f3f", "32643e3d"},
+    {129, 131, true, 0x2a99bbd18784b22d, 0xf914b9d4e0c2cb7c, 0x433afcb16b8f2438,
+     "ec5c5c515d5d5d5d5f5d51515f5d5dc25e515c5b5e5e5c5b515e5c5c5e5c5d535d5d5c5d5c5d515d515d5c5d5d51cf5d5c5c5a5c515c5c"
+     "5c5c5c5b515d5cdf5c5c5c515b5b515b5b5b515c5b5c945e5c515d5c5b5c5c5d515c5d5c5d5cff515d5d5c515c5d515c5d5d5a5c5c51da"
+     "5c5b5c5e5c515b5e5b5b5c5e515bd45e5c515c515c5c5c5c5c5d515a5d5dd25c5d515a5d5d5d5d5d515d5c5d5db851515c5e5c5e5e5c51"
+     "5e5e5e5e5e5e515d5e5d5d5c5d515d5d5d5d5d5a515dc95c5c5c5d515c5c5d5c5c5c515c5cea5c5c5b515e5c5b5b5b5e51515e5c5ec45c"
+     "515c5c5d5c5d5c515d5d5c5d5acb515d5d5d5d5c5a515d515c5a5c5d51e45c5e5c5b5c51292828332828002913",
+     "6fd8593f0d71313d", "0d79323d"},
+    {160, 131, false, 0x298487076b6b9295, 0xee063124f60f6896, 0xe78caac39a4471c2,
+     "ec5d5c515d5d5d5d5f5d51515f5d5dc25e515c5b5e5e5c5b515e5c5c5e5c5e535d5d5c5d5c5d515d515d5d5d5d51cf5d5c5c5a5c515c5c"
+     "5c5c5c5b515e5cdf5c5c5c515b5b515b5b5b515c5b5c945e5c515d5c5b5c5c5d515c5d5c5d5dff515d5d5d515c5d515c5d5d5a5c5c51da"
+     "5c5b5c5e5c515b5e5b5b5c5e515bd45e5c515c515c5c5c5c5c5d515a5d5dd25c5d515a5d5d5d5d5d515d5c5d5db851515c5e5c5e5e5c51"
+     "5e5e5e5e5e5e515d5e5d5d5c5d515d5d5d5d5d5a515dca5d5c5d5d515c5c5d5c5c5c515c5cea5c5c5b515e5c5b5b5b5e51515e5c5ec45c"
+     "515c5c5d5c5d5c515d5d5c5d5bcb515d5d5d5d5c5a515d515c5b5c5d51e45c5e5c5b5c515a5a5a5d5a5a4e5aff5a5a5b5b4e5b594e5c5b"
+     "5b4e5c5b59a85c5c4e5c5c5c5c5c5b4e5c5b5c5b5c694e5b5d5b4e5b5d4e5a5a5d5b5d5a505e5a5a5c5b5c4e5c5e5b5c5c5b4e5be0",
+     "259c593fb4c13b3f", "97d9313d"},
+    {2, 64, false, 0x96de2ecef9fff73a, 0x817cf3c705770567, 0x155651a8e28f9c54,
+     "00ff",
+     "0000803f", "00000040"},
+};
+/* clang-format on */
