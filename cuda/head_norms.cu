@@ -187,5 +187,5 @@ void cuda_head_norm_backward(struct device *dev, struct heads din, float *dweigh
                compute_stream(dev), a);
     }));
     CUDA_LAUNCHED();
-    cuda_add_parts(dev, dweight, a.part, n_parts, a.head_dim, a.head_dim);
+    if (dweight) cuda_add_parts(dev, dweight, a.part, n_parts, a.head_dim, a.head_dim);
 }

@@ -272,6 +272,6 @@ void cuda_norm_backward(struct device *dev, enum norm_kind kind, struct tensor d
                    compute_stream(dev), a);
     })));
     CUDA_LAUNCHED();
-    cuda_add_parts(dev, dweight, part, n_parts, width, in.cols);
-    if (kind == NORM_LAYER) cuda_add_parts(dev, dbias, part + in.cols, n_parts, width, in.cols);
+    if (dweight) cuda_add_parts(dev, dweight, part, n_parts, width, in.cols);
+    if (dbias) cuda_add_parts(dev, dbias, part + in.cols, n_parts, width, in.cols);
 }

@@ -129,7 +129,7 @@ typedef void add_fn(struct device *dev, struct tensor out, struct tensor a, stru
 typedef void norm_forward_fn(struct device *dev, enum norm_kind kind, struct tensor out,
                              float *stats, struct tensor in, struct tensor weight,
                              const struct tensor *bias, float eps);
-/* din (T, D) F32 +=, dweight (D) +=, dbias (D) += (NULL for RMS) */
+/* din (T, D) F32 +=, dweight (D) +=, dbias (D) += (NULL for RMS); NULL: not wanted */
 typedef void norm_backward_fn(struct device *dev, enum norm_kind kind, struct tensor din,
                               float *dweight, float *dbias, struct tensor dout, struct tensor in,
                               struct tensor weight, const float *stats);
@@ -138,7 +138,7 @@ typedef void norm_backward_fn(struct device *dev, enum norm_kind kind, struct te
  * weight (1, d) c. out may be in. */
 typedef void head_norm_forward_fn(struct device *dev, struct heads out, float *stats,
                                   struct heads in, struct tensor weight, float eps);
-/* din =, dweight (d) +=. din may be dout. */
+/* din =, dweight (d) += (NULL: not wanted). din may be dout. */
 typedef void head_norm_backward_fn(struct device *dev, struct heads din, float *dweight,
                                    struct heads dout, struct heads in, struct tensor weight,
                                    const float *stats);

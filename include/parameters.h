@@ -3,9 +3,10 @@
  * number.
  *
  * Units: 0 the embedding, 1 .. L the blocks, L + 1 the final norm with the head (always fp32). A
- * unit's parameters lie one after another, in the table's order, without gaps, each row-major as in
- * the safetensors file: so q, k and v are one matrix of (H + 2K) d rows, and gate and up one of 2F
- * rows. */
+ * unit has a segment of memory for what is trained, one for what is frozen and one for what is
+ * frozen and quantised. The parameters of a segment lie one after another, in the table's order,
+ * without gaps, each row-major as in the safetensors file: so q, k and v, which share a segment,
+ * are one matrix of (H + 2K) d rows, and gate and up one of 2F rows. */
 #ifndef RANKWISE_PARAMETERS_H
 #define RANKWISE_PARAMETERS_H
 #include "arch.h"
@@ -30,11 +31,17 @@ enum role {
 
 enum init_kind { INIT_NORMAL, INIT_ONE, INIT_ZERO };
 
+/* How a parameter is kept: trained, in the compute dtype with fp32 masters, gradients and moments;
+ * frozen, in the compute dtype alone; frozen and quantised, as bytes. */
+enum segment { SEGMENT_TRAINED, SEGMENT_FROZEN, SEGMENT_QUANTISED, N_SEGMENTS };
+
 struct parameter {
     char *name;            /* as in the safetensors of <Family>ForSequenceClassification */
     enum role role;
     int unit;
-    int64_t offset, count; /* in elements, inside the unit */
+    enum segment segment;
+    int64_t offset;        /* in its segment of the unit: in elements, or in bytes if quantised */
+    int64_t count;         /* elements */
     int64_t rows, cols;    /* a vector: rows = its length, cols = 1, n_dims = 1 */
     int n_dims;
     bool decay;            /* matrices: yes; norms, biases and what was dropped: no */
@@ -43,10 +50,16 @@ struct parameter {
 };
 
 struct unit {
-    int64_t count;                    /* elements, unpadded */
+    /* of each segment, unpadded: elements, or bytes of what is quantised */
+    int64_t count[N_SEGMENTS];
     int first, end;                   /* its parameters are [first, end) */
     bool fp32;                        /* stored in fp32 whatever the compute dtype */
     const struct parameter *by_role[N_ROLES]; /* NULL where the unit has none */
+};
+
+/* A unit's weights in memory: element 0 of each segment; NULL where the unit has none of it. */
+struct unit_weights {
+    const void *segment[N_SEGMENTS];
 };
 
 struct parameters {
@@ -84,9 +97,22 @@ int parameters_check_patterns(const struct parameters *table, const struct patte
  * error_text(). */
 int parameters_drop_decay(struct parameters *table, const struct patterns *patterns,
                           const char *option);
+/* Moves the parameters that match to the frozen segments of their units, each pattern one at least;
+ * -1 with error_text(), also where pieces of one matrix or bias would be parted, and for the score
+ * head, which is always trained. */
+int parameters_freeze(struct parameters *table, const struct patterns *patterns,
+                      const char *option);
+/* The lowest unit that has a trained part: no backward goes below it. n_units: nothing is
+ * trained. */
+int parameters_lowest_trained(const struct parameters *table);
+
 int64_t parameters_count(const struct parameters *table);
+int64_t parameters_count_trained(const struct parameters *table);
 /* Those of the blocks, the final norm and the head: what a token is multiplied with. */
 int64_t parameters_count_in_products(const struct parameters *table);
+
+/* Gives each parameter its place by its segment: after segments were changed. */
+void parameters_place(struct parameters *table);
 
 /* Where the elements of parameters come from: a safetensors directory, a checkpoint, or a seed.
  * read() gives elements [first, first + count) of p in fp32; -1 with error_text(). Not

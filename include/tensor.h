@@ -8,7 +8,7 @@
  *       rows. The rows beyond `rows` are the backend's scratch: it may overwrite them, and nobody
  *       reads them.
  *   (2) DTYPE_F32 and DTYPE_BF16 are the dtypes of numbers, DTYPE_I32 of token numbers, positions
- *       and indices. */
+ *       and indices, DTYPE_U8 of bytes that are only moved. */
 #ifndef RANKWISE_TENSOR_H
 #define RANKWISE_TENSOR_H
 #include "base.h"
@@ -16,7 +16,7 @@
 extern "C" {
 #endif
 
-enum dtype { DTYPE_F32, DTYPE_BF16, DTYPE_F16, DTYPE_I32 };
+enum dtype { DTYPE_F32, DTYPE_BF16, DTYPE_F16, DTYPE_I32, DTYPE_U8 };
 enum { ROW_QUANTUM = 64 };
 
 struct tensor {

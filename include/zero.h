@@ -1,18 +1,19 @@
 /* ZeRO: who holds which part of weights, gradients and optimizer state, and when parts move.
  *
- * It knows unit sizes, not the model. Each unit is one flat segment, padded so that every rank of
- * the ZeRO group owns an equal slice that starts at a multiple of 256 elements: rank r owns
- * [r, r + 1) * slice of the padded segment, at every stage. The stage (Rajbhandari et al., "ZeRO",
- * SC 2020) only decides what else is kept:
+ * It knows unit sizes, not the model. Each segment of a unit is flat and padded so that every rank
+ * of the ZeRO group owns an equal slice that starts at a multiple of 256 elements: rank r owns
+ * [r, r + 1) * slice of the padded segment, at every stage. Only what is trained has gradient,
+ * masters and moments, and is reduced; what is frozen is weights alone. The stage (Rajbhandari et
+ * al., "ZeRO", SC 2020) only decides what else is kept:
  *
  *   stage 0  everything everywhere; gradients all-reduced (reduce-scatter + all-gather) in the last
  *            micro-batch
  *   stage 1  optimizer state owned; gradients reduce-scattered in the last micro-batch; weights
  *            all-gathered after the update
  *   stage 2  gradients owned too: each unit reduce-scattered in every micro-batch's backward
- *   stage 3  weights owned too: a block is gathered for its forward and again for its backward, one
- *            ahead; the first unit for its forward only; the last one is kept from its forward to
- *            its backward
+ *   stage 3  weights owned too, the frozen ones as well: a block is gathered for its forward and
+ *            again for its backward, one ahead; the first unit for its forward only; the last one
+ *            is kept from its forward to its backward
  *
  *   (1) Every rank calls every function below in the same order with the same units: they are
  *       collective over the ZeRO group (and replica group), an empty micro-batch included.
@@ -67,16 +68,17 @@ void zero_free(struct zero *z);                    /* accepts NULL */
  * two. */
 int zero_load(struct zero *z, const struct parameter_reader *reader);
 
-/* The whole unit's weights, ready for compute (waits for the gather). Pointer to element 0 of the
- * unit, valid until zero_release. `next` is the unit that will be asked for after this one, or -1:
- * stage 3 gathers it ahead. At stage 3 one block at a time may be held. */
-const void *zero_weights(struct zero *z, int unit, int next);
+/* The whole unit's weights, ready for compute (waits for the gather), valid until zero_release.
+ * `next` is the unit that will be asked for after this one, or -1: stage 3 gathers it ahead. At
+ * stage 3 one block at a time may be held. */
+struct unit_weights zero_weights(struct zero *z, int unit, int next);
 void zero_release(struct zero *z, int unit);
-enum dtype zero_dtype(const struct zero *z, int unit);
+enum dtype zero_dtype(const struct zero *z, int unit); /* of what is not quantised */
 
-/* The fp32 gradient of the whole unit, to be added to; the same until zero_reduce, which says that
- * this micro-batch's backward of the unit is done: it starts whatever the stage sends. last: of the
- * step's micro-batches. Every unit must be reduced in every micro-batch, an empty one included. */
+/* The fp32 gradient of the unit's whole trained segment, to be added to, or NULL where nothing of
+ * it is trained; the same until zero_reduce, which says that this micro-batch's backward of the
+ * unit is done: it starts whatever the stage sends. last: of the step's micro-batches. Every unit
+ * with a trained part must be reduced in every micro-batch, an empty one included. */
 float *zero_gradient(struct zero *z, int unit);
 void zero_reduce(struct zero *z, int unit, bool last);
 
@@ -84,10 +86,9 @@ void zero_reduce(struct zero *z, int unit, bool last);
  * the same bits on every rank. out: device memory. Collective. */
 void zero_clip(struct zero *z, double max_norm, struct clip *out);
 
-/* The part of a parameter that this rank's optimizer has to do: what is in the owned slice, at
- * stage 0 all. weight and gradient are memory of the device, master and moments of `state`, which
- * is the device too unless (5). Without training moments and gradient are NULL, and so is the
- * master of units that are not fp32. */
+/* A part of a parameter. weight and gradient are memory of the device, master and moments of
+ * `state`, which is the device too unless (5). Without training moments and gradient are NULL, and
+ * so is the master of units that are not fp32; of what is frozen all of these are. */
 struct zero_slice {
     const struct parameter *parameter;
     int64_t first, count; /* elements of the parameter */
@@ -96,6 +97,8 @@ struct zero_slice {
     float *master, *moment1, *moment2, *gradient;
     struct device *state;
 };
+/* The parts that this rank's optimizer has to do: what is trained in the owned slice, at stage 0
+ * all. */
 void zero_each_slice(struct zero *z, void (*visit)(void *self, const struct zero_slice *slice),
                      void *self);
 
@@ -109,9 +112,8 @@ void zero_update(struct zero *z, const struct clip *clip,
                                 const struct clip *clip),
                  void *self);
 
-/* As zero_each_slice, but only what this rank owns by [r, r + 1) * slice at every stage, each
- * element on exactly one rank of the ZeRO group: what checkpoints and export write. Not
- * collective. */
+/* What this rank owns by [r, r + 1) * slice at every stage, of every segment, each element on
+ * exactly one rank of the ZeRO group: what checkpoints write. Not collective. */
 void zero_each_owned(struct zero *z, void (*visit)(void *self, const struct zero_slice *slice),
                      void *self);
 
@@ -119,8 +121,9 @@ void zero_each_owned(struct zero *z, void (*visit)(void *self, const struct zero
  * than it owns gets the rest. Started for all units; zero_weights waits for its own. Collective. */
 void zero_publish(struct zero *z);
 
-/* The master weights of one unit (without training: the weights), whole and in fp32, on rank 0 of
- * the ZeRO group (NULL elsewhere): host memory, valid until the next call. Collective. */
+/* The master weights of one unit's trained segment (without training: its weights), whole and in
+ * fp32, on rank 0 of the ZeRO group (NULL elsewhere): host memory, valid until the next call.
+ * Collective. */
 const float *zero_gather_master(struct zero *z, int unit);
 
 size_t zero_expected_bytes(const struct zero *z, int micro); /* zero_formula_bytes of this one */
@@ -129,7 +132,7 @@ uint64_t zero_replica_bytes_sent(const struct zero *z); /* over the replica grou
 size_t zero_bytes_held(const struct zero *z);
 
 /* For tests: the gradient of a unit as stage 0 would hold it after the step's reductions, on every
- * rank (host memory, the unit's count of floats). Collective. */
+ * rank (host memory, as many floats as the unit has trained elements). Collective. */
 void zero_copy_gradient(struct zero *z, int unit, float *out);
 /* For tests: drops the gradient. */
 void zero_clear_gradients(struct zero *z);

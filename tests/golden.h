@@ -101,14 +101,18 @@ static inline void rig_build(struct rig *r, int64_t n, const int32_t *const *seq
     forest_build(&r->forest, n, sequence, length);
 }
 
-static inline void rig_open_head(struct rig *r, const char *golden_case, enum dtype dtype,
-                                 bool train, bool recompute, int threads, struct head head) {
+/* freeze: patterns of what is not trained. */
+static inline void rig_open_table(struct rig *r, const char *golden_case, enum dtype dtype,
+                                  bool train, bool recompute, int threads,
+                                  const struct parameters_options *build,
+                                  const struct patterns *freeze) {
     char *path = mem_format(GOLDEN_ROOT "%s", golden_case);
     *r = (struct rig){0};
     r->place.data = r->place.zero = r->place.replica = r->place.node = (struct ranks){0, 1, NULL};
     golden_open(&r->golden, golden_case);
     GOLDEN_TRY(arch_read(&r->arch, path));
-    parameters_build(&r->table, &r->arch, &(struct parameters_options){.head = head});
+    GOLDEN_TRY(parameters_build(&r->table, &r->arch, build));
+    GOLDEN_TRY(parameters_freeze(&r->table, freeze, "freeze"));
     GOLDEN_TRY(safetensors_open(&r->weights, path));
     GOLDEN_TRY(safetensors_match(&r->weights, &r->table));
     mem_free(path);
@@ -119,8 +123,14 @@ static inline void rig_open_head(struct rig *r, const char *golden_case, enum dt
     zero_publish(r->z);
     forest_init(&r->forest, 400, 64);
     rig_build(r, r->golden.n_sequences, r->golden.sequence, r->golden.length);
-    struct model_options options = {dtype, recompute, train, 400, 64, head};
+    struct model_options options = {dtype, recompute, train, 400, 64, build->head};
     r->model = model_init(r->dev, &r->arch, &r->table, r->z, &options);
+}
+
+static inline void rig_open_head(struct rig *r, const char *golden_case, enum dtype dtype,
+                                 bool train, bool recompute, int threads, struct head head) {
+    struct parameters_options build = {.head = head};
+    rig_open_table(r, golden_case, dtype, train, recompute, threads, &build, &(struct patterns){0});
 }
 
 static inline void rig_open(struct rig *r, const char *golden_case, enum dtype dtype, bool train,
@@ -139,12 +149,12 @@ static inline void rig_close(struct rig *r) {
     golden_close(&r->golden);
 }
 
-/* All gradients, units one after another in the table's order; to be freed. */
+/* All gradients of what is trained, units one after another in the table's order; to be freed. */
 static inline float *rig_gradients(struct rig *r) {
-    float *all = mem_alloc(parameters_count(&r->table), sizeof *all), *at = all;
+    float *all = mem_alloc(parameters_count_trained(&r->table), sizeof *all), *at = all;
     for (int u = 0; u < r->table.n_units; u++) {
         zero_copy_gradient(r->z, u, at);
-        at += r->table.unit[u].count;
+        at += r->table.unit[u].count[SEGMENT_TRAINED];
     }
     return all;
 }

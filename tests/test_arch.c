@@ -359,12 +359,13 @@ static void test_units_are_without_gaps(void) {
                 ASSERT(p->decay == (p->n_dims == 2));
                 at += p->count;
             }
-            ASSERT_INT(table.unit[u].count, at);
+            ASSERT_INT(table.unit[u].count[SEGMENT_TRAINED], at);
             ASSERT(table.unit[u].fp32 == (u == table.n_units - 1));
             total += at;
         }
         ASSERT_INT(parameters_count(&table), total);
-        ASSERT_INT(parameters_count_in_products(&table), total - table.unit[0].count);
+        ASSERT_INT(parameters_count_in_products(&table),
+                   total - table.unit[0].count[SEGMENT_TRAINED]);
         drop(&a, &table);
     }
 }
@@ -446,6 +447,62 @@ static void test_patterns_choose_parameters(void) {
     drop(&a, &table);
 }
 
+static void expect_freeze_fails(struct parameters *table, char *pattern, const char *message) {
+    struct patterns patterns = {&pattern, 1};
+    ASSERT_INT(parameters_freeze(table, &patterns, "model.freeze"), -1);
+    ASSERT_CONTAINS(error_text(), message);
+}
+
+static void test_freezing_parts_units(void) {
+    struct arch a;
+    struct parameters table;
+    build(&a, &table,
+          "{\"model_type\":\"qwen2\",\"num_hidden_layers\":3,\"num_attention_heads\":32}");
+    char *chosen[] = {"model.embed_tokens*", "model.layers.0.*", "*.mlp.*"};
+    struct patterns patterns = {chosen, 3};
+    int64_t all = parameters_count(&table);
+    ASSERT_INT(parameters_freeze(&table, &patterns, "model.freeze"), 0);
+    ASSERT_INT(parameters_lowest_trained(&table), 2);
+    ASSERT_INT(parameters_count(&table), all);
+    int64_t trained = 0;
+    for (int u = 0; u < table.n_units; u++) {
+        int64_t at[N_SEGMENTS] = {0};
+        for (int i = table.unit[u].first; i < table.unit[u].end; i++) {
+            const struct parameter *p = &table.item[i];
+            ASSERT_INT(p->segment,
+                       patterns_match(&patterns, p->name) ? SEGMENT_FROZEN : SEGMENT_TRAINED);
+            ASSERT_INT(p->offset, at[p->segment]);
+            at[p->segment] += p->count;
+        }
+        for (int s = 0; s < N_SEGMENTS; s++) ASSERT_INT(table.unit[u].count[s], at[s]);
+        trained += at[SEGMENT_TRAINED];
+    }
+    ASSERT_INT(parameters_count_trained(&table), trained);
+    drop(&a, &table);
+}
+
+static void test_what_cannot_be_frozen(void) {
+    static const struct {
+        char *pattern;
+        const char *message;
+    } bad[] = {
+        {"*q_proj*", "found a pattern for model.layers.0.self_attn.q_proj.weight and none for "
+                     "model.layers.0.self_attn.k_proj.weight; hint: freeze both, or neither"},
+        {"*1*v_proj.bias", "found a pattern for model.layers.1.self_attn.v_proj.bias and none for "
+                           "model.layers.1.self_attn.q_proj.bias"},
+        {"*mlp.up_proj*", "found a pattern for model.layers.0.mlp.up_proj.weight and none for "},
+        {"*", "a pattern matches score.weight, which is always trained; hint: \"model.*\""},
+        {"model.embed_token", "hint: the nearest are model.embed_tokens.weight"},
+    };
+    for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++) {
+        struct arch a;
+        struct parameters table;
+        build(&a, &table, "{\"model_type\":\"qwen2\",\"num_hidden_layers\":3}");
+        expect_freeze_fails(&table, bad[i].pattern, bad[i].message);
+        drop(&a, &table);
+    }
+}
+
 int main(int argc, char **argv) {
     static const struct test tests[] = {
         {"missing_fields_have_the_class_defaults", test_missing_fields_have_the_class_defaults},
@@ -463,6 +520,8 @@ int main(int argc, char **argv) {
         {"counts_are_those_of_transformers", test_counts_are_those_of_transformers},
         {"initial_values", test_initial_values},
         {"patterns_choose_parameters", test_patterns_choose_parameters},
+        {"freezing_parts_units", test_freezing_parts_units},
+        {"what_cannot_be_frozen", test_what_cannot_be_frozen},
     };
     return test_main(tests, N_TESTS(tests), argc, argv);
 }

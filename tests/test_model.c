@@ -246,6 +246,50 @@ static void test_forest_is_separate_sequences(void) {
         for (uint64_t seed = 1; seed <= 2; seed++) check_forest(golden_cases[c], seed);
 }
 
+/* ---- frozen parameters ---- */
+
+/* The gradients of what is left to train have the bits that they have when all is trained. */
+static void check_frozen(const char *name, enum dtype dtype, bool recompute, char *pattern) {
+    struct patterns freeze = {&pattern, 1};
+    struct rig all, some;
+    rig_open(&all, name, dtype, true, false, 2);
+    rig_open_table(&some, name, dtype, true, recompute, 2, &one_score, &freeze);
+    int64_t n_trained = 0;
+    ASSERT(parameters_count_trained(&some.table) < parameters_count(&some.table));
+    ASSERT(rig_step(&all, -1) == rig_step(&some, -1));
+    float *expected = rig_gradients(&all), *gradient = rig_gradients(&some), *of_unit = gradient;
+    float *at = expected;
+    for (int i = 0; i < some.table.n; i++) {
+        const struct parameter *p = &some.table.item[i];
+        if (i > 0 && p->unit != p[-1].unit)
+            of_unit += some.table.unit[p[-1].unit].count[SEGMENT_TRAINED];
+        ASSERT((p->segment == SEGMENT_FROZEN) == patterns_match(&freeze, p->name));
+        if (p->segment == SEGMENT_TRAINED)
+            if (memcmp(of_unit + p->offset, at, (size_t)p->count * sizeof *at) != 0)
+                TEST_END(TEST_FAILED, "%s without %s: gradient of %s", name, pattern, p->name);
+        n_trained += p->segment == SEGMENT_TRAINED ? p->count : 0;
+        at += p->count;
+    }
+    ASSERT_INT(n_trained, parameters_count_trained(&some.table));
+    mem_free(gradient);
+    mem_free(expected);
+    rig_close(&some);
+    rig_close(&all);
+}
+
+static void test_frozen_parameters_change_no_other_gradient(void) {
+    static const char *const pattern[] = {"*embed*", "*norm*", "*layers.0.*", "*.bias",
+                                          "*layers.*.weight"};
+    for (int c = 0; c < N_GOLDEN_CASES; c++)
+        for (int p = 0; p < 5; p++) {
+            bool has_bias = strstr(golden_cases[c], "neox") || strstr(golden_cases[c], "bias");
+            if (p == 3 && !has_bias) continue;
+            check_frozen(golden_cases[c], p % 2 ? DTYPE_F32 : DTYPE_BF16, p == 2,
+                         (char *)pattern[p]);
+        }
+    check_frozen("llama", DTYPE_F32, false, "model.*");
+}
+
 /* ---- ways to compute the same ---- */
 
 /* Scores and gradients of one golden step, to be freed. */
@@ -397,6 +441,8 @@ int main(int argc, char **argv) {
         {"bf16_is_near", test_bf16_is_near},
         {"ten_steps_are_those_of_torch", test_ten_steps_are_those_of_torch},
         {"forest_is_separate_sequences", test_forest_is_separate_sequences},
+        {"frozen_parameters_change_no_other_gradient",
+         test_frozen_parameters_change_no_other_gradient},
         {"recompute_gives_the_same_bits", test_recompute_gives_the_same_bits},
         {"twice_gives_the_same_bits", test_twice_gives_the_same_bits},
         {"threads_do_not_change_a_bit", test_threads_do_not_change_a_bit},

@@ -18,8 +18,9 @@ static const struct parameters table = {
 
 static void make_table(void) {
     for (int p = 0; p < N_PARAMETERS; p++) {
-        item[p] = (struct parameter){.offset = unit[0].count, .count = counts[p], .decay = p != 1};
-        unit[0].count += counts[p];
+        item[p] = (struct parameter){
+            .offset = unit[0].count[SEGMENT_TRAINED], .count = counts[p], .decay = p != 1};
+        unit[0].count[SEGMENT_TRAINED] += counts[p];
     }
     unit[0].end = N_PARAMETERS;
 }
@@ -130,7 +131,7 @@ static void test_bf16_weights_round_the_master(void) {
         if (gathered) memcpy(master, gathered, TOTAL * sizeof *master);
         comm_broadcast(&r.place.data, 0, master, TOTAL * sizeof *master);
         uint16_t w[TOTAL];
-        test_device_read(r.dev, w, zero_weights(r.z, 0, -1), sizeof w);
+        test_device_read(r.dev, w, zero_weights(r.z, 0, -1).segment[SEGMENT_TRAINED], sizeof w);
         for (int i = 0; i < TOTAL; i++) ASSERT_INT(w[i], bf16_from_float(master[i]));
         zero_release(r.z, 0);
         mem_free(master);

@@ -93,13 +93,23 @@ static void make_model(void) {
                                                {1, 1}, {3, 1021, 5, 700, 1}, {37, 36}};
     for (int u = 0; u < N_UNITS; u++) {
         unit[u] = (struct unit){.first = model.n, .fp32 = u == N_UNITS - 1};
-        for (int i = 0; i < 5 && counts[u][i]; i++) {
-            item[model.n++] = (struct parameter){
-                .name = "p", .unit = u, .offset = unit[u].count, .count = counts[u][i]};
-            unit[u].count += counts[u][i];
-        }
+        for (int i = 0; i < 5 && counts[u][i]; i++)
+            item[model.n++] = (struct parameter){.name = "p", .unit = u, .count = counts[u][i]};
         unit[u].end = model.n;
     }
+    parameters_place(&model);
+}
+
+/* Nothing frozen; two whole units and parts of others; all but a part of the last. */
+enum { FROZEN_NONE, FROZEN_SOME, FROZEN_MOST, N_FROZEN };
+
+static void freeze(int which) {
+    for (int i = 0; i < model.n; i++) {
+        bool some = item[i].unit < 2 || i % 3 == 1, most = i < model.n - 1;
+        bool is_frozen = which == FROZEN_SOME ? some : which == FROZEN_MOST && most;
+        item[i].segment = is_frozen ? SEGMENT_FROZEN : SEGMENT_TRAINED;
+    }
+    parameters_place(&model);
 }
 
 /* Numbers of the device as the host sees them, to be freed; and back, which frees them. What is
@@ -123,15 +133,24 @@ static void write_back(void *to, void *host, int64_t count, size_t size) {
     mem_free(host);
 }
 
-static int64_t psi(int first, int end) {
+static int64_t psi_of(enum segment segment, int first, int end) {
     int64_t n = 0;
-    for (int u = first; u < end; u++) n += unit[u].count;
+    for (int u = first; u < end; u++) n += unit[u].count[segment];
     return n;
+}
+
+static int64_t psi(int first, int end) {
+    return psi_of(SEGMENT_TRAINED, first, end);
 }
 
 /* Element i of unit u at the start, and what rank r adds to its gradient in a micro-batch. */
 static float start_value(int u, int64_t i) {
     return (float)((i * 5 + u * 3) % 17 - 8);
+}
+
+/* The same of its frozen segment, all its life. */
+static float frozen_value(int u, int64_t i) {
+    return (float)((i * 3 + u * 7) % 19 - 9);
 }
 
 static float gradient_value(int rank, int step, int micro, int u, int64_t i) {
@@ -142,7 +161,9 @@ static int read_start(void *self, const struct parameter *p, int64_t first, int6
                       float *out) {
     int64_t *read = self;
     *read += count;
-    for (int64_t i = 0; i < count; i++) out[i] = start_value(p->unit, p->offset + first + i);
+    for (int64_t i = 0; i < count; i++)
+        out[i] = (p->segment == SEGMENT_TRAINED ? start_value
+                                                : frozen_value)(p->unit, p->offset + first + i);
     return 0;
 }
 
@@ -157,25 +178,34 @@ static int read_fails(void *self, const struct parameter *p, int64_t first, int6
 
 static float expected[N_UNITS][MOST], total[N_UNITS][MOST];
 
-static void check_weights(const struct zero *z, int u, const void *weights) {
+static void check_segment(const struct zero *z, int u, enum segment segment, const void *weights) {
     size_t size = dtype_bytes(zero_dtype(z, u));
-    void *host = mem_alloc(unit[u].count, size);
-    test_device_read(dev, host, weights, (size_t)unit[u].count * size);
-    for (int64_t i = 0; i < unit[u].count; i++) {
+    int64_t count = unit[u].count[segment];
+    void *host = mem_alloc(count, size);
+    ASSERT((weights != NULL) == (count > 0));
+    test_device_read(dev, host, weights, (size_t)count * size);
+    for (int64_t i = 0; i < count; i++) {
         float w = size == sizeof(float) ? ((const float *)host)[i]
                                         : bf16_to_float(((const uint16_t *)host)[i]);
-        if (w != expected[u][i])
-            TEST_END(TEST_FAILED, "rank %d, unit %d, element %lld: %g, expected %g", base_rank, u,
-                     (long long)i, w, expected[u][i]);
+        float wanted = segment == SEGMENT_TRAINED ? expected[u][i] : frozen_value(u, i);
+        if (w != wanted)
+            TEST_END(TEST_FAILED, "rank %d, unit %d, segment %d, element %lld: %g, expected %g",
+                     base_rank, u, (int)segment, (long long)i, w, wanted);
     }
     mem_free(host);
 }
 
+static void check_weights(const struct zero *z, int u, struct unit_weights w) {
+    check_segment(z, u, SEGMENT_TRAINED, w.segment[SEGMENT_TRAINED]);
+    check_segment(z, u, SEGMENT_FROZEN, w.segment[SEGMENT_FROZEN]);
+}
+
 static void add_gradient(float *gradient, int rank, int step, int micro, int u) {
-    float *host = mem_alloc(unit[u].count, sizeof *host);
-    size_t bytes = (size_t)unit[u].count * sizeof *host;
+    float *host = mem_alloc(unit[u].count[SEGMENT_TRAINED], sizeof *host);
+    size_t bytes = (size_t)unit[u].count[SEGMENT_TRAINED] * sizeof *host;
     test_device_read(dev, host, gradient, bytes);
-    for (int64_t i = 0; i < unit[u].count; i++) host[i] += gradient_value(rank, step, micro, u, i);
+    for (int64_t i = 0; i < unit[u].count[SEGMENT_TRAINED]; i++)
+        host[i] += gradient_value(rank, step, micro, u, i);
     dev->backend->copy_in(dev, gradient, host, bytes, STREAM_COMPUTE);
     mem_free(host);
 }
@@ -183,14 +213,17 @@ static void add_gradient(float *gradient, int rank, int step, int micro, int u) 
 static void walk(struct zero *z, int rank, int step, int micro, int n_micro, bool empty,
                  bool check) {
     for (int u = 0; u < N_UNITS; u++) {
-        const void *w = zero_weights(z, u, u + 1 < N_UNITS ? u + 1 : -1);
+        struct unit_weights w = zero_weights(z, u, u + 1 < N_UNITS ? u + 1 : -1);
         if (check) check_weights(z, u, w);
         dev->backend->progress(dev);
         zero_release(z, u);
     }
-    for (int u = N_UNITS - 1; u >= 0; u--) {
-        const void *w = u > 0 ? zero_weights(z, u, u > 1 ? u - 1 : -1) : NULL;
-        if (check && w) check_weights(z, u, w);
+    int lowest = parameters_lowest_trained(&model);
+    for (int u = N_UNITS - 1; u >= lowest; u--) {
+        if (u > 0) {
+            struct unit_weights w = zero_weights(z, u, u > MAX(lowest, 1) ? u - 1 : -1);
+            if (check) check_weights(z, u, w);
+        }
         if (!empty) add_gradient(zero_gradient(z, u), rank, step, micro, u);
         dev->backend->progress(dev);
         if (u > 0) zero_release(z, u);
@@ -206,7 +239,7 @@ static bool is_empty(int rank, int micro) {
 static double sum_gradients(int size, int step, int n_micro) {
     double squares = 0;
     for (int u = 0; u < N_UNITS; u++)
-        for (int64_t i = 0; i < unit[u].count; i++) {
+        for (int64_t i = 0; i < unit[u].count[SEGMENT_TRAINED]; i++) {
             total[u][i] = 0;
             for (int r = 0; r < size; r++)
                 for (int k = 0; k < n_micro; k++)
@@ -218,9 +251,10 @@ static double sum_gradients(int size, int step, int n_micro) {
 
 static void check_gradients(struct zero *z) {
     for (int u = 0; u < N_UNITS; u++) {
-        float *g = mem_alloc(unit[u].count, sizeof *g);
+        float *g = mem_alloc(unit[u].count[SEGMENT_TRAINED], sizeof *g);
         zero_copy_gradient(z, u, g);
-        for (int64_t i = 0; i < unit[u].count; i++) ASSERT_NEAR(g[i], total[u][i], 0);
+        for (int64_t i = 0; i < unit[u].count[SEGMENT_TRAINED]; i++)
+            ASSERT_NEAR(g[i], total[u][i], 0);
         mem_free(g);
     }
 }
@@ -286,10 +320,12 @@ static void check_layout(const struct layout *l) {
     double read = (double)n_read;
     comm_sum(&place.zero, &read, 1);
     bool by_all = l->options.host && l->options.stage == 0;
-    ASSERT_INT(read, psi(0, N_UNITS) * (by_all ? size : 1)); /* else each element by one rank */
+    /* else each element by one rank */
+    ASSERT_INT(read, psi(0, N_UNITS) * (by_all ? size : 1) + psi_of(SEGMENT_FROZEN, 0, N_UNITS));
     zero_publish(z);
     for (int u = 0; u < N_UNITS; u++)
-        for (int64_t i = 0; i < unit[u].count; i++) expected[u][i] = start_value(u, i);
+        for (int64_t i = 0; i < unit[u].count[SEGMENT_TRAINED]; i++)
+            expected[u][i] = start_value(u, i);
 
     for (int step = 0; step < 4; step++) {
         uint64_t before = zero_bytes_sent(z);
@@ -306,7 +342,8 @@ static void check_layout(const struct layout *l) {
         dev->backend->copy_in(dev, on_device, &clipped, sizeof clipped, STREAM_COMPUTE);
         zero_update(z, on_device, descend, &n_updated);
         for (int u = 0; u < N_UNITS && step != 1; u++)
-            for (int64_t i = 0; i < unit[u].count; i++) expected[u][i] -= total[u][i];
+            for (int64_t i = 0; i < unit[u].count[SEGMENT_TRAINED]; i++)
+                expected[u][i] -= total[u][i];
         sent += zero_bytes_sent(z) - before;
         ASSERT_INT(sent, zero_formula_bytes(&model, &l->options, size, l->n_micro));
         dev->backend->synchronize(dev, STREAM_COMPUTE);
@@ -318,7 +355,7 @@ static void check_layout(const struct layout *l) {
     for (int u = 0; u < N_UNITS; u++) {
         const float *master = zero_gather_master(z, u);
         ASSERT((master != NULL) == (place.zero.rank == 0));
-        for (int64_t i = 0; master && i < unit[u].count; i++)
+        for (int64_t i = 0; master && i < unit[u].count[SEGMENT_TRAINED]; i++)
             ASSERT_NEAR(master[i], expected[u][i], 0);
     }
     if (place.replica.size == 1) ASSERT_INT(zero_replica_bytes_sent(z), 0);
@@ -344,6 +381,43 @@ static void check_stage(int stage) {
 
 static void test_stages_train_alike(void) {
     for (int stage = 0; stage <= 3; stage++) check_stage(stage);
+}
+
+/* The same with frozen parts, whose values no step changes; all that is sent is in the formula. */
+static void test_frozen_parts_stay(void) {
+    for (int which = FROZEN_SOME; which < N_FROZEN; which++) {
+        freeze(which);
+        for (int stage = 0; stage <= 3; stage++) check_stage(stage);
+    }
+    freeze(FROZEN_NONE);
+}
+
+/* Beyond the same model without its frozen part: nothing but the gathers of stage 3, and the memory
+ * of the weights alone. */
+static void test_frozen_parts_cost_weights_alone(void) {
+    enum { SIZE = 3, MICRO = 2 };
+    freeze(FROZEN_SOME);
+    struct unit whole[N_UNITS];
+    memcpy(whole, unit, sizeof unit);
+    for (int stage = 0; stage <= 3; stage++) {
+        struct zero_options options = {stage, DTYPE_BF16, true, true};
+        size_t sent = zero_formula_bytes(&model, &options, SIZE, MICRO), gathers = 0, kept = 0;
+        struct zero_bytes with = zero_plan(&model, &options, SIZE);
+        for (int u = 0; u < N_UNITS; u++) {
+            size_t bytes = (size_t)ROUND_UP(unit[u].count[SEGMENT_FROZEN], ZERO_ALIGN * SIZE) *
+                           (unit[u].fp32 ? 4 : 2) / SIZE;
+            bool is_block = u > 0 && u < N_UNITS - 1;
+            kept += bytes * (stage == 3 ? 1 : SIZE);
+            gathers += stage == 3 ? bytes * (SIZE - 1) * MICRO * (is_block && u >= 2 ? 2 : 1) : 0;
+            unit[u].count[SEGMENT_FROZEN] = 0;
+        }
+        struct zero_bytes without = zero_plan(&model, &options, SIZE);
+        ASSERT_INT(sent, zero_formula_bytes(&model, &options, SIZE, MICRO) + gathers);
+        ASSERT_INT(with.weights, without.weights + kept);
+        ASSERT_INT(with.gradients + with.optimizer, without.gradients + without.optimizer);
+        memcpy(unit, whole, sizeof unit);
+    }
+    freeze(FROZEN_NONE);
 }
 
 static void test_zero_groups_are_replicas(void) {
@@ -385,8 +459,10 @@ static void test_bytes_follow_the_formulas(void) {
 /* Whole or a size-th of the padded sizes, as the table of docs/parallel.md says. */
 static void test_memory_follows_the_table(void) {
     enum { SIZE = 3 };
-    int64_t padded = 0, last = ROUND_UP(unit[N_UNITS - 1].count, ZERO_ALIGN * SIZE);
-    for (int u = 0; u < N_UNITS; u++) padded += ROUND_UP(unit[u].count, ZERO_ALIGN * SIZE);
+    int64_t padded = 0,
+            last = ROUND_UP(unit[N_UNITS - 1].count[SEGMENT_TRAINED], ZERO_ALIGN * SIZE);
+    for (int u = 0; u < N_UNITS; u++)
+        padded += ROUND_UP(unit[u].count[SEGMENT_TRAINED], ZERO_ALIGN * SIZE);
     size_t weights = (size_t)(2 * (padded - last) + 4 * last), gradients = (size_t)(4 * padded);
     size_t optimizer = (size_t)(12 * (padded - last) + 8 * last),
            norm = 64; /* the last unit's weights are its master */
@@ -438,9 +514,10 @@ static void test_each_element_has_one_owner(void) {
         memset(owners, 0, sizeof owners);
         zero_each_owned(z, count_owner, NULL);
         for (int u = 0; u < N_UNITS; u++)
-            for (int64_t i = 0; i < unit[u].count; i++) {
+            for (int64_t i = 0; i < unit[u].count[SEGMENT_TRAINED]; i++) {
                 double n = owners[u][i];
-                if (i % 97 && unit[u].count - i > 3) continue; /* a sample, and the end */
+                if (i % 97 && unit[u].count[SEGMENT_TRAINED] - i > 3)
+                    continue; /* a sample, and the end */
                 comm_sum(&place.zero, &n, 1);
                 ASSERT_INT(n, 1);
             }
@@ -453,7 +530,8 @@ static void test_each_element_has_one_owner(void) {
 static void test_without_training(void) {
     struct placement place = join(ZERO_GROUP_ALL);
     for (int u = 0; u < N_UNITS; u++)
-        for (int64_t i = 0; i < unit[u].count; i++) expected[u][i] = start_value(u, i);
+        for (int64_t i = 0; i < unit[u].count[SEGMENT_TRAINED]; i++)
+            expected[u][i] = start_value(u, i);
     for (int stage = 0; stage <= 3; stage++)
         for (int bf16 = 0; bf16 < 2; bf16++) {
             struct zero_options options = {stage, bf16 ? DTYPE_BF16 : DTYPE_F32, false, true};
@@ -469,7 +547,7 @@ static void test_without_training(void) {
                 }
             for (int u = 0; u < N_UNITS; u++) {
                 const float *whole = zero_gather_master(z, u);
-                for (int64_t i = 0; whole && i < unit[u].count; i++)
+                for (int64_t i = 0; whole && i < unit[u].count[SEGMENT_TRAINED]; i++)
                     ASSERT_NEAR(whole[i], expected[u][i], 0);
             }
             zero_free(z);
@@ -501,7 +579,8 @@ static void test_update_makes_gathered_weights_stale(void) {
     zero_each_slice(z, add_one, NULL);
     zero_publish(z);
     for (int u = 0; u < N_UNITS; u++) {
-        for (int64_t i = 0; i < unit[u].count; i++) expected[u][i] = start_value(u, i) + 1;
+        for (int64_t i = 0; i < unit[u].count[SEGMENT_TRAINED]; i++)
+            expected[u][i] = start_value(u, i) + 1;
         check_weights(z, u, zero_weights(z, u, -1));
         zero_release(z, u);
     }
@@ -547,6 +626,8 @@ static int report_bytes(char **argv) {
 int main(int argc, char **argv) {
     static const struct test tests[] = {
         {"stages_train_alike", test_stages_train_alike},
+        {"frozen_parts_stay", test_frozen_parts_stay},
+        {"frozen_parts_cost_weights_alone", test_frozen_parts_cost_weights_alone},
         {"zero_groups_are_replicas", test_zero_groups_are_replicas},
         {"bytes_follow_the_formulas", test_bytes_follow_the_formulas},
         {"memory_follows_the_table", test_memory_follows_the_table},

@@ -23,11 +23,14 @@ static struct parameter *add(struct builder *b, enum role role, char *name, int6
                              int64_t cols) {
     struct parameters *table = b->table;
     ARRAY_RESERVE(table->item, table->n, b->capacity);
-    struct unit *unit = &table->unit[table->n_units];
     struct parameter *p = &table->item[table->n++];
-    *p = (struct parameter){name, role, table->n_units, unit->count, rows * cols, rows, cols};
-    p->n_dims = 1;
-    unit->count += p->count;
+    *p = (struct parameter){.name = name,
+                            .role = role,
+                            .unit = table->n_units,
+                            .count = rows * cols,
+                            .rows = rows,
+                            .cols = cols,
+                            .n_dims = 1};
     return p;
 }
 
@@ -128,6 +131,18 @@ static void add_last_unit(struct builder *b) {
     end_unit(b);
 }
 
+void parameters_place(struct parameters *table) {
+    for (int u = 0; u < table->n_units; u++) {
+        struct unit *unit = &table->unit[u];
+        memset(unit->count, 0, sizeof unit->count);
+        for (int i = unit->first; i < unit->end; i++) {
+            struct parameter *p = &table->item[i];
+            p->offset = unit->count[p->segment];
+            unit->count[p->segment] += p->count;
+        }
+    }
+}
+
 /* by_role is filled last: the items may have moved while the array grew. */
 int parameters_build(struct parameters *table, const struct arch *arch,
                      const struct parameters_options *options) {
@@ -149,6 +164,7 @@ int parameters_build(struct parameters *table, const struct arch *arch,
     add_last_unit(&b);
     for (int i = 0; i < table->n; i++)
         table->unit[table->item[i].unit].by_role[table->item[i].role] = &table->item[i];
+    parameters_place(table);
     return 0;
 }
 
@@ -167,12 +183,26 @@ const struct parameter *parameters_find(const struct parameters *table, const ch
 
 int64_t parameters_count(const struct parameters *table) {
     int64_t count = 0;
-    for (int u = 0; u < table->n_units; u++) count += table->unit[u].count;
+    for (int i = 0; i < table->n; i++) count += table->item[i].count;
     return count;
 }
 
+int64_t parameters_count_trained(const struct parameters *table) {
+    int64_t count = 0;
+    for (int u = 0; u < table->n_units; u++) count += table->unit[u].count[SEGMENT_TRAINED];
+    return count;
+}
+
+int parameters_lowest_trained(const struct parameters *table) {
+    int u = 0;
+    while (u < table->n_units && table->unit[u].count[SEGMENT_TRAINED] == 0) u++;
+    return u;
+}
+
 int64_t parameters_count_in_products(const struct parameters *table) {
-    return parameters_count(table) - table->unit[0].count;
+    int64_t count = 0;
+    for (int i = table->unit[0].end; i < table->n; i++) count += table->item[i].count;
+    return count;
 }
 
 void parameters_init(const struct parameter *p, uint64_t seed, int64_t first, int64_t count,

@@ -155,8 +155,8 @@ void cpu_norm_backward(struct device *dev, enum norm_kind kind, struct tensor di
                          norm_backward_row(dx, dw, db, dy, x, weight.data, dtype, 0, r, false, n));
         }
     }
-    add_blocks(dev, dweight, part, blocks, 2 * n, n);
-    if (kind == NORM_LAYER) add_blocks(dev, dbias, part + n, blocks, 2 * n, n);
+    if (dweight) add_blocks(dev, dweight, part, blocks, 2 * n, n);
+    if (dbias) add_blocks(dev, dbias, part + n, blocks, 2 * n, n);
 }
 
 /* din may be dout: an element of dout is read before that of din is written. */
@@ -194,5 +194,5 @@ void cpu_head_norm_backward(struct device *dev, struct heads din, float *dweight
                                             head_of(in, row, h), weight.data, dtype,
                                             stats[row * in.n_heads + h], n));
     }
-    add_blocks(dev, dweight, part, blocks, n, n);
+    if (dweight) add_blocks(dev, dweight, part, blocks, n, n);
 }

@@ -6,8 +6,8 @@
  *   mlp(h) = down(silu(gate(h)) * up(h)), or down(gelu(up(h)))
  *
  * The residual is added inside the products (gemm with add), so that it is read and written once.
- * Weight gradients are added straight into the unit's fp32 gradient. In fp32 the residual's
- * gradient enters products as it lies; in bf16 it is cast once before. */
+ * Gradients of what is trained are added straight into the unit's fp32 gradient. In fp32 the
+ * residual's gradient enters products as it lies; in bf16 it is cast once before. */
 #include "block.h"
 
 #include <math.h>
@@ -31,19 +31,17 @@ static struct tensor residual(const struct block *b, float *data, int64_t rows) 
     return tensor_make(data, DTYPE_F32, rows, b->arch->D);
 }
 
+/* Element `first` on of a parameter. */
+static const char *element(const struct block *b, const struct parameter *p, int64_t first) {
+    return (const char *)b->weights.segment[p->segment] +
+           (size_t)(p->offset + first) * dtype_bytes(b->dtype);
+}
+
 /* Row `first` on of the matrix that begins with this role: it may reach over those that follow it
  * in the unit. */
 static struct tensor weight(const struct block *b, enum role role, int64_t first, int64_t rows) {
     const struct parameter *p = b->unit->by_role[role];
-    const char *at =
-        (const char *)b->weights + (size_t)(p->offset + first * p->cols) * dtype_bytes(b->dtype);
-    return matrix(b, at, rows, p->cols);
-}
-
-static struct tensor weight_gradient(const struct block *b, enum role role, int64_t first,
-                                     int64_t rows) {
-    const struct parameter *p = b->unit->by_role[role];
-    return tensor_make(b->gradient + p->offset + first * p->cols, DTYPE_F32, rows, p->cols);
+    return matrix(b, element(b, p, first * p->cols), rows, p->cols);
 }
 
 /* A vector of weights as one row; NULL where the unit has none. `out` is the caller's. */
@@ -51,14 +49,27 @@ static const struct tensor *vector(const struct block *b, enum role role, int64_
                                    int64_t count, struct tensor *out) {
     const struct parameter *p = b->unit->by_role[role];
     if (!p) return NULL;
-    *out = matrix(b, (const char *)b->weights + (size_t)(p->offset + first) * dtype_bytes(b->dtype),
-                  1, count);
+    *out = matrix(b, element(b, p, first), 1, count);
     return out;
 }
 
-static float *vector_gradient(const struct block *b, enum role role, int64_t first) {
+/* NULL where the unit has none, or it is frozen. */
+static float *gradient(const struct block *b, enum role role, int64_t first) {
     const struct parameter *p = b->unit->by_role[role];
-    return p ? b->gradient + p->offset + first : NULL;
+    return p && p->segment == SEGMENT_TRAINED ? b->gradient + p->offset + first : NULL;
+}
+
+/* The gradients of rows [first, first + dout.cols) of a linear layer's weight and bias, where these
+ * are trained. */
+static void add_gradients(struct block *b, enum role role, enum role bias, int64_t first,
+                          struct tensor dout, struct tensor in) {
+    float *dweight = gradient(b, role, first * in.cols), *dbias = gradient(b, bias, first);
+    if (dweight)
+        op_linear_backward_weight(b->dev, tensor_make(dweight, DTYPE_F32, dout.cols, in.cols),
+                                  dbias, dout, in);
+    else if (dbias)
+        op_column_sum(b->dev, dbias, dout);
+    b->dev->backend->progress(b->dev);
 }
 
 static struct heads heads(const struct block *b, const void *data, int64_t rows, int n_heads,
@@ -116,8 +127,8 @@ static struct heads ready_k(const struct block *b) {
 
 static void check_adjacent(const struct unit *unit, enum role first, enum role second) {
     const struct parameter *p = unit->by_role[first], *q = unit->by_role[second];
-    CHECK(!q || (p && p->offset + p->count == q->offset), "%s does not follow its neighbour",
-          q ? q->name : "");
+    CHECK(!q || (p && p->segment == q->segment && p->offset + p->count == q->offset),
+          "%s does not follow its neighbour", q ? q->name : "");
 }
 
 void block_check_layout(const struct unit *unit) {
@@ -291,9 +302,9 @@ static void norm_backward(struct block *b, const struct branch *r, float *din, c
     struct tensor w;
     int64_t D = b->arch->D;
     vector(b, r->norm, 0, D, &w);
-    op_norm_backward(b->dev, b->arch->norm, residual(b, din, rows), vector_gradient(b, r->norm, 0),
-                     vector_gradient(b, r->norm_bias, 0), matrix(b, dout, rows, D),
-                     residual(b, in, rows), w, stats);
+    op_norm_backward(b->dev, b->arch->norm, residual(b, din, rows), gradient(b, r->norm, 0),
+                     gradient(b, r->norm_bias, 0), matrix(b, dout, rows, D), residual(b, in, rows),
+                     w, stats);
     progress(b);
 }
 
@@ -340,9 +351,7 @@ static void mlp_backward(struct block *b, struct tensor dout) {
     struct tensor dact = matrix(b, b->scratch->narrow, b->Q, a->F),
                   dup = matrix(b, b->scratch->wide, b->Q, up_cols);
 
-    op_linear_backward_weight(b->dev, weight_gradient(b, ROLE_DOWN_WEIGHT, 0, a->D),
-                              vector_gradient(b, ROLE_DOWN_BIAS, 0), dout, act);
-    progress(b);
+    add_gradients(b, ROLE_DOWN_WEIGHT, ROLE_DOWN_BIAS, 0, dout, act);
     op_linear_backward_input(b->dev, dact, dout, weight(b, ROLE_DOWN_WEIGHT, 0, a->D), NULL);
     progress(b);
     if (a->gated)
@@ -350,10 +359,7 @@ static void mlp_backward(struct block *b, struct tensor dout) {
     else
         op_gelu_backward(b->dev, dup, dact, up);
     progress(b);
-    op_linear_backward_weight(b->dev, weight_gradient(b, ROLE_UP_WEIGHT, 0, up_cols),
-                              vector_gradient(b, ROLE_UP_BIAS, 0), dup,
-                              matrix(b, b->kept.h2, b->Q, a->D));
-    progress(b);
+    add_gradients(b, ROLE_UP_WEIGHT, ROLE_UP_BIAS, 0, dup, matrix(b, b->kept.h2, b->Q, a->D));
     op_linear_backward_input(b->dev, matrix(b, b->scratch->dh2, b->Q, a->D), dup,
                              weight(b, ROLE_UP_WEIGHT, 0, up_cols), NULL);
     progress(b);
@@ -365,14 +371,14 @@ static void qk_norm_backward(struct block *b, enum role role, struct heads d, st
     struct tensor w;
     vector(b, role, 0, b->unit->by_role[role]->count, &w);
     if (b->arch->qk_norm == QK_NORM_HEADS) {
-        op_head_norm_backward(b->dev, d, vector_gradient(b, role, 0), d, in, w, stats);
+        op_head_norm_backward(b->dev, d, gradient(b, role, 0), d, in, w, stats);
         return;
     }
     struct tensor rows = side_by_side(d),
                   draw = tensor_make(b->scratch->draw, DTYPE_F32, rows.rows, rows.cols);
     zero(b, draw.data, draw.rows, draw.cols, DTYPE_F32);
-    op_norm_backward(b->dev, NORM_RMS, draw, vector_gradient(b, role, 0), NULL, rows,
-                     raw_rows(b, in), w, stats);
+    op_norm_backward(b->dev, NORM_RMS, draw, gradient(b, role, 0), NULL, rows, raw_rows(b, in), w,
+                     stats);
     op_cast(b->dev, rows, draw);
 }
 
@@ -391,10 +397,8 @@ static void unrotate(struct block *b, struct heads dq, struct heads dk) {
 static void project_backward(struct block *b, void *dh, const void *dqkv,
                              const struct rows_view *v) {
     struct tensor d = matrix(b, dqkv, v->n, v->part.count);
-    op_linear_backward_weight(
-        b->dev, weight_gradient(b, ROLE_QKV_WEIGHT, v->part.first, v->part.count),
-        vector_gradient(b, ROLE_QKV_BIAS, v->part.first), d, matrix(b, v->h, v->n, b->arch->D));
-    progress(b);
+    add_gradients(b, ROLE_QKV_WEIGHT, ROLE_QKV_BIAS, v->part.first, d,
+                  matrix(b, v->h, v->n, b->arch->D));
     op_linear_backward_input(b->dev, matrix(b, dh, v->n, b->arch->D), d,
                              weight(b, ROLE_QKV_WEIGHT, v->part.first, v->part.count), NULL);
     progress(b);
@@ -409,10 +413,8 @@ static void attention_backward(struct block *b, struct tensor dout) {
     const struct rows_view *all = &b->kept.all, *read = &b->kept.read;
     void *dqkv = s->wide, *dqkv_read = b->rows_only ? s->wide_read : s->wide;
 
-    op_linear_backward_weight(b->dev, weight_gradient(b, ROLE_OUT_WEIGHT, 0, a->D),
-                              vector_gradient(b, ROLE_OUT_BIAS, 0), dout,
-                              matrix(b, b->kept.attention, b->Q, width));
-    progress(b);
+    add_gradients(b, ROLE_OUT_WEIGHT, ROLE_OUT_BIAS, 0, dout,
+                  matrix(b, b->kept.attention, b->Q, width));
     op_linear_backward_input(b->dev, matrix(b, s->narrow, b->Q, width), dout,
                              weight(b, ROLE_OUT_WEIGHT, 0, a->D), NULL);
     progress(b);

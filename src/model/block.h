@@ -71,8 +71,8 @@ struct block {
     /* set for each micro-batch */
     int64_t Q;
     const int32_t *reach, *row; /* (T); (Q) the read rows, NULL unless rows_only */
-    const void *weights;        /* of the unit, c */
-    float *gradient;            /* of the unit */
+    struct unit_weights weights; /* c */
+    float *gradient;             /* of what the unit trains */
 };
 
 /* Columns of the products with a block's weights. */

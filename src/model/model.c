@@ -38,8 +38,8 @@ struct model {
     float *dx, *dx_rows, *dnormed; /* (T, D), (R, D), (R, D) */
 
     int64_t T, R;
-    const float
-        *head; /* the last unit's weights while they are held between forward and backward */
+    struct unit_weights head; /* the last unit's weights, held between forward and backward */
+    bool holds_head;
 };
 
 /* ---- memory ---- */
@@ -298,7 +298,7 @@ struct model *model_init(struct device *dev, const struct arch *arch,
 
 void model_free(struct model *m) {
     if (!m) return;
-    if (m->head) zero_release(m->z, m->arch->L + 1);
+    if (m->holds_head) zero_release(m->z, m->arch->L + 1);
     feed_free(&m->feed);
     m->dev->backend->release(m->dev, m->memory);
     mem_free(m->block);
@@ -342,7 +342,8 @@ static void take_batch(struct model *m, const struct forest *batch) {
 }
 
 /* The block of layer l, set for this micro-batch and these weights. */
-static struct block *set_block(struct model *m, int l, const void *weights, float *gradient) {
+static struct block *set_block(struct model *m, int l, struct unit_weights weights,
+                               float *gradient) {
     struct block *b = &m->block[l];
     b->Q = b->rows_only ? m->R : m->T;
     b->reach = m->reach;
@@ -357,7 +358,17 @@ static struct block *set_block(struct model *m, int l, const void *weights, floa
 }
 
 static const float *last_weight(const struct model *m, enum role role) {
-    return m->head + m->table->unit[m->arch->L + 1].by_role[role]->offset;
+    const struct parameter *p = m->table->unit[m->arch->L + 1].by_role[role];
+    return (const float *)m->head.segment[p->segment] + p->offset;
+}
+
+static void embed_forward(struct model *m, struct unit_weights w) {
+    const struct arch *a = m->arch;
+    const struct parameter *p = m->table->unit[0].by_role[ROLE_EMBEDDING];
+    const char *at =
+        (const char *)w.segment[p->segment] + (size_t)p->offset * dtype_bytes(m->options.dtype);
+    op_embed_forward(m->dev, tensor_make(m->x, DTYPE_F32, m->T, a->D),
+                     tensor_make((void *)at, m->options.dtype, a->V, a->D), m->token);
 }
 
 static struct tensor scores(const struct model *m, float *data) {
@@ -390,14 +401,12 @@ const float *model_forward(struct model *m, const struct forest *batch, const st
     int last = a->L + 1;
     CHECK(!reads, "reads of tokens with a score head");
     /* the former forward had no backward: it was an evaluation */
-    if (m->head) zero_release(m->z, last);
-    m->head = NULL;
+    if (m->holds_head) zero_release(m->z, last);
+    m->holds_head = false;
     take_batch(m, batch);
 
-    const void *w = zero_weights(m->z, 0, 1);
-    if (m->T > 0)
-        op_embed_forward(m->dev, tensor_make(m->x, DTYPE_F32, m->T, a->D),
-                         tensor_make((void *)w, m->options.dtype, a->V, a->D), m->token);
+    struct unit_weights w = zero_weights(m->z, 0, 1);
+    if (m->T > 0) embed_forward(m, w);
     zero_release(m->z, 0);
     for (int u = 1; u <= a->L; u++) {
         w = zero_weights(m->z, u, u + 1);
@@ -406,10 +415,8 @@ const float *model_forward(struct model *m, const struct forest *batch, const st
     }
     m->head = zero_weights(m->z, last, -1);
     if (m->T > 0) head_forward(m);
-    if (!m->options.train) {
-        zero_release(m->z, last);
-        m->head = NULL;
-    }
+    m->holds_head = m->options.train;
+    if (!m->holds_head) zero_release(m->z, last);
     return m->output;
 }
 
@@ -421,7 +428,7 @@ float *model_doutput(struct model *m) {
 
 static float *last_gradient(const struct model *m, float *gradient, enum role role) {
     const struct parameter *p = m->table->unit[m->arch->L + 1].by_role[role];
-    return p ? gradient + p->offset : NULL;
+    return p && p->segment == SEGMENT_TRAINED ? gradient + p->offset : NULL;
 }
 
 /* dx_rows = the gradient of the last block's output. */
@@ -443,35 +450,39 @@ static void head_backward(struct model *m, float *gradient) {
                      last_gradient(m, gradient, ROLE_FINAL_NORM_BIAS), dnormed, x, w, m->stats);
 }
 
-static void backward_unit(struct model *m, int u, const void *w, float *gradient) {
+static void backward_unit(struct model *m, int u, struct unit_weights w, float *gradient) {
     if (m->T == 0) return;
     struct block *b = set_block(m, u - 1, w, gradient);
     if (m->options.recompute && !b->rows_only) block_forward(b, true);
     block_backward(b, m->dx, b->rows_only ? m->dx_rows : m->dx);
 }
 
-/* The units in the order opposite to the forward. A unit's weights are given back and its gradient
- * handed to zero as soon as its block is done, so that both travel while the next block computes.
- * The embedding's backward needs no weights. */
+static void embed_backward(struct model *m, float *gradient) {
+    const struct parameter *p = m->table->unit[0].by_role[ROLE_EMBEDDING];
+    if (m->T > 0 && p->segment == SEGMENT_TRAINED)
+        op_embed_backward(m->dev, gradient + p->offset,
+                          tensor_make(m->dx, DTYPE_F32, m->T, m->arch->D), m->token, m->order);
+}
+
+/* The units in the order opposite to the forward, down to the lowest that has something to learn. A
+ * unit's weights are given back and its gradient handed to zero as soon as its block is done, so
+ * that both travel while the next block computes. The embedding's backward needs no weights. */
 void model_backward(struct model *m, bool last_microbatch) {
-    const struct arch *a = m->arch;
-    int last = a->L + 1;
-    CHECK(m->options.train && m->head, "a backward without its forward");
+    int last = m->arch->L + 1, lowest = parameters_lowest_trained(m->table);
+    CHECK(m->options.train && m->holds_head, "a backward without its forward");
     float *gradient = zero_gradient(m->z, last);
     if (m->T > 0) head_backward(m, gradient);
     zero_release(m->z, last);
-    m->head = NULL;
+    m->holds_head = false;
     zero_reduce(m->z, last, last_microbatch);
-    for (int u = a->L; u >= 1; u--) {
-        const void *w = zero_weights(m->z, u, u > 1 ? u - 1 : -1);
+    for (int u = m->arch->L; u >= MAX(lowest, 1); u--) {
+        struct unit_weights w = zero_weights(m->z, u, u > MAX(lowest, 1) ? u - 1 : -1);
         backward_unit(m, u, w, zero_gradient(m->z, u));
         zero_release(m->z, u);
         zero_reduce(m->z, u, last_microbatch);
     }
-    gradient = zero_gradient(m->z, 0);
-    if (m->T > 0)
-        op_embed_backward(m->dev, gradient, tensor_make(m->dx, DTYPE_F32, m->T, a->D), m->token,
-                          m->order);
+    if (lowest > 0) return;
+    embed_backward(m, zero_gradient(m->z, 0));
     zero_reduce(m->z, 0, last_microbatch);
 }
 

@@ -4,11 +4,12 @@
 #include <string.h>
 
 size_t dtype_bytes(enum dtype dtype) {
-    return dtype == DTYPE_F32 || dtype == DTYPE_I32 ? 4 : 2;
+    static const size_t bytes[] = {4, 2, 2, 4, 1};
+    return bytes[dtype];
 }
 
 const char *dtype_name(enum dtype dtype) {
-    static const char *const name[] = {"F32", "BF16", "F16", "I32"};
+    static const char *const name[] = {"F32", "BF16", "F16", "I32", "U8"};
     return name[dtype];
 }
 

@@ -106,6 +106,8 @@ static MPI_Datatype type_of(enum dtype dtype) {
     case DTYPE_BF16:
     case DTYPE_F16:
         return MPI_UINT16_T; /* only moved */
+    case DTYPE_U8:
+        return MPI_UINT8_T;
     }
     die("dtype %d", (int)dtype);
 }

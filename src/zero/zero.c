@@ -44,13 +44,29 @@ static void set_sizes(struct zero *z, const struct parameters *table,
     z->weights_owned = stage == 3;
     z->n_units = table->n_units;
     z->unit = mem_alloc(table->n_units, sizeof *z->unit);
-    for (int i = 0; i < z->n_units; i++) {
-        struct zero_unit *u = &z->unit[i];
-        u->count = table->unit[i].count;
-        u->padded = ROUND_UP(u->count, (int64_t)ZERO_ALIGN * size);
-        u->slice = u->padded / size;
-        u->dtype = table->unit[i].fp32 ? DTYPE_F32 : options->dtype;
-    }
+    z->lowest_trained = parameters_lowest_trained(table);
+    for (int i = 0; i < z->n_units; i++)
+        for (int s = 0; s < N_SEGMENTS; s++) {
+            struct zero_segment *part = &z->unit[i].segment[s];
+            part->count = table->unit[i].count[s];
+            part->padded = ROUND_UP(part->count, (int64_t)ZERO_ALIGN * size);
+            part->slice = part->padded / size;
+            part->dtype = s == SEGMENT_QUANTISED ? DTYPE_U8
+                          : table->unit[i].fp32  ? DTYPE_F32
+                                                 : options->dtype;
+        }
+}
+
+static size_t slice_bytes(const struct zero_segment *s) {
+    return (size_t)s->slice * dtype_bytes(s->dtype);
+}
+
+/* Of the whole unit's weights. */
+static size_t unit_bytes(const struct zero_unit *u) {
+    size_t bytes = 0;
+    for (int s = 0; s < N_SEGMENTS; s++)
+        bytes += (size_t)u->segment[s].padded * dtype_bytes(u->segment[s].dtype);
+    return bytes;
 }
 
 static bool is_block(const struct zero *z, int unit) {
@@ -63,8 +79,9 @@ static void lay_out_slots(const struct zero *z, struct zero_slot slot[N_SLOTS], 
                           bool weights, struct layout *memory) {
     int64_t capacity[N_SLOTS] = {0}; /* bytes */
     for (int i = 0; i < z->n_units; i++) {
-        const struct zero_unit *u = &z->unit[i];
-        int64_t bytes = u->padded * (int64_t)(weights ? dtype_bytes(u->dtype) : sizeof(float));
+        struct zero_unit *u = &z->unit[i];
+        int64_t bytes =
+            weights ? (int64_t)unit_bytes(u) : trained_part(u)->padded * (int64_t)sizeof(float);
         int at = is_block(z, i) ? SLOT_BLOCKS : i == 0 ? SLOT_FIRST : SLOT_LAST;
         capacity[at] = MAX(capacity[at], bytes);
     }
@@ -78,17 +95,22 @@ static void lay_out_slots(const struct zero *z, struct zero_slot slot[N_SLOTS], 
 /* state: for masters and moments. */
 static void lay_out_unit(const struct zero *z, struct zero_unit *u, struct layout *weights,
                          struct layout *gradients, struct layout *state) {
-    bool train = z->options.train, is_fp32 = u->dtype == DTYPE_F32;
+    struct zero_segment *trained = trained_part(u);
+    bool is_fp32 = trained->dtype == DTYPE_F32;
     int64_t held = held_count(z, u);
-    u->weights =
-        layout_take(weights, z->weights_owned ? u->slice : u->padded, dtype_bytes(u->dtype));
-    if (is_fp32 && u->weights && !z->options.host)
-        u->master = (float *)u->weights + (z->weights_owned ? 0 : held_first(z, u));
-    if (!train) return;
+    for (int i = 0; i < N_SEGMENTS; i++) {
+        struct zero_segment *s = &u->segment[i];
+        s->weights =
+            layout_take(weights, z->weights_owned ? s->slice : s->padded, dtype_bytes(s->dtype));
+    }
+    if (is_fp32 && trained->weights && !z->options.host)
+        u->master = (float *)trained->weights + (z->weights_owned ? 0 : held_first(z, u));
+    if (!z->options.train) return;
     if (!is_fp32 || z->options.host) u->master = layout_take(state, held, sizeof(float));
     u->moment1 = layout_take(state, held, sizeof(float));
     u->moment2 = layout_take(state, held, sizeof(float));
-    u->gradient = layout_take(gradients, z->gradients_owned ? u->slice : u->padded, sizeof(float));
+    u->gradient = layout_take(gradients, z->gradients_owned ? trained->slice : trained->padded,
+                              sizeof(float));
 }
 
 /* Gives every unit its place in the four pieces of memory; before these are there, only counts. */
@@ -151,7 +173,7 @@ void zero_free(struct zero *z) {
 }
 
 enum dtype zero_dtype(const struct zero *z, int unit) {
-    return z->unit[unit].dtype;
+    return z->unit[unit].segment[SEGMENT_TRAINED].dtype;
 }
 
 size_t zero_bytes_held(const struct zero *z) {
@@ -173,14 +195,16 @@ size_t zero_formula_bytes(const struct parameters *table, const struct zero_opti
     if (size == 1) return 0;
     struct zero z = {0};
     set_sizes(&z, table, options, size);
-    size_t per_element = 0, sent = sizeof(double), m = (size_t)micro; /* the norm */
+    size_t sent = sizeof(double), m = (size_t)micro; /* the norm */
     for (int i = 0; i < z.n_units; i++) {
-        size_t w = dtype_bytes(z.unit[i].dtype);
-        if (options->stage == 0) per_element = 8;
-        if (options->stage == 1) per_element = 4 + w;
-        if (options->stage == 2) per_element = 4 * m + w;
-        if (options->stage == 3) per_element = m * (4 + w + (is_block(&z, i) ? w : 0));
-        sent += per_element * (size_t)z.unit[i].slice;
+        size_t trained = (size_t)trained_part(&z.unit[i])->slice,
+               w = dtype_bytes(trained_part(&z.unit[i])->dtype);
+        bool twice = is_block(&z, i) && i >= z.lowest_trained; /* for the backward again */
+        if (options->stage == 0) sent += 8 * trained;
+        if (options->stage == 1) sent += (4 + w) * trained;
+        if (options->stage == 2) sent += (4 * m + w) * trained;
+        if (options->stage == 3)
+            sent += m * (4 * trained + unit_bytes(&z.unit[i]) / (size_t)size * (twice ? 2 : 1));
     }
     mem_free(z.unit);
     return sent * (size_t)(size - 1);
@@ -265,24 +289,42 @@ static void drop_weights(struct zero *z, struct zero_slot *slot) {
 static struct zero_slot *gather(struct zero *z, int unit) {
     struct zero_slot *slot = find_room(z, z->weights, unit);
     if (!slot) return NULL;
-    const struct zero_unit *u = &z->unit[unit];
-    size_t bytes = (size_t)u->slice * dtype_bytes(u->dtype);
+    char *at = slot->data;
     drop_weights(z, slot);
     hold_back(z); /* for those who computed with the slot's former contents */
-    z->dev->backend->copy(z->dev, (char *)slot->data + (size_t)z->rank * bytes, u->weights, bytes,
-                          STREAM_COMM);
-    zero_all_gather(z, slot->data, u->slice, u->dtype);
+    for (int i = 0; i < N_SEGMENTS; i++) {
+        const struct zero_segment *s = &z->unit[unit].segment[i];
+        size_t bytes = slice_bytes(s);
+        if (bytes == 0) continue;
+        z->dev->backend->copy(z->dev, at + (size_t)z->rank * bytes, s->weights, bytes, STREAM_COMM);
+        zero_all_gather(z, at, s->slice, s->dtype);
+        at += bytes * (size_t)z->size;
+    }
     note_gather(z, unit);
     slot->unit = unit;
     return slot;
 }
 
-const void *zero_weights(struct zero *z, int unit, int next) {
+/* slot: what has the whole unit; NULL: it stands in its own place. */
+static struct unit_weights find_segments(const struct zero *z, int unit,
+                                         const struct zero_slot *slot) {
+    struct unit_weights found = {{NULL}};
+    const char *at = slot ? slot->data : NULL;
+    for (int i = 0; i < N_SEGMENTS; i++) {
+        const struct zero_segment *s = &z->unit[unit].segment[i];
+        if (s->count == 0) continue;
+        found.segment[i] = slot ? at : s->weights;
+        if (slot) at += slice_bytes(s) * (size_t)z->size;
+    }
+    return found;
+}
+
+struct unit_weights zero_weights(struct zero *z, int unit, int next) {
     CHECK(unit >= 0 && unit < z->n_units && next < z->n_units, "unit %d, then %d, of %d", unit,
           next, z->n_units);
     if (!z->weights_owned) {
         wait_weights(z, unit);
-        return z->unit[unit].weights;
+        return find_segments(z, unit, NULL);
     }
     struct zero_slot *slot = find_slot(z, z->weights, unit);
     if (!slot) slot = gather(z, unit);
@@ -290,7 +332,7 @@ const void *zero_weights(struct zero *z, int unit, int next) {
     slot->held = true;
     if (next >= 0 && z->options.prefetch && !find_slot(z, z->weights, next)) gather(z, next);
     wait_weights(z, unit);
-    return slot->data;
+    return find_segments(z, unit, slot);
 }
 
 /* The last unit's weights stay for its backward, which is the next to use them; zero_reduce drops
@@ -306,9 +348,10 @@ void zero_release(struct zero *z, int unit) {
 /* Makes the weights of this rank's slice from its master, after zero_load, which has already done
  * so when the master is offloaded. */
 static void cast_own_slice(struct zero *z, struct zero_unit *u) {
-    if (u->dtype == DTYPE_F32 || !u->master || z->offload) return;
-    int64_t rows = u->slice / ZERO_ALIGN;
-    op_cast(z->dev, tensor_make(own_weights(z, u), u->dtype, rows, ZERO_ALIGN),
+    const struct zero_segment *s = trained_part(u);
+    if (s->dtype == DTYPE_F32 || !u->master || z->offload) return;
+    int64_t rows = s->slice / ZERO_ALIGN;
+    op_cast(z->dev, tensor_make(own_weights(z, s), s->dtype, rows, ZERO_ALIGN),
             tensor_make(own_master(z, u), DTYPE_F32, rows, ZERO_ALIGN));
 }
 
@@ -317,14 +360,16 @@ void zero_drop_gathered(struct zero *z) {
     for (int i = 0; i < N_SLOTS; i++) drop_weights(z, &z->weights[i]);
 }
 
-static void gather_weights(struct zero *z, int unit) {
-    zero_all_gather(z, z->unit[unit].weights, z->unit[unit].slice, z->unit[unit].dtype);
+static void gather_segment(struct zero *z, int unit, enum segment segment) {
+    const struct zero_segment *s = &z->unit[unit].segment[segment];
+    if (s->count == 0) return;
+    zero_all_gather(z, s->weights, s->slice, s->dtype);
     note_gather(z, unit);
 }
 
 /* Ranks that hold the whole state have made the same update themselves. */
 void zero_publish_unit(struct zero *z, int unit) {
-    if (z->state_owned && !z->weights_owned) gather_weights(z, unit);
+    if (z->state_owned && !z->weights_owned) gather_segment(z, unit, SEGMENT_TRAINED);
 }
 
 /* Ranks that hold the whole state need the others' masters, too; when it is offloaded, each has
@@ -334,10 +379,14 @@ void zero_publish(struct zero *z) {
     for (int i = 0; i < z->n_units; i++) {
         struct zero_unit *u = &z->unit[i];
         cast_own_slice(z, u);
-        if (z->size == 1 || z->weights_owned || (!z->state_owned && z->offload)) continue;
-        if (!z->state_owned && u->master && (void *)u->master != u->weights)
-            zero_all_gather(z, u->master, u->slice, DTYPE_F32);
-        gather_weights(z, i);
+        if (z->size == 1 || z->weights_owned) continue;
+        gather_segment(z, i, SEGMENT_FROZEN);
+        gather_segment(z, i, SEGMENT_QUANTISED);
+        if (!z->state_owned && z->offload) continue;
+        const struct zero_segment *s = trained_part(u);
+        if (!z->state_owned && u->master && (void *)u->master != s->weights)
+            zero_all_gather(z, u->master, s->slice, DTYPE_F32);
+        gather_segment(z, i, SEGMENT_TRAINED);
     }
 }
 
@@ -350,11 +399,11 @@ void zero_wait_gradient(struct zero *z, int unit) {
 }
 
 /* Zeros all but this rank's slice. */
-static void clear_others(struct zero *z, const struct zero_unit *u, float *whole) {
-    int64_t first = z->rank * u->slice, end = first + u->slice;
+static void clear_others(struct zero *z, const struct zero_segment *s, float *whole) {
+    int64_t first = z->rank * s->slice, end = first + s->slice;
     const struct backend *b = z->dev->backend;
     b->zero(z->dev, whole, (size_t)first * sizeof(float), STREAM_COMPUTE);
-    b->zero(z->dev, whole + end, (size_t)(u->padded - end) * sizeof(float), STREAM_COMPUTE);
+    b->zero(z->dev, whole + end, (size_t)(s->padded - end) * sizeof(float), STREAM_COMPUTE);
 }
 
 /* Fills a slot as (3) says, after the reduction that last used the slot and the one that last set
@@ -370,32 +419,36 @@ static float *fill_slot(struct zero *z, int unit) {
     slot->unit = unit;
     slot->held = true;
     float *whole = slot->data;
-    clear_others(z, u, whole);
-    z->dev->backend->copy(z->dev, whole + z->rank * u->slice, u->gradient,
-                          (size_t)u->slice * sizeof(float), STREAM_COMPUTE);
+    int64_t slice = trained_part(u)->slice;
+    clear_others(z, trained_part(u), whole);
+    z->dev->backend->copy(z->dev, whole + z->rank * slice, u->gradient,
+                          (size_t)slice * sizeof(float), STREAM_COMPUTE);
     return whole;
 }
 
 float *zero_gradient(struct zero *z, int unit) {
     struct zero_unit *u = &z->unit[unit];
     CHECK(z->options.train, "a gradient without training");
+    if (trained_part(u)->count == 0) return NULL;
     if (z->gradients_owned) return fill_slot(z, unit);
     zero_wait_gradient(z, unit);
-    if (u->spent) clear_others(z, u, u->gradient);
+    if (u->spent) clear_others(z, trained_part(u), u->gradient);
     u->spent = false;
     return u->gradient;
 }
 
 void zero_reduce(struct zero *z, int unit, bool last) {
     struct zero_unit *u = &z->unit[unit];
+    int64_t slice = trained_part(u)->slice;
     float *whole = zero_gradient(z, unit); /* an empty micro-batch has not asked for it */
     if (z->weights_owned && first_slot(z, unit) == SLOT_LAST && !z->weights[SLOT_LAST].held)
         drop_weights(z, &z->weights[SLOT_LAST]);
+    if (slice == 0) return;
     if (z->gradients_owned) find_slot(z, z->gradients, unit)->held = false;
     if (!z->gradients_owned && !last) return;
-    reduce_scatter(z, own_gradient(z, u), whole, u->slice);
-    if (last) sum_replicas(z, own_gradient(z, u), u->slice);
-    if (!z->state_owned) zero_all_gather(z, whole, u->slice, DTYPE_F32);
+    reduce_scatter(z, own_gradient(z, u), whole, slice);
+    if (last) sum_replicas(z, own_gradient(z, u), slice);
+    if (!z->state_owned) zero_all_gather(z, whole, slice, DTYPE_F32);
     z->dev->backend->event_record(z->dev, EVENT_GRADIENT + unit % EVENTS_APART, STREAM_COMM);
     u->reducing = true;
     u->spent = z->state_owned && !z->gradients_owned;
@@ -405,8 +458,9 @@ void zero_clip(struct zero *z, double max_norm, struct clip *out) {
     const struct backend *b = z->dev->backend;
     b->zero(z->dev, z->norm, (size_t)z->size * sizeof *z->norm, STREAM_COMPUTE);
     for (int i = 0; i < z->n_units; i++) {
+        struct zero_unit *u = &z->unit[i];
         zero_wait_gradient(z, i);
-        op_square_norm(z->dev, &z->norm[z->rank], own_gradient(z, &z->unit[i]), z->unit[i].slice);
+        op_square_norm(z->dev, &z->norm[z->rank], own_gradient(z, u), trained_part(u)->slice);
     }
     zero_all_gather(z, z->norm, 2, DTYPE_I32); /* a double as two of them: it is only moved */
     b->event_record(z->dev, EVENT_NORM, STREAM_COMM);
@@ -417,9 +471,10 @@ void zero_clip(struct zero *z, double max_norm, struct clip *out) {
 void zero_clear_gradients(struct zero *z) {
     for (int i = 0; i < z->n_units; i++) {
         struct zero_unit *u = &z->unit[i];
+        const struct zero_segment *s = trained_part(u);
         zero_wait_gradient(z, i);
         z->dev->backend->zero(z->dev, u->gradient,
-                              (size_t)(z->gradients_owned ? u->slice : u->padded) * sizeof(float),
+                              (size_t)(z->gradients_owned ? s->slice : s->padded) * sizeof(float),
                               STREAM_COMPUTE);
         u->spent = false;
     }

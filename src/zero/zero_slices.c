@@ -19,35 +19,51 @@ enum {
  * holds. */
 static struct zero_slice make_slice(const struct zero *z, const struct zero_unit *u,
                                     const struct parameter *p, int64_t first, int64_t count) {
-    int64_t at = p->offset + first, own = z->rank * u->slice; /* in the unit */
+    const struct zero_segment *s = &u->segment[p->segment];
+    int64_t at = p->offset + first, own = z->rank * s->slice; /* in the segment */
     int64_t held = at - held_first(z, u), weight = z->weights_owned ? at - own : at,
             gradient = z->gradients_owned ? at - own : at;
-    return (struct zero_slice){
+    struct zero_slice slice = {
         .parameter = p,
         .first = first,
         .count = count,
-        .weight = tensor_make((char *)u->weights + (size_t)weight * dtype_bytes(u->dtype), u->dtype,
+        .weight = tensor_make((char *)s->weights + (size_t)weight * dtype_bytes(s->dtype), s->dtype,
                               1, count),
-        .master = u->master ? u->master + held : NULL,
-        .moment1 = u->moment1 ? u->moment1 + held : NULL,
-        .moment2 = u->moment2 ? u->moment2 + held : NULL,
-        .gradient = u->gradient ? u->gradient + gradient : NULL,
         .state = state_device(z),
     };
+    if (p->segment != SEGMENT_TRAINED) return slice;
+    slice.master = u->master ? u->master + held : NULL;
+    slice.moment1 = u->moment1 ? u->moment1 + held : NULL;
+    slice.moment2 = u->moment2 ? u->moment2 + held : NULL;
+    slice.gradient = u->gradient ? u->gradient + gradient : NULL;
+    return slice;
 }
 
-int zero_each_in_unit(struct zero *z, int unit, int64_t first, int64_t end,
-                      int (*visit)(void *self, const struct zero_slice *slice), void *self) {
+int zero_each_in_segment(struct zero *z, int unit, enum segment segment, int64_t first, int64_t end,
+                         int (*visit)(void *self, const struct zero_slice *slice), void *self) {
     const struct zero_unit *u = &z->unit[unit];
     for (int i = z->table->unit[unit].first; i < z->table->unit[unit].end; i++) {
         const struct parameter *p = &z->table->item[i];
         int64_t from = MAX(first, p->offset), to = MIN(end, p->offset + p->count);
-        if (from >= to) continue;
+        if (p->segment != segment || from >= to) continue;
         struct zero_slice slice = make_slice(z, u, p, from - p->offset, to - from);
         int status = visit(self, &slice);
         if (status != 0) return status;
     }
     return 0;
+}
+
+int zero_each_held(struct zero *z, int unit,
+                   int (*visit)(void *self, const struct zero_slice *slice), void *self) {
+    int64_t first = held_first(z, &z->unit[unit]), count = held_count(z, &z->unit[unit]);
+    return zero_each_in_segment(z, unit, SEGMENT_TRAINED, first, first + count, visit, self);
+}
+
+/* What this rank owns of a unit's segment. */
+static int each_owned(struct zero *z, int unit, enum segment segment,
+                      int (*visit)(void *self, const struct zero_slice *slice), void *self) {
+    int64_t slice = z->unit[unit].segment[segment].slice, first = z->rank * slice;
+    return zero_each_in_segment(z, unit, segment, first, first + slice, visit, self);
 }
 
 struct slice_visitor {
@@ -64,20 +80,14 @@ static int visit_always(void *self, const struct zero_slice *slice) {
 void zero_each_slice(struct zero *z, void (*visit)(void *self, const struct zero_slice *slice),
                      void *self) {
     struct slice_visitor v = {visit, self};
-    for (int i = 0; i < z->n_units; i++) {
-        const struct zero_unit *u = &z->unit[i];
-        int64_t first = held_first(z, u);
-        zero_each_in_unit(z, i, first, first + held_count(z, u), visit_always, &v);
-    }
+    for (int i = 0; i < z->n_units; i++) zero_each_held(z, i, visit_always, &v);
 }
 
 void zero_each_owned(struct zero *z, void (*visit)(void *self, const struct zero_slice *slice),
                      void *self) {
     struct slice_visitor v = {visit, self};
-    for (int i = 0; i < z->n_units; i++) {
-        int64_t slice = z->unit[i].slice;
-        zero_each_in_unit(z, i, z->rank * slice, (z->rank + 1) * slice, visit_always, &v);
-    }
+    for (int i = 0; i < z->n_units; i++)
+        for (int s = 0; s < N_SEGMENTS; s++) each_owned(z, i, s, visit_always, &v);
 }
 
 /* ---- loading ---- */
@@ -122,11 +132,10 @@ int zero_load(struct zero *z, const struct parameter_reader *reader) {
                            mem_alloc(LOAD_PIECE, sizeof(uint16_t))};
     int status = 0;
     for (int i = 0; i < z->n_units && status == 0; i++) {
-        const struct zero_unit *u = &z->unit[i];
-        int64_t first = z->rank * u->slice, count = u->slice;
-        /* masters cannot be gathered then */
-        if (z->offload) first = held_first(z, u), count = held_count(z, u);
-        status = zero_each_in_unit(z, i, first, first + count, load_slice, &l);
+        /* offloaded masters cannot be gathered */
+        status = z->offload ? zero_each_held(z, i, load_slice, &l)
+                            : each_owned(z, i, SEGMENT_TRAINED, load_slice, &l);
+        if (status == 0) status = each_owned(z, i, SEGMENT_FROZEN, load_slice, &l);
     }
     mem_free(l.narrow);
     mem_free(l.buffer);
@@ -150,24 +159,23 @@ static void copy_piece(struct zero *z, float *out, const void *from, enum dtype 
     }
 }
 
-/* Puts a unit together from the ranks' slices; out NULL: takes part only. state: own is memory of
- * the state's device.
- */
-static void collect(struct zero *z, const struct zero_unit *u, const void *own, bool state,
+/* Puts a segment together from the ranks' slices; out NULL: takes part only. state: own is memory
+ * of the state's device. */
+static void collect(struct zero *z, const struct zero_segment *s, const void *own, bool state,
                     enum dtype dtype, float *out) {
     const struct backend *b = z->dev->backend;
-    int64_t piece = MIN(u->slice, COLLECT_PIECE);
+    int64_t piece = MIN(s->slice, COLLECT_PIECE);
     size_t size = dtype_bytes(dtype);
     char *all = b->alloc(z->dev, (size_t)(piece * z->size) * size);
-    for (int64_t done = 0; done < u->slice; done += piece) {
-        int64_t n = MIN(piece, u->slice - done);
+    for (int64_t done = 0; done < s->slice; done += piece) {
+        int64_t n = MIN(piece, s->slice - done);
         (state && z->offload ? b->copy_in : b->copy)(z->dev, all + (size_t)(z->rank * n) * size,
                                                      (const char *)own + (size_t)done * size,
                                                      (size_t)n * size, STREAM_COMPUTE);
         zero_all_gather(z, all, n, dtype);
         b->synchronize(z->dev, STREAM_COMM);
         for (int r = 0; out && r < z->size; r++) {
-            int64_t first = r * u->slice + done, wanted = MIN(n, u->count - first);
+            int64_t first = r * s->slice + done, wanted = MIN(n, s->count - first);
             if (wanted > 0) copy_piece(z, out + first, all + (size_t)(r * n) * size, dtype, wanted);
         }
     }
@@ -176,17 +184,19 @@ static void collect(struct zero *z, const struct zero_unit *u, const void *own, 
 
 const float *zero_gather_master(struct zero *z, int unit) {
     const struct zero_unit *u = &z->unit[unit];
+    const struct zero_segment *s = &u->segment[SEGMENT_TRAINED];
     mem_free(z->host);
-    z->host = z->rank == 0 ? mem_alloc(u->count, sizeof *z->host) : NULL;
+    z->host = z->rank == 0 ? mem_alloc(s->count, sizeof *z->host) : NULL;
     if (u->master) {
-        collect(z, u, own_master(z, u), true, DTYPE_F32, z->host);
+        collect(z, s, own_master(z, u), true, DTYPE_F32, z->host);
     } else {
-        collect(z, u, own_weights(z, u), false, u->dtype, z->host);
+        collect(z, s, own_weights(z, s), false, s->dtype, z->host);
     }
     return z->host;
 }
 
 void zero_copy_gradient(struct zero *z, int unit, float *out) {
     zero_wait_gradient(z, unit);
-    collect(z, &z->unit[unit], own_gradient(z, &z->unit[unit]), false, DTYPE_F32, out);
+    struct zero_unit *u = &z->unit[unit];
+    collect(z, trained_part(u), own_gradient(z, u), false, DTYPE_F32, out);
 }

@@ -3,12 +3,18 @@
 #define RANKWISE_ZERO_STATE_H
 #include "zero.h"
 
-/* One unit's memory on this rank, all of it in the four arenas. "held" stands for the whole padded
- * unit at stage 0 and for the owned slice at the others. */
-struct zero_unit {
-    int64_t count, padded, slice; /* elements */
+/* A segment of a unit; sizes are in elements of its dtype, 0 where the unit has none of it. */
+struct zero_segment {
+    int64_t count, padded, slice;
     enum dtype dtype;
-    void *weights;            /* whole; at stage 3 the owned slice */
+    void *weights; /* whole; at stage 3 the owned slice */
+};
+
+/* One unit's memory on this rank, all of it in the four arenas. Only the trained segment has
+ * gradient, master and moments. "held" stands for the whole padded segment at stage 0 and for the
+ * owned slice at the others. */
+struct zero_unit {
+    struct zero_segment segment[N_SEGMENTS];
     float *gradient;          /* whole at stages 0 and 1, else the owned slice */
     /* held; part of weights when these are fp32 (not offloaded); NULL: bf16 without training */
     float *master;
@@ -17,8 +23,8 @@ struct zero_unit {
     bool spent;               /* stage 1: what it has of others' slices is no gradient any more */
 };
 
-/* Room for a whole unit: stage 3's weights, or a gradient on its way to its owners at stages 2 and
- * 3. */
+/* Room for a whole unit: stage 3's weights, segment after segment, or a gradient on its way to its
+ * owners at stages 2 and 3. */
 struct zero_slot {
     void *data;
     int unit;       /* whose it is; -1: nobody's. Weights: they are in it, or on their way */
@@ -41,7 +47,7 @@ struct zero {
     bool state_owned, gradients_owned, weights_owned;
     int rank, size;
     struct zero_unit *unit;
-    int n_units;
+    int n_units, lowest_trained;
     struct zero_slot weights[N_SLOTS], gradients[N_SLOTS];
     uint64_t n_taken;
     double *norm; /* (size): each rank's part of the sum of squares */
@@ -52,25 +58,30 @@ struct zero {
     float *host; /* zero_gather_master's */
 };
 
-/* The part of each unit that a rank holds masters and moments of: everything at stage 0. */
+static inline struct zero_segment *trained_part(struct zero_unit *u) {
+    return &u->segment[SEGMENT_TRAINED];
+}
+
+/* The part of a unit that a rank holds masters and moments of: everything trained at stage 0. */
 static inline int64_t held_first(const struct zero *z, const struct zero_unit *u) {
-    return z->state_owned ? z->rank * u->slice : 0;
+    return z->state_owned ? z->rank * u->segment[SEGMENT_TRAINED].slice : 0;
+}
+
+static inline int64_t held_count(const struct zero *z, const struct zero_unit *u) {
+    const struct zero_segment *s = &u->segment[SEGMENT_TRAINED];
+    return z->state_owned ? s->slice : s->padded;
 }
 
 /* The owned slice, wherever it is. */
 static inline float *own_gradient(const struct zero *z, const struct zero_unit *u) {
-    return u->gradient + (z->gradients_owned ? 0 : z->rank * u->slice);
+    return u->gradient + (z->gradients_owned ? 0 : z->rank * u->segment[SEGMENT_TRAINED].slice);
 }
 static inline float *own_master(const struct zero *z, const struct zero_unit *u) {
-    return u->master + (z->rank * u->slice - held_first(z, u));
+    return u->master + (z->rank * u->segment[SEGMENT_TRAINED].slice - held_first(z, u));
 }
-static inline void *own_weights(const struct zero *z, const struct zero_unit *u) {
-    return (char *)u->weights +
-           (z->weights_owned ? 0 : (size_t)(z->rank * u->slice) * dtype_bytes(u->dtype));
-}
-
-static inline int64_t held_count(const struct zero *z, const struct zero_unit *u) {
-    return z->state_owned ? u->slice : u->padded;
+static inline void *own_weights(const struct zero *z, const struct zero_segment *s) {
+    return (char *)s->weights +
+           (z->weights_owned ? 0 : (size_t)(z->rank * s->slice) * dtype_bytes(s->dtype));
 }
 /* The device whose memory masters and moments are. */
 static inline struct device *state_device(const struct zero *z) {
@@ -88,10 +99,13 @@ void zero_drop_gathered(struct zero *z);
 /* After an update: starts what makes a unit's changed weights known to the others. */
 void zero_publish_unit(struct zero *z, int unit);
 
-/* Visits the parameters' parts in [first, end) of a unit until visit returns nonzero; that, or
- * 0. */
-int zero_each_in_unit(struct zero *z, int unit, int64_t first, int64_t end,
-                      int (*visit)(void *self, const struct zero_slice *slice), void *self);
+/* Visits the parameters' parts in [first, end) of a unit's segment until visit returns nonzero;
+ * that, or 0. */
+int zero_each_in_segment(struct zero *z, int unit, enum segment segment, int64_t first, int64_t end,
+                         int (*visit)(void *self, const struct zero_slice *slice), void *self);
+/* The same over what is held of a unit. */
+int zero_each_held(struct zero *z, int unit,
+                   int (*visit)(void *self, const struct zero_slice *slice), void *self);
 
 /* What offloading needs besides masters and moments, in the host's memory. */
 size_t zero_offload_bytes(const struct zero *z);

@@ -56,9 +56,7 @@ static int update_on_device_slice(void *self, const struct zero_slice *slice) {
 static void update_on_device(struct pass *p) {
     struct zero *z = p->z;
     for (int i = 0; i < z->n_units; i++) {
-        const struct zero_unit *u = &z->unit[i];
-        int64_t first = held_first(z, u);
-        zero_each_in_unit(z, i, first, first + held_count(z, u), update_on_device_slice, p);
+        zero_each_held(z, i, update_on_device_slice, p);
         zero_publish_unit(z, i);
         z->dev->backend->progress(z->dev);
     }
@@ -131,8 +129,9 @@ static int update_on_host_copy(void *self, const struct zero_slice *slice) {
     int64_t at = slice->parameter->offset + slice->first - held_first(p->z, p->unit);
     here.gradient = o->gradient[p->turn] + at;
     here.weight.data = NULL;
-    if (p->unit->dtype != DTYPE_F32)
-        here.weight.data = (char *)o->weights[p->turn] + (size_t)at * dtype_bytes(p->unit->dtype);
+    if (slice->weight.dtype != DTYPE_F32)
+        here.weight.data =
+            (char *)o->weights[p->turn] + (size_t)at * dtype_bytes(slice->weight.dtype);
     p->update(p->self, &here, p->clip);
     return 0;
 }
@@ -142,10 +141,11 @@ static void send_weights(struct zero *z, int unit) {
     const struct backend *b = z->dev->backend;
     const struct zero_unit *u = &z->unit[unit];
     int turn = unit % N_TURNS;
-    int64_t first = z->state_owned && !z->weights_owned ? z->rank * u->slice : 0;
-    size_t size = dtype_bytes(u->dtype), count = (size_t)held_count(z, u);
-    const void *from = u->dtype == DTYPE_F32 ? (const void *)u->master : z->offload->weights[turn];
-    b->copy_in(z->dev, (char *)u->weights + (size_t)first * size, from, count * size, STREAM_COPY);
+    const struct zero_segment *s = &u->segment[SEGMENT_TRAINED];
+    int64_t first = z->state_owned && !z->weights_owned ? z->rank * s->slice : 0;
+    size_t size = dtype_bytes(s->dtype), count = (size_t)held_count(z, u);
+    const void *from = s->dtype == DTYPE_F32 ? (const void *)u->master : z->offload->weights[turn];
+    b->copy_in(z->dev, (char *)s->weights + (size_t)first * size, from, count * size, STREAM_COPY);
     b->event_record(z->dev, EVENT_IN + turn, STREAM_COPY);
     b->stream_wait(z->dev, STREAM_COMPUTE, EVENT_IN + turn);
     b->zero(z->dev, held_gradient(z, u), count * sizeof(float), STREAM_COMPUTE);
@@ -186,12 +186,11 @@ static void update_on_host(struct pass *p) {
         return;
     }
     for (int i = 0; i < z->n_units; i++) {
-        int64_t first = held_first(z, &z->unit[i]);
         p->unit = &z->unit[i];
         p->turn = i % N_TURNS;
         b->event_synchronize(z->dev, EVENT_OUT + p->turn);
         b->event_synchronize(z->dev, EVENT_IN + p->turn);
-        zero_each_in_unit(z, i, first, first + held_count(z, p->unit), update_on_host_copy, p);
+        zero_each_held(z, i, update_on_host_copy, p);
         send_weights(z, i);
         send_gradient(z, i + N_TURNS);
         zero_publish_unit(z, i);
