@@ -23,6 +23,7 @@
 #define CONFIG_ONE(value, word) +1
 #define CONFIG_TWO_WORDS(list) \
     _Static_assert(0 list(CONFIG_ONE) == 2, #list " has a word without a meaning here")
+#define LOSSES(X) COMPARISON_LOSSES(X, LOSS_)
 #define RUN_DEVICES(X)         \
     X(RUN_DEVICE_CPU, "cpu")   \
     X(RUN_DEVICE_CUDA, "cuda") \
@@ -53,6 +54,8 @@
     X(ZERO_GROUP_ALL, "all")   \
     X(ZERO_GROUP_NODE, "node")
 
+/* The losses of all tasks; task.c says whose is which. */
+enum loss_type { LOSSES(CONFIG_VALUE) };
 enum run_device { RUN_DEVICES(CONFIG_VALUE) };
 enum model_init { MODEL_INITS(CONFIG_VALUE) };
 enum model_precision { MODEL_PRECISIONS(CONFIG_VALUE) };
@@ -94,7 +97,10 @@ struct config {
         bool shuffle;
     } data;
     struct { int64_t groups, tokens_per_microbatch; bool group_by_prompt; } batch;
-    struct { enum comparison_kind type; } loss;
+    struct {
+        enum loss_type type;
+        double label_smoothing, center, length_penalty, tie_threshold;
+    } loss;
     struct {
         double lr, beta1, beta2, eps, weight_decay, clip, warmup, min_lr_ratio, power, epochs;
         enum schedule_kind schedule;

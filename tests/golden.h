@@ -98,7 +98,7 @@ static int rig_read(void *self, const struct parameter *p, int64_t first, int64_
 
 static inline void rig_build(struct rig *r, int64_t n, const int32_t *const *sequence,
                              const int32_t *length) {
-    forest_build(&r->forest, n, sequence, length);
+    forest_build(&r->forest, n, sequence, length, 0, NULL);
 }
 
 /* freeze: patterns of what is not trained. */
@@ -121,7 +121,7 @@ static inline void rig_open_table(struct rig *r, const char *golden_case, enum d
     r->z = zero_init(r->dev, &r->place, &r->table, &how);
     GOLDEN_TRY(zero_load(r->z, &(struct parameter_reader){rig_read, r}));
     zero_publish(r->z);
-    forest_init(&r->forest, 400, 64);
+    forest_init(&r->forest, 400, 64, 64);
     rig_build(r, r->golden.n_sequences, r->golden.sequence, r->golden.length);
     struct model_options options = {dtype, recompute, train, 400, 64, build->head};
     r->model = model_init(r->dev, &r->arch, &r->table, r->z, &options);
@@ -174,8 +174,8 @@ static inline double rig_step(struct rig *r, int leave_out) {
     const float *pair = golden_get(&r->golden, "pair", NULL);
     for (int p = 0; p < r->golden.n_pairs; p++) {
         if (leave_out >= 0 && (p + leave_out) % 3 == 0) continue;
-        chosen[n] = r->forest.read_of_sequence[(int)pair[2 * p]];
-        rejected[n++] = r->forest.read_of_sequence[(int)pair[2 * p + 1]];
+        chosen[n] = r->forest.read[(int)pair[2 * p]];
+        rejected[n++] = r->forest.read[(int)pair[2 * p + 1]];
     }
     double tally[16] = {0};
     void *memory[3] = {test_device_copy(r->dev, chosen, sizeof chosen),

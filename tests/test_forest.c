@@ -45,7 +45,7 @@ static bool is_prefix(const int32_t *a, int n_a, const int32_t *b, int n_b) {
 /* The row of the prefix of n tokens of a sequence: by the mask alone, from the sequence's read
  * row. */
 static int32_t row_of(const struct forest *f, int64_t s, int n) {
-    int32_t last = f->row[f->read_of_sequence[s]], found = -1;
+    int32_t last = f->row[f->read[s]], found = -1;
     for (int32_t j = 0; j <= last; j++)
         if (last < f->reach[j] && f->position[j] == n - 1) {
             ASSERT_INT(found, -1);
@@ -81,7 +81,7 @@ static void check_forest(const struct forest *f, const struct batch *b) {
                    is_prefix(b->token[owner[j]], length[j], b->token[owner[i]], length[i]));
         }
     for (int s = 0; s < b->n; s++) {
-        int32_t last = f->row[f->read_of_sequence[s]];
+        int32_t last = f->row[f->read[s]];
         ASSERT_INT(length[last], b->length[s]);
         ASSERT(is_prefix(b->token[owner[last]], length[last], b->token[s], b->length[s]));
     }
@@ -91,11 +91,11 @@ static void check_forest(const struct forest *f, const struct batch *b) {
 static void test_random_tries_against_brute_force(void) {
     static struct batch b;
     struct forest f;
-    forest_init(&f, MAX_SEQUENCES * MAX_LENGTH, MAX_SEQUENCES);
+    forest_init(&f, MAX_SEQUENCES * MAX_LENGTH, MAX_SEQUENCES, MAX_SEQUENCES);
     for (int round = 0; round < 400; round++) {
         random_batch(&b, 1 + draw(round % 7 ? 12 : MAX_SEQUENCES), 1 + draw(4),
                      1 + draw(MAX_LENGTH));
-        forest_build(&f, b.n, b.sequence, b.length);
+        forest_build(&f, b.n, b.sequence, b.length, 0, NULL);
         check_forest(&f, &b);
         ASSERT_INT(forest_count(b.n, b.sequence, b.length), f.n);
     }
@@ -105,11 +105,11 @@ static void test_random_tries_against_brute_force(void) {
 static void test_order_of_sequences_does_not_matter(void) {
     static struct batch b;
     struct forest f, g;
-    forest_init(&f, MAX_SEQUENCES * MAX_LENGTH, MAX_SEQUENCES);
-    forest_init(&g, MAX_SEQUENCES * MAX_LENGTH, MAX_SEQUENCES);
+    forest_init(&f, MAX_SEQUENCES * MAX_LENGTH, MAX_SEQUENCES, MAX_SEQUENCES);
+    forest_init(&g, MAX_SEQUENCES * MAX_LENGTH, MAX_SEQUENCES, MAX_SEQUENCES);
     for (int round = 0; round < 100; round++) {
         random_batch(&b, 2 + draw(20), 2, MAX_LENGTH);
-        forest_build(&f, b.n, b.sequence, b.length);
+        forest_build(&f, b.n, b.sequence, b.length, 0, NULL);
         const int32_t *sequence[MAX_SEQUENCES];
         int32_t length[MAX_SEQUENCES];
         for (int64_t s = 0; s < b.n; s++) {
@@ -117,7 +117,7 @@ static void test_order_of_sequences_does_not_matter(void) {
             sequence[to] = b.sequence[s];
             length[to] = b.length[s];
         }
-        forest_build(&g, b.n, sequence, length);
+        forest_build(&g, b.n, sequence, length, 0, NULL);
         ASSERT_INT(g.n, f.n);
         ASSERT_INT(g.n_rows, f.n_rows);
         size_t bytes = (size_t)f.n * sizeof(int32_t);
@@ -125,8 +125,7 @@ static void test_order_of_sequences_does_not_matter(void) {
         ASSERT(memcmp(f.position, g.position, bytes) == 0 && memcmp(f.order, g.order, bytes) == 0);
         ASSERT(memcmp(f.row, g.row, (size_t)f.n_rows * sizeof(int32_t)) == 0);
         for (int64_t s = 0; s < b.n; s++)
-            ASSERT_INT(g.read_of_sequence[random_permute(5, (uint64_t)round, s, b.n)],
-                       f.read_of_sequence[s]);
+            ASSERT_INT(g.read[random_permute(5, (uint64_t)round, s, b.n)], f.read[s]);
     }
     forest_free(&f);
     forest_free(&g);
@@ -143,8 +142,8 @@ static void test_layout_by_hand(void) {
     const int32_t *sequence[] = {a, b, stem, a, other};
     const int32_t length[] = {4, 3, 2, 4, 1};
     struct forest f;
-    forest_init(&f, 6, 5);
-    forest_build(&f, 5, sequence, length);
+    forest_init(&f, 6, 5, 5);
+    forest_build(&f, 5, sequence, length, 0, NULL);
     ASSERT_INT(f.n, 6);
     check_rows(f.token, 6, (const int32_t[]){5, 7, 7, 2, 3, 9});
     check_rows(f.position, 6, (const int32_t[]){0, 0, 1, 2, 2, 3});
@@ -152,19 +151,19 @@ static void test_layout_by_hand(void) {
     check_rows(f.order, 6, (const int32_t[]){3, 4, 0, 1, 2, 5});
     ASSERT_INT(f.n_rows, 4);
     check_rows(f.row, 4, (const int32_t[]){0, 2, 3, 5});
-    check_rows(f.read_of_sequence, 5, (const int32_t[]){3, 2, 1, 3, 0});
+    check_rows(f.read, 5, (const int32_t[]){3, 2, 1, 3, 0});
     forest_free(&f);
 }
 
 static void test_empty_and_single(void) {
     struct forest f;
-    forest_init(&f, 1, 1);
-    forest_build(&f, 0, NULL, NULL);
+    forest_init(&f, 1, 1, 1);
+    forest_build(&f, 0, NULL, NULL, 0, NULL);
     ASSERT_INT(f.n, 0);
     ASSERT_INT(f.n_rows, 0);
     ASSERT_INT(forest_validate(&f), 0);
     const int32_t token[] = {0}, *sequence[] = {token}, length[] = {1};
-    forest_build(&f, 1, sequence, length);
+    forest_build(&f, 1, sequence, length, 0, NULL);
     ASSERT_INT(f.n, 1);
     ASSERT_INT(f.reach[0], 1);
     ASSERT_INT(f.n_rows, 1);
@@ -178,11 +177,11 @@ static void test_empty_and_single(void) {
 static void test_validate_finds_damage(void) {
     static struct batch b;
     struct forest f;
-    forest_init(&f, MAX_SEQUENCES * MAX_LENGTH, MAX_SEQUENCES);
+    forest_init(&f, MAX_SEQUENCES * MAX_LENGTH, MAX_SEQUENCES, MAX_SEQUENCES);
     int n_found = 0, n_tried = 0;
     for (int round = 0; round < 200; round++) {
         random_batch(&b, 2 + draw(10), 3, 10);
-        forest_build(&f, b.n, b.sequence, b.length);
+        forest_build(&f, b.n, b.sequence, b.length, 0, NULL);
         int32_t *array[] = {f.position, f.reach, f.order};
         array[round % 3][draw((int)f.n)] += draw(2) ? 1 : -1;
         n_tried++;
@@ -207,7 +206,7 @@ static void test_no_quadratic_time_and_no_allocation(void) {
         length[s] = s % 2 ? STEM + 8 : s + 1;
     }
     struct forest f;
-    forest_init(&f, STEM + 8 * N, N);
+    forest_init(&f, STEM + 8 * N, N, N);
     size_t before = mem_balance(), peak = mem_peak();
     /* The yardstick is one look at every token, in the same build on the same machine. */
     clock_t started = clock();
@@ -215,7 +214,7 @@ static void test_no_quadratic_time_and_no_allocation(void) {
     for (int s = 0; s < N; s++)
         for (int i = 0; i < STEM; i++) sum += ((const volatile int32_t *)sequence[s])[i];
     clock_t looked = clock();
-    forest_build(&f, N, sequence, length);
+    forest_build(&f, N, sequence, length, 0, NULL);
     double looks = (double)(clock() - looked) / (double)MAX(looked - started, 1);
     ASSERT(sum > 0);
     ASSERT_INT(mem_balance(), before);

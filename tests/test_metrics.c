@@ -6,7 +6,7 @@
 #include <unistd.h>
 
 #include "file.h"
-#include "loss.h"
+#include "task.h"
 #include "train/metrics.h"
 #include "test.h"
 
@@ -100,17 +100,27 @@ static void add_pair(double *tally, double chosen, double rejected, double margi
     comparison_tally_add(tally, &c, comparison_loss_at(&loss, &c, &unused));
 }
 
+static struct task_summary summary_of(const double *tally) {
+    struct config config = {.loss.type = LOSS_BRADLEY_TERRY};
+    struct shard shard = {.n_comparisons = 1};
+    struct task task;
+    struct task_summary summary;
+    ASSERT_INT(task_choose(&task, &config, &shard), 0);
+    task_summarize(&task, tally, &summary);
+    return summary;
+}
+
 static void test_tallies_are_the_formulas(void) {
-    double tally[N_COMPARISON_TALLIES] = {0};
+    double tally[TASK_TALLIES] = {0};
     add_pair(tally, 1, 0, 0, 1);
     add_pair(tally, 2, 2, 0, 1);
     add_pair(tally, -1, 3, 0.5f, 2);
-    struct loss_summary s = loss_summarize(tally);
+    struct task_summary s = summary_of(tally);
     double expected = (log1p(exp(-1)) + log(2) + 2 * log1p(exp(4.5))) / 4;
-    ASSERT_NEAR(s.loss, expected, 1e-12);
-    ASSERT_NEAR(s.accuracy, 1.5 / 3, 1e-15);
-    ASSERT_NEAR(s.ties, 1.0 / 3, 1e-15);
-    ASSERT_NEAR(s.reward_margin, (1 + 0 - 4) / 3.0, 1e-15);
+    ASSERT_NEAR(task_figure(&s, "loss"), expected, 1e-12);
+    ASSERT_NEAR(task_figure(&s, "accuracy"), 1.5 / 3, 1e-15);
+    ASSERT_NEAR(task_figure(&s, "ties"), 1.0 / 3, 1e-15);
+    ASSERT_NEAR(task_figure(&s, "reward_margin"), (1 + 0 - 4) / 3.0, 1e-15);
 }
 
 static void test_loss_is_stable_in_both_tails(void) {
@@ -119,7 +129,8 @@ static void test_loss_is_stable_in_both_tails(void) {
     ASSERT_NEAR(tally[TALLY_LOSS], 0, 0);
     add_pair(tally, -1000, 1000, 0, 1);
     ASSERT_NEAR(tally[TALLY_LOSS], 2000, 1e-9);
-    ASSERT(isnan(loss_summarize((double[N_COMPARISON_TALLIES]){0}).loss));
+    struct task_summary none = summary_of((double[TASK_TALLIES]){0});
+    ASSERT(isnan(task_figure(&none, "loss")));
 }
 
 int main(int argc, char **argv) {

@@ -45,7 +45,7 @@ static double score_error(struct rig *r) {
     const float *expected = golden_get(&r->golden, "score", NULL), *score = rig_forward(r);
     double worst = 0;
     for (int s = 0; s < r->golden.n_sequences; s++)
-        worst = fmax(worst, fabs(score[r->forest.read_of_sequence[s]] - expected[s]));
+        worst = fmax(worst, fabs(score[r->forest.read[s]] - expected[s]));
     return worst;
 }
 
@@ -207,7 +207,7 @@ static void run_set(struct rig *r, const struct random_set *set, int first, int 
     const float *out = rig_forward(r);
     float dscore[N_RANDOM] = {0};
     for (int s = first; s < end; s++) {
-        int32_t read = r->forest.read_of_sequence[s - first];
+        int32_t read = r->forest.read[s - first];
         score[s] = out[read];
         dscore[read] += set->dscore[s];
     }

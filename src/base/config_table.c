@@ -70,8 +70,14 @@ const struct config_option config_options[] = {
     {"batch.group_by_prompt", OPTION_BOOL, AT(batch.group_by_prompt), "false",
      .help = "A group is everything compared under one prompt."},
 
-    {"loss.type", OPTION_CHOICE, AT(loss.type), "bradley_terry", .words = WORDS(COMPARISON_KINDS),
-     .help = "The loss of a comparison: docs/losses.md."},
+    {"loss.type", OPTION_CHOICE, AT(loss.type), "bradley_terry", .words = WORDS(LOSSES),
+     .help = "What is minimised, and so what is learned from; docs/losses.md has the formulas."},
+    {"loss.label_smoothing", OPTION_NUMBER, AT(loss.label_smoothing), "0", .low = 0, .high = 0.5,
+     .help = "Share of a comparison's label that goes to the other side."},
+    {"loss.center", OPTION_NUMBER, AT(loss.center), "0", .low = 0, .high = 1e6,
+     .help = "Weight of (sum of a comparison's two scores)^2, which keeps scores near zero."},
+    {"loss.tie_threshold", OPTION_NUMBER, AT(loss.tie_threshold), "1", .low = 0, .high = 1e6,
+     .open = LOW_OPEN, .help = "How likely ties are: t of rao_kupper and davidson."},
 
     {"optim.lr", OPTION_NUMBER, AT(optim.lr), "1e-5", .low = 0, .high = 100, .open = LOW_OPEN,
      .help = "Peak learning rate."},

@@ -9,10 +9,12 @@
 #include "json.h"
 #include "log.h"
 #include "scorer.h"
+#include "task.h"
 
 static const char usage[] =
     "usage: rankwise eval MODEL --data SHARD.h5 [--scores FILE.jsonl] [--json] [path=value ...]\n\n"
-    "Scores every pair of the shard once, at any number of ranks. MODEL is a run directory (its "
+    "Scores every pair or answer of the shard once, at any number of ranks. MODEL is a run "
+    "directory (its "
     "newest whole\n"
     "checkpoint), a checkpoint, or a Hugging Face model directory.\n\n"
     "  --data FILE     the token shard\n"
@@ -22,37 +24,48 @@ static const char usage[] =
     "A tie counts as half in the accuracy. Overrides: model.precision=bf16, "
     "batch.tokens_per_microbatch=8192, ...\n";
 
-static void print_table(const struct loss_summary *s) {
-    printf("pairs            %.0f\n", s->pairs);
-    printf("accuracy         %.4f\n", s->accuracy);
-    printf("ties             %.4f\n", s->ties);
-    printf("loss             %.6f\n", s->loss);
-    printf("chosen reward    %+.6f\n", s->chosen_reward);
-    printf("rejected reward  %+.6f\n", s->rejected_reward);
-    printf("reward margin    %+.6f\n", s->reward_margin);
+/* "chosen_reward" as "chosen reward". */
+static void print_name(const char *name) {
+    int width = 0;
+    for (; *name; name++, width++) putchar(*name == '_' ? ' ' : *name);
+    printf("%*s", MAX(16 - width, 0) + 1, "");
 }
 
-static void print_json(const struct loss_summary *s) {
-    const char *const name[] = {"accuracy",        "ties",         "loss", "chosen_reward",
-                                "rejected_reward", "reward_margin"};
-    double value[] = {s->accuracy,        s->ties,         s->loss, s->chosen_reward,
-                      s->rejected_reward, s->reward_margin};
+static void print_table(const struct task *task, const struct task_summary *s) {
+    print_name(task_unit(task));
+    printf("%.0f\n", s->count);
+    for (int i = 0; i < s->n; i++) {
+        const struct task_figure *f = &s->figure[i];
+        print_name(f->name);
+        printf(f->style.sign ? "%+.*f\n" : "%.*f\n", f->style.digits, f->value);
+    }
+}
+
+static void print_json(const struct task *task, const struct task_summary *s) {
     char text[32];
-    printf("{\"pairs\": %.0f", s->pairs);
-    for (int i = 0; i < 6; i++) printf(", \"%s\": %s", name[i], json_number(text, value[i], 17));
+    printf("{\"%s\": %.0f", task_unit(task), s->count);
+    for (int i = 0; i < s->n; i++)
+        printf(", \"%s\": %s", s->figure[i].name, json_number(text, s->figure[i].value, 17));
     printf("}\n");
 }
 
-static int write_scores(const char *path, const struct shard *shard, const float *scores) {
+/* values: (items, task_n_values). */
+static int write_values(const char *path, const struct task *task, const struct shard *shard,
+                        const float *values) {
     FILE *f = fopen(path, "w");
     if (!f)
         return fail("%s: cannot be opened: %s; hint: --scores names a file to write", path,
                     strerror(errno));
-    char chosen[32], rejected[32];
-    for (int64_t i = 0; i < shard->n_comparisons; i++)
-        fprintf(f, "{\"row\": %lld, \"chosen_reward\": %s, \"rejected_reward\": %s}\n",
-                (long long)shard->row[i], json_number(chosen, scores[2 * i], 9),
-                json_number(rejected, scores[2 * i + 1], 9));
+    int64_t n = eval_items(task, shard);
+    for (int64_t i = 0; i < n; i++) {
+        fprintf(f, "{\"row\": %lld", (long long)task_row(task, shard, i));
+        for (int k = 0; k < task_n_values(task); k++) {
+            char number[32], name[64];
+            fprintf(f, ", \"%s\": %s", task_value_name(task, k, name),
+                    json_number(number, values[i * task_n_values(task) + k], 9));
+        }
+        fprintf(f, "}\n");
+    }
     bool bad = ferror(f) != 0;
     if (fclose(f) != 0 || bad) return fail("%s: cannot be written: %s", path, strerror(errno));
     return 0;
@@ -66,41 +79,63 @@ static int open_data(struct shard *shard, const struct scorer *s, const char *pa
     return status;
 }
 
+static int print(const struct scorer *s, const struct task *task,
+                 const struct task_summary *summary, bool as_json) {
+    if (base_rank != 0) return 0;
+    if (!isfinite(task_figure(summary, "loss")))
+        log_warn("%s gives scores that are not finite: a pair with one counts as wrong", s->path);
+    if (as_json)
+        print_json(task, summary);
+    else
+        print_table(task, summary);
+    return 0;
+}
+
 /* The model has room for the golden texts too: the contract's scores are checked before the
  * shard's. */
-static int evaluate(struct scorer *s, void *self) {
-    const struct option *option = self;
-    struct shard shard;
-    if (s->head.n_scores > 1)
-        return fail("%s: expected a model of one score, found one of %d", s->path,
-                    s->head.n_scores);
-    if (comm_agree(comm_world(), open_data(&shard, s, option[0].value)) != 0) return -1;
+static int evaluate_shard(struct scorer *s, const struct task *task, struct shard *shard,
+                          const struct option *option) {
     int64_t limit = s->config.batch.tokens_per_microbatch;
-    float *scores = option[1].value ? mem_alloc(2 * shard.n_comparisons, sizeof *scores) : NULL;
-    struct loss_summary summary;
-    struct eval_options options = {
-        .loss = loss_of_config(&s->config), .tokens_per_microbatch = limit, .progress = true};
-    int status = scorer_start(s, MAX(eval_max_tokens(&shard, limit), scorer_golden_tokens(s)),
-                              MAX(eval_max_rows(&shard, limit), CONTRACT_N_GOLDEN));
+    struct task_room room = eval_room(task, shard, limit);
+    struct task_summary summary;
+    struct eval_options options = {.tokens_per_microbatch = limit, .progress = true};
+    float *values = option[1].value
+                        ? mem_alloc(eval_items(task, shard) * task_n_values(task), sizeof *values)
+                        : NULL;
+    int status = scorer_start(s, MAX(eval_max_tokens(task, shard, limit), scorer_golden_tokens(s)),
+                              MAX(room.reads, CONTRACT_N_GOLDEN));
     if (status == 0 && contract_has_scores(&s->contract))
         status = comm_agree(comm_world(), scorer_check_golden(s));
     if (status == 0)
-        status = eval_shard(s->model, s->dev, &s->place.data, &shard, &options, &summary, scores);
-    if (status == 0 && base_rank == 0) {
-        if (!isfinite(summary.loss))
-            log_warn("%s gives scores that are not finite: a pair with one counts as wrong",
-                     s->path);
-        if (option[2].value)
-            print_json(&summary);
-        else
-            print_table(&summary);
-    }
+        status =
+            eval_shard(task, s->model, s->dev, &s->place.data, shard, &options, &summary, values);
+    if (status == 0) status = print(s, task, &summary, option[2].value);
     if (status == 0)
-        status = comm_agree(comm_world(), scores && base_rank == 0
-                                              ? write_scores(option[1].value, &shard, scores)
+        status = comm_agree(comm_world(), values && base_rank == 0
+                                              ? write_values(option[1].value, task, shard, values)
                                               : 0);
-    mem_free(scores);
-    shard_close(&shard);
+    mem_free(values);
+    return status;
+}
+
+/* What the task reads must be what the model gives. */
+static int choose_task(struct task *task, const struct scorer *s, const struct shard *shard) {
+    if (task_choose(task, &s->config, shard) != 0) return -1;
+    if (task->parameters.head.n_scores == s->head.n_scores) return 0;
+    return fail("%s: expected a model of %d scores for loss.type and %s, found one of %d", s->path,
+                task->parameters.head.n_scores, shard->path, s->head.n_scores);
+}
+
+static int evaluate(struct scorer *s, void *self) {
+    const struct option *option = self;
+    struct shard shard = {0};
+    struct task task;
+    int status = open_data(&shard, s, option[0].value);
+    bool is_open = status == 0;
+    if (is_open) status = choose_task(&task, s, &shard);
+    status = comm_agree(comm_world(), status);
+    if (status == 0) status = evaluate_shard(s, &task, &shard, option);
+    if (is_open) shard_close(&shard);
     return status;
 }
 

@@ -196,7 +196,7 @@ static void forward_tile(struct worker *w, int tile, const struct chunk *c) {
 }
 
 /* Packs the queries of a task and empties what they sum up. */
-static void load_span(struct worker *w, const struct task *t) {
+static void load_span(struct worker *w, const struct attention_span *t) {
     const struct heads *q = &w->a->q;
     const struct tile_layout *l = &w->layout;
     struct rows *r = &w->s.rows;
@@ -214,7 +214,7 @@ static void load_span(struct worker *w, const struct task *t) {
 }
 
 /* out and lse. Every query sees a key, so its sum is at least 1. */
-static void store_span(struct worker *w, const struct task *t) {
+static void store_span(struct worker *w, const struct attention_span *t) {
     const struct attention *a = w->a;
     const struct rows *r = &w->s.rows;
     for (int i = 0; i < r->n; i++) {
@@ -225,7 +225,7 @@ static void store_span(struct worker *w, const struct task *t) {
     }
 }
 
-static void forward_task(struct worker *w, const struct task *t) {
+static void forward_task(struct worker *w, const struct attention_span *t) {
     const struct attention *a = w->a;
     struct chunk *c = w->s.chunk;
     load_span(w, t);
@@ -437,8 +437,8 @@ static void store_dkv(const struct worker *w, int64_t first, int64_t end) {
 
 /* Queries [first, end), a span, against the keys [key_first, key_end), which are packed here unless
  * n_chunks says they are already. */
-static void backward_span(struct worker *w, const struct task *t, int64_t first, int64_t end,
-                          int n_chunks) {
+static void backward_span(struct worker *w, const struct attention_span *t, int64_t first,
+                          int64_t end, int n_chunks) {
     int step = attention_block_queries(w->queries_per_kv);
     float *dq = w->s.rows.dq;
     memset(dq, 0,
@@ -459,7 +459,7 @@ static void backward_span(struct worker *w, const struct task *t, int64_t first,
     if (t->want_dq) store_dq(w, first, end);
 }
 
-static void backward_task(struct worker *w, const struct task *t) {
+static void backward_task(struct worker *w, const struct attention_span *t) {
     int n_chunks = 0, step = attention_span_queries(w->queries_per_kv);
     bool any = t->query_first < t->query_end;
     if (t->want_dkv)

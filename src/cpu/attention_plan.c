@@ -10,11 +10,11 @@ enum { N_COST_CLASSES = 64 };
 size_t attention_plan_bytes(int64_t queries, int64_t keys, int queries_per_kv) {
     int64_t n = 2 * keys + 2 * (queries / attention_span_queries(queries_per_kv) + 1) +
                 keys / KEY_PIECE + 1;
-    return 2 * ROUND_UP((size_t)n * sizeof(struct task), 64);
+    return 2 * ROUND_UP((size_t)n * sizeof(struct attention_span), 64);
 }
 
 /* Roughly the (query, key) pairs of a task. */
-static int64_t task_cost(const struct attention *a, const struct task *t) {
+static int64_t task_cost(const struct attention *a, const struct attention_span *t) {
     int64_t n = t->query_end - t->query_first;
     if (n == 0) return t->key_end - t->key_first;
     int64_t middle = attention_query(a, t->query_first + n / 2);
@@ -22,10 +22,10 @@ static int64_t task_cost(const struct attention *a, const struct task *t) {
 }
 
 /* The next tree from the key and query that t ends with; false at the end of both. */
-static bool next_tree(const struct attention *a, struct task *t) {
+static bool next_tree(const struct attention *a, struct attention_span *t) {
     int64_t keys = a->k.rows, queries = a->q.rows;
     if (t->key_end >= keys && t->query_end >= queries) return false;
-    *t = (struct task){t->key_end, t->key_end, t->query_end, t->query_end, true, true};
+    *t = (struct attention_span){t->key_end, t->key_end, t->query_end, t->query_end, true, true};
     int64_t max = 0;
     while (t->key_end < keys && (t->key_end == t->key_first || max > t->key_end)) {
         max = MAX(max, a->reach[t->key_end]);
@@ -37,10 +37,10 @@ static bool next_tree(const struct attention *a, struct task *t) {
 }
 
 /* Spans of the tree's queries, each with the keys up to its last query. */
-static void add_spans(struct attention_plan *p, struct task tree) {
+static void add_spans(struct attention_plan *p, struct attention_span tree) {
     int step = attention_span_queries(p->queries_per_kv);
     for (int64_t q = tree.query_first; q < tree.query_end; q += step) {
-        struct task t = tree;
+        struct attention_span t = tree;
         t.query_first = (int32_t)q;
         t.query_end = (int32_t)MIN(q + step, tree.query_end);
         int64_t causal = attention_query(p->a, t.query_end - 1) + 1;
@@ -51,11 +51,11 @@ static void add_spans(struct attention_plan *p, struct task tree) {
 }
 
 /* Pieces of the tree's keys, each with the query blocks from the first that can see it. */
-static void add_pieces(struct attention_plan *p, struct task tree) {
+static void add_pieces(struct attention_plan *p, struct attention_span tree) {
     int step = attention_block_queries(p->queries_per_kv);
     int64_t q = tree.query_first;
     for (int64_t k = tree.key_first; k < tree.key_end; k += KEY_PIECE) {
-        struct task t = tree;
+        struct attention_span t = tree;
         t.key_first = (int32_t)k;
         t.key_end = (int32_t)MIN(k + KEY_PIECE, tree.key_end);
         while (q + step < tree.query_end && attention_query(p->a, q + step - 1) < k) q += step;
@@ -78,14 +78,14 @@ static void sort_tasks(struct attention_plan *p) {
 
 static void lay_out(struct attention_plan *p, char *memory) {
     p->n = 0;
-    p->task = (struct task *)memory;
-    p->sorted =
-        (struct task *)(memory +
-                        attention_plan_bytes(p->a->q.rows, p->a->k.rows, p->queries_per_kv) / 2);
+    p->task = (struct attention_span *)memory;
+    p->sorted = (struct attention_span *)(memory + attention_plan_bytes(p->a->q.rows, p->a->k.rows,
+                                                                        p->queries_per_kv) /
+                                                       2);
 }
 
 void attention_plan_forward(struct attention_plan *p, char *memory) {
-    struct task tree = {0};
+    struct attention_span tree = {0};
     lay_out(p, memory);
     while (next_tree(p->a, &tree)) add_spans(p, tree);
     sort_tasks(p);
@@ -95,11 +95,11 @@ void attention_plan_forward(struct attention_plan *p, char *memory) {
  * two passes, at 7/5 of the work, are done sooner. */
 void attention_plan_backward(struct attention_plan *p, char *memory) {
     int64_t all = 0;
-    struct task tree = {0};
+    struct attention_span tree = {0};
     lay_out(p, memory);
     while (next_tree(p->a, &tree)) all += task_cost(p->a, &tree);
     int64_t share = all * p->a->k.n_heads / p->threads;
-    tree = (struct task){0};
+    tree = (struct attention_span){0};
     while (next_tree(p->a, &tree)) {
         if (tree.key_end - tree.key_first <= KEY_BLOCK &&
             (p->threads == 1 || task_cost(p->a, &tree) <= share)) {

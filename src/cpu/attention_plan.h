@@ -20,7 +20,7 @@ enum {
 
 /* Part of a tree: keys [key_first, key_end) (rows of k) for queries [query_first, query_end) (rows
  * of q), for any one kv head. Backward: of at most KEY_BLOCK keys, or without want_dkv. */
-struct task {
+struct attention_span {
     int32_t key_first, key_end, query_first, query_end;
     bool want_dq, want_dkv;
 };
@@ -28,7 +28,7 @@ struct task {
 struct attention_plan {
     const struct attention *a;
     int queries_per_kv, threads;         /* query heads of a kv head */
-    struct task *task, *sorted; /* sorted: what is to be run, largest first */
+    struct attention_span *task, *sorted; /* sorted: what is to be run, largest first */
     int n;
 };
 

@@ -1,70 +1,88 @@
-/* Micro-batches: see batch.h. */
+/* Putting micro-batches together: see batch.h. */
 #include "batch.h"
+
+#include <string.h>
 
 #include "memory.h"
 
-void batch_init(struct batch *b, int64_t tokens, int64_t pairs) {
-    *b = (struct batch){.capacity_pairs = pairs};
-    forest_init(&b->forest, tokens, 2 * pairs);
-    b->chosen = mem_alloc(pairs, sizeof *b->chosen);
-    b->rejected = mem_alloc(pairs, sizeof *b->rejected);
-    b->margin = mem_alloc(pairs, sizeof *b->margin);
-    b->weight = mem_alloc(pairs, sizeof *b->weight);
-    b->sequence = mem_alloc(2 * pairs, sizeof *b->sequence);
-    b->length = mem_alloc(2 * pairs, sizeof *b->length);
+enum { LOOK_BACK = 64 }; /* parts that (1) compares */
+
+/* A part of a sequence, from its start. */
+struct batch_part {
+    const struct shard *shard;
+    int64_t sequence, length;
+    int64_t first; /* in token */
+};
+
+void batch_init(struct batch *b, int64_t tokens, int64_t sequences, int64_t reads) {
+    *b = (struct batch){0};
+    forest_init(&b->forest, tokens, sequences, reads);
+    b->part = mem_alloc(sequences, sizeof *b->part);
+    b->sequence = mem_alloc(sequences, sizeof *b->sequence);
+    b->length = mem_alloc(sequences, sizeof *b->length);
+    b->read = mem_alloc(reads, sizeof *b->read);
 }
 
 void batch_free(struct batch *b) {
     forest_free(&b->forest);
-    mem_free(b->chosen);
-    mem_free(b->rejected);
-    mem_free(b->margin);
-    mem_free(b->weight);
+    mem_free(b->part);
     mem_free(b->token);
     mem_free(b->sequence);
     mem_free(b->length);
+    mem_free(b->read);
     *b = (struct batch){0};
 }
 
-/* Side 2i is the chosen answer of item i, side 2i + 1 the rejected one. */
-static int64_t side_sequence(const struct batch_item *item, int64_t side) {
-    const struct batch_item *at = &item[side / 2];
-    return side % 2 ? at->shard->rejected[at->comparison] : at->shard->chosen[at->comparison];
+void batch_begin(struct batch *b) {
+    b->n_sequences = b->n_reads = b->n_tokens = 0;
 }
 
-/* Room for all sequences of the items, end to end. */
-static void reserve_tokens(struct batch *b, const struct batch_item *item, int64_t n) {
-    int64_t total = 0;
-    for (int64_t side = 0; side < 2 * n; side++)
-        total += shard_length(item[side / 2].shard, side_sequence(item, side));
-    if (total <= b->capacity_tokens) return;
-    b->capacity_tokens = total + total / 2;
-    mem_free(b->token);
-    b->token = mem_alloc(b->capacity_tokens, sizeof *b->token);
+static int32_t find_part(const struct batch *b, const struct batch_part *part) {
+    int64_t end = MAX(b->n_sequences - LOOK_BACK, 0);
+    for (int64_t i = b->n_sequences - 1; i >= end; i--)
+        if (b->part[i].sequence == part->sequence && b->part[i].length == part->length &&
+            b->part[i].shard == part->shard)
+            return (int32_t)i;
+    return -1;
 }
 
-/* The sides lie in the order chosen, rejected, chosen, ...; a pair finds its two scores through the
- * forest. */
-int batch_build(struct batch *b, const struct batch_item *item, int64_t n) {
-    CHECK(n <= b->capacity_pairs, "%lld pairs in a batch with room for %lld", (long long)n,
-          (long long)b->capacity_pairs);
-    reserve_tokens(b, item, n);
-    int32_t *at = b->token;
-    for (int64_t side = 0; side < 2 * n; side++) {
-        struct shard *shard = item[side / 2].shard;
-        int64_t sequence = side_sequence(item, side);
-        if (shard_read(shard, sequence, at) != 0) return fail_context("%s", shard->path);
-        b->sequence[side] = at;
-        b->length[side] = (int32_t)shard_length(shard, sequence);
-        at += b->length[side];
+int batch_add(struct batch *b, struct shard *shard, int64_t sequence, int64_t length,
+              int32_t *out) {
+    struct batch_part part = {shard, sequence, length, b->n_tokens};
+    int64_t whole = shard_length(shard, sequence);
+    CHECK(length >= 1 && length <= whole, "%lld of %lld tokens", (long long)length,
+          (long long)whole);
+    *out = find_part(b, &part);
+    if (*out >= 0) return 0;
+    CHECK(b->n_sequences < b->forest.capacity_sequences, "a batch of more than %lld sequences",
+          (long long)b->forest.capacity_sequences);
+    if (b->n_tokens + whole > b->capacity_tokens) {
+        b->capacity_tokens = 2 * (b->n_tokens + whole);
+        b->token = mem_resize(b->token, b->capacity_tokens, sizeof *b->token);
     }
-    forest_build(&b->forest, 2 * n, b->sequence, b->length);
-    b->n_pairs = n;
-    for (int64_t i = 0; i < n; i++) {
-        b->chosen[i] = b->forest.read_of_sequence[2 * i];
-        b->rejected[i] = b->forest.read_of_sequence[2 * i + 1];
-        b->margin[i] = item[i].shard->margin[item[i].comparison];
-        b->weight[i] = item[i].shard->weight[item[i].comparison];
-    }
+    if (shard_read(shard, sequence, b->token + b->n_tokens) != 0)
+        return fail_context("%s", shard->path);
+    b->n_tokens += whole;
+    b->part[b->n_sequences] = part;
+    *out = (int32_t)b->n_sequences++;
     return 0;
+}
+
+int32_t batch_token(const struct batch *b, int32_t sequence, int64_t position) {
+    return b->token[b->part[sequence].first + position];
+}
+
+int32_t batch_read(struct batch *b, int32_t sequence, int64_t position) {
+    CHECK(b->n_reads < b->forest.capacity_reads, "a batch of more than %lld reads",
+          (long long)b->forest.capacity_reads);
+    b->read[b->n_reads] = (struct forest_read){sequence, (int32_t)position};
+    return (int32_t)b->n_reads++;
+}
+
+void batch_end(struct batch *b) {
+    for (int64_t i = 0; i < b->n_sequences; i++) {
+        b->sequence[i] = b->token + b->part[i].first;
+        b->length[i] = (int32_t)b->part[i].length;
+    }
+    forest_build(&b->forest, b->n_sequences, b->sequence, b->length, b->n_reads, b->read);
 }

@@ -117,18 +117,22 @@ static void sort_all(const struct strings *s, int32_t *index, int64_t n) {
     sort(s, index, n, 0);
 }
 
-void forest_init(struct forest *f, int64_t tokens, int64_t sequences) {
-    CHECK(tokens >= 0 && tokens < INT32_MAX && sequences >= 0 && sequences < INT32_MAX,
-          "%lld tokens, %lld sequences", (long long)tokens, (long long)sequences);
-    *f = (struct forest){.capacity_tokens = tokens, .capacity_sequences = sequences};
+void forest_init(struct forest *f, int64_t tokens, int64_t sequences, int64_t reads) {
+    CHECK(MIN(tokens, MIN(sequences, reads)) >= 0 && MAX(tokens, MAX(sequences, reads)) < INT32_MAX,
+          "%lld tokens, %lld sequences, %lld reads", (long long)tokens, (long long)sequences,
+          (long long)reads);
+    *f = (struct forest){
+        .capacity_tokens = tokens, .capacity_sequences = sequences, .capacity_reads = reads};
     f->token = mem_alloc(tokens, sizeof *f->token);
     f->position = mem_alloc(tokens, sizeof *f->position);
     f->reach = mem_alloc(tokens, sizeof *f->reach);
     f->order = mem_alloc(tokens, sizeof *f->order);
     f->stack = mem_alloc(tokens, sizeof *f->stack);
-    f->row = mem_alloc(sequences, sizeof *f->row);
-    f->read_of_sequence = mem_alloc(sequences, sizeof *f->read_of_sequence);
+    f->row = mem_alloc(reads, sizeof *f->row);
+    f->read = mem_alloc(reads, sizeof *f->read);
     f->sorted = mem_alloc(sequences, sizeof *f->sorted);
+    f->first_read = mem_alloc(sequences + 1, sizeof *f->first_read);
+    f->read_order = mem_alloc(reads, sizeof *f->read_order);
 }
 
 void forest_free(struct forest *f) {
@@ -138,15 +142,44 @@ void forest_free(struct forest *f) {
     mem_free(f->order);
     mem_free(f->stack);
     mem_free(f->row);
-    mem_free(f->read_of_sequence);
+    mem_free(f->read);
     mem_free(f->sorted);
+    mem_free(f->first_read);
+    mem_free(f->read_order);
     *f = (struct forest){0};
 }
 
-/* Lays the sorted sequences out; f->stack is the path of (b). */
-static void lay_out(struct forest *f, const struct strings *s) {
-    int32_t *path = f->stack, open = 0, n = 0, n_rows = 0;
-    for (int64_t k = 0; k < f->n_sequences; k++) {
+/* f->read_order = the reads by their sequence, whose own begin at f->first_read. */
+static void sort_reads(struct forest *f, int64_t n_sequences, const struct forest_read *read) {
+    int32_t *first = f->first_read;
+    memset(first, 0, (size_t)(n_sequences + 1) * sizeof *first);
+    for (int64_t i = 0; i < f->n_reads; i++) {
+        CHECK(read[i].sequence >= 0 && read[i].sequence < n_sequences, "read %lld of sequence %d",
+              (long long)i, read[i].sequence);
+        first[read[i].sequence]++;
+    }
+    for (int64_t s = 1; s <= n_sequences; s++) first[s] += first[s - 1]; /* where s ends */
+    for (int64_t i = f->n_reads - 1; i >= 0; i--)
+        f->read_order[--first[read[i].sequence]] = (int32_t)i;
+}
+
+/* The rows of a sequence's reads, while `path` is its path. */
+static void place_reads(struct forest *f, const int32_t *path, int32_t index, int32_t length,
+                        const struct forest_read *read) {
+    if (!read) f->read[index] = path[length - 1];
+    for (int32_t k = read ? f->first_read[index] : 0; read && k < f->first_read[index + 1]; k++) {
+        int32_t i = f->read_order[k];
+        CHECK(read[i].position >= 0 && read[i].position < length, "read %d: position %d of %d", i,
+              read[i].position, length);
+        f->read[i] = path[read[i].position];
+    }
+}
+
+/* Lays n sorted sequences out; f->stack is the path of (b). f->read has rows afterwards. */
+static void lay_out(struct forest *f, const struct strings *s, int64_t n_sequences,
+                    const struct forest_read *read) {
+    int32_t *path = f->stack, open = 0, n = 0;
+    for (int64_t k = 0; k < n_sequences; k++) {
         int32_t index = f->sorted[k], length = s->length[index];
         int32_t shared = k ? (int32_t)common_prefix(s, f->sorted[k - 1], index) : 0;
         CHECK(f->capacity_tokens - n >= length - shared, "a forest of more than %lld tokens",
@@ -158,14 +191,24 @@ static void lay_out(struct forest *f, const struct strings *s) {
             path[d] = n;
         }
         open = length;
-        /* Nothing new means identical to the one before: a prefix would have been sorted before
-         * it. */
-        if (shared < length) f->row[n_rows++] = n - 1;
-        f->read_of_sequence[index] = n_rows - 1;
+        place_reads(f, path, index, length, read);
     }
     for (int32_t d = 0; d < open; d++) f->reach[path[d]] = n;
     f->n = n;
-    f->n_rows = n_rows;
+}
+
+/* f->row from the rows in f->read, which become indices in it. */
+static void list_rows(struct forest *f) {
+    int32_t *index = f->stack;
+    memset(index, -1, (size_t)f->n * sizeof *index);
+    for (int64_t i = 0; i < f->n_reads; i++) index[f->read[i]] = 0;
+    f->n_rows = 0;
+    for (int64_t i = 0; i < f->n; i++) {
+        if (index[i] < 0) continue;
+        index[i] = (int32_t)f->n_rows;
+        f->row[f->n_rows++] = (int32_t)i;
+    }
+    for (int64_t i = 0; i < f->n_reads; i++) f->read[i] = index[f->read[i]];
 }
 
 /* One pass of (c): moves the rows of `from` to `to`, sorted by one digit of their token. */
@@ -202,13 +245,16 @@ static void sort_rows(struct forest *f) {
 }
 
 void forest_build(struct forest *f, int64_t n_sequences, const int32_t *const *sequence,
-                  const int32_t *length) {
-    CHECK(n_sequences <= f->capacity_sequences, "%lld sequences in room for %lld",
-          (long long)n_sequences, (long long)f->capacity_sequences);
+                  const int32_t *length, int64_t n_reads, const struct forest_read *read) {
+    f->n_reads = read ? n_reads : n_sequences;
+    CHECK(n_sequences <= f->capacity_sequences && f->n_reads <= f->capacity_reads,
+          "%lld sequences and %lld reads in room for %lld and %lld", (long long)n_sequences,
+          (long long)f->n_reads, (long long)f->capacity_sequences, (long long)f->capacity_reads);
     struct strings s = {sequence, length};
-    f->n_sequences = n_sequences;
+    if (read) sort_reads(f, n_sequences, read);
     sort_all(&s, f->sorted, n_sequences);
-    lay_out(f, &s);
+    lay_out(f, &s, n_sequences, read);
+    list_rows(f);
     sort_rows(f);
 }
 
@@ -246,19 +292,18 @@ static int validate_tree(const struct forest *f, int32_t *open, int32_t *child) 
     return 0;
 }
 
-/* (3): ascending rows, one at every leaf, each the end of some sequence. */
+/* (3): ascending rows, one at every leaf, each somebody's. */
 static int validate_reads(const struct forest *f, int32_t *n_owners) {
-    for (int64_t s = 0; s < f->n_sequences; s++) {
-        int32_t read = f->read_of_sequence[s];
+    for (int64_t i = 0; i < f->n_reads; i++) {
+        int32_t read = f->read[i];
         if (read < 0 || read >= f->n_rows)
-            return fail("sequence %lld: read %d is not one", (long long)s, read);
+            return fail("read %lld: row %d is not one", (long long)i, read);
         n_owners[read]++;
     }
     int64_t k = 0;
     for (int32_t i = 0; i < f->n; i++) {
         bool is_read = k < f->n_rows && f->row[k] == i;
-        if (is_read && n_owners[k] == 0)
-            return fail("read %lld belongs to no sequence", (long long)k);
+        if (is_read && n_owners[k] == 0) return fail("row %d is listed and nobody's read", i);
         if (!is_read && f->reach[i] == i + 1) return fail("row %d is a leaf that is not read", i);
         k += is_read;
     }

@@ -299,7 +299,7 @@ int scorer_start(struct scorer *s, int64_t max_tokens, int64_t max_rows) {
     zero_publish(s->z);
     s->max_tokens = max_tokens;
     s->model = model_init(s->dev, &s->arch, &s->table, s->z, &options);
-    forest_init(&s->forest, max_tokens, max_rows);
+    forest_init(&s->forest, max_tokens, max_rows, max_rows);
     return 0;
 }
 
@@ -324,7 +324,7 @@ void scorer_close(struct scorer *s) {
 /* Scores of one micro-batch into score (n, heads). */
 static void score_micro(struct scorer *s, int64_t n, const int32_t *const *sequence,
                         const int32_t *length, double *score) {
-    forest_build(&s->forest, n, sequence, length);
+    forest_build(&s->forest, n, sequence, length, 0, NULL);
     const float *device_score = model_forward(s->model, &s->forest, NULL);
     int64_t heads = s->head.n_scores;
     size_t row = (size_t)heads * sizeof(float);
@@ -334,7 +334,7 @@ static void score_micro(struct scorer *s, int64_t n, const int32_t *const *seque
     b->synchronize(s->dev, STREAM_COMPUTE);
     for (int64_t i = 0; i < n; i++)
         for (int64_t k = 0; k < heads; k++)
-            score[i * heads + k] = host[s->forest.read_of_sequence[i] * heads + k];
+            score[i * heads + k] = host[s->forest.read[i] * heads + k];
     mem_free(host);
 }
 

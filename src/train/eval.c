@@ -1,13 +1,12 @@
 /* Evaluation: see eval.h.
  *
- * The comparisons are cut into micro-batches in the shard's order, by forest tokens alone, and
- * dealt to the ranks in turn: so a pair is always scored in the same company, and the figures do
+ * The task's units are cut into micro-batches in the shard's order, by forest tokens alone, and
+ * dealt to the ranks in turn: so an item is always scored in the same company, and the figures do
  * not depend on the number of ranks. */
 #include "eval.h"
 
 #include <string.h>
 
-#include "batch.h"
 #include "clock.h"
 #include "log.h"
 
@@ -15,66 +14,85 @@ struct evaluation {
     struct model *model;
     struct device *dev;
     struct shard *shard;
-    struct comparison_loss loss;
+    struct task task;
+    struct units units;
+    int64_t limit; /* tokens of a micro-batch */
     struct batch batch;
-    struct batch_item *item;
-    float *score; /* (reads of a micro-batch) on the host */
-    double tally[N_COMPARISON_TALLIES];
-    float *scores; /* (n_comparisons, 2), or NULL */
+    struct task_item *item;
+    float *output; /* of a micro-batch, on the host */
+    double *tally; /* (task_n_tallies) */
+    float *values; /* (items, task_n_values), or NULL */
 };
 
-/* One past the last comparison of the micro-batch that begins at `first`: at least one, at most
- * `limit` tokens. */
-static int64_t cut_after(const struct shard *shard, int64_t first, int64_t limit) {
-    int64_t tokens = shard->forest_tokens[first], end = first + 1;
-    while (end < shard->n_comparisons && tokens + shard->forest_tokens[end] <= limit)
-        tokens += shard->forest_tokens[end++];
+/* One past the last unit of the micro-batch that begins at `first`: at least one, at most `limit`
+ * tokens; *tokens of them. */
+static int64_t cut_after(const struct units *units, int64_t first, int64_t limit, int64_t *tokens) {
+    int64_t end = first + 1;
+    *tokens = units->tokens[first];
+    while (end < units->n && *tokens + units->tokens[end] <= limit) *tokens += units->tokens[end++];
     return end;
 }
 
-static int64_t max_pairs(const struct shard *shard, int64_t limit) {
-    int64_t max = 1;
-    for (int64_t first = 0, end; first < shard->n_comparisons; first = end) {
-        end = cut_after(shard, first, limit);
-        max = MAX(max, end - first);
-    }
+int64_t eval_max_tokens(const struct task *task, const struct shard *shard, int64_t limit) {
+    struct units units;
+    int64_t max = 0, tokens;
+    task_eval_units(task, shard, &units);
+    for (int64_t first = 0; first < units.n; max = MAX(max, tokens))
+        first = cut_after(&units, first, limit, &tokens);
+    units_free(&units);
     return max;
 }
 
-int64_t eval_max_tokens(const struct shard *shard, int64_t limit) {
-    int64_t max = 0;
-    for (int64_t first = 0, end; first < shard->n_comparisons; first = end) {
-        int64_t tokens = 0;
-        end = cut_after(shard, first, limit);
-        for (int64_t i = first; i < end; i++) tokens += shard->forest_tokens[i];
-        max = MAX(max, tokens);
+struct task_room eval_room(const struct task *task, const struct shard *shard, int64_t limit) {
+    struct units units;
+    struct task_room max = {1, 1, 1};
+    int64_t tokens;
+    task_eval_units(task, shard, &units);
+    for (int64_t first = 0, end; first < units.n; first = end) {
+        struct task_room sum = {0};
+        end = cut_after(&units, first, limit, &tokens);
+        for (int64_t u = first; u < end; u++) {
+            struct task_room one = task_unit_room(task, shard, &units, u);
+            sum.sequences += one.sequences;
+            sum.reads += one.reads;
+            sum.terms += one.terms;
+        }
+        max = task_room_max(max, sum);
     }
+    units_free(&units);
     return max;
 }
 
-int64_t eval_max_rows(const struct shard *shard, int64_t limit) {
-    return 2 * max_pairs(shard, limit);
+static int64_t count_items(const struct units *units, int64_t first, int64_t end) {
+    return units->first ? units->first[end] - units->first[first] : end - first;
 }
 
-static int build_range(struct evaluation *e, int64_t first, int64_t end) {
-    for (int64_t i = first; i < end; i++) e->item[i - first] = (struct batch_item){e->shard, i};
-    return batch_build(&e->batch, e->item, end - first);
+int64_t eval_items(const struct task *task, const struct shard *shard) {
+    struct units units;
+    task_eval_units(task, shard, &units);
+    int64_t n = count_items(&units, 0, units.n);
+    units_free(&units);
+    return n;
 }
 
-static void score_range(struct evaluation *e, int64_t first, int64_t end) {
-    const float *score = model_forward(e->model, &e->batch.forest, NULL);
+static int gather_range(struct evaluation *e, int64_t first, int64_t end) {
+    int64_t n = 0;
+    for (int64_t u = first; u < end; u++)
+        for (int64_t k = 0; k < unit_items(&e->units, u); k++)
+            e->item[n++] = (struct task_item){e->shard, unit_item(&e->units, u, k)};
+    return task_gather(&e->task, &e->batch, e->item, n);
+}
+
+static void evaluate_range(struct evaluation *e, int64_t first, int64_t end) {
+    const float *output = model_forward(e->model, &e->batch.forest, task_reads(&e->task));
     const struct backend *backend = e->dev->backend;
-    backend->copy_out(e->dev, e->score, score, (size_t)e->batch.forest.n_rows * sizeof *e->score,
+    if (end == first) return;
+    backend->copy_out(e->dev, e->output, output,
+                      (size_t)task_outputs(&e->task, &e->batch) * sizeof *e->output,
                       STREAM_COMPUTE);
     backend->synchronize(e->dev, STREAM_COMPUTE);
-    for (int64_t i = 0; i < end - first; i++) {
-        float chosen = e->score[e->batch.chosen[i]], rejected = e->score[e->batch.rejected[i]];
-        struct comparison c = {chosen, rejected, 1, e->batch.margin[i], e->batch.weight[i]};
-        struct comparison_slope unused;
-        comparison_tally_add(e->tally, &c, comparison_loss_at(&e->loss, &c, &unused));
-        if (e->scores)
-            memcpy(&e->scores[2 * (first + i)], (float[]){chosen, rejected}, 2 * sizeof(float));
-    }
+    int64_t at = count_items(&e->units, 0, first) * task_n_values(&e->task);
+    task_evaluate(&e->task, e->output, e->tally, e->values ? e->values + at : NULL);
 }
 
 /* comm_agree; or 1 when a rank wants to stop. */
@@ -88,57 +106,76 @@ static int agree_or_stop(const struct ranks *data, int status, const struct eval
  * without one walks the model with an empty batch, since stage 3 gathers weights. */
 static int walk(struct evaluation *e, const struct ranks *data,
                 const struct eval_options *options) {
-    const struct shard *shard = e->shard;
+    const struct units *units = &e->units;
     double shown = clock_seconds();
-    for (int64_t first = 0; first < shard->n_comparisons;) {
-        int64_t mine = 0, mine_end = 0;
-        for (int turn = 0; turn < data->size && first < shard->n_comparisons; turn++) {
-            int64_t end = cut_after(shard, first, options->tokens_per_microbatch);
+    for (int64_t first = 0; first < units->n;) {
+        int64_t mine = 0, mine_end = 0, tokens;
+        for (int turn = 0; turn < data->size && first < units->n; turn++) {
+            int64_t end = cut_after(units, first, e->limit, &tokens);
             if (turn == data->rank) mine = first, mine_end = end;
             first = end;
         }
-        int status = agree_or_stop(data, build_range(e, mine, mine_end), options);
+        int status = agree_or_stop(data, gather_range(e, mine, mine_end), options);
         if (status != 0) return status;
-        score_range(e, mine, mine_end);
+        evaluate_range(e, mine, mine_end);
         if (options->progress && clock_seconds() - shown > 2) {
             shown = clock_seconds();
-            log_progress("eval %lld of %lld pairs", (long long)first,
-                         (long long)shard->n_comparisons);
+            log_progress("eval %lld of %lld %s", (long long)count_items(units, 0, first),
+                         (long long)count_items(units, 0, units->n), task_unit(&e->task));
         }
     }
     return 0;
 }
 
-/* Scores of all ranks, each in its own places and zero elsewhere, added up in pieces. */
-static void gather_scores(float *scores, int64_t n, const struct ranks *data) {
+/* Values of all ranks, each in its own places and zero elsewhere, added up in pieces. */
+static void gather_values(float *values, int64_t n, const struct ranks *data) {
     enum { PIECE = 65536 };
     double *piece = mem_alloc(PIECE, sizeof *piece);
     for (int64_t at = 0; at < n; at += PIECE) {
         int count = (int)MIN(PIECE, n - at);
-        for (int i = 0; i < count; i++) piece[i] = scores[at + i];
+        for (int i = 0; i < count; i++) piece[i] = values[at + i];
         comm_sum(data, piece, count);
-        for (int i = 0; i < count; i++) scores[at + i] = (float)piece[i];
+        for (int i = 0; i < count; i++) values[at + i] = (float)piece[i];
     }
     mem_free(piece);
 }
 
-int eval_shard(struct model *m, struct device *dev, const struct ranks *data, struct shard *shard,
-               const struct eval_options *options, struct loss_summary *summary, float *scores) {
-    int64_t pairs = max_pairs(shard, options->tokens_per_microbatch);
-    struct evaluation e = {
-        .model = m, .dev = dev, .shard = shard, .loss = options->loss, .scores = scores};
-    batch_init(&e.batch, eval_max_tokens(shard, options->tokens_per_microbatch), pairs);
-    e.item = mem_alloc(pairs, sizeof *e.item);
-    e.score = mem_alloc(2 * pairs, sizeof *e.score);
-    if (scores) memset(scores, 0, (size_t)(2 * shard->n_comparisons) * sizeof *scores);
+static void open_evaluation(struct evaluation *e, const struct task *task) {
+    struct task_room room = eval_room(task, e->shard, e->limit);
+    task_eval_units(task, e->shard, &e->units);
+    task_copy(&e->task, task, room);
+    batch_init(&e->batch, eval_max_tokens(task, e->shard, e->limit), room.sequences, room.reads);
+    e->item = mem_alloc(room.terms, sizeof *e->item);
+    e->output = mem_alloc(task_max_outputs(task, room), sizeof *e->output);
+    e->tally = mem_alloc(task_n_tallies(task), sizeof *e->tally);
+}
+
+static void close_evaluation(struct evaluation *e) {
+    batch_free(&e->batch);
+    task_free(&e->task);
+    units_free(&e->units);
+    mem_free(e->item);
+    mem_free(e->output);
+    mem_free(e->tally);
+}
+
+int eval_shard(const struct task *task, struct model *m, struct device *dev,
+               const struct ranks *data, struct shard *shard, const struct eval_options *options,
+               struct task_summary *summary, float *values) {
+    struct evaluation e = {.model = m,
+                           .dev = dev,
+                           .shard = shard,
+                           .limit = options->tokens_per_microbatch,
+                           .values = values};
+    open_evaluation(&e, task);
+    int64_t n_values = count_items(&e.units, 0, e.units.n) * task_n_values(task);
+    if (values) memset(values, 0, (size_t)n_values * sizeof *values);
     int status = walk(&e, data, options);
     if (status == 0) {
-        comm_sum(data, e.tally, N_COMPARISON_TALLIES);
-        if (scores) gather_scores(scores, 2 * shard->n_comparisons, data);
-        *summary = loss_summarize(e.tally);
+        comm_sum(data, e.tally, task_n_tallies(task));
+        if (values) gather_values(values, n_values, data);
+        task_summarize(task, e.tally, summary);
     }
-    batch_free(&e.batch);
-    mem_free(e.item);
-    mem_free(e.score);
+    close_evaluation(&e);
     return status;
 }

@@ -36,7 +36,7 @@ struct zero_options run_zero_options(const struct run *r) {
 struct model_options run_model_options(const struct run *r) {
     return (struct model_options){
         device_precision(r->config), recomputes(r->config), true,
-        r->step.max_tokens,          r->step.max_rows,      one_score.head};
+        r->step.max_tokens,          r->step.max_rows,      r->model.task.parameters.head};
 }
 
 static struct memory_plan plan(const struct run *r, int size) {
@@ -44,7 +44,7 @@ static struct memory_plan plan(const struct run *r, int size) {
     struct model_options model = run_model_options(r);
     struct memory_plan p = {.zero = zero_plan(&r->model.table, &zero, size),
                             .model = model_plan(r->dev, &r->model.arch, &model),
-                            .loss = feed_bytes(RUN_PAIR_BYTES * (size_t)r->step.capacity_pairs),
+                            .loss = task_bytes(&r->model.task, r->step.room),
                             .libraries = r->dev->backend->memory_taken(r->dev)};
     p.device = p.zero.weights + p.zero.gradients + p.zero.optimizer + p.zero.gathered +
                p.model.activations + p.model.scratch + p.loss;

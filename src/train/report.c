@@ -6,14 +6,28 @@
 #include "clock.h"
 #include "log.h"
 
-void report_summary(const struct run *r, const char *prefix, const struct loss_summary *s) {
-    if (!r->files.metrics) return;
-    metrics_number(r->files.metrics, s->loss, "%s/loss", prefix);
-    metrics_number(r->files.metrics, s->accuracy, "%s/accuracy", prefix);
-    metrics_number(r->files.metrics, s->ties, "%s/ties", prefix);
-    metrics_number(r->files.metrics, s->chosen_reward, "%s/chosen_reward", prefix);
-    metrics_number(r->files.metrics, s->rejected_reward, "%s/rejected_reward", prefix);
-    metrics_number(r->files.metrics, s->reward_margin, "%s/reward_margin", prefix);
+static void record_summary(const struct run *r, const char *prefix, const struct task_summary *s) {
+    for (int i = 0; r->files.metrics && i < s->n; i++)
+        metrics_number(r->files.metrics, s->figure[i].value, "%s/%s", prefix, s->figure[i].name);
+}
+
+static void append_number(struct buffer *text, double value, int digits, bool sign) {
+    buffer_format(text, sign ? " %+.*f" : " %.*f", digits, value);
+}
+
+void report_evaluation(const struct run *r, const char *name, const struct task_summary *s) {
+    struct buffer text = {0};
+    for (int i = 0; i < s->n; i++) {
+        const struct task_figure *f = &s->figure[i];
+        buffer_format(&text, "%s%s", i ? ", " : "", f->name);
+        append_number(&text, f->value, f->style.digits, f->style.sign);
+    }
+    log_info("eval %s after step %lld: %s over %.0f %s", name, (long long)r->progress.state.step,
+             text.data, s->count, task_unit(&r->model.task));
+    buffer_free(&text);
+    char *prefix = mem_format("eval/%s", name);
+    record_summary(r, prefix, s);
+    mem_free(prefix);
 }
 
 /* Model FLOPs utilisation: 6 x non-embedding parameters x forest tokens, over what all ranks'
@@ -25,11 +39,12 @@ static double utilisation(const struct run *r, double tokens, double seconds) {
 
 static void record_step(const struct run *r, const struct step_report *s) {
     if (!r->files.metrics) return;
-    report_summary(r, "train", &s->summary);
+    record_summary(r, "train", &s->summary);
     metrics_number(r->files.metrics, s->lr, "train/lr");
     metrics_number(r->files.metrics, s->norm, "train/grad_norm");
     metrics_number(r->files.metrics, (double)r->model.optimizer.skipped, "train/skipped_updates");
-    metrics_number(r->files.metrics, s->summary.pairs / s->seconds, "train/pairs_per_second");
+    metrics_number(r->files.metrics, s->summary.count / s->seconds, "train/%s_per_second",
+                   task_unit(&r->model.task));
     metrics_number(r->files.metrics, s->tokens / s->seconds, "train/tokens_per_second");
     metrics_number(r->files.metrics, utilisation(r, s->tokens, s->seconds), "train/mfu");
     metrics_number(r->files.metrics, (double)r->progress.state.episodes, "episode");
@@ -65,12 +80,20 @@ static void show_step(const struct run *r, const struct step_report *s, double s
     shown = clock_seconds();
     double per_step = (shown - started) / (double)(r->progress.state.step - first_step);
     int64_t left = (int64_t)(per_step * (double)(steps - r->progress.state.step));
-    log_progress("step %lld/%lld  loss %.4f  accuracy %.3f  margin %+.3f  lr %.2e  norm %.3g  %.1f "
-                 "pairs/s  mfu %.2f  left %lld:%02lld:%02lld",
-                 (long long)r->progress.state.step, (long long)steps, s->summary.loss,
-                 s->summary.accuracy, s->summary.reward_margin, s->lr, s->norm,
-                 s->summary.pairs / s->seconds, utilisation(r, s->tokens, s->seconds),
-                 (long long)(left / 3600), (long long)(left / 60 % 60), (long long)(left % 60));
+    struct buffer figures = {0};
+    for (int i = 0; i < s->summary.n; i++) {
+        const struct task_style *style = &s->summary.figure[i].style;
+        if (!style->line) continue;
+        buffer_format(&figures, "  %s", style->line);
+        append_number(&figures, s->summary.figure[i].value, style->line_digits, style->sign);
+    }
+    log_progress("step %lld/%lld%s  lr %.2e  norm %.3g  %.1f %s/s  mfu %.2f  left "
+                 "%lld:%02lld:%02lld",
+                 (long long)r->progress.state.step, (long long)steps, figures.data, s->lr, s->norm,
+                 s->summary.count / s->seconds, task_unit(&r->model.task),
+                 utilisation(r, s->tokens, s->seconds), (long long)(left / 3600),
+                 (long long)(left / 60 % 60), (long long)(left % 60));
+    buffer_free(&figures);
 }
 
 void report_step(const struct run *r, const struct step_report *s, double started,

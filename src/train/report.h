@@ -5,7 +5,7 @@
 
 /* One step, all ranks together. */
 struct step_report {
-    struct loss_summary summary;
+    struct task_summary summary;
     double lr, norm, seconds;
     double tokens; /* of all forests */
     bool updated;  /* false: the gradient was not finite */
@@ -16,8 +16,8 @@ struct step_report {
 void report_step(const struct run *r, const struct step_report *s, double started,
                  int64_t first_step);
 
-/* loss, accuracy, ... under prefix/. */
-void report_summary(const struct run *r, const char *prefix, const struct loss_summary *s);
+/* A line of the log, and eval/<name>/... in the step's line of metrics. */
+void report_evaluation(const struct run *r, const char *name, const struct task_summary *s);
 
 /* Tells once a run what it has taken of a GPU's memory and what a step has sent, as zero counted
  * it, each beside what was planned. */

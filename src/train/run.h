@@ -9,22 +9,16 @@
 #include "batch.h"
 #include "checkpoint.h"
 #include "eval.h"
-#include "feed.h"
-#include "loss.h"
 #include "metrics.h"
 #include "model.h"
 #include "optimizer.h"
 #include "run_lock.h"
 #include "safetensors.h"
-
-enum {
-    /* of a pair on the device: reads, margin, weight */
-    RUN_PAIR_BYTES = 2 * sizeof(int32_t) + 2 * sizeof(float)
-};
+#include "task.h"
 
 /* What the host reads of a step on the device. */
 struct run_report {
-    double tally[N_COMPARISON_TALLIES];
+    double tally[TASK_TALLIES];
     struct clip clip;
 };
 
@@ -32,6 +26,7 @@ struct run_report {
 struct run_data {
     struct shard *train, *eval;  /* (config->data.n_train), (config->data.n_eval) */
     struct shared_memory *index; /* (n_train + n_eval): what share_index made */
+    struct units *units;           /* (n_train) */
     struct plan_shard *plan_shard; /* (n_train) */
     struct plan plan;
     struct tokenizer_file *file; /* (n_files): of the first shard, for checkpoints */
@@ -39,8 +34,9 @@ struct run_data {
     char *text; /* what the shards contain; run_identity_agree sets it */
 };
 
-/* What learns. */
+/* What learns, and what from its output. */
 struct run_model {
+    struct task task;
     struct arch arch;
     struct parameters table;
     struct safetensors tensors; /* of model.path; empty for random weights */
@@ -54,9 +50,9 @@ struct run_model {
 struct run_step {
     struct plan_step micro;
     struct batch batch;
-    struct batch_item *item; /* (capacity_pairs) of a micro-batch */
-    int64_t capacity_pairs, max_tokens, max_rows;
-    struct feed pairs;           /* what the loss reads, on its way to the device */
+    struct task_item *item;  /* (room.terms) of a micro-batch */
+    struct task_room room;   /* of a training micro-batch */
+    int64_t max_tokens, max_rows, max_reads; /* that the model must take, evaluation included */
     struct run_report *report;   /* on the device */
     struct run_report *reported; /* the same in the device's host memory */
     bool bytes_shown;            /* what a step sends and what the run holds, beside the plan */
@@ -118,7 +114,9 @@ int run_start_device(struct run *r);
 /* Everything that only reads and plans. Agreed. */
 int run_prepare(struct run *r);
 
-/* Opens the shards, which must suit each other and the model, and plans. */
+/* Opens the shards, and chooses the task. */
+int run_open_data(struct run *r);
+/* The shards suit each other, the task and the model; plans. */
 int run_read_data(struct run *r);
 /* One copy of the length index per node; the plan looks at that one from now on. Collective. */
 void run_share_data(struct run *r);
@@ -151,9 +149,9 @@ void run_tell_origin(const struct run *r);
 /* Total updates: optim.steps, or the epochs' worth. */
 int64_t run_steps(const struct run *r);
 
-/* The comparisons of a group of the plan: count, and the i-th. */
-int64_t run_group_pairs(const struct run *r, const struct plan_group *group);
-struct batch_item run_group_pair(const struct run *r, const struct plan_group *group, int64_t i);
+/* The items of a group of the plan: count, and the i-th. */
+int64_t run_group_items(const struct run *r, const struct plan_group *group);
+struct task_item run_group_item(const struct run *r, const struct plan_group *group, int64_t i);
 
 /* Warns of data that is doubtful, after data, plan and the model's shape are read. -1: nothing can
  * be learned from it. */

@@ -4,16 +4,21 @@
 #include "log.h"
 #include "run.h"
 
-/* The same comparisons of sequences of the same lengths: the same file, a copy of it, or one built
- * again. */
+static bool same_array(const void *a, const void *b, int64_t n, size_t size) {
+    return n == 0 || memcmp(a, b, (size_t)n * size) == 0;
+}
+
+/* The same comparisons or answers, of sequences of the same lengths: the same file, a copy of it,
+ * or one built again. */
 static bool holds_the_same(const struct shard *a, const struct shard *b) {
     if (a->n_comparisons != b->n_comparisons || a->n_sequences != b->n_sequences ||
-        a->n_tokens != b->n_tokens)
+        a->n_tokens != b->n_tokens || a->n_answers != b->n_answers)
         return false;
-    size_t comparisons = (size_t)a->n_comparisons * sizeof *a->chosen;
-    return memcmp(a->first, b->first, (size_t)(a->n_sequences + 1) * sizeof *a->first) == 0 &&
-           memcmp(a->chosen, b->chosen, comparisons) == 0 &&
-           memcmp(a->rejected, b->rejected, comparisons) == 0;
+    return same_array(a->first, b->first, a->n_sequences + 1, sizeof *a->first) &&
+           same_array(a->chosen, b->chosen, a->n_comparisons, sizeof *a->chosen) &&
+           same_array(a->rejected, b->rejected, a->n_comparisons, sizeof *a->rejected) &&
+           same_array(a->answer_sequence, b->answer_sequence, a->n_answers,
+                      sizeof *a->answer_sequence);
 }
 
 static void warn_of_repeats(const struct run *r) {
@@ -21,14 +26,14 @@ static void warn_of_repeats(const struct run *r) {
     for (int i = 0; i < c->data.n_train; i++) {
         for (int j = 0; j < i; j++)
             if (holds_the_same(&r->data.train[i], &r->data.train[j]))
-                log_warn("data.train: %s and %s hold the same comparisons; hint: weight = 2 "
+                log_warn("data.train: %s and %s hold the same %s; hint: weight = 2 "
                          "repeats a shard",
-                         r->data.train[j].path, r->data.train[i].path);
+                         r->data.train[j].path, r->data.train[i].path, task_items(&r->model.task));
         for (int k = 0; k < c->data.n_eval; k++)
             if (holds_the_same(&r->data.train[i], &r->data.eval[k]))
-                log_warn("data.eval: %s holds the comparisons that %s is trained on, and says "
+                log_warn("data.eval: %s holds the %s that %s is trained on, and says "
                          "nothing about others",
-                         r->data.eval[k].path, r->data.train[i].path);
+                         r->data.eval[k].path, task_items(&r->model.task), r->data.train[i].path);
     }
 }
 
@@ -46,15 +51,19 @@ static void warn_of_length(const struct run *r, const struct shard *s) {
 static int check_weights(const struct run *r) {
     int64_t n = 0;
     for (int i = 0; i < r->config->data.n_train; i++) {
-        const struct shard *s = &r->data.train[i];
+        const struct units *units = &r->data.units[i];
         if (r->data.plan_shard[i].take == 0) continue;
-        n += s->n_comparisons;
-        for (int64_t k = 0; k < s->n_comparisons; k++)
-            if (s->weight[k] > 0) return 0;
+        for (int64_t u = 0; u < units->n; u++)
+            for (int64_t k = 0; k < unit_items(units, u); k++, n++) {
+                struct task_item item = {&r->data.train[i], unit_item(units, u, k)};
+                struct task_totals totals = {0};
+                task_count(&r->model.task, &item, &totals);
+                if (totals.weight > 0) return 0;
+            }
     }
-    return fail("all weights of the training data are 0: expected one of its %lld comparisons with "
-                "more; hint: --weight-key of rankwise-data build names another column, or none",
-                (long long)n);
+    return fail("all weights of the training data are 0: expected one of its %lld %s with more; "
+                "hint: --weight-key of rankwise-data build names another column, or none",
+                (long long)n, task_items(&r->model.task));
 }
 
 int run_check_data(const struct run *r) {

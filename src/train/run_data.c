@@ -60,26 +60,18 @@ static int check_model_tokenizer(const struct run *r) {
     return status;
 }
 
-static int64_t n_groups(const struct run *r, int i) {
-    return r->config->batch.group_by_prompt ? r->data.train[i].n_groups
-                                            : r->data.train[i].n_comparisons;
-}
-
-/* Forest tokens of each group of training shard i. */
-static const int32_t *length_index(const struct run *r, int i) {
-    return r->config->batch.group_by_prompt ? r->data.train[i].group_forest_tokens
-                                            : r->data.train[i].forest_tokens;
-}
-
 static int make_plan(struct run *r) {
     const struct config *c = r->config;
     r->data.plan_shard = mem_alloc(c->data.n_train, sizeof *r->data.plan_shard);
+    r->data.units = mem_alloc(c->data.n_train, sizeof *r->data.units);
     for (int i = 0; i < c->data.n_train; i++) {
-        int64_t n = n_groups(r, i), rows = c->data.train[i].groups;
+        struct units *units = &r->data.units[i];
+        task_units(&r->model.task, &r->data.train[i], units);
+        int64_t groups = c->data.train[i].groups;
         r->data.plan_shard[i] = (struct plan_shard){
-            .forest_tokens = length_index(r, i),
-            .n_groups = n,
-            .take = rows ? rows : (int64_t)llround(c->data.train[i].weight * (double)n),
+            .forest_tokens = units->tokens,
+            .n_groups = units->n,
+            .take = groups ? groups : (int64_t)llround(c->data.train[i].weight * (double)units->n),
         };
     }
     struct plan_options options = {(uint64_t)c->run.seed, c->data.shuffle, c->batch.groups,
@@ -88,25 +80,24 @@ static int make_plan(struct run *r) {
                      r->place.data.size);
 }
 
-int64_t run_group_pairs(const struct run *r, const struct plan_group *g) {
-    const int64_t *first = r->data.train[g->shard].group_first;
-    return r->config->batch.group_by_prompt ? first[g->group + 1] - first[g->group] : 1;
+int64_t run_group_items(const struct run *r, const struct plan_group *g) {
+    return unit_items(&r->data.units[g->shard], g->group);
 }
 
-struct batch_item run_group_pair(const struct run *r, const struct plan_group *g, int64_t i) {
-    struct shard *s = &r->data.train[g->shard];
-    int64_t comparison =
-        r->config->batch.group_by_prompt ? s->group_member[s->group_first[g->group] + i] : g->group;
-    return (struct batch_item){s, comparison};
+struct task_item run_group_item(const struct run *r, const struct plan_group *g, int64_t i) {
+    return (struct task_item){&r->data.train[g->shard],
+                              unit_item(&r->data.units[g->shard], g->group, i)};
 }
 
-/* The most pairs that a micro-batch can hold: a step's groups at their largest. */
-static int64_t max_pairs(const struct run *r) {
-    int64_t max = 1;
-    for (int i = 0; i < r->config->data.n_train && r->config->batch.group_by_prompt; i++)
-        for (int64_t g = 0; g < r->data.train[i].n_groups; g++)
-            max = MAX(max, r->data.train[i].group_first[g + 1] - r->data.train[i].group_first[g]);
-    return max * MIN(r->config->batch.groups, r->data.plan.epoch_groups);
+/* What a micro-batch of training needs at most. */
+static struct task_room training_room(const struct run *r) {
+    int64_t groups = MIN(r->config->batch.groups, r->data.plan.epoch_groups);
+    struct task_room max = {1, 1, 1};
+    for (int i = 0; i < r->config->data.n_train; i++)
+        max =
+            task_room_max(max, task_units_room(&r->model.task, &r->data.train[i], &r->data.units[i],
+                                               groups, r->config->batch.tokens_per_microbatch));
+    return max;
 }
 
 int64_t run_steps(const struct run *r) {
@@ -125,9 +116,7 @@ static int keep_tokenizer_file(void *self, const char *name, const void *data, s
     return 0;
 }
 
-/* What evaluation needs at once may be more than training does, so the room is the larger of the
- * two. */
-int run_read_data(struct run *r) {
+int run_open_data(struct run *r) {
     const struct config *c = r->config;
     if (c->data.n_train == 0)
         return fail("data.train is not set; hint: data.train = ( { path = \"train.h5\" } ), made "
@@ -136,28 +125,45 @@ int run_read_data(struct run *r) {
     r->data.eval = mem_alloc(c->data.n_eval, sizeof *r->data.eval);
     if (open_shards(r->data.train, c->data.train, c->data.n_train) != 0) return -1;
     if (open_shards(r->data.eval, c->data.eval, c->data.n_eval) != 0) return -1;
+    return task_choose(&r->model.task, c, &r->data.train[0]);
+}
+
+/* The model's room is the larger of what training and evaluation need at once. */
+static void size_model(struct run *r) {
+    const struct config *c = r->config;
+    struct run_step *s = &r->step;
+    struct task_room room = s->room = training_room(r);
+    s->max_tokens = plan_max_tokens(&r->data.plan);
+    for (int i = 0; i < c->data.n_eval; i++) {
+        int64_t limit = c->batch.tokens_per_microbatch;
+        s->max_tokens =
+            MAX(s->max_tokens, eval_max_tokens(&r->model.task, &r->data.eval[i], limit));
+        room = task_room_max(room, eval_room(&r->model.task, &r->data.eval[i], limit));
+    }
+    s->max_reads = room.reads;
+    s->max_rows = MIN(room.reads, s->max_tokens);
+}
+
+int run_read_data(struct run *r) {
+    for (int i = 0; i < n_shards(r); i++)
+        if (task_check(&r->model.task, nth_shard(r, i)) != 0) return -1;
     if (check_contracts(r) != 0 || check_model_tokenizer(r) != 0 || make_plan(r) != 0) return -1;
     if (shard_each_tokenizer_file(&r->data.train[0], keep_tokenizer_file, r) != 0) return -1;
     if (run_check_data(r) != 0) return -1;
-    r->step.capacity_pairs = max_pairs(r);
-    r->step.max_tokens = plan_max_tokens(&r->data.plan);
-    r->step.max_rows = 2 * r->step.capacity_pairs;
-    for (int i = 0; i < c->data.n_eval; i++) {
-        r->step.max_tokens = MAX(r->step.max_tokens,
-                                 eval_max_tokens(&r->data.eval[i], c->batch.tokens_per_microbatch));
-        r->step.max_rows =
-            MAX(r->step.max_rows, eval_max_rows(&r->data.eval[i], c->batch.tokens_per_microbatch));
-    }
-    r->step.max_rows = MIN(r->step.max_rows, r->step.max_tokens);
+    size_model(r);
     return 0;
 }
 
+/* The units' arrays are the shards', which have moved. */
 void run_share_data(struct run *r) {
     r->data.index = mem_alloc(n_shards(r), sizeof *r->data.index);
     for (int i = 0; i < n_shards(r); i++)
         share_index(&r->data.index[i], nth_shard(r, i), &r->place.node);
-    for (int i = 0; i < r->config->data.n_train; i++)
-        r->data.plan_shard[i].forest_tokens = length_index(r, i);
+    for (int i = 0; i < r->config->data.n_train; i++) {
+        units_free(&r->data.units[i]);
+        task_units(&r->model.task, &r->data.train[i], &r->data.units[i]);
+        r->data.plan_shard[i].forest_tokens = r->data.units[i].tokens;
+    }
 }
 
 static void close_shards(struct run *r) {
@@ -173,6 +179,9 @@ static void close_shards(struct run *r) {
 void run_close_data(struct run *r) {
     plan_free(&r->data.plan);
     mem_free(r->data.plan_shard);
+    for (int i = 0; r->data.units && i < r->config->data.n_train; i++)
+        units_free(&r->data.units[i]);
+    mem_free(r->data.units);
     close_shards(r);
     tokenizer_files_clear(r->data.file, r->data.n_files);
     mem_free(r->data.file);

@@ -42,6 +42,26 @@ static void add_arrays(struct buffer *out, const char *shard, const char *what,
     mem_free(name);
 }
 
+/* The tables that a shard may lack. */
+static void describe_tables(struct buffer *out, const char *name, const struct shard *s) {
+    int64_t n = s->n_answers;
+    const struct hashed_array labels[] = {{s->label, s->n_comparisons, sizeof *s->label}, {0}},
+                              answers[] = {{s->answer_sequence, n, sizeof *s->answer_sequence},
+                                           {s->answer_group, n, sizeof *s->answer_group},
+                                           {s->answer_rank, n, sizeof *s->answer_rank},
+                                           {s->answer_score, n * s->n_scores,
+                                            sizeof *s->answer_score},
+                                           {0}},
+                              spans[] = {{s->span_sequence, s->n_spans, sizeof *s->span_sequence},
+                                         {s->span_first, s->n_spans, sizeof *s->span_first},
+                                         {s->span_last, s->n_spans, sizeof *s->span_last},
+                                         {s->span_weight, s->n_spans, sizeof *s->span_weight},
+                                         {0}};
+    if (s->label) add_arrays(out, name, "labels", labels);
+    if (n > 0) add_arrays(out, name, "answers", answers);
+    if (s->n_spans > 0) add_arrays(out, name, "spans", spans);
+}
+
 /* tokens: the digest of its tokens, or "" when it is not known. */
 static void describe_shard(struct buffer *out, const char *name, const struct shard *s,
                            const char *tokens) {
@@ -63,6 +83,7 @@ static void describe_shard(struct buffer *out, const char *name, const struct sh
     add_arrays(out, name, "lengths", lengths);
     add_arrays(out, name, "margins", margins);
     add_arrays(out, name, "weights", weights);
+    describe_tables(out, name, s);
     buffer_format(out, "%s: token ids: %s\n", name, tokens);
 }
 

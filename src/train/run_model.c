@@ -12,7 +12,7 @@ int run_read_model(struct run *r) {
     if (!r->config->model.path[0])
         return fail("model.path is not set; hint: a directory with a Hugging Face config.json");
     if (arch_read(&r->model.arch, r->config->model.path) != 0) return -1;
-    if (parameters_build(&r->model.table, &r->model.arch, &one_score) != 0 ||
+    if (parameters_build(&r->model.table, &r->model.arch, &r->model.task.parameters) != 0 ||
         parameters_drop_decay(&r->model.table, &r->config->optim.no_decay, "optim.no_decay") != 0)
         return -1;
     if (r->model.arch.n_labels > 1)

@@ -6,16 +6,17 @@
 
 static void allocate_step(struct run *r) {
     const struct backend *b = r->dev->backend;
-    feed_init(&r->step.pairs, r->dev, RUN_PAIR_BYTES * (size_t)r->step.capacity_pairs,
-              EVENT_FEED_PAIRS);
+    task_init(&r->model.task, r->dev, r->step.room);
     r->step.report = b->alloc(r->dev, sizeof *r->step.report);
     r->step.reported = b->alloc_host(r->dev, sizeof *r->step.reported);
-    batch_init(&r->step.batch, plan_max_tokens(&r->data.plan), r->step.capacity_pairs);
-    r->step.item = mem_alloc(r->step.capacity_pairs, sizeof *r->step.item);
+    batch_init(&r->step.batch, plan_max_tokens(&r->data.plan), r->step.room.sequences,
+               r->step.room.reads);
+    r->step.item = mem_alloc(r->step.room.terms, sizeof *r->step.item);
 }
 
 int run_prepare(struct run *r) {
-    int status = run_read_model(r);
+    int status = run_open_data(r);
+    if (status == 0) status = run_read_model(r);
     if (status == 0) status = run_read_data(r);
     if (status == 0) status = run_check_lengths(r);
     if (comm_agree(&r->place.data, status) != 0) return -1;
@@ -59,7 +60,7 @@ int run_start(struct run *r, struct config *config) {
 
 static void free_step(struct run *r) {
     struct run_step *s = &r->step;
-    feed_free(&s->pairs);
+    task_free(&r->model.task);
     if (s->report) r->dev->backend->release(r->dev, s->report);
     if (s->reported) r->dev->backend->release_host(r->dev, s->reported);
     mem_free(s->item);

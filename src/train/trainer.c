@@ -19,56 +19,36 @@
 
 /* What a step reports, summed over ranks. */
 struct step_sums {
-    double tally[N_COMPARISON_TALLIES];
+    double tally[TASK_TALLIES];
     double forest_tokens;
     double signalled;      /* ranks that got a signal */
     double checkpoint_due; /* rank 0's clock says so */
 };
 
-/* What each pair's loss is multiplied by: 1 over the sum of the weights of all pairs of the step,
- * of all ranks, which every rank finds in the length index. */
-static float loss_scale(const struct run *r, const struct plan_cursor *cursor, int64_t n) {
-    double sum = 0;
+/* What the losses of the step are divided by: every rank finds it in the length index. */
+static void begin_step(struct run *r, const struct plan_cursor *cursor, int64_t n) {
+    struct task_totals totals = {0};
     for (int64_t i = 0; i < n; i++) {
         struct plan_group g = plan_at(&r->data.plan, cursor->epoch, cursor->next + i);
-        int64_t pairs = run_group_pairs(r, &g);
-        for (int64_t p = 0; p < pairs; p++) {
-            struct batch_item item = run_group_pair(r, &g, p);
-            sum += item.shard->weight[item.comparison];
+        int64_t items = run_group_items(r, &g);
+        for (int64_t k = 0; k < items; k++) {
+            struct task_item item = run_group_item(r, &g, k);
+            task_count(&r->model.task, &item, &totals);
         }
     }
-    return (float)(sum > 0 ? 1 / sum : 0);
+    task_begin_step(&r->model.task, &totals);
 }
 
-/* The forest of micro-batch m: its groups' comparisons as one trie. */
+/* The forest of micro-batch m, and what is read of it. */
 static void build_micro(struct run *r, int m) {
     int64_t n = 0;
     for (int64_t g = r->step.micro.micro_first[m]; g < r->step.micro.micro_first[m + 1]; g++) {
-        int64_t pairs = run_group_pairs(r, &r->step.micro.group[g]);
-        for (int64_t p = 0; p < pairs; p++)
-            r->step.item[n++] = run_group_pair(r, &r->step.micro.group[g], p);
+        int64_t items = run_group_items(r, &r->step.micro.group[g]);
+        for (int64_t k = 0; k < items; k++)
+            r->step.item[n++] = run_group_item(r, &r->step.micro.group[g], k);
     }
-    if (batch_build(&r->step.batch, r->step.item, n) != 0)
+    if (task_gather(&r->model.task, &r->step.batch, r->step.item, n) != 0)
         die("rank %d: %s", base_rank, error_text());
-}
-
-/* The loss of the micro-batch whose scores are at `score`, and its gradient. scale: of each
- * pair's. */
-static void compute_loss(struct run *r, const float *score, float scale) {
-    size_t n = (size_t)r->step.batch.n_pairs;
-    /* chosen (n), rejected (n), then margin and weight as floats */
-    int32_t *pairs = feed_begin(&r->step.pairs);
-    memcpy(pairs, r->step.batch.chosen, n * sizeof *pairs);
-    memcpy(pairs + n, r->step.batch.rejected, n * sizeof *pairs);
-    memcpy(pairs + 2 * n, r->step.batch.margin, n * sizeof(float));
-    memcpy(pairs + 3 * n, r->step.batch.weight, n * sizeof(float));
-    pairs = feed_send(&r->step.pairs, RUN_PAIR_BYTES * n);
-    const float *margin = (const float *)(const void *)(pairs + 2 * n);
-    struct comparison_loss loss = loss_of_config(r->config);
-    struct comparisons c = {
-        .n = (int64_t)n, .a = pairs, .b = pairs + n, .margin = margin, .weight = margin + n};
-    op_comparison_loss(r->dev, model_doutput(r->model.walk), r->step.report->tally, score, &loss,
-                       &c, scale);
 }
 
 /* Tallies and clipping go to the host together: this is the one read of a step. It is put before
@@ -93,11 +73,11 @@ static bool step(struct run *r, double lr, struct step_sums *sums) {
     struct run_model *m = &r->model;
     struct plan_cursor *cursor = &r->progress.state.cursor, first = *cursor;
     plan_step(&r->data.plan, cursor, r->place.data.rank, r->place.data.size, &s->micro);
-    float scale = loss_scale(r, &first, s->micro.n_groups);
+    begin_step(r, &first, s->micro.n_groups);
     for (int i = 0; i < s->micro.n_micro; i++) {
         build_micro(r, i);
-        const float *score = model_forward(m->walk, &s->batch.forest, NULL);
-        compute_loss(r, score, scale);
+        const float *output = model_forward(m->walk, &s->batch.forest, task_reads(&m->task));
+        task_loss(&m->task, output, model_doutput(m->walk), s->report->tally);
         model_backward(m->walk, i == s->micro.n_micro - 1);
         sums->forest_tokens += (double)s->batch.forest.n;
     }
@@ -120,36 +100,29 @@ static void count_step(struct run *r, struct step_sums *sums, struct step_report
     r->step.bytes_shown = true;
     comm_sum(&r->place.data, (double *)sums, (int)(sizeof *sums / sizeof(double)));
     r->progress.state.step++;
-    r->progress.state.episodes += (int64_t)sums->tally[TALLY_PAIRS];
-    *report = (struct step_report){.summary = loss_summarize(sums->tally),
-                                   .lr = lr,
+    *report = (struct step_report){.lr = lr,
                                    .norm = sqrt(r->step.reported->clip.square_norm),
                                    .seconds = clock_seconds() - start,
                                    .tokens = sums->forest_tokens,
                                    .updated = updated};
+    task_summarize(&r->model.task, sums->tally, &report->summary);
+    r->progress.state.episodes += (int64_t)r->model.task.totals.items;
 }
 
 /* --- evaluation and checkpoints --- */
 
 /* 0; 1: a signal stopped it; -1. */
 static int evaluate(struct run *r) {
-    struct eval_options options = {.loss = loss_of_config(r->config),
-                                   .tokens_per_microbatch = r->config->batch.tokens_per_microbatch,
+    struct eval_options options = {.tokens_per_microbatch = r->config->batch.tokens_per_microbatch,
                                    .progress = true,
                                    .stops = stop_is_wanted};
     for (int i = 0; i < r->config->data.n_eval; i++) {
-        struct loss_summary s;
+        struct task_summary s;
         const char *name = r->config->data.eval[i].name;
-        int status =
-            eval_shard(r->model.walk, r->dev, &r->place.data, &r->data.eval[i], &options, &s, NULL);
+        int status = eval_shard(&r->model.task, r->model.walk, r->dev, &r->place.data,
+                                &r->data.eval[i], &options, &s, NULL);
         if (status != 0) return status;
-        log_info("eval %s after step %lld: accuracy %.4f, ties %.4f, loss %.4f, margin %+.4f over "
-                 "%.0f pairs",
-                 name, (long long)r->progress.state.step, s.accuracy, s.ties, s.loss,
-                 s.reward_margin, s.pairs);
-        char *prefix = mem_format("eval/%s", name);
-        report_summary(r, prefix, &s);
-        mem_free(prefix);
+        report_evaluation(r, name, &s);
     }
     return 0;
 }

@@ -185,10 +185,10 @@ static void open_bench(struct bench *b, enum dtype dtype) {
 static void step(struct bench *b) {
     int32_t chosen[PAIRS], rejected[PAIRS];
     double tally[N_COMPARISON_TALLIES] = {0};
-    forest_build(&b->forest, 2 * PAIRS, b->sequence, b->length);
+    forest_build(&b->forest, 2 * PAIRS, b->sequence, b->length, 0, NULL);
     for (int p = 0; p < PAIRS; p++) {
-        chosen[p] = b->forest.read_of_sequence[2 * p];
-        rejected[p] = b->forest.read_of_sequence[2 * p + 1];
+        chosen[p] = b->forest.read[2 * p];
+        rejected[p] = b->forest.read[2 * p + 1];
     }
     const float *score = model_forward(b->model, &b->forest, NULL);
     op_comparison_loss(b->dev, model_doutput(b->model), tally, score,
@@ -281,7 +281,7 @@ int main(int argc, char **argv) {
     plain = b.dev->backend;
     plain->describe(b.dev, text, sizeof text);
     printf("%s\n", text);
-    forest_init(&b.forest, TOKENS, 2 * PAIRS);
+    forest_init(&b.forest, TOKENS, 2 * PAIRS, 2 * PAIRS);
     make_pairs(&b);
     measure(&b, DTYPE_F32);
     measure(&b, DTYPE_BF16);

@@ -32,12 +32,11 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
         start = i + 1;
     }
     struct forest f;
-    forest_init(&f, (int64_t)size, n);
-    forest_build(&f, n, sequence, length);
+    forest_init(&f, (int64_t)size, n, n);
+    forest_build(&f, n, sequence, length, 0, NULL);
     CHECK(forest_validate(&f) == 0, "%s", error_text());
     CHECK(forest_count(n, sequence, length) == f.n, "%lld tokens", (long long)f.n);
-    for (int64_t s = 0; s < n; s++)
-        check_path(&f, sequence[s], length[s], f.row[f.read_of_sequence[s]]);
+    for (int64_t s = 0; s < n; s++) check_path(&f, sequence[s], length[s], f.row[f.read[s]]);
     forest_free(&f);
     mem_free(token);
     return 0;

@@ -54,7 +54,7 @@ void session_open(struct session *s, struct device *dev, const struct session_sh
     zero_publish(s->z);
     s->model = model_init(dev, &s->arch, &s->table, s->z, &options);
     s->optimizer = (struct optimizer){.options = {1e-5, 0.9, 0.999, 1e-8, 0.01, 1}};
-    forest_init(&s->forest, tokens, 2 * pairs);
+    forest_init(&s->forest, tokens, 2 * pairs, 2 * pairs);
     s->token = mem_alloc(2 * tokens, sizeof *s->token);
     s->sequence = mem_alloc(2 * pairs, sizeof *s->sequence);
     s->length = mem_alloc(2 * pairs, sizeof *s->length);
@@ -120,10 +120,10 @@ static void make_forest(struct session *s, const struct session_pair *pair, int 
         s->length[i] = (int32_t)fill_side(s, s->token + used, &pair[i / 2], i / 2, i % 2, seed);
         used += s->length[i];
     }
-    forest_build(&s->forest, 2 * n, s->sequence, s->length);
+    forest_build(&s->forest, 2 * n, s->sequence, s->length, 0, NULL);
     for (int p = 0; p < n; p++) {
-        s->chosen[p] = s->forest.read_of_sequence[2 * p];
-        s->rejected[p] = s->forest.read_of_sequence[2 * p + 1];
+        s->chosen[p] = s->forest.read[2 * p];
+        s->rejected[p] = s->forest.read[2 * p + 1];
     }
 }
 

@@ -1,0 +1,266 @@
+/* What all tasks share: see task.h. */
+#include "task.h"
+
+#include <math.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "memory.h"
+#include "task_kind.h"
+
+enum { COLUMN_ALIGN = 16 }; /* bytes, of a column on the device */
+
+/* Whose a loss is. The switch has no default, so that a loss of no task does not compile. */
+static const struct task_kind *kind_of(enum loss_type type) {
+#define OF_TASK(value, word) case value:
+    switch (type) {
+        COMPARISON_LOSSES(OF_TASK, LOSS_)
+        return &task_comparisons;
+    }
+#undef OF_TASK
+    CHECK(false, "loss %d", (int)type);
+    return NULL;
+}
+
+const char *task_loss_word(const struct task *t) {
+#define WORD(value, word) [value] = word,
+    static const char *const words[] = {LOSSES(WORD)};
+#undef WORD
+    return words[t->config->loss.type];
+}
+
+int task_choose(struct task *t, const struct config *config, const struct shard *shard) {
+    *t = (struct task){.kind = kind_of(config->loss.type), .config = config, .shard = shard};
+    if (task_check(t, shard) != 0) return -1;
+    t->heads = t->kind->head == HEAD_SCORE ? t->kind->heads(t) : 1;
+    t->parameters.head = (struct head){.kind = t->kind->head, .n_scores = t->heads};
+    return 0;
+}
+
+int task_check(const struct task *t, const struct shard *shard) {
+    return t->kind->check(t, shard) == 0 ? 0 : fail_context("%s", shard->path);
+}
+
+void task_units(const struct task *t, const struct shard *shard, struct units *units) {
+    units_init(units, shard, t->kind->items,
+               t->config->batch.group_by_prompt || t->kind->by_prompt(t));
+}
+
+/* Answers of a prompt lie together, and so share it. Comparisons are walked over in the order of
+ * the input. */
+void task_eval_units(const struct task *t, const struct shard *shard, struct units *units) {
+    units_init(units, shard, t->kind->items, t->kind->items == UNIT_ANSWERS);
+}
+
+/* --- room --- */
+
+struct task_room task_room_max(struct task_room a, struct task_room b) {
+    return (struct task_room){MAX(a.sequences, b.sequences), MAX(a.reads, b.reads),
+                              MAX(a.terms, b.terms)};
+}
+
+struct task_room task_unit_room(const struct task *t, const struct shard *shard,
+                                const struct units *units, int64_t u) {
+    struct task_room sum = {0};
+    for (int64_t k = 0; k < unit_items(units, u); k++) {
+        struct task_room one = t->kind->room(t, shard, unit_item(units, u, k));
+        sum.sequences += one.sequences;
+        sum.reads += one.reads;
+        sum.terms += one.terms;
+    }
+    return sum;
+}
+
+/* The most of one thing: n units of the largest, or as many tokens of the densest. */
+static int64_t bound(int64_t largest, double densest, int64_t n, int64_t tokens) {
+    double by_tokens = ceil(densest * (double)tokens);
+    double by_units = (double)largest * (double)n;
+    return MAX(largest, (int64_t)MIN(by_tokens, by_units));
+}
+
+struct task_room task_units_room(const struct task *t, const struct shard *shard,
+                                 const struct units *units, int64_t n, int64_t tokens) {
+    struct task_room largest = {1, 1, 1};
+    double densest[3] = {0};
+    for (int64_t u = 0; u < units->n; u++) {
+        struct task_room room = task_unit_room(t, shard, units, u);
+        double per_token = 1 / (double)MAX(units->tokens[u], 1);
+        largest = task_room_max(largest, room);
+        densest[0] = MAX(densest[0], (double)room.sequences * per_token);
+        densest[1] = MAX(densest[1], (double)room.reads * per_token);
+        densest[2] = MAX(densest[2], (double)room.terms * per_token);
+    }
+    return (struct task_room){bound(largest.sequences, densest[0], n, tokens),
+                              bound(largest.reads, densest[1], n, tokens),
+                              bound(largest.terms, densest[2], n, tokens)};
+}
+
+static int64_t column_capacity(const struct task *t, struct task_room room) {
+    return room.terms * t->heads + 1;
+}
+
+/* Bytes of a block that is fed. */
+static size_t block_bytes(const struct task *t, struct task_room room) {
+    size_t column = (size_t)column_capacity(t, room) * sizeof(union task_word);
+    return (size_t)t->kind->n_sent * ROUND_UP(column, (size_t)COLUMN_ALIGN);
+}
+
+size_t task_bytes(const struct task *t, struct task_room room) {
+    return feed_bytes(block_bytes(t, room));
+}
+
+void task_init(struct task *t, struct device *dev, struct task_room room) {
+    t->dev = dev;
+    t->room = room;
+    for (int k = 0; k < TASK_COLUMNS; k++)
+        t->column[k].word = mem_alloc(column_capacity(t, room), sizeof(union task_word));
+    if (t->kind->head == HEAD_LM) {
+        t->read_row = mem_alloc(room.reads, sizeof *t->read_row);
+        t->read_target = mem_alloc(room.reads, sizeof *t->read_target);
+        t->reads = (struct reads){0, t->read_row, t->read_target};
+    }
+    if (dev) feed_init(&t->feed, dev, block_bytes(t, room), EVENT_FEED_PAIRS);
+}
+
+void task_copy(struct task *t, const struct task *like, struct task_room room) {
+    *t = (struct task){.kind = like->kind,
+                       .config = like->config,
+                       .shard = like->shard,
+                       .parameters = like->parameters,
+                       .heads = like->heads};
+    task_init(t, NULL, room);
+}
+
+void task_free(struct task *t) {
+    for (int k = 0; k < TASK_COLUMNS; k++) mem_free(t->column[k].word);
+    mem_free(t->read_row);
+    mem_free(t->read_target);
+    feed_free(&t->feed);
+    *t = (struct task){0};
+}
+
+/* --- a step --- */
+
+void task_count(const struct task *t, const struct task_item *item, struct task_totals *totals) {
+    totals->items += 1;
+    t->kind->count(t, item, totals);
+}
+
+void task_begin_step(struct task *t, const struct task_totals *totals) {
+    t->totals = *totals;
+}
+
+int task_gather(struct task *t, struct batch *batch, const struct task_item *item, int64_t n) {
+    for (int k = 0; k < TASK_COLUMNS; k++) t->column[k].n = 0;
+    batch_begin(batch);
+    if (t->kind->gather(t, batch, item, n) != 0) return -1;
+    batch_end(batch);
+    t->kind->finish(t, batch);
+    return 0;
+}
+
+const struct reads *task_reads(const struct task *t) {
+    return t->kind->head == HEAD_LM ? &t->reads : NULL;
+}
+
+int64_t task_outputs(const struct task *t, const struct batch *batch) {
+    return t->kind->head == HEAD_LM ? t->reads.n : batch->forest.n_rows * t->heads;
+}
+
+int64_t task_max_outputs(const struct task *t, struct task_room room) {
+    return room.reads * t->heads;
+}
+
+/* The columns one after another, in one copy. */
+void task_loss(struct task *t, const float *output, float *doutput, double *tally) {
+    const union task_word *at[TASK_COLUMNS];
+    size_t first[TASK_COLUMNS + 1] = {0};
+    int n = t->kind->n_sent;
+    char *block = feed_begin(&t->feed);
+    for (int k = 0; k < n; k++) {
+        size_t bytes = (size_t)t->column[k].n * sizeof(union task_word);
+        memcpy(block + first[k], t->column[k].word, bytes);
+        first[k + 1] = first[k] + ROUND_UP(bytes, (size_t)COLUMN_ALIGN);
+    }
+    block = feed_send(&t->feed, first[n]);
+    for (int k = 0; k < n; k++) at[k] = (const union task_word *)(const void *)(block + first[k]);
+    t->kind->loss(t, at, output, doutput, tally);
+}
+
+void task_resolve(struct task *t, int column, const struct forest *forest) {
+    struct task_column *c = &t->column[column];
+    for (int64_t i = 0; i < c->n; i++) {
+        int32_t read = c->word[i].index / t->heads, head = c->word[i].index % t->heads;
+        c->word[i].index = forest->read[read] * t->heads + head;
+    }
+}
+
+/* --- evaluation and figures --- */
+
+void task_evaluate(struct task *t, const float *output, double *tally, float *values) {
+    t->kind->evaluate(t, output, tally, values);
+}
+
+int task_n_tallies(const struct task *t) {
+    return MAX(t->kind->tallies(t), TASK_TALLIES);
+}
+
+const char *task_unit(const struct task *t) {
+    return t->kind->unit;
+}
+
+const char *task_items(const struct task *t) {
+    return t->kind->items == UNIT_COMPARISONS ? "comparisons" : "answers";
+}
+
+int task_n_values(const struct task *t) {
+    return t->kind->values(t);
+}
+
+const char *task_value_name(const struct task *t, int i, char room[64]) {
+    return t->kind->value_name(t, i, room);
+}
+
+int64_t task_row(const struct task *t, const struct shard *shard, int64_t i) {
+    return t->kind->items == UNIT_COMPARISONS ? shard->row[i] : shard->answer_row[i];
+}
+
+void task_summarize(const struct task *t, const double *tally, struct task_summary *out) {
+    *out = (struct task_summary){0};
+    t->kind->summarize(t, tally, out);
+}
+
+double task_figure(const struct task_summary *summary, const char *name) {
+    for (int i = 0; i < summary->n; i++)
+        if (strcmp(summary->figure[i].name, name) == 0) return summary->figure[i].value;
+    return NAN;
+}
+
+void task_add_figure(struct task_summary *out, struct task_style style, double value,
+                     const char *name_format, ...) {
+    CHECK(out->n < TASK_MAX_FIGURES, "more than %d figures", TASK_MAX_FIGURES);
+    struct task_figure *f = &out->figure[out->n++];
+    *f = (struct task_figure){.value = value, .style = style};
+    va_list args;
+    va_start(args, name_format);
+    vsnprintf(f->name, sizeof f->name, name_format, args);
+    va_end(args);
+}
+
+/* --- the length penalty --- */
+
+void task_count_length(struct task_totals *totals, int64_t length) {
+    totals->answers += 1;
+    totals->length += (double)length;
+    totals->square_length += (double)length * (double)length;
+}
+
+double task_length_coefficient(const struct task *t, int64_t length) {
+    const struct task_totals *s = &t->totals;
+    if (t->config->loss.length_penalty == 0 || s->answers == 0) return 0;
+    double mean = s->length / s->answers;
+    double variance = s->square_length / s->answers - mean * mean;
+    if (variance <= 0) return 0;
+    return t->config->loss.length_penalty * ((double)length - mean) / sqrt(variance) / s->answers;
+}

@@ -1,0 +1,62 @@
+/* What a file of this folder says of its task. */
+#ifndef RANKWISE_TASK_KIND_H
+#define RANKWISE_TASK_KIND_H
+#include "task.h"
+
+struct task_kind {
+    const char *name; /* "comparisons" */
+    const char *unit; /* what its figures are counted in: "pairs" */
+    enum unit_kind items;
+    enum head_kind head;
+    int n_sent; /* columns that go to the device: the first ones */
+
+    /* Whether the shard has what the loss needs; -1 with error_text() without the shard's name. */
+    int (*check)(const struct task *t, const struct shard *shard);
+    /* Scores of a read, with HEAD_SCORE. */
+    int (*heads)(const struct task *t);
+    /* Whether an item is only learned from together with all others of its prompt. */
+    bool (*by_prompt)(const struct task *t);
+
+    struct task_room (*room)(const struct task *t, const struct shard *shard, int64_t item);
+    void (*count)(const struct task *t, const struct task_item *item, struct task_totals *totals);
+
+    /* Adds sequences, reads and terms; index columns hold numbers of reads, times heads and plus
+     * the head, until finish makes them flat indices of outputs. */
+    int (*gather)(struct task *t, struct batch *batch, const struct task_item *item, int64_t n);
+    /* The batch has its forest. */
+    void (*finish)(struct task *t, const struct batch *batch);
+    /* at[k]: column k on the device. */
+    void (*loss)(struct task *t, const union task_word *const *at, const float *output,
+                 float *doutput, double *tally);
+
+    void (*evaluate)(struct task *t, const float *output, double *tally, float *values);
+    int (*tallies)(const struct task *t); /* of an evaluation; a step's are the first of them */
+    int (*values)(const struct task *t);
+    const char *(*value_name)(const struct task *t, int i, char room[64]);
+    void (*summarize)(const struct task *t, const double *tally, struct task_summary *out);
+};
+
+extern const struct task_kind task_comparisons;
+
+/* The word of loss.type. */
+const char *task_loss_word(const struct task *t);
+
+/* Appends to a column. */
+static inline void task_add_index(struct task *t, int column, int64_t index) {
+    t->column[column].word[t->column[column].n++].index = (int32_t)index;
+}
+static inline void task_add_value(struct task *t, int column, double value) {
+    t->column[column].word[t->column[column].n++].value = (float)value;
+}
+
+/* Makes a column's numbers of reads and heads flat indices of scores. */
+void task_resolve(struct task *t, int column, const struct forest *forest);
+
+void task_add_figure(struct task_summary *out, struct task_style style, double value,
+                     const char *name_format, ...) __attribute__((format(printf, 4, 5)));
+
+/* The length penalty: what a reward of an answer of `length` tokens is multiplied with in the loss,
+ * loss.length_penalty * (length - mean) / sd / answers, of the step. 0: there is none. */
+double task_length_coefficient(const struct task *t, int64_t length);
+void task_count_length(struct task_totals *totals, int64_t length);
+#endif
