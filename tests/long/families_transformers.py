@@ -5,7 +5,8 @@
 Each model has sizes, query groups, ties, biases, ropes, dtype, sharding, spelling of config.json (transformers 4's or 5's)
 and class (ForCausalLM, ForSequenceClassification, the base model) of its own. One step of `rankwise train` at a rate that
 changes nothing gives loss and gradient norm, `rankwise export` and `rankwise score` the scores; transformers reads the
-model and the exported one. Prints a line a model and exits with 1 if a relative difference is above 1e-4.
+model and the exported one. Then a classifier of two to five labels, with names or without, scored as it is and exported.
+Prints a line a model and exits with 1 if a relative difference is above 1e-4.
 """
 import argparse
 import copy
@@ -26,7 +27,7 @@ ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__)
 BUILD = os.environ.get("BUILD", os.path.join(ROOT, "build"))
 TOKENIZER = os.path.join(ROOT, "tests/golden/tokenizer_small")
 ROWS = 512
-BOUND = 1e-4
+BOUND, LABELS_BOUND = 1e-4, 1e-5
 
 PROMPTS = ["\n\nHuman: How do I tie a knot?\n\nAssistant:", "\n\nHuman: Hi\n\nAssistant:", "x", "\n\nHuman: " + "long " * 20]
 PAIRS = [(p + a, p + b) for i, p in enumerate(PROMPTS) for a, b in ((" Over, under, through.", " No." * (i + 1)),
@@ -169,6 +170,43 @@ def check(work, family, r):
     return bad
 
 
+def check_labels(work, family, r):
+    """Scores of a classifier by transformers and by rankwise, before and after the export."""
+    plain, exported = (os.path.join(work, name) for name in ("labels", "labels_exported"))
+    n = r.choice([2, 3, 5])
+    labels = dict(id2label={k: f"quality {k}" for k in range(n)}) if r.random() < 0.5 else dict(num_labels=n)
+    config = CONFIG_MAPPING[family](**dict(config_of(family, r), **labels))
+    config.sliding_window = None # without a shard sequences may have 1,024 tokens
+    config._attn_implementation = "eager"
+    torch.manual_seed(r.randrange(1 << 30))
+    model = AutoModelForSequenceClassification.from_config(config, attn_implementation="eager").eval()
+    randomize(model, r.randrange(1 << 30))
+    model.save_pretrained(plain)
+    if r.random() < 0.5:
+        respell(os.path.join(plain, "config.json"), family)
+    for name in os.listdir(TOKENIZER):
+        shutil.copy(os.path.join(TOKENIZER, name), plain)
+    run("rankwise", "export", plain, exported, "run.threads=1")
+    after = AutoModelForSequenceClassification.from_pretrained(exported, dtype=torch.float32).eval()
+    tokenizer = AutoTokenizer.from_pretrained(exported)
+    text = "".join(json.dumps(dict(text=c)) + "\n" for c, _ in PAIRS)
+    rows = [encode(tokenizer, c) for c, _ in PAIRS]
+    said = run("rankwise", "score", plain, "model.precision=fp32", "run.threads=1", input=text)
+    ours = [json.loads(line)["scores"] for line in said.splitlines()]
+    names = list(ours[0]) == list(after.config.id2label.values()) == list(config.id2label.values())
+    ours = torch.tensor([list(s.values()) for s in ours])
+    with torch.no_grad():
+        scores, exported_scores = (torch.stack([m.double()(torch.tensor([ids])).logits[0] for ids in rows])
+                                   for m in (model, after))
+    scale = scores.abs().max()
+    worst = dict(scores=((ours - scores).abs().max() / scale).item(),
+                 exported=((ours - exported_scores).abs().max() / scale).item())
+    bad = not names or any(not v <= LABELS_BOUND for v in worst.values())
+    print(f"{'not ok' if bad else 'ok'} {family} of {n} labels: " + ", ".join(f"{k} {v:.1g}" for k, v in worst.items()) +
+          (f": names {names}, {config.to_json_string(use_diff=True)}" if bad else ""), flush=True)
+    return bad
+
+
 def main():
     logging.set_verbosity_error()
     logging.disable_progress_bar()
@@ -184,6 +222,7 @@ def main():
                 seed = f"{options.s} {i} {family}"
                 try:
                     n_bad += check(work, family, random.Random(seed))
+                    n_bad += check_labels(work, family, random.Random(seed + " labels"))
                 except RuntimeError as e:
                     print(f"not ok {family}: seed {seed!r}: {e}", flush=True)
                     n_bad += 1
