@@ -20,7 +20,8 @@
  *       decides by a number that is on the device decides there (clip, adamw). */
 #ifndef RANKWISE_BACKEND_H
 #define RANKWISE_BACKEND_H
-#include "comparison_loss.h"
+#include "answer_loss.h"
+#include "ranking_loss.h"
 #include "tensor.h"
 #ifdef __cplusplus
 extern "C" {
@@ -216,6 +217,14 @@ typedef void comparison_loss_fn(struct device *dev, float *dscore, double *tally
                                 const float *score, const struct comparison_loss *how,
                                 const struct comparisons *c, float scale);
 
+/* The same for lists, by ranking_loss.h, lists and members in order; tally (N_RANKING_TALLIES)
+ * +=. */
+typedef void ranking_loss_fn(struct device *dev, float *dscore, double *tally, const float *score,
+                             enum ranking_kind kind, const struct rankings *r, float scale);
+/* And for answers, by answer_loss.h, in order; tally (N_ANSWER_TALLIES) +=. */
+typedef void answer_loss_fn(struct device *dev, float *dscore, double *tally, const float *score,
+                            enum answer_kind kind, const struct answer_targets *a, float scale);
+
 #define OPS(X)                                                                   \
     X(gemm) X(column_sum) X(cast) X(dequantise) X(add)                           \
     X(norm_forward) X(norm_backward)                                             \
@@ -223,7 +232,8 @@ typedef void comparison_loss_fn(struct device *dev, float *dscore, double *tally
     X(swiglu_forward) X(swiglu_backward) X(gelu_forward) X(gelu_backward)        \
     X(attention_forward) X(attention_backward) X(embed_forward) X(embed_backward) \
     X(gather_rows) X(scatter_add_rows) X(head_forward) X(head_backward)          \
-    X(square_norm) X(clip) X(adamw) X(comparison_loss)
+    X(square_norm) X(clip) X(adamw) X(comparison_loss)                   \
+    X(ranking_loss) X(answer_loss)
 
 /* ---- collectives ----
  *

@@ -25,9 +25,7 @@
  * option loss.type, the ops and the evaluation follow. */
 #ifndef RANKWISE_COMPARISON_LOSS_H
 #define RANKWISE_COMPARISON_LOSS_H
-#include <math.h>
-
-#include "base.h"
+#include "logistic.h"
 
 /* The name of each loss behind a prefix, and its word for the option. */
 #define COMPARISON_LOSSES(X, prefix)            \
@@ -58,22 +56,8 @@ struct comparison_slope {
     double a, b, threshold;
 };
 
-/* log(1 + e^x), without overflow in either tail. */
-static inline HD double loss_softplus(double x) {
-    return (x > 0 ? x : 0) + log1p(exp(-fabs(x)));
-}
-
-static inline HD double loss_sigmoid(double x) {
-    return x >= 0 ? 1 / (1 + exp(-x)) : exp(x) / (1 + exp(x));
-}
-
-/* p * x + q * y, where an infinite number of no weight does not count. */
-static inline HD double loss_mixture(double p, double x, double q, double y) {
-    return (p > 0 ? p * x : 0) + (q > 0 ? q * y : 0);
-}
-
 /* A learned threshold is the softplus of a free number, so that it stays above 0; its derivative by
- * that number is loss_sigmoid of the number. This is the number of a threshold. */
+ * that number is logistic_sigmoid of the number. This is the number of a threshold. */
 static inline HD double comparison_free_threshold(double threshold) {
     return threshold + log(-expm1(-threshold));
 }
@@ -82,17 +66,17 @@ static inline HD double comparison_free_threshold(double threshold) {
 static inline HD struct comparison_loss comparison_learned(const struct comparison_loss *how,
                                                            const float *free_threshold) {
     struct comparison_loss learned = *how;
-    if (free_threshold) learned.threshold = loss_softplus(*free_threshold);
+    if (free_threshold) learned.threshold = logistic_softplus(*free_threshold);
     return learned;
 }
 
 /* -p log P(a) - q log P(b), p = q = 1 for a tie, since P(tie) = (e^(2t) - 1) P(a) P(b). */
 static inline HD double comparison_rao_kupper(double d, double t, double p, double q, bool tied,
                                               struct comparison_slope *slope) {
-    double by_a = loss_sigmoid(t - d), by_b = loss_sigmoid(t + d);
+    double by_a = logistic_sigmoid(t - d), by_b = logistic_sigmoid(t + d);
     slope->a = q * by_b - p * by_a;
     slope->threshold = p * by_a + q * by_b - (tied ? -2 / expm1(-2 * t) : 0);
-    return loss_mixture(p, loss_softplus(t - d), q, loss_softplus(t + d)) -
+    return logistic_mixture(p, logistic_softplus(t - d), q, logistic_softplus(t + d)) -
            (tied ? 2 * t + log(-expm1(-2 * t)) : 0);
 }
 
@@ -103,7 +87,8 @@ static inline HD double comparison_davidson(double d, double t, double p, double
     double better = 1 / (1 + rest), worse = half * half / (1 + rest);
     slope->a = q * ((d > 0 ? better : worse) + tie / 2) - p * ((d > 0 ? worse : better) + tie / 2);
     slope->threshold = half / (1 + rest) - (tied ? 1 / t : 0);
-    return log1p(rest) + loss_mixture(p, d < 0 ? -d : 0, q, d > 0 ? d : 0) - (tied ? log(t) : 0);
+    double behind = logistic_mixture(p, d < 0 ? -d : 0, q, d > 0 ? d : 0);
+    return log1p(rest) + behind - (tied ? log(t) : 0);
 }
 
 /* The loss of one comparison, before its weight, and its derivatives. The switch has no default, so
@@ -117,8 +102,8 @@ static inline HD double comparison_loss_at(const struct comparison_loss *how,
     slope->a = slope->threshold = 0;
     switch (how->kind) {
     case COMPARISON_BRADLEY_TERRY:
-        loss = loss_mixture(p, loss_softplus(-d), q, loss_softplus(d));
-        slope->a = q * loss_sigmoid(d) - p * loss_sigmoid(-d);
+        loss = logistic_mixture(p, logistic_softplus(-d), q, logistic_softplus(d));
+        slope->a = q * logistic_sigmoid(d) - p * logistic_sigmoid(-d);
         break;
     case COMPARISON_RAO_KUPPER:
         loss = comparison_rao_kupper(d, t, tied ? 1 : p, tied ? 1 : q, tied, slope);
@@ -127,7 +112,7 @@ static inline HD double comparison_loss_at(const struct comparison_loss *how,
         loss = comparison_davidson(d, t, p, q, tied, slope);
         break;
     case COMPARISON_HINGE:
-        loss = loss_mixture(p, d < 1 ? 1 - d : 0, q, d > -1 ? 1 + d : 0);
+        loss = logistic_mixture(p, d < 1 ? 1 - d : 0, q, d > -1 ? 1 + d : 0);
         slope->a = (d > -1 ? q : 0) - (d < 1 ? p : 0);
         break;
     case COMPARISON_MARGIN_MSE:

@@ -97,3 +97,86 @@ void reference_comparison_loss(double *dscore, double *dthreshold, double *tally
         add_tallies(tally, &one, loss);
     }
 }
+
+/* One member of a list, as the loops below meet it. */
+struct member {
+    double score, *dscore;
+    int32_t rank;
+};
+
+/* Member i is drawn from all that are not better. */
+static double draw(const struct member *m, int n, int i, double factor) {
+    double sum = 0;
+    for (int j = 0; j < n; j++)
+        if (m[j].rank >= m[i].rank) sum += exp(m[j].score);
+    for (int j = 0; j < n; j++)
+        if (m[j].rank >= m[i].rank) *m[j].dscore += factor * exp(m[j].score) / sum;
+    *m[i].dscore -= factor;
+    return log(sum) - m[i].score;
+}
+
+static double plackett_luce(const struct member *m, int n, double factor) {
+    double loss = 0;
+    for (int i = 0; i < n; i++) loss += draw(m, n, i, factor);
+    return loss;
+}
+
+static double all_pairs(const struct member *m, int n, double factor) {
+    double loss = 0, pairs = 0;
+    for (int i = 0; i < n; i++)
+        for (int j = 0; j < n; j++) pairs += m[i].rank < m[j].rank;
+    for (int i = 0; i < n; i++)
+        for (int j = 0; j < n; j++) {
+            if (m[i].rank >= m[j].rank) continue;
+            double wrong = 1 / (1 + exp(m[i].score - m[j].score));
+            *m[i].dscore -= factor * wrong / pairs;
+            *m[j].dscore += factor * wrong / pairs;
+            loss -= log(1 - wrong) / pairs;
+        }
+    return loss;
+}
+
+static void add_pairs(double *tally, const struct member *m, int n) {
+    for (int i = 0; i < n; i++)
+        for (int j = i + 1; j < n; j++) {
+            double label = m[i].rank == m[j].rank ? 0.5 : m[i].rank < m[j].rank;
+            add_tallies(tally, &(struct comparison){m[i].score, m[j].score, label, 0, 0}, 0);
+        }
+}
+
+void reference_ranking_loss(double *dscore, double *tally, const double *score,
+                            enum ranking_kind kind, const struct rankings *r, double scale) {
+    enum { MOST = 64 };
+    for (int64_t l = 0; l < r->n; l++) {
+        struct member m[MOST];
+        int n = r->first[l + 1] - r->first[l];
+        double weight = r->weight ? r->weight[l] : 1;
+        CHECK(n <= MOST, "a list of %d", n);
+        for (int i = 0; i < n; i++) {
+            int32_t place = r->place[r->first[l] + i];
+            m[i] = (struct member){score[place], &dscore[place], r->rank[r->first[l] + i]};
+        }
+        double loss = kind == RANKING_PLACKETT_LUCE ? plackett_luce(m, n, scale * weight)
+                                                    : all_pairs(m, n, scale * weight);
+        tally[TALLY_LOSS] += weight * loss;
+        if (n > 0) tally[TALLY_WEIGHT] += weight;
+        tally[TALLY_LISTS] += n > 0;
+        add_pairs(tally, m, n);
+    }
+}
+
+void reference_answer_loss(double *dscore, double *tally, const double *score,
+                           enum answer_kind kind, const struct answer_targets *a, double scale) {
+    for (int64_t i = 0; i < a->n; i++) {
+        double s = score[a->place[i]], t = a->target[i], w = a->weight ? a->weight[i] : 1;
+        double positive = 1 / (1 + exp(-s)), loss = t * s, slope = t;
+        if (kind == ANSWER_REGRESSION) loss = pow(s - t, 2), slope = 2 * (s - t);
+        if (kind == ANSWER_BCE)
+            loss = -t * log(positive) - (1 - t) * log(1 - positive), slope = positive - t;
+        dscore[a->place[i]] += scale * w * slope;
+        double right = s == 0 ? 0.5 : (s > 0) == (t > 0.5);
+        double sums[N_ANSWER_TALLIES] = {w * loss, w,     1,     s,        t,
+                                         s * s,    t * t, s * t, t != 0.5, t != 0.5 ? right : 0};
+        for (int k = 0; k < N_ANSWER_TALLIES; k++) tally[k] += sums[k];
+    }
+}

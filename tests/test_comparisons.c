@@ -197,7 +197,7 @@ static void test_equal_scores_and_tied_labels(void) {
 
 int main(int argc, char **argv) {
     static const struct test tests[] = {
-        {"derivatives_are_slopes", test_derivatives_are_slopes},
+        {"comparisons_derivatives_are_slopes", test_derivatives_are_slopes},
         {"exchange_changes_nothing", test_exchange_changes_nothing},
         {"tails_are_finite", test_tails_are_finite},
         {"free_threshold_is_the_inverse", test_free_threshold_is_the_inverse},

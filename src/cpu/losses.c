@@ -1,4 +1,4 @@
-/* The losses. A micro-batch has tens of comparisons: one thread, in double, in order. */
+/* The losses. A micro-batch has tens to hundreds of terms: one thread, in double, in order. */
 #include "cpu.h"
 
 void cpu_comparison_loss(struct device *dev, float *dscore, double *tally, const float *score,
@@ -17,5 +17,35 @@ void cpu_comparison_loss(struct device *dev, float *dscore, double *tally, const
         comparison_tally_add(tally, &one, value);
     }
     if (c->free_threshold)
-        *c->dfree_threshold += (float)(by_threshold * loss_sigmoid(*c->free_threshold));
+        *c->dfree_threshold += (float)(by_threshold * logistic_sigmoid(*c->free_threshold));
+}
+
+static void add_ranking(float *dscore, double *tally, enum ranking_kind kind,
+                        const struct ranking *list, float scale) {
+    for (int32_t i = 0; i < list->n; i++) list->part[i] = ranking_part(kind, list, i);
+    for (int32_t i = 0; i < list->n; i++) {
+        double slope, share = ranking_share(kind, list, i, &slope);
+        dscore[list->place[i]] += (float)((double)scale * list->weight * slope);
+        ranking_tally_add(tally, list, i, share);
+    }
+}
+
+void cpu_ranking_loss(struct device *dev, float *dscore, double *tally, const float *score,
+                      enum ranking_kind kind, const struct rankings *r, float scale) {
+    (void)dev;
+    for (int64_t l = 0; l < r->n; l++) {
+        struct ranking list = ranking_of(r, score, l);
+        add_ranking(dscore, tally, kind, &list, scale);
+    }
+}
+
+void cpu_answer_loss(struct device *dev, float *dscore, double *tally, const float *score,
+                     enum answer_kind kind, const struct answer_targets *a, float scale) {
+    (void)dev;
+    for (int64_t i = 0; i < a->n; i++) {
+        struct answer one = answer_of(a, score, i);
+        double slope, loss = answer_loss_at(kind, &one, &slope);
+        dscore[a->place[i]] += (float)((double)scale * one.weight * slope);
+        answer_tally_add(tally, &one, loss);
+    }
 }

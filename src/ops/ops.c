@@ -340,3 +340,21 @@ void op_comparison_loss(struct device *dev, float *dscore, double *tally, const 
     CHECK(dscore && tally && score && c->a && c->b, "comparison_loss: a buffer is NULL");
     dev->backend->comparison_loss(dev, dscore, tally, score, how, c, scale);
 }
+
+void op_ranking_loss(struct device *dev, float *dscore, double *tally, const float *score,
+                     enum ranking_kind kind, const struct rankings *r, float scale) {
+    CHECK(r->n >= 0 && r->n_members >= 0 && (r->n > 0 || r->n_members == 0),
+          "ranking_loss: %lld members of %lld lists", (long long)r->n_members, (long long)r->n);
+    if (r->n_members == 0) return;
+    CHECK(dscore && tally && score && r->first && r->place && r->rank && r->part,
+          "ranking_loss: a buffer is NULL");
+    dev->backend->ranking_loss(dev, dscore, tally, score, kind, r, scale);
+}
+
+void op_answer_loss(struct device *dev, float *dscore, double *tally, const float *score,
+                    enum answer_kind kind, const struct answer_targets *a, float scale) {
+    CHECK(a->n >= 0, "answer_loss: %lld answers", (long long)a->n);
+    if (a->n == 0) return;
+    CHECK(dscore && tally && score && a->place && a->target, "answer_loss: a buffer is NULL");
+    dev->backend->answer_loss(dev, dscore, tally, score, kind, a, scale);
+}
