@@ -25,6 +25,7 @@ struct model_options {
     int64_t max_tokens; /* of a micro-batch */
     int64_t max_rows;   /* read rows of a micro-batch */
     struct head head;   /* as the parameter table has it */
+    int64_t quantised;  /* parameters_largest_quantised */
 };
 
 /* Which tokens' log-probabilities a language model's head gives: host arrays, sorted by row. A row

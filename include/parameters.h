@@ -102,6 +102,12 @@ int parameters_drop_decay(struct parameters *table, const struct patterns *patte
  * head, which is always trained. */
 int parameters_freeze(struct parameters *table, const struct patterns *patterns,
                       const char *option);
+/* Moves the frozen linear layers of blocks to the quantised segments; -1 with error_text() where
+ * none is frozen. */
+int parameters_quantise(struct parameters *table, const char *option);
+/* Elements of the largest matrix of a block that is quantised, q, k and v being one, and gate and
+ * up; 0: none is. */
+int64_t parameters_largest_quantised(const struct parameters *table);
 /* The lowest unit that has a trained part: no backward goes below it. n_units: nothing is
  * trained. */
 int parameters_lowest_trained(const struct parameters *table);
@@ -111,6 +117,8 @@ int64_t parameters_count_trained(const struct parameters *table);
 /* Those of the blocks, the final norm and the head: what a token is multiplied with. */
 int64_t parameters_count_in_products(const struct parameters *table);
 
+/* How far a parameter reaches in its segment: elements, or bytes (nf4.h) if quantised. */
+int64_t parameter_extent(const struct parameter *p);
 /* Gives each parameter its place by its segment: after segments were changed. */
 void parameters_place(struct parameters *table);
 

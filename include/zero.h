@@ -112,8 +112,8 @@ void zero_update(struct zero *z, const struct clip *clip,
                                 const struct clip *clip),
                  void *self);
 
-/* What this rank owns by [r, r + 1) * slice at every stage, of every segment, each element on
- * exactly one rank of the ZeRO group: what checkpoints write. Not collective. */
+/* What this rank owns by [r, r + 1) * slice at every stage, of all that is not quantised, each
+ * element on exactly one rank of the ZeRO group: what checkpoints write. Not collective. */
 void zero_each_owned(struct zero *z, void (*visit)(void *self, const struct zero_slice *slice),
                      void *self);
 

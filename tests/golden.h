@@ -101,14 +101,12 @@ static inline void rig_build(struct rig *r, int64_t n, const int32_t *const *seq
     forest_build(&r->forest, n, sequence, length, 0, NULL);
 }
 
-/* freeze: patterns of what is not trained. */
-static inline void rig_open_table(struct rig *r, const char *golden_case, enum dtype dtype,
-                                  bool train, bool recompute, int threads,
+/* The model's files and its table. freeze: patterns of what is not trained. */
+static inline void rig_open_files(struct rig *r, const char *golden_case,
                                   const struct parameters_options *build,
                                   const struct patterns *freeze) {
     char *path = mem_format(GOLDEN_ROOT "%s", golden_case);
     *r = (struct rig){0};
-    r->place.data = r->place.zero = r->place.replica = r->place.node = (struct ranks){0, 1, NULL};
     golden_open(&r->golden, golden_case);
     GOLDEN_TRY(arch_read(&r->arch, path));
     GOLDEN_TRY(parameters_build(&r->table, &r->arch, build));
@@ -116,15 +114,30 @@ static inline void rig_open_table(struct rig *r, const char *golden_case, enum d
     GOLDEN_TRY(safetensors_open(&r->weights, path));
     GOLDEN_TRY(safetensors_match(&r->weights, &r->table));
     mem_free(path);
-    r->dev = test_device_open(threads);
-    struct zero_options how = {.stage = 0, .dtype = dtype, .train = train};
-    r->z = zero_init(r->dev, &r->place, &r->table, &how);
-    GOLDEN_TRY(zero_load(r->z, &(struct parameter_reader){rig_read, r}));
+}
+
+/* Weights and model, on the rig's place and device. */
+static inline void rig_start(struct rig *r, const struct zero_options *how, bool recompute,
+                             struct head head, const struct parameter_reader *reader) {
+    r->z = zero_init(r->dev, &r->place, &r->table, how);
+    GOLDEN_TRY(zero_load(r->z, reader));
     zero_publish(r->z);
     forest_init(&r->forest, 400, 64, 64);
     rig_build(r, r->golden.n_sequences, r->golden.sequence, r->golden.length);
-    struct model_options options = {dtype, recompute, train, 400, 64, build->head};
+    struct model_options options = {how->dtype, recompute, how->train, 400, 64, head,
+                                    parameters_largest_quantised(&r->table)};
     r->model = model_init(r->dev, &r->arch, &r->table, r->z, &options);
+}
+
+static inline void rig_open_table(struct rig *r, const char *golden_case, enum dtype dtype,
+                                  bool train, bool recompute, int threads,
+                                  const struct parameters_options *build,
+                                  const struct patterns *freeze) {
+    struct zero_options how = {.stage = 0, .dtype = dtype, .train = train};
+    rig_open_files(r, golden_case, build, freeze);
+    r->place.data = r->place.zero = r->place.replica = r->place.node = (struct ranks){0, 1, NULL};
+    r->dev = test_device_open(threads);
+    rig_start(r, &how, recompute, build->head, &(struct parameter_reader){rig_read, r});
 }
 
 static inline void rig_open_head(struct rig *r, const char *golden_case, enum dtype dtype,

@@ -138,7 +138,7 @@ void parameters_place(struct parameters *table) {
         for (int i = unit->first; i < unit->end; i++) {
             struct parameter *p = &table->item[i];
             p->offset = unit->count[p->segment];
-            unit->count[p->segment] += p->count;
+            unit->count[p->segment] += parameter_extent(p);
         }
     }
 }

@@ -37,11 +37,35 @@ static const char *element(const struct block *b, const struct parameter *p, int
            (size_t)(p->offset + first) * dtype_bytes(b->dtype);
 }
 
+/* Rows [first, first + rows) of the matrix that begins with this role, whose pieces are quantised
+ * each by itself: those that have some of the rows are made whole, one behind the other. */
+static const char *dequantise(const struct block *b, enum role role, int64_t first, int64_t rows) {
+    int64_t row = 0, made = 0, skipped = 0; /* rows before the piece; made; before the first made */
+    int64_t cols = b->unit->by_role[role]->cols;
+    for (; row < first + rows; role++) {
+        const struct parameter *p = b->unit->by_role[role];
+        if (row + p->rows > first) {
+            char *out =
+                (char *)b->scratch->dequantised + (size_t)(made * cols) * dtype_bytes(b->dtype);
+            op_dequantise(b->dev, matrix(b, out, p->rows, cols),
+                          (const char *)b->weights.segment[SEGMENT_QUANTISED] + p->offset);
+            made += p->rows;
+        } else {
+            skipped += p->rows;
+        }
+        row += p->rows;
+    }
+    return (const char *)b->scratch->dequantised +
+           (size_t)((first - skipped) * cols) * dtype_bytes(b->dtype);
+}
+
 /* Row `first` on of the matrix that begins with this role: it may reach over those that follow it
- * in the unit. */
+ * in the unit. What is quantised is valid until the next is asked for. */
 static struct tensor weight(const struct block *b, enum role role, int64_t first, int64_t rows) {
     const struct parameter *p = b->unit->by_role[role];
-    return matrix(b, element(b, p, first * p->cols), rows, p->cols);
+    const char *data = p->segment == SEGMENT_QUANTISED ? dequantise(b, role, first, rows)
+                                                       : element(b, p, first * p->cols);
+    return matrix(b, data, rows, p->cols);
 }
 
 /* A vector of weights as one row; NULL where the unit has none. `out` is the caller's. */
@@ -127,7 +151,7 @@ static struct heads ready_k(const struct block *b) {
 
 static void check_adjacent(const struct unit *unit, enum role first, enum role second) {
     const struct parameter *p = unit->by_role[first], *q = unit->by_role[second];
-    CHECK(!q || (p && p->segment == q->segment && p->offset + p->count == q->offset),
+    CHECK(!q || (p && p->segment == q->segment && p->offset + parameter_extent(p) == q->offset),
           "%s does not follow its neighbour", q ? q->name : "");
 }
 

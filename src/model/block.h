@@ -57,6 +57,7 @@ struct block_scratch {
     void *dh1, *dh1_read, *dh2;
     /* (T, D) c: the residual's gradient on its way into products; unused in fp32 */
     void *dx_cast;
+    void *dequantised; /* (parameters_largest_quantised) c: a matrix on its way into a product */
     float *dproduct, *draw; /* (T, D), (T, H d): the gradients of product1 and 2, of raw */
 };
 

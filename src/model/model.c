@@ -127,6 +127,7 @@ static void lay_out_scratch(struct layout *memory, struct model *m, int64_t T, i
     bool whole = a->qk_norm == QK_NORM_WHOLE, fp32 = m->options.dtype == DTYPE_F32;
     struct block_scratch *s = &m->scratch;
     s->normed = a->post_norm ? layout_take(memory, T * a->D, w) : NULL;
+    s->dequantised = m->options.quantised > 0 ? layout_take(memory, m->options.quantised, w) : NULL;
     s->raw = whole && !fp32 ? take_floats(memory, T, (int64_t)a->H * a->d) : NULL;
     if (!m->options.train) return;
     m->dx = take_floats(memory, T, a->D);
@@ -267,6 +268,8 @@ struct model *model_init(struct device *dev, const struct arch *arch,
                          const struct model_options *options) {
     CHECK(options->max_tokens > 0 && options->max_rows > 0, "a model for no tokens");
     CHECK(options->head.kind == HEAD_SCORE && options->head.n_scores > 0, "a model without a head");
+    CHECK(options->quantised == parameters_largest_quantised(table), "scratch for %lld elements",
+          (long long)options->quantised);
     struct model *m = mem_alloc(1, sizeof *m);
     m->dev = dev;
     m->arch = arch;

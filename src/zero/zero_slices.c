@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "memory.h"
+#include "quantised.h"
 #include "zero_state.h"
 
 enum {
@@ -44,7 +45,7 @@ int zero_each_in_segment(struct zero *z, int unit, enum segment segment, int64_t
     const struct zero_unit *u = &z->unit[unit];
     for (int i = z->table->unit[unit].first; i < z->table->unit[unit].end; i++) {
         const struct parameter *p = &z->table->item[i];
-        int64_t from = MAX(first, p->offset), to = MIN(end, p->offset + p->count);
+        int64_t from = MAX(first, p->offset), to = MIN(end, p->offset + parameter_extent(p));
         if (p->segment != segment || from >= to) continue;
         struct zero_slice slice = make_slice(z, u, p, from - p->offset, to - from);
         int status = visit(self, &slice);
@@ -87,7 +88,7 @@ void zero_each_owned(struct zero *z, void (*visit)(void *self, const struct zero
                      void *self) {
     struct slice_visitor v = {visit, self};
     for (int i = 0; i < z->n_units; i++)
-        for (int s = 0; s < N_SEGMENTS; s++) each_owned(z, i, s, visit_always, &v);
+        for (int s = 0; s < SEGMENT_QUANTISED; s++) each_owned(z, i, s, visit_always, &v);
 }
 
 /* ---- loading ---- */
@@ -97,6 +98,7 @@ struct slice_load {
     const struct parameter_reader *reader;
     float *buffer;    /* (LOAD_PIECE) */
     uint16_t *narrow; /* the same in bf16 */
+    struct quantised_source quantised;
 };
 
 static void copy_in(struct device *dev, void *to, int64_t first, const void *from, int64_t n,
@@ -127,16 +129,34 @@ static int load_slice(void *self, const struct zero_slice *slice) {
     return 0;
 }
 
+/* Here first and count are bytes. */
+static int load_quantised(void *self, const struct zero_slice *slice) {
+    struct slice_load *l = self;
+    for (int64_t done = 0; done < slice->count; done += LOAD_PIECE) {
+        int64_t n = MIN(slice->count - done, LOAD_PIECE);
+        uint8_t *bytes = (uint8_t *)l->buffer;
+        if (quantised_read(&l->quantised, slice->parameter, slice->first + done, n, bytes) != 0)
+            return -1;
+        copy_in(l->z->dev, slice->weight.data, done, bytes, n, DTYPE_U8);
+    }
+    return 0;
+}
+
 int zero_load(struct zero *z, const struct parameter_reader *reader) {
-    struct slice_load l = {z, reader, mem_alloc(LOAD_PIECE, sizeof(float)),
-                           mem_alloc(LOAD_PIECE, sizeof(uint16_t))};
+    struct slice_load l = {z,
+                           reader,
+                           mem_alloc(LOAD_PIECE, sizeof(float)),
+                           mem_alloc(LOAD_PIECE, sizeof(uint16_t)),
+                           {reader}};
     int status = 0;
     for (int i = 0; i < z->n_units && status == 0; i++) {
         /* offloaded masters cannot be gathered */
         status = z->offload ? zero_each_held(z, i, load_slice, &l)
                             : each_owned(z, i, SEGMENT_TRAINED, load_slice, &l);
         if (status == 0) status = each_owned(z, i, SEGMENT_FROZEN, load_slice, &l);
+        if (status == 0) status = each_owned(z, i, SEGMENT_QUANTISED, load_quantised, &l);
     }
+    quantised_free(&l.quantised);
     mem_free(l.narrow);
     mem_free(l.buffer);
     return status;
