@@ -12,7 +12,8 @@
 #ifndef RANKWISE_CONFIG_H
 #define RANKWISE_CONFIG_H
 #include "memory.h"
-#include "comparison_loss.h"
+#include "answer_loss.h"
+#include "ranking_loss.h"
 #include "patterns.h"
 
 /* Words of an option, each with the value that the program knows it by: one list makes the enum and
@@ -23,7 +24,7 @@
 #define CONFIG_ONE(value, word) +1
 #define CONFIG_TWO_WORDS(list) \
     _Static_assert(0 list(CONFIG_ONE) == 2, #list " has a word without a meaning here")
-#define LOSSES(X) COMPARISON_LOSSES(X, LOSS_)
+#define LOSSES(X) COMPARISON_LOSSES(X, LOSS_) RANKING_LOSSES(X, LOSS_) ANSWER_LOSSES(X, LOSS_)
 #define RUN_DEVICES(X)         \
     X(RUN_DEVICE_CPU, "cpu")   \
     X(RUN_DEVICE_CUDA, "cuda") \
@@ -100,6 +101,7 @@ struct config {
     struct {
         enum loss_type type;
         double label_smoothing, center, length_penalty, tie_threshold;
+        struct patterns attributes; /* names: all of the shard where there are none */
     } loss;
     struct {
         double lr, beta1, beta2, eps, weight_decay, clip, warmup, min_lr_ratio, power, epochs;

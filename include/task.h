@@ -28,7 +28,8 @@
 #include "units.h"
 
 enum {
-    TASK_TALLIES = 16,      /* room for those that the device adds up */
+    TASK_TALLIES = 24, /* room for those that the device adds up */
+    TASK_PENALTY = TASK_TALLIES - N_ANSWER_TALLIES, /* those of the length penalty */
     TASK_MAX_FIGURES = 40,
     TASK_COLUMNS = 8
 };
@@ -86,6 +87,7 @@ struct task {
     const struct shard *shard;    /* of which the others are like; not owned */
     struct parameters_options parameters;
     int heads; /* scores of a read */
+    bool is_evaluation;
     struct device *dev;
     struct feed feed;
     struct task_totals totals;
@@ -94,6 +96,7 @@ struct task {
     /* of HEAD_LM, (room.reads) */
     int32_t *read_row, *read_target;
     struct reads reads;
+    double *scratch, *host_scratch; /* (room.terms * heads): the device's is the losses' own */
 };
 
 /* Which task the configuration asks for, checked against a shard that it is to learn from; the

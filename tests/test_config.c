@@ -262,6 +262,8 @@ static void test_text_gives_the_same_again(void) {
         "loss.type=hinge",
         "loss.label_smoothing=0.1",
         "loss.center=0.01",
+        "loss.length_penalty=-0.2",
+        "loss.attributes=(\"a\", \"b\")",
         "loss.tie_threshold=0.7",
         "optim.lr=3.3e-6",
         "optim.betas=0.1,0.3",

@@ -76,6 +76,11 @@ const struct config_option config_options[] = {
      .help = "Share of a comparison's label that goes to the other side."},
     {"loss.center", OPTION_NUMBER, AT(loss.center), "0", .low = 0, .high = 1e6,
      .help = "Weight of (sum of a comparison's two scores)^2, which keeps scores near zero."},
+    {"loss.length_penalty", OPTION_NUMBER, AT(loss.length_penalty), "0", .low = -1e6, .high = 1e6,
+     .help = "Weight of the correlation of rewards with lengths: the mean of reward x (length - "
+             "mean) / standard deviation over the step's answers."},
+    {"loss.attributes", OPTION_LIST, AT(loss.attributes), "", "all of the shard's",
+     .help = "Scores of answers that regression and bce learn, a head each."},
     {"loss.tie_threshold", OPTION_NUMBER, AT(loss.tie_threshold), "1", .low = 0, .high = 1e6,
      .open = LOW_OPEN, .help = "How likely ties are: t of rao_kupper and davidson."},
 

@@ -10,7 +10,7 @@
 #include "ops.h"
 #include "task_kind.h"
 
-enum column { A, B, LABEL, MARGIN, WEIGHT, LINEAR, COEFFICIENT };
+enum { A, B, LABEL, MARGIN, WEIGHT, LINEAR, COEFFICIENT };
 
 /* Of an evaluation, behind those of comparison_loss.h: the standard deviation over the heads of the
  * difference of the two scores, of right comparisons and of wrong ones. */
@@ -65,11 +65,7 @@ static int read_answer(struct task *t, struct batch *batch, struct shard *shard,
     int32_t number;
     if (batch_add(batch, shard, sequence, length, &number) != 0) return -1;
     *read = batch_read(batch, number, length - 1);
-    double coefficient = task_length_coefficient(t, length);
-    for (int h = 0; h < t->heads && coefficient != 0; h++) {
-        task_add_index(t, LINEAR, (int64_t)*read * t->heads + h);
-        task_add_value(t, COEFFICIENT, coefficient / t->heads);
-    }
+    task_add_penalty(t, LINEAR, COEFFICIENT, *read, length);
     return 0;
 }
 
@@ -108,6 +104,7 @@ static void loss(struct task *t, const union task_word *const *at, const float *
                             .weight = &at[WEIGHT]->value};
     float scale = (float)(t->totals.weight > 0 ? 1 / t->totals.weight : 0);
     op_comparison_loss(t->dev, doutput, tally, output, &how, &c, scale);
+    task_penalty(t, at, LINEAR, COEFFICIENT, output, doutput, tally);
 }
 
 /* The means of a comparison's scores, and the deviation of their difference over the heads, that of

@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "memory.h"
+#include "ops.h"
 #include "task_kind.h"
 
 enum { COLUMN_ALIGN = 16 }; /* bytes, of a column on the device */
@@ -17,6 +18,9 @@ static const struct task_kind *kind_of(enum loss_type type) {
     switch (type) {
         COMPARISON_LOSSES(OF_TASK, LOSS_)
         return &task_comparisons;
+        RANKING_LOSSES(OF_TASK, LOSS_)
+        ANSWER_LOSSES(OF_TASK, LOSS_)
+        return &task_answers;
     }
 #undef OF_TASK
     CHECK(false, "loss %d", (int)type);
@@ -106,8 +110,12 @@ static size_t block_bytes(const struct task *t, struct task_room room) {
     return (size_t)t->kind->n_sent * ROUND_UP(column, (size_t)COLUMN_ALIGN);
 }
 
+static size_t scratch_bytes(const struct task *t, struct task_room room) {
+    return (size_t)(room.terms * t->heads) * sizeof *t->scratch;
+}
+
 size_t task_bytes(const struct task *t, struct task_room room) {
-    return feed_bytes(block_bytes(t, room));
+    return feed_bytes(block_bytes(t, room)) + scratch_bytes(t, room);
 }
 
 void task_init(struct task *t, struct device *dev, struct task_room room) {
@@ -120,7 +128,10 @@ void task_init(struct task *t, struct device *dev, struct task_room room) {
         t->read_target = mem_alloc(room.reads, sizeof *t->read_target);
         t->reads = (struct reads){0, t->read_row, t->read_target};
     }
-    if (dev) feed_init(&t->feed, dev, block_bytes(t, room), EVENT_FEED_PAIRS);
+    t->host_scratch = mem_alloc(room.terms * t->heads, sizeof *t->host_scratch);
+    if (!dev) return;
+    t->scratch = dev->backend->alloc(dev, scratch_bytes(t, room));
+    feed_init(&t->feed, dev, block_bytes(t, room), EVENT_FEED_PAIRS);
 }
 
 void task_copy(struct task *t, const struct task *like, struct task_room room) {
@@ -128,12 +139,15 @@ void task_copy(struct task *t, const struct task *like, struct task_room room) {
                        .config = like->config,
                        .shard = like->shard,
                        .parameters = like->parameters,
-                       .heads = like->heads};
+                       .heads = like->heads,
+                       .is_evaluation = true};
     task_init(t, NULL, room);
 }
 
 void task_free(struct task *t) {
     for (int k = 0; k < TASK_COLUMNS; k++) mem_free(t->column[k].word);
+    if (t->scratch) t->dev->backend->release(t->dev, t->scratch);
+    mem_free(t->host_scratch);
     mem_free(t->read_row);
     mem_free(t->read_target);
     feed_free(&t->feed);
@@ -229,6 +243,9 @@ int64_t task_row(const struct task *t, const struct shard *shard, int64_t i) {
 void task_summarize(const struct task *t, const double *tally, struct task_summary *out) {
     *out = (struct task_summary){0};
     t->kind->summarize(t, tally, out);
+    if (t->config->loss.length_penalty != 0 && !t->is_evaluation)
+        task_add_figure(out, (struct task_style){6, true, NULL, 0},
+                        tally[TASK_PENALTY + ANSWER_TALLY_LOSS], "length_penalty");
 }
 
 double task_figure(const struct task_summary *summary, const char *name) {
@@ -250,17 +267,38 @@ void task_add_figure(struct task_summary *out, struct task_style style, double v
 
 /* --- the length penalty --- */
 
+int task_ensemble(const struct task *t) {
+    (void)t;
+    return 1;
+}
+
 void task_count_length(struct task_totals *totals, int64_t length) {
     totals->answers += 1;
     totals->length += (double)length;
     totals->square_length += (double)length * (double)length;
 }
 
-double task_length_coefficient(const struct task *t, int64_t length) {
+/* What a reward of an answer of that length is multiplied with. */
+static double length_coefficient(const struct task *t, int64_t length) {
     const struct task_totals *s = &t->totals;
-    if (t->config->loss.length_penalty == 0 || s->answers == 0) return 0;
     double mean = s->length / s->answers;
     double variance = s->square_length / s->answers - mean * mean;
     if (variance <= 0) return 0;
     return t->config->loss.length_penalty * ((double)length - mean) / sqrt(variance) / s->answers;
+}
+
+void task_add_penalty(struct task *t, int linear, int coefficient, int32_t read, int64_t length) {
+    if (t->config->loss.length_penalty == 0 || t->totals.answers == 0) return;
+    for (int h = 0; h < t->heads; h++) {
+        task_add_index(t, linear, (int64_t)read * t->heads + h);
+        task_add_value(t, coefficient, length_coefficient(t, length) / t->heads);
+    }
+}
+
+void task_penalty(struct task *t, const union task_word *const *at, int linear, int coefficient,
+                  const float *output, float *doutput, double *tally) {
+    struct answer_targets a = {
+        .n = t->column[linear].n, .place = &at[linear]->index, .target = &at[coefficient]->value};
+    if (a.n > 0)
+        op_answer_loss(t->dev, doutput, tally + TASK_PENALTY, output, ANSWER_LINEAR, &a, 1);
 }

@@ -36,7 +36,7 @@ struct task_kind {
     void (*summarize)(const struct task *t, const double *tally, struct task_summary *out);
 };
 
-extern const struct task_kind task_comparisons;
+extern const struct task_kind task_comparisons, task_answers, task_completions;
 
 /* The word of loss.type. */
 const char *task_loss_word(const struct task *t);
@@ -55,8 +55,13 @@ void task_resolve(struct task *t, int column, const struct forest *forest);
 void task_add_figure(struct task_summary *out, struct task_style style, double value,
                      const char *name_format, ...) __attribute__((format(printf, 4, 5)));
 
-/* The length penalty: what a reward of an answer of `length` tokens is multiplied with in the loss,
- * loss.length_penalty * (length - mean) / sd / answers, of the step. 0: there is none. */
-double task_length_coefficient(const struct task *t, int64_t length);
+/* Scores of an answer where the task asks for one: the heads of an ensemble. */
+int task_ensemble(const struct task *t);
+
+/* The length penalty, loss.length_penalty times the mean over the step's answers of reward x
+ * (length - mean) / sd: a linear term for each head of a read. Nothing where it is 0. */
 void task_count_length(struct task_totals *totals, int64_t length);
+void task_add_penalty(struct task *t, int linear, int coefficient, int32_t read, int64_t length);
+void task_penalty(struct task *t, const union task_word *const *at, int linear, int coefficient,
+                  const float *output, float *doutput, double *tally);
 #endif
