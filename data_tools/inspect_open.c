@@ -12,6 +12,7 @@ static void add_checkpoint_tensors(struct inspected *o, enum checkpoint_kind kin
                                    const char *prefix) {
     for (int i = 0; i < o->checkpoint.n_tensors; i++) {
         const struct checkpoint_tensor *c = &o->checkpoint.tensor[i];
+        if (kind != CHECKPOINT_MASTER && c->place != CHECKPOINT_TRAINED) continue;
         struct inspect_tensor *t = &o->tensor[o->n++];
         *t = (struct inspect_tensor){.name = mem_format("%s%s", prefix, c->name),
                                      .dtype = DTYPE_F32,
@@ -27,6 +28,7 @@ static int open_checkpoint(struct inspected *o, bool moments) {
     o->is_checkpoint = true;
     if (checkpoint_open(&o->checkpoint, o->path) != 0 || checkpoint_open_parts(&o->checkpoint) != 0)
         return -1;
+    if (checkpoint_open_base(&o->checkpoint, NULL, true) != 0) return -1;
     o->tensor = mem_alloc(3 * (int64_t)o->checkpoint.n_tensors, sizeof *o->tensor);
     add_checkpoint_tensors(o, CHECKPOINT_MASTER, "");
     if (!moments) return 0;

@@ -114,6 +114,7 @@ static void print_checkpoint(const struct inspected *o, const struct show *how) 
            (long long)s->skipped, s->skipped_in_a_row);
     printf("data: epoch %lld, next group %lld, %lld pairs seen\n", (long long)s->cursor.epoch,
            (long long)s->cursor.next, (long long)s->episodes);
+    if (c->base) printf("frozen weights: of %s, digest %s\n", c->base, c->base_digest);
     for (int i = 0; i < c->n_files; i++)
         printf("carries: %s, %zu bytes\n", c->file[i].name, c->file[i].length);
     struct buffer config = {0};

@@ -10,7 +10,10 @@
  *       datasets.
  *   (3) Slices carry their element ranges and are found by tensor name, so any number of ranks at
  *       any stage loads it.
- *   (4) What is loaded is checked against its checksum before it is used. */
+ *   (4) What is loaded is checked against its checksum before it is used.
+ *   (5) Of frozen tensors there is no moment; and unless checkpoint.frozen asks for them their
+ *       weights are not there either: state.h5 then names the model directory that they are read
+ *       from, the base, and its digest. */
 #ifndef RANKWISE_CHECKPOINT_H
 #define RANKWISE_CHECKPOINT_H
 #include "config.h"
@@ -18,8 +21,10 @@
 #include "file.h"
 #include "optimizer.h"
 #include "plan.h"
+#include "safetensors.h"
 
-enum { CHECKPOINT_FORMAT = 1 };
+/* FROZEN: with frozen tensors, which readers of the former format would take for damage. */
+enum { CHECKPOINT_FORMAT = 1, CHECKPOINT_FORMAT_FROZEN = 2 };
 
 /* What a run needs besides weights and moments to go on. */
 struct run_state {
@@ -41,6 +46,9 @@ struct checkpoint_extra {
     /* of a step whose evaluation is not done: its metrics so far; NULL: it is whole */
     const char *metrics_line;
     const struct contract *contract; /* may be NULL */
+    /* the model directory that frozen tensors stay in, and safetensors_digest of these; NULL: the
+     * checkpoint has them */
+    const char *base, *base_digest;
     const struct tokenizer_file *file;
     int n_files;
 };
@@ -84,6 +92,8 @@ struct checkpoint {
     char *config, *arch_json, *revision, *written_at;
     char *data;                  /* NULL: from before it was kept */
     char *metrics_line;          /* NULL: the step was whole */
+    char *base, *base_digest;    /* NULL: no tensor is in a base */
+    struct safetensors base_tensors; /* after checkpoint_open_base */
     struct contract contract;
     struct tokenizer_file *file; /* owned copies */
     int n_files;
@@ -93,16 +103,28 @@ struct checkpoint {
     int n_pieces;
     void *handle; /* the open part files; private */
 };
+/* FROZEN: the weights alone; IN_BASE: not even these. */
+enum checkpoint_place { CHECKPOINT_TRAINED, CHECKPOINT_FROZEN, CHECKPOINT_IN_BASE };
 struct checkpoint_tensor {
     char *name;
     int n_dims;
     int64_t rows, cols, count;
+    enum checkpoint_place place;
 };
 enum checkpoint_kind { CHECKPOINT_MASTER, CHECKPOINT_MOMENT1, CHECKPOINT_MOMENT2 };
 int checkpoint_open(struct checkpoint *c, const char *path);
 /* Opens every part and checks its end mark. A reader beside a run does it at once: what is open can
  * be read to its end although the run removes it (checkpoint.keep). */
 int checkpoint_open_parts(struct checkpoint *c);
+/* Opens the base, if the checkpoint has one, for the tensors that are there; directory: where it
+ * lies now, NULL: where it lay. verify: its digest must be that of the checkpoint. -1 with
+ * error_text(). */
+int checkpoint_open_base(struct checkpoint *c, const char *directory, bool verify);
+/* The same digest? -1 with error_text() that names both and the directory. */
+int checkpoint_check_base(const struct checkpoint *c, const char *directory, const char *digest);
+/* What was trained is to be trained, what was frozen to be frozen: nothing that learned is left as
+ * it is in the base. -1 with error_text(). */
+int checkpoint_check_frozen(const struct checkpoint *c, const struct parameters *table);
 /* Whether nothing has this name any more: a run took its checkpoint away. */
 bool checkpoint_is_gone(const char *path);
 /* How often a reader looks for the newest checkpoint again while a run removes what it found. */

@@ -91,6 +91,7 @@ struct config {
         enum model_init init;
         enum model_precision precision;
         enum head_init head_init;
+        struct patterns freeze;
     } model;
     struct {
         struct config_data *train, *eval;
@@ -116,7 +117,12 @@ struct config {
         enum offload_kind offload;
         bool prefetch;
     } parallel;
-    struct { char *dir; int64_t every_steps, keep, writers; double every_minutes; } checkpoint;
+    struct {
+        char *dir;
+        int64_t every_steps, keep, writers;
+        double every_minutes;
+        bool frozen;
+    } checkpoint;
     struct { int64_t every_steps; bool before_training; } eval;
     struct { bool jsonl; } track;
     bool is_resolved; /* while config_parse reads what config_text wrote */

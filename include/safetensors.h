@@ -43,6 +43,10 @@ int safetensors_match(struct safetensors *s, const struct parameters *table);
 int safetensors_read(struct safetensors *s, const struct parameter *p, int64_t first, int64_t count,
                      float *out);
 
+/* SHA-256 of the names, shapes and elements of n tensors, as the files have them: what tells two
+ * models apart, however they are cut into files. -1 with error_text(). */
+int safetensors_digest(struct safetensors *s, const char *const *name, int n, char out[65]);
+
 /* Writing: one file at a time, tensors in the order of begin. total bytes decide about an index
  * above `split_bytes`. */
 struct safetensors_writer;

@@ -72,6 +72,9 @@ static void fill_moments(void *self, const struct zero_slice *s) {
     mem_free(host);
 }
 
+/* What the worlds that are opened do not train. */
+static struct patterns frozen;
+
 static void world_open(struct world *w, const char *model, int stage, enum dtype dtype,
                        int64_t zero_group) {
     *w = (struct world){0};
@@ -79,7 +82,8 @@ static void world_open(struct world *w, const char *model, int stage, enum dtype
     w->dev = test_device_open(1);
     device_join(w->dev, &w->place);
     ASSERT_INT(arch_parse(&w->arch, model, strlen(model)), 0);
-    parameters_build(&w->table, &w->arch, &one_score);
+    ASSERT_DONE(parameters_build(&w->table, &w->arch, &one_score));
+    ASSERT_DONE(parameters_freeze(&w->table, &frozen, "freeze"));
     struct zero_options options = {stage, dtype, true, true};
     w->z = zero_init(w->dev, &w->place, &w->table, &options);
 }
@@ -211,6 +215,69 @@ static void test_any_stage_loads_at_any_stage(void) {
         world_close(&to);
         world_close(&from);
     }
+}
+
+static void check_frozen_slice(void *self, const struct zero_slice *s) {
+    struct device *dev = self;
+    if (s->parameter->segment != SEGMENT_FROZEN) return;
+    float *host = mem_alloc(s->count, sizeof *host);
+    ASSERT(!s->master && !s->moment1 && !s->gradient);
+    test_device_read(dev, host, s->weight.data, (size_t)s->count * sizeof *host);
+    for (int64_t i = 0; i < s->count; i++)
+        if (host[i] != expected(CHECKPOINT_MASTER, s->parameter->name, s->first + i))
+            ASSERT_TEXT(s->parameter->name, "");
+    mem_free(host);
+}
+
+/* The table's tensors are there, with moments where they were trained. */
+static void assert_has_frozen(int64_t step) {
+    struct checkpoint c;
+    float out;
+    char *path = checkpoint_path(directory, step);
+    ASSERT_DONE(checkpoint_open(&c, path));
+    for (int t = 0; t < c.n_tensors; t++) {
+        bool is_frozen = patterns_match(&frozen, c.tensor[t].name);
+        ASSERT_INT(c.tensor[t].place, is_frozen ? CHECKPOINT_FROZEN : CHECKPOINT_TRAINED);
+        ASSERT_DONE(checkpoint_read(&c, CHECKPOINT_MASTER, c.tensor[t].name, 0, 1, &out));
+        ASSERT_NEAR(out, expected(CHECKPOINT_MASTER, c.tensor[t].name, 0), 0);
+        ASSERT_INT(checkpoint_read(&c, CHECKPOINT_MOMENT2, c.tensor[t].name, 0, 1, &out),
+                   is_frozen ? -1 : 0);
+    }
+    checkpoint_close(&c);
+    mem_free(path);
+}
+
+static void test_frozen_parts_load_at_any_stage(void) {
+    static char *pattern[] = {"*embed*", "*layers.0.*", "*norm*"};
+    for (int stage = 0; stage <= 3; stage++) {
+        struct world from, to;
+        frozen = (struct patterns){pattern, 3};
+        start_clean();
+        world_open(&from, small_model, stage, DTYPE_F32, ZERO_GROUP_ALL);
+        world_fill(&from);
+        ASSERT_DONE(save(&from, 200, 0, 0));
+        assert_has_frozen(200);
+        for (int other = 0; other <= 3; other++) {
+            world_open(&to, small_model, other, DTYPE_F32, ZERO_GROUP_ALL);
+            assert_loads(200, &to);
+            zero_each_owned(to.z, check_frozen_slice, to.dev);
+            world_close(&to);
+        }
+        /* what was frozen is to be trained */
+        frozen.n = 2;
+        world_open(&to, small_model, stage, DTYPE_F32, ZERO_GROUP_ALL);
+        struct checkpoint c;
+        char *path = checkpoint_path(directory, 200);
+        ASSERT_DONE(checkpoint_open(&c, path));
+        ASSERT_INT(checkpoint_check_frozen(&c, &to.table), -1);
+        ASSERT_CONTAINS(error_text(), "model.layers.1.input_layernorm.weight was frozen, and is to "
+                                      "be trained; hint: model.freeze as the run began with");
+        checkpoint_close(&c);
+        mem_free(path);
+        world_close(&to);
+        world_close(&from);
+    }
+    frozen.n = 0;
 }
 
 static void test_any_number_of_writers(void) {
@@ -645,7 +712,7 @@ static void test_a_lying_index_is_found(void) {
         {"/part_bytes", 0, 0, 1, "part_0000.h5: expected 1 bytes, found"},
         {"step", 0, -1, -1, "is negative"},
         {"finished", 0, -1, 2, "out of range"},
-        {"format", 0, -1, 2, "format 2, this program reads 1"},
+        {"format", 0, -1, 3, "format 3, this program reads 1 and 2"},
         {"end", 1, -1, 1, "its end mark"},
     };
     struct world w;
@@ -671,6 +738,7 @@ static void test_a_lying_index_is_found(void) {
 int main(int argc, char **argv) {
     static const struct test tests[] = {
         {"any_stage_loads_at_any_stage", test_any_stage_loads_at_any_stage},
+        {"frozen_parts_load_at_any_stage", test_frozen_parts_load_at_any_stage},
         {"any_number_of_writers", test_any_number_of_writers},
         {"replicas_save_once", test_replicas_save_once},
         {"tensors_of_several_pieces", test_tensors_of_several_pieces},

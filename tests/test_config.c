@@ -270,6 +270,8 @@ static void test_text_gives_the_same_again(void) {
         "optim.eps=1e-300",
         "optim.weight_decay=0",
         "optim.no_decay=(\"*a\\\\b*\", \"c\")",
+        "model.freeze=(\"model.embed*\", \"x\")",
+        "checkpoint.frozen=true",
         "optim.clip=1e20",
         "optim.schedule=wsd",
         "optim.warmup=100",

@@ -15,6 +15,7 @@
 #include <unistd.h>
 
 #include "file.h"
+#include "hash.h"
 #include "json.h"
 
 enum { PREFIX_BYTES = 8, HEADER_CEILING = 100 << 20, INDEX_CEILING = 100 << 20, MAX_FILES = 10000 };
@@ -427,4 +428,33 @@ int safetensors_read(struct safetensors *s, const struct parameter *p, int64_t f
     }
     mem_free(buffer);
     return status ? fail_context("%s: tensor %s", s->path[entry->file], p->name) : 0;
+}
+
+/* Blocks are hashed by the fast hash, and the blocks' hashes by the strong one. */
+static int add_tensor(struct safetensors *s, struct sha256 *hash, const char *name, char *buffer) {
+    const struct safetensors_entry *entry = find_entry(s, name);
+    if (!entry) return fail("tensor %s is missing", name);
+    int64_t bytes = entry->count * (int64_t)dtype_bytes(entry->dtype);
+    sha256_add(hash, name, strlen(name) + 1);
+    sha256_add(hash, dtype_name(entry->dtype), strlen(dtype_name(entry->dtype)) + 1);
+    sha256_add(hash, entry->dim, sizeof entry->dim);
+    for (int64_t done = 0; done < bytes; done += READ_BYTES) {
+        size_t n = (size_t)MIN(bytes - done, READ_BYTES);
+        if (read_exactly(s->descriptor[entry->file], buffer, n, entry->first_byte + done) != 0)
+            return fail_context("%s: tensor %s", s->path[entry->file], name);
+        struct hash128 block = hash128(buffer, n, 0);
+        sha256_add(hash, &block, sizeof block);
+    }
+    return 0;
+}
+
+int safetensors_digest(struct safetensors *s, const char *const *name, int n, char out[65]) {
+    char *buffer = mem_alloc(READ_BYTES, 1);
+    struct sha256 hash;
+    int status = 0;
+    sha256_start(&hash);
+    for (int i = 0; i < n && status == 0; i++) status = add_tensor(s, &hash, name[i], buffer);
+    sha256_finish(&hash, out);
+    mem_free(buffer);
+    return status;
 }

@@ -48,6 +48,9 @@ const struct config_option config_options[] = {
     {"model.head_init", OPTION_CHOICE, AT(model.head_init), "auto", .words = WORDS(HEAD_INITS),
      .help = "Score head: the model's own where it has one (auto), or always a fresh one from "
              "run.seed."},
+    {"model.freeze", OPTION_LIST, AT(model.freeze), "", "none",
+     .help = "Parameters that are not trained: globs over their names (\"model.embed_tokens*\", "
+             "\"model.layers.[0-3].*\"), each of which must match one."},
 
     {"data.train", OPTION_TRAIN, AT(data.train), "", "none, must be given to train",
      .help =
@@ -141,6 +144,9 @@ const struct config_option config_options[] = {
      .help = "Newest checkpoints that are kept; 0: all."},
     {"checkpoint.writers", OPTION_INT, AT(checkpoint.writers), "0", .low = 0, .high = 1e6,
      .help = "Ranks that write; 0: one per node."},
+    {"checkpoint.frozen", OPTION_BOOL, AT(checkpoint.frozen), "false",
+     .help = "Write what is frozen into checkpoints; otherwise they name model.path, which must "
+             "stay as it is."},
 
     {"eval.every_steps", OPTION_INT, AT(eval.every_steps), "0", ANY_COUNT,
      .help = "Steps between two evaluations; 0: only at the end."},

@@ -20,8 +20,8 @@ void checkpoint_digest(const struct checkpoint *c, char out[65]) {
     const struct parts *parts = c->handle;
     const int64_t state[] = {s->step,         s->updates,     s->skipped,  s->skipped_in_a_row,
                              s->cursor.epoch, s->cursor.next, s->episodes, s->finished};
-    const char *const text[] = {s->data,     c->config,     c->data,        c->arch_json,
-                                c->revision, c->written_at, c->metrics_line};
+    const char *const text[] = {s->data,       c->config,       c->data, c->arch_json,  c->revision,
+                                c->written_at, c->metrics_line, c->base, c->base_digest};
     struct sha256 hash;
     sha256_start(&hash);
     sha256_add(&hash, state, sizeof state);
@@ -31,7 +31,8 @@ void checkpoint_digest(const struct checkpoint *c, char out[65]) {
         add_array(&hash, c->file[i].data, (int64_t)c->file[i].length, 1);
     }
     for (int i = 0; i < c->n_tensors; i++) {
-        const int64_t shape[] = {c->tensor[i].n_dims, c->tensor[i].rows, c->tensor[i].cols};
+        const int64_t shape[] = {c->tensor[i].n_dims, c->tensor[i].rows, c->tensor[i].cols,
+                                 (int64_t)c->tensor[i].place};
         add_text(&hash, c->tensor[i].name);
         sha256_add(&hash, shape, sizeof shape);
     }

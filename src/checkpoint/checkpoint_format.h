@@ -86,11 +86,11 @@ struct checkpoint_part {
     struct checkpoint_pieces pieces;
     int64_t bytes;
 };
-/* This rank's part in writing the parts: writes its own and its clients' slices, or sends its own.
- * Not agreed. */
+/* This rank's part in writing the parts: writes its own and its clients' slices, or sends its own;
+ * frozen: what is frozen, too. Not agreed. */
 int checkpoint_write_part(struct checkpoint_part *out, const char *directory, struct zero *z,
                           const struct parameters *table, const struct placement *place,
-                          const int *writer);
+                          const int *writer, bool frozen);
 
 /* state.h5. pieces are of all parts, sorted; part_bytes (n_parts). */
 int checkpoint_write_state(const char *directory, const struct parameters *table,

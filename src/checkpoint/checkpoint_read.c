@@ -80,6 +80,8 @@ static int read_texts(hid_t file, struct checkpoint *c) {
         return -1;
     if (read_optional(file, "/data", &c->data) != 0) return -1;
     if (read_optional(file, "/metrics_line", &c->metrics_line) != 0) return -1;
+    if (read_optional(file, "/base/path", &c->base) != 0) return -1;
+    if (c->base && !(c->base_digest = checkpoint_read_text(file, "/base/digest"))) return -1;
     if (H5Lexists(file, "/contract", H5P_DEFAULT) <= 0) return 0;
     size_t length;
     char *contract = checkpoint_read_bytes(file, "/contract", &length);
@@ -169,6 +171,25 @@ static int take_table(struct checkpoint *c, const char *names, const int64_t *sh
     return check_names(c);
 }
 
+/* Which tensors are frozen; without the data set none is. */
+static int read_places(hid_t file, struct checkpoint *c) {
+    hsize_t n[1] = {0};
+    if (H5Lexists(file, "/tensor/frozen", H5P_DEFAULT) <= 0) return 0;
+    int64_t *place = checkpoint_read_ints(file, "/tensor/frozen", 1, n);
+    int status = place ? 0 : -1;
+    if (status == 0 && n[0] != (hsize_t)c->n_tensors)
+        status = fail("/tensor/frozen: expected %d numbers", c->n_tensors);
+    for (int i = 0; i < c->n_tensors && status == 0; i++) {
+        int64_t last = c->base ? CHECKPOINT_IN_BASE : CHECKPOINT_FROZEN;
+        if (place[i] < CHECKPOINT_TRAINED || place[i] > last)
+            status = fail("/tensor/frozen: %s: %lld", c->tensor[i].name, (long long)place[i]);
+        else
+            c->tensor[i].place = (enum checkpoint_place)place[i];
+    }
+    mem_free(place);
+    return status;
+}
+
 static int read_table(hid_t file, struct checkpoint *c) {
     hsize_t dim[2] = {0};
     char *names = checkpoint_read_text(file, "/tensor/name");
@@ -180,6 +201,7 @@ static int read_table(hid_t file, struct checkpoint *c) {
         else
             status = take_table(c, names, shape, (int64_t)dim[0]);
     }
+    if (status == 0) status = read_places(file, c);
     mem_free(shape);
     mem_free(names);
     return status;
@@ -187,22 +209,29 @@ static int read_table(hid_t file, struct checkpoint *c) {
 
 /* --- the index --- */
 
+/* How many elements of a tensor the parts have of a kind. */
+static int64_t kept_count(const struct checkpoint_tensor *t, int64_t kind) {
+    bool is_kept = t->place == CHECKPOINT_TRAINED ||
+                   (t->place == CHECKPOINT_FROZEN && kind == CHECKPOINT_MASTER);
+    return is_kept ? t->count : 0;
+}
+
 /* The pieces lie in the order of kind, tensor and first element, without holes or overlaps, to each
  * tensor's end. */
 static int check_cover(const struct checkpoint *c) {
     int64_t at = 0;
     for (int64_t kind = 0; kind < CHECKPOINT_N_KINDS; kind++)
         for (int64_t t = 0; t < c->n_tensors; t++) {
-            int64_t covered = 0;
+            int64_t covered = 0, kept = kept_count(&c->tensor[t], kind);
             for (; at < c->n_pieces && c->piece[at].kind == kind && c->piece[at].tensor == t;
                  at++) {
                 if (c->piece[at].first != covered) break;
                 covered += c->piece[at].count;
             }
-            if (covered != c->tensor[t].count)
+            if (covered != kept)
                 return fail("/piece: %s of %s: %lld of %lld elements are covered",
                             checkpoint_kind_name[kind], c->tensor[t].name, (long long)covered,
-                            (long long)c->tensor[t].count);
+                            (long long)kept);
         }
     return at == c->n_pieces ? 0
                              : fail("/piece: piece %lld lies outside or overlaps", (long long)at);
@@ -262,10 +291,10 @@ static int check_parts(const struct checkpoint *c) {
 static int read_state(hid_t file, struct checkpoint *c) {
     int64_t format, end[2];
     if (checkpoint_read_attribute(file, "format", 1, &format) != 0) return -1;
-    if (format != CHECKPOINT_FORMAT)
-        return fail(
-            "format %lld, this program reads %d; hint: use the version of rankwise that wrote it",
-            (long long)format, CHECKPOINT_FORMAT);
+    if (format < CHECKPOINT_FORMAT || format > CHECKPOINT_FORMAT_FROZEN)
+        return fail("format %lld, this program reads %d and %d; hint: use the version of rankwise "
+                    "that wrote it",
+                    (long long)format, CHECKPOINT_FORMAT, CHECKPOINT_FORMAT_FROZEN);
     if (read_run_state(file, &c->state) != 0 || read_texts(file, c) != 0 ||
         read_tokenizer(file, c) != 0 || read_table(file, c) != 0 || read_index(file, c) != 0 ||
         checkpoint_read_attribute(file, "end", 2, end) != 0)
@@ -370,6 +399,9 @@ void checkpoint_close(struct checkpoint *c) {
     mem_free(c->config);
     mem_free(c->data);
     mem_free(c->metrics_line);
+    mem_free(c->base);
+    mem_free(c->base_digest);
+    safetensors_close(&c->base_tensors);
     mem_free(c->arch_json);
     mem_free(c->revision);
     mem_free(c->written_at);
@@ -500,6 +532,13 @@ static int find_tensor(const struct checkpoint *c, const char *name) {
     return -1;
 }
 
+static int read_base(struct checkpoint *c, const char *tensor, int64_t first, int64_t count,
+                     float *out) {
+    struct parameter p = {.name = (char *)tensor};
+    CHECK(c->base_tensors.n_files > 0, "%s: its base is not open", c->path);
+    return safetensors_read(&c->base_tensors, &p, first, count, out);
+}
+
 int checkpoint_read(struct checkpoint *c, enum checkpoint_kind kind, const char *tensor,
                     int64_t first, int64_t count, float *out) {
     int t = find_tensor(c, tensor);
@@ -507,6 +546,9 @@ int checkpoint_read(struct checkpoint *c, enum checkpoint_kind kind, const char 
     if (first < 0 || count < 0 || first > c->tensor[t].count - count)
         return fail("%s: %s: elements %lld + %lld of %lld", c->path, tensor, (long long)first,
                     (long long)count, (long long)c->tensor[t].count);
+    if (kind != CHECKPOINT_MASTER && c->tensor[t].place != CHECKPOINT_TRAINED)
+        return fail("%s: %s is frozen and has no moments", c->path, tensor);
+    if (c->tensor[t].place == CHECKPOINT_IN_BASE) return read_base(c, tensor, first, count, out);
     while (count > 0) {
         int64_t index = find_piece(c, kind, t, first);
         const struct checkpoint_piece *p = &c->piece[index];

@@ -179,7 +179,8 @@ int checkpoint_save(const char *directory, struct zero *z, const struct paramete
     int status = comm_agree(data, lead ? prepare(directory, temporary, options) : 0);
     if (status == 0) {
         checkpoint_assign_writers(writer, place, options->writers);
-        status = comm_agree(data, checkpoint_write_part(&part, temporary, z, table, place, writer));
+        status = comm_agree(
+            data, checkpoint_write_part(&part, temporary, z, table, place, writer, !extra->base));
         if (status == 0) {
             int64_t n_parts = gather_parts(data, writer, &part, &all, part_bytes);
             if (lead) {

@@ -34,6 +34,9 @@ static int write_texts(hid_t file, const struct checkpoint_extra *extra) {
     if (extra->data && write_text(file, "/data", extra->data) != 0) return -1;
     if (extra->metrics_line && write_text(file, "/metrics_line", extra->metrics_line) != 0)
         return -1;
+    if (extra->base && (write_text(file, "/base/path", extra->base) != 0 ||
+                        write_text(file, "/base/digest", extra->base_digest) != 0))
+        return -1;
     if (!extra->contract || !extra->contract->json) return 0;
     char *contract = contract_text(extra->contract);
     int status = write_text(file, "/contract", contract);
@@ -74,6 +77,23 @@ static int write_table(hid_t file, const struct parameters *table) {
     return status;
 }
 
+static bool has_frozen(const struct parameters *table) {
+    return parameters_count_trained(table) < parameters_count(table);
+}
+
+/* Which tensors are frozen, where some are. */
+static int write_places(hid_t file, const struct parameters *table, bool in_base) {
+    if (!has_frozen(table)) return 0;
+    int64_t *place = mem_alloc(table->n, sizeof *place);
+    for (int i = 0; i < table->n; i++)
+        place[i] = table->item[i].segment == SEGMENT_TRAINED ? CHECKPOINT_TRAINED
+                   : in_base                                 ? CHECKPOINT_IN_BASE
+                                                             : CHECKPOINT_FROZEN;
+    int status = checkpoint_write_ints(file, "/tensor/frozen", table->n, 1, place);
+    mem_free(place);
+    return status;
+}
+
 static int write_index(hid_t file, const struct checkpoint_pieces *pieces,
                        const int64_t *part_bytes, int64_t n_parts) {
     int64_t *sum = mem_alloc(pieces->n_sums, sizeof *sum);
@@ -93,7 +113,8 @@ int checkpoint_write_state(const char *directory, const struct parameters *table
                            int64_t n_parts) {
     char *path = checkpoint_state_path(directory);
     struct checkpoint_file f;
-    int64_t format = CHECKPOINT_FORMAT, end[2] = {pieces->n, pieces->n_sums};
+    int64_t format = has_frozen(table) ? CHECKPOINT_FORMAT_FROZEN : CHECKPOINT_FORMAT,
+            end[2] = {pieces->n, pieces->n_sums};
     int status = checkpoint_file_create(&f, path);
     if (status == 0) {
         status = checkpoint_write_attribute(f.id, "format", 1, &format);
@@ -102,6 +123,7 @@ int checkpoint_write_state(const char *directory, const struct parameters *table
         if (status == 0) status = write_texts(f.id, extra);
         if (status == 0) status = write_tokenizer(f.id, extra);
         if (status == 0) status = write_table(f.id, table);
+        if (status == 0) status = write_places(f.id, table, extra->base);
         if (status == 0) status = write_index(f.id, pieces, part_bytes, n_parts);
         if (status == 0) status = checkpoint_write_attribute(f.id, "end", 2, end);
         if (status != 0) fail_context("%s", path);

@@ -27,6 +27,7 @@ struct owned {
     struct zero_slice *slice;
     struct slice_note *note;
     int64_t n, capacity, capacity_notes;
+    bool frozen; /* what is frozen, too */
 };
 
 struct writer {
@@ -42,6 +43,7 @@ struct writer {
 static void take_slice(void *self, const struct zero_slice *slice) {
     struct owned *o = self;
     if (slice->count == 0) return;
+    if (!o->frozen && slice->parameter->segment != SEGMENT_TRAINED) return;
     ARRAY_RESERVE(o->slice, o->n, o->capacity);
     ARRAY_RESERVE(o->note, o->n, o->capacity_notes);
     o->slice[o->n] = *slice;
@@ -54,10 +56,35 @@ static void owned_free(struct owned *o) {
     mem_free(o->note);
 }
 
+/* Frozen tensors have no moments. */
+static int n_kinds(const struct parameters *table, const struct slice_note *note) {
+    return table->item[note->tensor].segment == SEGMENT_TRAINED ? CHECKPOINT_N_KINDS : 1;
+}
+
+/* Elements [at, at + n) of a frozen slice's weights; bf16 is widened from the end, where what is
+ * written lies behind what is yet to be read. */
+static void copy_frozen(float *out, const struct zero_slice *slice, struct device *dev, int64_t at,
+                        int64_t n) {
+    size_t size = dtype_bytes(slice->weight.dtype);
+    const uint16_t *narrow = (const uint16_t *)(const void *)out;
+    dev->backend->copy_out(dev, out, (char *)slice->weight.data + (size_t)at * size,
+                           (size_t)n * size, STREAM_COMPUTE);
+    dev->backend->synchronize(dev, STREAM_COMPUTE);
+    for (int64_t i = n - 1; slice->weight.dtype == DTYPE_BF16 && i >= 0; i--) {
+        uint16_t bits;
+        memcpy(&bits, narrow + i, sizeof bits);
+        out[i] = bf16_to_float(bits);
+    }
+}
+
 /* Elements [at, at + n) of a slice's kind, from where they are to here. */
 static void copy_slice(float *out, const struct zero_slice *slice, int kind, int64_t at,
                        int64_t n) {
     struct device *dev = slice->state;
+    if (slice->parameter->segment != SEGMENT_TRAINED) {
+        copy_frozen(out, slice, dev, at, n);
+        return;
+    }
     const float *from[CHECKPOINT_N_KINDS] = {slice->master, slice->moment1, slice->moment2};
     dev->backend->copy_out(dev, out, from[kind] + at, (size_t)n * sizeof *out, STREAM_COMPUTE);
     dev->backend->synchronize(dev, STREAM_COMPUTE);
@@ -124,7 +151,7 @@ static void write_piece(struct writer *w, int from, const struct slice_note *not
 
 static void write_own(struct writer *w, const struct owned *own) {
     for (int64_t i = 0; i < own->n; i++)
-        for (int kind = 0; kind < CHECKPOINT_N_KINDS; kind++)
+        for (int kind = 0; kind < n_kinds(w->table, &own->note[i]); kind++)
             write_piece(w, -1, &own->note[i], &own->slice[i], kind);
 }
 
@@ -134,7 +161,7 @@ static void write_client(struct writer *w, int client) {
     struct slice_note *note = mem_alloc(n, sizeof *note);
     comm_receive(&w->place->data, client, note, (size_t)n * sizeof *note);
     for (int64_t i = 0; i < n; i++)
-        for (int kind = 0; kind < CHECKPOINT_N_KINDS; kind++)
+        for (int kind = 0; kind < n_kinds(w->table, &note[i]); kind++)
             write_piece(w, client, &note[i], NULL, kind);
     mem_free(note);
 }
@@ -171,7 +198,7 @@ static void send_to_writer(const struct owned *own, struct writer *w, int to) {
     comm_send(data, to, &own->n, sizeof own->n);
     comm_send(data, to, own->note, (size_t)own->n * sizeof *own->note);
     for (int64_t i = 0; i < own->n; i++)
-        for (int kind = 0; kind < CHECKPOINT_N_KINDS; kind++)
+        for (int kind = 0; kind < n_kinds(own->table, &own->note[i]); kind++)
             for (int64_t at = 0; at < own->note[i].count; at += CHECKPOINT_PIECE) {
                 int64_t n = MIN(CHECKPOINT_PIECE, own->note[i].count - at);
                 copy_slice(w->buffer, &own->slice[i], kind, at, n);
@@ -188,11 +215,11 @@ static int64_t part_number(const int *writer, int rank) {
 
 int checkpoint_write_part(struct checkpoint_part *out, const char *directory, struct zero *z,
                           const struct parameters *table, const struct placement *place,
-                          const int *writer) {
+                          const int *writer, bool frozen) {
     int rank = place->data.rank, status = 0;
     *out = (struct checkpoint_part){0};
     if (writer[rank] < 0) return 0;
-    struct owned own = {.table = table};
+    struct owned own = {.table = table, .frozen = frozen};
     zero_each_owned(z, take_slice, &own);
     struct writer w = {.table = table,
                        .place = place,

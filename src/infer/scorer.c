@@ -103,6 +103,9 @@ static int open_checkpoint(struct scorer *s, const char *const *overrides, int n
         arch_parse(&s->arch, c->arch_json, strlen(c->arch_json)) != 0 ||
         build_table(s, count_scores(c)) != 0)
         return fail_context("%s", s->path);
+    /* where the configuration or an override says, if that is there, else where the run had it */
+    const char *base = file_is_directory(s->config.model.path) ? s->config.model.path : NULL;
+    if (checkpoint_open_base(c, base, base_rank == 0) != 0) return -1;
     contract_copy(&s->contract, &c->contract);
     char *special = contract_special(&s->contract);
     s->tokenizer = tokenizer_open(c->file, c->n_files, special);

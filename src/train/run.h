@@ -40,6 +40,9 @@ struct run_model {
     struct arch arch;
     struct parameters table;
     struct safetensors tensors; /* of model.path; empty for random weights */
+    /* of what is frozen and stays in model.path: that path, absolute, and the tensors' digest; base
+     * is NULL where nothing is, as with random weights */
+    char *base, base_digest[65];
     struct zero *z;
     struct model *walk;
     struct optimizer optimizer;
@@ -124,6 +127,8 @@ void run_close_data(struct run *r);
 
 /* The model's shape, and that its files have what the shape wants. */
 int run_read_model(struct run *r);
+/* Where what is frozen comes from, for checkpoints. Collective; agreed. */
+int run_find_base(struct run *r);
 /* No sequence is longer than the score contract says. */
 int run_check_lengths(const struct run *r);
 /* Memory, weights from the checkpoint or the start, the optimizer. Collective; agreed. */

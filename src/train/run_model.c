@@ -1,6 +1,9 @@
 /* What a run trains: the model's shape, where its weights come from, and what updates them. */
+#include <limits.h>
+#include <stdlib.h>
 #include <string.h>
 
+#include "log.h"
 #include "run.h"
 
 static bool is_random(const struct run *r) {
@@ -13,6 +16,7 @@ int run_read_model(struct run *r) {
         return fail("model.path is not set; hint: a directory with a Hugging Face config.json");
     if (arch_read(&r->model.arch, r->config->model.path) != 0) return -1;
     if (parameters_build(&r->model.table, &r->model.arch, &r->model.task.parameters) != 0 ||
+        parameters_freeze(&r->model.table, &r->config->model.freeze, "model.freeze") != 0 ||
         parameters_drop_decay(&r->model.table, &r->config->optim.no_decay, "optim.no_decay") != 0)
         return -1;
     if (r->model.arch.n_labels > 1)
@@ -22,6 +26,33 @@ int run_read_model(struct run *r) {
     if (safetensors_open(&r->model.tensors, r->config->model.path) != 0)
         return fail_hint("model.init = \"random\" starts without weights");
     return safetensors_match(&r->model.tensors, &r->model.table);
+}
+
+/* Rank 0: the digest of the frozen tensors. */
+static int digest_base(struct run *r) {
+    const struct parameters *table = &r->model.table;
+    const char **name = mem_alloc(table->n, sizeof *name);
+    int n = 0;
+    for (int i = 0; i < table->n; i++)
+        if (table->item[i].segment != SEGMENT_TRAINED) name[n++] = table->item[i].name;
+    int status = safetensors_digest(&r->model.tensors, name, n, r->model.base_digest);
+    mem_free(name);
+    return status;
+}
+
+int run_find_base(struct run *r) {
+    struct run_model *m = &r->model;
+    int64_t n_frozen = parameters_count(&m->table) - parameters_count_trained(&m->table);
+    if (n_frozen == 0) return 0;
+    log_info("%lld of %lld parameters are frozen", (long long)n_frozen,
+             (long long)parameters_count(&m->table));
+    if (is_random(r)) return 0;
+    char path[PATH_MAX];
+    m->base = mem_copy_string(realpath(r->config->model.path, path) ? path : r->config->model.path);
+    int status = base_rank == 0 ? digest_base(r) : 0;
+    if (comm_agree(&r->place.data, status) != 0) return -1;
+    comm_broadcast(&r->place.data, 0, m->base_digest, sizeof m->base_digest);
+    return 0;
 }
 
 /* Is the score head new even where the model has one? */
@@ -92,6 +123,7 @@ void run_close_model(struct run *r) {
     model_free(r->model.walk);
     zero_free(r->model.z);
     safetensors_close(&r->model.tensors);
+    mem_free(r->model.base);
     parameters_free(&r->model.table);
     arch_free(&r->model.arch);
 }

@@ -146,13 +146,28 @@ static void take_open_line(struct run *r) {
         r->progress.open_line = mem_copy_string(r->origin.resume.metrics_line);
 }
 
+/* What is frozen must still be what it was: the checkpoint does not have it. */
+static int open_base(struct run *r) {
+    struct checkpoint *c = &r->origin.resume;
+    const char *path = r->config->model.path;
+    if (checkpoint_check_frozen(c, &r->model.table) != 0) return -1;
+    if (!c->base) return 0;
+    if (!r->model.base)
+        return fail("%s: was trained with the weights of %s; hint: model.init = \"pretrained\"",
+                    c->path, c->base);
+    return checkpoint_check_base(c, path, r->model.base_digest) == 0
+               ? checkpoint_open_base(c, path, false)
+               : -1;
+}
+
 int run_choose_checkpoint(struct run *r) {
     int64_t step;
-    if (choose_step(r, &step) != 0) return -1;
+    if (run_find_base(r) != 0 || choose_step(r, &step) != 0) return -1;
     if (step != NO_STEP) {
         r->origin.checkpoint_path = checkpoint_path(r->config->checkpoint.dir, step);
         if (open_chosen(r) != 0) return -1;
         if (comm_agree(&r->place.data, check_content(r)) != 0) return -1;
+        if (comm_agree(&r->place.data, open_base(r)) != 0) return -1;
     }
     if (comm_agree(&r->place.data, base_rank == 0 ? check_place(r) : 0) != 0) return -1;
     if (!r->origin.checkpoint_path) return 0;

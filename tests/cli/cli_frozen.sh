@@ -1,0 +1,111 @@
+#!/usr/bin/env bash
+# Runs that freeze a part of their model: what they change, what their checkpoints keep, and a base that is gone or another.
+# limit: 600
+# shellcheck source=tests/cli/harness.sh
+. tests/cli/harness.sh
+export OMP_WAIT_POLICY=passive OMPI_MCA_mpi_yield_when_idle=1
+for i in $(seq 12); do
+    echo "{\"chosen\": \"Q $i? A: gladly, $i times\", \"rejected\": \"Q $i? A: never\"}"
+done >"$work/pairs.jsonl"
+mkdir "$work/empty"
+sed 's/50304/600/' tests/models/qwen2/config.json >"$work/empty/config.json"
+"$data" build --tokenizer tests/golden/tokenizer_small --template text --max-length 64 --out "$work/pairs.h5" \
+    "$work/pairs.jsonl" >"$work/out" 2>&1 || not_ok shard "$(cat "$work/out")"
+cat >"$work/run.cfg" <<EOT
+run = { threads = 1; };
+data = { train = "$work/pairs.h5"; };
+batch = { groups = 4; };
+optim = { steps = 6; lr = 1e-3; schedule = "constant"; };
+checkpoint = { every_steps = 3; keep = 0; };
+EOT
+train() { # ranks, name, options
+    local ranks=$1 name=$2
+    shift 2
+    OMP_NUM_THREADS=1 $MPIRUN -np "$ranks" "$rankwise" train "$work/run.cfg" run.dir="$work/$name" "$@"
+}
+run() { # ranks, name, options: must succeed
+    train "$@" >"$work/$2.log" 2>&1 || not_ok "run $2" "$(tail -n 3 "$work/$2.log")"
+}
+train_first() { train 1 first model.path="$work/empty" model.init=random optim.steps=1 "$@"; }
+run 1 first model.path="$work/empty" model.init=random optim.steps=1
+"$rankwise" export "$work/first" "$work/base" >"$work/out" 2>&1 || not_ok base "$(tail -n 3 "$work/out")"
+frozen=(model.path="$work/base" 'model.freeze=("model.embed_tokens*", "model.layers.0.*", "*norm*")')
+figures() { sed -E 's/, "train\/(pairs_per_second|tokens_per_second|mfu)": [^,}]*//g' "$work/$1/metrics.jsonl"; }
+losses() { sed -n 's/.*"train\/loss": \([^,}]*\).*/\1/p' "$work/$1/metrics.jsonl"; }
+
+# --- what a run changes ---
+run 1 whole "${frozen[@]}"
+"$inspect" diff "$work/whole" "$work/base" >"$work/diff"
+if grep -qE 'embed_tokens|layers\.0\.|norm' "$work/diff"; then not_ok "what is frozen stays" "$(head -n 3 "$work/diff")"
+elif ! grep -q 'layers.1.mlp.up_proj' "$work/diff"; then not_ok "what is frozen stays" "nothing has changed"
+else ok "what is frozen stays"; fi
+if grep -qE '^ *[0-9-]* .*[0-9]+ of [0-9]+ parameters are frozen|[0-9]+ of [0-9]+ parameters are frozen' "$work/whole.log"
+then ok "it is told how much is frozen"; else not_ok "it is told how much is frozen" "$(head -n 5 "$work/whole.log")"; fi
+
+# --- every layout ---
+worst=0
+for ranks in 2 3; do
+    for stage in 0 1 2 3; do
+        run "$ranks" "l$ranks$stage" "${frozen[@]}" parallel.zero_stage="$stage" batch.tokens_per_microbatch=40
+        worst=$(paste <(losses whole) <(losses "l$ranks$stage") | awk -v worst="$worst" '
+            NF != 2 { worst = 9 } { d = ($1 - $2) / $1; if (d < 0) d = -d; if (d > worst) worst = d } END { print NR ? worst : 9 }')
+    done
+done
+if awk "BEGIN { exit !($worst <= 2e-5) }"; then ok "layouts agree"; else not_ok "layouts agree" "worst $worst"; fi
+run 2 l_offload "${frozen[@]}" parallel.zero_stage=2 parallel.offload=optimizer parallel.recompute=block
+run 2 l_plain "${frozen[@]}" parallel.zero_stage=2
+same "offloaded and recomputed: the same bits" "$(losses l_offload)" "$(losses l_plain)"
+
+# --- checkpoints ---
+bytes() { du -bc "$work/$1"/checkpoints/step_000006/part_* | tail -n 1 | cut -f 1; }
+run 1 kept "${frozen[@]}" checkpoint.frozen=true
+if (($(bytes whole) + 4 * 600 * 64 < $(bytes kept))); then ok "frozen weights are not written"
+else not_ok "frozen weights are not written" "$(bytes whole) bytes, with them $(bytes kept)"; fi
+for how in whole kept; do
+    cp -r "$work/$how" "$work/again_$how"
+    rm -r "$work/again_$how/checkpoints/step_000006"
+    options=()
+    [[ $how == whole ]] || options=(checkpoint.frozen=true)
+    run 2 "again_$how" "${frozen[@]}" "${options[@]}" parallel.zero_stage=3
+    run 1 "other_$how" "${frozen[@]}" "${options[@]}"
+    same "going on from $how on other ranks: the losses" \
+        "$(losses "again_$how" | tail -n 3 | cut -c 1-6)" "$(losses whole | tail -n 3 | cut -c 1-6)"
+done
+cp -r "$work/whole" "$work/bits"
+rm -r "$work/bits/checkpoints/step_000006"
+run 1 bits "${frozen[@]}"
+same "going on: the same bits" "$(figures bits)" "$(figures whole)"
+check "the same weights" "$inspect" diff --moments "$work/bits" "$work/whole"
+check "verify reads the base too" "$inspect" verify "$work/whole"
+head -n 4 "$work/pairs.jsonl" | sed 's/"chosen": \([^,]*\), "rejected".*/"text": \1}/; s/, "rejected.*/}/; s/"chosen"/"text"/' >"$work/texts.jsonl"
+"$rankwise" score "$work/whole" <"$work/texts.jsonl" >"$work/scores" 2>"$work/err" || not_ok score "$(tail -n 2 "$work/err")"
+"$rankwise" export "$work/whole" "$work/exported" >"$work/out" 2>&1 || not_ok export "$(tail -n 2 "$work/out")"
+"$rankwise" score "$work/exported" <"$work/texts.jsonl" >"$work/scores2" 2>"$work/err"
+if [[ -s $work/scores ]]; then same "an export of it scores alike" "$(cat "$work/scores2")" "$(cat "$work/scores")"
+else not_ok "an export of it scores alike" "no scores"; fi
+
+# --- a base that is not there, or another ---
+mv "$work/base" "$work/moved"
+expect "a base that is gone" 1 "$work/base: expected the model directory that .* was trained from, found nothing there; hint: model.path=" \
+    "$rankwise" score "$work/whole"
+expect "inspect names it too" 1 "$work/base: expected the model directory" "$inspect" show "$work/whole"
+"$rankwise" score "$work/whole" model.path="$work/moved" <"$work/texts.jsonl" >"$work/scores2" 2>"$work/err"
+same "a base that was moved" "$(cat "$work/scores2")" "$(cat "$work/scores")"
+cp -r "$work/moved" "$work/base"
+printf '\x01' | dd of="$work/base/model.safetensors" bs=1 seek=$(($(stat -c %s "$work/base/model.safetensors") / 2)) conv=notrunc 2>"$work/err"
+expect "a base that was changed" 1 "$work/base: has other weights than those that .*: expected digest [0-9a-f]{64}, found [0-9a-f]{64}" \
+    "$rankwise" score "$work/whole"
+expect "going on with it" 1 "$work/base: has other weights than those" train 1 whole "${frozen[@]}" optim.steps=9
+rm -r "$work/base"
+mv "$work/moved" "$work/base"
+
+# --- what is refused ---
+expect "freezing less than before" 1 'was frozen, and is to be trained; hint: model.freeze as the run began with' \
+    train 1 whole model.path="$work/base" 'model.freeze="model.layers.0.*"' optim.steps=9
+expect "freezing nothing any more" 1 'was frozen, and is to be trained; hint: model.freeze as the run began with' \
+    train 1 whole model.path="$work/base" optim.steps=9
+expect "a pattern that matches nothing" 1 'model.freeze: expected patterns that match a name, found "model.embed_token"' \
+    train_first model.freeze=model.embed_token
+expect "a part of q, k and v" 1 'model.freeze: expected all or none of what is one matrix in memory' \
+    train_first 'model.freeze="*q_proj*"'
+finish
