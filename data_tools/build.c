@@ -19,7 +19,8 @@
 static const char usage[] =
     "usage: rankwise-data build --tokenizer DIR (--out FILE | --cache DIR) [options] INPUT...\n"
     "\n"
-    "Makes a token shard from preference data. INPUT: [FORMAT=]PATH[:WEIGHT], - for standard "
+    "Makes a token shard from preference data or completions. INPUT: [FORMAT=]PATH[:WEIGHT], - for "
+    "standard "
     "input; a weight with a\n"
     "point is a fraction of the rows (0.5; 1.5: all, and half of them again), one without a number "
     "of rows.\n"
@@ -39,6 +40,11 @@ static const char usage[] =
     "  --special LIST       special tokens the tokenizer's folder does not name: "
     "eos=</s>,pad=<pad>\n"
     "  --format NAME        what the rows are (found out from the first one)\n"
+    "  --ties RULE          drop (default), or keep: comparisons of label 0.5\n"
+    "  --answers RULE       drop (default), keep: answers with ranks and scores beside the "
+    "comparisons, or only\n"
+    "  --completions        rows are learned (SFT): messages, or prompt and completion\n"
+    "  --loss TURNS         with it: last (default), the last turn, or all-assistant\n"
     "  --skip-bad-rows      count rows that are not valid and go on\n"
     "  --limit N            read at most N rows\n"
     "  --seed N             of drawing and splitting (0)\n"
@@ -54,9 +60,13 @@ static const char *const with_value[] = {
     "limit",      "seed",       "threads",    "chosen-key", "rejected-key",  "prompt-key",
     "system-key", "margin-key", "weight-key", "origin-key", "source-key",    "min-strength",
     "score-key",  "mapping",    "turns",      "jq",         "rows",          "delimiter",
-    "header",     "max-row",    "max-ratio"};
-static const struct option others[] = {
-    {"max-prompt-length", true}, {"skip-bad-rows", false}, {"help", false}};
+    "header",     "max-row",    "max-ratio",  "label-key",  "ties",          "answers",
+    "loss",       "attributes", "min-score",  "rationales"};
+static const struct option others[] = {{"max-prompt-length", true},
+                                       {"skip-bad-rows", false},
+                                       {"completions", false},
+                                       {"both-orders", false},
+                                       {"help", false}};
 enum {
     N_WITH_VALUE = sizeof with_value / sizeof *with_value,
     N_OPTIONS = N_WITH_VALUE + sizeof others / sizeof *others
@@ -127,6 +137,51 @@ static int read_numbers(struct build_options *b, const struct option *o) {
     return given(o, "truncate") ? truncate_parse(given(o, "truncate"), &b->template.truncate) : 0;
 }
 
+/* One of n words into *out; not given: *out stays. */
+static int take_word(const struct option *o, const char *name, const char *const *words, int n,
+                     int *out) {
+    const char *text = given(o, name);
+    struct buffer all = {0};
+    if (!text) return 0;
+    for (int i = 0; i < n; i++) {
+        if (strcmp(text, words[i]) == 0) {
+            *out = i;
+            buffer_free(&all);
+            return 0;
+        }
+        buffer_format(&all, "%s%s", i == 0 ? "" : i + 1 < n ? ", " : " or ", words[i]);
+    }
+    fail("--%s: expected %s, found \"%s\"", name, all.data, text);
+    buffer_free(&all);
+    return -1;
+}
+
+/* What becomes of ties, answers and completions. */
+static int read_tasks(struct build_options *b, const struct option *o) {
+    static const char *const ties[] = {"drop", "keep"}, *const answers[] = {"drop", "keep", "only"};
+    static const char *const learn[] = {"last", "all-assistant"};
+    struct format_options *f = &b->format_options;
+    int tie = 0, answer = 0, learned = 0;
+    if (take_word(o, "ties", ties, 2, &tie) != 0 || take_word(o, "answers", answers, 3, &answer) ||
+        take_word(o, "loss", learn, 2, &learned) != 0)
+        return -1;
+    f->keep_ties = tie == 1;
+    f->answers = (enum row_answers)answer;
+    f->completions = given(o, "completions") != NULL;
+    f->attributes = given(o, "attributes");
+    f->min_score = given(o, "min-score");
+    f->rationales = given(o, "rationales");
+    f->both_orders = given(o, "both-orders") != NULL;
+    b->learn = learned ? LEARN_ALL : LEARN_LAST;
+    if (f->completions && (given(o, "ties") || given(o, "answers")))
+        return fail("--%s: completions are not compared", given(o, "ties") ? "ties" : "answers");
+    if (!f->completions && (given(o, "loss") || f->rationales || f->both_orders))
+        return fail("--%s: is an option of --completions", given(o, "loss") ? "loss"
+                                                           : f->rationales  ? "rationales"
+                                                                            : "both-orders");
+    return 0;
+}
+
 /* What can be wrong before any file is opened: misuse. */
 static int read_options(struct build_options *b, const struct option *o,
                         const struct arguments *inputs) {
@@ -155,6 +210,7 @@ static int read_options(struct build_options *b, const struct option *o,
     b->reader_options = (struct reader_options){
         .delimiter = given(o, "delimiter"), .header = given(o, "header"), .rows = given(o, "rows")};
     b->skip_bad_rows = given(o, "skip-bad-rows") != NULL;
+    if (read_tasks(b, o) != 0) return -1;
     if (!b->tokenizer) return fail("--tokenizer is missing");
     if (read_outputs(b, o) != 0) return -1;
     if (inputs->n_positional == 0) return fail("expected an input file, found none");

@@ -59,6 +59,7 @@ struct build_options {
     const char *format, *mapping, *jq;
     struct format_options format_options;
     struct reader_options reader_options;
+    enum template_learn learn; /* with format_options.completions */
     bool skip_bad_rows, is_quiet;
     int64_t limit; /* rows; -1: none */
     uint64_t seed;
@@ -66,8 +67,10 @@ struct build_options {
 };
 
 /* --- packed rows --- What becomes of a record, as workers hand it to the sink and the log keeps
- * it: the struct, then pair[n_pairs], length[n_answers], the answers' tokens end to end, the
- * origin's bytes, and zeros up to a multiple of 8. */
+ * it: the struct, then pair[n_pairs], length[n_answers], the answers' tokens end to end; label
+ * [n_pairs] where has_labels; rank[n_answers] where has_ranks, score[n_answers][n_scores],
+ * span[n_spans]; the scores' names, each with a zero, the origin's bytes, and zeros up to a
+ * multiple of 8. */
 enum build_reason {
     DROPPED_EQUAL,
     DROPPED_EQUAL_TOKENS,
@@ -80,11 +83,13 @@ enum build_reason {
     DROPPED_BAD_JSON,
     DROPPED_BAD_FIELDS,
     DROPPED_NO_TOKENS,
+    DROPPED_EMPTY,
+    DROPPED_CUT_AWAY,
     N_REASONS
 };
 extern const char *const build_reason_name[N_REASONS];
 /* What is odd about comparisons that are kept. */
-enum build_note { NOTE_OTHER_PROMPT, NOTE_USER_LAST, N_NOTES };
+enum build_note { NOTE_OTHER_PROMPT, NOTE_USER_LAST, NOTE_NO_ORDER, N_NOTES };
 extern const char *const build_note_name[N_NOTES];
 
 /* PACKED_END stands behind an input's first pass: its origin is the hash of the input's text (64
@@ -97,6 +102,7 @@ struct packed_row {
     int32_t kind, input;
     int32_t n_answers, n_pairs, n_origin, prompt_tokens;
     int32_t n_cut_sides, dropped[N_REASONS], noted[N_NOTES];
+    int32_t has_labels, has_answers, has_ranks, n_scores, n_spans, n_names;
     int32_t is_further; /* 1: a mapping made several of this record, and this is not the first */
     int32_t has_prompt; /* 1: the split can be made; else the row is the training split's */
 };

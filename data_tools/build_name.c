@@ -25,6 +25,10 @@ static void set_text(json_t *object, const char *key, const char *value) {
     if (value && value[0]) json_object_set_new(object, key, json_string(value));
 }
 
+/* Options as they are named; NULL: not in the list, as it was before there were such. */
+static const char *const answers_name[] = {NULL, "keep", "only"};
+static const char *const learn_name[] = {NULL, "last", "all-assistant"};
+
 /* Everything that decides on the bytes but files' contents, in a fixed order; also an attribute of
  * the shard. */
 json_t *name_options(const struct build *b) {
@@ -45,6 +49,13 @@ json_t *name_options(const struct build *b) {
     set_text(out, "score_key", s->score_key);
     set_text(out, "min_strength", s->min_strength);
     set_text(out, "turns", s->turns);
+    set_text(out, "ties", s->keep_ties ? "keep" : NULL);
+    set_text(out, "answers", answers_name[s->answers]);
+    set_text(out, "completions", learn_name[s->completions ? o->learn : LEARN_NOTHING]);
+    set_text(out, "attributes", s->attributes);
+    set_text(out, "min_score", s->min_score);
+    set_text(out, "rationales", s->rationales);
+    set_text(out, "orders", s->both_orders ? "both" : NULL);
     set_text(out, "mapping", s->mapping ? mapping_program(s->mapping) : NULL);
     set_text(out, "delimiter", o->reader_options.delimiter);
     set_text(out, "header", o->reader_options.header);

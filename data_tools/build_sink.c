@@ -7,6 +7,7 @@
  *       (--origin-key) points to an entry behind them, one for each input and name, in the order of
  *       appearance.
  *   (3) The held-out shard is published first: an up-to-date training shard means that both are. */
+#include <math.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -41,6 +42,8 @@ struct sink {
     int64_t first_origin[1024]; /* by hash; -1: none */
     const int32_t **token;      /* (capacity_answers) of the row */
     int64_t capacity_answers;
+    float *score; /* (capacity_scores) of the row, in the shards' columns */
+    int64_t capacity_scores;
     bool has_failed;
 };
 
@@ -64,6 +67,7 @@ void sink_close(struct sink *s) {
     for (int64_t i = 0; i < s->n_origins; i++) mem_free(s->origin[i].name);
     mem_free(s->origin);
     mem_free(s->token);
+    mem_free(s->score);
     mem_free(s);
 }
 
@@ -109,6 +113,29 @@ static int find_origin(struct sink *s, const struct packed_row *row, const char 
     return s->b->n_inputs + (int)s->n_origins++;
 }
 
+/* The row's scores in the columns that their names have, which are the same ones in both shards. */
+static void place_scores(struct sink *s, const struct packed_row *row, const float *score,
+                         const char *names, struct shard_row *out) {
+    int32_t column[ROW_MAX_SCORES], n_columns = 0;
+    for (int32_t k = 0; k < row->n_scores; k++, names += strlen(names) + 1) {
+        for (int i = 0; i < N_SPLITS; i++)
+            if (s->shard[i]) column[k] = shard_writer_score(s->shard[i], names);
+        n_columns = MAX(n_columns, column[k] + 1);
+    }
+    int64_t all = (int64_t)row->n_answers * n_columns;
+    if (all > s->capacity_scores) {
+        mem_free(s->score);
+        s->capacity_scores = 2 * all;
+        s->score = mem_alloc(s->capacity_scores, sizeof *s->score);
+    }
+    for (int64_t i = 0; i < all; i++) s->score[i] = NAN;
+    for (int32_t i = 0; i < row->n_answers; i++)
+        for (int32_t k = 0; k < row->n_scores; k++)
+            s->score[i * n_columns + column[k]] = score[i * row->n_scores + k];
+    out->score = s->score;
+    out->n_scores = n_columns;
+}
+
 /* Hands the row to the shard of its split, with pointers into the packed bytes. */
 static int write_row(struct sink *s, int split, const struct packed_row *row) {
     const struct shard_pair *pair = (const struct shard_pair *)(row + 1);
@@ -120,17 +147,29 @@ static int write_row(struct sink *s, int split, const struct packed_row *row) {
         s->token = mem_alloc(s->capacity_answers, sizeof *s->token);
     }
     for (int32_t i = 0; i < row->n_answers; token += length[i++]) s->token[i] = token;
-    int origin = find_origin(s, row, (const char *)token);
+    const float *label = (const float *)token;
+    const int32_t *rank = (const int32_t *)(label + (row->has_labels ? row->n_pairs : 0));
+    const float *score = (const float *)(rank + (row->has_ranks ? row->n_answers : 0));
+    const struct shard_span *span =
+        (const struct shard_span *)(score + (int64_t)row->n_answers * row->n_scores);
+    const char *names = (const char *)(span + row->n_spans);
+    int origin = find_origin(s, row, names + row->n_names);
     if (origin < 0) return -1;
-    const struct shard_row out = {.token = s->token,
-                                  .length = length,
-                                  .n_answers = row->n_answers,
-                                  .n_pairs = row->n_pairs,
-                                  .pair = pair,
-                                  .prompt = row->prompt,
-                                  .prompt_tokens = row->prompt_tokens,
-                                  .source = (uint16_t)origin,
-                                  .row = row->line};
+    struct shard_row out = {.token = s->token,
+                            .length = length,
+                            .n_answers = row->n_answers,
+                            .n_pairs = row->n_pairs,
+                            .pair = pair,
+                            .prompt = row->prompt,
+                            .prompt_tokens = row->prompt_tokens,
+                            .source = (uint16_t)origin,
+                            .row = row->line,
+                            .label = row->has_labels ? label : NULL,
+                            .has_answers = row->has_answers,
+                            .rank = row->has_ranks ? rank : NULL,
+                            .n_spans = row->n_spans,
+                            .span = span};
+    if (row->n_scores) place_scores(s, row, score, names, &out);
     if (shard_writer_row(s->shard[split], &out) == 0) return 0;
     s->has_failed = true;
     return -1;
@@ -152,7 +191,7 @@ static int take(struct sink *s, const struct packed_row *row) {
     for (int i = 0; i < N_NOTES; i++) c->noted[i] += row->noted[i];
     c->n_cut_sides += row->n_cut_sides;
     c->n_cut_tokens += row->n_cut_tokens;
-    return row->n_pairs ? write_row(s, split, row) : 0;
+    return row->n_pairs || row->has_answers ? write_row(s, split, row) : 0;
 }
 
 int sink_take(struct sink *s, const struct buffer *packed) {
@@ -169,7 +208,7 @@ int sink_take(struct sink *s, const struct buffer *packed) {
 static json_t *describe_counts(const struct counts *c) {
     json_t *dropped = json_object();
     for (int i = 0; i < N_REASONS; i++)
-        if (i != DROPPED_NO_TOKENS || c->dropped[i]) /* which is rare enough to be left out */
+        if (i < DROPPED_NO_TOKENS || c->dropped[i]) /* the others are rare enough to be left out */
             json_object_set_new(dropped, build_reason_name[i], json_integer(c->dropped[i]));
     json_t *notes = json_object();
     for (int i = 0; i < N_NOTES; i++)
@@ -179,6 +218,9 @@ static json_t *describe_counts(const struct counts *c) {
                   (json_int_t)c->sums.comparisons, "dropped", dropped, "cut_sides",
                   (json_int_t)c->n_cut_sides, "cut_tokens", (json_int_t)c->n_cut_tokens, "tokens",
                   (json_int_t)c->sums.tokens, "forest_tokens", (json_int_t)c->sums.forest_tokens);
+    if (c->sums.answers) json_object_set_new(counts, "answers", json_integer(c->sums.answers));
+    if (c->sums.learned_tokens)
+        json_object_set_new(counts, "learned_tokens", json_integer(c->sums.learned_tokens));
     if (json_object_size(notes)) json_object_set(counts, "notes", notes);
     json_decref(notes);
     return counts;
@@ -245,10 +287,14 @@ static int check_pairs(struct sink *s) {
     for (int i = 0; i < N_SPLITS; i++) {
         if (!s->shard[i]) continue;
         s->counts[i].sums = shard_writer_sums(s->shard[i]);
-        if (s->counts[i].sums.comparisons) continue;
+        if (s->counts[i].sums.comparisons || s->counts[i].sums.answers) continue;
+        const struct format_options *o = &s->b->options.format_options;
         return fail(
-            "%s: no pair is left to write; hint: the lines above count what was read and dropped%s",
+            "%s: no %s is left to write; hint: the lines above count what was read and dropped%s",
             s->b->out[i],
+            o->completions               ? "completion"
+            : o->answers == ANSWERS_ONLY ? "answer"
+                                         : "pair",
             s->shard[HELD_OUT] ? "; --eval-fraction and --seed decide on the split" : "");
     }
     return 0;
@@ -269,8 +315,19 @@ int sink_finish(struct sink *s) {
 
 static void print_split(const struct sink *s, int split, double seconds) {
     const struct counts *c = &s->counts[split];
-    log_info("%s: %lld rows read, %lld pairs kept, %.2f s", s->b->out[split], (long long)c->rows,
-             (long long)c->sums.comparisons, seconds);
+    bool is_learned = s->b->options.format_options.completions;
+    struct buffer kept = {0};
+    if (c->sums.comparisons || !c->sums.answers)
+        buffer_format(&kept, ", %lld pairs", (long long)c->sums.comparisons);
+    if (c->sums.answers)
+        buffer_format(&kept, ", %lld %s", (long long)c->sums.answers,
+                      is_learned ? "completions" : "answers");
+    log_info("%s: %lld rows read%s kept, %.2f s", s->b->out[split], (long long)c->rows, kept.data,
+             seconds);
+    buffer_free(&kept);
+    if (c->sums.learned_tokens)
+        log_info("  tokens that are learned: %lld of different sequences",
+                 (long long)c->sums.learned_tokens);
     for (int i = 0; i < N_REASONS; i++)
         if (c->dropped[i])
             log_info("  dropped, %s: %lld", build_reason_name[i], (long long)c->dropped[i]);
@@ -281,6 +338,10 @@ static void print_split(const struct sink *s, int split, double seconds) {
         log_info("  cut to %lld tokens: %lld sides, %lld tokens lost",
                  (long long)template_get_options(s->b->template)->max_length,
                  (long long)c->n_cut_sides, (long long)c->n_cut_tokens);
+    if (c->sums.comparisons == 0 && c->sums.answers) {
+        log_info("  tokens: %lld", (long long)c->sums.tokens);
+        return;
+    }
     log_info("  tokens: %lld, as forests of shared prefixes: %lld (%.2f times less)",
              (long long)c->sums.tokens, (long long)c->sums.forest_tokens,
              (double)c->sums.tokens / (double)MAX(c->sums.forest_tokens, 1));

@@ -9,15 +9,24 @@
 #include "log.h"
 
 const char *const build_reason_name[N_REASONS] = {
-    "equal",          "equal_tokens", "equal_after_truncation",
-    "too_long",       "tie",          "weak_preference",
-    "deleted",        "filtered",     "invalid_json",
-    "invalid_fields", "no_tokens",
+    "equal",
+    "equal_tokens",
+    "equal_after_truncation",
+    "too_long",
+    "tie",
+    "weak_preference",
+    "deleted",
+    "filtered",
+    "invalid_json",
+    "invalid_fields",
+    "no_tokens",
+    "empty_completion",
+    "completion_cut_away",
 };
 
-const char *const build_note_name[N_NOTES] = {"different_prompts", "user_last"};
+const char *const build_note_name[N_NOTES] = {"different_prompts", "user_last", "no_order"};
 
-enum { PLACE_TOO_LONG = -1, PLACE_NO_TOKENS = -2 };
+enum { PLACE_TOO_LONG = -1, PLACE_NO_TOKENS = -2, PLACE_EMPTY = -3, PLACE_CUT_AWAY = -4 };
 
 struct build_worker {
     const struct build *b;
@@ -28,7 +37,9 @@ struct build_worker {
     int32_t *place; /* (capacity_encoded): of an answer in the packed row, or why it is not there */
     int64_t capacity_encoded;
     struct shard_pair *pair; /* kept */
-    int64_t n_pairs, capacity_pairs;
+    float *label;            /* (n_pairs) */
+    int64_t n_pairs, capacity_pairs, capacity_labels;
+    struct buffer tables; /* of the packed row: labels to the scores' names */
 };
 
 struct build_worker *worker_new(const struct build *b) {
@@ -45,6 +56,8 @@ void worker_free(struct build_worker *w) {
     mem_free(w->answer);
     mem_free(w->place);
     mem_free(w->pair);
+    mem_free(w->label);
+    buffer_free(&w->tables);
     row_free(&w->row);
     template_worker_free(w->template);
     mem_free(w);
@@ -63,12 +76,17 @@ static void reserve_encoded(struct build_worker *w, int64_t n) {
 
 /* --- encoding --- */
 
+/* Comparisons need two answers, rankings, ratings and completions one. */
+static int least_answers(const struct build_worker *w) {
+    return w->row.has_answers ? 1 : 2;
+}
+
 /* The answers of the row with place 0; their ids lie in that order. */
 static enum template_status encode_placed(struct build_worker *w) {
     int n = 0;
     for (int i = 0; i < w->row.n_answers; i++)
         if (w->place[i] == 0) w->answer[n++] = w->row.answer[i];
-    if (n < 2) return TEMPLATE_TOO_LONG;
+    if (n < least_answers(w)) return TEMPLATE_TOO_LONG;
     return template_encode(w->template, w->row.prompt, w->answer, n, w->row.tools, w->encoded);
 }
 
@@ -79,7 +97,7 @@ static bool has_no_tokens(const struct build_worker *w) {
     return false;
 }
 
-/* Answers of no tokens are left out; of the others at least two are needed. */
+/* Answers of no tokens are left out; of the others some are needed. */
 static enum template_status leave_out_empty(struct build_worker *w) {
     int n = 0, n_left = 0;
     for (int i = 0; i < w->row.n_answers; i++) {
@@ -87,15 +105,14 @@ static enum template_status leave_out_empty(struct build_worker *w) {
         if (w->encoded[n++].ids.n == 0) w->place[i] = PLACE_NO_TOKENS;
         n_left += w->place[i] == 0;
     }
-    return n_left < 2 ? TEMPLATE_OK : encode_placed(w);
+    return n_left < least_answers(w) ? TEMPLATE_OK : encode_placed(w);
 }
 
 /* Of several answers to one prompt those that are too long by themselves are left out; the others
  * are kept. */
 static enum template_status encode_fitting(struct build_worker *w) {
-    for (int i = 0; i < w->row.n_answers; i++) w->place[i] = 0;
     enum template_status status = encode_placed(w);
-    if (status != TEMPLATE_TOO_LONG || w->row.n_answers < 3) return status;
+    if (status != TEMPLATE_TOO_LONG || w->row.n_answers <= least_answers(w)) return status;
     if (template_get_options(w->b->template)->truncate == TRUNCATE_ERROR) return status;
     for (int i = 0; i < w->row.n_answers; i++)
         if (template_encode(w->template, w->row.prompt, &w->row.answer[i], 1, w->row.tools,
@@ -104,8 +121,23 @@ static enum template_status encode_fitting(struct build_worker *w) {
     return encode_placed(w);
 }
 
+/* Whether there is anything to learn in a completion: its last message says something. */
+static bool is_empty_completion(const json_t *answer) {
+    size_t n = json_array_size(answer);
+    const json_t *last = json_is_array(answer) ? json_array_get(answer, n - 1) : NULL;
+    const json_t *content = last ? json_object_get(last, "content") : answer;
+    if (json_object_get(last, "tool_calls")) return false;
+    const char *text = json_string_value(content);
+    return !content || json_is_null(content) ||
+           (text && strspn(text, " \t\r\n") == json_string_length(content));
+}
+
 static enum template_status encode_row(struct build_worker *w) {
+    bool is_learned = w->b->options.format_options.completions;
     reserve_encoded(w, w->row.n_answers);
+    for (int i = 0; i < w->row.n_answers; i++)
+        w->place[i] = is_learned && is_empty_completion(w->row.answer[i]) ? PLACE_EMPTY : 0;
+    if (is_learned) template_worker_learn(w->template, w->b->options.learn, w->row.verdict);
     enum template_status status = encode_fitting(w);
     return status == TEMPLATE_OK && has_no_tokens(w) ? leave_out_empty(w) : status;
 }
@@ -184,9 +216,69 @@ static void keep_pairs(struct build_worker *w, struct packed_row *out) {
         }
         note_pair(&w->row, pair, out);
         ARRAY_RESERVE(w->pair, w->n_pairs, w->capacity_pairs);
+        ARRAY_RESERVE(w->label, w->n_pairs, w->capacity_labels);
+        w->label[w->n_pairs] = pair->label;
+        out->has_labels |= pair->label != 1;
         w->pair[w->n_pairs++] = (struct shard_pair){
             w->place[pair->chosen], w->place[pair->rejected], pair->margin, pair->weight};
     }
+}
+
+/* --- what is known of answers --- */
+
+/* Ranks among the answers that are kept: what is left out leaves no gap. */
+static void add_ranks(struct build_worker *w) {
+    const struct row *row = &w->row;
+    for (int i = 0; i < row->n_answers; i++) {
+        bool is_taken[ROW_MAX_ANSWERS] = {false};
+        int32_t rank = 0;
+        if (w->place[i] < 0) continue;
+        for (int k = 0; k < row->n_answers; k++) {
+            if (w->place[k] < 0 || row->rank[k] >= row->rank[i] || is_taken[row->rank[k]]) continue;
+            is_taken[row->rank[k]] = true;
+            rank++;
+        }
+        buffer_append(&w->tables, &rank, sizeof rank);
+    }
+}
+
+static void add_scores(struct build_worker *w) {
+    const struct row *row = &w->row;
+    for (int i = 0; i < row->n_answers; i++)
+        for (int k = 0; k < row->n_scores && w->place[i] >= 0; k++)
+            buffer_append(&w->tables, &row->score[k * ROW_MAX_ANSWERS + i], sizeof *row->score);
+}
+
+static void add_spans(struct build_worker *w, struct packed_row *out) {
+    for (int i = 0; i < w->row.n_answers; i++) {
+        int32_t place = w->place[i];
+        for (int k = 0; place >= 0 && k < w->encoded[place].n_spans; k++) {
+            const struct template_span *s = &w->encoded[place].span[k];
+            const struct shard_span span = {place, (int32_t)s->first, (int32_t)s->last,
+                                            w->row.weight, s->is_verdict};
+            buffer_append(&w->tables, &span, sizeof span);
+            out->n_spans++;
+        }
+    }
+}
+
+/* What stands behind the tokens of a packed row. */
+static void add_tables(struct build_worker *w, struct packed_row *out) {
+    const struct row *row = &w->row;
+    if (out->has_labels) buffer_append(&w->tables, w->label, (size_t)w->n_pairs * sizeof *w->label);
+    out->has_answers = row->has_answers;
+    if (!row->has_answers) return;
+    out->has_ranks = row->has_ranks;
+    out->noted[NOTE_NO_ORDER] +=
+        !row->has_ranks && row->n_answers > 1 && !w->b->options.format_options.completions;
+    out->n_scores = row->n_scores;
+    if (row->has_ranks) add_ranks(w);
+    add_scores(w);
+    add_spans(w, out);
+    size_t before = w->tables.length;
+    for (int k = 0; k < row->n_scores; k++)
+        buffer_append(&w->tables, row->score_name[k], strlen(row->score_name[k]) + 1);
+    out->n_names = (int32_t)(w->tables.length - before);
 }
 
 /* --- packing --- */
@@ -202,7 +294,7 @@ static void append_packed(struct build_worker *w, struct packed_row *row, int n_
     row->n_origin = (int32_t)strlen(origin);
     size_t bytes = sizeof *row + (size_t)w->n_pairs * sizeof *w->pair +
                    (size_t)n_encoded * sizeof(int32_t) + (size_t)n_tokens * sizeof(int32_t) +
-                   (size_t)row->n_origin;
+                   w->tables.length + (size_t)row->n_origin;
     row->n_bytes = (int64_t)ROUND_UP(bytes, 8);
     buffer_append(out, row, sizeof *row);
     buffer_append(out, w->pair, (size_t)w->n_pairs * sizeof *w->pair);
@@ -210,25 +302,49 @@ static void append_packed(struct build_worker *w, struct packed_row *row, int n_
         buffer_append(out, &(int32_t){(int32_t)w->encoded[s].ids.n}, sizeof(int32_t));
     for (int s = 0; s < n_encoded; s++)
         buffer_append(out, w->encoded[s].ids.id, (size_t)w->encoded[s].ids.n * sizeof(int32_t));
+    buffer_append(out, w->tables.data, w->tables.length);
     buffer_append(out, origin, (size_t)row->n_origin);
     buffer_append(out, zeros, (size_t)row->n_bytes - bytes);
+    buffer_clear(&w->tables);
+}
+
+/* Answers of which nothing is kept are counted where no pair of them is; returns how many are
+ * left, whose ids stand first then. */
+static int place_answers(struct build_worker *w, struct packed_row *row) {
+    static const int reason[] = {[-PLACE_TOO_LONG] = DROPPED_TOO_LONG,
+                                 [-PLACE_NO_TOKENS] = DROPPED_NO_TOKENS,
+                                 [-PLACE_EMPTY] = DROPPED_EMPTY,
+                                 [-PLACE_CUT_AWAY] = DROPPED_CUT_AWAY};
+    bool is_learned = w->b->options.format_options.completions;
+    int n = 0, n_encoded = 0;
+    for (int i = 0; i < w->row.n_answers; i++) {
+        if (w->place[i] == 0) {
+            bool is_cut_away = is_learned && w->encoded[n].n_spans == 0;
+            struct template_encoded kept = w->encoded[n_encoded];
+            w->encoded[n_encoded] = w->encoded[n];
+            w->encoded[n++] = kept;
+            w->place[i] = is_cut_away ? PLACE_CUT_AWAY : n_encoded++;
+        }
+        if (w->place[i] < 0 && w->row.n_pairs == 0) row->dropped[reason[-w->place[i]]]++;
+    }
+    return n_encoded;
 }
 
 /* A row that was encoded. */
 static void pack_encoded(struct build_worker *w, struct packed_row *row, struct buffer *out) {
-    int n_encoded = 0;
-    for (int i = 0; i < w->row.n_answers; i++)
-        if (w->place[i] >= 0) w->place[i] = n_encoded++;
+    int n_encoded = place_answers(w, row);
     keep_pairs(w, row);
     if (n_encoded) row->prompt = hash_prompt(w, n_encoded, row);
     int64_t prompt = INT32_MAX;
     for (int s = 0; s < n_encoded; s++) prompt = MIN(prompt, w->encoded[s].n_prompt);
     row->prompt_tokens = (int32_t)prompt;
-    for (int s = 0; s < n_encoded && w->n_pairs; s++) {
+    if (w->n_pairs == 0 && !w->row.has_answers) n_encoded = 0;
+    for (int s = 0; s < n_encoded; s++) {
         row->n_cut_sides += w->encoded[s].n_cut > 0;
         row->n_cut_tokens += w->encoded[s].n_cut;
     }
-    append_packed(w, row, w->n_pairs ? n_encoded : 0, out);
+    if (n_encoded) add_tables(w, row);
+    append_packed(w, row, n_encoded, out);
 }
 
 /* --- records --- */
@@ -246,6 +362,16 @@ static int pack_dropped(struct build_worker *w, struct packed_row *row, int reas
     w->n_pairs = 0;
     append_packed(w, row, 0, out);
     return 0;
+}
+
+/* No answers are left that fit: of completions some may be empty. */
+static int pack_too_long(struct build_worker *w, struct packed_row *row, struct buffer *out) {
+    int n = 0;
+    for (int i = 0; i < w->row.n_answers; i++) {
+        row->dropped[DROPPED_EMPTY] += w->place[i] == PLACE_EMPTY;
+        n += w->place[i] != PLACE_EMPTY;
+    }
+    return pack_dropped(w, row, DROPPED_TOO_LONG, w->row.n_pairs ? w->row.n_pairs : n, out);
 }
 
 /* A row without any comparison that could be told apart from the start needs no tokens. */
@@ -280,17 +406,18 @@ static int take_row(struct build_worker *w, const struct format *format, const j
     if (format_read(format, json, record, &w->row) != 0) return DROPPED_BAD_FIELDS;
     if (is_chat && row_check_chat(row) != 0) return DROPPED_BAD_FIELDS;
     packed->dropped[DROPPED_TIE] = row->n_ties;
-    if (row->n_pairs == 0) {
+    if (row->drop != ROW_KEPT) {
         int reason = reason_of[row->drop];
         return pack_dropped(w, packed, reason, reason != DROPPED_TIE || row->n_ties == 0, out);
     }
-    if (is_all_equal(row)) return pack_dropped(w, packed, DROPPED_EQUAL, row->n_pairs, out);
+    if (!row->has_answers && is_all_equal(row))
+        return pack_dropped(w, packed, DROPPED_EQUAL, row->n_pairs, out);
     switch (encode_row(w)) {
     case TEMPLATE_BAD:
         return DROPPED_BAD_FIELDS;
     case TEMPLATE_TOO_LONG:
         if (template_get_options(w->b->template)->truncate == TRUNCATE_ERROR) return -1;
-        return pack_dropped(w, packed, DROPPED_TOO_LONG, row->n_pairs, out);
+        return pack_too_long(w, packed, out);
     default:
         pack_encoded(w, packed, out);
         return 0;

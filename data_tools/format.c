@@ -1,7 +1,8 @@
-/* The registry of formats, finding one out, and rows: see format.h. */
+/* The registry of formats, finding one out, and reading by it: see format.h. */
 #include "format.h"
 
 #include <math.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "format_look.h"
@@ -10,46 +11,18 @@ const char *const row_drop_name[N_ROW_DROPS] = {"kept", "tie", "weak_preference"
                                                 "filtered"};
 
 const char *const format_key_name[N_FORMAT_KEYS] = {"chosen", "rejected", "prompt", "margin",
-                                                    "weight", "origin",   "system"};
+                                                    "weight", "origin",   "system", "label"};
 
 /* In the order in which they are looked for: the special ones first. */
 static const struct format_kind *const kinds[] = {
-    &format_pairs,        &format_hh,        &format_helpsteer2,    &format_helpsteer3,
-    &format_sharegpt,     &format_summarize, &format_ultrafeedback, &format_litbench,
-    &format_reward_bench, &format_ranked,    &format_canonical,     &format_mapping,
+    &format_pairs,        &format_hh,         &format_helpsteer2,    &format_helpsteer3,
+    &format_sharegpt,     &format_summarize,  &format_ultrafeedback, &format_litbench,
+    &format_reward_bench, &format_ranked,     &format_rated,         &format_labelled,
+    &format_completions,  &format_rationales, &format_canonical,     &format_mapping,
 };
 enum { N_KINDS = COUNT(kinds) };
 
-/* --- rows --- */
-
-void row_add_answer(struct row *row, json_t *answer) {
-    ARRAY_RESERVE(row->answer, row->n_answers, row->capacity_answers);
-    row->answer[row->n_answers++] = answer;
-}
-
-void row_add_pair(struct row *row, int chosen, int rejected, float margin, float weight) {
-    ARRAY_RESERVE(row->pair, row->n_pairs, row->capacity_pairs);
-    row->pair[row->n_pairs++] = (struct row_pair){chosen, rejected, margin, weight};
-}
-
-void row_clear(struct row *row) {
-    for (int i = 0; i < row->n_answers; i++) json_decref(row->answer[i]);
-    json_decref(row->prompt);
-    json_decref(row->tools);
-    mem_free(row->origin);
-    row->prompt = row->tools = NULL;
-    row->origin = NULL;
-    row->n_answers = row->n_pairs = row->n_ties = 0;
-    row->drop = ROW_KEPT;
-    row->is_bare = row->is_inside = false;
-}
-
-void row_free(struct row *row) {
-    row_clear(row);
-    mem_free(row->answer);
-    mem_free(row->pair);
-    *row = (struct row){0};
-}
+/* --- fields --- */
 
 const char *row_find(const json_t *object, const char *const *names, int n) {
     for (int i = 0; i < n; i++) {
@@ -84,25 +57,6 @@ int row_take_answer(struct row *row, json_t *value, const char *name) {
 int row_take_prompt(struct row *row, json_t *value, const char *name) {
     if (!value) return -1;
     return passage_read(value, &row->prompt) == 0 ? 0 : fail_context("\"%s\"", name);
-}
-
-/* After prompt and answers: all strings, or all lists. */
-static void row_settle(struct row *row) {
-    bool is_any = json_is_array(row->prompt);
-    for (int i = 0; i < row->n_answers; i++) is_any |= json_is_array(row->answer[i]);
-    if (!is_any) return;
-    if (row->prompt) passage_as_messages(&row->prompt, "user");
-    for (int i = 0; i < row->n_answers; i++) passage_as_messages(&row->answer[i], "assistant");
-}
-
-void row_add_scored(struct row *row, const double *score, int n) {
-    for (int i = 0; i < n; i++)
-        for (int k = i + 1; k < n; k++) {
-            if (score[i] == score[k])
-                row->n_ties++;
-            else
-                row_add_pair(row, score[i] > score[k] ? i : k, score[i] > score[k] ? k : i, 0, 1);
-        }
 }
 
 /* --- opening --- */
@@ -157,25 +111,46 @@ bool format_matches(const struct format_kind *kind, const json_t *row) {
     return kind->matches ? kind->matches(row) : kind->needs != NULL;
 }
 
+/* --completions reads other formats than a build of comparisons. */
+static bool is_used(const struct format_kind *kind, const struct format_options *o) {
+    return kind->use == USE_BOTH || (kind->use == USE_COMPLETIONS) == o->completions;
+}
+
+static int check_use(const struct format_kind *kind, const struct format_options *o) {
+    if (is_used(kind, o)) return 0;
+    if (!o->completions) return fail("the format %s is one of --completions", kind->name);
+    fail("--completions: expected rows of completions, found the format %s", kind->name);
+    return fail_hint("a mapping makes them of any, as {prompt, completion: .chosen}");
+}
+
 static const struct format_kind *find_kind(const char *name, const struct format_options *o,
                                            const json_t *row) {
     const struct format_kind *found = NULL;
+    for (int i = 0; name && i < N_KINDS; i++) {
+        if (strcmp(kinds[i]->name, name) != 0) continue;
+        return check_use(kinds[i], o) == 0 ? kinds[i] : NULL;
+    }
     if (name) {
-        for (int i = 0; i < N_KINDS; i++)
-            if (strcmp(kinds[i]->name, name) == 0) return kinds[i];
         unknown(name);
         return NULL;
     }
     if (o->mapping) return &format_mapping;
-    if (o->key[KEY_CHOSEN] || o->key[KEY_REJECTED]) return &format_pairs;
+    if (o->attributes) return check_use(&format_rated, o) == 0 ? &format_rated : NULL;
+    if (!o->completions && (o->key[KEY_CHOSEN] || o->key[KEY_REJECTED])) return &format_pairs;
     struct buffer several = {0};
     int n = 0;
     for (int i = 0; i < N_KINDS; i++) {
-        if (!format_matches(kinds[i], row)) continue;
+        if (!is_used(kinds[i], o) || !format_matches(kinds[i], row)) continue;
         buffer_format(&several, "%s%s", n++ ? " or " : "", kinds[i]->name);
         found = kinds[i];
     }
-    if (n != 1) not_found(row, n ? several.data : "");
+    if (n == 0 && !o->completions && json_object_get(row, "messages") &&
+        format_matches(&format_completions, row)) {
+        fail("expected preferences, found a row of a conversation");
+        fail_hint("--completions builds what is learned from conversations");
+    } else if (n != 1) {
+        not_found(row, n ? several.data : "");
+    }
     buffer_free(&several);
     return n == 1 ? found : NULL;
 }
@@ -195,6 +170,23 @@ int format_open_answers(struct format *s, const json_t *first_row) {
     return s->key[KEY_REJECTED].text ? 0 : path_parse(&s->key[KEY_REJECTED], "rejected");
 }
 
+/* What the options say is a definition in the program's first line. */
+static int open_rationales(struct format *s) {
+    static const char usual[] = "def reasons: true; def both_orders: false;";
+    const char *how = s->options.rationales ? s->options.rationales : "reasons";
+    const char *rest = strstr(s->kind->program, usual);
+    bool is_verdict = strcmp(how, "verdict") == 0;
+    CHECK(rest, "litbench_rationales.jq: no line \"%s\"", usual);
+    if (!is_verdict && strcmp(how, "reasons") != 0)
+        return fail("--rationales: expected reasons or verdict, found \"%s\"", how);
+    char *program =
+        mem_format("def reasons: %s; def both_orders: %s;%s", is_verdict ? "false" : "true",
+                   s->options.both_orders ? "true" : "false", rest + strlen(usual));
+    s->mapping = mapping_open(program, s->kind->name);
+    mem_free(program);
+    return s->mapping ? 0 : -1;
+}
+
 /* The program of a format that is a mapping: the user's, or its own. */
 static int open_mapping(struct format *s) {
     s->mapping = s->options.mapping;
@@ -202,15 +194,31 @@ static int open_mapping(struct format *s) {
         return fail("the format mapping needs --mapping FILE or --jq PROGRAM");
     if (s->kind == &format_mapping)
         buffer_format(&s->about, "mapping: %s", mapping_name(s->mapping));
+    else if (s->kind == &format_rationales)
+        return open_rationales(s);
     else
         s->mapping = s->kind->program ? mapping_open(s->kind->program, s->kind->name) : NULL;
     return s->mapping || !s->kind->program ? 0 : -1;
 }
 
+/* --min-score COLUMN=X */
+static int parse_min_score(struct format *s) {
+    const char *text = s->options.min_score, *mark = text ? strrchr(text, '=') : NULL;
+    char *end = NULL;
+    if (!text) return 0;
+    if (mark) s->min_score = strtod(mark + 1, &end);
+    if (!mark || mark == text || end == mark + 1 || *end || !isfinite(s->min_score))
+        return fail("--min-score: expected COLUMN=NUMBER, found \"%s\"", text);
+    char *column = mem_format("%.*s", (int)(mark - text), text);
+    int status = path_parse(&s->score, column);
+    mem_free(column);
+    return status == 0 ? 0 : fail_context("--min-score");
+}
+
 static int open_kind(struct format *s, const json_t *first_row) {
     const char *turns = s->options.turns;
     if (turns && strcmp(turns, "hh") != 0) return fail("--turns: expected hh, found \"%s\"", turns);
-    if (open_mapping(s) != 0 || parse_keys(s) != 0) return -1;
+    if (open_mapping(s) != 0 || parse_keys(s) != 0 || parse_min_score(s) != 0) return -1;
     return s->kind->open ? s->kind->open(s, first_row) : 0;
 }
 
@@ -222,6 +230,7 @@ static void read_column(struct format *s, const struct path *path) {
 
 static void read_columns(struct format *s) {
     for (int i = 0; i < N_FORMAT_KEYS; i++) read_column(s, &s->key[i]);
+    read_column(s, &s->score);
     for (int i = 0; s->kind->columns && s->kind->columns[i]; i++)
         looks_read(s->looks, s->kind->columns[i]);
 }
@@ -280,6 +289,7 @@ void format_close(struct format *s) {
     if (!s) return;
     if (s->kind->program) mapping_close(s->mapping);
     for (int i = 0; i < N_FORMAT_KEYS; i++) path_free(&s->key[i]);
+    path_free(&s->score);
     looks_free(s->looks);
     buffer_free(&s->about);
     mem_free(s);
@@ -311,6 +321,25 @@ static int take_number(const struct path *path, const json_t *json, double least
     return 0;
 }
 
+static int take_label(const struct format *s, const json_t *json, float *out) {
+    if (take_number(&s->key[KEY_LABEL], json, -INFINITY, out) != 0) return -1;
+    if (*out >= 0 && *out <= 1) return 0;
+    return fail("\"%s\": expected a probability from 0 to 1, found %g", s->key[KEY_LABEL].text,
+                (double)*out);
+}
+
+/* --min-score: a row below it is filtered. */
+static int take_min_score(const struct format *s, const json_t *json, struct row *row) {
+    double score;
+    const json_t *value = row_value(json, &s->score);
+    if (!value) return -1;
+    if (label_truth(value, &score) != 0) return fail_context("\"%s\"", s->score.text);
+    if (score >= s->min_score) return 0;
+    row->drop = ROW_FILTERED;
+    row->n_pairs = row->n_ties = row->n_known_ties = 0;
+    return 0;
+}
+
 /* "tools": a list of objects, or a string of JSON that holds one; any other column of that name is
  * something else. */
 static int take_tools(const json_t *json, struct row *row) {
@@ -325,15 +354,21 @@ static int take_tools(const json_t *json, struct row *row) {
 
 /* The columns that any format may have beside its own. */
 static int take_columns(const struct format *s, const json_t *json, struct row *row) {
-    float margin = 0, weight = 1;
+    float margin = 0, weight = 1, label = 1;
     if (s->key[KEY_MARGIN].text && take_number(&s->key[KEY_MARGIN], json, -INFINITY, &margin) != 0)
         return -1;
     if (s->key[KEY_WEIGHT].text && take_number(&s->key[KEY_WEIGHT], json, 0, &weight) != 0)
         return -1;
+    if (s->key[KEY_LABEL].text && row->n_pairs > 0 && take_label(s, json, &label) != 0) return -1;
     for (int i = 0; i < row->n_pairs; i++) {
         if (s->key[KEY_MARGIN].text) row->pair[i].margin = margin;
         if (s->key[KEY_WEIGHT].text) row->pair[i].weight = weight;
+        if (s->key[KEY_LABEL].text) row->pair[i].label = label;
     }
+    for (int i = 0; i < row->n_known_ties && s->key[KEY_WEIGHT].text; i++)
+        row->tie[i].weight = weight;
+    if (s->key[KEY_WEIGHT].text) row->weight = weight;
+    if (s->score.text && take_min_score(s, json, row) != 0) return -1;
     if (!s->key[KEY_ORIGIN].text) return 0;
     const json_t *origin = row_value(json, &s->key[KEY_ORIGIN]);
     const char *text = json_string_value(origin);
@@ -416,8 +451,13 @@ int format_read(const struct format *s, const json_t *row_json, const json_t *re
         row_clear(row);
         return s->mapping ? hint_columns(row_json) : -1;
     }
+    if (row->n_scores > ROW_MAX_SCORES) {
+        int n = row->n_scores;
+        row_clear(row);
+        return fail("expected at most %d scores of an answer, found %d", ROW_MAX_SCORES, n);
+    }
     row_settle(row);
-    if (row->n_pairs == 0 && row->drop == ROW_KEPT) row->drop = ROW_TIE;
+    row_finish(row, &s->options);
     return 0;
 }
 
@@ -435,26 +475,33 @@ void format_help(struct buffer *out) {
         buffer_format(out, "  %-23s %s\n%*s%s\n", kinds[i]->name, kinds[i]->summary, 26, "",
                       kinds[i]->keys);
     buffer_append_text(
-        out, "\n"
-             "  --chosen-key K, --rejected-key K   pairs: the two answers; K is a name or a path "
-             "as a.b[0].c\n"
-             "  --prompt-key K       what stands before the answers; none: nothing does\n"
-             "  --system-key K       pairs: a system message before the prompt\n"
-             "  --margin-key K, --weight-key K     a margin and a weight per row (0 and 1)\n"
-             "  --origin-key K       a column that says where a row is from\n"
-             "  --min-strength X     helpsteer2, helpsteer3: weaker preferences are dropped (1)\n"
-             "  --score-key K        ultrafeedback, ranked: the score within an answer\n"
-             "  --mapping FILE, --jq PROGRAM       a jq program that makes canonical rows of any\n"
-             "  --turns hh           texts with \\n\\nHuman: and \\n\\nAssistant: become messages\n"
-             "\n"
-             "inputs are JSON lines, a JSON array, CSV with a header, each also .gz or .zst or - "
-             "for standard input, "
-             "or parquet:\n"
-             "  --rows NAME          the member of a JSON object that holds the rows\n"
-             "  --delimiter C        of CSV, when it is not to be found out\n"
-             "  --header A,B,C       the names of CSV's columns, when its first line is a row\n"
-             "  --max-row N          bytes of the longest row (1G)\n"
-             "  --max-ratio N        of unpacked to packed bytes, beyond 256 MiB (250)\n"
-             "\n"
-             "docs/sources.md has an example row of each, and mappings.\n");
+        out,
+        "\n"
+        "  --chosen-key K, --rejected-key K   pairs: the two answers; K is a name or a path "
+        "as a.b[0].c\n"
+        "  --prompt-key K       what stands before the answers; none: nothing does\n"
+        "  --system-key K       pairs: a system message before the prompt\n"
+        "  --margin-key K, --weight-key K     a margin and a weight per row (0 and 1)\n"
+        "  --origin-key K       a column that says where a row is from\n"
+        "  --min-strength X     helpsteer2, helpsteer3: weaker preferences are dropped (1)\n"
+        "  --score-key K        ultrafeedback, ranked: the score within an answer\n"
+        "  --label-key K        the probability that the first answer is better; labelled: "
+        "its label\n"
+        "  --attributes A,B     rated: the columns of the ratings\n"
+        "  --min-score K=X      rows whose column K is below X are filtered\n"
+        "  --rationales HOW     litbench_rationales: reasons (and verdict) or verdict alone\n"
+        "  --both-orders        litbench_rationales: each row with its stories exchanged, too\n"
+        "  --mapping FILE, --jq PROGRAM       a jq program that makes canonical rows of any\n"
+        "  --turns hh           texts with \\n\\nHuman: and \\n\\nAssistant: become messages\n"
+        "\n"
+        "inputs are JSON lines, a JSON array, CSV with a header, each also .gz or .zst or - "
+        "for standard input, "
+        "or parquet:\n"
+        "  --rows NAME          the member of a JSON object that holds the rows\n"
+        "  --delimiter C        of CSV, when it is not to be found out\n"
+        "  --header A,B,C       the names of CSV's columns, when its first line is a row\n"
+        "  --max-row N          bytes of the longest row (1G)\n"
+        "  --max-ratio N        of unpacked to packed bytes, beyond 256 MiB (250)\n"
+        "\n"
+        "docs/sources.md has an example row of each, and mappings.\n");
 }

@@ -3,8 +3,9 @@
  * `rankwise-data help build` prints.
  *
  *   (1) A row becomes one prompt with the answers to it, and zero or more comparisons of two
- *       answers. Answers that were judged equal are counted (n_ties) and never become a preference.
- *       A label that cannot be read is a bad row.
+ *       answers. Answers that were judged equal are counted (n_ties) and become no comparison, or
+ *       with keep_ties one of label 0.5. A label that cannot be read is a bad row. With `answers`
+ *       the answers themselves are kept, with ranks and scores as far as they have them.
  *   (2) Values are strings or lists of {role, content} messages, new references owned by the row;
  *       content may carry whatever a chat template knows. What a format makes of it (roles,
  *       splitting at markers) is done when it returns.
@@ -22,6 +23,7 @@
 struct row_pair {
     int chosen, rejected; /* answers */
     float margin, weight;
+    float label; /* the probability that chosen is better; 0.5: a tie */
 };
 /* Why a row that is in order gives no comparison. */
 enum row_drop { ROW_KEPT, ROW_TIE, ROW_WEAK, ROW_DELETED, ROW_FILTERED, N_ROW_DROPS };
@@ -36,15 +38,30 @@ struct row {
     int n_answers, capacity_answers;
     struct row_pair *pair; /* (n_pairs) */
     int n_pairs, capacity_pairs;
-    int n_ties;         /* pairs of answers judged equal, in rows that are kept too */
-    enum row_drop drop; /* ROW_KEPT if and only if there is a pair */
+    /* pairs of answers judged equal, in rows that are kept too; of which two is known of the first
+     * n_known_ties alone */
+    int n_ties, n_known_ties, capacity_ties;
+    struct row_pair *tie;
+    /* Whether the answers are kept, whatever their comparisons; then what is known of each. */
+    bool has_answers, has_ranks;
+    int *rank; /* (n_answers) where has_ranks: 0 is the best, without gaps */
+    int capacity_ranks;
+    char **score_name; /* (n_scores) */
+    float *score;      /* (n_scores, ROW_MAX_ANSWERS); NaN: missing */
+    int n_scores, capacity_scores;
+    float weight;  /* of the answers as completions */
+    char *verdict; /* how each completion ends, which is its verdict; or NULL */
+    enum row_drop drop; /* ROW_KEPT if and only if there is a pair, or answers are kept */
     char *origin; /* the row's own origin column, or NULL */
     /* Texts without a prompt, and nobody said that there is none: right where texts are taken as
      * they are, and nothing for a chat template. */
     bool is_bare, is_inside; /* is_inside: they begin with a prompt that the row has, too */
 };
+enum { ROW_MAX_ANSWERS = 256, ROW_MAX_SCORES = 64 };
 void row_add_answer(struct row *row, json_t *answer); /* takes the reference */
 void row_add_pair(struct row *row, int chosen, int rejected, float margin, float weight);
+void row_add_tie(struct row *row, int first, int second, float weight);
+void row_set_score(struct row *row, const char *name, int answer, double score);
 void row_clear(struct row *row); /* keeps the memory */
 /* Whether a chat template would show the row as what it is: -1 with error_text() for texts without
  * a prompt, and for a dialogue with marks of its own that would be one message. */
@@ -60,9 +77,13 @@ enum format_key {
     KEY_WEIGHT,
     KEY_ORIGIN,
     KEY_SYSTEM,
+    KEY_LABEL,
     N_FORMAT_KEYS
 };
 extern const char *const format_key_name[N_FORMAT_KEYS]; /* "chosen", ... */
+
+/* What becomes of a row's answers beside its comparisons. */
+enum row_answers { ANSWERS_DROP, ANSWERS_KEEP, ANSWERS_ONLY };
 
 /* Every option of every format; NULL and 0 where the user said nothing. */
 struct format_options {
@@ -71,6 +92,13 @@ struct format_options {
     const char *score_key;    /* ultrafeedback and ranked: a name within an answer */
     struct mapping *mapping;  /* the program of the format mapping, not owned */
     const char *turns;        /* "hh": texts with such marks are split into messages */
+    bool keep_ties;
+    enum row_answers answers;
+    bool completions;         /* answers are completions, which are learned; there are no pairs */
+    const char *attributes;   /* rated: the columns of its scores, "a,b" */
+    const char *min_score;    /* "column=X": rows below are filtered */
+    const char *rationales;   /* litbench_rationales: "reasons" or "verdict" */
+    bool both_orders;         /* and each row with its two stories exchanged, too */
 };
 
 struct format; /* format.c */

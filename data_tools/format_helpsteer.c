@@ -34,8 +34,7 @@ static int take_strength(const struct format *s, const json_t *json, const char 
     if (!value) return -1;
     if (label_integer(value, -3, 3, &strength) != 0) return fail_context("\"%s\"", key);
     if (strength == 0) {
-        row->n_ties = 1;
-        row->drop = ROW_TIE;
+        row_add_tie(row, 0, 1, 1);
     } else if (fabs((double)strength) < s->min_strength) {
         row->drop = ROW_WEAK;
     } else {
@@ -73,13 +72,14 @@ static int split_turns(const json_t *value, json_t **out) {
     }
 }
 
+int row_take_steered(struct row *row, json_t *value, const char *name) {
+    bool is_marked = json_is_string(value) && strstr(json_string_value(value), turn_mark);
+    if (!is_marked) return row_take_prompt(row, value, name);
+    return split_turns(value, &row->prompt) == 0 ? 0 : fail_context("\"%s\"", name);
+}
+
 static int read_helpsteer2(const struct format *s, const json_t *json, struct row *row) {
-    json_t *prompt = row_field(json, "prompt");
-    if (!prompt) return -1;
-    bool is_marked = json_is_string(prompt) && strstr(json_string_value(prompt), turn_mark);
-    if (is_marked ? split_turns(prompt, &row->prompt) != 0 && fail_context("\"prompt\"")
-                  : row_take_prompt(row, prompt, "prompt") != 0)
-        return -1;
+    if (row_take_steered(row, row_field(json, "prompt"), "prompt") != 0) return -1;
     if (row_take_answer(row, row_field(json, "response_1"), "response_1") != 0) return -1;
     if (row_take_answer(row, row_field(json, "response_2"), "response_2") != 0) return -1;
     return take_strength(s, json, "preference_strength", row);
@@ -162,6 +162,8 @@ static int decide(struct row *row, const int64_t *preferred, double *score, int 
         n_scored += !isnan(score[i]);
     }
     bool by_flag = n_said == n && (n_preferred == 1 || n_scored < n);
+    for (int i = 0; i < n && n_scored == n; i++)
+        row_set_score(row, "preference_score", i, score[i]);
     if (!by_flag && n_scored < n)
         return fail("expected is_preferred or preference_score for all %d answers", n);
     for (int i = 0; i < n && by_flag; i++) score[i] = (double)preferred[i];

@@ -63,12 +63,15 @@ struct format_kind {
     /* NULL: `program` makes canonical records */
     int (*read)(const struct format *s, const json_t *json, struct row *row);
     const char *program; /* jq */
+    /* whether its rows are comparisons or answers, completions, or either */
+    enum format_use { USE_PREFERENCES, USE_COMPLETIONS, USE_BOTH } use;
     /* What is read, after the last look; NULL: `about`. */
     void (*describe)(const struct format *s, struct buffer *out);
 };
 extern const struct format_kind format_pairs, format_hh, format_helpsteer2, format_helpsteer3,
     format_sharegpt, format_summarize, format_ultrafeedback, format_litbench, format_reward_bench,
-    format_ranked, format_canonical, format_mapping;
+    format_ranked, format_canonical, format_mapping, format_rated, format_labelled,
+    format_completions, format_rationales;
 
 struct format {
     const struct format_kind *kind;
@@ -79,7 +82,8 @@ struct format {
     /* pairs, of the first rows: how many have a prompt; of these, how many have texts for answers,
      * and in how many these begin with it */
     int n_prompts, n_prompt_texts, n_inside;
-    double min_strength;
+    double min_strength, min_score;
+    struct path score; /* of --min-score; without text: not read */
     struct mapping *mapping; /* NULL: records are the file's rows */
     struct buffer about;
 };
@@ -91,6 +95,9 @@ int format_open_answers(struct format *s, const json_t *first_row);
  * or NULL with error_text(). A text that begins with no mark goes on where the prompt ends. */
 bool hh_is_marked(const json_t *text);
 json_t *hh_dialogue(const json_t *prompt, const json_t *text);
+
+/* format_helpsteer.c: a prompt of HelpSteer2, whose turns may be marked within one text. */
+int row_take_steered(struct row *row, json_t *value, const char *name);
 
 #define NAMES(...) ((const char *const[]){__VA_ARGS__, NULL})
 #define COUNT(names) ((int)(sizeof(names) / sizeof *(names)))
@@ -108,5 +115,16 @@ int row_take_prompt(struct row *row, json_t *value, const char *name);
 /* Of answers with a score each: a pair for each two with different scores (higher wins), a tie for
  * each two alike. */
 void row_add_scored(struct row *row, const double *score, int n);
-enum { ROW_MAX_ANSWERS = 256 };
+/* Whether ranks, of which the least is the best, leave none out: 1 2 2 3, 1 2 2 4 or 1 2.5 2.5 4,
+ * from 0 or 1 on. -1 with error_text(). */
+int row_check_ranks(const double *rank, int n);
+/* All strings, or all lists, after prompt and answers are there. */
+void row_settle(struct row *row);
+/* Ranks, kept ties and answers as the options ask, after everything else was read. */
+void row_finish(struct row *row, const struct format_options *options);
+/* The prompt is a conversation whose last message, which has to be the assistant's, becomes an
+ * answer. -1 with error_text(), which has the name. */
+int row_take_last(struct row *row, const char *name);
+/* 1 and 0 for true and false, or label_number. */
+int label_truth(const json_t *value, double *out);
 #endif

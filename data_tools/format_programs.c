@@ -9,6 +9,7 @@
             ".byte 0\n"                                                                 \
             ".popsection")
 PROGRAM(litbench_program, "litbench.jq");
+PROGRAM(rationales_program, "litbench_rationales.jq");
 PROGRAM(reward_bench_program, "reward_bench.jq");
 PROGRAM(sharegpt_program, "sharegpt.jq");
 PROGRAM(summarize_program, "summarize_from_feedback.jq");
@@ -43,6 +44,16 @@ const struct format_kind format_litbench = {
     .columns = NAMES("prompt", "chosen_story", "rejected_story"),
     .needs = NAMES("chosen_story", "rejected_story"),
     .program = litbench_program,
+};
+
+const struct format_kind format_rationales = {
+    .name = "litbench_rationales",
+    .summary = "LitBench's rationales: which of two stories, and why (--completions)",
+    .keys = "story_a, story_b, rationale, preferred or chosen_story: A or B",
+    .columns = NAMES("story_a", "story_b", "rationale", "preferred", "chosen_story"),
+    .needs = NAMES("story_a", "story_b"),
+    .program = rationales_program,
+    .use = USE_COMPLETIONS,
 };
 
 const struct format_kind format_reward_bench = {

@@ -5,6 +5,7 @@
  * ultrafeedback's score is overall_score, else fine-grained_score, else the mean of its
  * annotations' ratings; --score-key names another. */
 #include <math.h>
+#include <stdio.h>
 #include <string.h>
 
 #include "format_look.h"
@@ -75,7 +76,16 @@ static bool matches_ranked(const json_t *row) {
     return row_find(first, inner_scores, COUNT(inner_scores)) || json_object_get(first, "rank");
 }
 
-/* The number of each answer: from a list beside, or from within. */
+/* Scores as the row has them, under the name of the field: of a list that without its s. */
+static void keep_scores(struct row *row, const double *score, const char *name, bool is_list) {
+    char shown[64];
+    size_t length = strlen(name);
+    snprintf(shown, sizeof shown, "%.*s",
+             (int)MIN(length - (is_list && name[length - 1] == 's'), 60), name);
+    for (int i = 0; i < row->n_answers; i++) row_set_score(row, shown, i, score[i]);
+}
+
+/* The number of each answer: from a list beside, or from within. sign -1: it is a rank. */
 static int take_numbers(double *score, const json_t *list, const char *name, const char *inner,
                         size_t n, double sign) {
     if (!inner && json_array_size(list) != n)
@@ -87,8 +97,10 @@ static int take_numbers(double *score, const json_t *list, const char *name, con
         if (label_number(value, &score[i]) != 0)
             return inner ? fail_context("\"%s\"[%zu].%s", name, i, inner)
                          : fail_context("\"%s\"[%zu]", name, i);
-        score[i] *= sign;
     }
+    if (sign < 0 && row_check_ranks(score, (int)n) != 0)
+        return inner ? fail_context("\"%s\"[].%s", name, inner) : fail_context("\"%s\"", name);
+    for (size_t i = 0; i < n; i++) score[i] *= sign;
     return 0;
 }
 
@@ -98,8 +110,8 @@ static bool is_order_name(const char *name) {
 
 /* Fills score, one for each answer, a higher one being better: ranks get a minus. A row must say it
  * in one way only. */
-static int rank_answers(const struct format *s, const json_t *json, const char *name,
-                        const json_t *list, double *score) {
+static int score_answers(const struct format *s, const json_t *json, const char *name,
+                         const json_t *list, struct row *row, double *score) {
     size_t n = json_array_size(list);
     const json_t *first = json_array_get(list, 0);
     const char *scores = row_find(json, score_names, COUNT(score_names));
@@ -107,7 +119,12 @@ static int rank_answers(const struct format *s, const json_t *json, const char *
     const char *inner =
         json_is_object(first) ? row_find(first, inner_scores, COUNT(inner_scores)) : NULL;
     bool has_rank = json_is_object(first) && json_object_get(first, "rank");
-    if (s->options.score_key) return take_numbers(score, list, name, s->options.score_key, n, 1);
+    const char *key = s->options.score_key;
+    if (key) {
+        if (take_numbers(score, list, name, key, n, 1) != 0) return -1;
+        keep_scores(row, score, key, false);
+        return 0;
+    }
     int n_ways = (scores != NULL) + (ranks != NULL) + (inner != NULL) + has_rank;
     if (n_ways == 0)
         return fail("expected \"scores\" or \"ranks\" beside \"%s\", or one in each, found none",
@@ -127,13 +144,18 @@ static int rank_answers(const struct format *s, const json_t *json, const char *
                     "hint: --format ranked reads ranks (1 is the best); a mapping makes ranks "
                     "of an order",
                     ranks);
-    if (inner || has_rank)
-        return take_numbers(score, list, name, inner ? inner : "rank", n, inner ? 1 : -1);
+    if (inner || has_rank) {
+        if (take_numbers(score, list, name, inner ? inner : "rank", n, inner ? 1 : -1) != 0)
+            return -1;
+        if (inner) keep_scores(row, score, inner, false);
+        return 0;
+    }
     json_t *numbers = take_list(json, scores ? scores : ranks);
     int status =
         numbers ? take_numbers(score, numbers, scores ? scores : ranks, NULL, n, scores ? 1 : -1)
                 : -1;
     json_decref(numbers);
+    if (status == 0 && scores) keep_scores(row, score, scores, true);
     return status;
 }
 
@@ -165,7 +187,7 @@ static int read_ranked(const struct format *s, const json_t *json, struct row *r
     int status = list ? check_count(list, name) : -1;
     for (size_t i = 0; status == 0 && i < json_array_size(list); i++)
         status = take_item(row, json_array_get(list, i), name, i);
-    if (status == 0) status = rank_answers(s, json, name, list, score);
+    if (status == 0) status = score_answers(s, json, name, list, row, score);
     if (status == 0) row_add_scored(row, score, row->n_answers);
     json_decref(list);
     return status;
@@ -217,12 +239,30 @@ static int annotations_mean(const json_t *annotations, double *out) {
     return 0;
 }
 
-static int take_score(const struct format *s, const json_t *completion, double *score) {
+/* What the order is made from; *name: what it is called. */
+static int take_score(const struct format *s, const json_t *completion, const char **name,
+                      double *score) {
     static const char *const names[] = {"overall_score", "fine-grained_score"};
-    const char *name = s->options.score_key ? s->options.score_key : row_find(completion, names, 2);
-    if (!name) return annotations_mean(json_object_get(completion, "annotations"), score);
-    return label_number(json_object_get(completion, name), score) == 0 ? 0
-                                                                       : fail_context("%s", name);
+    const char *key = s->options.score_key ? s->options.score_key : row_find(completion, names, 2);
+    *name = key ? key : "mean_rating";
+    if (!key) return annotations_mean(json_object_get(completion, "annotations"), score);
+    return label_number(json_object_get(completion, key), score) == 0 ? 0 : fail_context("%s", key);
+}
+
+/* The rating of each aspect; one that is "N/A" is missing. */
+static int keep_ratings(const json_t *annotations, int answer, struct row *row) {
+    const char *key;
+    json_t *value;
+    double rating;
+    json_object_foreach((json_t *)annotations, key, value) {
+        const json_t *annotation = json_is_array(value) ? json_array_get(value, 0) : value;
+        const json_t *found = json_object_get(annotation, "Rating");
+        const char *text = json_string_value(found);
+        if (!found || json_is_null(found) || (text && strcmp(text, "N/A") == 0)) continue;
+        if (label_number(found, &rating) != 0) return fail_context("annotations.%s.Rating", key);
+        row_set_score(row, key, answer, rating);
+    }
+    return 0;
 }
 
 static int read_completions(const struct format *s, const json_t *list, struct row *row) {
@@ -230,8 +270,13 @@ static int read_completions(const struct format *s, const json_t *list, struct r
     if (check_count(list, "completions") != 0) return -1;
     for (size_t i = 0; i < json_array_size(list); i++) {
         json_t *completion = json_array_get(list, i);
+        const char *name;
+        bool is_kept = s->options.answers != ANSWERS_DROP;
         if (row_take_answer(row, row_field(completion, "response"), "response") != 0 ||
-            take_score(s, completion, &score[i]) != 0)
+            take_score(s, completion, &name, &score[i]) != 0)
+            return fail_context("completions[%zu]", i);
+        row_set_score(row, name, (int)i, score[i]);
+        if (is_kept && keep_ratings(json_object_get(completion, "annotations"), (int)i, row) != 0)
             return fail_context("completions[%zu]", i);
     }
     row_add_scored(row, score, row->n_answers);

@@ -256,6 +256,11 @@ int label_number(const json_t *value, double *out) {
     return fail("expected a number, found %s", value_shown(value));
 }
 
+int label_truth(const json_t *value, double *out) {
+    *out = json_is_true(value);
+    return json_is_boolean(value) ? 0 : label_number(value, out);
+}
+
 int label_integer(const json_t *value, int64_t low, int64_t high, int64_t *out) {
     double number;
     if (label_number(value, &number) != 0 || number != floor(number) || number < (double)low ||

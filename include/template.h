@@ -76,9 +76,28 @@ struct template_worker; /* template_encode.c: an encoder, buffers, the interpret
 struct template_worker *template_worker_new(const struct template *t);
 void template_worker_free(struct template_worker *w); /* accepts NULL */
 
+/* Which ids are learned, when answers are completions. */
+enum template_learn {
+    LEARN_NOTHING,
+    LEARN_LAST, /* those of the last turn, which is the assistant's */
+    LEARN_ALL   /* those of each of the assistant's turns */
+};
+/* Of every template_encode from now on. verdict: how the last turn's content ends, whose ids are a
+ * span of their own; or NULL. It is not owned. Ids that truncation puts back are not learned. A
+ * template that does not let a turn be told is an error of template_encode. */
+void template_worker_learn(struct template_worker *w, enum template_learn learn,
+                           const char *verdict);
+/* ids [first, last), first at least 1 */
+struct template_span {
+    int64_t first, last;
+    bool is_verdict;
+};
+
 /* The ids of a prompt with one of its answers. */
 struct template_encoded {
     struct ids ids;
+    struct template_span *span; /* (n_spans), ascending and apart: what is learned */
+    int n_spans, capacity_spans;
     /* ids that are the prompt's, as far as they are the same as those of the prompt rendered
      * alone */
     int64_t n_prompt;

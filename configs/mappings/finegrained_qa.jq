@@ -4,7 +4,7 @@
 def judged($first; $second):
   if . == 1 then [$first, $second]
   elif . == 2 then [$second, $first]
-  elif . == 0 then null
+  elif . == 0 then {tie: [$first, $second]}
   else error("preference: expected 0, 1 or 2, found \(.)") end;
 {
   prompt: ("question: " + (.question | text) + " context: "

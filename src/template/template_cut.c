@@ -28,6 +28,15 @@ static void cut_right(const struct template *t, struct ids *ids) {
         ids->id[max - 1] = eos;
 }
 
+/* What is learned ends where the text was cut: EOS that is put back is not. */
+static void cut_encoded(const struct template *t, struct template_encoded *encoded) {
+    int64_t n = encoded->ids.n;
+    cut_right(t, &encoded->ids);
+    if (encoded->ids.n == n) return;
+    bool has_eos = encoded->ids.id[encoded->ids.n - 1] == tokenizer_eos(t->tokenizer);
+    template_spans_cut(encoded, encoded->ids.n - has_eos);
+}
+
 void template_cut_text(const struct template *t, struct ids *ids) {
     int64_t over = t->options.max_length ? ids->n - t->options.max_length : 0;
     if (over > 0 && t->options.truncate == TRUNCATE_LEFT)
@@ -85,8 +94,9 @@ static enum template_status cut_plain(struct template_worker *w, struct template
                                                        : 0;
         int64_t at = is_left || !has_prompt ? MIN(keep, s->ids.n - d) : s->n_prompt - d;
         remove_ids(&s->ids, at, d);
+        template_spans_removed(s, at, d);
         s->n_prompt = has_prompt ? s->n_prompt - d : 0;
-        cut_right(t, &s->ids);
+        cut_encoded(t, s);
     }
     return TEMPLATE_OK;
 }
@@ -221,7 +231,7 @@ static enum template_status cut_messages(struct template_worker *w,
         }
         if (try_cut(w, form, part, n, out, high) < 0) return TEMPLATE_BAD;
     }
-    for (int i = 0; i < n; i++) cut_right(t, &out[i].ids);
+    for (int i = 0; i < n; i++) cut_encoded(t, &out[i]);
     return TEMPLATE_OK;
 }
 

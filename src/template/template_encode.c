@@ -7,6 +7,7 @@
 
 void template_encoded_free(struct template_encoded *encoded) {
     ids_free(&encoded->ids);
+    mem_free(encoded->span);
     *encoded = (struct template_encoded){0};
 }
 
@@ -57,7 +58,8 @@ enum template_status template_encode(struct template_worker *w, const json_t *pr
     json_decref(w->extra);
     w->extra = NULL;
     if (status != TEMPLATE_OK)
-        for (int i = 0; i < n_answers; i++) out[i].ids.n = out[i].n_prompt = out[i].n_cut = 0;
+        for (int i = 0; i < n_answers; i++)
+            out[i].ids.n = out[i].n_prompt = out[i].n_cut = out[i].n_spans = 0;
     return status;
 }
 

@@ -48,10 +48,11 @@ int template_messages_ids(struct template_worker *w, const json_t *prompt, json_
         json_t *whole = template_joined(prompt, part[i]);
         buffer_clear(&w->text);
         int status = template_render_messages(w, whole, false, true, &w->text);
+        if (status == 0)
+            status = template_text_ids(w, w->text.data, w->text.length, true, &out[i].ids);
+        if (status == 0 && w->learn) status = template_learn_messages(w, whole, &w->text, &out[i]);
         json_decref(whole);
-        if (status != 0 ||
-            template_text_ids(w, w->text.data, w->text.length, true, &out[i].ids) != 0)
-            return -1;
+        if (status != 0) return -1;
         out[i].n_prompt = common_ids(&w->prompt_ids, &out[i].ids);
     }
     return 0;
@@ -82,6 +83,7 @@ int template_plain_ids(struct template_worker *w, const struct template_form *fo
         if (form->prompt) template_append_string(form->prompt, &w->text);
         template_append_string(part[i], &w->text);
         if (template_text_ids(w, w->text.data, w->text.length, true, &out[i].ids) != 0) return -1;
+        if (w->learn && template_learn_text(w, &w->text, prompt_length, &out[i]) != 0) return -1;
         out[i].n_prompt = common_ids(&w->prompt_ids, &out[i].ids);
     }
     return 0;

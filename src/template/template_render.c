@@ -22,7 +22,9 @@ void template_worker_free(struct template_worker *w) {
     jinja_memory_free(w->memory);
     buffer_free(&w->text);
     buffer_free(&w->prompt_text);
+    buffer_free(&w->part_text);
     ids_free(&w->prompt_ids);
+    ids_free(&w->part_ids);
     mem_free(w);
 }
 

@@ -19,6 +19,10 @@ struct template_worker {
     json_t *extra; /* {"tools": [...]} of the row that is encoded, or NULL */
     struct buffer text, prompt_text;
     struct ids prompt_ids; /* of the prompt alone; none where it cannot be rendered alone */
+    enum template_learn learn;
+    const char *verdict; /* not owned */
+    struct buffer part_text;
+    struct ids part_ids;
 };
 
 /* template_render.c. Plain: the prompt, which may be NULL, and the parts of the answers are
@@ -56,4 +60,14 @@ enum template_status template_cut(struct template_worker *w, const struct templa
                                   json_t *const *part, int n, struct template_encoded *out);
 /* A text of which no part is known. */
 void template_cut_text(const struct template *t, struct ids *ids);
+
+/* template_learn.c. out has the ids of the text already, before any cut; its spans are replaced. 0,
+ * or -1 with error_text(). */
+int template_learn_messages(struct template_worker *w, const json_t *messages,
+                            const struct buffer *text, struct template_encoded *out);
+int template_learn_text(struct template_worker *w, const struct buffer *text, size_t prompt_length,
+                        struct template_encoded *out);
+/* n ids at `at` are gone; those from n on are gone. */
+void template_spans_removed(struct template_encoded *out, int64_t at, int64_t n);
+void template_spans_cut(struct template_encoded *out, int64_t n);
 #endif

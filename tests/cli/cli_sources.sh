@@ -278,7 +278,7 @@ refuses sources-cut-array 'cut.json.*the file ends in' "$work/cut.json"
 row '{"chosen": "a", "rejected": "b", "m": "much"}'
 refuses sources-bad-margin '"m": expected a number, found "much"' --margin-key m "$work/row.json"
 row '{"messages": [1], "label": true}'
-refuses sources-kto 'hint: --format says which it is' "$work/row.json"
+refuses sources-labelled-messages '"messages": .*expected' "$work/row.json"
 refuses sources-max-row 'a row of more than 10 bytes; hint: --max-row' --max-row 10 "$work/rows.jsonl"
 
 # --- long ones ---
