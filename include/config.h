@@ -92,6 +92,7 @@ struct config {
         enum model_precision precision;
         enum head_init head_init;
         struct patterns freeze;
+        int64_t heads; /* 0: as many as the model has */
     } model;
     struct {
         struct config_data *train, *eval;

@@ -103,6 +103,8 @@ struct task {
  * head and the options of the parameter table follow. -1 with error_text() that says which table
  * is missing and how it is built. */
 int task_choose(struct task *t, const struct config *config, const struct shard *shard);
+/* Tells the score contract of a model of this task what its scores are. */
+void task_set_heads(const struct task *t, struct contract *contract);
 /* Whether another shard has what the task needs, as the first has it. */
 int task_check(const struct task *t, const struct shard *shard);
 

@@ -51,6 +51,9 @@ const struct config_option config_options[] = {
     {"model.freeze", OPTION_LIST, AT(model.freeze), "", "none",
      .help = "Parameters that are not trained: globs over their names (\"model.embed_tokens*\", "
              "\"model.layers.[0-3].*\"), each of which must match one."},
+    {"model.heads", OPTION_INT, AT(model.heads), "0", .low = 0, .high = MODEL_MAX_HEADS,
+     .help = "Scores of a text: N are an ensemble, each with weights and a bootstrap sample of the "
+             "comparisons of its own; 0: as many as the model has, one where it has none."},
 
     {"data.train", OPTION_TRAIN, AT(data.train), "", "none, must be given to train",
      .help =

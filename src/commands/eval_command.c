@@ -119,7 +119,8 @@ static int evaluate_shard(struct scorer *s, const struct task *task, struct shar
 }
 
 /* What the task reads must be what the model gives. */
-static int choose_task(struct task *task, const struct scorer *s, const struct shard *shard) {
+static int choose_task(struct task *task, struct scorer *s, const struct shard *shard) {
+    s->config.model.heads = s->head.n_scores;
     if (task_choose(task, &s->config, shard) != 0) return -1;
     if (task->parameters.head.n_scores == s->head.n_scores) return 0;
     return fail("%s: expected a model of %d scores for loss.type and %s, found one of %d", s->path,

@@ -141,6 +141,10 @@ static int heads(const struct task *t) {
     return is_ranking(t) ? task_ensemble(t) : n_attributes(t);
 }
 
+static const char *head_attribute(const struct task *t, int k) {
+    return is_ranking(t) ? NULL : attribute(t, k);
+}
+
 static struct task_room room(const struct task *t, const struct shard *shard, int64_t item) {
     (void)t, (void)shard, (void)item;
     return (struct task_room){1, 1, 1};
@@ -352,6 +356,7 @@ const struct task_kind task_answers = {
     .n_sent = COEFFICIENT + 1,
     .check = check,
     .heads = heads,
+    .attribute = head_attribute,
     .by_prompt = by_prompt,
     .room = room,
     .count = count,

@@ -6,6 +6,7 @@
  * reward. The length penalty counts each answer of a comparison, as often as it is in one. */
 #include <math.h>
 
+#include "bootstrap.h"
 #include "comparison_loss.h"
 #include "ops.h"
 #include "task_kind.h"
@@ -46,9 +47,12 @@ static struct task_room room(const struct task *t, const struct shard *shard, in
     return (struct task_room){2, 2, 2};
 }
 
+/* In training a head of an ensemble learns from a bootstrap sample of its own. */
 static double head_weight(const struct task *t, const struct task_item *item, int head) {
-    (void)t, (void)head;
-    return item->shard->weight[item->index];
+    double weight = item->shard->weight[item->index];
+    if (t->heads == 1 || !t->dev) return weight;
+    uint64_t seed = (uint64_t)t->config->run.seed;
+    return weight * bootstrap_count(seed, item->shard, item->index, head);
 }
 
 static void count(const struct task *t, const struct task_item *item, struct task_totals *totals) {
@@ -171,11 +175,6 @@ static const char *value_name(const struct task *t, int i, char name[64]) {
     return i ? "rejected_reward" : "chosen_reward";
 }
 
-static int heads(const struct task *t) {
-    (void)t;
-    return 1;
-}
-
 static void summarize(const struct task *t, const double *tally, struct task_summary *out) {
     static const struct task_style share = {4, false, NULL, 0}, reward = {6, true, NULL, 0};
     double decided = tally[TALLY_PAIRS] - tally[TALLY_UNDECIDED];
@@ -192,9 +191,10 @@ static void summarize(const struct task *t, const double *tally, struct task_sum
                     "reward_margin");
     if (tally[TALLY_UNDECIDED] > 0)
         task_add_figure(out, share, tally[TALLY_UNDECIDED] / tally[TALLY_PAIRS], "labelled_ties");
-    if (t->heads == 1 || tally[TALLY_RIGHT] + tally[TALLY_WRONG] == 0) return;
-    task_add_figure(out, reward, tally[TALLY_SD_RIGHT] / tally[TALLY_RIGHT], "deviation_right");
-    task_add_figure(out, reward, tally[TALLY_SD_WRONG] / tally[TALLY_WRONG], "deviation_wrong");
+    if (t->heads > 1 && tally[TALLY_RIGHT] > 0)
+        task_add_figure(out, reward, tally[TALLY_SD_RIGHT] / tally[TALLY_RIGHT], "deviation_right");
+    if (t->heads > 1 && tally[TALLY_WRONG] > 0)
+        task_add_figure(out, reward, tally[TALLY_SD_WRONG] / tally[TALLY_WRONG], "deviation_wrong");
 }
 
 const struct task_kind task_comparisons = {
@@ -204,7 +204,7 @@ const struct task_kind task_comparisons = {
     .head = HEAD_SCORE,
     .n_sent = COEFFICIENT + 1,
     .check = check,
-    .heads = heads,
+    .heads = task_ensemble,
     .by_prompt = by_prompt,
     .room = room,
     .count = count,

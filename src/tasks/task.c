@@ -42,6 +42,13 @@ int task_choose(struct task *t, const struct config *config, const struct shard 
     return 0;
 }
 
+void task_set_heads(const struct task *t, struct contract *contract) {
+    const char **name = mem_alloc(t->heads, sizeof *name);
+    for (int k = 0; k < t->heads && t->kind->attribute; k++) name[k] = t->kind->attribute(t, k);
+    contract_set_heads(contract, name[0] ? HEADS_ATTRIBUTES : HEADS_ENSEMBLE, t->heads, name);
+    mem_free(name);
+}
+
 int task_check(const struct task *t, const struct shard *shard) {
     return t->kind->check(t, shard) == 0 ? 0 : fail_context("%s", shard->path);
 }
@@ -268,8 +275,7 @@ void task_add_figure(struct task_summary *out, struct task_style style, double v
 /* --- the length penalty --- */
 
 int task_ensemble(const struct task *t) {
-    (void)t;
-    return 1;
+    return (int)t->config->model.heads;
 }
 
 void task_count_length(struct task_totals *totals, int64_t length) {

@@ -14,6 +14,8 @@ struct task_kind {
     int (*check)(const struct task *t, const struct shard *shard);
     /* Scores of a read, with HEAD_SCORE. */
     int (*heads)(const struct task *t);
+    /* What score k is of, where each has a meaning of its own; NULL for an ensemble. */
+    const char *(*attribute)(const struct task *t, int k);
     /* Whether an item is only learned from together with all others of its prompt. */
     bool (*by_prompt)(const struct task *t);
 

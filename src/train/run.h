@@ -1,9 +1,9 @@
 /* A training run: everything the step loop needs, made once before step 0. Private to this folder.
  *
- * Order of making (start.c): ranks, device, data, model's shape, plan, memory plan; the locks of
- * the directories, and only then the look for a checkpoint; weights; then what was written behind
- * the checkpoint is cut back. Each phase that reads input ends in an agreement, so that all ranks
- * stop together and one speaks. */
+ * Order of making (start.c): ranks, device, model's shape, data, task, plan, memory plan; the
+ * locks of the directories, and only then the look for a checkpoint; weights; then what was written
+ * behind the checkpoint is cut back. Each phase that reads input ends in an agreement, so that all
+ * ranks stop together and one speaks. */
 #ifndef RANKWISE_RUN_H
 #define RANKWISE_RUN_H
 #include "batch.h"
@@ -32,6 +32,7 @@ struct run_data {
     struct tokenizer_file *file; /* (n_files): of the first shard, for checkpoints */
     int n_files;
     char *text; /* what the shards contain; run_identity_agree sets it */
+    struct contract contract; /* the first shard's, with what the model's scores are */
 };
 
 /* What learns, and what from its output. */
@@ -125,10 +126,20 @@ int run_read_data(struct run *r);
 void run_share_data(struct run *r);
 void run_close_data(struct run *r);
 
-/* The model's shape, and that its files have what the shape wants. */
+/* The model's shape. */
+int run_read_arch(struct run *r);
+/* The parameters of model and task, and that the model's files have them. */
 int run_read_model(struct run *r);
 /* Where what is frozen comes from, for checkpoints. Collective; agreed. */
 int run_find_base(struct run *r);
+/* run_head.c. The task, and how many scores a text has: sets config->model.heads; the contract says
+ * what they are. Behind the model's shape and the data. */
+int run_choose_task(struct run *r);
+/* Whether the head begins anew, whether it may, and a line that tells. */
+bool run_is_random(const struct run *r);
+bool run_has_new_head(const struct run *r);
+int run_check_head(const struct run *r);
+void run_tell_head(const struct run *r);
 /* No sequence is longer than the score contract says. */
 int run_check_lengths(const struct run *r);
 /* Memory, weights from the checkpoint or the start, the optimizer. Collective; agreed. */

@@ -125,7 +125,7 @@ int run_open_data(struct run *r) {
     r->data.eval = mem_alloc(c->data.n_eval, sizeof *r->data.eval);
     if (open_shards(r->data.train, c->data.train, c->data.n_train) != 0) return -1;
     if (open_shards(r->data.eval, c->data.eval, c->data.n_eval) != 0) return -1;
-    return task_choose(&r->model.task, c, &r->data.train[0]);
+    return run_choose_task(r);
 }
 
 /* The model's room is the larger of what training and evaluation need at once. */
@@ -177,6 +177,7 @@ static void close_shards(struct run *r) {
 }
 
 void run_close_data(struct run *r) {
+    contract_free(&r->data.contract);
     plan_free(&r->data.plan);
     mem_free(r->data.plan_shard);
     for (int i = 0; r->data.units && i < r->config->data.n_train; i++)

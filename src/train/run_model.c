@@ -6,26 +6,22 @@
 #include "log.h"
 #include "run.h"
 
-static bool is_random(const struct run *r) {
-    CONFIG_TWO_WORDS(MODEL_INITS);
-    return r->config->model.init == MODEL_INIT_RANDOM;
+int run_read_arch(struct run *r) {
+    if (!r->config->model.path[0])
+        return fail("model.path is not set; hint: a directory with a Hugging Face config.json");
+    return arch_read(&r->model.arch, r->config->model.path);
 }
 
 int run_read_model(struct run *r) {
-    if (!r->config->model.path[0])
-        return fail("model.path is not set; hint: a directory with a Hugging Face config.json");
-    if (arch_read(&r->model.arch, r->config->model.path) != 0) return -1;
     if (parameters_build(&r->model.table, &r->model.arch, &r->model.task.parameters) != 0 ||
         parameters_freeze(&r->model.table, &r->config->model.freeze, "model.freeze") != 0 ||
         parameters_drop_decay(&r->model.table, &r->config->optim.no_decay, "optim.no_decay") != 0)
         return -1;
-    if (r->model.arch.n_labels > 1)
-        return fail("%s: expected a model of one score to train, found one of %d (num_labels)",
-                    r->config->model.path, r->model.arch.n_labels);
-    if (is_random(r)) return 0;
+    if (run_is_random(r)) return 0;
     if (safetensors_open(&r->model.tensors, r->config->model.path) != 0)
         return fail_hint("model.init = \"random\" starts without weights");
-    return safetensors_match(&r->model.tensors, &r->model.table);
+    if (safetensors_match(&r->model.tensors, &r->model.table) != 0) return -1;
+    return run_check_head(r);
 }
 
 /* Rank 0: the digest of the frozen tensors. */
@@ -46,7 +42,7 @@ int run_find_base(struct run *r) {
     if (n_frozen == 0) return 0;
     log_info("%lld of %lld parameters are frozen", (long long)n_frozen,
              (long long)parameters_count(&m->table));
-    if (is_random(r)) return 0;
+    if (run_is_random(r)) return 0;
     char path[PATH_MAX];
     m->base = mem_copy_string(realpath(r->config->model.path, path) ? path : r->config->model.path);
     int status = base_rank == 0 ? digest_base(r) : 0;
@@ -55,17 +51,10 @@ int run_find_base(struct run *r) {
     return 0;
 }
 
-/* Is the score head new even where the model has one? */
-static bool wants_new_head(const struct run *r) {
-    CONFIG_TWO_WORDS(HEAD_INITS);
-    return r->config->model.head_init == HEAD_INIT_RANDOM;
-}
-
 static int read_start(void *self, const struct parameter *p, int64_t first, int64_t count,
                       float *out) {
     struct run *r = self;
-    bool is_new_head = p->role == ROLE_SCORE && (wants_new_head(r) || !r->model.tensors.has_score);
-    if (!is_random(r) && !is_new_head)
+    if (!run_is_random(r) && !(p->role == ROLE_SCORE && run_has_new_head(r)))
         return safetensors_read(&r->model.tensors, p, first, count, out);
     parameters_init(p, (uint64_t)r->config->run.seed, first, count, out);
     return 0;

@@ -185,7 +185,10 @@ void run_tell_origin(const struct run *r) {
     if (!r->origin.checkpoint_path && r->origin.begins_anew)
         log_warn("%s: was used before, but has no checkpoint; the run begins anew",
                  r->config->run.dir);
-    if (!r->origin.checkpoint_path) return;
+    if (!r->origin.checkpoint_path) {
+        run_tell_head(r);
+        return;
+    }
     log_info("going on from %s", r->origin.checkpoint_path);
     if (r->origin.is_former)
         log_info("it is of a former version and does not tell what its data contained: the lengths "

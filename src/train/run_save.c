@@ -17,9 +17,9 @@ int run_save(struct run *r) {
                                      .arch_json = r->model.arch.json,
                                      .data = r->data.text,
                                      .metrics_line = r->progress.open_line,
-                                     .contract = &r->data.train[0].contract,
                                      .base = c->checkpoint.frozen ? NULL : r->model.base,
                                      .base_digest = r->model.base_digest,
+                                     .contract = &r->data.contract,
                                      .file = r->data.file,
                                      .n_files = r->data.n_files};
     struct checkpoint_options options = {

@@ -15,7 +15,8 @@ static void allocate_step(struct run *r) {
 }
 
 int run_prepare(struct run *r) {
-    int status = run_open_data(r);
+    int status = run_read_arch(r);
+    if (status == 0) status = run_open_data(r);
     if (status == 0) status = run_read_model(r);
     if (status == 0) status = run_read_data(r);
     if (status == 0) status = run_check_lengths(r);

@@ -1,0 +1,71 @@
+#!/usr/bin/env bash
+# Ensembles: trained on any ranks, cut off and gone on with, evaluated, exported, scored, started from and starting from others.
+# limit: 300
+# shellcheck source=tests/cli/harness.sh
+. tests/cli/harness.sh
+export OMP_WAIT_POLICY=passive OMPI_MCA_mpi_yield_when_idle=1
+awk 'BEGIN { for (i = 0; i < 60; i++) printf "{\"chosen\": \"\\n\\nHuman: count to %d\\n\\nAssistant: Gladly, %d.\", " \
+    "\"rejected\": \"\\n\\nHuman: count to %d\\n\\nAssistant: No.\"}\n", i, i, i }' >"$work/pairs.jsonl"
+"$data" build --tokenizer tests/golden/tokenizer_small --template text --max-length 96 --out "$work/pairs.h5" \
+    "$work/pairs.jsonl" >"$work/out" 2>&1 || not_ok shard "$(cat "$work/out")"
+sed 's/"chosen"/"text"/' "$work/pairs.jsonl" | head -n 10 >"$work/texts.jsonl"
+sed 's/50304/600/' tests/models/qwen3/config.json >"$work/config.json"
+cat >"$work/run.cfg" <<EOT
+run = { threads = 1; };
+model = { path = "$work"; init = "random"; };
+data = { train = "$work/pairs.h5"; eval = "$work/pairs.h5"; };
+batch = { groups = 10; };
+optim = { lr = 1e-3; steps = 6; };
+checkpoint = { every_steps = 3; };
+EOT
+train() { # name, ranks, option ...: $work/said has what it says
+    local name=$1 ranks=$2
+    shift 2
+    # shellcheck disable=SC2086 # MPIRUN is a command with its options
+    $MPIRUN -np "$ranks" "$rankwise" train "$work/run.cfg" run.dir="$work/$name" "$@" >"$work/said" 2>&1 ||
+        not_ok "train $name" "$(tail -n 3 "$work/said" | tr '\n' ' ')"
+}
+losses() { sed -nE 's/.*"train\/loss": ([^,]*),.*/\1/p' "$work/$1/metrics.jsonl"; }
+score() { "$rankwise" score "$@" run.threads=1 <"$work/texts.jsonl" 2>"$work/err"; }
+near() { # name, count, bound relative to the second, numbers, numbers
+    local bad
+    bad=$(paste -d ' ' "$4" "$5" | awk -v most="$3" -v n="$2" '
+        { e = $1 - $2; s = $2; if (e < 0) e = -e; if (s < 0) s = -s; if (!(e <= most * s)) bad = bad " " $1 " for " $2 }
+        END { if (NR != n) bad = NR " numbers"; print bad }')
+    if [[ -z $bad ]]; then ok "$1"; else not_ok "$1" "$bad"; fi
+}
+
+train four 1 model.heads=4
+train other 3 model.heads=4 parallel.zero_stage=3 batch.tokens_per_microbatch=150
+near "three ranks, stage 3" 6 1e-4 <(losses other) <(losses four)
+cp -r "$work/four" "$work/cut"
+rm -r "$work/cut/checkpoints/step_000006"
+train cut 1 model.heads=4
+check "goes on with the same bits" cmp <(losses cut) <(losses four)
+train one 1
+check "its first loss is not that of one head" test "$(losses one | head -n 1)" != "$(losses four | head -n 1)"
+
+expect "eval tells how sure it is" 0 'deviation.right *[+]0' "$rankwise" eval "$work/four" --data "$work/pairs.h5" run.threads=1
+expect "inspect names it" 0 'an ensemble of 4' "$inspect" show "$work/four"
+expect export 0 'exported from' "$rankwise" export "$work/four" "$work/four_exported" run.threads=1
+check "four labels" grep -q '"num_labels": 4' "$work/four_exported/config.json"
+check "the card says ensemble" grep -q '4 labels, an ensemble' "$work/four_exported/README.md"
+check "the run scores as its export" cmp <(score "$work/four") <(score "$work/four_exported")
+same "a line" "$(score "$work/four" | head -n 1 | sed -E 's/-?[0-9][0-9.e+-]*/N/g')" '{"score": N, "sd": N, "scores": [N, N, N, N]}'
+check "no two heads are equal" test "$(score "$work/four" | head -n 1 | sed -E 's/.*\[|\].*//g; s/, /\n/g' | sort -u | wc -l)" = 4
+
+# --- where an ensemble begins ---
+expect export 0 'exported from' "$rankwise" export "$work/one" "$work/one_exported" run.threads=1
+from=(model.init=pretrained optim.steps=1)
+train again 1 "${from[@]}" model.path="$work/one_exported"
+check "one head is kept" grep -q 'the score head is that of .*one_exported' "$work/said"
+train wider 1 "${from[@]}" model.path="$work/one_exported" model.heads=3
+check "an ensemble begins anew, and says so" grep -q 'the score heads, 3 of them, are new: that of .*, of 1 score, is not kept' "$work/said"
+train kept 2 "${from[@]}" model.path="$work/four_exported" parallel.zero_stage=2
+check "all heads are kept, without a word" grep -q 'the score heads, 4 of them, are that of .*four_exported' "$work/said"
+check "and written down" grep -q 'heads = 4;' "$work/kept/config.cfg"
+expect "another number" 1 'expected a score head of 2 scores, found one of 4; hint: model.heads=4, or model.head_init=random' \
+    "$rankwise" train "$work/run.cfg" run.dir="$work/refused" "${from[@]}" model.path="$work/four_exported" model.heads=2
+train fresh 1 "${from[@]}" model.path="$work/four_exported" model.heads=2 model.head_init=random
+check "unless new ones are asked for" grep -q '2 of them, are new: that of .*, of 4 scores, is not kept' "$work/said"
+finish
