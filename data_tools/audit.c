@@ -4,6 +4,8 @@
  *                      0, margins beyond any score, double BOS, missing EOS, sequences that begin
  *                      otherwise than the others, golden vectors that the carried tokenizer no
  *                      longer gives, how far "the longer answer wins" predicts the labels
+ *   of its answers     double BOS, missing EOS, the same answer twice to a prompt, scores that are
+ *                      all alike or missing (audit_answers.c)
  *   of several shards  prompts and sequences that two of them share (leakage), contracts that
  *                      differ (template drift)
  *
@@ -17,7 +19,7 @@
 #include "command.h"
 #include "data_tools.h"
 #include "json.h"
-#include "look.h"
+#include "audit.h"
 
 static const char usage[] =
     "usage: rankwise-data audit SHARD... [--strict]\n"
@@ -30,7 +32,7 @@ static const char usage[] =
     "\n"
     "  --strict   exit code 1 if there is a problem (without it 0: the report is the result)\n";
 
-enum { EXAMPLES = 3, BEGINNING = 2, MOST_MARGIN = 1000 };
+enum { BEGINNING = 2, MOST_MARGIN = 1000 };
 
 /* A shard's share of the report. */
 struct audited {
@@ -38,32 +40,6 @@ struct audited {
     uint64_t *prompt;   /* (n_groups), sorted */
     uint64_t *sequence; /* (n_sequences), sorted */
 };
-
-/* ---- the report ---- */
-
-struct finding {
-    int64_t n;
-    struct buffer examples;
-};
-
-static void add_example(struct finding *f, const struct look *look, int64_t comparison) {
-    char place[512];
-    if (f->n++ >= EXAMPLES) return;
-    look_place(look, comparison, place);
-    buffer_format(&f->examples, "%s%s", f->examples.length ? ", " : "", place);
-}
-
-/* One line; returns whether it is a problem. */
-static bool report(struct finding *f, bool is_problem, const char *what, int64_t all) {
-    bool is_found = f->n > 0;
-    printf("  %-8s %s: %lld", is_found ? is_problem ? "problem" : "note" : "ok", what,
-           (long long)f->n);
-    if (is_found) printf(" of %lld", (long long)all);
-    if (f->examples.length) printf(" (%s%s)", f->examples.data, f->n > EXAMPLES ? ", ..." : "");
-    printf("\n");
-    buffer_free(&f->examples);
-    return is_found && is_problem;
-}
 
 /* ---- comparisons ---- */
 
@@ -88,7 +64,7 @@ static int audit_comparisons(const struct look *look) {
     for (int64_t i = 0; i < s->n_comparisons; i++) {
         int64_t c = s->chosen[i], r = s->rejected[i];
         edge[i] = (struct edge){MIN(c, r), MAX(c, r), i, c < r};
-        if (c == r) add_example(&equal, look, i);
+        if (c == r) finding_add(&equal, look, i);
     }
     qsort(edge, (size_t)s->n_comparisons, sizeof *edge, compare_edges);
     for (int64_t first = 0, end; first < s->n_comparisons; first = end) {
@@ -96,15 +72,16 @@ static int audit_comparisons(const struct look *look) {
         for (end = first; end < s->n_comparisons && edge[end].low == edge[first].low &&
                           edge[end].high == edge[first].high;
              end++)
-            if (wins[edge[end].low_wins]++ > 0) add_example(&duplicate, look, edge[end].comparison);
+            if (wins[edge[end].low_wins]++ > 0) finding_add(&duplicate, look, edge[end].comparison);
         if (wins[0] > 0 && wins[1] > 0)
             for (int64_t i = first; i < end; i++)
-                add_example(&contradictory, look, edge[i].comparison);
+                finding_add(&contradictory, look, edge[i].comparison);
     }
     mem_free(edge);
-    int n = report(&equal, true, "comparisons of equal sides", s->n_comparisons);
-    n += report(&contradictory, true, "comparisons that others contradict", s->n_comparisons);
-    report(&duplicate, false, "comparisons that repeat another", s->n_comparisons);
+    int n = finding_report(&equal, true, "comparisons of equal sides", s->n_comparisons);
+    n += finding_report(&contradictory, true, "comparisons that others contradict",
+                        s->n_comparisons);
+    finding_report(&duplicate, false, "comparisons that repeat another", s->n_comparisons);
     return n;
 }
 
@@ -113,12 +90,13 @@ static int audit_numbers(const struct look *look) {
     const struct shard *s = &look->shard;
     struct finding weightless = {0}, absurd = {0};
     for (int64_t i = 0; i < s->n_comparisons; i++) {
-        if (s->weight[i] == 0) add_example(&weightless, look, i);
-        if (fabsf(s->margin[i]) > MOST_MARGIN) add_example(&absurd, look, i);
+        if (s->weight[i] == 0) finding_add(&weightless, look, i);
+        if (fabsf(s->margin[i]) > MOST_MARGIN) finding_add(&absurd, look, i);
     }
     bool are_all = weightless.n == s->n_comparisons;
-    int n = report(&weightless, are_all, "comparisons of weight 0", s->n_comparisons);
-    return n + report(&absurd, true, "comparisons with a margin beyond 1000", s->n_comparisons);
+    int n = finding_report(&weightless, are_all, "comparisons of weight 0", s->n_comparisons);
+    return n +
+           finding_report(&absurd, true, "comparisons with a margin beyond 1000", s->n_comparisons);
 }
 
 static void audit_lengths(const struct look *look) {
@@ -138,7 +116,7 @@ static void audit_lengths(const struct look *look) {
 
 /* ---- sequences ---- */
 
-static uint64_t hash_tokens(const int32_t *token, int64_t n) {
+uint64_t audit_hash_tokens(const int32_t *token, int64_t n) {
     uint64_t hash = 0x9E3779B97F4A7C15u ^ (uint64_t)n;
     for (int64_t i = 0; i < n; i++) {
         hash = (hash ^ (uint32_t)token[i]) * 0xff51afd7ed558ccdu;
@@ -181,9 +159,9 @@ static bool audit_beginnings(const struct look *look, struct beginnings *b) {
     find_most_common(b, n);
     bool has_frame = 20 * b->n_max >= 19 * n;
     for (int64_t i = 0; i < n && has_frame; i++)
-        if (b->key[i] != b->most_common) add_example(&drift, look, i);
-    return report(&drift, true, "comparisons that begin otherwise than the others (template drift)",
-                  n);
+        if (b->key[i] != b->most_common) finding_add(&drift, look, i);
+    return finding_report(&drift, true,
+                          "comparisons that begin otherwise than the others (template drift)", n);
 }
 
 /* Whether the contract promises EOS at the end of each sequence. */
@@ -211,18 +189,18 @@ static int audit_tokens(struct audited *a, int *n_problems) {
             has_eos &= ids[k].id[ids[k].n - 1] == eos;
             has_two |= bos >= 0 && ids[k].n > 1 && ids[k].id[0] == bos && ids[k].id[1] == bos;
             a->sequence[k ? look->shard.rejected[i] : look->shard.chosen[i]] =
-                hash_tokens(ids[k].id, ids[k].n);
+                audit_hash_tokens(ids[k].id, ids[k].n);
         }
         n_ends += has_eos;
-        if (has_two) add_example(&twice, look, i);
-        if (!has_eos) add_example(&without, look, i);
-        begin.key[i] = hash_tokens(ids[0].id, MIN(BEGINNING, ids[0].n));
+        if (has_two) finding_add(&twice, look, i);
+        if (!has_eos) finding_add(&without, look, i);
+        begin.key[i] = audit_hash_tokens(ids[0].id, MIN(BEGINNING, ids[0].n));
     }
     if (status == 0) {
         bool is_promised = promises_eos(&look->shard.contract);
-        *n_problems += report(&twice, true, "comparisons with a double BOS", n);
-        *n_problems += report(&without, is_promised || n_ends > 0,
-                              "comparisons with a side that does not end in EOS", n);
+        *n_problems += finding_report(&twice, true, "comparisons with a double BOS", n);
+        *n_problems += finding_report(&without, is_promised || n_ends > 0,
+                                      "comparisons with a side that does not end in EOS", n);
         *n_problems += audit_beginnings(look, &begin);
     } else {
         buffer_free(&twice.examples);
@@ -255,7 +233,8 @@ static int audit_golden(const struct look *look) {
 static int audit_notes(const struct look *look) {
     static const char *const names[][2] = {
         {"different_prompts", "comparisons whose sides ask different questions"},
-        {"user_last", "comparisons with a side that ends in the user's turn"}};
+        {"user_last", "comparisons with a side that ends in the user's turn"},
+        {"no_order", "rows whose answers have no ranks, as their comparisons make no order"}};
     char *text = shard_text((struct shard *)&look->shard, "rows");
     if (!text) return -1;
     json_t *rows = json_parse(text, strlen(text));
@@ -263,7 +242,11 @@ static int audit_notes(const struct look *look) {
     const json_t *notes = json_object_get(rows, "notes");
     for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
         struct finding f = {.n = json_integer_value(json_object_get(notes, names[i][0]))};
-        if (f.n) report(&f, false, names[i][1], look->shard.n_comparisons);
+        bool is_of_rows = strcmp(names[i][0], "no_order") == 0;
+        if (f.n)
+            finding_report(&f, false, names[i][1],
+                           is_of_rows ? json_integer_value(json_object_get(rows, "read"))
+                                      : look->shard.n_comparisons);
     }
     json_decref(rows);
     return 0;
@@ -271,17 +254,21 @@ static int audit_notes(const struct look *look) {
 
 /* ---- one shard ---- */
 
-/* Of each group the hash of its prompt: by its first comparison. */
+/* Of each group the hash of its prompt: by its first comparison, or its answers. */
 static int hash_prompts(struct audited *a) {
     const struct shard *s = &a->look.shard;
     for (int64_t g = 0; g < s->n_groups; g++) {
+        if (s->group_first[g] == s->group_first[g + 1]) {
+            if (audit_prompt_of_answers(&a->look, g, &a->prompt[g]) != 0) return -1;
+            continue;
+        }
         int64_t comparison = s->group_member[s->group_first[g]],
                 n = look_prompt(&a->look, comparison);
         for (int64_t i = s->group_first[g] + 1; i < s->group_first[g + 1]; i++)
             n = MIN(n, look_prompt(&a->look, s->group_member[i]));
         if (look_read(&a->look, comparison) != 0) return -1;
         /* Without any shared token there is no prompt to compare: the whole text stands for it. */
-        a->prompt[g] = hash_tokens(a->look.ids[0].id, n ? n : a->look.ids[0].n);
+        a->prompt[g] = audit_hash_tokens(a->look.ids[0].id, n ? n : a->look.ids[0].n);
     }
     return 0;
 }
@@ -293,11 +280,15 @@ static int audit_shard(struct audited *a, const char *path, int *n_problems) {
     a->sequence = mem_alloc(s->n_sequences, sizeof *a->sequence);
     printf("%s: %lld comparisons under %lld prompts\n", path, (long long)s->n_comparisons,
            (long long)s->n_groups);
-    *n_problems += audit_comparisons(&a->look) + audit_numbers(&a->look);
-    if (audit_tokens(a, n_problems) != 0 || hash_prompts(a) != 0) return -1;
+    bool has_pairs = s->n_comparisons > 0;
+    if (has_pairs) *n_problems += audit_comparisons(&a->look) + audit_numbers(&a->look);
+    if (has_pairs && audit_tokens(a, n_problems) != 0) return -1;
+    if (audit_answers(&a->look, a->sequence, promises_eos(&s->contract), n_problems) != 0)
+        return -1;
+    if (hash_prompts(a) != 0) return -1;
     if (audit_notes(&a->look) != 0) return -1;
     *n_problems += audit_golden(&a->look);
-    audit_lengths(&a->look);
+    if (has_pairs) audit_lengths(&a->look);
     qsort(a->prompt, (size_t)s->n_groups, sizeof *a->prompt, compare_uint64);
     qsort(a->sequence, (size_t)s->n_sequences, sizeof *a->sequence, compare_uint64);
     return 0;
@@ -321,10 +312,10 @@ static int audit_two(const struct audited *a, const struct audited *b) {
     struct finding sequences = {
         .n = count_shared(a->sequence, s->n_sequences, b->sequence, t->n_sequences)};
     printf("%s and %s\n", s->path, t->path);
-    int n = report(&prompts, true, "prompts of the first that the second has too (leakage)",
-                   s->n_groups);
-    n += report(&sequences, true, "sequences of the first that the second has too (leakage)",
-                s->n_sequences);
+    int n = finding_report(&prompts, true, "prompts of the first that the second has too (leakage)",
+                           s->n_groups);
+    n += finding_report(&sequences, true,
+                        "sequences of the first that the second has too (leakage)", s->n_sequences);
     if (contract_compare(&s->contract, s->path, &t->contract, t->path) != 0) {
         printf("  problem  contracts: %s\n", error_text());
         error_clear();

@@ -226,6 +226,43 @@ static int show_json(struct inspected *o, const struct show *how) {
 
 /* --- a shard --- */
 
+static int64_t count_learned(const struct shard *s) {
+    int64_t n = 0;
+    for (int64_t i = 0; i < s->n_spans; i++) n += s->span_last[i] - s->span_first[i];
+    return n;
+}
+
+static int64_t count_ranked(const struct shard *s) {
+    int64_t n = 0;
+    for (int64_t i = 0; i < s->n_answers; i++) n += s->answer_rank[i] >= 0;
+    return n;
+}
+
+/* The tables that a shard may lack, as far as they are there. */
+static void add_tables(json_t *object, const struct shard *s) {
+    json_object_set_new(object, "labels", json_boolean(s->label != NULL));
+    json_object_set_new(object, "answers", json_integer(s->n_answers));
+    json_object_set_new(object, "ranked_answers", json_integer(count_ranked(s)));
+    json_t *names = json_array();
+    for (int64_t i = 0; i < s->n_scores; i++)
+        json_array_append_new(names, json_string(s->score_name[i]));
+    json_object_set_new(object, "scores", names);
+    json_object_set_new(object, "spans", json_integer(s->n_spans));
+    json_object_set_new(object, "learned_tokens", json_integer(count_learned(s)));
+}
+
+static void print_tables(const struct shard *s) {
+    if (s->label) printf("labels: of every comparison\n");
+    if (s->n_answers)
+        printf("answers: %lld, %lld of them ranked%s", (long long)s->n_answers,
+               (long long)count_ranked(s), s->n_scores ? ", scores" : "\n");
+    for (int64_t i = 0; i < s->n_scores; i++)
+        printf(" %s%s", s->score_name[i], i + 1 < s->n_scores ? "," : "\n");
+    if (s->n_spans)
+        printf("spans: %lld, %lld learned tokens\n", (long long)s->n_spans,
+               (long long)count_learned(s));
+}
+
 /* A shard has no tensors: its counts and its contract are shown. */
 static int show_shard(const char *path, const struct show *how) {
     struct shard s;
@@ -238,6 +275,7 @@ static int show_shard(const char *path, const struct show *how) {
                       (json_int_t)s.n_comparisons, "groups", (json_int_t)s.n_groups, "sequences",
                       (json_int_t)s.n_sequences, "tokens", (json_int_t)s.n_tokens, "vocabulary",
                       (json_int_t)s.vocabulary, "forest_tokens", tokens);
+        add_tables(object, &s);
         if (s.contract.json) json_object_set(object, "contract", s.contract.json);
         char *text = json_text(object);
         puts(text);
@@ -249,6 +287,7 @@ static int show_shard(const char *path, const struct show *how) {
                (long long)s.n_groups);
         printf("sequences: %lld, %lld tokens, %.0f forest tokens, ids below %lld\n",
                (long long)s.n_sequences, (long long)s.n_tokens, tokens, (long long)s.vocabulary);
+        print_tables(&s);
         print_contract(&s.contract);
     }
     shard_close(&s);

@@ -69,29 +69,55 @@ int64_t look_prompt(const struct look *look, int64_t comparison) {
     return prompt ? prompt[comparison] : look_stem(look, comparison);
 }
 
-int look_read(struct look *look, int64_t comparison) {
-    const int64_t sequence[2] = {look->shard.chosen[comparison], look->shard.rejected[comparison]};
-    for (int i = 0; i < 2; i++) {
-        struct ids *ids = &look->ids[i];
-        ids->n = shard_length(&look->shard, sequence[i]);
-        if (ids->n > ids->capacity) {
-            ids->capacity = 2 * ids->n;
-            ids->id = mem_resize(ids->id, ids->capacity, sizeof *ids->id);
-        }
-        if (shard_read(&look->shard, sequence[i], ids->id) != 0)
-            return fail_context("%s", look->shard.path);
+static int read_sequence(struct look *look, int64_t sequence, struct ids *ids) {
+    ids->n = shard_length(&look->shard, sequence);
+    if (ids->n > ids->capacity) {
+        ids->capacity = 2 * ids->n;
+        ids->id = mem_resize(ids->id, ids->capacity, sizeof *ids->id);
     }
-    return 0;
+    if (shard_read(&look->shard, sequence, ids->id) == 0) return 0;
+    return fail_context("%s", look->shard.path);
+}
+
+int look_read(struct look *look, int64_t comparison) {
+    int status = read_sequence(look, look->shard.chosen[comparison], &look->ids[0]);
+    if (status != 0) return status;
+    return read_sequence(look, look->shard.rejected[comparison], &look->ids[1]);
+}
+
+int look_read_answer(struct look *look, int64_t answer) {
+    return read_sequence(look, look->shard.answer_sequence[answer], &look->ids[0]);
+}
+
+static void put_place(const struct look *look, int source, int64_t row, char out[512]) {
+    const char *path =
+        json_string_value(json_object_get(json_array_get(look->sources, (size_t)source), "path"));
+    if (path)
+        snprintf(out, 512, "%.480s:%lld", strcmp(path, "-") == 0 ? "standard input" : path,
+                 (long long)row);
+    else
+        snprintf(out, 512, "row %lld", (long long)row);
 }
 
 void look_place(const struct look *look, int64_t comparison, char out[512]) {
-    const char *path = json_string_value(
-        json_object_get(json_array_get(look->sources, look->shard.source[comparison]), "path"));
-    if (path)
-        snprintf(out, 512, "%.480s:%lld", strcmp(path, "-") == 0 ? "standard input" : path,
-                 (long long)look->shard.row[comparison]);
-    else
-        snprintf(out, 512, "row %lld", (long long)look->shard.row[comparison]);
+    put_place(look, look->shard.source[comparison], look->shard.row[comparison], out);
+}
+
+void look_place_answer(const struct look *look, int64_t answer, char out[512]) {
+    put_place(look, look->shard.answer_source[answer], look->shard.answer_row[answer], out);
+}
+
+int64_t look_spans(const struct shard *shard, int64_t sequence, int64_t *first) {
+    int64_t low = 0, high = shard->n_spans;
+    while (low < high) {
+        int64_t middle = low + (high - low) / 2;
+        if (shard->span_sequence[middle] < sequence)
+            low = middle + 1;
+        else
+            high = middle;
+    }
+    for (*first = low; low < shard->n_spans && shard->span_sequence[low] == sequence;) low++;
+    return low;
 }
 
 int look_compare_int64(const void *a, const void *b) {

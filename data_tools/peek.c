@@ -1,8 +1,9 @@
-/* rankwise-data peek: comparisons of a shard as the model will see them, token by token.
+/* rankwise-data peek: comparisons or answers of a shard as the model will see them, token by token.
  *
  * What is shown comes out of the shard and through its own tokenizer's decoder; nothing is rendered
  * again. A character whose bytes lie in several tokens is shown with the first of them. */
 #include <errno.h>
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -21,7 +22,10 @@ static const char usage[] =
     "tokens on cycling\n"
     "background colours, with labels. Without --from a sample is taken over the whole shard.\n"
     "\n"
-    "  --count N      how many comparisons (3)\n"
+    "  --answers      answers with their ranks and scores, or completions with what is learned: "
+    "for shards without\n"
+    "                 comparisons as a matter of course\n"
+    "  --count N      how many comparisons or answers (3)\n"
     "  --from N       from this one on, counted from 0\n"
     "  --seed N       of the sample (0)\n"
     "  --ids          the numbers of the tokens too\n"
@@ -113,6 +117,8 @@ static int show(struct peek *p, int64_t comparison) {
         buffer_format(&heading, ", margin %g", (double)s->margin[comparison]);
     if (s->weight[comparison] != 1)
         buffer_format(&heading, ", weight %g", (double)s->weight[comparison]);
+    if (s->label && s->label[comparison] != 1)
+        buffer_format(&heading, ", label %g", (double)s->label[comparison]);
     paint_heading(p->out, p->paint, heading.data);
     buffer_free(&heading);
     snprintf(note, sizeof note, ", of which %lld prompt",
@@ -124,15 +130,63 @@ static int show(struct peek *p, int64_t comparison) {
     return 0;
 }
 
+/* ---- an answer ---- */
+
+static void describe_answer(const struct look *look, int64_t answer, struct buffer *out) {
+    const struct shard *s = &look->shard;
+    char place[512];
+    look_place_answer(look, answer, place);
+    buffer_format(out, "answer %lld of %lld, from %s", (long long)answer, (long long)s->n_answers,
+                  place);
+    if (s->answer_rank[answer] >= 0) buffer_format(out, ", rank %d", s->answer_rank[answer]);
+    for (int64_t i = 0; i < s->n_scores; i++) {
+        double score = s->answer_score[answer * s->n_scores + i];
+        if (!isnan(score)) buffer_format(out, ", %s %g", s->score_name[i], score);
+    }
+}
+
+/* One answer behind its prompt; of a completion what is learned by itself. */
+static int show_answer(struct peek *p, int64_t answer) {
+    const struct shard *s = &p->look.shard;
+    struct buffer heading = {0};
+    if (look_read_answer(&p->look, answer) != 0) return -1;
+    describe_answer(&p->look, answer, &heading);
+    paint_heading(p->out, p->paint, heading.data);
+    buffer_free(&heading);
+    const struct ids *ids = &p->look.ids[0];
+    int64_t at = s->answer_prompt_tokens[answer], span;
+    int64_t end = look_spans(s, s->answer_sequence[answer], &span);
+    if (span < end) at = MIN(at, s->span_first[span]);
+    if (at > 0 && show_part(p, "prompt", ids, 0, at, "") != 0) return -1;
+    for (; span < end; span++) {
+        char note[64] = "";
+        if (at < s->span_first[span] &&
+            show_part(p, "not learned", ids, at, s->span_first[span], "") != 0)
+            return -1;
+        if (s->span_weight[span] != 1)
+            snprintf(note, sizeof note, " of weight %g", (double)s->span_weight[span]);
+        if (show_part(p, s->span_verdict[span] ? "verdict" : "learned", ids, s->span_first[span],
+                      s->span_last[span], note) != 0)
+            return -1;
+        at = s->span_last[span];
+    }
+    if (at == ids->n) return 0;
+    return show_part(p, s->n_spans ? "not learned" : "answer", ids, at, ids->n, "");
+}
+
 struct wanted {
     int64_t count, from, seed; /* from < 0: a sample */
+    bool answers;
 };
 
 static int show_all(struct peek *p, const struct wanted *w) {
-    int64_t all = p->look.shard.n_comparisons;
+    const struct shard *s = &p->look.shard;
+    bool is_answers = w->answers || s->n_comparisons == 0;
+    int64_t all = is_answers ? s->n_answers : s->n_comparisons;
+    if (all == 0) return fail("--answers: the shard has none; hint: build --answers keep");
     if (w->from >= all)
-        return fail("--from: expected a comparison below %lld, found %lld", (long long)all,
-                    (long long)w->from);
+        return fail("--from: expected %s below %lld, found %lld",
+                    is_answers ? "an answer" : "a comparison", (long long)all, (long long)w->from);
     int64_t n = MIN(w->count, w->from < 0 ? all : all - w->from),
             *index = mem_alloc(n, sizeof *index);
     uint64_t purpose = random_purpose("peek");
@@ -140,14 +194,15 @@ static int show_all(struct peek *p, const struct wanted *w) {
         index[i] = w->from < 0 ? random_permute((uint64_t)w->seed, purpose, i, all) : w->from + i;
     qsort(index, (size_t)n, sizeof *index, look_compare_int64);
     int status = 0;
-    for (int64_t i = 0; i < n && status == 0; i++) status = show(p, index[i]);
+    for (int64_t i = 0; i < n && status == 0; i++)
+        status = is_answers ? show_answer(p, index[i]) : show(p, index[i]);
     mem_free(index);
     return status;
 }
 
 /* ---- the command ---- */
 
-enum { O_COUNT, O_FROM, O_SEED, O_IDS, O_COLOR, O_HTML, O_HELP, N_OPTIONS };
+enum { O_ANSWERS, O_COUNT, O_FROM, O_SEED, O_IDS, O_COLOR, O_HTML, O_HELP, N_OPTIONS };
 
 static int read_number(const struct option *o, int64_t low, int64_t *out) {
     if (!o->value) return 0;
@@ -187,15 +242,15 @@ static int run(struct peek *p, const char *path, const char *html, const struct 
 /* The command: a sample of --count comparisons, or those from --from on. */
 int peek_command(int argc, char **argv) {
     struct option o[N_OPTIONS] = {
-        [O_COUNT] = {"count", true}, [O_FROM] = {"from", true},   [O_SEED] = {"seed", true},
-        [O_IDS] = {"ids", false},    [O_COLOR] = {"color", true}, [O_HTML] = {"html", true},
-        [O_HELP] = {"help", false},
+        [O_COUNT] = {"count", true}, [O_FROM] = {"from", true},        [O_SEED] = {"seed", true},
+        [O_IDS] = {"ids", false},    [O_COLOR] = {"color", true},      [O_HTML] = {"html", true},
+        [O_HELP] = {"help", false},  [O_ANSWERS] = {"answers", false},
     };
     struct arguments inputs;
     int code;
     if (command_arguments(&inputs, o, N_OPTIONS, 1, usage, argc, argv, &code)) return code;
     struct peek p = {.show_ids = o[O_IDS].value != NULL};
-    struct wanted w = {3, -1, 0};
+    struct wanted w = {3, -1, 0, o[O_ANSWERS].value != NULL};
     if (read_number(&o[O_COUNT], 1, &w.count) != 0 || read_number(&o[O_FROM], 0, &w.from) != 0 ||
         read_number(&o[O_SEED], 0, &w.seed) != 0 || read_colour(o[O_COLOR].value, &p.paint) != 0) {
         code = command_misuse(argv[0], usage);

@@ -19,7 +19,8 @@ static const char usage[] =
     "Counts, lengths in tokens (prompt, chosen, rejected, and the answers alone), what sharing "
     "prompts saves, and "
     "what\n"
-    "padding would cost, for each shard.\n"
+    "padding would cost, for each shard; and of labels, answers and spans how they are "
+    "distributed.\n"
     "\n"
     "  --plot FILE   histograms of prompt, chosen and rejected lengths, a panel for each shard "
     "(needs gnuplot)\n"
@@ -91,7 +92,7 @@ static void print_cost(const char *what, int64_t tokens, int64_t forest) {
 }
 
 /* The table for people; --json has the same numbers. */
-static void print_text(const struct shard_stats *s, const json_t *rows) {
+static void print_text(const struct shard_stats *s, const struct look *look, const json_t *rows) {
     printf("%s: %lld comparisons of %lld sequences under %lld prompts\n", s->path,
            (long long)s->n_comparisons, (long long)s->n_sequences, (long long)s->n_groups);
     const char *reason;
@@ -103,6 +104,12 @@ static void print_text(const struct shard_stats *s, const json_t *rows) {
     json_object_foreach(json_object_get(rows, "dropped"), reason, number) {
         if (json_integer_value(number))
             printf("  dropped, %s: %lld\n", reason, (long long)json_integer_value(number));
+    }
+    stats_tables_print(look);
+    if (s->n_comparisons == 0) {
+        printf("\n  %-44s %14lld\n\n", "forest of each prompt (what training computes)",
+               (long long)s->group_forest);
+        return;
     }
     printf("\n  %-20s %9s %9s %9s %9s %9s %9s\n", "tokens", "least", "median", "mean", "90 %",
            "99 %", "most");
@@ -120,7 +127,7 @@ static void print_text(const struct shard_stats *s, const json_t *rows) {
     printf("\n");
 }
 
-static void print_json(const struct shard_stats *s, json_t *rows) {
+static void print_json(const struct shard_stats *s, const struct look *look, json_t *rows) {
     json_t *lengths = json_object();
     for (int k = 0; k < N_LENGTHS; k++)
         json_object_set_new(lengths, length_name[k],
@@ -133,6 +140,7 @@ static void print_json(const struct shard_stats *s, json_t *rows) {
         s->n_comparisons, "sequences", s->n_sequences, "prompts", s->n_groups, "lengths", lengths,
         "tokens", s->tokens, "forest_tokens", s->forest, "prompt_forest_tokens", s->group_forest,
         "padded_tokens", s->padded, "padded_full_tokens", s->padded_full);
+    stats_tables_add(look, object);
     if (rows) json_object_set(object, "rows", rows);
     char *text = json_text(object);
     puts(text);
@@ -150,9 +158,9 @@ static int show(struct shard_stats *s, const char *path, bool as_json) {
     json_t *rows = text ? json_parse(text, strlen(text)) : NULL;
     error_clear();
     if (as_json)
-        print_json(s, rows);
+        print_json(s, &look, rows);
     else
-        print_text(s, rows);
+        print_text(s, &look, rows);
     json_decref(rows);
     mem_free(text);
     look_close(&look);

@@ -1,6 +1,8 @@
 /* What stats counts of one shard, and the picture of it. */
 #ifndef RANKWISE_DATA_TOOLS_STATS_H
 #define RANKWISE_DATA_TOOLS_STATS_H
+#include <jansson.h>
+
 #include "base.h"
 
 enum {
@@ -23,6 +25,12 @@ struct shard_stats {
     int64_t max_length;
 };
 enum { PADDED_PAIRS = 8 };
+
+/* What labels, answers and spans hold, as far as the shard has them; nothing where it has none.
+ * print: for people; else into the object. */
+struct look;
+void stats_tables_print(const struct look *look);
+void stats_tables_add(const struct look *look, json_t *object);
 
 /* Draws the histograms of prompt, chosen and rejected lengths, a panel for each shard, at most
  * three side by side, through gnuplot. The file's name ends in .png or .svg. -1 with

@@ -78,6 +78,9 @@ static int check_name(const char *path) {
 
 int stats_plot(const char *path, const struct shard_stats *stats, int n) {
     if (check_name(path) != 0) return -1;
+    for (int i = 0; i < n; i++)
+        if (stats[i].n_comparisons == 0)
+            return fail("--plot: %s has no comparisons, whose lengths it draws", stats[i].path);
     FILE *out = popen("gnuplot", "w");
     if (!out) return fail("gnuplot: cannot be started: %s", strerror(errno));
     /* a gnuplot that ends early is told by its exit code */

@@ -102,6 +102,7 @@ struct shard {
     int64_t *answer_sequence, *answer_group, *answer_row; /* (n_answers), groups ascending */
     int64_t *answer_first;    /* (n_groups + 1): group g has answers [first[g], first[g + 1]) */
     uint16_t *answer_source;  /* (n_answers) */
+    int32_t *answer_prompt_tokens; /* (n_answers) at the start, the prompt's; 0: it is not known */
     /* (n_answers), 0: the best, -1: none. Ranks of one row (source and row) of a group can be
      * compared, others not. */
     int32_t *answer_rank;

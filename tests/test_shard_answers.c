@@ -96,6 +96,7 @@ static void check_answer(struct shard *s, int64_t i, int r, int k) {
     ASSERT_INT(shard_read(s, s->answer_sequence[i], token), 0);
     ASSERT(memcmp(token, rows.token[k], (size_t)lengths[k] * sizeof *token) == 0);
     ASSERT_INT(s->answer_row[i], r + 1);
+    ASSERT_INT(s->answer_prompt_tokens[i], 1);
     ASSERT_INT(s->answer_source[i], r % 2);
     ASSERT_INT(s->answer_rank[i], r % 2 ? -1 : k > 0);
     float first = r < 5 ? (const float[]){(float)r, NAN, 3}[k] : (const float[]){(float)r, 3, 5}[k];
@@ -268,6 +269,7 @@ static void test_wrong_contents_are_refused(void) {
         {"answer/group", 4, 3, "answer 4: group 3"},
         {"answer/group", 17, 0, "answer 17: group 0 after 2"},
         {"answer/rank", 4, -2, "answer 4: rank -2"},
+        {"answer/prompt_tokens", 4, 4, "answer 4: 4 prompt tokens of 3"},
         {"answer/score", 4, INFINITY, "answer 4: an infinite score"},
         {"span/sequence", 1, 1000, "span 1: sequence 1000"},
         {"span/first", 0, 0, "span 0: tokens 0 to 2"},
@@ -288,9 +290,10 @@ static void test_wrong_contents_are_refused(void) {
 }
 
 static void test_missing_columns_are_refused(void) {
-    static const char *const name[] = {
-        "answer/sequence", "answer/group", "answer/rank", "answer/source", "answer/row",
-        "span/sequence",   "span/first",   "span/last",   "span/weight",   "span/verdict"};
+    static const char *const name[] = {"answer/sequence", "answer/group", "answer/rank",
+                                       "answer/source",   "answer/row",   "answer/prompt_tokens",
+                                       "span/sequence",   "span/first",   "span/last",
+                                       "span/weight",     "span/verdict"};
     char *path = path_of("missing");
     for (int i = 0; i < N_TESTS(name); i++) {
         write_all(path);

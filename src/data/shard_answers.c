@@ -9,8 +9,12 @@
 void answers_spool(struct buffer *out, const struct shard_row *row, int32_t answer,
                    int64_t sequence) {
     static const char zeros[8];
-    struct spooled_answer a = {sequence, row->row, row->rank ? row->rank[answer] : -1,
-                               row->score ? row->n_scores : 0, row->source};
+    struct spooled_answer a = {.sequence = sequence,
+                               .row = row->row,
+                               .rank = row->rank ? row->rank[answer] : -1,
+                               .n_scores = row->score ? row->n_scores : 0,
+                               .prompt_tokens = row->prompt_tokens,
+                               .source = row->source};
     size_t bytes = (size_t)a.n_scores * sizeof(float);
     buffer_append(out, &a, sizeof a);
     if (a.n_scores) buffer_append(out, row->score + (int64_t)answer * a.n_scores, bytes);
@@ -46,6 +50,7 @@ int answers_open(struct answers *a, hid_t file, int64_t chunk, int32_t n_scores)
     column_open(&a->rank, a->at, "rank", H5T_STD_I32LE, H5T_NATIVE_INT32, chunk);
     column_open(&a->source, a->at, "source", H5T_STD_U16LE, H5T_NATIVE_UINT16, chunk);
     column_open(&a->row, a->at, "row", H5T_STD_I64LE, H5T_NATIVE_INT64, chunk);
+    column_open(&a->prompt_tokens, a->at, "prompt_tokens", H5T_STD_I32LE, H5T_NATIVE_INT32, chunk);
     if (n_scores == 0) return 0;
     column_open(&a->score, a->at, "score", H5T_IEEE_F32LE, H5T_NATIVE_FLOAT, chunk);
     column_widen(&a->score, n_scores);
@@ -60,6 +65,7 @@ static int append_answer(struct answers *a, int64_t group, const struct spooled_
     if (status == 0) status = column_append(&a->rank, &answer->rank, 1);
     if (status == 0) status = column_append(&a->source, &(uint16_t){(uint16_t)answer->source}, 1);
     if (status == 0) status = column_append(&a->row, &answer->row, 1);
+    if (status == 0) status = column_append(&a->prompt_tokens, &answer->prompt_tokens, 1);
     if (status != 0 || a->n_scores == 0) return status;
     for (int32_t i = 0; i < a->n_scores; i++)
         a->row_score[i] = i < answer->n_scores ? score[i] : NAN;
@@ -77,9 +83,9 @@ int answers_append(struct answers *a, int64_t group, const char *data, size_t n_
 }
 
 int answers_close(struct answers *a, int status) {
-    struct shard_column *const column[] = {&a->sequence, &a->group, &a->rank,
-                                           &a->source,   &a->row,   &a->score};
-    status = close_columns(column, 6, a->at, status);
+    struct shard_column *const column[] = {&a->sequence, &a->group,         &a->rank, &a->source,
+                                           &a->row,      &a->prompt_tokens, &a->score};
+    status = close_columns(column, 7, a->at, status);
     mem_free(a->row_score);
     *a = (struct answers){0};
     return status;

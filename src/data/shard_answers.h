@@ -12,7 +12,7 @@
 struct spooled_answer {
     int64_t sequence, row;
     int32_t rank, n_scores; /* float (n_scores) behind it, with zeros up to a multiple of 8 bytes */
-    int64_t source;
+    int32_t prompt_tokens, source;
 };
 /* One answer behind the others of a run. */
 void answers_spool(struct buffer *out, const struct shard_row *row, int32_t answer,
@@ -21,7 +21,7 @@ void answers_spool(struct buffer *out, const struct shard_row *row, int32_t answ
 /* The columns of /answer. A zeroed one is closed. */
 struct answers {
     hid_t at;
-    struct shard_column sequence, group, rank, source, row, score;
+    struct shard_column sequence, group, rank, source, row, prompt_tokens, score;
     int32_t n_scores; /* 0: there is no score */
     float *row_score; /* (n_scores) */
 };

@@ -91,6 +91,10 @@ static int check_answers(const struct shard *shard) {
         if (g < former || g >= shard->n_groups)
             return fail("answer %lld: group %lld after %lld of %lld; " BUILD_AGAIN, (long long)i,
                         (long long)g, (long long)former, (long long)shard->n_groups);
+        if (shard->answer_prompt_tokens[i] < 0 ||
+            shard->answer_prompt_tokens[i] > shard_length(shard, s))
+            return fail("answer %lld: %d prompt tokens of %lld; " BUILD_AGAIN, (long long)i,
+                        shard->answer_prompt_tokens[i], (long long)shard_length(shard, s));
         if (shard->answer_rank[i] < -1 || shard->answer_rank[i] >= shard->n_answers)
             return fail("answer %lld: rank %d; " BUILD_AGAIN, (long long)i, shard->answer_rank[i]);
         former = g;
@@ -113,6 +117,8 @@ int shard_read_answers(struct shard *shard, const struct shard_handle *at) {
             0 ||
         take_column(at, "answer/source", &shard_uint16, H5T_NATIVE_UINT16, n,
                     &shard->answer_source) != 0 ||
+        take_column(at, "answer/prompt_tokens", &shard_int32, H5T_NATIVE_INT32, n,
+                    &shard->answer_prompt_tokens) != 0 ||
         check_answers(shard) != 0)
         return -1;
     index_groups(shard);
@@ -172,6 +178,7 @@ void shard_free_answers(struct shard *shard) {
     mem_free(shard->answer_first);
     mem_free(shard->answer_source);
     mem_free(shard->answer_rank);
+    mem_free(shard->answer_prompt_tokens);
     mem_free(shard->answer_score);
     mem_free(shard->span_sequence);
     mem_free(shard->span_first);

@@ -13,7 +13,7 @@ struct array {
     size_t bytes;
 };
 
-enum { N_ARRAYS = 24 };
+enum { N_ARRAYS = 25 };
 
 /* Those of tables that the shard lacks are NULL. */
 static void list_arrays(struct shard *s, struct array out[N_ARRAYS]) {
@@ -37,6 +37,7 @@ static void list_arrays(struct shard *s, struct array out[N_ARRAYS]) {
         {(void **)&s->answer_row, answers * sizeof *s->answer_row},
         {(void **)&s->answer_first, (groups + 1) * sizeof *s->answer_first},
         {(void **)&s->answer_source, answers * sizeof *s->answer_source},
+        {(void **)&s->answer_prompt_tokens, answers * sizeof *s->answer_prompt_tokens},
         {(void **)&s->answer_rank, answers * sizeof *s->answer_rank},
         {(void **)&s->answer_score, answers * (size_t)s->n_scores * sizeof *s->answer_score},
         {(void **)&s->span_sequence, spans * sizeof *s->span_sequence},

@@ -170,6 +170,37 @@ rows '{"prompt": "q", "answers": ["a", "b", "c"], "better": [[0, 1], {"tie": [1,
 check canonical-all build --ties keep --format canonical "$work/rows.jsonl"
 has canonical-labels /comparison/label '1 0.5'
 has canonical-scores /answer/score '1 nan 1'
+
+# --- what is shown of them ---
+says() { # name pattern: of $work/out
+    if grep -qE -e "$2" "$work/out"; then ok "$1"; else not_ok "$1" "expected /$2/, found: $(head -c 900 "$work/out")"; fi
+}
+rows "$(rated q good 4 4)" "$(rated q bad 1 3)" "$(rated p fine null 5)"
+check shown-rated build "$work/rows.jsonl"
+expect stats-rated 0 '^  answers: 3$' "$data" stats "$work/out.h5"
+says stats-rated-scores '^  helpfulness +1 +1 +2\.5 +4 +4 +4  missing in 1$'
+expect stats-rated-json 0 '"correctness":\{"n":3,"missing":0,"least":3.0,"median":4.0,"mean":4.0,' "$data" stats --json "$work/out.h5"
+expect audit-rated 1 'problem +answers that all have the same score verbosity: 3 of 3' "$data" audit --strict "$work/out.h5"
+says audit-rated-missing 'note +answers without the score helpfulness: 1 of 3 \(.*rows.jsonl:3\)'
+expect peek-rated 0 'answer 1 of 3, from .*rows.jsonl:2, helpfulness 1, correctness 3' "$data" peek "$work/out.h5" --from 1 --count 1
+expect peek-rated-beyond 1 'expected an answer below 3, found 3' "$data" peek "$work/out.h5" --from 3
+expect inspect-rated 0 'answers: 3, 0 of them ranked, scores helpfulness, correctness' "$inspect" show "$work/out.h5"
+expect inspect-verify 0 '^ok ' "$inspect" verify "$work/out.h5"
+rows '{"prompt": "q", "completion": "the end", "n": 2}'
+check shown-completions build --completions --weight-key n "$work/rows.jsonl"
+expect stats-learned 0 'learned: [0-9]+ tokens in 1 spans, 0 of them verdicts' "$data" stats "$work/out.h5"
+expect peek-learned 0 '^learned: [0-9]+ tokens of weight 2$' "$data" peek "$work/out.h5"
+expect inspect-learned 0 '"spans":1,"learned_tokens":[0-9]+' "$inspect" show --json "$work/out.h5"
+expect plot-no-comparisons 1 'has no comparisons, whose lengths it draws' "$data" stats "$work/out.h5" --plot "$work/x.png"
+cp "$work/out.h5" "$work/one.h5"
+rows '{"prompt": "q", "responses": ["the end", "b", "c"], "scores": [1, 3, 3]}'
+check shown-ranked build --ties keep --answers keep "$work/rows.jsonl"
+expect stats-ranked 0 'labels: 2 of 1, 1 of 0.5 \(ties\), 0 others' "$data" stats "$work/out.h5"
+says stats-ranked-answers 'answers: 3, 3 of them ranked in 1 rows of up to 3'
+expect peek-tie 0 'label 0.5' "$data" peek "$work/out.h5" --count 3
+expect peek-ranked 0 'answer 1 of 3, from .*, rank 0, score 3' "$data" peek --answers "$work/out.h5" --count 3
+expect audit-ties 0 'note +comparisons that are ties: 1 of 3' "$data" audit "$work/out.h5" "$work/one.h5"
+says audit-shared-prompt 'problem +prompts of the first that the second has too \(leakage\): 1 of 1'
 expect options-completions 2 '--ties: completions are not compared' build --completions --ties keep "$work/rows.jsonl"
 expect options-loss 2 '--loss: is an option of --completions' build --loss last "$work/rows.jsonl"
 expect options-word 2 '--answers: expected drop, keep or only, found "all"' build --answers all "$work/rows.jsonl"

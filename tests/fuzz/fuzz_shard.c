@@ -37,6 +37,7 @@ static const char *const names[] = {
     "answer/rank",
     "answer/source",
     "answer/row",
+    "answer/prompt_tokens",
     "answer/score",
     "span/sequence",
     "span/first",
