@@ -12,6 +12,7 @@
 #include "log.h"
 #include "ops.h"
 #include "report.h"
+#include "reward.h"
 #include "run_save.h"
 #include "stop.h"
 
@@ -176,6 +177,7 @@ static int after_step(struct run *r, const struct step_sums *sums, int64_t steps
     if (fails) return run_fail_skipped(r);
     if (evaluates && r->files.metrics)
         r->progress.open_line = mem_copy_string(metrics_line(r->files.metrics));
+    if (ends && reward_measure(r) != 0) return -1;
     if (r->progress.save_is_due && run_may_save(r) && run_save(r) != 0) return -1;
     return evaluates && !*stop ? finish_step(r, stop) : 0;
 }

@@ -54,6 +54,23 @@ check "the run scores as its export" cmp <(score "$work/four") <(score "$work/fo
 same "a line" "$(score "$work/four" | head -n 1 | sed -E 's/-?[0-9][0-9.e+-]*/N/g')" '{"score": N, "sd": N, "scores": [N, N, N, N]}'
 check "no two heads are equal" test "$(score "$work/four" | head -n 1 | sed -E 's/.*\[|\].*//g; s/, /\n/g' | sort -u | wc -l)" = 4
 
+# --- mean and standard deviation of the reward: all 60 pairs were learned from ---
+sed -E 's/"chosen": (.*), "rejected": (.*)\}/"text": \1}\n{"text": \2}/' "$work/pairs.jsonl" >"$work/answers.jsonl"
+moments() { # options of score: mean and standard deviation of the scores of all answers
+    "$rankwise" score "$@" run.threads=1 <"$work/answers.jsonl" 2>"$work/err" | sed -E 's/.*"score": ([^,}]*).*/\1/' |
+        awk '{ n++; s += $1; q += $1 * $1 } END { if (n == 120) print s / n "\n" sqrt(q / n - s * s / n / n) }'
+}
+reward() { grep -o '"reward":{[^}]*}' "$1/score_contract.json" | grep -oE '[-0-9.e]+[,}]' | tr -d ',}'; }
+near "an ensemble's is that of its mean" 2 1e-4 <(reward "$work/four_exported" | head -n 2) <(moments "$work/four_exported")
+near "normalised it is 0 and 1" 2 1e-4 <(moments "$work/four" --normalize | awk '{ print $1 + 1 }') <(printf '1\n2\n')
+check "of 120 answers" grep -q '"answers":120' "$work/four_exported/score_contract.json"
+told() { sed -nE 's/.*training data: mean ([^,]*), standard deviation (.*)/\1\n\2/p' "$work/$1/log.txt"; }
+near "on other ranks alike" 2 1e-3 <(told other) <(told four)
+check "a run that ended tells" grep -q 'reward over 120 answers of the training data: mean' "$work/four/log.txt"
+check "config.json has it" grep -q '"reward_mean": ' "$work/four_exported/config.json"
+expect "no end, no reward" 1 'normalize: expected mean and standard deviation' \
+    "$rankwise" score "$work/four/checkpoints/step_000003" --normalize run.threads=1
+
 # --- where an ensemble begins ---
 expect export 0 'exported from' "$rankwise" export "$work/one" "$work/one_exported" run.threads=1
 from=(model.init=pretrained optim.steps=1)
@@ -62,7 +79,7 @@ check "one head is kept" grep -q 'the score head is that of .*one_exported' "$wo
 train wider 1 "${from[@]}" model.path="$work/one_exported" model.heads=3
 check "an ensemble begins anew, and says so" grep -q 'the score heads, 3 of them, are new: that of .*, of 1 score, is not kept' "$work/said"
 train kept 2 "${from[@]}" model.path="$work/four_exported" parallel.zero_stage=2
-check "all heads are kept, without a word" grep -q 'the score heads, 4 of them, are that of .*four_exported' "$work/said"
+check "all heads are kept, and it says so" grep -q 'the score heads, 4 of them, are that of .*four_exported' "$work/said"
 check "and written down" grep -q 'heads = 4;' "$work/kept/config.cfg"
 expect "another number" 1 'expected a score head of 2 scores, found one of 4; hint: model.heads=4, or model.head_init=random' \
     "$rankwise" train "$work/run.cfg" run.dir="$work/refused" "${from[@]}" model.path="$work/four_exported" model.heads=2
