@@ -26,7 +26,8 @@ __global__ void dequantise_kernel(T *out, const uint8_t *quantised, struct nf4_l
     __syncthreads();
     for (struct place at = walk_first(w); at.row < w.rows; walk_next(&at, w)) {
         int64_t first = at.col * CODES;
-        float absmax = nf4_absmax(&map, quantised, &layout, first / NF4_BLOCK);
+        float absmax =
+            nf4_absmax(&map, quantised + layout.absmax, &layout, first / NF4_BLOCK);
         uint32_t codes = *reinterpret_cast<const uint32_t *>(quantised + first / 2);
 #pragma unroll
         for (int j = 0; j < CODES; j += N) {

@@ -38,6 +38,9 @@
 #define HEAD_INITS(X)         \
     X(HEAD_INIT_AUTO, "auto") \
     X(HEAD_INIT_RANDOM, "random")
+#define QUANTISES(X)      \
+    X(QUANTISE_NONE, "none") \
+    X(QUANTISE_NF4, "nf4")
 #define SCHEDULES(X)              \
     X(SCHEDULE_COSINE, "cosine")  \
     X(SCHEDULE_WSD, "wsd")        \
@@ -61,6 +64,7 @@ enum run_device { RUN_DEVICES(CONFIG_VALUE) };
 enum model_init { MODEL_INITS(CONFIG_VALUE) };
 enum model_precision { MODEL_PRECISIONS(CONFIG_VALUE) };
 enum head_init { HEAD_INITS(CONFIG_VALUE) };
+enum quantise { QUANTISES(CONFIG_VALUE) };
 enum schedule_kind { SCHEDULES(CONFIG_VALUE) };
 enum { MODEL_MAX_HEADS = 1024 };
 enum { SCHEDULE_MAX_CYCLES = 1000 }; /* times 1e15 steps they fit into an int64_t */
@@ -93,6 +97,7 @@ struct config {
         enum head_init head_init;
         struct patterns freeze;
         int64_t heads; /* 0: as many as the model has */
+        enum quantise quantise;
     } model;
     struct {
         struct config_data *train, *eval;

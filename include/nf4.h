@@ -20,7 +20,7 @@
  *       in fp32 in an order of its own: the same number for weights that are bf16 in their file,
  *       else sometimes its neighbour.
  *   (4) bitsandbytes' CPU build looks absmax codes up in a table of 65,536 steps, by which one of
- *       650 differs by one place; (2) is what its GPU kernels and its Python do. */
+ *       600 differs by one place; (2) is what its GPU kernels and its Python do. */
 #ifndef RANKWISE_NF4_H
 #define RANKWISE_NF4_H
 #include "base.h"
@@ -60,18 +60,20 @@ static inline struct nf4_layout nf4_layout_make(int64_t n) {
     return at;
 }
 
-/* What the values of a block's codes are multiplied by. The product is rounded before the sum: the
- * intrinsic, or a volatile variable, keeps compilers from making one operation of the two. */
-static inline HD float nf4_absmax(const struct nf4_map *map, const uint8_t *quantised,
+/* What the values of a block's codes are multiplied by; behind: what stands behind the codes. The
+ * product is rounded before the sum: the intrinsic, or a volatile variable, keeps compilers from
+ * making one operation of the two. */
+static inline HD float nf4_absmax(const struct nf4_map *map, const uint8_t *behind,
                                   const struct nf4_layout *at, int64_t block) {
-    float value = map->value[quantised[at->absmax + block]];
-    float scale = ((const float *)(const void *)(quantised + at->scale))[block / NF4_GROUP];
-    float offset = *(const float *)(const void *)(quantised + at->offset);
+    float value = map->value[behind[block]];
+    const uint8_t *scales = behind + (at->scale - at->absmax),
+                  *offset = behind + (at->offset - at->absmax);
+    float scale = ((const float *)(const void *)scales)[block / NF4_GROUP];
 #ifdef __CUDA_ARCH__
-    return __fmul_rn(value, scale) + offset;
+    return __fmul_rn(value, scale) + *(const float *)(const void *)offset;
 #else
     volatile float product = value * scale;
-    return product + offset;
+    return product + *(const float *)(const void *)offset;
 #endif
 }
 

@@ -6,6 +6,7 @@
 #include "checkpoint.h"
 #include "command.h"
 #include "model.h"
+#include "quantised.h"
 #include "safetensors.h"
 #include "template.h"
 
@@ -19,6 +20,8 @@ struct scorer {
     struct parameters table;
     struct checkpoint checkpoint;
     struct safetensors tensors;
+    struct parameter_reader files; /* scorer_reader's */
+    struct quantised_source quantised;
     struct tokenizer *tokenizer;
     /* an HF directory without one: made for `text`, cut on the right at 1024 tokens */
     struct contract contract;
@@ -64,6 +67,7 @@ int scorer_check_golden(struct scorer *s);
 int scorer_command(int argc, char **argv, struct arguments *a,
                    int (*work)(struct scorer *s, void *self), void *self);
 
-/* The parameter source of what was opened. */
+/* The parameter source of what was opened: the numbers that it computes with, in fp32. What it has
+ * quantised is as the bytes give it back. */
 struct parameter_reader scorer_reader(struct scorer *s);
 #endif

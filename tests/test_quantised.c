@@ -5,8 +5,8 @@
 #include "golden.h"
 #include "log.h"
 #include "nf4.h"
+#include "quantised.h"
 #include "random.h"
-#include "zero/quantised.h"
 
 /* ---- bytes in pieces ---- */
 
@@ -76,6 +76,39 @@ static void test_bytes_in_pieces(void) {
     ASSERT_INT(mem_balance(), before);
 }
 
+/* Element i as the bytes have it. */
+static float element(const uint8_t *bytes, int64_t n, int64_t i) {
+    static const float values[16] = {NF4_VALUES};
+    struct nf4_layout at = nf4_layout_make(n);
+    int code = i % 2 == 0 ? bytes[i / 2] >> 4 : bytes[i / 2] & 15;
+    return values[code] * nf4_absmax(nf4_absmax_map(), bytes + at.absmax, &at, i / NF4_BLOCK);
+}
+
+static void check_back(int64_t n, int64_t step) {
+    struct numbers numbers = {0, -1};
+    struct parameter_reader reader = {read_numbers, &numbers};
+    struct quantised_source source = {&reader};
+    struct parameter p = parameter_of(n);
+    uint8_t *bytes = mem_alloc(parameter_extent(&p), 1);
+    float *piece = mem_alloc(step, sizeof *piece);
+    ASSERT_INT(quantised_read(&source, &p, 0, parameter_extent(&p), bytes), 0);
+    for (int64_t first = 0; first < n; first += step) {
+        int64_t count = MIN(step, n - first);
+        ASSERT_INT(quantised_read_back(&source, &p, first, count, piece), 0);
+        for (int64_t i = 0; i < count; i++) ASSERT_NEAR(piece[i], element(bytes, n, first + i), 0);
+    }
+    quantised_free(&source);
+    mem_free(piece), mem_free(bytes);
+}
+
+static void test_elements_back_in_pieces(void) {
+    check_back(1, 1);
+    check_back(1001, 100);
+    check_back(40001, 40001);
+    check_back(40001, 2500);
+    check_back((1 << 20) + 17, 1 << 18);
+}
+
 /* A rank that owns codes alone reads their blocks and nothing else. */
 static void test_codes_need_their_elements_alone(void) {
     struct numbers numbers = {0, -1};
@@ -109,17 +142,12 @@ static void test_what_is_no_number_is_refused(void) {
 /* Matrices of blocks as NF4 gives them back. */
 static int read_rounded(void *self, const struct parameter *p, int64_t first, int64_t count,
                         float *out) {
-    static const float values[16] = {NF4_VALUES};
     if (p->segment != SEGMENT_FROZEN || p->n_dims != 2 || p->role == ROLE_EMBEDDING)
         return rig_read(self, p, first, count, out);
     float *in = mem_alloc(p->count, sizeof *in);
     GOLDEN_TRY(rig_read(self, p, 0, p->count, in));
     uint8_t *bytes = quantise(in, p->count);
-    struct nf4_layout at = nf4_layout_make(p->count);
-    for (int64_t i = first; i < first + count; i++) {
-        int code = i % 2 == 0 ? bytes[i / 2] >> 4 : bytes[i / 2] & 15;
-        out[i - first] = values[code] * nf4_absmax(nf4_absmax_map(), bytes, &at, i / NF4_BLOCK);
-    }
+    for (int64_t i = first; i < first + count; i++) out[i - first] = element(bytes, p->count, i);
     mem_free(bytes), mem_free(in);
     return 0;
 }
@@ -199,6 +227,7 @@ static void test_nothing_frozen_is_refused(void) {
 int main(int argc, char **argv) {
     static const struct test tests[] = {
         {"bytes_in_pieces", test_bytes_in_pieces},
+        {"elements_back_in_pieces", test_elements_back_in_pieces},
         {"codes_need_their_elements_alone", test_codes_need_their_elements_alone},
         {"what_is_no_number_is_refused", test_what_is_no_number_is_refused},
         {"models_have_the_bits_of_rounded_weights", test_models_have_the_bits_of_rounded_weights},

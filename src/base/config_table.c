@@ -54,6 +54,9 @@ const struct config_option config_options[] = {
     {"model.heads", OPTION_INT, AT(model.heads), "0", .low = 0, .high = MODEL_MAX_HEADS,
      .help = "Scores of a text: N are an ensemble, each with weights and a bootstrap sample of the "
              "comparisons of its own; 0: as many as the model has, one where it has none."},
+    {"model.quantise", OPTION_CHOICE, AT(model.quantise), "none", .words = WORDS(QUANTISES),
+     .help = "Keeps the frozen linear layers of blocks in 4 bits (nf4, double quantisation, as "
+             "bitsandbytes)."},
 
     {"data.train", OPTION_TRAIN, AT(data.train), "", "none, must be given to train",
      .help =

@@ -46,7 +46,7 @@ void cpu_dequantise(struct device *dev, struct tensor out, const void *quantised
 #pragma omp parallel for num_threads(cpu_threads(dev, n)) schedule(static)
     for (int64_t b = 0; b < at.n_blocks; b++) {
         int64_t first = b * NF4_BLOCK;
-        float a = nf4_absmax(map, code, &at, b);
+        float a = nf4_absmax(map, code + at.absmax, &at, b);
         BY_DTYPE(out.dtype, dtype,
                  dequantise_block(out.data, dtype, code + first / 2, a, first,
                                   (int)MIN((int64_t)NF4_BLOCK, n - first)));

@@ -96,12 +96,25 @@ static int build_table(struct scorer *s, int n_scores) {
     return parameters_build(&s->table, &s->arch, &options);
 }
 
+/* What the run had quantised, unless an override says otherwise: of what it did not train. */
+static int quantise(struct scorer *s) {
+    const struct checkpoint *c = &s->checkpoint;
+    CONFIG_TWO_WORDS(QUANTISES);
+    if (s->config.model.quantise == QUANTISE_NONE) return 0;
+    for (int i = 0; i < c->n_tensors; i++) {
+        const struct parameter *p = parameters_find(&s->table, c->tensor[i].name);
+        if (p && c->tensor[i].place == CHECKPOINT_IN_BASE)
+            s->table.item[p - s->table.item].segment = SEGMENT_FROZEN;
+    }
+    return parameters_quantise(&s->table, "model.quantise");
+}
+
 static int open_checkpoint(struct scorer *s, const char *const *overrides, int n_overrides) {
     struct checkpoint *c = &s->checkpoint;
     if (checkpoint_open(c, s->path) != 0 || checkpoint_open_parts(c) != 0) return -1;
     if (read_config(s, overrides, n_overrides) != 0 ||
         arch_parse(&s->arch, c->arch_json, strlen(c->arch_json)) != 0 ||
-        build_table(s, count_scores(c)) != 0)
+        build_table(s, count_scores(c)) != 0 || quantise(s) != 0)
         return fail_context("%s", s->path);
     /* where the configuration or an override says, if that is there, else where the run had it */
     const char *base = file_is_directory(s->config.model.path) ? s->config.model.path : NULL;
@@ -211,6 +224,10 @@ static int end_opening(struct scorer *s, int status) {
 static int open_resolved(struct scorer *s, const char *const *overrides, int n_overrides) {
     if (s->is_checkpoint) return open_checkpoint(s, overrides, n_overrides);
     if (config_load(&s->config, NULL, 0, overrides, n_overrides) != 0) return -1;
+    if (s->config.model.quantise != QUANTISE_NONE)
+        return fail("model.quantise: expected a run or its checkpoint, found the model directory "
+                    "%s; hint: leave it out",
+                    s->path);
     return open_directory(s);
 }
 
@@ -266,9 +283,24 @@ static int read_tensors(void *self, const struct parameter *p, int64_t first, in
     return safetensors_read(self, p, first, count, out);
 }
 
-struct parameter_reader scorer_reader(struct scorer *s) {
+/* The weights as files have them. */
+static struct parameter_reader file_reader(struct scorer *s) {
     return s->is_checkpoint ? (struct parameter_reader){read_checkpoint, &s->checkpoint}
                             : (struct parameter_reader){read_tensors, &s->tensors};
+}
+
+static int read_as_computed(void *self, const struct parameter *p, int64_t first, int64_t count,
+                            float *out) {
+    struct scorer *s = self;
+    if (p->segment == SEGMENT_QUANTISED)
+        return quantised_read_back(&s->quantised, p, first, count, out);
+    return s->files.read(s->files.self, p, first, count, out);
+}
+
+struct parameter_reader scorer_reader(struct scorer *s) {
+    s->files = file_reader(s);
+    s->quantised.reader = &s->files;
+    return (struct parameter_reader){read_as_computed, s};
 }
 
 /* --- computing --- */
@@ -294,10 +326,14 @@ int scorer_start(struct scorer *s, int64_t max_tokens, int64_t max_rows) {
     struct zero_options zero = {.stage = (int)s->config.parallel.zero_stage,
                                 .dtype = device_precision(&s->config),
                                 .prefetch = s->config.parallel.prefetch};
-    struct model_options options = {zero.dtype, false, false, max_tokens, max_rows, s->head};
+    struct model_options options = {.dtype = zero.dtype,
+                                    .max_tokens = max_tokens,
+                                    .max_rows = max_rows,
+                                    .head = s->head,
+                                    .quantised = parameters_largest_quantised(&s->table)};
     if (comm_agree(comm_world(), check_memory(s, &zero, &options)) != 0) return -1;
     s->z = zero_init(s->dev, &s->place, &s->table, &zero);
-    struct parameter_reader reader = scorer_reader(s);
+    struct parameter_reader reader = file_reader(s);
     if (comm_agree(comm_world(), zero_load(s->z, &reader)) != 0) return -1;
     zero_publish(s->z);
     s->max_tokens = max_tokens;
@@ -316,6 +352,7 @@ void scorer_close(struct scorer *s) {
     template_free(s->template);
     tokenizer_free(s->tokenizer);
     safetensors_close(&s->tensors);
+    quantised_free(&s->quantised);
     checkpoint_close(&s->checkpoint);
     parameters_free(&s->table);
     arch_free(&s->arch);

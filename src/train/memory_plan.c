@@ -34,9 +34,13 @@ struct zero_options run_zero_options(const struct run *r) {
 }
 
 struct model_options run_model_options(const struct run *r) {
-    return (struct model_options){
-        device_precision(r->config), recomputes(r->config), true,
-        r->step.max_tokens,          r->step.max_rows,      r->model.task.parameters.head};
+    return (struct model_options){.dtype = device_precision(r->config),
+                                  .recompute = recomputes(r->config),
+                                  .train = true,
+                                  .max_tokens = r->step.max_tokens,
+                                  .max_rows = r->step.max_rows,
+                                  .head = r->model.task.parameters.head,
+                                  .quantised = parameters_largest_quantised(&r->model.table)};
 }
 
 static struct memory_plan plan(const struct run *r, int size) {

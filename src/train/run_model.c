@@ -12,9 +12,25 @@ int run_read_arch(struct run *r) {
     return arch_read(&r->model.arch, r->config->model.path);
 }
 
+/* Checkpoints of what is quantised refer to the files that it was made of. */
+static int quantise(struct run *r) {
+    const struct config *c = r->config;
+    CONFIG_TWO_WORDS(QUANTISES);
+    if (c->model.quantise == QUANTISE_NONE) return 0;
+    if (run_is_random(r))
+        return fail("model.quantise = \"nf4\": expected weights that stay as they are, found "
+                    "model.init = \"random\"; hint: model.init = \"pretrained\"");
+    if (c->checkpoint.frozen)
+        return fail("checkpoint.frozen = true: expected frozen weights in memory, found "
+                    "model.quantise = \"nf4\"; hint: checkpoint.frozen = false, which names "
+                    "model.path instead");
+    return parameters_quantise(&r->model.table, "model.quantise");
+}
+
 int run_read_model(struct run *r) {
     if (parameters_build(&r->model.table, &r->model.arch, &r->model.task.parameters) != 0 ||
         parameters_freeze(&r->model.table, &r->config->model.freeze, "model.freeze") != 0 ||
+        quantise(r) != 0 ||
         parameters_drop_decay(&r->model.table, &r->config->optim.no_decay, "optim.no_decay") != 0)
         return -1;
     if (run_is_random(r)) return 0;

@@ -146,12 +146,29 @@ static void take_open_line(struct run *r) {
         r->progress.open_line = mem_copy_string(r->origin.resume.metrics_line);
 }
 
+/* Another precision of the frozen weights would be another model. */
+static int check_quantised(const struct run *r) {
+    struct config was;
+    const struct checkpoint *c = &r->origin.resume;
+    CONFIG_TWO_WORDS(QUANTISES);
+    if (config_parse(&was, c->config, NULL, 0) != 0) return fail_context("%s", c->path);
+    enum quantise before = was.model.quantise, now = r->config->model.quantise;
+    config_free(&was);
+    static const char *const word[] = {"none", "nf4"};
+    return before == now
+               ? 0
+               : fail("%s: was trained with model.quantise = \"%s\", and is to go on with "
+                      "\"%s\"; hint: another run.dir to start anew",
+                      c->path, word[before], word[now]);
+}
+
 /* What is frozen must still be what it was: the checkpoint does not have it. */
 static int open_base(struct run *r) {
     struct checkpoint *c = &r->origin.resume;
     const char *path = r->config->model.path;
     if (checkpoint_check_frozen(c, &r->model.table) != 0) return -1;
     if (!c->base) return 0;
+    if (check_quantised(r) != 0) return -1;
     if (!r->model.base)
         return fail("%s: was trained with the weights of %s; hint: model.init = \"pretrained\"",
                     c->path, c->base);

@@ -96,6 +96,36 @@ int quantised_read(struct quantised_source *q, const struct parameter *p, int64_
     return 0;
 }
 
+/* Elements [first, end) of those from `from` on, whose codes these are. */
+static void take_back(const struct quantised_source *q, const struct nf4_layout *at, int64_t first,
+                      int64_t end, const uint8_t *code, int64_t from, float *out) {
+    static const float values[16] = {NF4_VALUES};
+    const struct nf4_map *map = nf4_absmax_map();
+    float absmax = 0;
+    for (int64_t i = first; i < end; i++) {
+        if (i == first || i % NF4_BLOCK == 0)
+            absmax = nf4_absmax(map, q->behind, at, i / NF4_BLOCK);
+        uint8_t two = code[(i - from) / 2];
+        *out++ = values[i % 2 == 0 ? two >> 4 : two & 15] * absmax;
+    }
+}
+
+int quantised_read_back(struct quantised_source *q, const struct parameter *p, int64_t first,
+                        int64_t count, float *out) {
+    struct nf4_layout at = nf4_layout_make(p->count);
+    int64_t end = first + count;
+    if (make_behind(q, p) != 0) return -1;
+    uint8_t *code = mem_alloc(PIECE / 2, 1);
+    int status = 0;
+    for (int64_t from = first / NF4_BLOCK * NF4_BLOCK; from < end && status == 0; from += PIECE) {
+        int64_t to = MIN(end, from + PIECE), begin = MAX(first, from);
+        status = read_codes(q, p, from / 2, (to - from + 1) / 2, code);
+        if (status == 0) take_back(q, &at, begin, to, code, from, out + (begin - first));
+    }
+    mem_free(code);
+    return status;
+}
+
 void quantised_free(struct quantised_source *q) {
     mem_free(q->piece);
     mem_free(q->behind);

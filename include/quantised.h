@@ -3,8 +3,8 @@
  * Codes come from their own elements alone. What stands behind them, absmax codes, scales and the
  * offset, comes from all elements of the parameter: the first time that any of these bytes is asked
  * for, the parameter is read once more, and they are kept until another parameter's are. */
-#ifndef RANKWISE_ZERO_QUANTISED_H
-#define RANKWISE_ZERO_QUANTISED_H
+#ifndef RANKWISE_QUANTISED_H
+#define RANKWISE_QUANTISED_H
 #include "parameters.h"
 
 /* Zeroed but for the reader, which is not owned. */
@@ -19,5 +19,8 @@ struct quantised_source {
  * number. Ranges that go upwards read each element once. */
 int quantised_read(struct quantised_source *q, const struct parameter *p, int64_t first,
                    int64_t count, uint8_t *out);
+/* Elements [first, first + count) as the bytes give them back, in fp32. */
+int quantised_read_back(struct quantised_source *q, const struct parameter *p, int64_t first,
+                        int64_t count, float *out);
 void quantised_free(struct quantised_source *q);
 #endif

@@ -1,0 +1,86 @@
+#!/usr/bin/env bash
+# Runs whose frozen layers are in 4 bits: every layout, what checkpoints and exports are then, and what is refused.
+# limit: 600
+# shellcheck source=tests/cli/harness.sh
+. tests/cli/harness.sh
+export OMP_WAIT_POLICY=passive OMPI_MCA_mpi_yield_when_idle=1
+for i in $(seq 12); do
+    echo "{\"chosen\": \"Q $i? A: gladly, $i times\", \"rejected\": \"Q $i? A: never\"}"
+done >"$work/pairs.jsonl"
+sed 's/"rejected.*/"/; s/, "$/}/; s/"chosen"/"text"/' "$work/pairs.jsonl" | head -n 4 >"$work/texts.jsonl"
+mkdir "$work/empty"
+sed 's/50304/600/' tests/models/qwen2/config.json >"$work/empty/config.json"
+"$data" build --tokenizer tests/golden/tokenizer_small --template text --max-length 64 --out "$work/pairs.h5" \
+    "$work/pairs.jsonl" >"$work/out" 2>&1 || not_ok shard "$(cat "$work/out")"
+cat >"$work/run.cfg" <<EOT
+run = { threads = 1; };
+data = { train = "$work/pairs.h5"; };
+batch = { groups = 4; };
+optim = { steps = 6; lr = 1e-3; schedule = "constant"; };
+checkpoint = { every_steps = 3; keep = 0; };
+EOT
+train() { # ranks, name, options
+    local ranks=$1 name=$2
+    shift 2
+    OMP_NUM_THREADS=1 $MPIRUN -np "$ranks" "$rankwise" train "$work/run.cfg" run.dir="$work/$name" "$@"
+}
+run() { # ranks, name, options: must succeed
+    train "$@" >"$work/$2.log" 2>&1 || not_ok "run $2" "$(tail -n 3 "$work/$2.log")"
+}
+run 1 first model.path="$work/empty" model.init=random optim.steps=1
+"$rankwise" export "$work/first" "$work/base" >"$work/out" 2>&1 || not_ok base "$(tail -n 3 "$work/out")"
+frozen=(model.path="$work/base" 'model.freeze="model.layers.*"')
+quantised=("${frozen[@]}" model.quantise=nf4)
+figures() { sed -E 's/, "train\/(pairs_per_second|tokens_per_second|mfu)": [^,}]*//g' "$work/$1/metrics.jsonl"; }
+losses() { sed -n 's/.*"train\/loss": \([^,}]*\).*/\1/p' "$work/$1/metrics.jsonl"; }
+score() { "$rankwise" score "$@" <"$work/texts.jsonl" 2>"$work/err" || tail -n 2 "$work/err"; }
+
+# --- every layout ---
+run 1 whole "${quantised[@]}"
+run 1 exact "${frozen[@]}"
+differ() { if [[ $2 != "$3" ]]; then ok "$1"; else not_ok "$1" "both are '${2:0:200}'"; fi; }
+differ "the frozen layers are others" "$(losses whole)" "$(losses exact)"
+worst=0
+for ranks in 2 3; do
+    for stage in 0 1 2 3; do
+        run "$ranks" "l$ranks$stage" "${quantised[@]}" parallel.zero_stage="$stage" batch.tokens_per_microbatch=40
+        worst=$(paste <(losses whole) <(losses "l$ranks$stage") | awk -v worst="$worst" '
+            NF != 2 { worst = 9 } { d = ($1 - $2) / $1; if (d < 0) d = -d; if (d > worst) worst = d } END { print NR ? worst : 9 }')
+    done
+done
+if awk "BEGIN { exit !($worst <= 2e-5) }"; then ok "layouts agree"; else not_ok "layouts agree" "worst $worst"; fi
+run 2 l_offload "${quantised[@]}" parallel.zero_stage=2 parallel.offload=optimizer parallel.recompute=block
+run 2 l_plain "${quantised[@]}" parallel.zero_stage=2
+same "offloaded and recomputed: the same bits" "$(losses l_offload)" "$(losses l_plain)"
+weights() { sed -n 's/.*  weights \([0-9.]*\) MiB.*/\1/p' "$work/$1.log"; }
+if awk "BEGIN { exit !($(weights whole) < $(weights exact)) }"; then ok "the plan counts their bytes"
+else not_ok "the plan counts their bytes" "$(weights whole) MiB, otherwise $(weights exact)"; fi
+
+# --- checkpoints and exports ---
+cp -r "$work/whole" "$work/bits"
+rm -r "$work/bits/checkpoints/step_000006"
+run 1 bits "${quantised[@]}"
+same "going on: the same bits" "$(figures bits)" "$(figures whole)"
+"$rankwise" export "$work/whole" "$work/exported" >"$work/out" 2>&1 || not_ok export "$(tail -n 2 "$work/out")"
+scores=$(score "$work/whole")
+if [[ $(wc -l <<<"$scores") == 4 ]]; then same "an export of it scores alike" "$(score "$work/exported")" "$scores"
+else not_ok "an export of it scores alike" "$scores"; fi
+differ "scored with the base as its files have it" "$(score "$work/whole" model.quantise=none)" "$scores"
+same "scored by two ranks at stage 3" \
+    "$($MPIRUN -np 2 "$rankwise" score "$work/whole" parallel.zero_stage=3 <"$work/texts.jsonl" 2>"$work/err" | cut -c 1-16)" \
+    "$(cut -c 1-16 <<<"$scores")"
+
+# --- what is refused ---
+expect "nothing is frozen" 1 'model.quantise: expected frozen linear layers to quantise, found none; hint' \
+    train 1 refused model.path="$work/base" model.quantise=nf4
+expect "weights that are in no file" 1 'expected weights that stay as they are, found model.init = "random"; hint' \
+    train 1 refused model.path="$work/empty" model.init=random 'model.freeze="model.layers.*"' model.quantise=nf4
+expect "checkpoints with the frozen weights" 1 'checkpoint.frozen = true: expected frozen weights in memory' \
+    train 1 refused "${quantised[@]}" checkpoint.frozen=true
+expect "going on without" 1 'was trained with model.quantise = "nf4", and is to go on with "none"; hint' \
+    train 1 whole "${frozen[@]}" optim.steps=9
+expect "going on with it" 1 'was trained with model.quantise = "none", and is to go on with "nf4"; hint' \
+    train 1 exact "${quantised[@]}" optim.steps=9
+expect "a model directory" 1 'model.quantise: expected a run or its checkpoint, found the model directory' \
+    "$rankwise" score "$work/base" model.quantise=nf4
+finish
