@@ -316,11 +316,7 @@ void cuda_matmul_reserve(struct device *dev, const struct op_limits *limits) {
     void *place = cuda_workspace(dev, cuda_matmul_bytes(limits));
     for (int i = 0; i < limits->n_gemm; i++) {
         const struct gemm_shape *s = &limits->gemm[i];
-        bool m_is_rows = s->varies == gemm_shape::GEMM_M_IS_ROWS,
-             k_is_rows = s->varies == gemm_shape::GEMM_K_IS_ROWS;
-        int64_t most = MAX(1, m_is_rows || k_is_rows ? limits->rows : limits->tokens);
-        int64_t m = m_is_rows || s->varies == gemm_shape::GEMM_M_IS_TOKENS ? most : s->m;
-        int64_t k = k_is_rows || s->varies == gemm_shape::GEMM_K_IS_TOKENS ? most : s->k;
+        int64_t m = MAX(1, s->m), k = MAX(1, s->k);
         struct gemm_call c = {
             tensor_make(place, s->out, m, s->n),
             tensor_make(place, s->in, s->transpose_a ? k : m, s->transpose_a ? m : k),

@@ -29,6 +29,7 @@ struct arch {
     bool gated;           /* silu(gate) * up; otherwise GELU */
     bool parallel_residual; /* x + attn(norm1(x)) + mlp(norm2(x)) */
     bool post_norm;       /* x + norm1(attn(x)), and so with the mlp; never with the former */
+    bool tied_head;       /* the language model's head is the embedding: tie_word_embeddings */
     float init_std;       /* initializer_range */
     int64_t max_positions;
     int64_t window;       /* tokens that a query sees, itself among them; 0: all before it */

@@ -21,6 +21,7 @@
 #ifndef RANKWISE_BACKEND_H
 #define RANKWISE_BACKEND_H
 #include "answer_loss.h"
+#include "completion_loss.h"
 #include "ranking_loss.h"
 #include "tensor.h"
 #ifdef __cplusplus
@@ -43,8 +44,8 @@ struct ranks; /* comm.h */
 struct device;
 
 /* One matrix product that will be asked for: out (m, n) = op(a) op(b), inner size k. `varies` names
- * the dimension that follows the number of tokens, or of read rows, of a micro-batch. A backend
- * makes its library's primitives from these before step 0. */
+ * the dimension that follows the number of tokens, or of read rows, of a micro-batch, and whose
+ * size here is the largest. A backend makes its library's primitives from these before step 0. */
 struct gemm_shape {
     enum dtype in, out;
     int64_t m, n, k;
@@ -193,6 +194,28 @@ typedef void head_forward_fn(struct device *dev, struct tensor score, struct ten
 typedef void head_backward_fn(struct device *dev, struct tensor din, struct tensor dweight,
                               struct tensor dscore, struct tensor in, struct tensor weight);
 
+/* What is known of a row's logits after some blocks. BEST is the word of the largest logit: a float
+ * holds every number of a word (arch.c). */
+enum logits_state { LOGITS_MAX, LOGITS_SUM, LOGITS_TOTAL, LOGITS_BEST, N_LOGITS_STATES };
+/* One step through the logits of a language model's head, which are made and used in blocks of rows
+ * and of the vocabulary: block by block for each row, the words ascending. */
+struct logits {
+    struct tensor block; /* F32: of rows first_row on and of words first_word on; overwritten */
+    int64_t first_row, first_word, vocabulary;
+    /* The reads of row r are [first_read[r], first_read[r + 1]); target (reads): their words */
+    const int32_t *first_read, *target;
+    float *state;  /* (R, N_LOGITS_STATES): under MAX, SUM of exponentials; TOTAL of logits */
+    float *output; /* (reads, N_LM_OUTPUTS) */
+};
+/* state = the rows' sums with this block's; output =, once the last word is there */
+typedef void logits_reduce_fn(struct device *dev, const struct logits *logits);
+/* out (rows, words) c = the gradient of the block, from the rows' whole state and doutput (reads,
+ * N_LM_OUTPUTS): with p the softmax, over the row's reads the sum of dLOG_PROBABILITY
+ * (onehot - p) + dLOG_SUM p + dMEAN / vocabulary. out may be the block; LM_CORRECT's gradient is
+ * not read. */
+typedef void logits_gradient_fn(struct device *dev, struct tensor out, const struct logits *logits,
+                                const float *doutput);
+
 /* *out += sum of squares, in double, in fixed blocks. */
 typedef void square_norm_fn(struct device *dev, double *out, const float *in, int64_t n);
 
@@ -225,6 +248,13 @@ typedef void ranking_loss_fn(struct device *dev, float *dscore, double *tally, c
 typedef void answer_loss_fn(struct device *dev, float *dscore, double *tally, const float *score,
                             enum answer_kind kind, const struct answer_targets *a, float scale);
 
+/* For each of n reads of a language model's head the loss of completion_loss.h, times weight (n;
+ * NULL: 1). output, doutput (n, N_LM_OUTPUTS): doutput += scale * dloss/doutput; tally
+ * (N_COMPLETION_TALLIES) +=. */
+typedef void completion_loss_fn(struct device *dev, float *doutput, double *tally,
+                                const float *output, const struct completion_loss *how,
+                                const float *weight, int64_t n, float scale);
+
 #define OPS(X)                                                                   \
     X(gemm) X(column_sum) X(cast) X(dequantise) X(add)                           \
     X(norm_forward) X(norm_backward)                                             \
@@ -232,8 +262,9 @@ typedef void answer_loss_fn(struct device *dev, float *dscore, double *tally, co
     X(swiglu_forward) X(swiglu_backward) X(gelu_forward) X(gelu_backward)        \
     X(attention_forward) X(attention_backward) X(embed_forward) X(embed_backward) \
     X(gather_rows) X(scatter_add_rows) X(head_forward) X(head_backward)          \
-    X(square_norm) X(clip) X(adamw) X(comparison_loss)                   \
-    X(ranking_loss) X(answer_loss)
+    X(logits_reduce) X(logits_gradient)                                          \
+    X(square_norm) X(clip) X(adamw) X(comparison_loss)                           \
+    X(ranking_loss) X(answer_loss) X(completion_loss)
 
 /* ---- collectives ----
  *

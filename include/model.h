@@ -11,7 +11,10 @@
  *       With recompute only block inputs are kept and each block's forward runs again before its
  *       backward.
  *   (4) model_forward with train = false keeps nothing for a backward and needs no room for it.
- *   (5) Collective over the ZeRO group at stage 3 and whenever gradients are reduced; an empty
+ *   (5) A language model's head borrows unit 0, for its own words or the embedding's: held from the
+ *       head's forward to its backward, gathered for that a second time at stage 3, and reduced
+ *       once, after the embedding's backward.
+ *   (6) Collective over the ZeRO group at stage 3 and whenever gradients are reduced; an empty
  *       batch (n = 0) walks the same units without computing. */
 #ifndef RANKWISE_MODEL_H
 #define RANKWISE_MODEL_H
@@ -26,6 +29,7 @@ struct model_options {
     int64_t max_rows;   /* read rows of a micro-batch */
     struct head head;   /* as the parameter table has it */
     int64_t quantised;  /* parameters_largest_quantised */
+    int64_t max_reads;  /* of HEAD_LM */
 };
 
 /* Which tokens' log-probabilities a language model's head gives: host arrays, sorted by row. A row
@@ -55,7 +59,7 @@ void model_free(struct model *m);
 
 /* A forward need not be followed by a backward. The head's output is device memory owned by the
  * model, valid until the next forward. HEAD_SCORE: scores (n_rows of the forest, n_scores), and
- * reads is NULL. */
+ * reads is NULL. HEAD_LM: (reads, N_LM_OUTPUTS), as completion_loss.h has them. */
 const float *model_forward(struct model *m, const struct forest *batch, const struct reads *reads);
 
 /* The gradient of the output, of its shape: device memory, zeroed by model_forward, to be filled by

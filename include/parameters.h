@@ -14,6 +14,7 @@
 
 enum role {
     ROLE_EMBEDDING,
+    ROLE_LM_HEAD, /* of a language model whose head is not the embedding; behind it in unit 0 */
     ROLE_NORM1_WEIGHT, ROLE_NORM1_BIAS,
     ROLE_QKV_WEIGHT, /* q, the first of three; or all in one, where the files have it so */
     ROLE_K_WEIGHT, ROLE_V_WEIGHT,
@@ -49,6 +50,14 @@ struct parameter {
     float init_std;
 };
 
+/* What stands on the last block: scores of the read rows, each a row of ROLE_SCORE; or the language
+ * model's head, which gives log-probabilities of tokens: ROLE_LM_HEAD, or the embedding. */
+enum head_kind { HEAD_SCORE, HEAD_LM };
+struct head {
+    enum head_kind kind;
+    int n_scores; /* of HEAD_SCORE */
+};
+
 struct unit {
     /* of each segment, unpadded: elements, or bytes of what is quantised */
     int64_t count[N_SEGMENTS];
@@ -67,20 +76,14 @@ struct parameters {
     int n;
     struct unit *unit;
     int n_units;
-};
-
-/* What stands on the last block: scores of the read rows, each a row of ROLE_SCORE; or the language
- * model's head, which gives log-probabilities of tokens. */
-enum head_kind { HEAD_SCORE, HEAD_LM };
-struct head {
-    enum head_kind kind;
-    int n_scores; /* of HEAD_SCORE */
+    struct head head;
 };
 
 /* What a table has beside what the architecture says. */
 struct parameters_options {
     struct head head;
 };
+static const struct parameters_options language_model = {.head = {HEAD_LM, 0}};
 static const struct parameters_options one_score = {.head = {HEAD_SCORE, 1}};
 
 /* 0; -1 with error_text(), and nothing to free. */

@@ -4,8 +4,9 @@
  * The header parser takes a buffer and checks every number in it: offsets inside the file, sizes
  * that match shape and dtype, no overlap. Elements are read by range (pread), converted to fp32.
  * Names are matched to the parameter table: with or without the base-model prefix ("model.",
- * "gpt_neox."); lm_head / embed_out and old buffers (attention.bias, masked_bias, inv_freq) are
- * ignored; any other unknown or missing tensor is an error that names it. */
+ * "gpt_neox."); a head that the table has not (lm_head / embed_out, score) and old buffers
+ * (attention.bias, masked_bias, inv_freq) are ignored; any other unknown or missing tensor is an
+ * error that names it. */
 #ifndef RANKWISE_SAFETENSORS_H
 #define RANKWISE_SAFETENSORS_H
 #include "parameters.h"

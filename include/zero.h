@@ -12,8 +12,9 @@
  *            all-gathered after the update
  *   stage 2  gradients owned too: each unit reduce-scattered in every micro-batch's backward
  *   stage 3  weights owned too, the frozen ones as well: a block is gathered for its forward and
- *            again for its backward, one ahead; the first unit for its forward only; the last one
- *            is kept from its forward to its backward
+ *            again for its backward, one ahead; the first unit for its forward only, unless the
+ *            head needs it again, which keeps it to its backward; the last one is kept from its
+ *            forward to its backward
  *
  *   (1) Every rank calls every function below in the same order with the same units: they are
  *       collective over the ZeRO group (and replica group), an empty micro-batch included.
@@ -38,6 +39,7 @@ struct zero_options {
     bool prefetch;    /* stage 3: gather the next unit while this one computes */
     /* parallel.offload: the CPU's device, which updates; NULL: not offloaded. Not owned */
     struct device *host;
+    bool first_unit_twice; /* it is asked for again, for a language model's head */
 };
 
 struct zero; /* zero/zero_state.h */

@@ -176,6 +176,46 @@ void reference_head_backward(double *din, double *dweight, const double *dscore,
     reference_gemm(dweight, dscore, true, in, false, NULL, dweight, outputs, cols, rows);
 }
 
+static double log_sum(const double *x, int64_t n) {
+    double most = x[0], sum = 0;
+    for (int64_t j = 1; j < n; j++) most = fmax(most, x[j]);
+    for (int64_t j = 0; j < n; j++) sum += exp(x[j] - most);
+    return most + log(sum);
+}
+
+void reference_lm_output(double *output, const double *logits, const int32_t *first_read,
+                         const int32_t *target, int64_t rows, int64_t words) {
+    for (int64_t i = 0; i < rows; i++) {
+        const double *x = logits + i * words;
+        int64_t best = 0;
+        for (int64_t j = 1; j < words; j++)
+            if (x[j] > x[best]) best = j;
+        for (int64_t r = first_read[i]; r < first_read[i + 1]; r++) {
+            double *out = output + r * N_LM_OUTPUTS;
+            out[LM_LOG_PROBABILITY] = x[target[r]] - log_sum(x, words);
+            out[LM_LOG_SUM] = log_sum(x, words);
+            out[LM_MEAN] = row_mean(x, words);
+            out[LM_CORRECT] = target[r] == best;
+        }
+    }
+}
+
+void reference_lm_gradient(double *dlogits, const double *doutput, const double *logits,
+                           const int32_t *first_read, const int32_t *target, int64_t rows,
+                           int64_t words) {
+    for (int64_t i = 0; i < rows; i++) {
+        const double *x = logits + i * words, all = log_sum(x, words);
+        for (int64_t j = 0; j < words; j++) {
+            dlogits[i * words + j] = 0;
+            for (int64_t r = first_read[i]; r < first_read[i + 1]; r++) {
+                const double *d = doutput + r * N_LM_OUTPUTS, share = exp(x[j] - all);
+                dlogits[i * words + j] += d[LM_LOG_PROBABILITY] * ((target[r] == j) - share) +
+                                          d[LM_LOG_SUM] * share + d[LM_MEAN] / (double)words;
+            }
+        }
+    }
+}
+
 void reference_adamw(double *master, double *moment1, double *moment2, const double *gradient,
                      int64_t n, const struct adamw *rates, const struct clip *clip) {
     for (int64_t i = 0; i < n && !clip_skips(clip); i++) {

@@ -50,6 +50,13 @@ void reference_head_backward(double *din, double *dweight, const double *dscore,
                              /* din =, dweight += */
                              const double *weight, int64_t rows, int64_t outputs, int64_t cols);
 
+/* output (reads, N_LM_OUTPUTS) of logits (rows, words); dlogits = from doutput. */
+void reference_lm_output(double *output, const double *logits, const int32_t *first_read,
+                         const int32_t *target, int64_t rows, int64_t words);
+void reference_lm_gradient(double *dlogits, const double *doutput, const double *logits,
+                           const int32_t *first_read, const int32_t *target, int64_t rows,
+                           int64_t words);
+
 void reference_adamw(double *master, double *moment1, double *moment2, const double *gradient,
                      int64_t n, const struct adamw *rates, const struct clip *clip);
 void reference_clip(struct clip *out, const double *square_norm, int n, double max_norm);

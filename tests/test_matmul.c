@@ -194,10 +194,10 @@ static void test_threads_do_not_change_a_bit(void) {
 /* After reserve() with the shapes that come, nothing of ours is allocated. */
 static void test_reserve_covers_what_comes(void) {
     static const struct gemm_shape gemm[] = {
-        {DTYPE_BF16, DTYPE_BF16, 0, 48, 32, .transpose_b = true, .varies = GEMM_M_IS_TOKENS},
-        {DTYPE_BF16, DTYPE_F32, 48, 32, 0, .transpose_a = true, .add = true,
+        {DTYPE_BF16, DTYPE_BF16, 200, 48, 32, .transpose_b = true, .varies = GEMM_M_IS_TOKENS},
+        {DTYPE_BF16, DTYPE_F32, 48, 32, 200, .transpose_a = true, .add = true,
          .varies = GEMM_K_IS_TOKENS},
-        {DTYPE_F32, DTYPE_F32, 0, 48, 32, .transpose_b = true, .add = true,
+        {DTYPE_F32, DTYPE_F32, 70, 48, 32, .transpose_b = true, .add = true,
          .varies = GEMM_M_IS_ROWS},
     };
     struct op_limits limits = {.tokens = 200,

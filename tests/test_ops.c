@@ -497,6 +497,122 @@ static void test_head(void) {
         for (int k = 0; k < 3; k++) check_head(sizes[i][0], outputs[k], sizes[i][1]);
 }
 
+/* ---- blocks of logits ---- */
+
+enum { LOGITS_ROWS = 67 };
+static const int32_t first_reads[LOGITS_ROWS + 1] = {0, 1, 3, 3, 43};
+
+/* The reads of the first rows are 1, 2, none and 40, of every later one 1. */
+static void make_reads(int32_t *first_read, int32_t *target, int64_t rows, int64_t words) {
+    for (int64_t i = 0; i <= rows; i++)
+        first_read[i] = i <= 4 ? first_reads[i] : first_read[i - 1] + 1;
+    for (int64_t r = 0; r < first_read[rows]; r++)
+        target[r] = (int32_t)(random_bits(9, 1, (uint64_t)r) % (uint64_t)words);
+}
+
+/* The block of rows [row, row + n) and words [word, word + m), with the gap as every sample's. */
+static struct sample take_block(const struct sample *x, int64_t row, int64_t n, int64_t word,
+                                int64_t m) {
+    struct sample block = sample_make(1, DTYPE_F32, n, m, 3, 0);
+    for (int64_t i = 0; i < n; i++)
+        for (int64_t j = 0; j < m; j++)
+            sample_set(block.t, i, j, x->value[(row + i) * x->t.cols + word + j]);
+    return block;
+}
+
+/* Rows in two blocks and words in blocks of `piece`: reduced, and then the gradient, in the block
+ * itself or as dtype. */
+static void check_logits(struct sample *x, int64_t piece, enum dtype dtype) {
+    int64_t rows = x->t.rows, words = x->t.cols, half = (rows + 1) / 2;
+    int32_t first_read[LOGITS_ROWS + 1], target[2 * LOGITS_ROWS];
+    make_reads(first_read, target, rows, words);
+    int64_t n_reads = first_read[rows];
+    struct sample state = sample_make(2, DTYPE_F32, rows, N_LOGITS_STATES, 0, 1),
+                  out = sample_make(3, DTYPE_F32, n_reads, N_LM_OUTPUTS, 0, 1),
+                  d = sample_make(4, DTYPE_F32, n_reads, N_LM_OUTPUTS, 0, 1);
+    double *expected = zeros(rows * words), *part = zeros(rows * words);
+    struct logits l = {.vocabulary = words,
+                       .first_read = GIVE(first_read),
+                       .target = GIVE(target),
+                       .state = state.t.data,
+                       .output = out.t.data};
+    reference_lm_output(out.value, x->value, first_read, target, rows, words);
+    reference_lm_gradient(expected, d.value, x->value, first_read, target, rows, words);
+    for (int sweep = 0; sweep < 2; sweep++) {
+        for (int64_t at = 0; at < rows * words; at += half * words) {
+            for (int64_t word = 0; word < words; word += piece) {
+                int64_t row = at / words, n = MIN(half, rows - row), m = MIN(piece, words - word);
+                struct sample block = take_block(x, row, n, word, m);
+                l.block = block.t, l.first_row = row, l.first_word = word;
+                struct sample to = sample_make(5, dtype, n, m, 3, 1);
+                struct tensor gradient = dtype == DTYPE_F32 ? block.t : to.t;
+                if (sweep == 0) op_logits_reduce(dev, &l);
+                if (sweep == 1) op_logits_gradient(dev, gradient, &l, d.t.data);
+                for (int64_t i = 0; i < n * m; i++)
+                    part[i] = expected[(row + i / m) * words + word + i % m];
+                if (sweep == 1) sample_compare("gradient of logits", gradient, part, 1e-5);
+                sample_free(&block), sample_free(&to);
+            }
+        }
+        if (sweep == 0) sample_compare("outputs of logits", out.t, out.value, 2e-6);
+    }
+    mem_free(expected), mem_free(part);
+    sample_free(&state), sample_free(&out), sample_free(&d);
+    sample_take_back();
+}
+
+static void test_logits(void) {
+    static const int64_t shapes[][2] = {{1, 7}, {5, 50}, {LOGITS_ROWS, 1000}};
+    static const int64_t pieces[] = {3, 16, 600, 4096};
+    for (int i = 0; i < 3; i++) {
+        struct sample x = sample_make(1, DTYPE_F32, shapes[i][0], shapes[i][1], 0, 3);
+        for (int p = i; p < 4; p++) {
+            check_logits(&x, pieces[p], DTYPE_F32);
+            check_logits(&x, pieces[p], DTYPE_BF16);
+        }
+        sample_free(&x);
+    }
+}
+
+/* Equal largest logits in several blocks, the greatest last, and differences beyond what
+ * exponentials hold. */
+static void test_logits_of_extremes(void) {
+    struct sample x = sample_make(1, DTYPE_F32, 5, 50, 0, 1);
+    for (int64_t j = 0; j < 50; j++) {
+        x.value[j] = 0;
+        x.value[50 + j] = 2000.0 * (double)j;
+        x.value[100 + j] = -2000.0 * (double)j;
+        x.value[150 + j] = j % 10 ? -3 : 1e4;
+        x.value[200 + j] = j == 30 ? -INFINITY : (double)(j / 7 % 3);
+    }
+    int32_t first_read[6], target[64];
+    make_reads(first_read, target, 5, 50);
+    for (int64_t piece = 4; piece <= 64; piece *= 4) {
+        struct sample state = sample_make(2, DTYPE_F32, 5, N_LOGITS_STATES, 0, 1),
+                      out = sample_make(3, DTYPE_F32, first_read[5], N_LM_OUTPUTS, 0, 1);
+        struct logits l = {.vocabulary = 50,
+                           .first_read = GIVE(first_read),
+                           .target = GIVE(target),
+                           .state = state.t.data,
+                           .output = out.t.data};
+        reference_lm_output(out.value, x.value, first_read, target, 5, 50);
+        for (int64_t word = 0; word < 50; word += piece) {
+            struct sample block = take_block(&x, 0, 5, word, MIN(piece, 50 - word));
+            l.block = block.t, l.first_word = word;
+            op_logits_reduce(dev, &l);
+            sample_free(&block);
+        }
+        for (int64_t r = 0; r < first_read[5]; r++)
+            for (int64_t k = 0; k < N_LM_OUTPUTS; k++) {
+                double y = sample_element(out.t, r, k), e = out.value[r * N_LM_OUTPUTS + k];
+                ASSERT(y == e || fabs(y - e) <= 2e-6 * fmax(1, fabs(e)));
+            }
+        sample_free(&state), sample_free(&out);
+    }
+    sample_free(&x);
+    sample_take_back();
+}
+
 static void check_adamw(enum dtype dtype, int64_t n, bool same_memory) {
     struct adamw rates = {.lr = 1e-2f, .beta1 = 0.9f, .beta2 = 0.95f, .eps = 1e-6f, .decay = 0.1f};
     struct sample w = sample_make(1, dtype, 1, n, 0, 1),
@@ -726,6 +842,8 @@ int main(int argc, char **argv) {
         {"add", test_add},
         {"embedding", test_embedding},
         {"head", test_head},
+        {"logits", test_logits},
+        {"logits_of_extremes", test_logits_of_extremes},
         {"adamw", test_adamw},
         {"clip", test_clip},
         {"square_norm", test_square_norm},

@@ -81,7 +81,10 @@ static int parse_switches(struct arch *arch, const json_t *config) {
         parse_switch(config, f->attention_bias_key, &arch->out_bias) ||
         parse_switch(config, f->mlp_bias_key, &arch->mlp_bias))
         return -1;
-    return parse_switch(config, f->parallel_key, &arch->parallel_residual);
+    return parse_switch(config, f->parallel_key, &arch->parallel_residual) ||
+                   parse_switch(config, "tie_word_embeddings", &arch->tied_head)
+               ? -1
+               : 0;
 }
 
 static int parse_numbers(struct arch *arch, const json_t *config) {

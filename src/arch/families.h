@@ -11,6 +11,7 @@
 struct tensor_names {
     const char *base;                   /* the prefix of all but the score head: "model." */
     const char *embedding, *final_norm;
+    const char *lm_head;                /* without base; in files either family's word */
     const char *norm1, *norm2;          /* of attention and of the MLP */
     const char *q, *k, *v;              /* k and v NULL: q's tensor holds the rows of all three */
     const char *q_norm, *k_norm, *out;

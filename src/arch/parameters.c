@@ -147,12 +147,14 @@ void parameters_place(struct parameters *table) {
 int parameters_build(struct parameters *table, const struct arch *arch,
                      const struct parameters_options *options) {
     CHECK(options->head.kind != HEAD_SCORE || options->head.n_scores > 0, "a head without scores");
-    *table = (struct parameters){0};
+    *table = (struct parameters){.head = options->head};
     table->unit = mem_alloc(arch->L + 2, sizeof *table->unit);
     const struct tensor_names *names = arch->family->names;
     struct builder b = {table, arch, names, options, 0};
     add_matrix(&b, ROLE_EMBEDDING, mem_format("%s%s.weight", names->base, names->embedding),
                arch->V, arch->D);
+    if (options->head.kind == HEAD_LM && !arch->tied_head)
+        add_matrix(&b, ROLE_LM_HEAD, mem_format("%s.weight", names->lm_head), arch->V, arch->D);
     end_unit(&b);
     for (int layer = 0; layer < arch->L; layer++) {
         block_norm(&b, ROLE_NORM1_WEIGHT, ROLE_NORM1_BIAS, names->norm1);
@@ -200,7 +202,8 @@ int parameters_lowest_trained(const struct parameters *table) {
 }
 
 int64_t parameters_count_in_products(const struct parameters *table) {
-    int64_t count = 0;
+    const struct parameter *words = table->unit[0].by_role[ROLE_EMBEDDING];
+    int64_t count = table->head.kind == HEAD_LM ? words->count : 0;
     for (int i = table->unit[0].end; i < table->n; i++) count += table->item[i].count;
     return count;
 }

@@ -26,14 +26,17 @@ static bool ends_with(const char *text, const char *end) {
     return n >= m && strcmp(text + n - m, end) == 0;
 }
 
-/* Language-model heads, which a reward model has no use for, and buffers that old files carry. */
+/* A language model's head, which a reward model has no use for, nor one whose head is the
+ * embedding. */
+static bool is_lm_head(const char *name) {
+    return strcmp(name, "lm_head.weight") == 0 || strcmp(name, "embed_out.weight") == 0;
+}
+
+/* Buffers that old files carry. */
 static bool is_ignored(const char *name) {
-    static const char *const whole[] = {"lm_head.weight", "embed_out.weight"};
     static const char *const tail[] = {".attention.bias", ".attention.masked_bias",
                                        ".rotary_emb.inv_freq", ".rotary_emb.cos_cached",
                                        ".rotary_emb.sin_cached"};
-    for (size_t i = 0; i < sizeof whole / sizeof whole[0]; i++)
-        if (strcmp(name, whole[i]) == 0) return true;
     for (size_t i = 0; i < sizeof tail / sizeof tail[0]; i++)
         if (ends_with(name, tail[i])) return true;
     return strcmp(name, "rotary_emb.inv_freq") == 0;
@@ -283,7 +286,8 @@ static int open_shards(struct safetensors *s, const char *directory, const json_
     json_object_foreach((json_t *)map, name, value) {
         const struct safetensors_entry *entry = find_entry(s, name);
         if (file_of(s, directory, json_string_value(value), &file)) return -1;
-        if (!is_ignored(name) && (!entry || entry->file != file))
+        bool needed = !is_ignored(name) && !is_lm_head(name);
+        if (needed && (!entry || entry->file != file))
             return fail("\"weight_map\": %.200s is not in %s", name, json_string_value(value));
     }
     return 0;
@@ -336,10 +340,11 @@ void safetensors_close(struct safetensors *s) {
 /* ---- parameters ---- */
 
 /* The parameter an entry is meant for: its name as it is, or with the base model's prefix put
- * before it. */
+ * before it; a language model's head by either name. */
 static const struct parameter *parameter_of(const struct parameters *table, const char *name) {
     const struct parameter *p = parameters_find(table, name);
     if (p) return p;
+    if (is_lm_head(name)) return table->unit[0].by_role[ROLE_LM_HEAD];
     const char *base = table->item[0].name; /* "model.embed_tokens.weight" */
     char *full = mem_format("%.*s%s", (int)(strchr(base, '.') + 1 - base), base, name);
     p = parameters_find(table, full);
@@ -370,10 +375,26 @@ static bool is_score_head(const struct safetensors_entry *entry, const struct pa
     return p->role == ROLE_SCORE && entry->n_dims == 2 && entry->dim[1] == p->cols;
 }
 
+/* Forgets the heads that this model does not have. */
+static void drop_other_heads(struct safetensors *s, const struct parameters *table) {
+    int kept = 0;
+    for (int i = 0; i < s->n; i++) {
+        bool head = is_lm_head(s->entry[i].name) || strcmp(s->entry[i].name, "score.weight") == 0;
+        if (head && !parameter_of(table, s->entry[i].name))
+            mem_free(s->entry[i].name);
+        else
+            s->entry[kept++] = s->entry[i];
+    }
+    s->n = kept;
+}
+
 /* Entries take their parameter's full name, so they are sorted anew: (2). Two of them may now have
  * one name, with and without the prefix, which sort_entries refuses. */
 int safetensors_match(struct safetensors *s, const struct parameters *table) {
     static const char other_model[] = "config.json and the weights may belong to different models";
+    static const char tied[] =
+        "\"tie_word_embeddings\" in config.json tells whether the embedding is the head";
+    drop_other_heads(s, table);
     s->has_score = false;
     s->score_rows = 0;
     for (int i = 0; i < s->n; i++) {
@@ -397,7 +418,8 @@ int safetensors_match(struct safetensors *s, const struct parameters *table) {
         if (p->role == ROLE_SCORE)
             s->has_score = s->score_rows == p->rows;
         else if (!find_entry(s, p->name))
-            return fail("%s: tensor %s is missing; hint: %s", s->path[0], p->name, other_model);
+            return fail("%s: tensor %s is missing; hint: %s", s->path[0], p->name,
+                        p->role == ROLE_LM_HEAD ? tied : other_model);
     }
     return 0;
 }

@@ -412,8 +412,8 @@ size_t cpu_matmul_reserve(struct device *dev, const struct op_limits *limits) {
     omp_set_num_threads(cpu_of(dev)->threads);
     for (int i = 0; i < limits->n_gemm; i++) {
         const struct gemm_shape *s = &limits->gemm[i];
-        bool rows = s->varies == GEMM_M_IS_ROWS || s->varies == GEMM_K_IS_ROWS;
-        int64_t max = s->varies == GEMM_FIXED ? 1 : rows ? limits->rows : limits->tokens;
+        bool inner = s->varies == GEMM_K_IS_ROWS || s->varies == GEMM_K_IS_TOKENS;
+        int64_t max = s->varies == GEMM_FIXED ? 1 : inner ? s->k : s->m;
         if (s->transpose_a) max = MIN(max, INNER_PIECE);
         for (int64_t size = ROW_QUANTUM; size < max + ROW_QUANTUM; size += ROW_QUANTUM) {
             size_t needed = prepare_shape(dev, s, size);

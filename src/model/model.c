@@ -13,6 +13,7 @@
 #include "block.h"
 #include "feed.h"
 #include "layout.h"
+#include "lm_head.h"
 #include "memory.h"
 
 enum { ALIGN = 256 };
@@ -34,11 +35,13 @@ struct model {
     float *rope, *rope_read;                         /* (T, rope_dims), (R, rope_dims) */
     float *x, *x_rows;             /* (T, D) the input of block 0; (R, D) the output of the last */
     float *normed, *stats;         /* of the final norm: (R, D), (R, 2) */
-    float *output, *doutput;       /* of the head: scores (R, n_scores) */
+    float *score, *dscore;         /* (R, n_scores); of HEAD_SCORE */
+    struct lm_head lm;             /* of HEAD_LM */
     float *dx, *dx_rows, *dnormed; /* (T, D), (R, D), (R, D) */
 
     int64_t T, R;
-    struct unit_weights head; /* the last unit's weights, held between forward and backward */
+    /* the last unit's weights, and with HEAD_LM the first one's; held to the backward */
+    struct unit_weights head, words;
     bool holds_head;
 };
 
@@ -103,6 +106,22 @@ static float *lay_out_block(struct layout *memory, struct model *m, int l, float
     return k->out;
 }
 
+static bool is_lm(const struct model *m) {
+    return m->options.head.kind == HEAD_LM;
+}
+
+static void lay_out_head(struct layout *memory, struct model *m, int64_t R) {
+    const struct model_options *o = &m->options;
+    if (is_lm(m)) {
+        m->lm =
+            (struct lm_head){.dev = m->dev, .dtype = o->dtype, .D = m->arch->D, .V = m->arch->V};
+        lm_head_lay_out(&m->lm, memory, R, o->max_reads, o->train);
+    } else {
+        m->score = take_floats(memory, R, o->head.n_scores);
+        m->dscore = take_floats(memory, R, o->head.n_scores);
+    }
+}
+
 static void lay_out_activations(struct layout *memory, struct model *m, int64_t T, int64_t R) {
     const struct arch *a = m->arch;
     m->inverse_frequency = take_floats(memory, 1, a->rope_dims / 2);
@@ -110,15 +129,14 @@ static void lay_out_activations(struct layout *memory, struct model *m, int64_t 
     m->rope_read = take_floats(memory, R, a->rope_dims);
     m->normed = take_floats(memory, R, a->D);
     m->stats = take_floats(memory, R, 2);
-    m->output = take_floats(memory, R, m->options.head.n_scores);
-    m->doutput = take_floats(memory, R, m->options.head.n_scores);
+    lay_out_head(memory, m, R);
     float *x = m->x = take_floats(memory, T, a->D);
     for (int l = 0; l < a->L; l++) x = lay_out_block(memory, m, l, x, T, R);
     m->x_rows = x;
 }
 
 /* What holds nothing from one block to the next. Without training only the norms of some families
- * need any of it. */
+ * and a language model's head need any of it. */
 static void lay_out_scratch(struct layout *memory, struct model *m, int64_t T, int64_t R) {
     const struct arch *a = m->arch;
     size_t w = dtype_bytes(m->options.dtype);
@@ -129,6 +147,7 @@ static void lay_out_scratch(struct layout *memory, struct model *m, int64_t T, i
     s->normed = a->post_norm ? layout_take(memory, T * a->D, w) : NULL;
     s->dequantised = m->options.quantised > 0 ? layout_take(memory, m->options.quantised, w) : NULL;
     s->raw = whole && !fp32 ? take_floats(memory, T, (int64_t)a->H * a->d) : NULL;
+    if (is_lm(m)) lm_head_lay_out_scratch(&m->lm, memory, R, m->options.train);
     if (!m->options.train) return;
     m->dx = take_floats(memory, T, a->D);
     m->dx_rows = take_floats(memory, R, a->D);
@@ -165,60 +184,11 @@ static size_t fed_bytes(int64_t rows) {
     return ROUND_UP((size_t)rows * sizeof(int32_t), (size_t)ALIGN);
 }
 
-/* Token, position, reach, order, row. */
+/* Token, position, reach, order, row; of HEAD_LM the first read of each row, and targets. */
 static size_t feed_capacity(const struct model_options *o) {
-    return 4 * fed_bytes(o->max_tokens) + fed_bytes(o->max_rows);
-}
-
-/* ---- the products of a step ---- */
-
-struct shape_list {
-    struct gemm_shape *shape;
-    int n, capacity;
-    const struct model_options *options;
-    bool post_norm; /* what leads back to the residual is not added to it by the product */
-};
-
-static void add_shape(struct shape_list *list, struct gemm_shape shape) {
-    ARRAY_RESERVE(list->shape, list->n, list->capacity);
-    list->shape[list->n++] = shape;
-}
-
-/* One linear layer of n outputs and k inputs in `count` blocks, over all tokens or over the read
- * rows: its forward, and in training its gradients by input and by weight. */
-static void add_linear(struct shape_list *list, int count, int64_t n, int64_t k, bool rows_only,
-                       bool bias, bool to_residual) {
-    enum dtype c = list->options->dtype, out = to_residual ? DTYPE_F32 : c;
-    int64_t rows = rows_only ? list->options->max_rows : list->options->max_tokens;
-    if (count == 0) return;
-    add_shape(list, (struct gemm_shape){c, out, rows, n, k, false, true, bias,
-                                        to_residual && !list->post_norm,
-                                        rows_only ? GEMM_M_IS_ROWS : GEMM_M_IS_TOKENS, count});
-    if (!list->options->train) return;
-    add_shape(list, (struct gemm_shape){c, c, rows, k, n, false, false, false, false,
-                                        rows_only ? GEMM_M_IS_ROWS : GEMM_M_IS_TOKENS, count});
-    add_shape(list, (struct gemm_shape){c, DTYPE_F32, n, k, rows, true, false, false, true,
-                                        rows_only ? GEMM_K_IS_ROWS : GEMM_K_IS_TOKENS, count});
-}
-
-/* o, up and down, which the last block has for the read rows only. */
-static void add_after_attention(struct shape_list *list, const struct arch *a, int count,
-                                bool rows_only) {
-    add_linear(list, count, a->D, (int64_t)a->H * a->d, rows_only, a->out_bias, true);
-    add_linear(list, count, block_up_cols(a), a->D, rows_only, a->mlp_bias, false);
-    add_linear(list, count, a->D, a->F, rows_only, a->mlp_bias, true);
-}
-
-int model_gemm_shapes(const struct arch *a, const struct model_options *options,
-                      struct gemm_shape **out) {
-    struct shape_list list = {.options = options, .post_norm = a->post_norm};
-    add_linear(&list, a->L - 1, block_qkv_cols(a), a->D, false, a->qkv_bias, false);
-    add_after_attention(&list, a, a->L - 1, false);
-    add_linear(&list, 1, block_kv_range(a, true).count, a->D, false, a->qkv_bias, false);
-    add_linear(&list, 1, block_q_range(a, true).count, a->D, true, a->qkv_bias, false);
-    add_after_attention(&list, a, 1, true);
-    *out = list.shape;
-    return list.n;
+    size_t reads =
+        o->head.kind == HEAD_LM ? fed_bytes(o->max_rows + 1) + fed_bytes(o->max_reads) : 0;
+    return 4 * fed_bytes(o->max_tokens) + fed_bytes(o->max_rows) + reads;
 }
 
 static struct op_limits limits_of(const struct arch *a, const struct model_options *o,
@@ -262,12 +232,23 @@ void model_reserve(struct device *dev, const struct arch *arch,
     mem_free(gemm);
 }
 
+/* Gives back what is held for the head. */
+static void release_head(struct model *m) {
+    if (!m->holds_head) return;
+    zero_release(m->z, m->arch->L + 1);
+    if (is_lm(m)) zero_release(m->z, 0);
+    m->holds_head = false;
+}
+
 /* The memory is laid out twice: first for its size, then to give every tensor its place in it. */
 struct model *model_init(struct device *dev, const struct arch *arch,
                          const struct parameters *table, struct zero *z,
                          const struct model_options *options) {
     CHECK(options->max_tokens > 0 && options->max_rows > 0, "a model for no tokens");
-    CHECK(options->head.kind == HEAD_SCORE && options->head.n_scores > 0, "a model without a head");
+    CHECK(options->head.kind == HEAD_LM ? options->max_reads > 0 : options->head.n_scores > 0,
+          "a head for nothing");
+    CHECK(options->head.kind == table->head.kind && options->head.n_scores == table->head.n_scores,
+          "a model with another head than its parameters");
     CHECK(options->quantised == parameters_largest_quantised(table), "scratch for %lld elements",
           (long long)options->quantised);
     struct model *m = mem_alloc(1, sizeof *m);
@@ -301,7 +282,7 @@ struct model *model_init(struct device *dev, const struct arch *arch,
 
 void model_free(struct model *m) {
     if (!m) return;
-    if (m->holds_head) zero_release(m->z, m->arch->L + 1);
+    release_head(m);
     feed_free(&m->feed);
     m->dev->backend->release(m->dev, m->memory);
     mem_free(m->block);
@@ -310,24 +291,71 @@ void model_free(struct model *m) {
 
 /* ---- forward ---- */
 
-/* The five arrays of a micro-batch in one copy. */
-static void send_batch(struct model *m, const struct forest *batch) {
-    const int32_t *from[] = {batch->token, batch->position, batch->reach, batch->order, batch->row},
-                  **to[] = {&m->token, &m->position, &m->reach, &m->order, &m->row};
-    int64_t rows[] = {m->T, m->T, m->T, m->T, m->R};
-    size_t at[6] = {0};
-    char *block = feed_begin(&m->feed);
-    for (int i = 0; i < 5; i++) {
-        memcpy(block + at[i], from[i], (size_t)rows[i] * sizeof(int32_t));
-        at[i + 1] = at[i] + fed_bytes(rows[i]);
+/* out (R + 1): the reads of row r are [out[r], out[r + 1]). Their targets are below V. */
+static void find_reads(int32_t *out, const struct reads *reads, int64_t R, int64_t V) {
+    int64_t at = 0;
+    for (int64_t r = 0; r < R; r++) {
+        out[r] = (int32_t)at;
+        for (; at < reads->n && reads->row[at] == r; at++)
+            CHECK(reads->target[at] >= 0 && reads->target[at] < V, "word %d of %lld",
+                  reads->target[at], (long long)V);
     }
-    block = feed_send(&m->feed, at[5]);
-    for (int i = 0; i < 5; i++) *to[i] = (const int32_t *)(const void *)(block + at[i]);
+    CHECK(at == reads->n, "read %lld of %lld is of row %d, out of order", (long long)at,
+          (long long)reads->n, reads->row[at]);
+    out[R] = (int32_t)at;
+}
+
+/* One array of a micro-batch goes into the feed. */
+struct fed {
+    const int32_t *from, **to;
+    int64_t n;
+};
+
+/* The arrays of a micro-batch in one copy: those of the forest, then the reads'. */
+static void send_batch(struct model *m, const struct forest *batch, const struct reads *reads) {
+    struct fed part[] = {{batch->token, &m->token, m->T},
+                         {batch->position, &m->position, m->T},
+                         {batch->reach, &m->reach, m->T},
+                         {batch->order, &m->order, m->T},
+                         {batch->row, &m->row, m->R},
+                         {NULL, &m->lm.first_read, m->R + 1},
+                         {reads ? reads->target : NULL, &m->lm.target, reads ? reads->n : 0}};
+    int n = reads ? 7 : 5;
+    size_t at = 0;
+    char *block = feed_begin(&m->feed);
+    for (int i = 0; i < n; i++) {
+        int32_t *to = (int32_t *)(void *)(block + at);
+        if (part[i].from)
+            memcpy(to, part[i].from, (size_t)part[i].n * sizeof *to);
+        else
+            find_reads(to, reads, m->R, m->arch->V);
+        at += fed_bytes(part[i].n);
+    }
+    block = feed_send(&m->feed, at);
+    at = 0;
+    for (int i = 0; i < n; i++) {
+        *part[i].to = (const int32_t *)(const void *)(block + at);
+        at += fed_bytes(part[i].n);
+    }
+}
+
+float *model_doutput(struct model *m) {
+    return is_lm(m) ? m->lm.doutput : m->dscore;
+}
+
+/* The gradient of the head's output begins at zero. */
+static void clear_doutput(struct model *m, const struct reads *reads) {
+    int64_t n = reads ? reads->n * N_LM_OUTPUTS : m->R * m->options.head.n_scores;
+    float *d = model_doutput(m);
+    if (d) m->dev->backend->zero(m->dev, d, (size_t)n * sizeof *d, STREAM_COMPUTE);
 }
 
 /* Sends the micro-batch and makes what all blocks share: the rotations of its positions, once for
  * all tokens and once gathered for the read rows. */
-static void take_batch(struct model *m, const struct forest *batch) {
+static void take_batch(struct model *m, const struct forest *batch, const struct reads *reads) {
+    CHECK((reads != NULL) == is_lm(m), "reads of tokens are for a language model's head");
+    CHECK(!reads || reads->n <= m->options.max_reads, "%lld reads, planned for %lld",
+          (long long)reads->n, (long long)m->options.max_reads);
     CHECK(batch->n <= m->options.max_tokens && batch->n_rows <= m->options.max_rows,
           "a micro-batch of %lld tokens and %lld read rows, planned for %lld and %lld",
           (long long)batch->n, (long long)batch->n_rows, (long long)m->options.max_tokens,
@@ -335,13 +363,12 @@ static void take_batch(struct model *m, const struct forest *batch) {
     m->T = batch->n;
     m->R = batch->n_rows;
     if (m->T == 0) return;
-    send_batch(m, batch);
+    send_batch(m, batch, reads);
     int dims = m->arch->rope_dims;
     op_rope_table(m->dev, m->rope, m->position, m->T, m->inverse_frequency, dims);
     op_gather_rows(m->dev, tensor_make(m->rope_read, DTYPE_F32, m->R, dims),
                    tensor_make(m->rope, DTYPE_F32, m->T, dims), m->row);
-    int64_t n_outputs = m->R * m->options.head.n_scores;
-    m->dev->backend->zero(m->dev, m->doutput, (size_t)n_outputs * sizeof(float), STREAM_COMPUTE);
+    clear_doutput(m, reads);
 }
 
 /* The block of layer l, set for this micro-batch and these weights. */
@@ -374,13 +401,31 @@ static void embed_forward(struct model *m, struct unit_weights w) {
                      tensor_make((void *)at, m->options.dtype, a->V, a->D), m->token);
 }
 
-static struct tensor scores(const struct model *m, float *data) {
-    return tensor_make(data, DTYPE_F32, m->R, m->options.head.n_scores);
-}
-
 /* The score head's weight, or its gradient. */
 static struct tensor score_weight(const struct model *m, float *data) {
     return tensor_make(data, DTYPE_F32, m->options.head.n_scores, m->arch->D);
+}
+
+/* What the language model's head multiplies with. */
+static const struct parameter *head_words(const struct model *m) {
+    const struct unit *u = &m->table->unit[0];
+    return u->by_role[ROLE_LM_HEAD] ? u->by_role[ROLE_LM_HEAD] : u->by_role[ROLE_EMBEDDING];
+}
+
+static struct tensor words_weight(const struct model *m) {
+    const struct parameter *p = head_words(m);
+    enum dtype c = m->options.dtype;
+    CHECK(p->segment != SEGMENT_QUANTISED, "%s is quantised", p->name);
+    const char *at =
+        (const char *)m->words.segment[p->segment] + (size_t)p->offset * dtype_bytes(c);
+    return tensor_make((void *)at, c, p->rows, p->cols);
+}
+
+/* Its gradient, in that of unit 0; without memory where it is not trained. */
+static struct tensor words_gradient(const struct model *m, float *gradient) {
+    const struct parameter *p = head_words(m);
+    bool trained = gradient && p->segment == SEGMENT_TRAINED;
+    return tensor_make(trained ? gradient + p->offset : NULL, DTYPE_F32, p->rows, p->cols);
 }
 
 static void head_forward(struct model *m) {
@@ -393,38 +438,39 @@ static void head_forward(struct model *m) {
                   b = w;
     if (bias) b.data = (float *)last_weight(m, ROLE_FINAL_NORM_BIAS);
     op_norm_forward(m->dev, a->norm, normed, m->stats, x, w, bias ? &b : NULL, a->norm_eps);
-    op_head_forward(m->dev, scores(m, m->output), normed,
-                    score_weight(m, (float *)last_weight(m, ROLE_SCORE)));
+    if (is_lm(m))
+        lm_head_forward(&m->lm, normed, words_weight(m));
+    else
+        op_head_forward(m->dev, tensor_make(m->score, DTYPE_F32, m->R, m->options.head.n_scores),
+                        normed, score_weight(m, (float *)last_weight(m, ROLE_SCORE)));
 }
 
-/* A rank without tokens takes part in the gathers all the same. In training the last unit stays
- * held until its backward. */
+/* A rank without tokens takes part in the gathers all the same. In training what the head needs
+ * stays held until its backward. A language model's head needs two units: the last one, which is
+ * small, is taken before the walk, so that the last block can have the first one gathered. */
 const float *model_forward(struct model *m, const struct forest *batch, const struct reads *reads) {
     const struct arch *a = m->arch;
-    int last = a->L + 1;
-    CHECK(!reads, "reads of tokens with a score head");
-    /* the former forward had no backward: it was an evaluation */
-    if (m->holds_head) zero_release(m->z, last);
-    m->holds_head = false;
-    take_batch(m, batch);
+    int last = a->L + 1, behind = is_lm(m) ? 0 : last;
+    release_head(m); /* what is held is of a forward without a backward: an evaluation */
+    take_batch(m, batch, reads);
 
+    if (is_lm(m)) m->head = zero_weights(m->z, last, 0);
     struct unit_weights w = zero_weights(m->z, 0, 1);
     if (m->T > 0) embed_forward(m, w);
     zero_release(m->z, 0);
     for (int u = 1; u <= a->L; u++) {
-        w = zero_weights(m->z, u, u + 1);
+        w = zero_weights(m->z, u, u < a->L ? u + 1 : behind);
         if (m->T > 0) block_forward(set_block(m, u - 1, w, NULL), false);
         zero_release(m->z, u);
     }
-    m->head = zero_weights(m->z, last, -1);
+    if (is_lm(m))
+        m->words = zero_weights(m->z, 0, -1);
+    else
+        m->head = zero_weights(m->z, last, -1);
     if (m->T > 0) head_forward(m);
-    m->holds_head = m->options.train;
-    if (!m->holds_head) zero_release(m->z, last);
-    return m->output;
-}
-
-float *model_doutput(struct model *m) {
-    return m->doutput;
+    m->holds_head = true;
+    if (!m->options.train) release_head(m);
+    return is_lm(m) ? m->lm.output : m->score;
 }
 
 /* ---- backward ---- */
@@ -434,8 +480,20 @@ static float *last_gradient(const struct model *m, float *gradient, enum role ro
     return p && p->segment == SEGMENT_TRAINED ? gradient + p->offset : NULL;
 }
 
+/* dnormed = the gradient of the final norm's output, from doutput. words: the gradient of unit 0,
+ * NULL where nothing of it is trained. */
+static void output_backward(struct model *m, float *gradient, float *words, struct tensor dnormed,
+                            struct tensor normed) {
+    if (is_lm(m))
+        lm_head_backward(&m->lm, dnormed, words_gradient(m, words), normed, words_weight(m));
+    else
+        op_head_backward(m->dev, dnormed, score_weight(m, last_gradient(m, gradient, ROLE_SCORE)),
+                         tensor_make(m->dscore, DTYPE_F32, m->R, m->options.head.n_scores), normed,
+                         score_weight(m, (float *)last_weight(m, ROLE_SCORE)));
+}
+
 /* dx_rows = the gradient of the last block's output. */
-static void head_backward(struct model *m, float *gradient) {
+static void head_backward(struct model *m, float *gradient, float *words) {
     const struct arch *a = m->arch;
     struct tensor x = tensor_make(m->x_rows, DTYPE_F32, m->R, a->D), dx = x, normed = x,
                   dnormed = x;
@@ -444,9 +502,7 @@ static void head_backward(struct model *m, float *gradient) {
     dnormed.data = m->dnormed;
     struct tensor w =
         tensor_make((float *)last_weight(m, ROLE_FINAL_NORM_WEIGHT), DTYPE_F32, 1, a->D);
-    op_head_backward(m->dev, dnormed, score_weight(m, last_gradient(m, gradient, ROLE_SCORE)),
-                     scores(m, m->doutput), normed,
-                     score_weight(m, (float *)last_weight(m, ROLE_SCORE)));
+    output_backward(m, gradient, words, dnormed, normed);
     m->dev->backend->zero(m->dev, m->dx_rows, (size_t)(m->R * a->D) * sizeof(float),
                           STREAM_COMPUTE);
     op_norm_backward(m->dev, a->norm, dx, last_gradient(m, gradient, ROLE_FINAL_NORM_WEIGHT),
@@ -474,9 +530,9 @@ void model_backward(struct model *m, bool last_microbatch) {
     int last = m->arch->L + 1, lowest = parameters_lowest_trained(m->table);
     CHECK(m->options.train && m->holds_head, "a backward without its forward");
     float *gradient = zero_gradient(m->z, last);
-    if (m->T > 0) head_backward(m, gradient);
-    zero_release(m->z, last);
-    m->holds_head = false;
+    float *words = is_lm(m) && lowest == 0 ? zero_gradient(m->z, 0) : NULL;
+    if (m->T > 0) head_backward(m, gradient, words);
+    release_head(m);
     zero_reduce(m->z, last, last_microbatch);
     for (int u = m->arch->L; u >= MAX(lowest, 1); u--) {
         struct unit_weights w = zero_weights(m->z, u, u > MAX(lowest, 1) ? u - 1 : -1);

@@ -305,6 +305,33 @@ void op_head_backward(struct device *dev, struct tensor din, struct tensor dweig
     dev->backend->head_backward(dev, din, dweight, dscore, in, weight);
 }
 
+static void check_logits(const char *op, const struct logits *l) {
+    const struct tensor *b = &l->block;
+    check_typed(op, "block", b, b->rows, b->cols, DTYPE_F32);
+    CHECK(l->first_row >= 0 && l->first_word >= 0 && l->first_word + b->cols <= l->vocabulary,
+          "%s: words %lld + %lld of %lld", op, (long long)l->first_word, (long long)b->cols,
+          (long long)l->vocabulary);
+    CHECK(b->rows == 0 || (l->first_read && l->target && l->state && l->output),
+          "%s: a buffer is NULL", op);
+}
+
+void op_logits_reduce(struct device *dev, const struct logits *logits) {
+    check_logits("logits_reduce", logits);
+    if (logits->block.rows > 0) dev->backend->logits_reduce(dev, logits);
+}
+
+void op_logits_gradient(struct device *dev, struct tensor out, const struct logits *logits,
+                        const float *doutput) {
+    static const char op[] = "logits_gradient";
+    check_logits(op, logits);
+    check_tensor(op, "out", &out, logits->block.rows, logits->block.cols);
+    CHECK(out.data != logits->block.data || out.stride == logits->block.stride,
+          "logits_gradient: out is the block with another stride");
+    if (out.rows == 0) return;
+    CHECK_THERE(op, doutput);
+    dev->backend->logits_gradient(dev, out, logits, doutput);
+}
+
 void op_square_norm(struct device *dev, double *out, const float *in, int64_t n) {
     CHECK(out && n >= 0 && (in || n == 0), "square_norm: %lld elements", (long long)n);
     if (n > 0) dev->backend->square_norm(dev, out, in, n);
@@ -357,4 +384,13 @@ void op_answer_loss(struct device *dev, float *dscore, double *tally, const floa
     if (a->n == 0) return;
     CHECK(dscore && tally && score && a->place && a->target, "answer_loss: a buffer is NULL");
     dev->backend->answer_loss(dev, dscore, tally, score, kind, a, scale);
+}
+
+void op_completion_loss(struct device *dev, float *doutput, double *tally, const float *output,
+                        const struct completion_loss *how, const float *weight, int64_t n,
+                        float scale) {
+    CHECK(n >= 0, "completion_loss: %lld reads", (long long)n);
+    if (n == 0) return;
+    CHECK(doutput && tally && output, "completion_loss: a buffer is NULL");
+    dev->backend->completion_loss(dev, doutput, tally, output, how, weight, n, scale);
 }

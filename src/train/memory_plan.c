@@ -30,6 +30,7 @@ struct zero_options run_zero_options(const struct run *r) {
                                  .dtype = device_precision(c),
                                  .train = true,
                                  .prefetch = c->parallel.prefetch,
+                                 .first_unit_twice = r->model.task.parameters.head.kind == HEAD_LM,
                                  .host = run_offloads(c) ? r->host : NULL};
 }
 
@@ -39,6 +40,7 @@ struct model_options run_model_options(const struct run *r) {
                                   .train = true,
                                   .max_tokens = r->step.max_tokens,
                                   .max_rows = r->step.max_rows,
+                                  .max_reads = r->step.max_reads,
                                   .head = r->model.task.parameters.head,
                                   .quantised = parameters_largest_quantised(&r->model.table)};
 }

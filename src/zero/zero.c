@@ -199,7 +199,8 @@ size_t zero_formula_bytes(const struct parameters *table, const struct zero_opti
     for (int i = 0; i < z.n_units; i++) {
         size_t trained = (size_t)trained_part(&z.unit[i])->slice,
                w = dtype_bytes(trained_part(&z.unit[i])->dtype);
-        bool twice = is_block(&z, i) && i >= z.lowest_trained; /* for the backward again */
+        bool twice = (is_block(&z, i) && i >= z.lowest_trained) || /* for the backward again */
+                     (i == 0 && options->first_unit_twice);
         if (options->stage == 0) sent += 8 * trained;
         if (options->stage == 1) sent += (4 + w) * trained;
         if (options->stage == 2) sent += (4 * m + w) * trained;

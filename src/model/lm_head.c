@@ -1,0 +1,85 @@
+/* The blocks of a language model's head: see lm_head.h.
+ *
+ * For each block of rows the vocabulary is walked block by block: the logits are one product, and
+ * in the backward two more take their gradient to the rows and to the words. So a step has four
+ * products where a matrix of all logits would need three: the price of not keeping it. */
+#include "lm_head.h"
+
+void lm_head_lay_out(struct lm_head *h, struct layout *memory, int64_t rows, int64_t reads,
+                     bool train) {
+    h->state = layout_take(memory, rows * N_LOGITS_STATES, sizeof(float));
+    h->output = layout_take(memory, reads * N_LM_OUTPUTS, sizeof(float));
+    h->doutput = train ? layout_take(memory, reads * N_LM_OUTPUTS, sizeof(float)) : NULL;
+    h->normed =
+        h->dtype == DTYPE_F32 ? NULL : layout_take(memory, rows * h->D, dtype_bytes(h->dtype));
+}
+
+void lm_head_lay_out_scratch(struct lm_head *h, struct layout *memory, int64_t rows, bool train) {
+    h->block_rows = MIN(rows, (int64_t)LM_HEAD_ROWS);
+    h->block_words = MIN(h->V, (int64_t)LM_HEAD_WORDS);
+    int64_t n = h->block_rows * h->block_words;
+    bool converts = train && h->dtype != DTYPE_F32;
+    h->logits = layout_take(memory, n, sizeof(float));
+    h->dlogits = converts ? layout_take(memory, n, dtype_bytes(h->dtype)) : NULL;
+}
+
+/* The rows as products take them, once they are converted. */
+static struct tensor ready_rows(const struct lm_head *h, struct tensor normed) {
+    return h->normed ? tensor_make(h->normed, h->dtype, normed.rows, h->D) : normed;
+}
+
+/* Makes the logits of rows (n, D) c, which begin at first_row, and of words (m, D) c. */
+static struct logits make_logits(const struct lm_head *h, struct tensor rows, int64_t first_row,
+                                 struct tensor words, int64_t first_word) {
+    struct logits l = {.block = tensor_make(h->logits, DTYPE_F32, rows.rows, words.rows),
+                       .first_row = first_row,
+                       .first_word = first_word,
+                       .vocabulary = h->V,
+                       .first_read = h->first_read,
+                       .target = h->target,
+                       .state = h->state,
+                       .output = h->output};
+    op_linear_forward(h->dev, l.block, rows, words, NULL, NULL);
+    return l;
+}
+
+static void progress(const struct lm_head *h) {
+    h->dev->backend->progress(h->dev);
+}
+
+void lm_head_forward(struct lm_head *h, struct tensor normed, struct tensor words) {
+    struct tensor all = ready_rows(h, normed);
+    if (h->normed) op_cast(h->dev, all, normed);
+    for (int64_t r = 0; r < all.rows; r += h->block_rows) {
+        struct tensor rows = tensor_rows(all, r, MIN(h->block_rows, all.rows - r));
+        for (int64_t v = 0; v < h->V; v += h->block_words) {
+            struct tensor piece = tensor_rows(words, v, MIN(h->block_words, h->V - v));
+            struct logits l = make_logits(h, rows, r, piece, v);
+            op_logits_reduce(h->dev, &l);
+            progress(h);
+        }
+    }
+}
+
+void lm_head_backward(struct lm_head *h, struct tensor dnormed, struct tensor dwords,
+                      struct tensor normed, struct tensor words) {
+    struct tensor all = ready_rows(h, normed);
+    size_t bytes = (size_t)(dnormed.rows * h->D) * sizeof(float);
+    h->dev->backend->zero(h->dev, dnormed.data, bytes, STREAM_COMPUTE);
+    for (int64_t r = 0; r < all.rows; r += h->block_rows) {
+        int64_t n = MIN(h->block_rows, all.rows - r);
+        struct tensor rows = tensor_rows(all, r, n), drows = tensor_rows(dnormed, r, n);
+        for (int64_t v = 0; v < h->V; v += h->block_words) {
+            int64_t m = MIN(h->block_words, h->V - v);
+            struct tensor piece = tensor_rows(words, v, m);
+            struct logits l = make_logits(h, rows, r, piece, v);
+            struct tensor d = l.block;
+            if (h->dlogits) d = tensor_make(h->dlogits, h->dtype, n, m);
+            op_logits_gradient(h->dev, d, &l, h->doutput);
+            op_linear_backward_input(h->dev, drows, d, piece, &drows);
+            if (dwords.data)
+                op_linear_backward_weight(h->dev, tensor_rows(dwords, v, m), NULL, d, rows);
+            progress(h);
+        }
+    }
+}
