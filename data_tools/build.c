@@ -173,6 +173,9 @@ static int read_tasks(struct build_options *b, const struct option *o) {
     f->rationales = given(o, "rationales");
     f->both_orders = given(o, "both-orders") != NULL;
     b->learn = learned ? LEARN_ALL : LEARN_LAST;
+    if (answer == ANSWERS_ONLY && (given(o, "weight-key") || given(o, "margin-key")))
+        return fail("--%s-key: answers have none, only comparisons do",
+                    given(o, "weight-key") ? "weight" : "margin");
     if (f->completions && (given(o, "ties") || given(o, "answers")))
         return fail("--%s: completions are not compared", given(o, "ties") ? "ties" : "answers");
     if (!f->completions && (given(o, "loss") || f->rationales || f->both_orders))

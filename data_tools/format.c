@@ -368,6 +368,10 @@ static int take_columns(const struct format *s, const json_t *json, struct row *
     for (int i = 0; i < row->n_known_ties && s->key[KEY_WEIGHT].text; i++)
         row->tie[i].weight = weight;
     if (s->key[KEY_WEIGHT].text) row->weight = weight;
+    bool is_weightless = row->has_answers && row->n_pairs + row->n_known_ties == 0;
+    if (s->key[KEY_WEIGHT].text && is_weightless && !s->options.completions)
+        return fail("--weight-key: comparisons and completions have weights, found an answer with "
+                    "ratings alone");
     if (s->score.text && take_min_score(s, json, row) != 0) return -1;
     if (!s->key[KEY_ORIGIN].text) return 0;
     const json_t *origin = row_value(json, &s->key[KEY_ORIGIN]);

@@ -95,7 +95,8 @@ int row_take_last(struct row *row, const char *name) {
     json_t *prompt = json_copy(row->prompt);
     json_array_remove(prompt, n - 1);
     json_decref(row->prompt);
-    row->prompt = prompt;
+    row->prompt = n > 1 ? prompt : NULL;
+    if (n == 1) json_decref(prompt);
     return 0;
 }
 

@@ -41,6 +41,14 @@ struct jinja_variable {
     const json_t *value; /* not owned; used until jinja_render returns */
 };
 
+/* Bytes [first, last) of a rendering's text. */
+struct jinja_mark {
+    size_t first, last;
+};
+/* What {% generation %} stood around in the latest rendering, as far as it went straight into the
+ * text: how many. Borrowed until the next rendering. */
+int jinja_marks(const struct jinja_memory *m, const struct jinja_mark **mark);
+
 /* Appends the text. now: what strftime_now returns; NULL: there is no such function. -1 with
  * error_text(), which has the line and the text given to raise_exception; out is as it was then. */
 int jinja_render(const struct jinja *j, struct jinja_memory *m,

@@ -32,7 +32,16 @@ static const char *show_row(const struct row *row) {
         buffer_format(&out, " %d>%d", pair->chosen, pair->rejected);
         if (pair->margin != 0) buffer_format(&out, " m%g", (double)pair->margin);
         if (pair->weight != 1) buffer_format(&out, " w%g", (double)pair->weight);
+        if (pair->label != 1) buffer_format(&out, " p%g", (double)pair->label);
     }
+    for (int i = 0; i < row->n_answers && row->has_answers; i++) {
+        buffer_append_text(&out, i ? " |" : " answers");
+        if (row->has_ranks) buffer_format(&out, " #%d", row->rank[i]);
+        for (int k = 0; k < row->n_scores; k++)
+            buffer_format(&out, " %s %g", row->score_name[k],
+                          (double)row->score[k * ROW_MAX_ANSWERS + i]);
+    }
+    if (row->verdict) buffer_format(&out, " verdict %s", row->verdict);
     if (row->n_ties) buffer_format(&out, " ties %d", row->n_ties);
     if (row->drop != ROW_KEPT) buffer_format(&out, " %s", row_drop_name[row->drop]);
     if (row->origin) buffer_format(&out, " from %s", row->origin);
@@ -793,8 +802,98 @@ static void recipes(void) {
     RUN_MAPPINGS(table);
 }
 
+struct asked {
+    struct format_options how;
+    const char *row, *expected;
+};
+
+/* What options make of ties, answers and completions. */
+static void tasks(void) {
+    static const char ranked[] =
+        "{\"prompt\": \"p\", \"responses\": [\"a\", \"b\", \"c\"], \"scores\": [2, 1, 2]}";
+    static const char feedback[] =
+        "{\"instruction\": \"p\", \"completions\": [{\"response\": \"a\", \"overall_score\": 7, "
+        "\"annotations\": {\"honesty\": {\"Rating\": \"3\"}}}, {\"response\": \"b\", "
+        "\"overall_score\": 5, \"annotations\": {\"honesty\": {\"Rating\": \"N/A\"}}}]}";
+    static const struct asked table[] = {
+        {{.keep_ties = false}, ranked, "p / a / b / c; 0>1 2>1 ties 1"},
+        {{.keep_ties = true}, ranked, "p / a / b / c; 0>1 2>1 0>2 p0.5"},
+        {{.answers = ANSWERS_KEEP},
+         ranked,
+         "p / a / b / c; 0>1 2>1 answers #0 score 2 | #1 score 1 | #0 score 2 ties 1"},
+        {{.answers = ANSWERS_ONLY},
+         ranked,
+         "p / a / b / c; answers #0 score 2 | #1 score 1 | #0 score 2"},
+        {{.answers = ANSWERS_ONLY},
+         feedback,
+         "p / a / b; answers #0 overall_score 7 honesty 3 | #1 overall_score 5 honesty nan"},
+        {{.answers = ANSWERS_KEEP},
+         "{\"prompt\": \"p\", \"chosen\": \"a\", \"rejected\": \"b\"}",
+         "p / a / b; 0>1 answers #0 | #1"},
+        {{.keep_ties = true},
+         "{\"prompt\": \"p\", \"response_1\": \"a\", \"response_2\": \"b\", "
+         "\"preference_strength\": 0}",
+         "p / a / b; 0>1 p0.5"},
+        {{.key[KEY_LABEL] = "p"},
+         "{\"prompt\": \"q\", \"chosen\": \"a\", \"rejected\": \"b\", \"p\": \"0.25\"}",
+         "q / a / b; 0>1 p0.25"},
+        {{.min_score = "n=2"},
+         "{\"prompt\": \"q\", \"chosen\": \"a\", \"rejected\": \"b\", \"n\": 1}",
+         "q / a / b; filtered"},
+        {{.attributes = "x"},
+         "{\"prompt\": \"q\", \"answer\": \"a\", \"x\": null}",
+         "q / a; answers x nan"},
+        {{.completions = true},
+         "{\"messages\": [{\"role\": \"user\", \"content\": \"q\"}, {\"role\": \"assistant\", "
+         "\"content\": \"a\"}]}",
+         "<u>q / <a>a; answers"},
+        {{.completions = true},
+         "{\"messages\": [{\"role\": \"assistant\", \"content\": \"a\"}]}",
+         " / <a>a; answers"},
+        {{.completions = true, .rationales = "verdict"},
+         "{\"story_a\": \"s\", \"story_b\": \"t\", \"chosen_story\": \"b\"}",
+         "~ / Preferred: B; answers verdict B"},
+        {{.completions = true, .rationales = "all"},
+         "{\"story_a\": \"s\", \"story_b\": \"t\", \"chosen_story\": \"b\"}",
+         "~expected reasons or verdict"},
+        {{.min_score = "n"}, ranked, "~--min-score: expected COLUMN=NUMBER, found \"n\""},
+    };
+    for (size_t i = 0; i < sizeof table / sizeof *table; i++) {
+        const char *found = read_rows(NULL, &table[i].how, table[i].row, NULL),
+                   *expected = table[i].expected;
+        if (!found) found = mem_format("error: %s", error_text());
+        bool is_right =
+            *expected == '~' ? strstr(found, expected + 1) != NULL : strcmp(found, expected) == 0;
+        if (!is_right)
+            TEST_END(TEST_FAILED, "%.200s: %.300s, expected %.300s", table[i].row, found, expected);
+    }
+}
+
+/* Dense, competition and fractional ranks leave none out. */
+static void ranks(void) {
+    static const struct {
+        const char *ranks;
+        bool is_whole;
+    } table[] = {{"1, 2, 3", true},   {"0, 1, 2", true},  {"1, 2, 2", true},
+                 {"1, 1, 2", true},   {"1, 1, 3", true},  {"1.5, 1.5, 3", true},
+                 {"3, 1, 2", true},   {"1, 1, 1", true},  {"1, 2, 4", false},
+                 {"2, 3, 4", false},  {"1, 3, 3", false}, {"-1, 0, 1", false},
+                 {"1, 1.2, 2", false}};
+    for (size_t i = 0; i < sizeof table / sizeof *table; i++) {
+        char *row =
+            mem_format("{\"prompt\": \"p\", \"responses\": [\"a\", \"b\", \"c\"], \"ranks\": [%s]}",
+                       table[i].ranks);
+        const char *found = read_rows(NULL, NULL, row, NULL);
+        if ((strstr(found, "expected ranks without gaps") == NULL) != table[i].is_whole)
+            TEST_END(TEST_FAILED, "%s: %s", table[i].ranks, found);
+        mem_free(row);
+    }
+}
+
 int main(int argc, char **argv) {
     static const struct test tests[] = {
+        {"format_tasks", tasks},
+        {"format_ranks", ranks},
         {"pairs", pairs},
         {"first_rows", first_rows},
         {"chat", chat},

@@ -144,7 +144,9 @@ static int run_for(struct jrun *r, struct jscope *s, const struct jnode *n) {
 /* The output of a body as a string. */
 static int capture(struct jrun *r, struct jscope *s, const struct jnode *body, struct jvalue *out) {
     size_t mark = r->out->length;
+    r->n_caught++;
     if (run_node(r, s, body) == FAILED) return -1;
+    r->n_caught--;
     *out = jinja_take(r, mark);
     return jinja_step(r, out->length / 64);
 }
@@ -271,6 +273,16 @@ static enum flow run_block(struct jrun *r, struct jscope *s, const struct jnode 
     return NEXT;
 }
 
+/* Its output is the assistant's, as the template's author says. */
+static enum flow run_generation(struct jrun *r, struct jscope *s, const struct jnode *n) {
+    size_t first = r->out->length - r->start;
+    enum flow flow = run_node(r, scope_in(r, s), n->child[0]);
+    if (flow == FAILED || r->n_caught) return flow;
+    ARRAY_RESERVE(r->m->mark, r->m->n_marks, r->m->capacity_marks);
+    r->m->mark[r->m->n_marks++] = (struct jinja_mark){first, r->out->length - r->start};
+    return flow;
+}
+
 /* Every statement counts as a step and a level, so that no template can run for ever. */
 static enum flow run_node(struct jrun *r, struct jscope *s, const struct jnode *n) {
     struct jvalue v;
@@ -284,7 +296,7 @@ static enum flow run_node(struct jrun *r, struct jscope *s, const struct jnode *
     else if (n->kind == JN_FOR)
         flow = run_for(r, s, n);
     else if (n->kind == JN_GENERATION)
-        flow = run_node(r, scope_in(r, s), n->child[0]);
+        flow = run_generation(r, s, n);
     else if (n->kind == JN_BREAK || n->kind == JN_CONTINUE)
         flow = n->kind == JN_BREAK ? BREAK : CONTINUE;
     else if (n->kind == JN_DATA)
@@ -315,7 +327,13 @@ void jinja_memory_free(struct jinja_memory *m) {
     if (!m) return;
     arena_free(&m->cells);
     arena_free(&m->bytes);
+    mem_free(m->mark);
     mem_free(m);
+}
+
+int jinja_marks(const struct jinja_memory *m, const struct jinja_mark **mark) {
+    *mark = m->mark;
+    return m->n_marks;
 }
 
 /* Values in a JSON tree, and bytes of its strings. */
@@ -335,6 +353,7 @@ int jinja_render(const struct jinja *j, struct jinja_memory *m,
                  struct buffer *out) {
     arena_reset(&m->cells);
     arena_reset(&m->bytes);
+    m->n_marks = 0;
     buffer_append(out, "", 0);
     struct jrun r = {.j = j, .m = m, .out = out, .now = now, .start = out->length, .line = 1};
     int64_t values = 0;

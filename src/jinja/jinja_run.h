@@ -14,6 +14,8 @@ struct jscope {
 };
 struct jinja_memory {
     struct jinja_arena cells, bytes;
+    struct jinja_mark *mark; /* (n_marks): jinja_marks */
+    int n_marks, capacity_marks;
 };
 struct jrun {
     const struct jinja *j;
@@ -24,7 +26,7 @@ struct jrun {
     size_t start; /* of our output in out */
     int64_t steps, max_steps;
     size_t max_bytes;
-    int depth;
+    int depth, n_caught; /* n_caught: bodies under way whose output is not the text's */
     int line; /* of the statement or call under way */
 };
 int jinja_fail(struct jrun *r, const char *format, ...) PRINTF_LIKE(2, 3); /* -1, with the line */

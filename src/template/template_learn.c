@@ -7,6 +7,8 @@
  *       say), or that invites otherwise than it then writes, is asked where the content is: the
  *       whole is rendered with two other contents in its place, which are told by their first and
  *       last letters. What stands before and behind them has to be there in the whole, too.
+ *       Templates with {% generation %} say it themselves: of all turns that counts, of the last
+ *       one where (1) does not tell.
  *   (3) Bytes become ids by what a part of the text has in common with the whole: an id that lies
  *       on both sides of a turn's border is the turn's. */
 #include <string.h>
@@ -25,6 +27,8 @@ struct learned {
     const char *text;
     size_t length;
     struct template_encoded *out;
+    struct jinja_mark *mark; /* (n_marks) */
+    int n_marks;
 };
 
 /* Bytes of the text. */
@@ -188,6 +192,10 @@ static int find_turn(struct learned *l, size_t i, struct turn_bytes *turn) {
     find_by_messages(l, i, turn, &has_first, &has_last);
     error_clear();
     if (has_first && has_last) return 0;
+    if (i + 1 == l->n_messages && l->n_marks > 0) {
+        *turn = (struct turn_bytes){l->mark[l->n_marks - 1].first, l->length};
+        return 0;
+    }
     if (find_content(l, i, &content) != 0)
         return refuse(l, i,
                       has_first ? "what follows it changes how it is written"
@@ -245,30 +253,56 @@ static bool is_empty_turn(const json_t *message) {
            !json_object_get(message, "tool_calls");
 }
 
-int template_learn_messages(struct template_worker *w, const json_t *messages,
-                            const struct buffer *text, struct template_encoded *out) {
-    size_t n = json_array_size(messages);
-    struct learned l = {w, messages, n, text->data, text->length, out};
+/* Each of the assistant's messages, or the last message alone. */
+static int learn_turns(struct learned *l, bool is_last_alone) {
     int status = 0;
-    out->n_spans = 0;
-    for (size_t i = w->learn == LEARN_ALL ? 0 : n - 1; i < n && status == 0; i++) {
-        const json_t *message = json_array_get(messages, i);
+    for (size_t i = is_last_alone ? l->n_messages - 1 : 0; i < l->n_messages && status == 0; i++) {
+        const json_t *message = json_array_get(l->messages, i);
         const char *role = json_string_value(json_object_get(message, "role"));
-        bool is_last = i + 1 == n, is_assistant = role && strcmp(role, "assistant") == 0;
+        bool is_last = i + 1 == l->n_messages,
+             is_assistant = role && strcmp(role, "assistant") == 0;
         if (is_last && !is_assistant)
             return fail("expected the last message to be the assistant's, found the %s's",
                         role ? role : "unknown");
         if (!is_assistant || is_empty_turn(message)) continue;
         struct turn_bytes turn;
-        status = find_turn(&l, i, &turn);
-        if (status == 0) status = add_turn(&l, &turn, is_last);
+        status = find_turn(l, i, &turn);
+        if (status == 0) status = add_turn(l, &turn, is_last);
     }
+    return status;
+}
+
+static int learn_marks(struct learned *l) {
+    int status = 0;
+    for (int i = 0; i < l->n_marks && status == 0; i++)
+        status = add_turn(l, &(struct turn_bytes){l->mark[i].first, l->mark[i].last},
+                          i + 1 == l->n_marks);
+    return status;
+}
+
+int template_learn_messages(struct template_worker *w, const json_t *messages,
+                            const struct buffer *text, struct template_encoded *out) {
+    const struct jinja_mark *mark;
+    int n_marks = jinja_marks(w->memory, &mark);
+    struct learned l = {.w = w,
+                        .messages = messages,
+                        .n_messages = json_array_size(messages),
+                        .text = text->data,
+                        .length = text->length,
+                        .out = out,
+                        .mark = mem_alloc(n_marks, sizeof *mark),
+                        .n_marks = n_marks};
+    if (n_marks) memcpy(l.mark, mark, (size_t)n_marks * sizeof *mark);
+    out->n_spans = 0;
+    int status = w->learn == LEARN_ALL && n_marks ? learn_marks(&l)
+                                                  : learn_turns(&l, w->learn == LEARN_LAST);
+    mem_free(l.mark);
     return status;
 }
 
 int template_learn_text(struct template_worker *w, const struct buffer *text, size_t prompt_length,
                         struct template_encoded *out) {
-    struct learned l = {w, NULL, 0, text->data, text->length, out};
+    struct learned l = {.w = w, .text = text->data, .length = text->length, .out = out};
     out->n_spans = 0;
     if (prompt_length == text->length) return 0;
     return add_turn(&l, &(struct turn_bytes){prompt_length, text->length}, true);

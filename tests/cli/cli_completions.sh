@@ -85,6 +85,15 @@ learns completions-other-invitation '[First.<end>]' --template "$work/invites.ji
 cat >"$work/twice.jinja" <<'EOF'
 {%- for m in messages %}{{ m.content + m.content }}{% endfor %}{% if add_generation_prompt %}{{ '?' }}{% endif %}
 EOF
+cat >"$work/marked.jinja" <<'EOF'
+{%- for m in messages %}{{ '<' + m.role + '>' }}{% if m.role == 'assistant' %}{% generation %}{{ '[' + m.content + ']' }}{% endgeneration %}{% else %}{{ m.content }}{% endif %}{{ '<end>' }}{% endfor %}
+{%- if add_generation_prompt %}{{ '<assistant>' }}{% endif %}
+EOF
+cp "$work/rows.jsonl" "$work/kept.jsonl"
+rows "{\"messages\": [$(u 'One?'), $(a 'First.'), $(u 'Two?'), $(a 'Last.')]}"
+learns completions-marked '[[First.]][[Last.]]' --template "$work/marked.jinja" --loss all-assistant
+learns completions-marked-last '[[Last.]<end>]' --template "$work/marked.jinja"
+cp "$work/kept.jsonl" "$work/rows.jsonl"
 refuses completions-untold 'rows.jsonl:1: message 2: the template .* does not let the assistant.s turn be told: the whole does not begin' \
     --completions --template "$work/twice.jinja"
 
@@ -135,6 +144,8 @@ has rated-attributes-scores /answer/score '3 1'
 rows '{"prompt": "q", "completion": "a", "label": true}' '{"prompt": "q", "completion": "b", "label": 0.25}'
 check labelled build "$work/rows.jsonl"
 has labelled-scores /answer/score '1 0.25'
+rows '{"prompt": "q", "completion": "a", "label": 1, "w": 2}'
+refuses labelled-weight 'rows.jsonl:1: --weight-key: comparisons and completions have weights' --weight-key w
 rows '{"prompt": "q", "completion": "a", "label": 2}'
 refuses labelled-range 'rows.jsonl:1: "label": expected true, false, or a probability from 0 to 1, found 2'
 
@@ -202,6 +213,7 @@ expect peek-ranked 0 'answer 1 of 3, from .*, rank 0, score 3' "$data" peek --an
 expect audit-ties 0 'note +comparisons that are ties: 1 of 3' "$data" audit "$work/out.h5" "$work/one.h5"
 says audit-shared-prompt 'problem +prompts of the first that the second has too \(leakage\): 1 of 1'
 expect options-completions 2 '--ties: completions are not compared' build --completions --ties keep "$work/rows.jsonl"
+expect options-weight 2 '--weight-key: answers have none' build --answers only --weight-key n "$work/rows.jsonl"
 expect options-loss 2 '--loss: is an option of --completions' build --loss last "$work/rows.jsonl"
 expect options-word 2 '--answers: expected drop, keep or only, found "all"' build --answers all "$work/rows.jsonl"
 finish

@@ -1,6 +1,6 @@
 /* Any bytes as a file of rows, through the reader and one of the sources: rows that hold what
  * source.h promises, or errors with a text. The first byte chooses the source (found out, or a
- * named one). */
+ * named one), and what becomes of ties, answers and completions. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -41,16 +41,20 @@ static void check_row(const struct row *row) {
               pair->rejected);
         CHECK(pair->chosen != pair->rejected, "an answer against itself");
     }
-    CHECK((row->drop == ROW_KEPT) == (row->n_pairs > 0), "drop %d with %d pairs", row->drop,
-          row->n_pairs);
+    CHECK((row->drop == ROW_KEPT) == (row->n_pairs > 0 || row->has_answers),
+          "drop %d with %d pairs", row->drop, row->n_pairs);
+    for (int i = 0; i < row->n_answers && row->has_ranks; i++)
+        CHECK(row->rank[i] >= 0 && row->rank[i] < row->n_answers, "rank %d", row->rank[i]);
+    for (int i = 0; i < row->n_pairs; i++)
+        CHECK(row->pair[i].label >= 0 && row->pair[i].label <= 1, "a label");
 }
 
-static void read_record(const char *name, struct format **source, const struct record *record,
-                        struct row *row) {
+static void read_record(const char *name, const struct format_options *how, struct format **source,
+                        const struct record *record, struct row *row) {
     CHECK(!record->bad || record->length == 0, "a bad row with text");
     json_t *json = record->bad ? NULL : json_parse(record->text, record->length);
     if (!json) return;
-    if (!*source) *source = format_open(name, NULL, json);
+    if (!*source) *source = format_open(name, how, json);
     json_t *records = *source ? format_records(*source, json) : NULL;
     CHECK(records || error_text()[0], "an error without a text");
     for (size_t i = 0; i < json_array_size(records); i++) {
@@ -66,7 +70,12 @@ static void read_record(const char *name, struct format **source, const struct r
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
     if (size < 1) return 0;
     setenv("RANKWISE_PYTHON", "/nonexistent", 1); /* "PAR1" starts no program */
-    const char *name = format_known(data[0] % 16);
+    const char *name = format_known(data[0] % 20);
+    static const struct format_options tasks[] = {
+        {.keep_ties = false},
+        {.keep_ties = true, .answers = ANSWERS_KEEP, .key[KEY_LABEL] = "label"},
+        {.answers = ANSWERS_ONLY, .attributes = "a,b"},
+        {.completions = true, .min_score = "a=1", .rationales = "verdict", .both_orders = true}};
     if (name && strcmp(name, "mapping") == 0) name = NULL;
     int file = memfd_create("rows", 0);
     CHECK(write(file, data + 1, size - 1) == (ssize_t)(size - 1), "memfd");
@@ -84,7 +93,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
     while (r && (status = reader_next(r, &record)) > 0) {
         CHECK(record.line >= line, "line %lld after %lld", (long long)record.line, (long long)line);
         line = record.line;
-        read_record(name, &source, &record, &row);
+        read_record(name, &tasks[data[0] / 20 % 4], &source, &record, &row);
     }
     CHECK(status == 0 || error_text()[0], "an error without a text");
     if (r) reader_hash(r, hash);

@@ -1,5 +1,6 @@
 /* Property: any JSON value rendered and encoded by any template gives at most max_length ids, which
- * end in EOS where the template asks for it, or fails with a message.
+ * end in EOS where the template asks for it, or fails with a message. What is learned are spans of
+ * them, ascending and apart.
  *
  * Input: a byte of options, a byte of max_length, then, by the options, Jinja and a zero byte, then
  * JSON: a value, or [prompt, value, other value, tools]. */
@@ -15,7 +16,9 @@ enum {
     IS_TEXT = 1,
     HAS_PROMPT = 8,
     HAS_PROMPT_LENGTH = 16,
-    HAS_SOURCE = 32
+    HAS_SOURCE = 32,
+    IS_LEARNED = 64,
+    HAS_VERDICT = 128
 };
 
 static void check_encoded(const struct template *t, const struct template_encoded *encoded,
@@ -27,10 +30,20 @@ static void check_encoded(const struct template *t, const struct template_encode
     CHECK(done != TEMPLATE_OK || eos < 0 || ids->id[ids->n - 1] == eos, "no EOS");
     CHECK(encoded->n_cut >= 0 && encoded->n_prompt >= 0 && encoded->n_prompt <= ids->n, "counts");
     CHECK(done == TEMPLATE_OK || ids->n == 0, "ids of what failed");
+    int64_t at = 1;
+    for (int i = 0; i < encoded->n_spans; i++) {
+        const struct template_span *span = &encoded->span[i];
+        CHECK(span->first >= at && span->last > span->first && span->last <= ids->n, "span %d", i);
+        at = span->last;
+    }
 }
 
-static void encode(const struct template *t, json_t *json, bool has_prompt) {
+static void encode(const struct template *t, json_t *json, int flags) {
+    bool has_prompt = flags & HAS_PROMPT;
     struct template_worker *w = template_worker_new(t);
+    if (flags & IS_LEARNED)
+        template_worker_learn(w, flags & HAS_PROMPT_LENGTH ? LEARN_ALL : LEARN_LAST,
+                              flags & HAS_VERDICT ? "a" : NULL);
     const json_t *prompt = has_prompt ? json_array_get(json, 0) : NULL;
     json_t *answer[2] = {has_prompt ? json_array_get(json, 1) : json, json_array_get(json, 2)};
     struct template_encoded encoded[2] = {{{0}}};
@@ -66,7 +79,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
     error_clear();
     struct template *template = json ? template_open(&how, t) : NULL;
     CHECK(template || !json || error_text()[0], "not opened, without a message");
-    if (template) encode(template, json, data[0] & HAS_PROMPT);
+    if (template) encode(template, json, data[0]);
     template_free(template);
     json_decref(json);
     return 0;

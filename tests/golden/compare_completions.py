@@ -5,7 +5,8 @@
 
 For each conversation: the ids of the whole against apply_chat_template(messages), and the learned ids of the last turn
 against TRL's rule for prompt and completion, which are all behind apply_chat_template(prompt, add_generation_prompt=True).
-With --loss all-assistant each turn is learned as it would be if it were the last one. Needs transformers and h5py.
+With --loss all-assistant each turn is learned as it would be if it were the last one, or under a template with
+{% generation %} what transformers' return_assistant_tokens_mask marks. Needs transformers and h5py.
 """
 import argparse
 import json
@@ -74,6 +75,12 @@ def expected_turns(tok, messages, loss):
     return whole, turns
 
 
+def marked_ids(tok, messages):
+    """The ids of the whole, and which of them {% generation %} marks."""
+    done = tok.apply_chat_template(messages, return_dict=True, return_assistant_tokens_mask=True)
+    return list(done["input_ids"]), [i for i, m in enumerate(done["assistant_masks"]) if m]
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rows", help="JSON lines of messages (300 made up ones)")
@@ -100,6 +107,12 @@ def main():
             n_turns = n_same = n_other = n_ids = 0
             for i, messages in enumerate(rows):
                 ids, spans = found[i + 1]
+                if loss == "all-assistant" and "endgeneration" in tok.chat_template:
+                    whole, marked = marked_ids(tok, messages)
+                    n_ids += ids != whole
+                    n_turns += 1
+                    n_same += marked == [k for a, b in spans for k in range(a, b)]
+                    continue
                 whole, turns = expected_turns(tok, messages, loss)
                 n_ids += ids != whole
                 n_turns += len(turns)
