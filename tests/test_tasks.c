@@ -1,6 +1,7 @@
 /* tasks: for every loss the gradient of a whole step is the slope of what evaluation counts, with
  * and without whole prompts; the device's tallies are the evaluation's; what a shard lacks is
- * told. */
+ * told.
+ * devices: emulated */
 #include <unistd.h>
 
 #include "forest.h"

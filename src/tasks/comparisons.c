@@ -31,10 +31,12 @@ static float label_of(const struct shard *s, int64_t i) {
 }
 
 static int check(const struct task *t, const struct shard *shard) {
-    (void)t;
     if (shard->n_comparisons > 0) return 0;
-    return fail("expected comparisons, found none; hint: loss.type = \"%s\" learns from pairs",
-                task_loss_word(t));
+    return fail("expected comparisons for loss.type = \"%s\", found %s", task_loss_word(t),
+                shard->n_spans     ? "completions; hint: loss.type = \"completion\" learns these"
+                : shard->n_answers ? "answers alone; hint: rankwise-data build --answers keep has "
+                                     "both, and docs/losses.md the losses of answers"
+                                   : "none");
 }
 
 static bool by_prompt(const struct task *t) {
