@@ -24,7 +24,12 @@
 #define CONFIG_ONE(value, word) +1
 #define CONFIG_TWO_WORDS(list) \
     _Static_assert(0 list(CONFIG_ONE) == 2, #list " has a word without a meaning here")
-#define LOSSES(X) COMPARISON_LOSSES(X, LOSS_) RANKING_LOSSES(X, LOSS_) ANSWER_LOSSES(X, LOSS_)
+#define LOSSES(X)                                                                     \
+    COMPARISON_LOSSES(X, LOSS_) RANKING_LOSSES(X, LOSS_) ANSWER_LOSSES(X, LOSS_)      \
+    X(LOSS_COMPLETION, "completion")
+#define COMPLETION_WEIGHTS(X)                  \
+    X(COMPLETION_WEIGHTS_TOKEN, "token")       \
+    X(COMPLETION_WEIGHTS_SEQUENCE, "sequence")
 #define RUN_DEVICES(X)         \
     X(RUN_DEVICE_CPU, "cpu")   \
     X(RUN_DEVICE_CUDA, "cuda") \
@@ -60,6 +65,7 @@
 
 /* The losses of all tasks; task.c says whose is which. */
 enum loss_type { LOSSES(CONFIG_VALUE) };
+enum completion_weights { COMPLETION_WEIGHTS(CONFIG_VALUE) };
 enum run_device { RUN_DEVICES(CONFIG_VALUE) };
 enum model_init { MODEL_INITS(CONFIG_VALUE) };
 enum model_precision { MODEL_PRECISIONS(CONFIG_VALUE) };
@@ -107,7 +113,8 @@ struct config {
     struct { int64_t groups, tokens_per_microbatch; bool group_by_prompt; } batch;
     struct {
         enum loss_type type;
-        double label_smoothing, center, length_penalty, tie_threshold;
+        double label_smoothing, center, length_penalty, tie_threshold, z_loss;
+        enum completion_weights weights;
         struct patterns attributes; /* names: all of the shard where there are none */
     } loss;
     struct {

@@ -266,6 +266,8 @@ static void test_text_gives_the_same_again(void) {
         "loss.length_penalty=-0.2",
         "loss.attributes=(\"a\", \"b\")",
         "loss.tie_threshold=0.7",
+        "loss.z_loss=0.0001",
+        "loss.weights=sequence",
         "optim.lr=3.3e-6",
         "optim.betas=0.1,0.3",
         "optim.eps=1e-300",

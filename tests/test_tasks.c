@@ -93,7 +93,8 @@ static struct config config_of(enum loss_type type) {
                                     .label_smoothing = 0.05,
                                     .center = 0.02,
                                     .length_penalty = 0,
-                                    .tie_threshold = 0.7}};
+                                    .tie_threshold = 0.7,
+                                    .z_loss = 0.01}};
 }
 
 /* All items of the shard, dealt out by the task. */
@@ -212,6 +213,7 @@ static void test_gradients_are_slopes_of_the_loss(void) {
         if (kinds[k] == LOSS_HINGE) continue;
         check_loss(&shard, config);
         config.batch.group_by_prompt = true;
+        config.loss.weights = COMPLETION_WEIGHTS_SEQUENCE;
         check_loss(&shard, config);
     }
     shard_close(&shard);
@@ -264,7 +266,8 @@ static void test_what_a_shard_lacks_is_told(void) {
     } expected[] = {
         {LOSS_PLACKETT_LUCE, "expected ranked answers for loss.type = \"plackett_luce\""},
         {LOSS_REGRESSION, "expected answers with scores for loss.type = \"regression\""},
-        {LOSS_BCE, "no table /answer"}};
+        {LOSS_BCE, "no table /answer"},
+        {LOSS_COMPLETION, "rankwise-data build --completions"}};
     struct shard shard;
     make_shard(&shard, false);
     for (size_t k = 0; k < sizeof expected / sizeof *expected; k++) {

@@ -82,7 +82,8 @@ const struct config_option config_options[] = {
     {"loss.type", OPTION_CHOICE, AT(loss.type), "bradley_terry", .words = WORDS(LOSSES),
      .help = "What is minimised, and so what is learned from; docs/losses.md has the formulas."},
     {"loss.label_smoothing", OPTION_NUMBER, AT(loss.label_smoothing), "0", .low = 0, .high = 0.5,
-     .help = "Share of a comparison's label that goes to the other side."},
+     .help = "Share of a comparison's label that goes to the other side, or of a token's "
+             "probability that goes to all words."},
     {"loss.center", OPTION_NUMBER, AT(loss.center), "0", .low = 0, .high = 1e6,
      .help = "Weight of (sum of a comparison's two scores)^2, which keeps scores near zero."},
     {"loss.length_penalty", OPTION_NUMBER, AT(loss.length_penalty), "0", .low = -1e6, .high = 1e6,
@@ -92,6 +93,10 @@ const struct config_option config_options[] = {
      .help = "Scores of answers that regression and bce learn, a head each."},
     {"loss.tie_threshold", OPTION_NUMBER, AT(loss.tie_threshold), "1", .low = 0, .high = 1e6,
      .open = LOW_OPEN, .help = "How likely ties are: t of rao_kupper and davidson."},
+    {"loss.z_loss", OPTION_NUMBER, AT(loss.z_loss), "0", .low = 0, .high = 1e6,
+     .help = "completion: weight of (log of the sum of the exponentials of the logits)^2."},
+    {"loss.weights", OPTION_CHOICE, AT(loss.weights), "token", .words = WORDS(COMPLETION_WEIGHTS),
+     .help = "completion: every learned token counts alike, or every completion."},
 
     {"optim.lr", OPTION_NUMBER, AT(optim.lr), "1e-5", .low = 0, .high = 100, .open = LOW_OPEN,
      .help = "Peak learning rate."},

@@ -21,6 +21,8 @@ static const struct task_kind *kind_of(enum loss_type type) {
         RANKING_LOSSES(OF_TASK, LOSS_)
         ANSWER_LOSSES(OF_TASK, LOSS_)
         return &task_answers;
+    case LOSS_COMPLETION:
+        return &task_completions;
     }
 #undef OF_TASK
     CHECK(false, "loss %d", (int)type);
@@ -38,7 +40,8 @@ int task_choose(struct task *t, const struct config *config, const struct shard 
     *t = (struct task){.kind = kind_of(config->loss.type), .config = config, .shard = shard};
     if (task_check(t, shard) != 0) return -1;
     t->heads = t->kind->head == HEAD_SCORE ? t->kind->heads(t) : 1;
-    t->parameters.head = (struct head){.kind = t->kind->head, .n_scores = t->heads};
+    t->parameters.head = (struct head){.kind = t->kind->head,
+                                       .n_scores = t->kind->head == HEAD_SCORE ? t->heads : 0};
     return 0;
 }
 
@@ -186,11 +189,11 @@ const struct reads *task_reads(const struct task *t) {
 }
 
 int64_t task_outputs(const struct task *t, const struct batch *batch) {
-    return t->kind->head == HEAD_LM ? t->reads.n : batch->forest.n_rows * t->heads;
+    return t->kind->head == HEAD_LM ? t->reads.n * N_LM_OUTPUTS : batch->forest.n_rows * t->heads;
 }
 
 int64_t task_max_outputs(const struct task *t, struct task_room room) {
-    return room.reads * t->heads;
+    return room.reads * (t->kind->head == HEAD_LM ? N_LM_OUTPUTS : t->heads);
 }
 
 /* The columns one after another, in one copy. */

@@ -174,7 +174,7 @@ int eval_shard(const struct task *task, struct model *m, struct device *dev,
     if (status == 0) {
         comm_sum(data, e.tally, task_n_tallies(task));
         if (values) gather_values(values, n_values, data);
-        task_summarize(task, e.tally, summary);
+        task_summarize(&e.task, e.tally, summary);
     }
     close_evaluation(&e);
     return status;

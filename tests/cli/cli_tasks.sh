@@ -73,6 +73,8 @@ task plackett_luce ranked loss.length_penalty=-0.1
 task all_pairs ranked
 task regression ranked
 task bce labelled batch.group_by_prompt=true
+task completion completions batch.group_by_prompt=true loss.label_smoothing=0.1 loss.z_loss=0.01
+task completion completions loss.weights=sequence
 
 # --- what cannot be learned ---
 refuses() { # name, pattern, loss, shard, options
@@ -90,5 +92,7 @@ refuses "a loss of ranks without any" 'labelled.h5: expected ranked answers for 
     plackett_luce labelled
 refuses "pairs of answers alone" 'labelled.h5: expected comparisons for loss.type = "bradley_terry", found answers alone' bradley_terry labelled
 refuses "an attribute that is not there" 'no such score; hint: did you mean "label"' bce labelled 'loss.attributes=("labels")'
+refuses "pairs of completions" 'found completions; hint: loss.type = "completion"' bradley_terry completions
+refuses "completions without spans" 'expected the tables /answer and /span of completions' completion ranked
 refuses "labels that are ratings" 'row [0-9]+: expected a .* from 0 to 1 for loss.type = "bce", found' bce ranked
 finish

@@ -1,0 +1,219 @@
+/* Completions: what a language model is taught to write (supervised fine-tuning). The tokens of a
+ * shard's spans are learned, each read at the token before it. Loss: completion_loss.h.
+ *
+ * A sequence goes into the forest without what stands behind its last read, so that nothing is
+ * computed that nobody reads. Answers of one prompt share it; a prompt's last token is read once
+ * for each of them. */
+#include <math.h>
+#include <string.h>
+
+#include "ops.h"
+#include "task_kind.h"
+
+/* By read of the model, then by term, then by item: the first term of each, and one more. */
+enum { WEIGHT, READ, TARGET, TERM_WEIGHT, VERDICT, PLACE, FIRST };
+
+/* Of an evaluation, behind those of completion_loss.h. */
+enum { TALLY_SEQUENCES = N_COMPLETION_TALLIES, TALLY_VERDICTS, TALLY_RIGHT_VERDICTS, N_TALLIES };
+
+/* The spans [*first, *end) of a sequence. */
+static void find_spans(const struct shard *s, int64_t sequence, int64_t *first, int64_t *end) {
+    int64_t low = 0, high = s->n_spans;
+    while (low < high) {
+        int64_t middle = low + (high - low) / 2;
+        if (s->span_sequence[middle] < sequence)
+            low = middle + 1;
+        else
+            high = middle;
+    }
+    *first = *end = low;
+    while (*end < s->n_spans && s->span_sequence[*end] == sequence) ++*end;
+}
+
+static int64_t count_tokens(const struct shard *s, int64_t answer, double *weight) {
+    int64_t first, end, tokens = 0;
+    *weight = 0;
+    find_spans(s, s->answer_sequence[answer], &first, &end);
+    for (int64_t i = first; i < end; i++) {
+        tokens += s->span_last[i] - s->span_first[i];
+        *weight += s->span_weight[i] * (double)(s->span_last[i] - s->span_first[i]);
+    }
+    return tokens;
+}
+
+static int check(const struct task *t, const struct shard *shard) {
+    (void)t;
+    if (shard->n_answers > 0 && shard->n_spans > 0) return 0;
+    return fail("expected the tables /answer and /span of completions, found none; hint: "
+                "rankwise-data build --completions makes them");
+}
+
+static int heads(const struct task *t) {
+    (void)t;
+    return 1;
+}
+
+static bool by_prompt(const struct task *t) {
+    (void)t;
+    return false;
+}
+
+static struct task_room room(const struct task *t, const struct shard *shard, int64_t item) {
+    (void)t;
+    double weight;
+    int64_t tokens = count_tokens(shard, item, &weight);
+    return (struct task_room){1, tokens, MAX(tokens, 1)};
+}
+
+static bool per_sequence(const struct task *t) {
+    CONFIG_TWO_WORDS(COMPLETION_WEIGHTS);
+    return t->config->loss.weights == COMPLETION_WEIGHTS_SEQUENCE;
+}
+
+static void count(const struct task *t, const struct task_item *item, struct task_totals *totals) {
+    double weight;
+    count_tokens(item->shard, item->index, &weight);
+    totals->weight += per_sequence(t) ? weight > 0 : weight;
+}
+
+/* The terms of a span; scale: of their weights. */
+static void add_span(struct task *t, struct batch *batch, const struct shard *s, int64_t span,
+                     int32_t sequence, double scale) {
+    for (int64_t p = s->span_first[span]; p < s->span_last[span]; p++) {
+        task_add_index(t, READ, batch_read(batch, sequence, p - 1));
+        task_add_index(t, TARGET, batch_token(batch, sequence, p));
+        task_add_value(t, TERM_WEIGHT, s->span_weight[span] * scale);
+        task_add_index(t, VERDICT, s->span_verdict && s->span_verdict[span]);
+    }
+}
+
+static int gather(struct task *t, struct batch *batch, const struct task_item *item, int64_t n) {
+    for (int64_t i = 0; i < n; i++) {
+        struct shard *s = item[i].shard;
+        int64_t first, end, number = s->answer_sequence[item[i].index];
+        int32_t sequence;
+        double weight;
+        count_tokens(s, item[i].index, &weight);
+        find_spans(s, number, &first, &end);
+        task_add_index(t, FIRST, t->column[READ].n);
+        if (first == end) continue;
+        if (batch_add(batch, s, number, s->span_last[end - 1] - 1, &sequence) != 0) return -1;
+        double scale = per_sequence(t) && weight > 0 ? 1 / weight : 1;
+        for (int64_t k = first; k < end; k++) add_span(t, batch, s, k, sequence, scale);
+    }
+    task_add_index(t, FIRST, t->column[READ].n);
+    return 0;
+}
+
+/* Sorts the terms by row for the model, by counting; a term's place in that order is kept. */
+static void finish(struct task *t, const struct batch *batch) {
+    const struct forest *f = &batch->forest;
+    union task_word *next = t->column[WEIGHT].word, *read = t->column[READ].word,
+                    *place = t->column[PLACE].word;
+    int64_t n = t->column[READ].n;
+    task_resolve(t, READ, f);
+    memset(next, 0, (size_t)(f->n_rows + 1) * sizeof *next);
+    for (int64_t i = 0; i < n; i++) next[read[i].index + 1].index++;
+    for (int64_t row = 0; row < f->n_rows; row++) next[row + 1].index += next[row].index;
+    for (int64_t i = 0; i < n; i++) place[i].index = next[read[i].index].index++;
+    for (int64_t i = 0; i < n; i++) {
+        int32_t at = place[i].index;
+        t->read_row[at] = read[i].index;
+        t->read_target[at] = t->column[TARGET].word[i].index;
+        t->column[WEIGHT].word[at].value = t->column[TERM_WEIGHT].word[i].value;
+    }
+    t->reads.n = t->column[WEIGHT].n = n;
+}
+
+static struct completion_loss loss_of(const struct task *t) {
+    return (struct completion_loss){.label_smoothing = t->config->loss.label_smoothing,
+                                    .z_loss = t->config->loss.z_loss};
+}
+
+static void loss(struct task *t, const union task_word *const *at, const float *output,
+                 float *doutput, double *tally) {
+    struct completion_loss how = loss_of(t);
+    float scale = (float)(t->totals.weight > 0 ? 1 / t->totals.weight : 0);
+    op_completion_loss(t->dev, doutput, tally, output, &how, &at[WEIGHT]->value, t->reads.n, scale);
+}
+
+/* Item i's terms; what it is worth is its cross-entropy and its tokens. */
+static void evaluate_item(const struct task *t, const float *output, int64_t i, double *tally,
+                          float value[2]) {
+    struct completion_loss how = loss_of(t);
+    const union task_word *first = t->column[FIRST].word + i;
+    double sum = 0;
+    bool verdict = false, right = true;
+    for (int32_t k = first[0].index; k < first[1].index; k++) {
+        const float *at = output + (int64_t)t->column[PLACE].word[k].index * N_LM_OUTPUTS;
+        double slope[LM_CORRECT], one = completion_loss_at(&how, at, slope);
+        completion_tally_add(tally, at, one, t->column[TERM_WEIGHT].word[k].value);
+        sum -= at[LM_LOG_PROBABILITY];
+        if (t->column[VERDICT].word[k].index == 0) continue;
+        verdict = true;
+        right = right && at[LM_CORRECT] > 0;
+    }
+    tally[TALLY_SEQUENCES] += 1;
+    tally[TALLY_VERDICTS] += verdict;
+    tally[TALLY_RIGHT_VERDICTS] += verdict && right;
+    value[0] = (float)sum;
+    value[1] = (float)(first[1].index - first[0].index);
+}
+
+static void evaluate(struct task *t, const float *output, double *tally, float *values) {
+    for (int64_t i = 0; i + 1 < t->column[FIRST].n; i++) {
+        float value[2];
+        evaluate_item(t, output, i, tally, value);
+        if (values) memcpy(values + 2 * i, value, sizeof value);
+    }
+}
+
+static int tallies(const struct task *t) {
+    (void)t;
+    return N_TALLIES;
+}
+
+static int n_values(const struct task *t) {
+    (void)t;
+    return 2;
+}
+
+static const char *value_name(const struct task *t, int i, char name[64]) {
+    (void)t, (void)name;
+    return i ? "tokens" : "cross_entropy";
+}
+
+static void summarize(const struct task *t, const double *tally, struct task_summary *out) {
+    double n = tally[COMPLETION_TOKENS], entropy = tally[COMPLETION_SURPRISE] / n;
+    out->count = t->is_evaluation ? tally[TALLY_SEQUENCES] : t->totals.items;
+    task_add_figure(out, (struct task_style){6, false, "loss", 4},
+                    tally[COMPLETION_LOSS] / tally[COMPLETION_WEIGHT], "loss");
+    task_add_figure(out, (struct task_style){4, false, "perplexity", 2}, exp(entropy),
+                    "perplexity");
+    task_add_figure(out, (struct task_style){4, false, "accuracy", 3},
+                    tally[COMPLETION_CORRECT] / n, "token_accuracy");
+    if (tally[TALLY_VERDICTS] > 0)
+        task_add_figure(out, (struct task_style){4, false, NULL, 0},
+                        tally[TALLY_RIGHT_VERDICTS] / tally[TALLY_VERDICTS], "verdict_accuracy");
+}
+
+const struct task_kind task_completions = {
+    .name = "completions",
+    .unit = "completions",
+    .items = UNIT_ANSWERS,
+    .head = HEAD_LM,
+    .n_sent = WEIGHT + 1,
+    .check = check,
+    .heads = heads,
+    .by_prompt = by_prompt,
+    .room = room,
+    .count = count,
+    .gather = gather,
+    .finish = finish,
+    .loss = loss,
+    .evaluate = evaluate,
+    .tallies = tallies,
+    .values = n_values,
+    .value_name = value_name,
+    .summarize = summarize,
+};
