@@ -70,14 +70,14 @@ const struct config_option config_options[] = {
      .help = "A seeded permutation each epoch; false keeps the stored order."},
 
     {"batch.groups", OPTION_INT, AT(batch.groups), "64", .low = 1, .high = 1e9,
-     .help =
-         "Groups per step over all ranks; a group is one comparison unless batch.group_by_prompt."},
+     .help = "Groups per step over all ranks; a group is one comparison or answer unless "
+             "batch.group_by_prompt."},
     {"batch.tokens_per_microbatch", OPTION_SIZE, AT(batch.tokens_per_microbatch), "16k", .low = 1,
      .high = 1e9,
      .help = "Most tokens (shared prefixes counted once) that a rank takes at once; bounds the "
              "memory of activations."},
     {"batch.group_by_prompt", OPTION_BOOL, AT(batch.group_by_prompt), "false",
-     .help = "A group is everything compared under one prompt."},
+     .help = "A group is everything under one prompt: all comparisons, or all answers."},
 
     {"loss.type", OPTION_CHOICE, AT(loss.type), "bradley_terry", .words = WORDS(LOSSES),
      .help = "What is minimised, and so what is learned from; docs/losses.md has the formulas."},

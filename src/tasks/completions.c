@@ -70,10 +70,15 @@ static bool per_sequence(const struct task *t) {
     return t->config->loss.weights == COMPLETION_WEIGHTS_SEQUENCE;
 }
 
+/* What the weights of a completion of so many learned tokens are multiplied with. */
+static double scale_of(const struct task *t, int64_t tokens) {
+    return per_sequence(t) ? 1 / (double)MAX(tokens, 1) : 1;
+}
+
 static void count(const struct task *t, const struct task_item *item, struct task_totals *totals) {
     double weight;
-    count_tokens(item->shard, item->index, &weight);
-    totals->weight += per_sequence(t) ? weight > 0 : weight;
+    int64_t tokens = count_tokens(item->shard, item->index, &weight);
+    totals->weight += weight * scale_of(t, tokens);
 }
 
 /* The terms of a span; scale: of their weights. */
@@ -93,12 +98,11 @@ static int gather(struct task *t, struct batch *batch, const struct task_item *i
         int64_t first, end, number = s->answer_sequence[item[i].index];
         int32_t sequence;
         double weight;
-        count_tokens(s, item[i].index, &weight);
+        double scale = scale_of(t, count_tokens(s, item[i].index, &weight));
         find_spans(s, number, &first, &end);
         task_add_index(t, FIRST, t->column[READ].n);
         if (first == end) continue;
         if (batch_add(batch, s, number, s->span_last[end - 1] - 1, &sequence) != 0) return -1;
-        double scale = per_sequence(t) && weight > 0 ? 1 / weight : 1;
         for (int64_t k = first; k < end; k++) add_span(t, batch, s, k, sequence, scale);
     }
     task_add_index(t, FIRST, t->column[READ].n);
