@@ -253,6 +253,7 @@ static void test_text_gives_the_same_again(void) {
         "model.init=random",
         "model.precision=bf16",
         "model.head_init=random",
+        "model.quantise=nf4",
         "model.heads=4",
         "data.train=({path=\"a\"; groups=5000000000L},{path=\"b\"; weight=0.1})",
         "data.eval=({path=\"c.h5\"; name=\"see\"},\"d.h5\")",

@@ -278,7 +278,7 @@ void task_add_figure(struct task_summary *out, struct task_style style, double v
 /* --- the length penalty --- */
 
 int task_ensemble(const struct task *t) {
-    return (int)t->config->model.heads;
+    return (int)MAX(1, t->config->model.heads);
 }
 
 void task_count_length(struct task_totals *totals, int64_t length) {
