@@ -85,6 +85,13 @@ int checkpoint_remove_begun(char *directory);
  * checkpoints/ in it. The newest whole checkpoint (mem_free), or NULL: it is none of these. */
 char *checkpoint_find(const char *path);
 
+/* For the path of a model: whether it is a checkpoint or a run directory; then, the checkpoint or
+ * the newest whole one of the run (mem_free; NULL with error_text()). */
+bool checkpoint_is_named(const char *path);
+char *checkpoint_named(const char *path);
+/* Gives every rank rank 0's path, or NULL. Collective. */
+void checkpoint_share_path(const struct ranks *ranks, char **path);
+
 /* An open checkpoint, for reading: no MPI, used by resume, eval, export, score and inspect. */
 struct checkpoint {
     char *path;
@@ -113,6 +120,10 @@ struct checkpoint_tensor {
 };
 enum checkpoint_kind { CHECKPOINT_MASTER, CHECKPOINT_MOMENT1, CHECKPOINT_MOMENT2 };
 int checkpoint_open(struct checkpoint *c, const char *path);
+const struct checkpoint_tensor *checkpoint_tensor_find(const struct checkpoint *c,
+                                                       const char *name); /* NULL: none */
+/* Scores of its score head; 0: it has none. */
+int checkpoint_scores(const struct checkpoint *c);
 /* Opens every part and checks its end mark. A reader beside a run does it at once: what is open can
  * be read to its end although the run removes it (checkpoint.keep). */
 int checkpoint_open_parts(struct checkpoint *c);

@@ -38,7 +38,8 @@ const struct config_option config_options[] = {
 
     {"model.path", OPTION_STRING, AT(model.path), "", "none, must be given to train",
      .help = "Hugging Face model directory (config.json, safetensors), or one with config.json "
-             "alone to start at random."},
+             "alone to start at random; or a checkpoint or run directory, of whatever task, whose "
+             "weights are taken over."},
     {"model.init", OPTION_CHOICE, AT(model.init), "pretrained", .words = WORDS(MODEL_INITS),
      .help = "Weights: those of model.path, or random ones from run.seed."},
     {"model.precision", OPTION_CHOICE, AT(model.precision), "fp32",

@@ -532,6 +532,17 @@ static int find_tensor(const struct checkpoint *c, const char *name) {
     return -1;
 }
 
+const struct checkpoint_tensor *checkpoint_tensor_find(const struct checkpoint *c,
+                                                       const char *name) {
+    int t = find_tensor(c, name);
+    return t < 0 ? NULL : &c->tensor[t];
+}
+
+int checkpoint_scores(const struct checkpoint *c) {
+    const struct checkpoint_tensor *head = checkpoint_tensor_find(c, "score.weight");
+    return head ? (int)MIN(head->rows, MODEL_MAX_HEADS) : 0;
+}
+
 static int read_base(struct checkpoint *c, const char *tensor, int64_t first, int64_t count,
                      float *out) {
     struct parameter p = {.name = (char *)tensor};

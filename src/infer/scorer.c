@@ -11,60 +11,30 @@ enum { DEFAULT_MAX_LENGTH = 1024 };
 
 /* --- what a path names --- */
 
-/* The newest whole checkpoint of a run directory, by the checkpoint.dir of its configuration. NULL:
- * not a run, or no checkpoint yet, with error_text(). */
-static char *newest_of_run(const char *run) {
-    char *config_path = file_join(run, "config.cfg"), *directory = file_join(run, "checkpoints"),
-         *newest = NULL;
-    if (!file_is_directory(directory) && file_exists(config_path)) {
-        struct config config;
-        const char *files[] = {config_path};
-        if (config_load(&config, files, 1, NULL, 0) == 0) {
-            mem_free(directory);
-            directory = mem_copy_string(config.checkpoint.dir);
-            config_free(&config);
-        }
-    }
-    if (checkpoint_newest(directory, &newest) == 0 && !newest)
-        fail("%s: a run directory without a whole checkpoint; hint: train it first", run);
-    mem_free(config_path);
-    mem_free(directory);
-    return newest;
-}
-
-/* Finds out what the path names; rank 0 alone. */
-static int look_up(struct scorer *s, const char *path) {
+/* Finds out what the path names; rank 0 alone. *checkpoint stays NULL for a Hugging Face
+ * directory. */
+static int look_up(const char *path, char **checkpoint) {
     if (!file_is_directory(path))
         return fail("%s: expected a run directory, a checkpoint or a Hugging Face model directory, "
                     "found %s; hint: `rankwise train` makes the first",
                     path, file_exists(path) ? "a file" : "nothing there");
-    if (file_has(path, "state.h5")) {
-        s->path = mem_copy_string(path);
-        s->is_checkpoint = true;
-    } else if (file_has(path, "config.cfg") || file_has(path, "checkpoints")) {
-        s->path = newest_of_run(path);
-        s->is_checkpoint = true;
-    } else if (file_has(path, "config.json")) {
-        s->path = mem_copy_string(path);
-    } else {
-        return fail("%s: neither a run directory (config.cfg), nor a checkpoint (state.h5), nor a "
-                    "Hugging Face model directory (config.json); hint: `rankwise train` makes the "
-                    "first",
-                    path);
-    }
-    return s->path ? 0 : -1;
+    if (checkpoint_is_named(path)) return (*checkpoint = checkpoint_named(path)) ? 0 : -1;
+    if (file_has(path, "config.json")) return 0;
+    return fail("%s: neither a run directory (config.cfg), nor a checkpoint (state.h5), nor a "
+                "Hugging Face model directory (config.json); hint: `rankwise train` makes the "
+                "first",
+                path);
 }
 
 /* Tells all ranks what rank 0 has found: beside a run that goes on, each of them would find a
  * newest checkpoint of its own. Agreed. */
 static int resolve(struct scorer *s, const char *path) {
     const struct ranks *world = comm_world();
-    if (comm_agree(world, world->rank == 0 ? look_up(s, path) : 0) != 0) return -1;
-    size_t bytes = s->path ? strlen(s->path) + 1 : 0;
-    comm_broadcast(world, 0, &s->is_checkpoint, sizeof s->is_checkpoint);
-    comm_broadcast(world, 0, &bytes, sizeof bytes);
-    if (!s->path) s->path = mem_alloc((int64_t)bytes, 1);
-    comm_broadcast(world, 0, s->path, bytes);
+    char *checkpoint = NULL;
+    if (comm_agree(world, world->rank == 0 ? look_up(path, &checkpoint) : 0) != 0) return -1;
+    checkpoint_share_path(world, &checkpoint);
+    s->is_checkpoint = checkpoint != NULL;
+    s->path = checkpoint ? checkpoint : mem_copy_string(path);
     return 0;
 }
 
@@ -80,14 +50,6 @@ static int read_config(struct scorer *s, const char *const *overrides, int n_ove
     int status = config_parse(&s->config, s->checkpoint.config, all, n_overrides + 2);
     mem_free(all);
     return status;
-}
-
-/* Scores of the checkpoint's head, 1 without one: what is missing is told when it is read. */
-static int count_scores(const struct checkpoint *c) {
-    for (int i = 0; i < c->n_tensors; i++)
-        if (strcmp(c->tensor[i].name, "score.weight") == 0)
-            return (int)MAX(1, MIN(c->tensor[i].rows, MODEL_MAX_HEADS));
-    return 1;
 }
 
 static int build_table(struct scorer *s, int n_scores) {
@@ -114,7 +76,7 @@ static int open_checkpoint(struct scorer *s, const char *const *overrides, int n
     if (checkpoint_open(c, s->path) != 0 || checkpoint_open_parts(c) != 0) return -1;
     if (read_config(s, overrides, n_overrides) != 0 ||
         arch_parse(&s->arch, c->arch_json, strlen(c->arch_json)) != 0 ||
-        build_table(s, count_scores(c)) != 0 || quantise(s) != 0)
+        build_table(s, MAX(1, checkpoint_scores(c))) != 0 || quantise(s) != 0)
         return fail_context("%s", s->path);
     /* where the configuration or an override says, if that is there, else where the run had it */
     const char *base = file_is_directory(s->config.model.path) ? s->config.model.path : NULL;

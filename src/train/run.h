@@ -40,7 +40,10 @@ struct run_model {
     struct task task;
     struct arch arch;
     struct parameters table;
-    struct safetensors tensors; /* of model.path; empty for random weights */
+    struct safetensors tensors; /* of model.path; empty for random weights and a checkpoint's */
+    char *source_path;          /* the checkpoint that model.path names; NULL: it is a model */
+    struct checkpoint source;   /* open until the weights are there */
+    int64_t found_scores;       /* of the head that model.path has; 0: it has none */
     /* of what is frozen and stays in model.path: that path, absolute, and the tensors' digest; base
      * is NULL where nothing is, as with random weights */
     char *base, base_digest[65];
@@ -126,8 +129,18 @@ int run_read_data(struct run *r);
 void run_share_data(struct run *r);
 void run_close_data(struct run *r);
 
-/* The model's shape. */
+/* run_source.c. The model's shape, of model.path or of the checkpoint that it names. Collective;
+ * the shape alone is not agreed. */
 int run_read_arch(struct run *r);
+/* Scores of its head, 0 where it has none; before the table is there. */
+int run_source_scores(const struct run *r);
+/* That model.path has what the table wants; sets found_scores. */
+int run_match_source(struct run *r);
+int run_read_source(struct run *r, const struct parameter *p, int64_t first, int64_t count,
+                    float *out);
+/* The tokenizer beside the weights, if there is one; special: as tokenizer_open has it. */
+bool run_source_has_tokenizer(const struct run *r);
+struct tokenizer *run_source_tokenizer(const struct run *r, const char *special);
 /* The parameters of model and task, and that the model's files have them. */
 int run_read_model(struct run *r);
 /* Where what is frozen comes from, for checkpoints. Collective; agreed. */

@@ -32,31 +32,26 @@ static int check_contracts(struct run *r) {
     return 0;
 }
 
-/* A model directory that carries a tokenizer must carry the shards'. */
+/* A model that carries a tokenizer must carry the shards'. */
 static int check_model_tokenizer(const struct run *r) {
-    char *path = file_join(r->config->model.path, "tokenizer.json");
-    int status = 0;
-    if (file_exists(path)) {
-        char *special = contract_special(&r->data.train[0].contract);
-        struct tokenizer *own = tokenizer_open_directory(r->config->model.path, special);
-        mem_free(special);
-        struct template_options options;
-        struct contract contract = {0};
-        status = own && contract_options(&r->data.train[0].contract, &options) == 0
+    const struct shard *shard = &r->data.train[0];
+    if (!run_source_has_tokenizer(r)) return 0;
+    char *special = contract_special(&shard->contract);
+    struct tokenizer *own = run_source_tokenizer(r, special);
+    struct template_options options;
+    struct contract contract = {0};
+    int status = own && contract_options(&shard->contract, &options) == 0
                      ? contract_make(&contract, own, &options)
                      : -1;
-        if (status == 0)
-            status = contract_compare(&r->data.train[0].contract, r->data.train[0].path, &contract,
-                                      r->config->model.path);
-        struct template *template = status == 0 ? template_open(&options, own) : NULL;
-        if (template && *options.jinja &&
-            template_check_own(template, own, r->config->model.path) != 0)
-            log_warn("%s", error_text());
-        template_free(template);
-        contract_free(&contract);
-        tokenizer_free(own);
-    }
-    mem_free(path);
+    if (status == 0)
+        status = contract_compare(&shard->contract, shard->path, &contract, r->config->model.path);
+    struct template *template = status == 0 ? template_open(&options, own) : NULL;
+    if (template && *options.jinja && template_check_own(template, own, r->config->model.path) != 0)
+        log_warn("%s", error_text());
+    template_free(template);
+    contract_free(&contract);
+    tokenizer_free(own);
+    mem_free(special);
     return status;
 }
 

@@ -6,7 +6,7 @@
 
 int run_choose_task(struct run *r) {
     int64_t *heads = &r->config->model.heads, asked = *heads;
-    if (asked == 0) *heads = MAX(1, r->model.arch.n_labels);
+    if (asked == 0) *heads = MAX(1, run_source_scores(r));
     if (task_choose(&r->model.task, r->config, &r->data.train[0]) != 0) return -1;
     *heads = r->model.task.heads;
     if (asked != 0 && asked != *heads)
@@ -30,29 +30,39 @@ static bool wants_new_head(const struct run *r) {
 }
 
 bool run_has_new_head(const struct run *r) {
-    return run_is_random(r) || wants_new_head(r) || !r->model.tensors.has_score;
+    return run_is_random(r) || wants_new_head(r) ||
+           r->model.found_scores != r->model.task.parameters.head.n_scores;
+}
+
+/* What score k of the head that model.path has is of; NULL where that is not said. */
+static const char *name_of(const struct run *r, int k) {
+    const struct contract *contract = &r->model.source.contract;
+    if (r->model.source_path)
+        return contract_heads_kind(contract) == HEADS_ATTRIBUTES ? contract_head_name(contract, k)
+                                                                 : NULL;
+    return k < r->model.arch.n_labels ? r->model.arch.label[k] : NULL;
 }
 
 /* A head that is kept must have the attributes of the data, in their order, as far as it has
  * names. */
 static int check_attributes(const struct run *r) {
     const struct contract *contract = &r->data.contract;
-    const struct arch *arch = &r->model.arch;
     if (contract_heads_kind(contract) != HEADS_ATTRIBUTES) return 0;
-    for (int k = 0; k < MIN(arch->n_labels, contract_n_heads(contract)); k++) {
-        const char *name = contract_head_name(contract, k);
-        if (!arch->label[k] || strcmp(arch->label[k], name) == 0) continue;
+    for (int k = 0; k < contract_n_heads(contract); k++) {
+        const char *name = contract_head_name(contract, k), *found = name_of(r, k);
+        if (!found || strcmp(found, name) == 0) continue;
         return fail("%s: expected \"%s\" as score %d, as the data have it, found \"%s\"; hint: "
                     "loss.attributes names them in the model's order, model.head_init=random "
                     "begins anew",
-                    r->config->model.path, name, k, arch->label[k]);
+                    r->config->model.path, name, k, found);
     }
     return 0;
 }
 
 /* A head of one score says nothing of how the heads of an ensemble differ, so these begin anew. */
 int run_check_head(const struct run *r) {
-    int64_t found = r->model.tensors.score_rows, wanted = r->model.task.parameters.head.n_scores;
+    int64_t found = r->model.found_scores, wanted = r->model.task.parameters.head.n_scores;
+    if (r->model.task.parameters.head.kind != HEAD_SCORE) return 0;
     if (!run_has_new_head(r)) return check_attributes(r);
     if (wants_new_head(r) || found <= 1) return 0;
     return fail("%s: expected a score head of %lld scores, found one of %lld; hint: "
@@ -62,7 +72,9 @@ int run_check_head(const struct run *r) {
 
 void run_tell_head(const struct run *r) {
     const struct head *head = &r->model.task.parameters.head;
-    int64_t found = r->model.tensors.score_rows;
+    int64_t found = r->model.found_scores;
+    if (r->model.source_path && !run_is_random(r))
+        log_info("the weights are those of %s", r->model.source_path);
     if (head->kind != HEAD_SCORE || run_is_random(r)) return;
     char *name = head->n_scores == 1 ? mem_copy_string("the score head")
                                      : mem_format("the score heads, %d of them,", head->n_scores);

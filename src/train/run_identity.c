@@ -128,6 +128,11 @@ static int describe_model(struct buffer *out, const struct run *r) {
     add_text(out, "model.path: config.json", r->model.arch.json, strlen(r->model.arch.json));
     add_text(out, "model.path: the tensors of its weights", tensors.data, tensors.length);
     add_text(out, "model.path: tokenizer.json", tokenizer.data, tokenizer.length);
+    if (r->model.source_path) {
+        char digest[65];
+        checkpoint_digest(&r->model.source, digest);
+        buffer_format(out, "model.path: checkpoint: %s\n", digest);
+    }
     for (int i = 0; i < r->data.n_files; i++)
         add_text(out, r->data.file[i].name, r->data.file[i].data, r->data.file[i].length);
     buffer_free(&tensors);

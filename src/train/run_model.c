@@ -6,12 +6,6 @@
 #include "log.h"
 #include "run.h"
 
-int run_read_arch(struct run *r) {
-    if (!r->config->model.path[0])
-        return fail("model.path is not set; hint: a directory with a Hugging Face config.json");
-    return arch_read(&r->model.arch, r->config->model.path);
-}
-
 /* Checkpoints of what is quantised refer to the files that it was made of. */
 static int quantise(struct run *r) {
     const struct config *c = r->config;
@@ -20,6 +14,10 @@ static int quantise(struct run *r) {
     if (run_is_random(r))
         return fail("model.quantise = \"nf4\": expected weights that stay as they are, found "
                     "model.init = \"random\"; hint: model.init = \"pretrained\"");
+    if (r->model.source_path)
+        return fail("model.quantise = \"nf4\": expected a model directory as model.path, found the "
+                    "checkpoint %s; hint: what `rankwise export` makes of it",
+                    r->model.source_path);
     if (c->checkpoint.frozen)
         return fail("checkpoint.frozen = true: expected frozen weights in memory, found "
                     "model.quantise = \"nf4\"; hint: checkpoint.frozen = false, which names "
@@ -34,10 +32,7 @@ int run_read_model(struct run *r) {
         parameters_drop_decay(&r->model.table, &r->config->optim.no_decay, "optim.no_decay") != 0)
         return -1;
     if (run_is_random(r)) return 0;
-    if (safetensors_open(&r->model.tensors, r->config->model.path) != 0)
-        return fail_hint("model.init = \"random\" starts without weights");
-    if (safetensors_match(&r->model.tensors, &r->model.table) != 0) return -1;
-    return run_check_head(r);
+    return run_match_source(r) == 0 ? run_check_head(r) : -1;
 }
 
 /* Rank 0: the digest of the frozen tensors. */
@@ -58,7 +53,7 @@ int run_find_base(struct run *r) {
     if (n_frozen == 0) return 0;
     log_info("%lld of %lld parameters are frozen", (long long)n_frozen,
              (long long)parameters_count(&m->table));
-    if (run_is_random(r)) return 0;
+    if (run_is_random(r) || m->source_path) return 0;
     char path[PATH_MAX];
     m->base = mem_copy_string(realpath(r->config->model.path, path) ? path : r->config->model.path);
     int status = base_rank == 0 ? digest_base(r) : 0;
@@ -71,7 +66,7 @@ static int read_start(void *self, const struct parameter *p, int64_t first, int6
                       float *out) {
     struct run *r = self;
     if (!run_is_random(r) && !(p->role == ROLE_SCORE && run_has_new_head(r)))
-        return safetensors_read(&r->model.tensors, p, first, count, out);
+        return run_read_source(r, p, first, count, out);
     parameters_init(p, (uint64_t)r->config->run.seed, first, count, out);
     return 0;
 }
@@ -120,6 +115,7 @@ int run_open_model(struct run *r) {
     m->z = zero_init(r->dev, &r->place, &m->table, &zero);
     m->walk = model_init(r->dev, &m->arch, &m->table, m->z, &walk);
     if (load_weights(r) != 0) return -1;
+    checkpoint_close(&m->source);
     make_optimizer(r);
     return 0;
 }
@@ -128,6 +124,8 @@ void run_close_model(struct run *r) {
     model_free(r->model.walk);
     zero_free(r->model.z);
     safetensors_close(&r->model.tensors);
+    checkpoint_close(&r->model.source);
+    mem_free(r->model.source_path);
     mem_free(r->model.base);
     parameters_free(&r->model.table);
     arch_free(&r->model.arch);
