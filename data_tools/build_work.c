@@ -424,6 +424,22 @@ static int take_row(struct build_worker *w, const struct format *format, const j
     }
 }
 
+/* A row's answers to a prompt have one order, as nothing in a shard tells two apart. The last row
+ * in out has it, from `last` on; those of the same record begin at `start`. */
+static int check_orders(const struct buffer *out, size_t start, size_t last) {
+    const struct packed_row *row = (const struct packed_row *)(out->data + last);
+    for (size_t at = start; row->has_ranks && at < last;) {
+        const struct packed_row *former = (const struct packed_row *)(out->data + at);
+        if (former->has_ranks && former->prompt == row->prompt) {
+            fail("two records of the row rank answers to one prompt");
+            fail_hint("one record with all of them, or --answers drop");
+            return DROPPED_BAD_FIELDS;
+        }
+        at += (size_t)former->n_bytes;
+    }
+    return 0;
+}
+
 /* The row's records, all or none of them, as take_row returns. */
 static int take_records(struct build_worker *w, const struct format *format, json_t *json,
                         const struct packed_row *empty, struct buffer *out) {
@@ -433,7 +449,9 @@ static int take_records(struct build_worker *w, const struct format *format, jso
     for (size_t i = 0; i < n && reason == 0; i++) {
         struct packed_row packed = *empty;
         packed.is_further = i > 0;
+        size_t at = out->length;
         reason = take_row(w, format, json, json_array_get(records, i), &packed, out);
+        if (reason == 0) reason = check_orders(out, start, at);
         if (reason && n > 1) fail_context("record %zu", i + 1);
     }
     if (records && n == 0) {

@@ -169,6 +169,9 @@ refuses scores-no-number 'rows.jsonl:1: "scores"\[1\]: expected a number, found 
 rows '{"prompt": "q", "answers": ["a", "b", "c"], "better": [[0, 1], [1, 2], [2, 0]]}'
 check answers-no-order build --answers keep "$work/rows.jsonl"
 has answers-no-order-ranks /answer/rank '-1 -1 -1'
+refuses answers-two-orders 'record 2: two records of the row rank answers to one prompt; hint: one record' --answers keep \
+    --jq '{prompt, answers: .answers[:2], better: [[0, 1]]}, {prompt, answers: .answers[1:], better: [[0, 1]]}'
+check answers-no-order-again build --answers keep "$work/rows.jsonl"
 expect answers-no-order-noted 0 'no_order.*: *1' h5dump -a /rows "$work/out.h5"
 rows '{"prompt": "q", "chosen": "a", "rejected": "b", "p": 0.75}'
 check soft-label build --label-key p "$work/rows.jsonl"
