@@ -14,7 +14,8 @@
 enum { A, B, LABEL, MARGIN, WEIGHT, LINEAR, COEFFICIENT };
 
 /* Of an evaluation, behind those of comparison_loss.h: the standard deviation over the heads of the
- * difference of the two scores, of right comparisons and of wrong ones. */
+ * probability that the first answer is better, sigmoid(a - b), of right comparisons and of wrong
+ * ones. (That of a - b itself grows with the difference, and so tells little of doubt.) */
 enum { TALLY_SD_RIGHT = N_COMPARISON_TALLIES, TALLY_RIGHT, TALLY_SD_WRONG, TALLY_WRONG, N_TALLIES };
 
 static struct comparison_loss loss_of(const struct task *t) {
@@ -113,23 +114,23 @@ static void loss(struct task *t, const union task_word *const *at, const float *
     task_penalty(t, at, LINEAR, COEFFICIENT, output, doutput, tally);
 }
 
-/* The means of a comparison's scores, and the deviation of their difference over the heads, that of
+/* The means of a comparison's scores, and the deviation of the probability over the heads, that of
  * a sample. first: the term of head 0. */
 static void reward(const struct task *t, const float *output, int64_t first, double *a, double *b,
                    double *deviation) {
-    double sum_a = 0, sum_b = 0, squares = 0, n = t->heads;
+    double sum_a = 0, sum_b = 0, sum = 0, squares = 0, n = t->heads;
     for (int h = 0; h < t->heads; h++) {
-        sum_a += output[t->column[A].word[first + h].index];
-        sum_b += output[t->column[B].word[first + h].index];
-    }
-    for (int h = 0; h < t->heads; h++) {
-        double d = (double)output[t->column[A].word[first + h].index] -
-                   output[t->column[B].word[first + h].index] - (sum_a - sum_b) / n;
-        squares += d * d;
+        double one_a = output[t->column[A].word[first + h].index],
+               one_b = output[t->column[B].word[first + h].index];
+        double p = logistic_sigmoid(one_a - one_b);
+        sum_a += one_a;
+        sum_b += one_b;
+        sum += p;
+        squares += p * p;
     }
     *a = sum_a / n;
     *b = sum_b / n;
-    *deviation = n > 1 ? sqrt(squares / (n - 1)) : 0;
+    *deviation = n > 1 ? sqrt(fmax(squares - sum * sum / n, 0) / (n - 1)) : 0;
 }
 
 /* Counts a comparison once for each head, as the step does. */
@@ -178,7 +179,8 @@ static const char *value_name(const struct task *t, int i, char name[64]) {
 }
 
 static void summarize(const struct task *t, const double *tally, struct task_summary *out) {
-    static const struct task_style share = {4, false, NULL, 0}, reward = {6, true, NULL, 0};
+    static const struct task_style share = {4, false, NULL, 0}, reward = {6, true, NULL, 0},
+                                   deviation = {6, false, NULL, 0};
     double decided = tally[TALLY_PAIRS] - tally[TALLY_UNDECIDED];
     double chosen = tally[TALLY_CHOSEN] / decided, rejected = tally[TALLY_REJECTED] / decided;
     out->count = tally[TALLY_PAIRS] / t->heads;
@@ -194,9 +196,11 @@ static void summarize(const struct task *t, const double *tally, struct task_sum
     if (tally[TALLY_UNDECIDED] > 0)
         task_add_figure(out, share, tally[TALLY_UNDECIDED] / tally[TALLY_PAIRS], "labelled_ties");
     if (t->heads > 1 && tally[TALLY_RIGHT] > 0)
-        task_add_figure(out, reward, tally[TALLY_SD_RIGHT] / tally[TALLY_RIGHT], "deviation_right");
+        task_add_figure(out, deviation, tally[TALLY_SD_RIGHT] / tally[TALLY_RIGHT],
+                        "deviation_right");
     if (t->heads > 1 && tally[TALLY_WRONG] > 0)
-        task_add_figure(out, reward, tally[TALLY_SD_WRONG] / tally[TALLY_WRONG], "deviation_wrong");
+        task_add_figure(out, deviation, tally[TALLY_SD_WRONG] / tally[TALLY_WRONG],
+                        "deviation_wrong");
 }
 
 const struct task_kind task_comparisons = {
