@@ -115,6 +115,7 @@ struct config {
         enum loss_type type;
         double label_smoothing, center, length_penalty, tie_threshold, z_loss;
         enum completion_weights weights;
+        bool learn_tie_threshold;
         struct patterns attributes; /* names: all of the shard where there are none */
     } loss;
     struct {

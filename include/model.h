@@ -66,6 +66,11 @@ const float *model_forward(struct model *m, const struct forest *batch, const st
  * the loss. */
 float *model_doutput(struct model *m);
 
+/* The learned threshold's number, NULL without one, and its gradient, in training: device memory,
+ * valid from a forward to its backward, or to what is waited for next. */
+const float *model_tie_threshold(const struct model *m);
+float *model_dtie_threshold(struct model *m);
+
 /* Adds into zero's gradients and calls zero_reduce for each unit, last unit first. */
 void model_backward(struct model *m, bool last_microbatch);
 

@@ -27,6 +27,8 @@ enum role {
     ROLE_DOWN_WEIGHT, ROLE_DOWN_BIAS,
     ROLE_FINAL_NORM_WEIGHT, ROLE_FINAL_NORM_BIAS,
     ROLE_SCORE, /* (n_scores, D) */
+    /* one number, whose softplus is the threshold of comparison_loss.h; no model files have it */
+    ROLE_TIE_THRESHOLD,
     N_ROLES
 };
 
@@ -56,6 +58,7 @@ enum head_kind { HEAD_SCORE, HEAD_LM };
 struct head {
     enum head_kind kind;
     int n_scores; /* of HEAD_SCORE */
+    bool tie_threshold; /* beside it is ROLE_TIE_THRESHOLD */
 };
 
 struct unit {

@@ -96,6 +96,11 @@ struct task {
     /* of HEAD_LM, (room.reads) */
     int32_t *read_row, *read_target;
     struct reads reads;
+    /* The learned threshold's number: on the device with its gradient, in training; on the host,
+     * for evaluation. */
+    const float *tie_threshold;
+    float *dtie_threshold;
+    float tie_number;
     double *scratch, *host_scratch; /* (room.terms * heads): the device's is the losses' own */
 };
 
@@ -140,6 +145,9 @@ const struct reads *task_reads(const struct task *t);
 /* Values that model_forward gives for the batch, and the most of them. */
 int64_t task_outputs(const struct task *t, const struct batch *batch);
 int64_t task_max_outputs(const struct task *t, struct task_room room);
+/* With parameters.head.tie_threshold, before each task_loss: where the number is that the loss
+ * learns, and its gradient. */
+void task_learn_ties(struct task *t, const float *number, float *gradient);
 /* doutput += the gradient of the step's loss; tally (TASK_TALLIES) +=. All device memory. */
 void task_loss(struct task *t, const float *output, float *doutput, double *tally);
 

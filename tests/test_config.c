@@ -269,6 +269,7 @@ static void test_text_gives_the_same_again(void) {
         "loss.tie_threshold=0.7",
         "loss.z_loss=0.0001",
         "loss.weights=sequence",
+        "loss.learn_tie_threshold=true",
         "optim.lr=3.3e-6",
         "optim.betas=0.1,0.3",
         "optim.eps=1e-300",

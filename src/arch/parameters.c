@@ -128,6 +128,8 @@ static void add_last_unit(struct builder *b) {
         add_matrix(b, ROLE_SCORE, mem_copy_string("score.weight"), b->options->head.n_scores, a->D);
         b->table->item[b->table->n - 1].init_std = (float)(1 / sqrt((double)a->D + 1));
     }
+    if (b->options->head.tie_threshold)
+        add_vector(b, ROLE_TIE_THRESHOLD, mem_copy_string("tie_threshold"), 1, INIT_ZERO);
     end_unit(b);
 }
 

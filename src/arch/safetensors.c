@@ -417,7 +417,7 @@ int safetensors_match(struct safetensors *s, const struct parameters *table) {
         const struct parameter *p = &table->item[i];
         if (p->role == ROLE_SCORE)
             s->has_score = s->score_rows == p->rows;
-        else if (!find_entry(s, p->name))
+        else if (p->role != ROLE_TIE_THRESHOLD && !find_entry(s, p->name))
             return fail("%s: tensor %s is missing; hint: %s", s->path[0], p->name,
                         p->role == ROLE_LM_HEAD ? tied : other_model);
     }

@@ -94,6 +94,8 @@ const struct config_option config_options[] = {
      .help = "Scores of answers that regression and bce learn, a head each."},
     {"loss.tie_threshold", OPTION_NUMBER, AT(loss.tie_threshold), "1", .low = 0, .high = 1e6,
      .open = LOW_OPEN, .help = "How likely ties are: t of rao_kupper and davidson."},
+    {"loss.learn_tie_threshold", OPTION_BOOL, AT(loss.learn_tie_threshold), "false",
+     .help = "Learn it, from tie_threshold on; evaluations tell what it is."},
     {"loss.z_loss", OPTION_NUMBER, AT(loss.z_loss), "0", .low = 0, .high = 1e6,
      .help = "completion: weight of (log of the sum of the exponentials of the logits)^2."},
     {"loss.weights", OPTION_CHOICE, AT(loss.weights), "token", .words = WORDS(COMPLETION_WEIGHTS),

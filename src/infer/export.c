@@ -84,7 +84,8 @@ static int write_files(struct scorer *s, const char *temporary, const char *name
     struct export_pad pad = {0};
     struct parameters table = {0};
     struct parameters_options options = {.head = s->head};
-    struct arch arch = s->arch; /* the JSON and the tables in it stay s's */
+    options.head.tie_threshold = false; /* which only training needs */
+    struct arch arch = s->arch;         /* the JSON and the tables in it stay s's */
     char *config = NULL, *card = NULL;
     int status = export_pad_choose(&pad, s->tokenizer, s->arch.V);
     if (status == 0 && !(config = export_config(&s->arch, &s->contract, &pad, dtype))) status = -1;

@@ -52,8 +52,15 @@ static int read_config(struct scorer *s, const char *const *overrides, int n_ove
     return status;
 }
 
-static int build_table(struct scorer *s, int n_scores) {
-    struct parameters_options options = {.head = {HEAD_SCORE, n_scores}};
+/* Whether the checkpoint's run learned how likely ties are. */
+static bool has_ties(const struct checkpoint *c) {
+    for (int i = 0; i < c->n_tensors; i++)
+        if (strcmp(c->tensor[i].name, "tie_threshold") == 0) return true;
+    return false;
+}
+
+static int build_table(struct scorer *s, int n_scores, bool ties) {
+    struct parameters_options options = {.head = {HEAD_SCORE, n_scores, ties}};
     s->head = options.head;
     return parameters_build(&s->table, &s->arch, &options);
 }
@@ -76,7 +83,7 @@ static int open_checkpoint(struct scorer *s, const char *const *overrides, int n
     if (checkpoint_open(c, s->path) != 0 || checkpoint_open_parts(c) != 0) return -1;
     if (read_config(s, overrides, n_overrides) != 0 ||
         arch_parse(&s->arch, c->arch_json, strlen(c->arch_json)) != 0 ||
-        build_table(s, MAX(1, checkpoint_scores(c))) != 0 || quantise(s) != 0)
+        build_table(s, MAX(1, checkpoint_scores(c)), has_ties(c)) != 0 || quantise(s) != 0)
         return fail_context("%s", s->path);
     /* where the configuration or an override says, if that is there, else where the run had it */
     const char *base = file_is_directory(s->config.model.path) ? s->config.model.path : NULL;
@@ -128,7 +135,7 @@ static int open_directory_tokenizer(struct scorer *s) {
 /* Reads a Hugging Face directory, once s->config is there. */
 static int open_directory(struct scorer *s) {
     if (arch_read(&s->arch, s->path) != 0) return -1;
-    if (build_table(s, MAX(1, s->arch.n_labels)) != 0) return -1;
+    if (build_table(s, MAX(1, s->arch.n_labels), false) != 0) return -1;
     if (safetensors_open(&s->tensors, s->path) != 0) return -1;
     if (safetensors_match(&s->tensors, &s->table) != 0) return fail_context("%s", s->path);
     if (s->tensors.score_rows > 0 && !s->tensors.has_score)

@@ -480,6 +480,15 @@ static float *last_gradient(const struct model *m, float *gradient, enum role ro
     return p && p->segment == SEGMENT_TRAINED ? gradient + p->offset : NULL;
 }
 
+const float *model_tie_threshold(const struct model *m) {
+    bool is_there = m->table->unit[m->arch->L + 1].by_role[ROLE_TIE_THRESHOLD];
+    return is_there ? last_weight(m, ROLE_TIE_THRESHOLD) : NULL;
+}
+
+float *model_dtie_threshold(struct model *m) {
+    return last_gradient(m, zero_gradient(m->z, m->arch->L + 1), ROLE_TIE_THRESHOLD);
+}
+
 /* dnormed = the gradient of the final norm's output, from doutput. words: the gradient of unit 0,
  * NULL where nothing of it is trained. */
 static void output_backward(struct model *m, float *gradient, float *words, struct tensor dnormed,

@@ -15,16 +15,30 @@ enum { A, B, LABEL, MARGIN, WEIGHT, LINEAR, COEFFICIENT };
 
 /* Of an evaluation, behind those of comparison_loss.h: the standard deviation over the heads of the
  * probability that the first answer is better, sigmoid(a - b), of right comparisons and of wrong
- * ones. (That of a - b itself grows with the difference, and so tells little of doubt.) */
-enum { TALLY_SD_RIGHT = N_COMPARISON_TALLIES, TALLY_RIGHT, TALLY_SD_WRONG, TALLY_WRONG, N_TALLIES };
+ * ones. (That of a - b itself grows with the difference, and so tells little of doubt.) And the
+ * threshold of ties, once for each. */
+enum {
+    TALLY_SD_RIGHT = N_COMPARISON_TALLIES,
+    TALLY_RIGHT,
+    TALLY_SD_WRONG,
+    TALLY_WRONG,
+    TALLY_THRESHOLD,
+    N_TALLIES
+};
 
+static bool learns_ties(const struct task *t) {
+    return t->parameters.head.tie_threshold;
+}
+
+/* With the threshold that is given, or the learned one as evaluation has read it. */
 static struct comparison_loss loss_of(const struct task *t) {
-    return (struct comparison_loss){
+    struct comparison_loss how = {
         .kind = (enum comparison_kind)t->config->loss.type,
         .label_smoothing = t->config->loss.label_smoothing,
         .center = t->config->loss.center,
         .threshold = t->config->loss.tie_threshold,
     };
+    return comparison_learned(&how, learns_ties(t) ? &t->tie_number : NULL);
 }
 
 static float label_of(const struct shard *s, int64_t i) {
@@ -108,7 +122,9 @@ static void loss(struct task *t, const union task_word *const *at, const float *
                             .b = &at[B]->index,
                             .label = &at[LABEL]->value,
                             .margin = &at[MARGIN]->value,
-                            .weight = &at[WEIGHT]->value};
+                            .weight = &at[WEIGHT]->value,
+                            .free_threshold = t->tie_threshold,
+                            .dfree_threshold = t->dtie_threshold};
     float scale = (float)(t->totals.weight > 0 ? 1 / t->totals.weight : 0);
     op_comparison_loss(t->dev, doutput, tally, output, &how, &c, scale);
     task_penalty(t, at, LINEAR, COEFFICIENT, output, doutput, tally);
@@ -141,6 +157,7 @@ static void tally_comparison(const struct task *t, double *tally, const struct c
     double one[N_COMPARISON_TALLIES] = {0};
     comparison_tally_add(one, c, comparison_loss_at(&how, c, &unused));
     for (int k = 0; k < N_COMPARISON_TALLIES; k++) tally[k] += t->heads * one[k];
+    tally[TALLY_THRESHOLD] += t->heads * how.threshold;
     if (one[TALLY_UNDECIDED] > 0) return;
     tally[TALLY_SD_RIGHT] += one[TALLY_CORRECT] * deviation;
     tally[TALLY_RIGHT] += one[TALLY_CORRECT];
@@ -180,7 +197,7 @@ static const char *value_name(const struct task *t, int i, char name[64]) {
 
 static void summarize(const struct task *t, const double *tally, struct task_summary *out) {
     static const struct task_style share = {4, false, NULL, 0}, reward = {6, true, NULL, 0},
-                                   deviation = {6, false, NULL, 0};
+                                   positive = {6, false, NULL, 0};
     double decided = tally[TALLY_PAIRS] - tally[TALLY_UNDECIDED];
     double chosen = tally[TALLY_CHOSEN] / decided, rejected = tally[TALLY_REJECTED] / decided;
     out->count = tally[TALLY_PAIRS] / t->heads;
@@ -195,11 +212,14 @@ static void summarize(const struct task *t, const double *tally, struct task_sum
                     "reward_margin");
     if (tally[TALLY_UNDECIDED] > 0)
         task_add_figure(out, share, tally[TALLY_UNDECIDED] / tally[TALLY_PAIRS], "labelled_ties");
+    if (learns_ties(t) && tally[TALLY_THRESHOLD] > 0)
+        task_add_figure(out, positive, tally[TALLY_THRESHOLD] / tally[TALLY_PAIRS],
+                        "tie_threshold");
     if (t->heads > 1 && tally[TALLY_RIGHT] > 0)
-        task_add_figure(out, deviation, tally[TALLY_SD_RIGHT] / tally[TALLY_RIGHT],
+        task_add_figure(out, positive, tally[TALLY_SD_RIGHT] / tally[TALLY_RIGHT],
                         "deviation_right");
     if (t->heads > 1 && tally[TALLY_WRONG] > 0)
-        task_add_figure(out, deviation, tally[TALLY_SD_WRONG] / tally[TALLY_WRONG],
+        task_add_figure(out, positive, tally[TALLY_SD_WRONG] / tally[TALLY_WRONG],
                         "deviation_wrong");
 }
 

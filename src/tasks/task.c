@@ -36,13 +36,24 @@ const char *task_loss_word(const struct task *t) {
     return words[t->config->loss.type];
 }
 
+/* A threshold is learned where the loss has one. */
+static int check_ties(const struct task *t) {
+    bool has_one = t->config->loss.type == LOSS_RAO_KUPPER || t->config->loss.type == LOSS_DAVIDSON;
+    if (has_one || !t->config->loss.learn_tie_threshold) return 0;
+    return fail("loss.learn_tie_threshold: expected loss.type rao_kupper or davidson, which know "
+                "ties, found %s",
+                task_loss_word(t));
+}
+
 int task_choose(struct task *t, const struct config *config, const struct shard *shard) {
     *t = (struct task){.kind = kind_of(config->loss.type), .config = config, .shard = shard};
     if (task_check(t, shard) != 0) return -1;
     t->heads = t->kind->head == HEAD_SCORE ? t->kind->heads(t) : 1;
     t->parameters.head = (struct head){.kind = t->kind->head,
-                                       .n_scores = t->kind->head == HEAD_SCORE ? t->heads : 0};
-    return 0;
+                                       .n_scores = t->kind->head == HEAD_SCORE ? t->heads : 0,
+                                       .tie_threshold = config->loss.learn_tie_threshold};
+    t->tie_number = (float)comparison_free_threshold(config->loss.tie_threshold);
+    return check_ties(t);
 }
 
 void task_set_heads(const struct task *t, struct contract *contract) {
@@ -150,6 +161,7 @@ void task_copy(struct task *t, const struct task *like, struct task_room room) {
                        .shard = like->shard,
                        .parameters = like->parameters,
                        .heads = like->heads,
+                       .tie_number = like->tie_number,
                        .is_evaluation = true};
     task_init(t, NULL, room);
 }
@@ -194,6 +206,11 @@ int64_t task_outputs(const struct task *t, const struct batch *batch) {
 
 int64_t task_max_outputs(const struct task *t, struct task_room room) {
     return room.reads * (t->kind->head == HEAD_LM ? N_LM_OUTPUTS : t->heads);
+}
+
+void task_learn_ties(struct task *t, const float *number, float *gradient) {
+    t->tie_threshold = number;
+    t->dtie_threshold = gradient;
 }
 
 /* The columns one after another, in one copy. */

@@ -90,6 +90,8 @@ static void evaluate_range(struct evaluation *e, int64_t first, int64_t end) {
     backend->copy_out(e->dev, e->output, output,
                       (size_t)task_outputs(&e->task, &e->batch) * sizeof *e->output,
                       STREAM_COMPUTE);
+    const float *ties = model_tie_threshold(e->model);
+    if (ties) backend->copy_out(e->dev, &e->task.tie_number, ties, sizeof *ties, STREAM_COMPUTE);
     backend->synchronize(e->dev, STREAM_COMPUTE);
     int64_t at = count_items(&e->units, 0, first) * task_n_values(&e->task);
     task_evaluate(&e->task, e->output, e->tally, e->values ? e->values + at : NULL);

@@ -65,6 +65,11 @@ int run_find_base(struct run *r) {
 static int read_start(void *self, const struct parameter *p, int64_t first, int64_t count,
                       float *out) {
     struct run *r = self;
+    if (p->role == ROLE_TIE_THRESHOLD) {
+        CHECK(first == 0 && count <= 1, "%s is one number", p->name);
+        if (count > 0) *out = (float)comparison_free_threshold(r->config->loss.tie_threshold);
+        return 0;
+    }
     if (!run_is_random(r) && !(p->role == ROLE_SCORE && run_has_new_head(r)))
         return run_read_source(r, p, first, count, out);
     parameters_init(p, (uint64_t)r->config->run.seed, first, count, out);

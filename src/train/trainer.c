@@ -78,6 +78,8 @@ static bool step(struct run *r, double lr, struct step_sums *sums) {
     for (int i = 0; i < s->micro.n_micro; i++) {
         build_micro(r, i);
         const float *output = model_forward(m->walk, &s->batch.forest, task_reads(&m->task));
+        if (m->task.parameters.head.tie_threshold)
+            task_learn_ties(&m->task, model_tie_threshold(m->walk), model_dtie_threshold(m->walk));
         task_loss(&m->task, output, model_doutput(m->walk), s->report->tally);
         model_backward(m->walk, i == s->micro.n_micro - 1);
         sums->forest_tokens += (double)s->batch.forest.n;
