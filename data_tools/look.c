@@ -107,19 +107,6 @@ void look_place_answer(const struct look *look, int64_t answer, char out[512]) {
     put_place(look, look->shard.answer_source[answer], look->shard.answer_row[answer], out);
 }
 
-int64_t look_spans(const struct shard *shard, int64_t sequence, int64_t *first) {
-    int64_t low = 0, high = shard->n_spans;
-    while (low < high) {
-        int64_t middle = low + (high - low) / 2;
-        if (shard->span_sequence[middle] < sequence)
-            low = middle + 1;
-        else
-            high = middle;
-    }
-    for (*first = low; low < shard->n_spans && shard->span_sequence[low] == sequence;) low++;
-    return low;
-}
-
 int look_compare_int64(const void *a, const void *b) {
     int64_t x = *(const int64_t *)a, y = *(const int64_t *)b;
     return (x > y) - (x < y);

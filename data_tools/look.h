@@ -28,8 +28,6 @@ int look_read_answer(struct look *look, int64_t answer); /* fills look->ids[0] *
 /* "hh.jsonl:17": the row that the comparison, or the answer, came from. out: 512 bytes. */
 void look_place(const struct look *look, int64_t comparison, char out[512]);
 void look_place_answer(const struct look *look, int64_t answer, char out[512]);
-/* The spans of a sequence are [*first, returned). */
-int64_t look_spans(const struct shard *shard, int64_t sequence, int64_t *first);
 
 /* Of two int64_t, for qsort. */
 int look_compare_int64(const void *a, const void *b);

@@ -155,7 +155,7 @@ static int show_answer(struct peek *p, int64_t answer) {
     buffer_free(&heading);
     const struct ids *ids = &p->look.ids[0];
     int64_t at = s->answer_prompt_tokens[answer], span;
-    int64_t end = look_spans(s, s->answer_sequence[answer], &span);
+    int64_t end = shard_spans(s, s->answer_sequence[answer], &span);
     if (span < end) at = MIN(at, s->span_first[span]);
     if (at > 0 && show_part(p, "prompt", ids, 0, at, "") != 0) return -1;
     for (; span < end; span++) {

@@ -77,7 +77,7 @@ static struct column length_column(const struct shard *s, enum answer_length wha
     struct column c = {.value = mem_alloc(s->n_answers, sizeof *c.value)};
     for (int64_t i = 0; i < s->n_answers; i++) {
         int64_t sequence = s->answer_sequence[i], prompt = s->answer_prompt_tokens[i], span;
-        int64_t end = look_spans(s, sequence, &span), n = 0;
+        int64_t end = shard_spans(s, sequence, &span), n = 0;
         for (; span < end; span++) n += s->span_last[span] - s->span_first[span];
         c.value[c.n++] = what == ANSWER_PROMPT  ? (double)prompt
                          : what == ANSWER_ALONE ? (double)(shard_length(s, sequence) - prompt)

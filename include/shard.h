@@ -124,6 +124,8 @@ void shard_close(struct shard *shard);
 int shard_suits(const struct shard *shard, const struct contract *contract,
                 const char *contract_name, int64_t embedding_rows);
 int64_t shard_length(const struct shard *shard, int64_t sequence);
+/* The spans of a sequence are [*first, returned). */
+int64_t shard_spans(const struct shard *shard, int64_t sequence, int64_t *first);
 /* out has room for shard_length tokens. Messages do not name the file: the caller does. */
 int shard_read(struct shard *shard, int64_t sequence, int32_t *out);
 /* Reads all that shard_open has not read, so that the file's checksums judge it. */

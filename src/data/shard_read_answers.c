@@ -186,3 +186,17 @@ void shard_free_answers(struct shard *shard) {
     mem_free(shard->span_weight);
     mem_free(shard->span_verdict);
 }
+
+int64_t shard_spans(const struct shard *shard, int64_t sequence, int64_t *first) {
+    int64_t low = 0, high = shard->n_spans;
+    while (low < high) {
+        int64_t middle = low + (high - low) / 2;
+        if (shard->span_sequence[middle] < sequence)
+            low = middle + 1;
+        else
+            high = middle;
+    }
+    *first = low;
+    while (low < shard->n_spans && shard->span_sequence[low] == sequence) low++;
+    return low;
+}

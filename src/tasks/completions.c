@@ -16,24 +16,9 @@ enum { WEIGHT, READ, TARGET, TERM_WEIGHT, VERDICT, PLACE, FIRST };
 /* Of an evaluation, behind those of completion_loss.h. */
 enum { TALLY_SEQUENCES = N_COMPLETION_TALLIES, TALLY_VERDICTS, TALLY_RIGHT_VERDICTS, N_TALLIES };
 
-/* The spans [*first, *end) of a sequence. */
-static void find_spans(const struct shard *s, int64_t sequence, int64_t *first, int64_t *end) {
-    int64_t low = 0, high = s->n_spans;
-    while (low < high) {
-        int64_t middle = low + (high - low) / 2;
-        if (s->span_sequence[middle] < sequence)
-            low = middle + 1;
-        else
-            high = middle;
-    }
-    *first = *end = low;
-    while (*end < s->n_spans && s->span_sequence[*end] == sequence) ++*end;
-}
-
 static int64_t count_tokens(const struct shard *s, int64_t answer, double *weight) {
-    int64_t first, end, tokens = 0;
+    int64_t first, end = shard_spans(s, s->answer_sequence[answer], &first), tokens = 0;
     *weight = 0;
-    find_spans(s, s->answer_sequence[answer], &first, &end);
     for (int64_t i = first; i < end; i++) {
         tokens += s->span_last[i] - s->span_first[i];
         *weight += s->span_weight[i] * (double)(s->span_last[i] - s->span_first[i]);
@@ -95,11 +80,11 @@ static void add_span(struct task *t, struct batch *batch, const struct shard *s,
 static int gather(struct task *t, struct batch *batch, const struct task_item *item, int64_t n) {
     for (int64_t i = 0; i < n; i++) {
         struct shard *s = item[i].shard;
-        int64_t first, end, number = s->answer_sequence[item[i].index];
+        int64_t first, number = s->answer_sequence[item[i].index];
+        int64_t end = shard_spans(s, number, &first);
         int32_t sequence;
         double weight;
         double scale = scale_of(t, count_tokens(s, item[i].index, &weight));
-        find_spans(s, number, &first, &end);
         task_add_index(t, FIRST, t->column[READ].n);
         if (first == end) continue;
         if (batch_add(batch, s, number, s->span_last[end - 1] - 1, &sequence) != 0) return -1;
