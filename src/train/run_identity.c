@@ -94,6 +94,9 @@ static void describe_data(struct buffer *out, const struct run *r, char (*token)
     buffer_format(out, "data.shuffle: %s\n", c->data.shuffle ? "true" : "false");
     buffer_format(out, "batch.groups: %lld\n", (long long)c->batch.groups);
     buffer_format(out, "batch.group_by_prompt: %s\n", c->batch.group_by_prompt ? "true" : "false");
+    /* Checkpoints of before there were others say nothing of comparisons. */
+    if (r->data.units[0].kind != UNIT_COMPARISONS)
+        buffer_format(out, "items: %s\n", task_items(&r->model.task));
     buffer_format(out, "data.train: %d\n", c->data.n_train);
     for (int i = 0; i < c->data.n_train; i++) {
         char *name = mem_format("data.train[%d]", i);

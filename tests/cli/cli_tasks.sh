@@ -77,6 +77,13 @@ task bce labelled batch.group_by_prompt=true
 task completion completions batch.group_by_prompt=true loss.label_smoothing=0.1 loss.z_loss=0.01
 task completion completions loss.weights=sequence
 
+# A run goes on with what it began with.
+loss=all_pairs shard=ranked ranks=1 dir=other
+train optim.steps=2 || not_ok "a run to go on with" "$(tail -n 1 "$work/said")"
+loss=bradley_terry
+if train optim.steps=4; then not_ok "a run does not go on with other items" "exit code 0"
+else expect "a run does not go on with other items" 0 'items: answers' cat "$work/said"; fi
+
 # --- what cannot be learned ---
 refuses() { # name, pattern, loss, shard, options
     local name=$1 pattern=$2
