@@ -29,6 +29,9 @@ struct safetensors {
      * table's. */
     int64_t score_rows;
     bool has_score;
+    /* Set before safetensors_match: that a language model's head may be missing, which
+     * has_lm_head then tells. */
+    bool may_lack_lm_head, has_lm_head;
 };
 
 /* The header of one file: buffer holds the first `length` bytes (8 + header at least), file_bytes

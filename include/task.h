@@ -110,6 +110,8 @@ struct task {
 int task_choose(struct task *t, const struct config *config, const struct shard *shard);
 /* Tells the score contract of a model of this task what its scores are. */
 void task_set_heads(const struct task *t, struct contract *contract);
+/* What score k is of, where each has a meaning of its own; NULL for one score and an ensemble. */
+const char *task_attribute(const struct task *t, int k);
 /* Whether another shard has what the task needs, as the first has it. */
 int task_check(const struct task *t, const struct shard *shard);
 

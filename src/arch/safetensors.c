@@ -395,7 +395,7 @@ int safetensors_match(struct safetensors *s, const struct parameters *table) {
     static const char tied[] =
         "\"tie_word_embeddings\" in config.json tells whether the embedding is the head";
     drop_other_heads(s, table);
-    s->has_score = false;
+    s->has_score = s->has_lm_head = false;
     s->score_rows = 0;
     for (int i = 0; i < s->n; i++) {
         struct safetensors_entry *entry = &s->entry[i];
@@ -415,9 +415,12 @@ int safetensors_match(struct safetensors *s, const struct parameters *table) {
     if (sort_entries(s)) return -1;
     for (int i = 0; i < table->n; i++) {
         const struct parameter *p = &table->item[i];
+        bool found = find_entry(s, p->name) != NULL;
         if (p->role == ROLE_SCORE)
             s->has_score = s->score_rows == p->rows;
-        else if (p->role != ROLE_TIE_THRESHOLD && !find_entry(s, p->name))
+        else if (p->role == ROLE_LM_HEAD && s->may_lack_lm_head)
+            s->has_lm_head = found;
+        else if (p->role != ROLE_TIE_THRESHOLD && !found)
             return fail("%s: tensor %s is missing; hint: %s", s->path[0], p->name,
                         p->role == ROLE_LM_HEAD ? tied : other_model);
     }

@@ -118,11 +118,36 @@ static int evaluate_shard(struct scorer *s, const struct task *task, struct shar
     return status;
 }
 
+/* The attributes that the model gives are those to look for, in its order. */
+static void take_attributes(struct scorer *s) {
+    struct patterns *wanted = &s->config.loss.attributes;
+    if (contract_heads_kind(&s->contract) != HEADS_ATTRIBUTES || wanted->n > 0) return;
+    *wanted =
+        (struct patterns){mem_alloc(s->head.n_scores, sizeof *wanted->item), s->head.n_scores};
+    for (int k = 0; k < wanted->n; k++)
+        wanted->item[k] = mem_copy_string(contract_head_name(&s->contract, k));
+}
+
+static int check_attributes(const struct task *task, const struct scorer *s) {
+    bool is_named = contract_heads_kind(&s->contract) == HEADS_ATTRIBUTES;
+    for (int k = 0; k < s->head.n_scores && is_named; k++) {
+        const char *name = contract_head_name(&s->contract, k), *read = task_attribute(task, k);
+        if (!read && s->head.n_scores > 1)
+            return fail("%s: expected one score or an ensemble for loss.type, found attributes",
+                        s->path);
+        if (read && strcmp(read, name) != 0)
+            return fail("%s: expected \"%s\" as score %d, as loss.attributes says, found \"%s\"",
+                        s->path, read, k, name);
+    }
+    return 0;
+}
+
 /* What the task reads must be what the model gives. */
 static int choose_task(struct task *task, struct scorer *s, const struct shard *shard) {
     s->config.model.heads = s->head.n_scores;
+    take_attributes(s);
     if (task_choose(task, &s->config, shard) != 0) return -1;
-    if (task->parameters.head.n_scores == s->head.n_scores) return 0;
+    if (task->parameters.head.n_scores == s->head.n_scores) return check_attributes(task, s);
     return fail("%s: expected a model of %d scores for loss.type and %s, found one of %d", s->path,
                 task->parameters.head.n_scores, shard->path, s->head.n_scores);
 }

@@ -56,9 +56,13 @@ int task_choose(struct task *t, const struct config *config, const struct shard 
     return check_ties(t);
 }
 
+const char *task_attribute(const struct task *t, int k) {
+    return t->kind->attribute ? t->kind->attribute(t, k) : NULL;
+}
+
 void task_set_heads(const struct task *t, struct contract *contract) {
     const char **name = mem_alloc(t->heads, sizeof *name);
-    for (int k = 0; k < t->heads && t->kind->attribute; k++) name[k] = t->kind->attribute(t, k);
+    for (int k = 0; k < t->heads; k++) name[k] = task_attribute(t, k);
     contract_set_heads(contract, name[0] ? HEADS_ATTRIBUTES : HEADS_ENSEMBLE, t->heads, name);
     mem_free(name);
 }

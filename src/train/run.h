@@ -44,6 +44,7 @@ struct run_model {
     char *source_path;          /* the checkpoint that model.path names; NULL: it is a model */
     struct checkpoint source;   /* open until the weights are there */
     int64_t found_scores;       /* of the head that model.path has; 0: it has none */
+    bool lacks_lm_head;         /* model.path has none, and the model needs one */
     /* of what is frozen and stays in model.path: that path, absolute, and the tensors' digest; base
      * is NULL where nothing is, as with random weights */
     char *base, base_digest[65];

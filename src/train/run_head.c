@@ -70,11 +70,22 @@ int run_check_head(const struct run *r) {
                 r->config->model.path, (long long)wanted, (long long)found, (long long)found);
 }
 
+static void tell_lm_head(const struct run *r) {
+    const char *path = r->config->model.path;
+    if (!r->model.table.unit[0].by_role[ROLE_LM_HEAD])
+        log_info("the language model's head is the embedding of %s", path);
+    else if (r->model.lacks_lm_head)
+        log_info("the language model's head is new: %s has none", path);
+    else
+        log_info("the language model's head is that of %s", path);
+}
+
 void run_tell_head(const struct run *r) {
     const struct head *head = &r->model.task.parameters.head;
     int64_t found = r->model.found_scores;
     if (r->model.source_path && !run_is_random(r))
         log_info("the weights are those of %s", r->model.source_path);
+    if (head->kind != HEAD_SCORE && !run_is_random(r)) tell_lm_head(r);
     if (head->kind != HEAD_SCORE || run_is_random(r)) return;
     char *name = head->n_scores == 1 ? mem_copy_string("the score head")
                                      : mem_format("the score heads, %d of them,", head->n_scores);

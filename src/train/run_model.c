@@ -70,8 +70,9 @@ static int read_start(void *self, const struct parameter *p, int64_t first, int6
         if (count > 0) *out = (float)comparison_free_threshold(r->config->loss.tie_threshold);
         return 0;
     }
-    if (!run_is_random(r) && !(p->role == ROLE_SCORE && run_has_new_head(r)))
-        return run_read_source(r, p, first, count, out);
+    bool is_new = (p->role == ROLE_SCORE && run_has_new_head(r)) ||
+                  (p->role == ROLE_LM_HEAD && r->model.lacks_lm_head);
+    if (!run_is_random(r) && !is_new) return run_read_source(r, p, first, count, out);
     parameters_init(p, (uint64_t)r->config->run.seed, first, count, out);
     return 0;
 }

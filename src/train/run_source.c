@@ -43,9 +43,10 @@ static bool may_be_left(const char *name) {
     return false;
 }
 
-/* Nothing of the checkpoint is left out in silence, and what it lacks is new. */
+/* Nothing of the checkpoint is left out in silence. */
 static int match_checkpoint(struct run *r) {
     const struct checkpoint *c = &r->model.source;
+    r->model.found_scores = checkpoint_scores(c);
     for (int i = 0; i < c->n_tensors; i++) {
         const char *name = c->tensor[i].name;
         if (!may_be_left(name) && !parameters_find(&r->model.table, name))
@@ -53,20 +54,25 @@ static int match_checkpoint(struct run *r) {
                         "`rankwise export` makes of it can be started from",
                         c->path, name);
     }
+    const struct parameter *head = r->model.table.unit[0].by_role[ROLE_LM_HEAD];
+    r->model.lacks_lm_head = head && !checkpoint_tensor_find(c, head->name);
+    return 0;
+}
+
+/* A sequence classifier has no language model's head. */
+static int match_files(struct run *r) {
+    struct run_model *m = &r->model;
+    if (safetensors_open(&m->tensors, r->config->model.path) != 0)
+        return fail_hint("model.init = \"random\" starts without weights");
+    m->tensors.may_lack_lm_head = m->arch.n_labels > 0;
+    if (safetensors_match(&m->tensors, &m->table) != 0) return -1;
+    m->found_scores = m->tensors.score_rows;
+    m->lacks_lm_head = m->tensors.may_lack_lm_head && !m->tensors.has_lm_head;
     return 0;
 }
 
 int run_match_source(struct run *r) {
-    struct run_model *m = &r->model;
-    if (m->source_path) {
-        m->found_scores = checkpoint_scores(&m->source);
-        return match_checkpoint(r);
-    }
-    if (safetensors_open(&m->tensors, r->config->model.path) != 0)
-        return fail_hint("model.init = \"random\" starts without weights");
-    if (safetensors_match(&m->tensors, &m->table) != 0) return -1;
-    m->found_scores = m->tensors.score_rows;
-    return 0;
+    return r->model.source_path ? match_checkpoint(r) : match_files(r);
 }
 
 int run_read_source(struct run *r, const struct parameter *p, int64_t first, int64_t count,

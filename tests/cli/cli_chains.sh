@@ -59,13 +59,69 @@ check "an ensemble: the same scores" cmp <(score "$work/kept") <(score "$work/wi
 refuse "another number of heads" 'expected a score head of 2 scores, found one of 3; hint: model.heads=3' \
     model.path="$work/wider" model.heads=2
 
+# --- from comparisons to completions and back; llama's head is a tensor of its own, qwen3's the embedding ---
+awk 'BEGIN { for (i = 0; i < 40; i++) printf "{\"prompt\": \"count to %d\", \"completion\": \" gladly, %d\"}\n", i, i }' \
+    >"$work/answers.jsonl"
+"$data" build --completions --tokenizer tests/golden/tokenizer_small --template text --max-length 96 --out "$work/answers.h5" \
+    "$work/answers.jsonl" >"$work/out" 2>&1 || not_ok completions "$(tail -n 2 "$work/out")"
+sft=(loss.type=completion data.train="$work/answers.h5")
+mkdir "$work/llama"
+sed 's/50304/600/' tests/models/llama/config.json >"$work/llama/config.json"
+train words 1 model.path="$work/first" "${sft[@]}"
+says "completions: a tied head is the embedding" "the language model's head is the embedding of .*first"
+train back 1 model.path="$work/words"
+says "comparisons after completions: a new score head" 'the score head is new: .*words has none'
+train pairs 1 model.path="$work/llama" model.init=random
+train llama_words 2 model.path="$work/pairs" "${sft[@]}" parallel.zero_stage=3
+says "completions: a head of its own is new" "the language model's head is new: .*pairs has none"
+expect export 0 'exported from' "$rankwise" export "$work/pairs" "$work/pairs_exported" run.threads=1
+train exported_words 1 model.path="$work/pairs_exported" "${sft[@]}"
+says "completions after an export" "the language model's head is new: .*pairs_exported has none"
+losses() { sed -nE 's/.*"train\/loss": ([^,]*),.*/\1/p' "$work/$1/metrics.jsonl"; }
+check "the export is the run" test "$(losses llama_words | head -n 1 | cut -c 1-6)" = "$(losses exported_words | head -n 1 | cut -c 1-6)"
+train more_words 1 model.path="$work/llama_words" "${sft[@]}" optim.steps=1
+says "completions after completions" "the language model's head is that of .*llama_words"
+check "which are learned" awk -v "a=$(losses llama_words | head -n 1)" -v "b=$(losses more_words | head -n 1)" 'BEGIN { exit !(b < a - 0.1) }'
+train llama_back 1 model.path="$work/llama_words"
+says "and back" 'the score head is new: .*llama_words has none'
+
+# --- attributes: by name ---
+awk 'BEGIN { for (i = 0; i < 30; i++) printf "{\"prompt\": \"say %d\", \"response\": \"it is %d\", \"help\": %d, \"tone\": %d}\n", i, i, i % 5, i % 3 }' \
+    >"$work/rated.jsonl"
+"$data" build --format rated --attributes help,tone --tokenizer tests/golden/tokenizer_small --template text --max-length 96 \
+    --out "$work/rated.h5" "$work/rated.jsonl" >"$work/out" 2>&1 || not_ok rated "$(tail -n 2 "$work/out")"
+rated=(loss.type=regression data.train="$work/rated.h5")
+train rated 1 model.path="$work/first" "${rated[@]}"
+says "attributes from one score" 'the score heads, 2 of them, are new: that of .*first, of 1 score, is not kept'
+same "are scored by name" "$(score "$work/rated" | head -n 1 | sed -E 's/: -?[0-9.e+-]+/: N/g')" '{"scores": {"help": N, "tone": N}}'
+score "$work/rated" --normalize >"$work/normal"
+check "each with its mean and deviation" grep -q '{"scores": {"help": ' "$work/normal"
+says "which the run tells" 'reward tone over 30 answers of the training data'
+expect export 0 'exported from' "$rankwise" export "$work/rated" "$work/rated_exported" run.threads=1
+check "are labels of the export" grep -q '"1": "tone"' "$work/rated_exported/config.json"
+train rated_again 1 model.path="$work/rated_exported" "${rated[@]}"
+says "attributes from the same" 'the score heads, 2 of them, are that of .*rated_exported'
+for from in rated rated_exported; do
+    refuse "attributes in another order: $from" 'expected "tone" as score 0, as the data have it, found "help"; hint: loss.attributes' \
+        model.path="$work/$from" "${rated[@]}" 'loss.attributes=("tone", "help")'
+done
+refuse "another number of heads than attributes" 'model.heads: expected 2, a score for each attribute' \
+    model.path="$work/first" "${rated[@]}" model.heads=3
+sed -E 's/"help": ([0-9]), "tone": ([0-9])/"tone": \2, "help": \1/' "$work/rated.jsonl" >"$work/turned.jsonl"
+"$data" build --format rated --attributes tone,help --tokenizer tests/golden/tokenizer_small --template text --max-length 96 \
+    --out "$work/turned.h5" "$work/turned.jsonl" >"$work/out" 2>&1 || not_ok turned "$(tail -n 2 "$work/out")"
+figures() { "$rankwise" eval "$work/rated" --data "$work/$1.h5" --json run.threads=1 2>"$work/err"; }
+check "eval finds attributes by name" cmp <(figures turned) <(figures rated)
+check "and has figures" grep -q loss <(figures turned)
+expect "attributes do not compare" 1 'expected one score or an ensemble.*found attributes' \
+    "$rankwise" eval "$work/rated" --data "$work/pairs.h5" loss.type=bradley_terry run.threads=1
+
 # --- goes on, also where the run that it began with has gone on ---
 cp -r "$work/wider" "$work/cut"
 rm -r "$work/cut/checkpoints/step_000004"
 "$rankwise" train "$work/run.cfg" run.dir="$work/first" optim.steps=6 model.path="$work/model" model.init=random \
     >"$work/said" 2>&1 || not_ok longer "$(tail -n 2 "$work/said")"
 train cut 1 model.path="$work/first" model.heads=3
-losses() { sed -nE 's/.*"train\/loss": ([^,]*),.*/\1/p' "$work/$1/metrics.jsonl"; }
 check "goes on with the same bits" cmp <(losses cut) <(losses wider)
 
 # --- what is refused ---
