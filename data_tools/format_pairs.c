@@ -231,7 +231,7 @@ static int put_system(const char *key, json_t *text, struct row *row) {
 }
 
 /* --system-key, or beside a prompt a column of a known name. */
-static int take_system(const struct format *s, const json_t *json, struct row *row) {
+int row_take_system(const struct format *s, const json_t *json, struct row *row) {
     const char *key = s->key[KEY_SYSTEM].text;
     if (!key && row->prompt) key = find_system(json);
     json_t *text =
@@ -273,7 +273,7 @@ static int read_pairs(const struct format *s, const json_t *json, struct row *ro
     if (is_whole != passage_is_whole(row->answer[1]))
         return fail("one of \"%s\" and \"%s\" is a whole conversation, the other an answer",
                     s->key[KEY_CHOSEN].text, s->key[KEY_REJECTED].text);
-    if (take_prompt(s, json, is_whole, row) != 0 || take_system(s, json, row) != 0) return -1;
+    if (take_prompt(s, json, is_whole, row) != 0 || row_take_system(s, json, row) != 0) return -1;
     row_add_pair(row, 0, 1, 0, 1);
     return 0;
 }

@@ -122,6 +122,18 @@ int row_check_ranks(const double *rank, int n);
 void row_settle(struct row *row);
 /* Ranks, kept ties and answers as the options ask, after everything else was read. */
 void row_finish(struct row *row, const struct format_options *options);
+/* format_pairs.c: --system-key, or beside a prompt a column of a known name, as a message before
+ * all others. */
+int row_take_system(const struct format *s, const json_t *json, struct row *row);
+/* format_single.c: a row of one answer: messages that end in it, or a prompt, which may be missing,
+ * and the answer, under known names. */
+int row_take_single(const struct format *s, const json_t *json, struct row *row);
+bool row_is_single(const json_t *row);
+/* The columns that it may read, and those of all ratings that are known by name. */
+#define SINGLE_COLUMNS                                                                         \
+    NAMES("messages", "conversations", "conversation", "prompt", "instruction", "question",    \
+          "query", "input", "completion", "response", "answer", "output", "system",            \
+          "system_prompt", "label")
 /* The prompt is a conversation whose last message, which has to be the assistant's, becomes an
  * answer. -1 with error_text(), which has the name. */
 int row_take_last(struct row *row, const char *name);

@@ -1,4 +1,4 @@
-/* One answer a row, with what is known of it alone.
+/* One answer a row (format_single.c), with what is known of it alone.
  *
  *   rated      an answer with ratings in columns of their own: HelpSteer2's five attributes, or
  *              those that --attributes names; one that is null is missing
@@ -11,31 +11,8 @@
 
 #include "format_parts.h"
 
-static const char *const prompt_names[] = {"prompt", "instruction", "question", "query", "input"};
-static const char *const answer_names[] = {"response", "completion", "answer", "output"};
 static const char *const helpsteer_names[] = {"helpfulness", "correctness", "coherence",
                                               "complexity", "verbosity"};
-
-/* The prompt under --prompt-key or a known name, if there is one, and the answer; or messages that
- * end in it. */
-static int read_parts(const struct format *s, const json_t *json, struct row *row) {
-    row->has_answers = true;
-    if (json_object_get(json, "messages") && !row_find(json, answer_names, COUNT(answer_names))) {
-        if (row_take_prompt(row, json_object_get(json, "messages"), "messages") != 0) return -1;
-        return row_take_last(row, "messages");
-    }
-    const struct path *key = &s->key[KEY_PROMPT];
-    const char *prompt = row_find(json, prompt_names, COUNT(prompt_names));
-    const char *answer = row_find(json, answer_names, COUNT(answer_names));
-    if (key->text ? row_take_steered(row, row_value(json, key), key->text) != 0
-                  : prompt && row_take_steered(row, json_object_get(json, prompt), prompt) != 0)
-        return -1;
-    if (!answer)
-        return fail("expected an answer under one of response, completion, answer, output");
-    if (row_take_answer(row, json_object_get(json, answer), answer) != 0) return -1;
-    row->is_bare = !row->prompt && json_is_string(row->answer[0]);
-    return 0;
-}
 
 /* --- rated --- */
 
@@ -51,7 +28,7 @@ static int take_attribute(const json_t *json, const char *name, struct row *row)
 
 static int read_rated(const struct format *s, const json_t *json, struct row *row) {
     const char *at = s->options.attributes;
-    if (read_parts(s, json, row) != 0) return -1;
+    if (row_take_single(s, json, row) != 0) return -1;
     for (int i = 0; i < COUNT(helpsteer_names) && !at; i++)
         if (take_attribute(json, helpsteer_names[i], row) != 0) return -1;
     while (at && *at) {
@@ -71,6 +48,7 @@ const struct format_kind format_rated = {
     .keys = "prompt, response, helpfulness, correctness, coherence, complexity, verbosity",
     .needs =
         NAMES("response", "helpfulness", "correctness", "coherence", "complexity", "verbosity"),
+    .columns = SINGLE_COLUMNS,
     .read = read_rated,
 };
 
@@ -78,8 +56,7 @@ const struct format_kind format_rated = {
 
 static bool matches_labelled(const json_t *row) {
     const json_t *label = json_object_get(row, "label");
-    return (row_find(row, answer_names, COUNT(answer_names)) || json_object_get(row, "messages")) &&
-           (json_is_boolean(label) || json_is_number(label));
+    return row_is_single(row) && (json_is_boolean(label) || json_is_number(label));
 }
 
 static int open_labelled(struct format *s, const json_t *first_row) {
@@ -91,7 +68,7 @@ static int read_labelled(const struct format *s, const json_t *json, struct row 
     const struct path *key = &s->key[KEY_LABEL];
     const json_t *value = row_value(json, key);
     double label;
-    if (!value || read_parts(s, json, row) != 0) return -1;
+    if (!value || row_take_single(s, json, row) != 0) return -1;
     if (label_truth(value, &label) != 0) return fail_context("\"%s\"", key->text);
     if (label < 0 || label > 1)
         return fail("\"%s\": expected true, false, or a probability from 0 to 1, found %g",
@@ -104,6 +81,7 @@ const struct format_kind format_labelled = {
     .name = "labelled",
     .summary = "an answer that is good or not (TRL's unpaired preferences, KTO)",
     .keys = "prompt, completion, or messages; label: true or false, or --label-key",
+    .columns = SINGLE_COLUMNS,
     .matches = matches_labelled,
     .open = open_labelled,
     .read = read_labelled,
