@@ -37,7 +37,28 @@ void cuda_cast(struct device *dev, struct tensor out, struct tensor in) {
     CUDA_LAUNCHED();
 }
 
-/* out may be a: a thread reads what it writes, and nobody else does. */
+/* out may be in, and below a: a thread reads what it writes, and nobody else does. */
+template <typename T, int N>
+__global__ void scale_kernel(T *out, int64_t out_stride, const T *in, int64_t in_stride,
+                             float factor, struct walk w) {
+    for (struct place at = walk_first(w); at.row < w.rows; walk_next(&at, w)) {
+        floats<N> x = load<N>(in + at.row * in_stride + at.col * N);
+#pragma unroll
+        for (int i = 0; i < N; i++) x.item[i] *= factor;
+        store<N>(out + at.row * out_stride + at.col * N, x);
+    }
+}
+
+void cuda_scale(struct device *dev, struct tensor out, struct tensor in, float factor) {
+    int n = fits(fits(widest(in.dtype), out), in);
+    struct walk w = walk_make(dev, in.rows, in.cols / n);
+    BY_TYPE(in.dtype, T, BY_BUNDLE(n, N, {
+                LAUNCH((scale_kernel<T, N>), w.blocks, BLOCK, 0, compute_stream(dev),
+                       (T *)out.data, out.stride, (const T *)in.data, in.stride, factor, w);
+            }));
+    CUDA_LAUNCHED();
+}
+
 template <typename T, int N>
 __global__ void add_kernel(float *out, int64_t out_stride, const float *a, int64_t a_stride,
                            const T *b, int64_t b_stride, struct walk w) {

@@ -122,6 +122,8 @@ typedef void cast_fn(struct device *dev, struct tensor out, struct tensor in);
 /* out (rows, cols) c, without gaps = the matrix of these dimensions whose quantised bytes, laid out
  * as in nf4.h, begin at `quantised`, a multiple of NF4_ALIGN. The same bits on every backend. */
 typedef void dequantise_fn(struct device *dev, struct tensor out, const void *quantised);
+/* out (T, n) c = in (T, n) c * factor. out may be in. */
+typedef void scale_fn(struct device *dev, struct tensor out, struct tensor in, float factor);
 /* out (T, n) F32 = a (T, n) F32 + b (T, n) c. out may be a. */
 typedef void add_fn(struct device *dev, struct tensor out, struct tensor a, struct tensor b);
 
@@ -256,7 +258,7 @@ typedef void completion_loss_fn(struct device *dev, float *doutput, double *tall
                                 const float *weight, int64_t n, float scale);
 
 #define OPS(X)                                                                   \
-    X(gemm) X(column_sum) X(cast) X(dequantise) X(add)                           \
+    X(gemm) X(column_sum) X(cast) X(dequantise) X(scale) X(add)                  \
     X(norm_forward) X(norm_backward)                                             \
     X(head_norm_forward) X(head_norm_backward) X(rope_table) X(rope)             \
     X(swiglu_forward) X(swiglu_backward) X(gelu_forward) X(gelu_backward)        \

@@ -13,8 +13,8 @@
 #define RANKWISE_CONFIG_H
 #include "memory.h"
 #include "answer_loss.h"
+#include "lora.h"
 #include "ranking_loss.h"
-#include "patterns.h"
 
 /* Words of an option, each with the value that the program knows it by: one list makes the enum and
  * the words that the option table allows. Whoever asks does so in a switch without a default, or
@@ -102,6 +102,7 @@ struct config {
         enum model_precision precision;
         enum head_init head_init;
         struct patterns freeze;
+        char *adapter;
         int64_t heads; /* 0: as many as the model has */
         enum quantise quantise;
     } model;
@@ -110,6 +111,7 @@ struct config {
         int n_train, n_eval;
         bool shuffle;
     } data;
+    struct lora lora;
     struct { int64_t groups, tokens_per_microbatch; bool group_by_prompt; } batch;
     struct {
         enum loss_type type;

@@ -38,7 +38,11 @@ int export_tokenizer_file(struct buffer *out, const char *name, const struct tok
 char *export_card(const struct scorer *s, const struct export_pad *pad, const char *name,
                   enum dtype dtype);
 
-/* Writes the model that `s` has open (not started). force: an existing model directory is
- * replaced. Collective; agreed. */
-int export_model(struct scorer *s, const char *directory, enum dtype dtype, bool force);
+struct export_options {
+    enum dtype dtype;
+    bool force; /* an existing model directory is replaced */
+    bool merge; /* a model with adapters: whole, with these in its weights; else they alone */
+};
+/* Writes the model that `s` has open (not started). Collective; agreed. */
+int export_model(struct scorer *s, const char *directory, const struct export_options *options);
 #endif

@@ -23,6 +23,9 @@ int json_get_string(const json_t *object, const char *key, const char **out);
 
 /* The text of a value, keys in their order, all digits of numbers; to be freed with mem_free. */
 char *json_text(const json_t *value);
+/* Indented, as people read files, and with 15 digits where these say it all: 1e-6, not
+ * 9.9999999999999995e-7. */
+char *json_text_pretty(const json_t *value);
 
 /* A number of so many digits as JSON has it: null for what is not finite. Returns out. */
 const char *json_number(char out[32], double value, int digits);

@@ -30,6 +30,7 @@ struct model_options {
     struct head head;   /* as the parameter table has it */
     int64_t quantised;  /* parameters_largest_quantised */
     int64_t max_reads;  /* of HEAD_LM */
+    struct adapters adapters; /* of the parameter table */
 };
 
 /* Which tokens' log-probabilities a language model's head gives: host arrays, sorted by row. A row

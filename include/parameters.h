@@ -10,6 +10,7 @@
 #ifndef RANKWISE_PARAMETERS_H
 #define RANKWISE_PARAMETERS_H
 #include "arch.h"
+#include "lora.h"
 #include "patterns.h"
 
 enum role {
@@ -25,6 +26,9 @@ enum role {
     ROLE_UP_WEIGHT, /* gated: gate, then ROLE_UP2, or both in one; else up */
     ROLE_UP2_WEIGHT, ROLE_UP_BIAS, ROLE_UP2_BIAS,
     ROLE_DOWN_WEIGHT, ROLE_DOWN_BIAS,
+    /* of adapters: A and B beside each matrix of a block, in the order of these */
+    ROLE_QKV_A, ROLE_K_A, ROLE_V_A, ROLE_OUT_A, ROLE_UP_A, ROLE_UP2_A, ROLE_DOWN_A,
+    ROLE_QKV_B, ROLE_K_B, ROLE_V_B, ROLE_OUT_B, ROLE_UP_B, ROLE_UP2_B, ROLE_DOWN_B,
     ROLE_FINAL_NORM_WEIGHT, ROLE_FINAL_NORM_BIAS,
     ROLE_SCORE, /* (n_scores, D) */
     /* one number, whose softplus is the threshold of comparison_loss.h; no model files have it */
@@ -32,7 +36,7 @@ enum role {
     N_ROLES
 };
 
-enum init_kind { INIT_NORMAL, INIT_ONE, INIT_ZERO };
+enum init_kind { INIT_NORMAL, INIT_UNIFORM, INIT_ONE, INIT_ZERO };
 
 /* How a parameter is kept: trained, in the compute dtype with fp32 masters, gradients and moments;
  * frozen, in the compute dtype alone; frozen and quantised, as bytes. */
@@ -49,7 +53,7 @@ struct parameter {
     int n_dims;
     bool decay;            /* matrices: yes; norms, biases and what was dropped: no */
     enum init_kind init;
-    float init_std;
+    float init_std; /* of INIT_UNIFORM: the values lie in [-init_std, init_std) */
 };
 
 /* What stands on the last block: scores of the read rows, each a row of ROLE_SCORE; or the language
@@ -74,17 +78,31 @@ struct unit_weights {
     const void *segment[N_SEGMENTS];
 };
 
+/* What the matrices of a block read: those that read the same have their A's one after another. */
+enum adapter_input { ADAPTERS_QKV, ADAPTERS_OUT, ADAPTERS_UP, ADAPTERS_DOWN, N_ADAPTER_INPUTS };
+
+/* LoRA (Hu et al., 2022): an adapter stands beside a matrix W (out, in) of a block, whose product
+ * becomes W x + scale B (A x), with A (rank, in) and B (out, rank). Everything but the adapters and
+ * the score head is frozen. Names are PEFT's. */
+struct adapters {
+    int rank; /* 0: there are none */
+    float scale;
+    int modules[N_ADAPTER_INPUTS]; /* the most of a block that read this and have an adapter */
+};
+
 struct parameters {
     struct parameter *item;
     int n;
     struct unit *unit;
     int n_units;
     struct head head;
+    struct adapters adapters;
 };
 
-/* What a table has beside what the architecture says. */
+/* What a table has beside what the architecture says. Not owned. */
 struct parameters_options {
     struct head head;
+    struct lora lora;
 };
 static const struct parameters_options language_model = {.head = {HEAD_LM, 0}};
 static const struct parameters_options one_score = {.head = {HEAD_SCORE, 1}};
@@ -103,6 +121,17 @@ int parameters_check_patterns(const struct parameters *table, const struct patte
  * error_text(). */
 int parameters_drop_decay(struct parameters *table, const struct patterns *patterns,
                           const char *option);
+/* Of a block's matrix, by its place among these: its role, and those of its adapter. */
+enum { N_MODULES = 7 };
+enum role parameters_module_role(int module);
+static inline enum role parameters_a_role(int module) { return ROLE_QKV_A + module; }
+static inline enum role parameters_b_role(int module) { return ROLE_QKV_B + module; }
+enum adapter_input parameters_module_input(int module);
+/* A or B of an adapter. */
+static inline bool parameter_is_adapter(const struct parameter *p) {
+    return p->role >= ROLE_QKV_A && p->role <= ROLE_DOWN_B;
+}
+
 /* Moves the parameters that match to the frozen segments of their units, each pattern one at least;
  * -1 with error_text(), also where pieces of one matrix or bias would be parted, and for the score
  * head, which is always trained. */

@@ -6,7 +6,7 @@
  * Names are matched to the parameter table: with or without the base-model prefix ("model.",
  * "gpt_neox."); a head that the table has not (lm_head / embed_out, score) and old buffers
  * (attention.bias, masked_bias, inv_freq) are ignored; any other unknown or missing tensor is an
- * error that names it. */
+ * error that names it, but for adapters, which are not expected here. */
 #ifndef RANKWISE_SAFETENSORS_H
 #define RANKWISE_SAFETENSORS_H
 #include "parameters.h"
@@ -39,11 +39,16 @@ struct safetensors {
 int safetensors_parse(struct safetensors *out, int file, const char *buffer, size_t length,
                       uint64_t file_bytes);
 int safetensors_open(struct safetensors *out, const char *directory);
+/* One file of a directory, by its name. */
+int safetensors_open_file(struct safetensors *out, const char *directory, const char *name);
 void safetensors_close(struct safetensors *s);
 
 /* Checks every parameter of the table against the files. The score head may be missing or have
  * other scores: has_score tells. */
 int safetensors_match(struct safetensors *s, const struct parameters *table);
+/* The same where not all parameters are expected. */
+int safetensors_match_some(struct safetensors *s, const struct parameters *table);
+bool safetensors_has(const struct safetensors *s, const char *name);
 int safetensors_read(struct safetensors *s, const struct parameter *p, int64_t first, int64_t count,
                      float *out);
 
@@ -54,7 +59,8 @@ int safetensors_digest(struct safetensors *s, const char *const *name, int n, ch
 /* Writing: one file at a time, tensors in the order of begin. total bytes decide about an index
  * above `split_bytes`. */
 struct safetensors_writer;
-struct safetensors_writer *safetensors_writer_open(const char *directory,
+/* stem: "model" of model.safetensors */
+struct safetensors_writer *safetensors_writer_open(const char *directory, const char *stem,
                                                    const struct parameters *table, enum dtype dtype,
                                                    uint64_t split_bytes);
 /* The next elements of p; parameters in the table's order, each in order. */

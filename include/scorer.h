@@ -6,6 +6,7 @@
 #include "checkpoint.h"
 #include "command.h"
 #include "model.h"
+#include "peft.h"
 #include "quantised.h"
 #include "safetensors.h"
 #include "template.h"
@@ -19,7 +20,8 @@ struct scorer {
     struct head head; /* as the table has it */
     struct parameters table;
     struct checkpoint checkpoint;
-    struct safetensors tensors;
+    struct safetensors tensors; /* of a Hugging Face directory, or of an adapter's base */
+    struct peft peft;           /* an adapter's directory; else empty */
     struct parameter_reader files; /* scorer_reader's */
     struct quantised_source quantised;
     struct tokenizer *tokenizer;

@@ -433,6 +433,38 @@ static void test_add(void) {
     }
 }
 
+static void test_scale(void) {
+    for (int d = 0; d < 2; d++) {
+        struct sample a = sample_make(1, dtypes[d], 37, 45, 3, 1),
+                      out = sample_make(3, dtypes[d], 37, 45, 5, 1);
+        for (int i = 0; i < 37 * 45; i++) out.value[i] = 1.5 * a.value[i];
+        op_scale(dev, out.t, a.t, 1.5f);
+        sample_compare("scale", out.t, out.value, d == 0 ? 1e-7 : 4e-3);
+        op_scale(dev, a.t, a.t, 1.5f);
+        sample_compare("scale in place", a.t, out.value, d == 0 ? 1e-7 : 4e-3);
+        sample_free(&a), sample_free(&out);
+    }
+}
+
+/* What is not trained has no gradient; that of the input has the same bits. */
+static void test_norms_without_gradients(void) {
+    struct sample x = sample_make(1, DTYPE_F32, 70, 45, 0, 1),
+                  w = sample_make(2, DTYPE_F32, 1, 45, 0, 1),
+                  dy = sample_make(3, DTYPE_F32, 70, 45, 0, 1),
+                  a = sample_make(4, DTYPE_F32, 70, 45, 0, 0),
+                  b = sample_make(4, DTYPE_F32, 70, 45, 0, 0),
+                  stats = sample_make(5, DTYPE_F32, 70, 2, 0, 1),
+                  dw = sample_make(6, DTYPE_F32, 2, 45, 0, 0);
+    float *db = (float *)dw.t.data + 45, one[70 * 45], other[70 * 45];
+    op_norm_backward(dev, NORM_LAYER, a.t, dw.t.data, db, dy.t, x.t, w.t, stats.t.data);
+    op_norm_backward(dev, NORM_LAYER, b.t, NULL, NULL, dy.t, x.t, w.t, stats.t.data);
+    test_device_read(dev, one, a.t.data, sizeof one);
+    test_device_read(dev, other, b.t.data, sizeof other);
+    ASSERT(memcmp(one, other, sizeof one) == 0);
+    sample_free(&x), sample_free(&w), sample_free(&dy), sample_free(&a), sample_free(&b);
+    sample_free(&stats), sample_free(&dw);
+}
+
 /* Rows sorted by token, then by row. */
 static void sort_rows(int32_t *order, const int32_t *token, int64_t n, int32_t vocabulary) {
     for (int32_t t = 0, i = 0; t < vocabulary; t++)
@@ -840,6 +872,8 @@ int main(int argc, char **argv) {
         {"activations_of_extremes", test_activations_of_extremes},
         {"cast_gather_scatter", test_cast_gather_scatter},
         {"add", test_add},
+        {"scale", test_scale},
+        {"norms_without_gradients", test_norms_without_gradients},
         {"embedding", test_embedding},
         {"head", test_head},
         {"logits", test_logits},

@@ -134,7 +134,8 @@ static void close_golden(struct files *f) {
 
 static int write_model(const struct files *f, enum dtype dtype, uint64_t split_bytes,
                        int64_t piece) {
-    struct safetensors_writer *w = safetensors_writer_open(f->root, &f->table, dtype, split_bytes);
+    struct safetensors_writer *w =
+        safetensors_writer_open(f->root, "model", &f->table, dtype, split_bytes);
     int status = 0;
     for (int i = 0; i < f->table.n && status == 0; i++) {
         const struct parameter *p = &f->table.item[i];

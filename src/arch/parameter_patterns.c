@@ -50,7 +50,7 @@ int parameters_freeze(struct parameters *table, const struct patterns *patterns,
     for (int i = 0; i < table->n; i++) {
         struct parameter *p = &table->item[i];
         if (!patterns_match(patterns, p->name)) continue;
-        if (p->role == ROLE_SCORE || p->role == ROLE_TIE_THRESHOLD)
+        if (p->role == ROLE_SCORE || p->role == ROLE_TIE_THRESHOLD || parameter_is_adapter(p))
             return fail("%s: a pattern matches %s, which is always trained; hint: \"%.*s*\" for "
                         "everything but the score head",
                         option, p->name, (int)strcspn(table->item[0].name, ".") + 1,

@@ -5,6 +5,7 @@
 #include <math.h>
 #include <string.h>
 
+#include "config.h"
 #include "families.h"
 #include "memory.h"
 #include "random.h"
@@ -115,6 +116,142 @@ static void add_mlp(struct builder *b) {
     if (a->mlp_bias) block_bias(b, ROLE_DOWN_BIAS, n->down, a->D);
 }
 
+/* ---- adapters ---- */
+
+static const struct {
+    enum role role;
+    enum adapter_input input;
+} modules[N_MODULES] = {{ROLE_QKV_WEIGHT, ADAPTERS_QKV},  {ROLE_K_WEIGHT, ADAPTERS_QKV},
+                        {ROLE_V_WEIGHT, ADAPTERS_QKV},    {ROLE_OUT_WEIGHT, ADAPTERS_OUT},
+                        {ROLE_UP_WEIGHT, ADAPTERS_UP},    {ROLE_UP2_WEIGHT, ADAPTERS_UP},
+                        {ROLE_DOWN_WEIGHT, ADAPTERS_DOWN}};
+
+enum role parameters_module_role(int module) {
+    return modules[module].role;
+}
+
+enum adapter_input parameters_module_input(int module) {
+    return modules[module].input;
+}
+
+/* "model.layers.2.self_attn.q_proj" of its weight; mem_free. */
+static char *module_name(const struct parameter *weight) {
+    return mem_format("%.*s", (int)(strlen(weight->name) - strlen(".weight")), weight->name);
+}
+
+/* Whether a target is the module's name, or the end of it behind a dot. */
+static bool is_target(char *target, const char *module) {
+    struct patterns one = {&target, 1};
+    if (strcmp(target, "all-linear") == 0) return true;
+    for (const char *at = module; at; at = strchr(at, '.')) {
+        if (at != module) at++;
+        if (patterns_match(&one, at)) return true;
+    }
+    return false;
+}
+
+static bool has_adapter(const struct builder *b, const char *module) {
+    const struct patterns *targets = &b->options->lora.targets;
+    for (int t = 0; t < targets->n; t++)
+        if (is_target(targets->item[t], module)) return true;
+    return false;
+}
+
+/* The matrix of a module in the block that is being filled; NULL where it has none. */
+static struct parameter *find_module(const struct builder *b, int module) {
+    struct parameters *table = b->table;
+    for (int i = table->unit[table->n_units].first; i < table->n; i++)
+        if (table->item[i].role == modules[module].role) return &table->item[i];
+    return NULL;
+}
+
+/* A, or B where `up`, of a module that is a target. As PEFT starts them: A uniform as torch's
+ * Linear, B zero. Whether the module is one. */
+static bool add_adapter(struct builder *b, int module, bool up) {
+    struct parameter *weight = find_module(b, module);
+    if (!weight) return false;
+    int64_t rank = b->options->lora.rank;
+    int64_t rows = weight->rows, cols = weight->cols;
+    char *name = module_name(weight);
+    bool is_one = has_adapter(b, name);
+    if (is_one) {
+        char *full = mem_format("base_model.model.%s.lora_%c.weight", name, up ? 'B' : 'A');
+        if (up)
+            add_matrix(b, parameters_b_role(module), full, rows, rank);
+        else
+            add_matrix(b, parameters_a_role(module), full, rank, cols);
+        struct parameter *p = &b->table->item[b->table->n - 1];
+        p->init = up ? INIT_ZERO : INIT_UNIFORM;
+        p->init_std = (float)(1 / sqrt((double)cols));
+    }
+    mem_free(name);
+    return is_one;
+}
+
+/* The A's of what reads the same input stand together, as one matrix. */
+static void add_adapters(struct builder *b) {
+    struct adapters *adapters = &b->table->adapters;
+    for (int input = 0; input < N_ADAPTER_INPUTS; input++) {
+        int n = 0;
+        for (int m = 0; m < N_MODULES; m++)
+            n += modules[m].input == (enum adapter_input)input && add_adapter(b, m, false);
+        for (int m = 0; m < N_MODULES; m++)
+            if (modules[m].input == (enum adapter_input)input) add_adapter(b, m, true);
+        adapters->modules[input] = MAX(adapters->modules[input], n);
+    }
+}
+
+/* Every target is the name of a module; the message lists these as the files have them. */
+static int check_target(const struct builder *b, char *target) {
+    const struct parameters *table = b->table;
+    struct buffer known = {0};
+    const char *word[N_MODULES], *near = NULL;
+    char *name[N_MODULES] = {NULL};
+    int n = 0;
+    bool matches = false;
+    for (int i = 0; i < table->n && !matches; i++)
+        for (int m = 0; m < N_MODULES && !matches; m++) {
+            if (table->item[i].role != modules[m].role) continue;
+            char *module = module_name(&table->item[i]);
+            matches = is_target(target, module);
+            if (!matches && table->item[i].unit == 1) {
+                name[n] = module;
+                word[n] = strrchr(module, '.') + 1;
+                buffer_format(&known, "%s, ", word[n++]);
+            } else {
+                mem_free(module);
+            }
+        }
+    if (!matches) near = config_nearest(target, word, n);
+    int status = matches
+                     ? 0
+                     : fail("lora.targets: expected %sor all-linear, found \"%s\"%s%s", known.data,
+                            target, near ? "; hint: did you mean " : "", near ? near : "");
+    for (int i = 0; i < n; i++) mem_free(name[i]);
+    buffer_free(&known);
+    return status;
+}
+
+/* Freezes what is neither an adapter nor the score head. */
+static int finish_adapters(struct builder *b) {
+    const struct lora *lora = &b->options->lora;
+    struct parameters *table = b->table;
+    if (lora->targets.n == 0) return fail("lora.targets: expected names of modules, found none");
+    for (int t = 0; t < lora->targets.n; t++)
+        if (check_target(b, lora->targets.item[t]) != 0) return -1;
+    double divisor = lora->rslora ? sqrt((double)lora->rank) : (double)lora->rank;
+    table->adapters.rank = (int)lora->rank;
+    table->adapters.scale = (float)(lora->alpha / divisor);
+    for (int i = 0; i < table->n; i++) {
+        struct parameter *p = &table->item[i];
+        bool is_head = p->role == ROLE_SCORE || p->role == ROLE_TIE_THRESHOLD;
+        if (!parameter_is_adapter(p) && !is_head) p->segment = SEGMENT_FROZEN;
+    }
+    return 0;
+}
+
+/* ---- the table ---- */
+
 /* The final norm and the score head. The head's standard deviation, which is not the model's
  * initializer_range, keeps first scores near 1 in size: its input has norm sqrt(D). */
 static void add_last_unit(struct builder *b) {
@@ -163,11 +300,16 @@ int parameters_build(struct parameters *table, const struct arch *arch,
         add_attention(&b);
         block_norm(&b, ROLE_NORM2_WEIGHT, ROLE_NORM2_BIAS, names->norm2);
         add_mlp(&b);
+        if (options->lora.rank > 0) add_adapters(&b);
         end_unit(&b);
     }
     add_last_unit(&b);
     for (int i = 0; i < table->n; i++)
         table->unit[table->item[i].unit].by_role[table->item[i].role] = &table->item[i];
+    if (options->lora.rank > 0 && finish_adapters(&b) != 0) {
+        parameters_free(table);
+        return -1;
+    }
     parameters_place(table);
     return 0;
 }
@@ -219,6 +361,9 @@ void parameters_init(const struct parameter *p, uint64_t seed, int64_t first, in
     for (int64_t i = 0; i < count; i++) {
         if (p->init == INIT_NORMAL)
             out[i] = (float)(p->init_std * random_normal(seed, purpose, (uint64_t)(first + i)));
+        else if (p->init == INIT_UNIFORM)
+            out[i] = (float)(p->init_std *
+                             (2 * random_uniform(seed, purpose, (uint64_t)(first + i)) - 1));
         else
             out[i] = p->init == INIT_ONE ? 1 : 0;
     }

@@ -301,6 +301,14 @@ static int open_index(struct safetensors *s, const char *directory, const char *
     return status ? fail_context("%s", path) : 0;
 }
 
+int safetensors_open_file(struct safetensors *out, const char *directory, const char *name) {
+    *out = (struct safetensors){0};
+    int status = open_file(out, directory, name);
+    if (status == 0) status = sort_entries(out);
+    if (status) safetensors_close(out);
+    return status;
+}
+
 /* Where both are there, the single file wins, as in transformers. */
 int safetensors_open(struct safetensors *out, const char *directory) {
     *out = (struct safetensors){0};
@@ -390,10 +398,7 @@ static void drop_other_heads(struct safetensors *s, const struct parameters *tab
 
 /* Entries take their parameter's full name, so they are sorted anew: (2). Two of them may now have
  * one name, with and without the prefix, which sort_entries refuses. */
-int safetensors_match(struct safetensors *s, const struct parameters *table) {
-    static const char other_model[] = "config.json and the weights may belong to different models";
-    static const char tied[] =
-        "\"tie_word_embeddings\" in config.json tells whether the embedding is the head";
+int safetensors_match_some(struct safetensors *s, const struct parameters *table) {
     drop_other_heads(s, table);
     s->has_score = s->has_lm_head = false;
     s->score_rows = 0;
@@ -401,26 +406,37 @@ int safetensors_match(struct safetensors *s, const struct parameters *table) {
         struct safetensors_entry *entry = &s->entry[i];
         const struct parameter *p = parameter_of(table, entry->name);
         if (!p)
-            return fail("%s: tensor %.200s is unknown to this architecture; hint: %s",
-                        s->path[entry->file], entry->name, other_model);
+            return fail("%s: tensor %.200s is unknown to this architecture", s->path[entry->file],
+                        entry->name);
         if (is_score_head(entry, p)) {
             s->score_rows = entry->dim[0];
         } else if (check_shape(entry, p)) {
-            fail_context("%s", s->path[entry->file]);
-            return fail_hint(other_model);
+            return fail_context("%s", s->path[entry->file]);
         }
         mem_free(entry->name);
         entry->name = mem_copy_string(p->name);
     }
-    if (sort_entries(s)) return -1;
+    for (int i = 0; i < table->n; i++)
+        if (table->item[i].role == ROLE_SCORE) s->has_score = s->score_rows == table->item[i].rows;
+    return sort_entries(s);
+}
+
+bool safetensors_has(const struct safetensors *s, const char *name) {
+    return find_entry(s, name) != NULL;
+}
+
+int safetensors_match(struct safetensors *s, const struct parameters *table) {
+    static const char other_model[] = "config.json and the weights may belong to different models";
+    static const char tied[] =
+        "\"tie_word_embeddings\" in config.json tells whether the embedding is the head";
+    if (safetensors_match_some(s, table) != 0) return fail_hint(other_model);
     for (int i = 0; i < table->n; i++) {
         const struct parameter *p = &table->item[i];
         bool found = find_entry(s, p->name) != NULL;
-        if (p->role == ROLE_SCORE)
-            s->has_score = s->score_rows == p->rows;
-        else if (p->role == ROLE_LM_HEAD && s->may_lack_lm_head)
+        if (p->role == ROLE_LM_HEAD && s->may_lack_lm_head)
             s->has_lm_head = found;
-        else if (p->role != ROLE_TIE_THRESHOLD && !found)
+        else if (p->role != ROLE_SCORE && p->role != ROLE_TIE_THRESHOLD &&
+                 !parameter_is_adapter(p) && !found)
             return fail("%s: tensor %s is missing; hint: %s", s->path[0], p->name,
                         p->role == ROLE_LM_HEAD ? tied : other_model);
     }

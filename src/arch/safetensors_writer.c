@@ -18,7 +18,7 @@
 enum { WRITE_ELEMENTS = 1 << 18 };
 
 struct safetensors_writer {
-    char *directory;
+    char *directory, *stem;
     const struct parameters *table; /* not owned */
     enum dtype dtype;
     int *file_of; /* (table->n): by (1) */
@@ -52,8 +52,8 @@ static void assign_files(struct safetensors_writer *w, uint64_t split_bytes) {
 
 /* "model.safetensors", or "model-00001-of-00003.safetensors"; to be freed. */
 static char *file_name(const struct safetensors_writer *w, int file) {
-    if (w->n_files == 1) return mem_copy_string("model.safetensors");
-    return mem_format("model-%05d-of-%05d.safetensors", file + 1, w->n_files);
+    if (w->n_files == 1) return mem_format("%s.safetensors", w->stem);
+    return mem_format("%s-%05d-of-%05d.safetensors", w->stem, file + 1, w->n_files);
 }
 
 static char *file_path(const struct safetensors_writer *w, int file, const char *end) {
@@ -128,12 +128,13 @@ static int end_file(struct safetensors_writer *w) {
     return status == 0 ? 0 : fail_file(w, "cannot be synced", error);
 }
 
-struct safetensors_writer *safetensors_writer_open(const char *directory,
+struct safetensors_writer *safetensors_writer_open(const char *directory, const char *stem,
                                                    const struct parameters *table, enum dtype dtype,
                                                    uint64_t split_bytes) {
     CHECK(dtype == DTYPE_F32 || dtype == DTYPE_BF16, "dtype %s is not written", dtype_name(dtype));
     struct safetensors_writer *w = mem_alloc(1, sizeof *w);
     w->directory = mem_copy_string(directory);
+    w->stem = mem_copy_string(stem);
     w->table = table;
     w->dtype = dtype;
     w->descriptor = -1;
@@ -181,7 +182,7 @@ static int write_index(const struct safetensors_writer *w) {
         mem_free(name);
     }
     buffer_append_text(&text, "\n  }\n}\n");
-    char *path = file_join(w->directory, "model.safetensors.index.json");
+    char *path = mem_format("%s/%s.safetensors.index.json", w->directory, w->stem);
     int status = file_replace(path, text.data, text.length);
     mem_free(path);
     buffer_free(&text);
@@ -212,6 +213,7 @@ int safetensors_writer_finish(struct safetensors_writer *w) {
     if (status == 0) status = file_sync(w->directory);
     if (status == 0 && w->n_files > 1) status = write_index(w);
     mem_free(w->directory);
+    mem_free(w->stem);
     mem_free(w->file_of);
     mem_free(w->buffer);
     mem_free(w);

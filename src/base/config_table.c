@@ -58,6 +58,20 @@ const struct config_option config_options[] = {
     {"model.quantise", OPTION_CHOICE, AT(model.quantise), "none", .words = WORDS(QUANTISES),
      .help = "Keeps the frozen linear layers of blocks in 4 bits (nf4, double quantisation, as "
              "bitsandbytes)."},
+    {"model.adapter", OPTION_STRING, AT(model.adapter), "", "none",
+     .help = "Adapter to start from, in PEFT's files (adapter_config.json, "
+             "adapter_model.safetensors), of the base in model.path; it sets lora.*."},
+
+    {"lora.rank", OPTION_INT, AT(lora.rank), "0", .low = 0, .high = 4096,
+     .help = "Rank of adapters (LoRA) beside linear layers of blocks; they and the score head are "
+             "then all that is trained. 0: no adapters."},
+    {"lora.alpha", OPTION_NUMBER, AT(lora.alpha), "16", .low = 0, .high = 1e6, .open = LOW_OPEN,
+     .help = "What an adapter adds is multiplied by alpha / rank."},
+    {"lora.rslora", OPTION_BOOL, AT(lora.rslora), "false",
+     .help = "Multiply by alpha / sqrt(rank) instead."},
+    {"lora.targets", OPTION_LIST, AT(lora.targets), "all-linear", "all-linear",
+     .help = "Linear layers that have an adapter: names of modules as the files have them "
+             "(\"q_proj\", \"mlp.up_proj\", \"query_key_value\"), or all-linear."},
 
     {"data.train", OPTION_TRAIN, AT(data.train), "", "none, must be given to train",
      .help =
@@ -177,6 +191,7 @@ static const struct {
 } groups[] = {
     {"run", "the run itself"},
     {"model", "the model and its numbers"},
+    {"lora", "adapters instead of the whole model"},
     {"data", "what is learned from"},
     {"batch", "the step's batch"},
     {"loss", "what is minimised"},
@@ -198,6 +213,7 @@ static const struct {
     const char *path, *now, *why;
 } former[] = {
     {"parallel.shard_group", "parallel.zero_group", NULL},
+    {"lora.dropout", NULL, "sharing the prompt between answers is exact only without dropout"},
     {"model.dropout", NULL, "sharing the prompt between answers is exact only without dropout"},
 };
 

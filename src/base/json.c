@@ -2,6 +2,7 @@
 #include "json.h"
 
 #include <math.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "file.h"
@@ -118,6 +119,21 @@ int json_get_string(const json_t *object, const char *key, const char **out) {
                     key);
     *out = json_string_value(value);
     return 0;
+}
+
+char *json_text_pretty(const json_t *json) {
+    char *made = json_dumps(json, JSON_INDENT(2) | JSON_REAL_PRECISION(15));
+    CHECK(made, "a JSON value that cannot be written");
+    json_t *again = json_loads(made, 0, NULL);
+    if (!json_equal(json, again)) {
+        free(made);
+        made = json_dumps(json, JSON_INDENT(2) | JSON_REAL_PRECISION(17));
+        CHECK(made, "a JSON value that cannot be written");
+    }
+    char *text = mem_format("%s\n", made);
+    free(made);
+    json_decref(again);
+    return text;
 }
 
 char *json_text(const json_t *value) {

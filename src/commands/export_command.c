@@ -6,14 +6,18 @@
 #include "log.h"
 
 static const char usage[] =
-    "usage: rankwise export MODEL DIRECTORY [--dtype fp32|bf16] [--force] [path=value ...]\n\n"
+    "usage: rankwise export MODEL DIRECTORY [--dtype fp32|bf16] [--merge] [--force] [path=value "
+    "...]\n\n"
     "Writes a Hugging Face model directory (config.json, model.safetensors, tokenizer files, "
     "score_contract.json,\n"
     "README.md) that transformers opens with AutoModelForSequenceClassification and that "
     "\"rankwise score\" reads.\n"
     "MODEL is a run directory (its newest whole checkpoint), a checkpoint, or a Hugging Face model "
-    "directory.\n\n"
+    "directory.\n"
+    "Of a model with adapters (LoRA) the adapter is written, as PEFT has it, which names its "
+    "base.\n\n"
     "  --dtype fp32   the master weights as they are (default); bf16 halves the size\n"
+    "  --merge        of a model with adapters, the whole model with these in its weights\n"
     "  --force        replace an existing model directory\n";
 
 static int parse_dtype(const char *text, enum dtype *out) {
@@ -26,28 +30,31 @@ static int parse_dtype(const char *text, enum dtype *out) {
 
 struct wish {
     const char *directory;
-    enum dtype dtype;
-    bool force;
+    struct export_options options;
 };
 
 static int export_scorer(struct scorer *s, void *self) {
     const struct wish *wish = self;
-    if (export_model(s, wish->directory, wish->dtype, wish->force) != 0) return -1;
+    if (export_model(s, wish->directory, &wish->options) != 0) return -1;
     log_info("%s: exported from %s", wish->directory, s->path);
     return 0;
 }
 
 int export_command(int argc, char **argv) {
-    struct option option[] = {{"help", false, NULL}, {"dtype", true, NULL}, {"force", false, NULL}};
+    struct option option[] = {{"help", false, NULL},
+                              {"dtype", true, NULL},
+                              {"force", false, NULL},
+                              {"merge", false, NULL}};
     struct arguments a;
     struct wish wish;
     int code;
-    if (command_arguments(&a, option, 3, 2, usage, argc, argv, &code)) return code;
-    if (parse_dtype(option[1].value, &wish.dtype) != 0) {
+    if (command_arguments(&a, option, 4, 2, usage, argc, argv, &code)) return code;
+    if (parse_dtype(option[1].value, &wish.options.dtype) != 0) {
         arguments_free(&a);
         return command_misuse(argv[0], usage);
     }
     wish.directory = a.positional[1];
-    wish.force = option[2].value != NULL;
+    wish.options.force = option[2].value != NULL;
+    wish.options.merge = option[3].value != NULL;
     return scorer_command(argc, argv, &a, export_scorer, &wish);
 }

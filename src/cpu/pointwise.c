@@ -24,6 +24,20 @@ void cpu_cast(struct device *dev, struct tensor out, struct tensor in) {
             BY_DTYPE(in.dtype, from, cast_row(row_of(out, row), to, row_of(in, row), from, n)));
 }
 
+VEC_INLINE void scale_row(void *out, const void *in, float factor, enum dtype dtype, int64_t n) {
+    for (int64_t i = 0; i < n; i += LANES) {
+        int m = vec_room(n, i);
+        vec_put(out, dtype, i, m, vec_get(in, dtype, i, m) * factor);
+    }
+}
+
+void cpu_scale(struct device *dev, struct tensor out, struct tensor in, float factor) {
+    int64_t n = in.cols;
+#pragma omp parallel for num_threads(cpu_threads(dev, in.rows *n)) schedule(static)
+    for (int64_t row = 0; row < in.rows; row++)
+        BY_DTYPE(in.dtype, dtype, scale_row(row_of(out, row), row_of(in, row), factor, dtype, n));
+}
+
 VEC_INLINE void add_row(float *out, const float *a, const void *b, enum dtype dtype, int64_t n) {
     for (int64_t i = 0; i < n; i += LANES) {
         int m = vec_room(n, i);

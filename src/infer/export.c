@@ -3,6 +3,7 @@
 
 #include <string.h>
 
+#include "adapters.h"
 #include "export_place.h"
 #include "file.h"
 #include "log.h"
@@ -32,8 +33,10 @@ static int read_piece(const struct parameter_reader *reader, const struct parame
 
 static int write_weights(struct scorer *s, const char *directory, const struct parameters *table,
                          enum dtype dtype) {
-    struct safetensors_writer *w = safetensors_writer_open(directory, table, dtype, split_bytes);
-    struct parameter_reader reader = scorer_reader(s);
+    struct safetensors_writer *w =
+        safetensors_writer_open(directory, "model", table, dtype, split_bytes);
+    struct merged merged = {.table = &s->table, .reader = scorer_reader(s)};
+    struct parameter_reader reader = {merged_read, &merged};
     float *buffer = mem_alloc(PIECE, sizeof *buffer);
     int status = w ? 0 : -1;
     for (int i = 0; i < table->n && status == 0; i++) {
@@ -44,6 +47,7 @@ static int write_weights(struct scorer *s, const char *directory, const struct p
             if (status == 0) status = safetensors_writer_add(w, p, buffer, n);
         }
     }
+    merged_free(&merged);
     mem_free(buffer);
     if (w && status != 0)
         safetensors_writer_abandon(w);
@@ -134,13 +138,34 @@ static int complete_contract(const struct scorer *s, const char *temporary, enum
     return status;
 }
 
-int export_model(struct scorer *s, const char *directory, enum dtype dtype, bool force) {
+/* An adapter is always in fp32: it is small. */
+static int check_options(const struct scorer *s, const struct export_options *options) {
+    bool has_adapters = s->table.adapters.rank > 0;
+    bool has_base = s->checkpoint.base || file_has(adapters_base(s), "config.json");
+    if (has_adapters && !options->merge && !has_base)
+        return fail("%s: its adapters stand beside a checkpoint's weights, which PEFT cannot open; "
+                    "hint: --merge writes the whole model",
+                    s->path);
+    if (options->merge && !has_adapters)
+        return fail("--merge: %s has no adapters to merge", s->path);
+    if (has_adapters && !options->merge && options->dtype != DTYPE_F32)
+        return fail("--dtype: an adapter is written in fp32; hint: --merge writes the whole model");
+    return 0;
+}
+
+int export_model(struct scorer *s, const char *directory, const struct export_options *options) {
     const struct ranks *world = comm_world();
     struct export_place place;
+    enum dtype dtype = options->dtype;
+    bool force = options->force, is_adapter = s->table.adapters.rank > 0 && !options->merge;
+    if (check_options(s, options) != 0) return -1;
     if (export_place_open(&place, world, directory, force) != 0) return -1;
     const char *slash = strrchr(place.target, '/');
     const char *name = slash && slash[1] ? slash + 1 : place.target;
-    int status = world->rank == 0 ? write_files(s, place.temporary, name, dtype) : 0;
+    int status = 0;
+    if (world->rank == 0)
+        status = is_adapter ? adapters_write(s, place.temporary, name)
+                            : write_files(s, place.temporary, name, dtype);
     status = comm_agree(world, status);
     if (status == 0) status = complete_contract(s, place.temporary, dtype);
     return export_place_close(&place, world, status);

@@ -96,23 +96,6 @@ void export_pad_free(struct export_pad *pad) {
 
 /* --- config.json --- */
 
-/* Indented, as people read these files, and with 15 digits where these say it all: 1e-6, not
- * 9.9999999999999995e-7. mem_free. */
-static char *pretty_text(const json_t *json) {
-    char *made = json_dumps(json, JSON_INDENT(2) | JSON_REAL_PRECISION(15));
-    CHECK(made, "a JSON value that cannot be written");
-    json_t *again = json_loads(made, 0, NULL);
-    if (!json_equal(json, again)) {
-        free(made);
-        made = json_dumps(json, JSON_INDENT(2) | JSON_REAL_PRECISION(17));
-        CHECK(made, "a JSON value that cannot be written");
-    }
-    char *text = mem_format("%s\n", made);
-    free(made);
-    json_decref(again);
-    return text;
-}
-
 /* The scores of a text: transformers assumes two labels where it is not told. */
 static void set_labels(json_t *config, const struct contract *contract) {
     int n = contract_n_heads(contract);
@@ -157,7 +140,7 @@ char *export_config(const struct arch *arch, const struct contract *contract,
     json_object_set_new(config, "torch_dtype", json_string(type)); /* transformers 4 */
     json_object_set_new(config, "dtype", json_string(type));       /* transformers 5 */
     json_object_del(config, "problem_type");
-    char *text = pretty_text(config);
+    char *text = json_text_pretty(config);
     json_decref(config);
     mem_free(name);
     return text;
@@ -244,7 +227,7 @@ int export_tokenizer_file(struct buffer *out, const char *name, const struct tok
     if (file && !changed) {
         buffer_append(out, file->data, file->length);
     } else {
-        char *text = pretty_text(json);
+        char *text = json_text_pretty(json);
         buffer_append_text(out, text);
         mem_free(text);
     }

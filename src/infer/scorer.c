@@ -3,6 +3,7 @@
 
 #include <string.h>
 
+#include "adapters.h"
 #include "device.h"
 #include "file.h"
 #include "log.h"
@@ -19,7 +20,7 @@ static int look_up(const char *path, char **checkpoint) {
                     "found %s; hint: `rankwise train` makes the first",
                     path, file_exists(path) ? "a file" : "nothing there");
     if (checkpoint_is_named(path)) return (*checkpoint = checkpoint_named(path)) ? 0 : -1;
-    if (file_has(path, "config.json")) return 0;
+    if (file_has(path, "config.json") || peft_is_there(path)) return 0;
     return fail("%s: neither a run directory (config.cfg), nor a checkpoint (state.h5), nor a "
                 "Hugging Face model directory (config.json); hint: `rankwise train` makes the "
                 "first",
@@ -60,7 +61,8 @@ static bool has_ties(const struct checkpoint *c) {
 }
 
 static int build_table(struct scorer *s, int n_scores, bool ties) {
-    struct parameters_options options = {.head = {HEAD_SCORE, n_scores, ties}};
+    struct parameters_options options = {.head = {HEAD_SCORE, n_scores, ties},
+                                         .lora = s->config.lora};
     s->head = options.head;
     return parameters_build(&s->table, &s->arch, &options);
 }
@@ -122,7 +124,8 @@ static void name_attributes(struct scorer *s) {
 static int open_directory_tokenizer(struct scorer *s) {
     if (read_directory_contract(s) != 0) return -1;
     char *special = contract_special(&s->contract);
-    s->tokenizer = tokenizer_open_directory(s->path, special);
+    bool is_own = s->peft.tensors.n_files == 0 || file_has(s->path, "tokenizer.json");
+    s->tokenizer = tokenizer_open_directory(is_own ? s->path : adapters_base(s), special);
     mem_free(special);
     if (!s->tokenizer) return -1;
     if (s->contract.json) return 0;
@@ -134,6 +137,7 @@ static int open_directory_tokenizer(struct scorer *s) {
 
 /* Reads a Hugging Face directory, once s->config is there. */
 static int open_directory(struct scorer *s) {
+    if (peft_is_there(s->path)) return adapters_open(s) == 0 ? open_directory_tokenizer(s) : -1;
     if (arch_read(&s->arch, s->path) != 0) return -1;
     if (build_table(s, MAX(1, s->arch.n_labels), false) != 0) return -1;
     if (safetensors_open(&s->tensors, s->path) != 0) return -1;
@@ -249,13 +253,15 @@ static int read_checkpoint(void *self, const struct parameter *p, int64_t first,
 
 static int read_tensors(void *self, const struct parameter *p, int64_t first, int64_t count,
                         float *out) {
-    return safetensors_read(self, p, first, count, out);
+    struct scorer *s = self;
+    bool in_adapter = s->peft.tensors.n_files > 0 && peft_has(&s->peft, p);
+    return safetensors_read(in_adapter ? &s->peft.tensors : &s->tensors, p, first, count, out);
 }
 
 /* The weights as files have them. */
 static struct parameter_reader file_reader(struct scorer *s) {
     return s->is_checkpoint ? (struct parameter_reader){read_checkpoint, &s->checkpoint}
-                            : (struct parameter_reader){read_tensors, &s->tensors};
+                            : (struct parameter_reader){read_tensors, s};
 }
 
 static int read_as_computed(void *self, const struct parameter *p, int64_t first, int64_t count,
@@ -299,7 +305,8 @@ int scorer_start(struct scorer *s, int64_t max_tokens, int64_t max_rows) {
                                     .max_tokens = max_tokens,
                                     .max_rows = max_rows,
                                     .head = s->head,
-                                    .quantised = parameters_largest_quantised(&s->table)};
+                                    .quantised = parameters_largest_quantised(&s->table),
+                                    .adapters = s->table.adapters};
     if (comm_agree(comm_world(), check_memory(s, &zero, &options)) != 0) return -1;
     s->z = zero_init(s->dev, &s->place, &s->table, &zero);
     struct parameter_reader reader = file_reader(s);
@@ -322,6 +329,7 @@ void scorer_close(struct scorer *s) {
     tokenizer_free(s->tokenizer);
     safetensors_close(&s->tensors);
     quantised_free(&s->quantised);
+    peft_close(&s->peft);
     checkpoint_close(&s->checkpoint);
     parameters_free(&s->table);
     arch_free(&s->arch);

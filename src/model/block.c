@@ -12,14 +12,17 @@
 
 #include <math.h>
 
+#include "adapter.h"
+
 /* The roles of a branch's norm and of the product that leads back to the stream. */
 struct branch {
     enum role norm, norm_bias, out, out_bias;
+    enum adapter_input adapters; /* of that product */
 };
 static const struct branch attention_branch = {ROLE_NORM1_WEIGHT, ROLE_NORM1_BIAS, ROLE_OUT_WEIGHT,
-                                               ROLE_OUT_BIAS},
+                                               ROLE_OUT_BIAS, ADAPTERS_OUT},
                            mlp_branch = {ROLE_NORM2_WEIGHT, ROLE_NORM2_BIAS, ROLE_DOWN_WEIGHT,
-                                         ROLE_DOWN_BIAS};
+                                         ROLE_DOWN_BIAS, ADAPTERS_DOWN};
 
 /* ---- views ---- */
 
@@ -190,15 +193,18 @@ static void enter(struct block *b, const struct branch *r, void *h, float *stats
 
 /* to (Q, D) = x + the branch's last product, or the norm of that product, which is kept then. */
 static void leave(struct block *b, const struct branch *r, struct tensor to, struct tensor x,
-                  struct tensor in, float *product, float *stats) {
+                  struct tensor in, const void *low, float *product, float *stats) {
     int64_t D = b->arch->D;
+    struct block_range all = {0, D};
     struct tensor bias, w = weight(b, r->out, 0, D);
     const struct tensor *shift = vector(b, r->out_bias, 0, D, &bias);
     if (!b->arch->post_norm) {
         op_linear_forward(b->dev, to, in, w, shift, &x);
+        adapter_expand(b, r->adapters, all, to, low);
         return;
     }
     op_linear_forward(b->dev, residual(b, product, b->Q), in, w, shift, NULL);
+    adapter_expand(b, r->adapters, all, residual(b, product, b->Q), low);
     norm_forward(b, r, b->scratch->normed, stats, product, b->Q);
     op_add(b->dev, to, x, matrix(b, b->scratch->normed, b->Q, D));
 }
@@ -206,11 +212,13 @@ static void leave(struct block *b, const struct branch *r, struct tensor to, str
 /* The view's part of q, k and v. */
 static void project(struct block *b, const struct rows_view *v) {
     struct tensor bias;
+    struct tensor h = matrix(b, v->h, v->n, b->arch->D),
+                  qkv = matrix(b, v->qkv, v->n, v->part.count);
     enter(b, &attention_branch, v->h, v->stats, v->x, v->n);
-    op_linear_forward(b->dev, matrix(b, v->qkv, v->n, v->part.count),
-                      matrix(b, v->h, v->n, b->arch->D),
-                      weight(b, ROLE_QKV_WEIGHT, v->part.first, v->part.count),
+    op_linear_forward(b->dev, qkv, h, weight(b, ROLE_QKV_WEIGHT, v->part.first, v->part.count),
                       vector(b, ROLE_QKV_BIAS, v->part.first, v->part.count, &bias), NULL);
+    adapter_reduce(b, ADAPTERS_QKV, v->part, h, v->low);
+    adapter_expand(b, ADAPTERS_QKV, v->part, qkv, v->low);
 }
 
 static void project_qkv(struct block *b) {
@@ -287,14 +295,29 @@ static void activate(struct block *b) {
         op_gelu_forward(b->dev, act, up);
 }
 
+/* The MLP up to the input of its last product. */
+static void expand_mlp(struct block *b) {
+    struct block_range all = {0, block_up_cols(b->arch)};
+    struct tensor bias, up = matrix(b, b->kept.up, b->Q, all.count),
+                        h = matrix(b, b->kept.h2, b->Q, b->arch->D);
+    op_linear_forward(b->dev, up, h, weight(b, ROLE_UP_WEIGHT, 0, all.count),
+                      vector(b, ROLE_UP_BIAS, 0, all.count, &bias), NULL);
+    progress(b);
+    adapter_reduce(b, ADAPTERS_UP, all, h, b->kept.low_up);
+    adapter_expand(b, ADAPTERS_UP, all, up, b->kept.low_up);
+    activate(b);
+}
+
 /* again: the second forward, inside backward with recomputation, which leaves out what backward
  * does not read. */
 void block_forward(struct block *b, bool again) {
     const struct arch *a = b->arch;
     struct block_kept *k = &b->kept;
-    int64_t width = (int64_t)a->H * a->d, up_cols = block_up_cols(a);
-    struct tensor bias, x = residual(b, k->read.x, b->Q), out = residual(b, k->out, b->Q);
+    struct tensor x = residual(b, k->read.x, b->Q), out = residual(b, k->out, b->Q);
     struct tensor mid = a->parallel_residual ? out : residual(b, k->x_mid, b->Q);
+    struct tensor attended = matrix(b, k->attention, b->Q, (int64_t)a->H * a->d),
+                  act = matrix(b, k->act, b->Q, a->F);
+    struct block_range width = {0, a->D};
 
     project_qkv(b);
     norm_and_rotate(b);
@@ -303,19 +326,16 @@ void block_forward(struct block *b, bool again) {
     progress(b);
     /* x may be where mid is: norm2 of x comes before mid is written. */
     if (a->parallel_residual) enter(b, &mlp_branch, k->h2, k->stats2, k->read.x, b->Q);
+    adapter_reduce(b, ADAPTERS_OUT, width, attended, k->low_out);
     if (!a->parallel_residual || !again)
-        leave(b, &attention_branch, mid, x, matrix(b, k->attention, b->Q, width), k->product1,
-              k->read.stats);
+        leave(b, &attention_branch, mid, x, attended, k->low_out, k->product1, k->read.stats);
     if (!a->parallel_residual) enter(b, &mlp_branch, k->h2, k->stats2, k->x_mid, b->Q);
     progress(b);
 
-    op_linear_forward(b->dev, matrix(b, k->up, b->Q, up_cols), matrix(b, k->h2, b->Q, a->D),
-                      weight(b, ROLE_UP_WEIGHT, 0, up_cols),
-                      vector(b, ROLE_UP_BIAS, 0, up_cols, &bias), NULL);
-    progress(b);
-    activate(b);
+    expand_mlp(b);
+    adapter_reduce(b, ADAPTERS_DOWN, width, act, k->low_down);
     if (!again || a->post_norm)
-        leave(b, &mlp_branch, out, mid, matrix(b, k->act, b->Q, a->F), k->product2, k->stats2);
+        leave(b, &mlp_branch, out, mid, act, k->low_down, k->product2, k->stats2);
     progress(b);
 }
 
@@ -374,19 +394,23 @@ static void mlp_backward(struct block *b, struct tensor dout) {
                   up = matrix(b, b->kept.up, b->Q, up_cols);
     struct tensor dact = matrix(b, b->scratch->narrow, b->Q, a->F),
                   dup = matrix(b, b->scratch->wide, b->Q, up_cols);
+    struct tensor h = matrix(b, b->kept.h2, b->Q, a->D),
+                  dh = matrix(b, b->scratch->dh2, b->Q, a->D);
 
     add_gradients(b, ROLE_DOWN_WEIGHT, ROLE_DOWN_BIAS, 0, dout, act);
     op_linear_backward_input(b->dev, dact, dout, weight(b, ROLE_DOWN_WEIGHT, 0, a->D), NULL);
     progress(b);
+    adapter_backward(b, ADAPTERS_DOWN, (struct block_range){0, a->D}, dout, act, b->kept.low_down,
+                     dact);
     if (a->gated)
         op_swiglu_backward(b->dev, dup, dact, up);
     else
         op_gelu_backward(b->dev, dup, dact, up);
     progress(b);
-    add_gradients(b, ROLE_UP_WEIGHT, ROLE_UP_BIAS, 0, dup, matrix(b, b->kept.h2, b->Q, a->D));
-    op_linear_backward_input(b->dev, matrix(b, b->scratch->dh2, b->Q, a->D), dup,
-                             weight(b, ROLE_UP_WEIGHT, 0, up_cols), NULL);
+    add_gradients(b, ROLE_UP_WEIGHT, ROLE_UP_BIAS, 0, dup, h);
+    op_linear_backward_input(b->dev, dh, dup, weight(b, ROLE_UP_WEIGHT, 0, up_cols), NULL);
     progress(b);
+    adapter_backward(b, ADAPTERS_UP, (struct block_range){0, up_cols}, dup, h, b->kept.low_up, dh);
 }
 
 /* d: the gradient, in place of that of the norm's output. */
@@ -420,12 +444,13 @@ static void unrotate(struct block *b, struct heads dq, struct heads dk) {
  * the fused weight +=. */
 static void project_backward(struct block *b, void *dh, const void *dqkv,
                              const struct rows_view *v) {
-    struct tensor d = matrix(b, dqkv, v->n, v->part.count);
-    add_gradients(b, ROLE_QKV_WEIGHT, ROLE_QKV_BIAS, v->part.first, d,
-                  matrix(b, v->h, v->n, b->arch->D));
-    op_linear_backward_input(b->dev, matrix(b, dh, v->n, b->arch->D), d,
+    struct tensor d = matrix(b, dqkv, v->n, v->part.count), h = matrix(b, v->h, v->n, b->arch->D),
+                  din = matrix(b, dh, v->n, b->arch->D);
+    add_gradients(b, ROLE_QKV_WEIGHT, ROLE_QKV_BIAS, v->part.first, d, h);
+    op_linear_backward_input(b->dev, din, d,
                              weight(b, ROLE_QKV_WEIGHT, v->part.first, v->part.count), NULL);
     progress(b);
+    adapter_backward(b, ADAPTERS_QKV, v->part, d, h, v->low, din);
 }
 
 /* dh1 and dh1_read = the gradients of what the projections read, from dout (Q, D), that of o's
@@ -437,11 +462,13 @@ static void attention_backward(struct block *b, struct tensor dout) {
     const struct rows_view *all = &b->kept.all, *read = &b->kept.read;
     void *dqkv = s->wide, *dqkv_read = b->rows_only ? s->wide_read : s->wide;
 
-    add_gradients(b, ROLE_OUT_WEIGHT, ROLE_OUT_BIAS, 0, dout,
-                  matrix(b, b->kept.attention, b->Q, width));
-    op_linear_backward_input(b->dev, matrix(b, s->narrow, b->Q, width), dout,
-                             weight(b, ROLE_OUT_WEIGHT, 0, a->D), NULL);
+    struct tensor attended = matrix(b, b->kept.attention, b->Q, width),
+                  dattended = matrix(b, s->narrow, b->Q, width);
+    add_gradients(b, ROLE_OUT_WEIGHT, ROLE_OUT_BIAS, 0, dout, attended);
+    op_linear_backward_input(b->dev, dattended, dout, weight(b, ROLE_OUT_WEIGHT, 0, a->D), NULL);
     progress(b);
+    adapter_backward(b, ADAPTERS_OUT, (struct block_range){0, a->D}, dout, attended,
+                     b->kept.low_out, dattended);
     if (b->rows_only &&
         /* q's columns for all tokens, and k's and v's for the read rows, have none */
         a->interleaved_qkv) {

@@ -29,6 +29,7 @@ struct rows_view {
     void *h;                 /* (n, D) c: norm1(x), or x where the norms stand behind */
     struct block_range part; /* whose product with h is qkv, by (4) */
     void *qkv;               /* (n, part.count) c; rotated in place where there is no q/k norm */
+    void *low;               /* (n, ranks) c: of the adapters of q, k and v */
 };
 
 /* Of the forward, for the backward. */
@@ -45,6 +46,8 @@ struct block_kept {
                                    post_norm */
     void *up, *act;           /* (Q, F or 2F), (Q, F) c */
     float *out;               /* (Q, D) */
+    /* (Q, ranks) c: of the adapters of o, of gate and up, of down */
+    void *low_out, *low_up, *low_down;
 };
 
 /* Shared by all blocks. */
@@ -59,12 +62,14 @@ struct block_scratch {
     void *dx_cast;
     void *dequantised; /* (parameters_largest_quantised) c: a matrix on its way into a product */
     float *dproduct, *draw; /* (T, D), (T, H d): the gradients of product1 and 2, of raw */
+    void *dlow;             /* (T, ranks) c */
 };
 
 struct block {
     struct device *dev; /* not owned, like all below */
     const struct arch *arch;
     const struct unit *unit;
+    const struct adapters *adapters;
     enum dtype dtype;
     bool rows_only;
     struct block_kept kept;

@@ -5,12 +5,13 @@
  * in training, with w bytes of the compute dtype: 8 D (x and x_mid) + w (2 D + n_qkv + H d + F +
  * up, and (H + K) d with q and k norm), and statistics. With recompute 4 D, and one block's worth
  * in all; without training one block's worth in all, the stream in one place. Norms that stand
- * behind attention and MLP keep what they read: 8 D more. */
+ * behind attention and MLP keep what they read: 8 D more. Adapters keep w times the ranks of a
+ * block's. */
 #include "model.h"
 
 #include <string.h>
 
-#include "block.h"
+#include "adapter.h"
 #include "feed.h"
 #include "layout.h"
 #include "lm_head.h"
@@ -51,20 +52,28 @@ static float *take_floats(struct layout *memory, int64_t rows, int64_t cols) {
     return layout_take(memory, rows * cols, sizeof(float));
 }
 
-static void lay_out_view(struct layout *memory, struct rows_view *v, const struct arch *a, size_t w,
-                         struct block_range part, int64_t rows) {
+static void lay_out_view(struct layout *memory, struct rows_view *v, const struct model *m,
+                         size_t w, struct block_range part, int64_t rows) {
+    const struct arch *a = m->arch;
     v->part = part;
+    v->low = layout_take(memory, rows * adapter_ranks(&m->options.adapters, ADAPTERS_QKV), w);
     v->stats = take_floats(memory, rows, 2);
     v->h = layout_take(memory, rows * a->D, w);
     v->qkv = layout_take(memory, rows * part.count, w);
 }
 
 /* What a block keeps but for its residual streams. T and Q are whole quanta of rows. */
-static void lay_out_kept(struct layout *memory, struct block_kept *k, const struct arch *a,
-                         size_t w, bool rows_only, int64_t T, int64_t Q) {
-    lay_out_view(memory, &k->all, a, w, block_kv_range(a, rows_only), T);
+static void lay_out_kept(struct layout *memory, struct block_kept *k, const struct model *m,
+                         bool rows_only, int64_t T, int64_t Q) {
+    const struct arch *a = m->arch;
+    const struct adapters *adapters = &m->options.adapters;
+    size_t w = dtype_bytes(m->options.dtype);
+    lay_out_view(memory, &k->all, m, w, block_kv_range(a, rows_only), T);
     k->read = k->all;
-    if (rows_only) lay_out_view(memory, &k->read, a, w, block_q_range(a, true), Q);
+    if (rows_only) lay_out_view(memory, &k->read, m, w, block_q_range(a, true), Q);
+    k->low_out = layout_take(memory, Q * adapter_ranks(adapters, ADAPTERS_OUT), w);
+    k->low_up = layout_take(memory, Q * adapter_ranks(adapters, ADAPTERS_UP), w);
+    k->low_down = layout_take(memory, Q * adapter_ranks(adapters, ADAPTERS_DOWN), w);
     if (a->qk_norm != QK_NORM_NONE) {
         k->q = layout_take(memory, Q * a->H * a->d, w);
         k->k = layout_take(memory, T * a->K * a->d, w);
@@ -96,7 +105,7 @@ static float *lay_out_block(struct layout *memory, struct model *m, int l, float
     if (l > 0 && !last && (!o->train || o->recompute)) {
         *k = m->block[0].kept;
     } else {
-        lay_out_kept(memory, k, a, dtype_bytes(o->dtype), last, T, Q);
+        lay_out_kept(memory, k, m, last, T, Q);
         k->x_mid = o->train && !a->parallel_residual ? take_floats(memory, Q, a->D) : NULL;
     }
     k->all.x = x;
@@ -160,6 +169,10 @@ static void lay_out_scratch(struct layout *memory, struct model *m, int64_t T, i
     s->dh2 = a->parallel_residual ? layout_take(memory, T * a->D, w) : s->dh1;
     s->dx_cast = fp32 ? NULL : layout_take(memory, T * a->D, w);
     s->dproduct = a->post_norm ? take_floats(memory, T, a->D) : NULL;
+    int64_t ranks = 0;
+    for (int i = 0; i < N_ADAPTER_INPUTS; i++)
+        ranks = MAX(ranks, adapter_ranks(&m->options.adapters, i));
+    s->dlow = layout_take(memory, T * ranks, w);
     s->draw = whole ? take_floats(memory, T, (int64_t)a->H * a->d) : NULL;
 }
 
@@ -249,6 +262,8 @@ struct model *model_init(struct device *dev, const struct arch *arch,
           "a head for nothing");
     CHECK(options->head.kind == table->head.kind && options->head.n_scores == table->head.n_scores,
           "a model with another head than its parameters");
+    CHECK(options->adapters.rank == table->adapters.rank, "adapters of rank %d, planned for %d",
+          table->adapters.rank, options->adapters.rank);
     CHECK(options->quantised == parameters_largest_quantised(table), "scratch for %lld elements",
           (long long)options->quantised);
     struct model *m = mem_alloc(1, sizeof *m);
@@ -267,6 +282,7 @@ struct model *model_init(struct device *dev, const struct arch *arch,
         b->dev = dev;
         b->arch = arch;
         b->unit = &table->unit[l + 1];
+        b->adapters = &m->options.adapters;
         b->dtype = options->dtype;
         b->rows_only = l == arch->L - 1;
         b->scratch = &m->scratch;

@@ -1,5 +1,5 @@
 /* The matrix products of a step: see model_gemm_shapes. */
-#include "block.h"
+#include "adapter.h"
 #include "lm_head.h"
 #include "memory.h"
 #include "model.h"
@@ -33,12 +33,26 @@ static void add_linear(struct shape_list *list, int count, int64_t n, int64_t k,
                                         rows_only ? GEMM_K_IS_ROWS : GEMM_K_IS_TOKENS, count});
 }
 
+/* An adapter beside a linear layer: its two thin products. */
+static void add_adapter(struct shape_list *list, enum adapter_input input, int count, int64_t n,
+                        int64_t k, bool rows_only, bool to_residual) {
+    const struct adapters *a = &list->options->adapters;
+    if (a->modules[input] == 0) return;
+    add_linear(list, count, adapter_ranks(a, input), k, rows_only, false, false);
+    add_linear(list, count * a->modules[input], n / a->modules[input], a->rank, rows_only, false,
+               to_residual);
+}
+
 /* o, up and down, which the last block has for the read rows only. */
 static void add_after_attention(struct shape_list *list, const struct arch *a, int count,
                                 bool rows_only) {
-    add_linear(list, count, a->D, (int64_t)a->H * a->d, rows_only, a->out_bias, true);
-    add_linear(list, count, block_up_cols(a), a->D, rows_only, a->mlp_bias, false);
+    int64_t width = (int64_t)a->H * a->d, up = block_up_cols(a);
+    add_linear(list, count, a->D, width, rows_only, a->out_bias, true);
+    add_adapter(list, ADAPTERS_OUT, count, a->D, width, rows_only, true);
+    add_linear(list, count, up, a->D, rows_only, a->mlp_bias, false);
+    add_adapter(list, ADAPTERS_UP, count, up, a->D, rows_only, false);
     add_linear(list, count, a->D, a->F, rows_only, a->mlp_bias, true);
+    add_adapter(list, ADAPTERS_DOWN, count, a->D, a->F, rows_only, true);
 }
 
 /* The products of a block of rows with `words` of the vocabulary, `count` of them. */
@@ -66,6 +80,7 @@ int model_gemm_shapes(const struct arch *a, const struct model_options *options,
                       struct gemm_shape **out) {
     struct shape_list list = {.options = options, .post_norm = a->post_norm};
     add_linear(&list, a->L - 1, block_qkv_cols(a), a->D, false, a->qkv_bias, false);
+    add_adapter(&list, ADAPTERS_QKV, a->L, block_qkv_cols(a), a->D, false, false);
     add_after_attention(&list, a, a->L - 1, false);
     add_linear(&list, 1, block_kv_range(a, true).count, a->D, false, a->qkv_bias, false);
     add_linear(&list, 1, block_q_range(a, true).count, a->D, true, a->qkv_bias, false);

@@ -107,6 +107,12 @@ void op_dequantise(struct device *dev, struct tensor out, const void *quantised)
     dev->backend->dequantise(dev, out, quantised);
 }
 
+void op_scale(struct device *dev, struct tensor out, struct tensor in, float factor) {
+    check_tensor("scale", "in", &in, in.rows, in.cols);
+    check_typed("scale", "out", &out, in.rows, in.cols, in.dtype);
+    if (in.rows > 0 && in.cols > 0) dev->backend->scale(dev, out, in, factor);
+}
+
 void op_add(struct device *dev, struct tensor out, struct tensor a, struct tensor b) {
     check_tensor("add", "b", &b, b.rows, b.cols);
     check_typed("add", "a", &a, b.rows, b.cols, DTYPE_F32);

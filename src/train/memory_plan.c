@@ -42,7 +42,8 @@ struct model_options run_model_options(const struct run *r) {
                                   .max_rows = r->step.max_rows,
                                   .max_reads = r->step.max_reads,
                                   .head = r->model.task.parameters.head,
-                                  .quantised = parameters_largest_quantised(&r->model.table)};
+                                  .quantised = parameters_largest_quantised(&r->model.table),
+                                  .adapters = r->model.table.adapters};
 }
 
 static struct memory_plan plan(const struct run *r, int size) {

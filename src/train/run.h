@@ -12,6 +12,7 @@
 #include "metrics.h"
 #include "model.h"
 #include "optimizer.h"
+#include "peft.h"
 #include "run_lock.h"
 #include "safetensors.h"
 #include "task.h"
@@ -41,6 +42,7 @@ struct run_model {
     struct arch arch;
     struct parameters table;
     struct safetensors tensors; /* of model.path; empty for random weights and a checkpoint's */
+    struct peft peft;           /* of model.adapter; else empty */
     char *source_path;          /* the checkpoint that model.path names; NULL: it is a model */
     struct checkpoint source;   /* open until the weights are there */
     int64_t found_scores;       /* of the head that model.path has; 0: it has none */

@@ -30,8 +30,9 @@ static bool wants_new_head(const struct run *r) {
 }
 
 bool run_has_new_head(const struct run *r) {
-    return run_is_random(r) || wants_new_head(r) ||
-           r->model.found_scores != r->model.task.parameters.head.n_scores;
+    int64_t wanted = r->model.task.parameters.head.n_scores,
+            found = r->model.peft.has_score ? wanted : r->model.found_scores;
+    return run_is_random(r) || wants_new_head(r) || found != wanted;
 }
 
 /* What score k of the head that model.path has is of; NULL where that is not said. */
@@ -91,7 +92,8 @@ void run_tell_head(const struct run *r) {
                                      : mem_format("the score heads, %d of them,", head->n_scores);
     const char *verb = head->n_scores == 1 ? "is" : "are";
     if (!run_has_new_head(r))
-        log_info("%s %s that of %s", name, verb, r->config->model.path);
+        log_info("%s %s that of %s", name, verb,
+                 r->model.peft.has_score ? r->config->model.adapter : r->config->model.path);
     else if (found > 0)
         log_info("%s %s new: that of %s, of %lld score%s, is not kept", name, verb,
                  r->config->model.path, (long long)found, found == 1 ? "" : "s");

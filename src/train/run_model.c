@@ -25,12 +25,37 @@ static int quantise(struct run *r) {
     return parameters_quantise(&r->model.table, "model.quantise");
 }
 
+/* The adapter's rank, scale and targets become the configuration's, so that checkpoints tell
+ * them. */
+static int open_adapter(struct run *r) {
+    struct config *c = r->config;
+    struct lora *from = &r->model.peft.lora;
+    if (!c->model.adapter[0]) return 0;
+    if (peft_open(&r->model.peft, c->model.adapter) != 0) return -1;
+    if (c->lora.rank != 0 && c->lora.rank != from->rank)
+        return fail("lora.rank: expected %lld, as %s has it, found %lld; hint: leave it to the "
+                    "adapter",
+                    (long long)from->rank, c->model.adapter, (long long)c->lora.rank);
+    patterns_free(&c->lora.targets);
+    c->lora = *from;
+    from->targets = (struct patterns){0};
+    return 0;
+}
+
+static int match_adapter(struct run *r) {
+    if (!r->config->model.adapter[0] || peft_match(&r->model.peft, &r->model.table) == 0) return 0;
+    return fail_context("model.adapter = %s", r->config->model.adapter);
+}
+
 int run_read_model(struct run *r) {
+    if (open_adapter(r) != 0) return -1;
+    r->model.task.parameters.lora = r->config->lora;
     if (parameters_build(&r->model.table, &r->model.arch, &r->model.task.parameters) != 0 ||
         parameters_freeze(&r->model.table, &r->config->model.freeze, "model.freeze") != 0 ||
         quantise(r) != 0 ||
         parameters_drop_decay(&r->model.table, &r->config->optim.no_decay, "optim.no_decay") != 0)
         return -1;
+    if (match_adapter(r) != 0) return -1;
     if (run_is_random(r)) return 0;
     return run_match_source(r) == 0 ? run_check_head(r) : -1;
 }
@@ -59,7 +84,19 @@ int run_find_base(struct run *r) {
     int status = base_rank == 0 ? digest_base(r) : 0;
     if (comm_agree(&r->place.data, status) != 0) return -1;
     comm_broadcast(&r->place.data, 0, m->base_digest, sizeof m->base_digest);
-    return 0;
+    if (!m->peft.base_digest || strcmp(m->peft.base_digest, m->base_digest) == 0) return 0;
+    return fail("%s: is an adapter of other weights than those of %s: expected digest %s, found "
+                "%s; hint: model.path names its base",
+                r->config->model.adapter, r->config->model.path, m->peft.base_digest,
+                m->base_digest);
+}
+
+/* Adapters are new where a model begins, and go on where a checkpoint with the same does. */
+static bool is_new_adapter(const struct run *r, const struct parameter *p) {
+    const struct checkpoint *c = &r->model.source;
+    for (int i = 0; r->model.source_path && i < c->n_tensors; i++)
+        if (strcmp(c->tensor[i].name, p->name) == 0) return false;
+    return parameter_is_adapter(p);
 }
 
 static int read_start(void *self, const struct parameter *p, int64_t first, int64_t count,
@@ -70,8 +107,11 @@ static int read_start(void *self, const struct parameter *p, int64_t first, int6
         if (count > 0) *out = (float)comparison_free_threshold(r->config->loss.tie_threshold);
         return 0;
     }
-    bool is_new = (p->role == ROLE_SCORE && run_has_new_head(r)) ||
-                  (p->role == ROLE_LM_HEAD && r->model.lacks_lm_head);
+    bool is_new_head = p->role == ROLE_SCORE && run_has_new_head(r);
+    if (r->config->model.adapter[0] && peft_has(&r->model.peft, p) && !is_new_head)
+        return safetensors_read(&r->model.peft.tensors, p, first, count, out);
+    bool is_new =
+        is_new_head || is_new_adapter(r, p) || (p->role == ROLE_LM_HEAD && r->model.lacks_lm_head);
     if (!run_is_random(r) && !is_new) return run_read_source(r, p, first, count, out);
     parameters_init(p, (uint64_t)r->config->run.seed, first, count, out);
     return 0;
@@ -132,6 +172,7 @@ void run_close_model(struct run *r) {
     safetensors_close(&r->model.tensors);
     checkpoint_close(&r->model.source);
     mem_free(r->model.source_path);
+    peft_close(&r->model.peft);
     mem_free(r->model.base);
     parameters_free(&r->model.table);
     arch_free(&r->model.arch);
