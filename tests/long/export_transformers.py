@@ -2,9 +2,10 @@
 
     python tests/long/export_transformers.py [build/rankwise]      # needs torch and transformers 5; not part of make check
 
-For each family and each way a tokenizer can stand to its pad token: a tiny random model as a user has it, `rankwise
-export`, then AutoModelForSequenceClassification and AutoTokenizer on the export against `rankwise score` on it, and
-against the model before the export. Prints one line a case and exits with 1 if a difference is above 1e-4.
+For each family, one label and several, and each way a tokenizer can stand to its pad token: a tiny random model as a
+user has it, `rankwise export`, then AutoModelForSequenceClassification and AutoTokenizer on the export against
+`rankwise score` on it, and against the model before the export. Prints one line a case and exits with 1 if a
+difference is above 1e-4.
 """
 import json
 import os
@@ -60,9 +61,9 @@ def put_tokenizer(source, target, pad):
             shutil.copy(os.path.join(source, name), os.path.join(target, name))
 
 
-def make_model(directory, family, rows, source, pad):
+def make_model(directory, family, rows, source, pad, labels):
     config = config_of(family, rows)
-    config.num_labels, config.pad_token_id = 1, None
+    config.num_labels, config.pad_token_id = labels, None
     torch.manual_seed(len(directory))
     model = AutoModelForSequenceClassification.from_config(config).float().eval()
     model.save_pretrained(directory)
@@ -80,7 +81,8 @@ def run(*arguments, **how):
 def scores_of(directory):
     lines = "".join(json.dumps({"text": t}) + "\n" for t in TEXTS)
     out = run("score", directory, "model.precision=fp32", "run.threads=1", input=lines).stdout
-    return torch.tensor([json.loads(line)["score"] for line in out.splitlines()])
+    found = [json.loads(line) for line in out.splitlines()]
+    return torch.tensor([[line["score"]] if "score" in line else list(line["scores"].values()) for line in found])
 
 
 def encode(tokenizer, text):
@@ -90,26 +92,26 @@ def encode(tokenizer, text):
 
 @torch.no_grad()
 def alone(model, rows):
-    return torch.stack([model(torch.tensor([ids])).logits[0, 0] for ids in rows]).float()
+    return torch.stack([model(torch.tensor([ids])).logits[0] for ids in rows]).float()
 
 
 @torch.no_grad()
 def padded(model, tokenizer, rows):
     batch = tokenizer.pad({"input_ids": rows}, padding=True, padding_side="right", return_tensors="pt")
-    return model(**batch).logits[:, 0].float()
+    return model(**batch).logits.float()
 
 
 def difference(a, b):
     return (a - b).abs().max().item()
 
 
-def check(work, name, family, rows, source, pad, dtype):
+def check(work, name, family, rows, source, pad, labels, dtype):
     plain, exported = os.path.join(work, name, "plain"), os.path.join(work, name, "exported")
-    original = make_model(plain, family, rows, source, pad)
+    original = make_model(plain, family, rows, source, pad, labels)
     said = run("export", plain, exported, "--dtype", dtype, "run.threads=1").stderr
     tokenizer = AutoTokenizer.from_pretrained(exported)
     model = AutoModelForSequenceClassification.from_pretrained(exported, dtype=torch.float32).eval()
-    assert model.config.num_labels == 1 and model.config.pad_token_id == tokenizer.pad_token_id is not None
+    assert model.config.num_labels == labels and model.config.pad_token_id == tokenizer.pad_token_id is not None
     assert tokenizer.pad_token_id != tokenizer.eos_token_id
     assert ("no pad token of its own" in said) == (pad == "none"), said
     ids = [encode(tokenizer, t) for t in TEXTS]
@@ -118,7 +120,7 @@ def check(work, name, family, rows, source, pad, dtype):
     if dtype == "fp32":
         worst["before"] = difference(alone(original, ids), ours)
     bad = [k for k, v in worst.items() if not v <= BOUND]
-    print(f"{'not ok' if bad else 'ok'} {name}: rows {rows} -> {model.config.vocab_size}, pad "
+    print(f"{'not ok' if bad else 'ok'} {name}: rows {rows} -> {model.config.vocab_size}, labels {labels}, pad "
           f"{tokenizer.pad_token!r} {tokenizer.pad_token_id}, " + ", ".join(f"{k} {v:.2g}" for k, v in worst.items()),
           flush=True)
     return bad
@@ -128,15 +130,16 @@ def main():
     only_json = tempfile.mkdtemp()
     shutil.copy(os.path.join(SMALL, "tokenizer.json"), only_json)
     json.dump({"eos_token": {"content": "<|endoftext|>"}}, open(os.path.join(only_json, "special_tokens_map.json"), "w"))
-    cases = [("llama_new_row", "llama", 512, SMALL, "none"), ("qwen2_spare_row", "qwen2", 520, SMALL, "none"),
-             ("qwen3_own_pad", "qwen3", 520, SMALL, "saved"), ("neox_no_tokenizer_config", "neox", 512, only_json, "none"),
-             ("mistral_own_pad", "mistral", 520, SMALL, "saved"), ("phi3_new_row", "phi3", 512, SMALL, "none"),
-             ("olmo2_spare_row", "olmo2", 520, SMALL, "none")]
+    cases = [("llama_new_row", "llama", 512, SMALL, "none", 1), ("qwen2_spare_row", "qwen2", 520, SMALL, "none", 3),
+             ("qwen3_own_pad", "qwen3", 520, SMALL, "saved", 1),
+             ("neox_no_tokenizer_config", "neox", 512, only_json, "none", 5),
+             ("mistral_own_pad", "mistral", 520, SMALL, "saved", 2), ("phi3_new_row", "phi3", 512, SMALL, "none", 1),
+             ("olmo2_spare_row", "olmo2", 520, SMALL, "none", 1)]
     for name, family, rows, pad in (("gpt2", "llama", 50257, "none"), ("qwen2.5-instruct", "qwen2", 151936, "there"),
                                     ("phi-3-mini", "phi3", 32064, "none")):
         source = os.path.join(SHARED, name)
         if os.path.isdir(source):
-            cases.append((name, family, rows, source, pad))
+            cases.append((name, family, rows, source, pad, 1))
         else:
             print(f"skipped {name}: {source} is not there")
     bad = []
