@@ -175,8 +175,11 @@ def check_labels(work, family, r):
     plain, exported = (os.path.join(work, name) for name in ("labels", "labels_exported"))
     n = r.choice([2, 3, 5])
     labels = dict(id2label={k: f"quality {k}" for k in range(n)}) if r.random() < 0.5 else dict(num_labels=n)
-    config = CONFIG_MAPPING[family](**dict(config_of(family, r), **labels))
-    config.sliding_window = None # without a shard sequences may have 1,024 tokens
+    shape = config_of(family, r)
+    shape.pop("use_sliding_window", None)
+    if "sliding_window" in shape:
+        shape["sliding_window"] = None # without a shard sequences may have 1,024 tokens
+    config = CONFIG_MAPPING[family](**shape, **labels)
     config._attn_implementation = "eager"
     torch.manual_seed(r.randrange(1 << 30))
     model = AutoModelForSequenceClassification.from_config(config, attn_implementation="eager").eval()
