@@ -3,7 +3,7 @@
  *
  * Ranked: the answers of one prompt that came in one row of the source, and have ranks, are a list;
  * a list in which no answer is better than another says nothing and is left out. Each head of an
- * ensemble is given every list.
+ * ensemble has weights of its own for the lists.
  *
  * Rated: head k learns the k-th of the shard's scores (or of loss.attributes, by name). A score
  * that is missing is no term. */
@@ -14,10 +14,10 @@
 #include "ops.h"
 #include "task_kind.h"
 
-/* Ranked: place and rank of each member, and where lists begin. Rated: place and target of each
- * term. Both: the length penalty's terms; on the host alone the place of each item's first
- * score. */
-enum { PLACE, RANK, TARGET = RANK, FIRST, LINEAR, COEFFICIENT, ITEM };
+/* Ranked: place and rank of each member, where lists begin, and the weight of each. Rated: place
+ * and target of each term. Both: the length penalty's terms; on the host alone the place of each
+ * item's first score. */
+enum { PLACE, RANK, TARGET = RANK, FIRST, WEIGHT, LINEAR, COEFFICIENT, ITEM };
 
 enum { MAX_SHOWN = 24 }; /* attributes that have figures of their own */
 
@@ -155,7 +155,8 @@ static void count(const struct task *t, const struct task_item *item, struct tas
     int64_t i = item->index;
     task_count_length(totals, shard_length(s, s->answer_sequence[i]));
     if (is_ranking(t)) {
-        totals->weight += begins_list(s, i) && list_ranks(s, i, list_end(s, i)) ? t->heads : 0;
+        if (begins_list(s, i) && list_ranks(s, i, list_end(s, i)))
+            for (int h = 0; h < t->heads; h++) totals->weight += task_sample_weight(t, item, h);
         return;
     }
     for (int k = 0; k < t->heads; k++) totals->weight += !isnan(target_of(t, s, i, k));
@@ -180,6 +181,7 @@ static void add_list(struct task *t, const struct task_item *item, int64_t read)
     if (!begins_list(s, first) || !list_ranks(s, first, end)) return;
     for (int h = 0; h < t->heads; h++) {
         task_add_index(t, FIRST, t->column[PLACE].n);
+        task_add_value(t, WEIGHT, task_sample_weight(t, item, h));
         for (int64_t i = first; i < end; i++) {
             if (s->answer_rank[i] < 0) continue;
             task_add_index(t, PLACE, (read + i - first) * t->heads + h);
@@ -229,6 +231,7 @@ static void loss(struct task *t, const union task_word *const *at, const float *
                              .first = &at[FIRST]->index,
                              .place = &at[PLACE]->index,
                              .rank = &at[RANK]->index,
+                             .weight = &at[WEIGHT]->value,
                              .part = t->scratch};
         op_ranking_loss(t->dev, doutput, tally, output, ranking_kind(t), &r, scale);
     } else {

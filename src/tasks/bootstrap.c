@@ -8,7 +8,7 @@ enum { MAX_COUNT = 20 }; /* more has a probability below 1e-19 */
 /* Shards of one run differ in what they hold, not always in the number of their items. */
 static uint64_t shard_key(const struct shard *shard) {
     return random_bits((uint64_t)shard->n_tokens, (uint64_t)shard->n_sequences,
-                       (uint64_t)shard->n_comparisons);
+                       (uint64_t)(shard->n_comparisons + shard->n_answers));
 }
 
 int bootstrap_count(uint64_t seed, const struct shard *shard, int64_t item, int head) {

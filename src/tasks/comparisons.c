@@ -6,7 +6,6 @@
  * reward. The length penalty counts each answer of a comparison, as often as it is in one. */
 #include <math.h>
 
-#include "bootstrap.h"
 #include "comparison_loss.h"
 #include "ops.h"
 #include "task_kind.h"
@@ -64,12 +63,8 @@ static struct task_room room(const struct task *t, const struct shard *shard, in
     return (struct task_room){2, 2, 2};
 }
 
-/* In training a head of an ensemble learns from a bootstrap sample of its own. */
 static double head_weight(const struct task *t, const struct task_item *item, int head) {
-    double weight = item->shard->weight[item->index];
-    if (t->heads == 1 || !t->dev) return weight;
-    uint64_t seed = (uint64_t)t->config->run.seed;
-    return weight * bootstrap_count(seed, item->shard, item->index, head);
+    return item->shard->weight[item->index] * task_sample_weight(t, item, head);
 }
 
 static void count(const struct task *t, const struct task_item *item, struct task_totals *totals) {

@@ -6,6 +6,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "bootstrap.h"
 #include "memory.h"
 #include "ops.h"
 #include "task_kind.h"
@@ -296,11 +297,18 @@ void task_add_figure(struct task_summary *out, struct task_style style, double v
     va_end(args);
 }
 
-/* --- the length penalty --- */
+/* --- ensembles --- */
 
 int task_ensemble(const struct task *t) {
     return (int)MAX(1, t->config->model.heads);
 }
+
+double task_sample_weight(const struct task *t, const struct task_item *item, int head) {
+    if (t->heads == 1 || !t->dev) return 1;
+    return bootstrap_count((uint64_t)t->config->run.seed, item->shard, item->index, head);
+}
+
+/* --- the length penalty --- */
 
 void task_count_length(struct task_totals *totals, int64_t length) {
     totals->answers += 1;

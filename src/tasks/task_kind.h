@@ -59,6 +59,9 @@ void task_add_figure(struct task_summary *out, struct task_style style, double v
 
 /* Scores of an answer where the task asks for one: the heads of an ensemble. */
 int task_ensemble(const struct task *t);
+/* How often an item is in the bootstrap sample that a head of an ensemble learns from; 1 for one
+ * head, and in evaluation, where the task has no device. */
+double task_sample_weight(const struct task *t, const struct task_item *item, int head);
 
 /* The length penalty, loss.length_penalty times the mean over the step's answers of reward x
  * (length - mean) / sd: a linear term for each head of a read. Nothing where it is 0. */

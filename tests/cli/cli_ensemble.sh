@@ -45,6 +45,18 @@ check "goes on with the same bits" cmp <(losses cut) <(losses four)
 train one 1
 check "its first loss is not that of one head" test "$(losses one | head -n 1)" != "$(losses four | head -n 1)"
 
+
+# Ranked lists, too.
+awk 'BEGIN { for (i = 0; i < 30; i++) printf "{\"prompt\": \"count to %d\", \"responses\": [\"yes, %d\", \"no\", \"%d no\"], \"scores\": [3, 2, 1]}\n", i, i, i }' \
+    >"$work/ranked.jsonl"
+"$data" build --format ranked --answers only --tokenizer tests/golden/tokenizer_small --template text --max-length 96 \
+    --out "$work/ranked.h5" "$work/ranked.jsonl" >"$work/out" 2>&1 || not_ok ranked "$(cat "$work/out")"
+lists=(loss.type=plackett_luce data.train="$work/ranked.h5" data.eval="$work/ranked.h5" model.heads=3 batch.groups=6)
+train lists 1 "${lists[@]}"
+train lists_other 3 "${lists[@]}" parallel.zero_stage=3 batch.tokens_per_microbatch=150
+near "ranked lists: three ranks, stage 3" 6 1e-4 <(losses lists_other) <(losses lists)
+check "ranked lists: are an ensemble" grep -q '"sd"' <(score "$work/lists")
+
 expect "eval tells how sure it is" 0 'deviation.right *0[.]0' "$rankwise" eval "$work/four" --data "$work/pairs.h5" run.threads=1
 expect "inspect names it" 0 'an ensemble of 4' "$inspect" show "$work/four"
 expect export 0 'exported from' "$rankwise" export "$work/four" "$work/four_exported" run.threads=1
