@@ -504,8 +504,9 @@ void format_help(struct buffer *out) {
         "  --rows NAME          the member of a JSON object that holds the rows\n"
         "  --delimiter C        of CSV, when it is not to be found out\n"
         "  --header A,B,C       the names of CSV's columns, when its first line is a row\n"
-        "  --max-row N          bytes of the longest row (1G)\n"
-        "  --max-ratio N        of unpacked to packed bytes, beyond 256 MiB (250)\n"
+        "  --max-row N, --max-ratio N   bytes of the longest row (1G); of unpacked to packed "
+        "bytes, "
+        "beyond 256 MiB (250)\n"
         "\n"
         "docs/sources.md has an example row of each, and mappings.\n");
 }
