@@ -78,6 +78,10 @@ int run_find_base(struct run *r) {
     if (n_frozen == 0) return 0;
     log_info("%lld of %lld parameters are frozen", (long long)n_frozen,
              (long long)parameters_count(&m->table));
+    if (m->source_path && m->peft.base_digest)
+        return fail("%s: expected the base that it names, a model directory, as model.path, found "
+                    "the checkpoint %s",
+                    r->config->model.adapter, m->source_path);
     if (run_is_random(r) || m->source_path) return 0;
     char path[PATH_MAX];
     m->base = mem_copy_string(realpath(r->config->model.path, path) ? path : r->config->model.path);

@@ -85,6 +85,18 @@ check "which are learned" awk -v "a=$(losses llama_words | head -n 1)" -v "b=$(l
 train llama_back 1 model.path="$work/llama_words"
 says "and back" 'the score head is new: .*llama_words has none'
 
+# --- adapters ---
+train lora 1 model.path="$work/exported" lora.rank=2
+train lora_more 2 model.path="$work/lora" lora.rank=2 "${still[@]}" parallel.zero_stage=3
+check "adapters go on" cmp <(score "$work/lora_more") <(score "$work/lora")
+refuse "adapters that the new model has not" 'has the tensor .*lora_.*hint: what .rankwise export. makes of it' model.path="$work/lora"
+expect "export of adapters" 0 'exported from' "$rankwise" export "$work/lora" "$work/merged" --merge run.threads=1
+train from_merged 1 model.path="$work/merged" "${still[@]}"
+says "merged they are a model" 'the score head is that of .*merged'
+expect "export of adapters alone" 0 'exported from' "$rankwise" export "$work/lora" "$work/adapter" run.threads=1
+refuse "an adapter on a checkpoint" 'adapter: expected the base that it names.*as model.path, found the checkpoint' \
+    model.path="$work/first" model.adapter="$work/adapter"
+
 # --- attributes: by name ---
 awk 'BEGIN { for (i = 0; i < 30; i++) printf "{\"prompt\": \"say %d\", \"response\": \"it is %d\", \"help\": %d, \"tone\": %d}\n", i, i, i % 5, i % 3 }' \
     >"$work/rated.jsonl"
