@@ -35,7 +35,7 @@ struct arch {
     int64_t window;       /* tokens that a query sees, itself among them; 0: all before it */
     /* config.json's, -1 when absent: often wrong, see tokenizer.h */
     int pad_token_id, bos_token_id, eos_token_id;
-    int n_labels;         /* scores of a sequence classifier; 0: the model is something else */
+    int n_labels;         /* of a sequence classifier; 0: something else, or not said */
     char **label;         /* (n_labels): their names, NULL where they have none; owned */
     char *json;           /* config.json as it was read; owned */
 };

@@ -39,6 +39,8 @@ struct safetensors {
 int safetensors_parse(struct safetensors *out, int file, const char *buffer, size_t length,
                       uint64_t file_bytes);
 int safetensors_open(struct safetensors *out, const char *directory);
+/* Scores of the score head in opened files; 0: there is none. */
+int safetensors_scores(const struct safetensors *s);
 /* One file of a directory, by its name. */
 int safetensors_open_file(struct safetensors *out, const char *directory, const char *name);
 void safetensors_close(struct safetensors *s);

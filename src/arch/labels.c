@@ -1,7 +1,8 @@
 /* The labels of a sequence classifier, whose scores a reward model gives: num_labels and id2label.
  *
  * As in transformers 5: id2label tells number and names; where num_labels says another number it
- * wins, and the names are "LABEL_0", "LABEL_1", ...; without either there are two. */
+ * wins, and the names are "LABEL_0", "LABEL_1", ... Without either there are as many as the weights
+ * have: transformers assumes two, and writes neither where there are two. */
 #include "labels.h"
 
 #include <stdio.h>
@@ -35,8 +36,9 @@ int labels_parse(struct arch *arch, const json_t *config) {
     const char *class_name =
         json_string_value(json_array_get(json_object_get(config, "architectures"), 0));
     if (!class_name || !strstr(class_name, "ForSequenceClassification")) return 0;
-    int64_t n_names = json_is_object(names) ? (int64_t)json_object_size(names) : 2, n = n_names;
+    int64_t n_names = json_is_object(names) ? (int64_t)json_object_size(names) : -1, n = n_names;
     if (json_get_int(config, "num_labels", 0, INT32_MAX, &n) != 0) return -1;
+    if (n == -1) return 0;
     if (n < 1 || n > MODEL_MAX_HEADS)
         return fail("\"num_labels\": expected 1 (a reward model) to %d, found %lld labels",
                     MODEL_MAX_HEADS, (long long)n);

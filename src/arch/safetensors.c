@@ -14,6 +14,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "config.h"
 #include "file.h"
 #include "hash.h"
 #include "json.h"
@@ -331,6 +332,11 @@ int safetensors_open(struct safetensors *out, const char *directory) {
     mem_free(index);
     if (status) safetensors_close(out);
     return status ? fail_hint("a file that is damaged or cut must be fetched again") : 0;
+}
+
+int safetensors_scores(const struct safetensors *s) {
+    const struct safetensors_entry *head = find_entry(s, "score.weight");
+    return head && head->n_dims == 2 ? (int)MIN(head->dim[0], MODEL_MAX_HEADS) : 0;
 }
 
 void safetensors_close(struct safetensors *s) {

@@ -139,12 +139,13 @@ static int open_directory_tokenizer(struct scorer *s) {
 static int open_directory(struct scorer *s) {
     if (peft_is_there(s->path)) return adapters_open(s) == 0 ? open_directory_tokenizer(s) : -1;
     if (arch_read(&s->arch, s->path) != 0) return -1;
-    if (build_table(s, MAX(1, s->arch.n_labels), false) != 0) return -1;
     if (safetensors_open(&s->tensors, s->path) != 0) return -1;
+    int n = s->arch.n_labels ? s->arch.n_labels : MAX(1, safetensors_scores(&s->tensors));
+    if (build_table(s, n, false) != 0) return -1;
     if (safetensors_match(&s->tensors, &s->table) != 0) return fail_context("%s", s->path);
     if (s->tensors.score_rows > 0 && !s->tensors.has_score)
         return fail("%s: expected a score head of %d scores, as config.json says (num_labels, "
-                    "id2label; two without them), found %lld",
+                    "id2label), found %lld",
                     s->path, s->head.n_scores, (long long)s->tensors.score_rows);
     if (!s->tensors.has_score)
         return fail("%s: the model has no score head; hint: train one with model.path = \"%s\"",

@@ -132,8 +132,8 @@ int run_read_data(struct run *r);
 void run_share_data(struct run *r);
 void run_close_data(struct run *r);
 
-/* run_source.c. The model's shape, of model.path or of the checkpoint that it names. Collective;
- * the shape alone is not agreed. */
+/* run_source.c. The model's shape, of model.path or of the checkpoint that it names, which stays
+ * open. Collective; the shape alone is not agreed. */
 int run_read_arch(struct run *r);
 /* Scores of its head, 0 where it has none; before the table is there. */
 int run_source_scores(const struct run *r);

@@ -20,6 +20,13 @@ static int open_checkpoint(struct run *r) {
     return checkpoint_open_base(c, NULL, base_rank == 0);
 }
 
+static int open_files(struct run *r) {
+    const char *path = r->config->model.path;
+    if (arch_read(&r->model.arch, path) != 0) return -1;
+    if (run_is_random(r) || safetensors_open(&r->model.tensors, path) == 0) return 0;
+    return fail_hint("model.init = \"random\" starts without weights");
+}
+
 int run_read_arch(struct run *r) {
     const char *path = r->config->model.path;
     if (!path[0])
@@ -27,11 +34,12 @@ int run_read_arch(struct run *r) {
     int status = base_rank == 0 ? look_up(path, &r->model.source_path) : 0;
     if (comm_agree(&r->place.data, status) != 0) return -1;
     checkpoint_share_path(&r->place.data, &r->model.source_path);
-    return r->model.source_path ? open_checkpoint(r) : arch_read(&r->model.arch, path);
+    return r->model.source_path ? open_checkpoint(r) : open_files(r);
 }
 
 int run_source_scores(const struct run *r) {
-    return r->model.source_path ? checkpoint_scores(&r->model.source) : r->model.arch.n_labels;
+    if (r->model.source_path) return checkpoint_scores(&r->model.source);
+    return run_is_random(r) ? r->model.arch.n_labels : safetensors_scores(&r->model.tensors);
 }
 
 /* Heads, and what goes with a loss, are another task's where the table does not have them. */
@@ -62,8 +70,6 @@ static int match_checkpoint(struct run *r) {
 /* A sequence classifier has no language model's head. */
 static int match_files(struct run *r) {
     struct run_model *m = &r->model;
-    if (safetensors_open(&m->tensors, r->config->model.path) != 0)
-        return fail_hint("model.init = \"random\" starts without weights");
     m->tensors.may_lack_lm_head = m->arch.n_labels > 0;
     if (safetensors_match(&m->tensors, &m->table) != 0) return -1;
     m->found_scores = m->tensors.score_rows;

@@ -78,4 +78,9 @@ expect "other heads than the model has" 1 'as the score contract tells of, 2, fo
 heads '"heads":{"kind":"ensemble","n":3}'
 sed -i 's/"num_labels": 3/"num_labels": 4/' "$ensemble/config.json"
 expect "other labels than the weights" 1 'head of 4 scores, as config.json says.*found 3' "$rankwise" score "$ensemble"
+
+# --- as many as the weights have, where config.json does not say ---
+sed -Ei '/"(id2label|label2id)": \{/,/\}/d' "$work/neox/config.json"
+check "they are not named" test "$(grep -cE 'label' "$work/neox/config.json")" = 0
+check "three without a word" cmp <(score "$work/neox" | figures 3) "$work/neox.figures"
 finish
