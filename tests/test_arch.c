@@ -461,6 +461,7 @@ static void test_freezing_parts_units(void) {
     char *chosen[] = {"model.embed_tokens*", "model.layers.0.*", "*.mlp.*"};
     struct patterns patterns = {chosen, 3};
     int64_t all = parameters_count(&table);
+    ASSERT_INT(parameters_count_in_step(&table), 3 * parameters_count_in_products(&table));
     ASSERT_INT(parameters_freeze(&table, &patterns, "model.freeze"), 0);
     ASSERT_INT(parameters_lowest_trained(&table), 2);
     ASSERT_INT(parameters_count(&table), all);
@@ -478,6 +479,13 @@ static void test_freezing_parts_units(void) {
         trained += at[SEGMENT_TRAINED];
     }
     ASSERT_INT(parameters_count_trained(&table), trained);
+    /* the first block is multiplied with once, of the others what is frozen twice */
+    int64_t in_step = 0;
+    for (int u = 1; u < table.n_units; u++)
+        in_step += u == 1 ? table.unit[u].count[SEGMENT_FROZEN]
+                          : 2 * table.unit[u].count[SEGMENT_FROZEN] +
+                                3 * table.unit[u].count[SEGMENT_TRAINED];
+    ASSERT_INT(parameters_count_in_step(&table), in_step);
     drop(&a, &table);
 }
 

@@ -352,6 +352,19 @@ int64_t parameters_count_in_products(const struct parameters *table) {
     return count;
 }
 
+int64_t parameters_count_in_step(const struct parameters *table) {
+    const struct parameter *words = table->unit[0].by_role[ROLE_EMBEDDING];
+    int lowest = parameters_lowest_trained(table);
+    int64_t count = 0;
+    for (int i = 0; i < table->n; i++) {
+        const struct parameter *p = &table->item[i];
+        bool is_head = table->head.kind == HEAD_LM && p == words;
+        if (p->unit == 0 && !is_head) continue;
+        count += p->count * (1 + (is_head || p->unit >= lowest) + (p->segment == SEGMENT_TRAINED));
+    }
+    return count;
+}
+
 void parameters_init(const struct parameter *p, uint64_t seed, int64_t first, int64_t count,
                      float *out) {
     CHECK(first >= 0 && count >= 0 && first + count <= p->count, "%s: elements %lld + %lld of %lld",

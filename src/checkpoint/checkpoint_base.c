@@ -7,12 +7,19 @@
 
 static const char moved[] = "model.path=DIRECTORY names the place where it lies now";
 
+/* What the base has is a model of scores, whether or not it has a head, or a language model. */
+static const struct parameters_options *options_of(const struct checkpoint *c) {
+    for (int i = 0; i < c->n_tensors; i++)
+        if (strcmp(c->tensor[i].name, "score.weight") == 0) return &one_score;
+    return &language_model;
+}
+
 /* Entries of the base get the names that the checkpoint knows them by. */
 static int match(struct checkpoint *c) {
     struct arch arch;
     struct parameters table;
     if (arch_parse(&arch, c->arch_json, strlen(c->arch_json)) != 0) return -1;
-    int status = parameters_build(&table, &arch, &one_score);
+    int status = parameters_build(&table, &arch, options_of(c));
     if (status == 0) {
         status = safetensors_match(&c->base_tensors, &table);
         parameters_free(&table);

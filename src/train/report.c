@@ -30,10 +30,10 @@ void report_evaluation(const struct run *r, const char *name, const struct task_
     mem_free(prefix);
 }
 
-/* Model FLOPs utilisation: 6 x non-embedding parameters x forest tokens, over what all ranks'
- * matrix products could do in the time. */
+/* Model FLOPs utilisation: 6 x non-embedding parameters x forest tokens (less where some are
+ * frozen), over what all ranks' matrix products could do in the time. */
 static double utilisation(const struct run *r, double tokens, double seconds) {
-    double flops = 6 * (double)parameters_count_in_products(&r->model.table) * tokens;
+    double flops = 2 * (double)parameters_count_in_step(&r->model.table) * tokens;
     return flops / (seconds * r->matmul_rate * r->place.data.size);
 }
 
