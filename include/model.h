@@ -31,6 +31,7 @@ struct model_options {
     int64_t quantised;  /* parameters_largest_quantised */
     int64_t max_reads;  /* of HEAD_LM */
     struct adapters adapters; /* of the parameter table */
+    int frozen_blocks;  /* parameters_frozen_blocks: they keep nothing in training either */
 };
 
 /* Which tokens' log-probabilities a language model's head gives: host arrays, sorted by row. A row

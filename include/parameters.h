@@ -146,6 +146,8 @@ int64_t parameters_largest_quantised(const struct parameters *table);
 /* The lowest unit that has a trained part: no backward goes below it. n_units: nothing is
  * trained. */
 int parameters_lowest_trained(const struct parameters *table);
+/* The blocks below that: the lowest ones, which have no backward. */
+int parameters_frozen_blocks(const struct parameters *table);
 
 int64_t parameters_count(const struct parameters *table);
 int64_t parameters_count_trained(const struct parameters *table);

@@ -126,7 +126,8 @@ static inline void rig_start(struct rig *r, const struct zero_options *how, bool
     rig_build(r, r->golden.n_sequences, r->golden.sequence, r->golden.length);
     struct model_options options = {how->dtype, recompute, how->train, 400, 64, head,
                                     parameters_largest_quantised(&r->table),
-                                    .adapters = r->table.adapters};
+                                    .adapters = r->table.adapters,
+                                    .frozen_blocks = parameters_frozen_blocks(&r->table)};
     r->model = model_init(r->dev, &r->arch, &r->table, r->z, &options);
 }
 

@@ -249,8 +249,10 @@ static void test_forest_is_separate_sequences(void) {
 /* ---- frozen parameters ---- */
 
 /* The gradients of what is left to train have the bits that they have when all is trained. */
-static void check_frozen(const char *name, enum dtype dtype, bool recompute, char *pattern) {
-    struct patterns freeze = {&pattern, 1};
+static void check_frozen(const char *name, enum dtype dtype, bool recompute, char *pattern,
+                         char *another) {
+    char *both[] = {pattern, another};
+    struct patterns freeze = {both, another ? 2 : 1};
     struct rig all, some;
     rig_open(&all, name, dtype, true, false, 2);
     rig_open_table(&some, name, dtype, true, recompute, 2, &one_score, &freeze);
@@ -285,9 +287,17 @@ static void test_frozen_parameters_change_no_other_gradient(void) {
             bool has_bias = strstr(golden_cases[c], "neox") || strstr(golden_cases[c], "bias");
             if (p == 3 && !has_bias) continue;
             check_frozen(golden_cases[c], p % 2 ? DTYPE_F32 : DTYPE_BF16, p == 2,
-                         (char *)pattern[p]);
+                         (char *)pattern[p], NULL);
         }
-    check_frozen("llama", DTYPE_F32, false, "model.*");
+    /* the lowest blocks, and all: nothing of these is kept */
+    for (int recompute = 0; recompute < 2; recompute++) {
+        check_frozen("llama", DTYPE_F32, recompute, "model.*", NULL);
+        check_frozen("neox", DTYPE_F32, recompute, "gpt_neox.*", NULL);
+        for (int c = 0; c < N_GOLDEN_CASES; c++)
+            check_frozen(golden_cases[c], DTYPE_F32, recompute, "*embed*", "*layers.0.*");
+        check_frozen("llama", DTYPE_F32, recompute, "*embed*", "*layers.[01].*");
+        check_frozen("neox_sequential_f16_v4", DTYPE_BF16, recompute, "*embed*", "*layers.[01].*");
+    }
 }
 
 /* ---- ways to compute the same ---- */
@@ -410,12 +420,14 @@ static void test_memory_is_planned(void) {
     struct rig r;
     rig_open(&r, "qwen3", DTYPE_F32, true, false, 2);
     struct model_options plain = {DTYPE_F32, false, true, 400, 64, one_score.head},
-                         recompute = plain, score = plain;
+                         recompute = plain, score = plain, frozen = plain;
     recompute.recompute = true;
+    frozen.frozen_blocks = 2;
     score.train = false;
     size_t kept = model_plan(r.dev, &r.arch, &plain).activations;
     ASSERT(model_plan(r.dev, &r.arch, &recompute).activations < kept);
     ASSERT(model_plan(r.dev, &r.arch, &score).activations < kept);
+    ASSERT(model_plan(r.dev, &r.arch, &frozen).activations < kept);
     rig_step(&r, -1);
     size_t before = mem_balance(), peak = mem_peak();
     rig_step(&r, -1);

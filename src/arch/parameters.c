@@ -352,6 +352,10 @@ int64_t parameters_count_in_products(const struct parameters *table) {
     return count;
 }
 
+int parameters_frozen_blocks(const struct parameters *table) {
+    return MAX(0, MIN(parameters_lowest_trained(table), table->n_units - 1) - 1);
+}
+
 int64_t parameters_count_in_step(const struct parameters *table) {
     const struct parameter *words = table->unit[0].by_role[ROLE_EMBEDDING];
     int lowest = parameters_lowest_trained(table);

@@ -93,25 +93,26 @@ static void lay_out_kept(struct layout *memory, struct block_kept *k, const stru
 }
 
 /* Block l, whose input is x; returns its output, the next one's input. With recompute, and without
- * training, the blocks before the last share what they keep; without training the residual stream
- * stays in one place. */
+ * a backward, the blocks before the last share what they keep; without a backward the residual
+ * stream stays in one place. */
 static float *lay_out_block(struct layout *memory, struct model *m, int l, float *x, int64_t T,
                             int64_t R) {
     const struct arch *a = m->arch;
     const struct model_options *o = &m->options;
-    bool last = l == a->L - 1;
+    bool last = l == a->L - 1, has_backward = o->train && l >= o->frozen_blocks;
+    int first = has_backward ? o->frozen_blocks : 0; /* of its like */
     int64_t Q = last ? R : T;
     struct block_kept *k = &m->block[l].kept;
-    if (l > 0 && !last && (!o->train || o->recompute)) {
-        *k = m->block[0].kept;
+    if (l > first && !last && (!has_backward || o->recompute)) {
+        *k = m->block[first].kept;
     } else {
         lay_out_kept(memory, k, m, last, T, Q);
-        k->x_mid = o->train && !a->parallel_residual ? take_floats(memory, Q, a->D) : NULL;
+        k->x_mid = has_backward && !a->parallel_residual ? take_floats(memory, Q, a->D) : NULL;
     }
     k->all.x = x;
     k->read.x = last ? take_floats(memory, Q, a->D) : x;
-    k->out = o->train ? take_floats(memory, Q, a->D) : k->read.x;
-    if (!o->train) k->x_mid = k->read.x;
+    k->out = has_backward ? take_floats(memory, Q, a->D) : k->read.x;
+    if (!has_backward) k->x_mid = k->read.x;
     return k->out;
 }
 
@@ -262,6 +263,8 @@ struct model *model_init(struct device *dev, const struct arch *arch,
           "a head for nothing");
     CHECK(options->head.kind == table->head.kind && options->head.n_scores == table->head.n_scores,
           "a model with another head than its parameters");
+    CHECK(options->frozen_blocks <= parameters_frozen_blocks(table), "%d blocks without a backward",
+          options->frozen_blocks);
     CHECK(options->adapters.rank == table->adapters.rank, "adapters of rank %d, planned for %d",
           table->adapters.rank, options->adapters.rank);
     CHECK(options->quantised == parameters_largest_quantised(table), "scratch for %lld elements",

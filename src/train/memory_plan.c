@@ -43,7 +43,8 @@ struct model_options run_model_options(const struct run *r) {
                                   .max_reads = r->step.max_reads,
                                   .head = r->model.task.parameters.head,
                                   .quantised = parameters_largest_quantised(&r->model.table),
-                                  .adapters = r->model.table.adapters};
+                                  .adapters = r->model.table.adapters,
+                                  .frozen_blocks = parameters_frozen_blocks(&r->model.table)};
 }
 
 static struct memory_plan plan(const struct run *r, int size) {
