@@ -385,9 +385,14 @@ static void test_stages_train_alike(void) {
 
 /* The same with frozen parts, whose values no step changes; all that is sent is in the formula. */
 static void test_frozen_parts_stay(void) {
+    int size = comm_world()->size;
     for (int which = FROZEN_SOME; which < N_FROZEN; which++) {
         freeze(which);
         for (int stage = 0; stage <= 3; stage++) check_stage(stage);
+        for (int stage = 0; stage <= 3 && size % 2 == 0; stage++) {
+            struct layout pairs = {2, {stage, DTYPE_BF16, true, true}, 2};
+            check_layout(&pairs);
+        }
     }
     freeze(FROZEN_NONE);
 }
