@@ -47,6 +47,15 @@ static int match_adapter(struct run *r) {
     return fail_context("model.adapter = %s", r->config->model.adapter);
 }
 
+/* A head that is new has to learn. */
+static int check_new_lm_head(const struct run *r) {
+    const struct parameter *p = r->model.table.unit[0].by_role[ROLE_LM_HEAD];
+    if (!p || !r->model.lacks_lm_head || p->segment == SEGMENT_TRAINED) return 0;
+    return fail("%s: expected a language model's head, since it is frozen, found none; hint: begin "
+                "with a causal language model, or train the whole model",
+                r->config->model.path);
+}
+
 int run_read_model(struct run *r) {
     if (open_adapter(r) != 0) return -1;
     r->model.task.parameters.lora = r->config->lora;
@@ -57,7 +66,8 @@ int run_read_model(struct run *r) {
         return -1;
     if (match_adapter(r) != 0) return -1;
     if (run_is_random(r)) return 0;
-    return run_match_source(r) == 0 ? run_check_head(r) : -1;
+    if (run_match_source(r) != 0 || check_new_lm_head(r) != 0) return -1;
+    return run_check_head(r);
 }
 
 /* Rank 0: the digest of the frozen tensors. */

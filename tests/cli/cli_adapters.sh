@@ -122,6 +122,11 @@ sed -i 's/"peft_type": "LORA"/"peft_type": "LORA", "use_dora": true/' "$work/dor
 expect "what is not implemented is named" 1 '"use_dora": expected nothing, found a value' "$rankwise" score "$work/dora"
 
 # --- what is refused ---
+echo '{"prompt": "count", "completion": " gladly"}' >"$work/answers.jsonl"
+"$data" build --completions --tokenizer tests/golden/tokenizer_small --template text --max-length 64 --out "$work/answers.h5" \
+    "$work/answers.jsonl" >"$work/out" 2>&1 || not_ok completions "$(cat "$work/out")"
+expect "a frozen head that is new" 1 "neox: expected a language model's head, since it is frozen, found none; hint: begin with a causal" \
+    train 1 none model.path="$work/neox" loss.type=completion data.train="$work/answers.h5"
 expect "a target that is none" 1 'lora.targets: expected q_proj, k_proj, v_proj, .* or all-linear, found "q_prj"; hint: did you mean q_proj' \
     train 1 none model.path="$work/qwen2" lora.targets=q_prj
 expect "another family's name" 1 'lora.targets: expected query_key_value, dense, dense_h_to_4h, dense_4h_to_h, or all-linear, found "q_proj"' \
