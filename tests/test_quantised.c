@@ -139,11 +139,20 @@ static void test_what_is_no_number_is_refused(void) {
 
 /* ---- models ---- */
 
+/* Adapters with two random factors, so that both have a gradient. */
+static int read_plain(void *self, const struct parameter *p, int64_t first, int64_t count,
+                      float *out) {
+    if (!parameter_is_adapter(p)) return rig_read(self, p, first, count, out);
+    for (int64_t i = 0; i < count; i++)
+        out[i] = 0.2f * (float)random_normal(5, random_purpose(p->name), (uint64_t)(first + i));
+    return 0;
+}
+
 /* Matrices of blocks as NF4 gives them back. */
 static int read_rounded(void *self, const struct parameter *p, int64_t first, int64_t count,
                         float *out) {
     if (p->segment != SEGMENT_FROZEN || p->n_dims != 2 || p->role == ROLE_EMBEDDING)
-        return rig_read(self, p, first, count, out);
+        return read_plain(self, p, first, count, out);
     float *in = mem_alloc(p->count, sizeof *in);
     GOLDEN_TRY(rig_read(self, p, 0, p->count, in));
     uint8_t *bytes = quantise(in, p->count);
@@ -152,16 +161,21 @@ static int read_rounded(void *self, const struct parameter *p, int64_t first, in
     return 0;
 }
 
-static void open_model(struct rig *r, const char *name, bool quantised, bool recompute,
-                       const struct zero_options *how) {
-    static char *pattern = "*layers.*.weight";
-    rig_open_files(r, name, &one_score, &(struct patterns){&pattern, 1});
+/* Beside adapters on all layers everything but the score head is frozen, else the matrices and
+ * norms of blocks. */
+static void open_model(struct rig *r, const char *name, bool quantised, bool adapted,
+                       bool recompute, const struct zero_options *how) {
+    static char *pattern = "*layers.*.weight", *target = "all-linear";
+    struct parameters_options build = one_score;
+    struct patterns freeze = {&pattern, adapted ? 0 : 1};
+    if (adapted) build.lora = (struct lora){.rank = 3, .alpha = 6, .targets = {&target, 1}};
+    rig_open_files(r, name, &build, &freeze);
     if (quantised) GOLDEN_TRY(parameters_quantise(&r->table, "model.quantise"));
     ASSERT_INT(placement_init(&r->place, ZERO_GROUP_ALL), 0);
     r->dev = test_device_open(2);
     device_join(r->dev, &r->place);
     rig_start(r, how, recompute, one_score.head,
-              &(struct parameter_reader){quantised ? rig_read : read_rounded, r});
+              &(struct parameter_reader){quantised ? read_plain : read_rounded, r});
 }
 
 static void close_model(struct rig *r) {
@@ -181,10 +195,11 @@ static void check_sent(const struct rig *r, const struct zero_options *how) {
                zero_formula_bytes(&r->table, how, size, 1));
 }
 
-static void check_model(const char *name, const struct zero_options *how, bool recompute) {
+static void check_model(const char *name, const struct zero_options *how, bool adapted,
+                        bool recompute) {
     struct rig quantised, rounded;
-    open_model(&quantised, name, true, recompute, how);
-    open_model(&rounded, name, false, recompute, how);
+    open_model(&quantised, name, true, adapted, recompute, how);
+    open_model(&rounded, name, false, adapted, recompute, how);
     ASSERT_INT(parameters_count(&quantised.table), parameters_count(&rounded.table));
     uint64_t before = zero_bytes_sent(quantised.z);
     double loss = rig_step(&quantised, -1), expected = rig_step(&rounded, -1);
@@ -202,13 +217,15 @@ static void check_model(const char *name, const struct zero_options *how, bool r
     close_model(&quantised), close_model(&rounded);
 }
 
-/* Every family, scores, loss and all gradients of the rest, at each stage and on any ranks. */
+/* Every family, loss and all gradients of what is trained, without adapters and with them, at each
+ * stage and on any ranks. */
 static void test_models_have_the_bits_of_rounded_weights(void) {
     for (int c = 0; c < N_GOLDEN_CASES; c++)
         for (int stage = 0; stage <= 3; stage++) {
             bool some = (c + stage) % 3 == 0;
             struct zero_options how = {stage, some ? DTYPE_BF16 : DTYPE_F32, true, c % 2 == 0};
-            check_model(golden_cases[c], &how, stage % 2 == 1);
+            check_model(golden_cases[c], &how, false, stage % 2 == 1);
+            if (c % 2 == stage % 2) check_model(golden_cases[c], &how, true, stage > 1);
         }
 }
 

@@ -105,12 +105,17 @@ static int read_config(struct peft *p, const char *directory) {
 
 /* By (3). */
 static int read_base(struct peft *p, const char *directory) {
-    const char *digest = NULL;
+    const char *digest = NULL, *quantise = NULL;
     if (!file_has(directory, base_name)) return 0;
     char *path = file_join(directory, base_name);
     json_t *base = json_read_file(path);
     int status = base ? json_get_string(base, "digest", &digest) : -1;
+    if (status == 0) status = json_get_string(base, "quantise", &quantise);
     if (status == 0 && digest) p->base_digest = mem_copy_string(digest);
+    p->is_quantised = quantise != NULL;
+    if (status == 0 && quantise && strcmp(quantise, "nf4") != 0)
+        status = fail("%s: quantise: expected nf4, found \"%s\"; hint: it is of a newer version",
+                      path, quantise);
     json_decref(base);
     mem_free(path);
     return status;
@@ -209,9 +214,10 @@ char *peft_config(const struct lora *lora, const struct parameters *table, const
     return text;
 }
 
-char *peft_base(const char *base, const char *digest) {
+char *peft_base(const char *base, const char *digest, bool is_quantised) {
     json_t *object = json_pack("{s:s}", "base", base);
     if (digest) json_object_set_new(object, "digest", json_string(digest));
+    if (is_quantised) json_object_set_new(object, "quantise", json_string("nf4"));
     char *text = json_text_pretty(object);
     json_decref(object);
     return text;

@@ -63,6 +63,7 @@ int adapters_open(struct scorer *s) {
     s->peft.lora.targets = (struct patterns){0};
     if (open_base(s) != 0) return -1;
     if (peft_match(&s->peft, &s->table) != 0) return fail_context("%s", s->path);
+    if (s->peft.is_quantised) s->config.model.quantise = QUANTISE_NF4;
     if (!s->peft.has_score && !s->tensors.has_score)
         return fail("%s: neither the adapter nor its base has a score head; hint: train one with "
                     "model.adapter = \"%s\"",
@@ -130,6 +131,11 @@ static int write_tokenizer(const struct scorer *s, const char *directory) {
     return status;
 }
 
+/* Of a base in 4 bits. */
+static const char quantised_note[] =
+    "The linear layers of the base are in 4 bits for them: `quantization_config=BitsAndBytesConfig("
+    "load_in_4bit=True, bnb_4bit_quant_type=\"nf4\", bnb_4bit_use_double_quant=True)`. ";
+
 static char *make_card(const struct scorer *s, const char *name, const char *base) {
     return mem_format(
         "---\nlibrary_name: peft\nbase_model: %s\n---\n# %s\n\nA reward model: an adapter (LoRA, "
@@ -139,9 +145,10 @@ static char *make_card(const struct scorer *s, const char *name, const char *bas
         "    base = AutoModelForSequenceClassification.from_pretrained(\"%s\", num_labels=%d)\n"
         "    model = PeftModel.from_pretrained(base, \"%s\").eval()\n\n"
         "gives the same scores, one text at a time or with base.config.pad_token_id set to a token "
-        "that no text has. `score_contract.json` says how texts become tokens, and has eight texts "
-        "with their tokens and scores.\n",
-        base, name, (long long)s->config.lora.rank, base, base, s->head.n_scores, name);
+        "that no text has. %s`score_contract.json` says how texts become tokens, and has eight "
+        "texts with their tokens and scores.\n",
+        base, name, (long long)s->config.lora.rank, base, base, s->head.n_scores, name,
+        parameters_largest_quantised(&s->table) > 0 ? quantised_note : "");
 }
 
 /* The base as others find it: an absolute path. The digest is that of the checkpoint or of the
@@ -151,8 +158,10 @@ int adapters_write(struct scorer *s, const char *directory, const char *name) {
     const char *digest = s->is_checkpoint ? s->checkpoint.base_digest : s->peft.base_digest;
     char absolute[PATH_MAX];
     if (realpath(base, absolute)) base = absolute;
-    char *text[] = {peft_config(&s->config.lora, &s->table, base), peft_base(base, digest),
-                    contract_text(&s->contract), make_card(s, name, base)};
+    bool is_quantised = parameters_largest_quantised(&s->table) > 0;
+    char *text[] = {peft_config(&s->config.lora, &s->table, base),
+                    peft_base(base, digest, is_quantised), contract_text(&s->contract),
+                    make_card(s, name, base)};
     static const char *const file[] = {"adapter_config.json", "adapter_base.json",
                                        "score_contract.json", "README.md"};
     int status = 0;

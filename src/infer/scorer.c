@@ -137,7 +137,8 @@ static int open_directory_tokenizer(struct scorer *s) {
 
 /* Reads a Hugging Face directory, once s->config is there. */
 static int open_directory(struct scorer *s) {
-    if (peft_is_there(s->path)) return adapters_open(s) == 0 ? open_directory_tokenizer(s) : -1;
+    if (peft_is_there(s->path))
+        return adapters_open(s) == 0 && quantise(s) == 0 ? open_directory_tokenizer(s) : -1;
     if (arch_read(&s->arch, s->path) != 0) return -1;
     if (safetensors_open(&s->tensors, s->path) != 0) return -1;
     int n = s->arch.n_labels ? s->arch.n_labels : MAX(1, safetensors_scores(&s->tensors));
@@ -198,9 +199,9 @@ static int end_opening(struct scorer *s, int status) {
 static int open_resolved(struct scorer *s, const char *const *overrides, int n_overrides) {
     if (s->is_checkpoint) return open_checkpoint(s, overrides, n_overrides);
     if (config_load(&s->config, NULL, 0, overrides, n_overrides) != 0) return -1;
-    if (s->config.model.quantise != QUANTISE_NONE)
-        return fail("model.quantise: expected a run or its checkpoint, found the model directory "
-                    "%s; hint: leave it out",
+    if (s->config.model.quantise != QUANTISE_NONE && !peft_is_there(s->path))
+        return fail("model.quantise: expected a run, a checkpoint or an adapter, found the model "
+                    "directory %s; hint: leave it out",
                     s->path);
     return open_directory(s);
 }
