@@ -17,7 +17,7 @@ struct scorer {
     /* the run's but for threads and ZeRO group, or defaults; then the overrides */
     struct config config;
     struct arch arch;
-    struct head head; /* as the table has it */
+    struct head head; /* as the table has it: HEAD_LM for a checkpoint of a language model */
     struct parameters table;
     struct checkpoint checkpoint;
     struct safetensors tensors; /* of a Hugging Face directory, or of an adapter's base */
@@ -41,7 +41,7 @@ struct scorer {
  * the device, threads and ZeRO stage of `like`. Collective; agreed. */
 int scorer_reopen(struct scorer *s, const char *directory, const struct config *like);
 /* Opens the device, loads the weights, makes a model for scoring micro-batches of up to max_tokens
- * tokens and max_rows sequences (train = false). Collective; agreed. */
+ * tokens and max_rows reads (train = false). Collective; agreed. */
 int scorer_start(struct scorer *s, int64_t max_tokens, int64_t max_rows);
 void scorer_close(struct scorer *s);
 

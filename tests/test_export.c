@@ -300,6 +300,33 @@ static void test_config_of_the_exported_model(void) {
     arch_free(&arch);
 }
 
+/* A language model's has no labels, and the tokens and words that it had. */
+static void test_config_of_a_language_model(void) {
+    static const char before[] =
+        "{\"architectures\": [\"Qwen2ForSequenceClassification\"], \"model_type\": \"qwen2\", "
+        "\"hidden_size\": 32, \"intermediate_size\": 64, \"vocab_size\": 512, "
+        "\"num_hidden_layers\": 1, \"num_attention_heads\": 2, \"num_key_value_heads\": 2, "
+        "\"tie_word_embeddings\": true, \"pad_token_id\": 7, \"num_labels\": 1, "
+        "\"id2label\": {\"0\": \"A\"}, \"reward_mean\": 1.5}";
+    struct arch arch;
+    struct export_pad pad = {.id = -1, .rows = 512};
+    if (arch_parse(&arch, before, strlen(before)) != 0) ASSERT_TEXT(error_text(), "");
+    ASSERT(arch.tied_head);
+    char *text = export_config(&arch, NULL, &pad, DTYPE_F32);
+    ASSERT(text);
+    json_t *json = json_parse(text, strlen(text));
+    ASSERT_TEXT(json_string_value(json_array_get(json_object_get(json, "architectures"), 0)),
+                "Qwen2ForCausalLM");
+    ASSERT(!json_object_get(json, "num_labels") && !json_object_get(json, "id2label"));
+    ASSERT(!json_object_get(json, "reward_mean"));
+    ASSERT(json_is_true(json_object_get(json, "tie_word_embeddings")));
+    ASSERT_INT(json_integer_value(json_object_get(json, "vocab_size")), 512);
+    ASSERT_INT(json_integer_value(json_object_get(json, "pad_token_id")), 7);
+    json_decref(json);
+    mem_free(text);
+    arch_free(&arch);
+}
+
 static void test_nothing_is_left_in_memory(void) {
     ASSERT_INT(mem_balance(), 0);
 }
@@ -316,6 +343,7 @@ int main(int argc, char **argv) {
         {"the_template_goes_along", test_the_template_goes_along},
         {"no_free_id_is_an_error", test_no_free_id_is_an_error},
         {"config_of_the_exported_model", test_config_of_the_exported_model},
+        {"config_of_a_language_model", test_config_of_a_language_model},
         {"nothing_is_left_in_memory", test_nothing_is_left_in_memory},
     };
     return test_main(tests, N_TESTS(tests), argc, argv);

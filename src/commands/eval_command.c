@@ -144,9 +144,13 @@ static int check_attributes(const struct task *task, const struct scorer *s) {
 
 /* What the task reads must be what the model gives. */
 static int choose_task(struct task *task, struct scorer *s, const struct shard *shard) {
-    s->config.model.heads = s->head.n_scores;
+    s->config.model.heads = MAX(1, s->head.n_scores);
     take_attributes(s);
     if (task_choose(task, &s->config, shard) != 0) return -1;
+    if (task->parameters.head.kind != s->head.kind)
+        return fail("%s: expected a %s for loss.type and %s, found a %s", s->path,
+                    s->head.kind == HEAD_LM ? "model that scores" : "language model", shard->path,
+                    s->head.kind == HEAD_LM ? "language model" : "model that scores");
     if (task->parameters.head.n_scores == s->head.n_scores) return check_attributes(task, s);
     return fail("%s: expected a model of %d scores for loss.type and %s, found one of %d", s->path,
                 task->parameters.head.n_scores, shard->path, s->head.n_scores);

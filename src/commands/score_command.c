@@ -225,6 +225,10 @@ static int check_normalize(const struct scorer *scorer) {
 
 static int score(struct scorer *scorer, void *self) {
     const bool *normalize = self;
+    if (scorer->head.kind == HEAD_LM)
+        return fail("%s: expected a model that scores, found a language model; hint: train a score "
+                    "head on it: export it, and give that as model.path",
+                    scorer->path);
     if (*normalize && check_normalize(scorer) != 0) return -1;
     int64_t max_tokens = MAX(template_get_options(scorer->template)->max_length, LEAST_TOKENS);
     if (scorer_start(scorer, max_tokens, MOST_ROWS) != 0) return -1;

@@ -82,6 +82,29 @@ static int write_contract(const struct contract *contract, const char *directory
     return status;
 }
 
+/* A language model's settings for writing, as the model had them that the run began with. */
+static int write_generation(const struct scorer *s, const char *directory) {
+    static const char name[] = "generation_config.json";
+    char *from = file_join(s->config.model.path, name), *to = file_join(directory, name);
+    struct buffer text = {0};
+    int status = 0;
+    if (file_exists(from)) {
+        status = file_read(from, 1 << 20, &text);
+        if (status == 0) status = file_replace(to, text.data, text.length);
+    }
+    buffer_free(&text);
+    mem_free(from);
+    mem_free(to);
+    return status;
+}
+
+/* The pad token that transformers needs to find the last one of a text. */
+static int choose_pad(struct export_pad *pad, const struct scorer *s) {
+    if (s->head.kind == HEAD_SCORE) return export_pad_choose(pad, s->tokenizer, s->arch.V);
+    *pad = (struct export_pad){.id = -1, .rows = s->arch.V};
+    return 0;
+}
+
 /* Everything but the golden scores, into the temporary directory. Rank 0. */
 static int write_files(struct scorer *s, const char *temporary, const char *name,
                        enum dtype dtype) {
@@ -91,12 +114,14 @@ static int write_files(struct scorer *s, const char *temporary, const char *name
     options.head.tie_threshold = false; /* which only training needs */
     struct arch arch = s->arch;         /* the JSON and the tables in it stay s's */
     char *config = NULL, *card = NULL;
-    int status = export_pad_choose(&pad, s->tokenizer, s->arch.V);
-    if (status == 0 && !(config = export_config(&s->arch, &s->contract, &pad, dtype))) status = -1;
+    bool is_lm = s->head.kind == HEAD_LM;
+    const struct contract *of_scores = is_lm ? NULL : &s->contract;
+    int status = choose_pad(&pad, s);
+    if (status == 0 && !(config = export_config(&s->arch, of_scores, &pad, dtype))) status = -1;
     arch.V = pad.rows;
     if (status == 0) status = parameters_build(&table, &arch, &options);
     if (status == 0) {
-        card = export_card(s, &pad, name, dtype);
+        card = is_lm ? export_lm_card(s, name, dtype) : export_card(s, &pad, name, dtype);
         if (pad.is_added)
             log_info("the tokenizer has no pad token of its own: \"%s\" is added as id %d, %s",
                      pad.token, pad.id,
@@ -106,6 +131,7 @@ static int write_files(struct scorer *s, const char *temporary, const char *name
     }
     if (status == 0) status = write_tokenizer(s, temporary, &pad);
     if (status == 0) status = write_contract(&s->contract, temporary);
+    if (status == 0 && is_lm) status = write_generation(s, temporary);
     if (status == 0) status = write_text(temporary, "README.md", card);
     if (status == 0) status = write_weights(s, temporary, &table, dtype);
     parameters_free(&table);
@@ -167,6 +193,7 @@ int export_model(struct scorer *s, const char *directory, const struct export_op
         status = is_adapter ? adapters_write(s, place.temporary, name)
                             : write_files(s, place.temporary, name, dtype);
     status = comm_agree(world, status);
-    if (status == 0) status = complete_contract(s, place.temporary, dtype);
+    if (status == 0 && s->head.kind == HEAD_SCORE)
+        status = complete_contract(s, place.temporary, dtype);
     return export_place_close(&place, world, status);
 }

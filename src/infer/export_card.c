@@ -8,9 +8,9 @@
 static void describe_training(struct buffer *out, const struct scorer *s) {
     if (!s->is_checkpoint) return;
     const struct run_state *state = &s->checkpoint.state;
-    buffer_format(out, "Trained with Rankwise %s: %lld steps, %lld pairs, checkpoint of %s.\n\n",
+    buffer_format(out, "Trained with Rankwise %s: %lld steps, %lld %s, checkpoint of %s.\n\n",
                   s->checkpoint.revision, (long long)state->step, (long long)state->episodes,
-                  s->checkpoint.written_at);
+                  s->head.kind == HEAD_LM ? "completions" : "pairs", s->checkpoint.written_at);
 }
 
 /* What a score is: of one head, an ensemble's, or those of attributes. */
@@ -39,9 +39,7 @@ static void describe_length(struct buffer *out, const struct template_options *o
     buffer_format(out, "A sequence has at most %lld tokens", (long long)options->max_length);
     if (options->max_prompt_length)
         buffer_format(out, ", its prompt %lld", (long long)options->max_prompt_length);
-    buffer_format(out,
-                  "; truncation: %s. `score_contract.json` says all this exactly and has eight "
-                  "texts with their tokens and scores.\n\n",
+    buffer_format(out, "; truncation: %s. `score_contract.json` says all this exactly",
                   truncate_name(options->truncate));
 }
 
@@ -110,6 +108,7 @@ char *export_card(const struct scorer *s, const struct export_pad *pad, const ch
                   template_eos(s->template) >= 0 ? "ends with the EOS token"
                                                  : "gets no token at its end");
     describe_length(&out, options);
+    buffer_append_text(&out, " and has eight texts with their tokens and scores.\n\n");
     if (pad->is_added)
         buffer_format(&out,
                       "The pad token `%s` (id %d) was added on export: transformers reads the "
@@ -117,5 +116,25 @@ char *export_card(const struct scorer *s, const struct export_pad *pad, const ch
                       "text.\n\n",
                       pad->token, pad->id);
     append_code(&out, s->template, name, is_chat, contract_n_heads(&s->contract) == 1);
+    return out.data;
+}
+
+/* A language model's: how it was trained, and how transformers opens it. */
+char *export_lm_card(const struct scorer *s, const char *name, enum dtype dtype) {
+    const struct template_options *options = template_get_options(s->template);
+    struct buffer out = {0};
+    buffer_format(&out,
+                  "---\nlibrary_name: transformers\npipeline_tag: text-generation\n---\n\n"
+                  "# %s\n\nA language model (`%sForCausalLM`). Weights are %s.\n\n",
+                  name, arch_class_prefix(&s->arch), dtype == DTYPE_BF16 ? "bfloat16" : "float32");
+    describe_training(&out, s);
+    buffer_format(&out, "It learned from texts by the template `%s`. ", options->name);
+    describe_length(&out, options);
+    buffer_format(&out,
+                  ".\n\n```python\nfrom transformers import AutoModelForCausalLM, "
+                  "PreTrainedTokenizerFast\n\n"
+                  "tokenizer = PreTrainedTokenizerFast.from_pretrained(\"%s\")\n"
+                  "model = AutoModelForCausalLM.from_pretrained(\"%s\").eval()\n```\n",
+                  name, name);
     return out.data;
 }

@@ -126,17 +126,29 @@ static void set_reward(json_t *config, const struct contract *contract) {
     }
 }
 
+/* Of a language model that was a classifier before. */
+static void delete_scores(json_t *config) {
+    static const char *const key[] = {"num_labels", "id2label", "label2id", "reward_mean",
+                                      "reward_sd"};
+    for (size_t i = 0; i < sizeof key / sizeof key[0]; i++) json_object_del(config, key[i]);
+}
+
 char *export_config(const struct arch *arch, const struct contract *contract,
                     const struct export_pad *pad, enum dtype dtype) {
     json_t *config = json_parse(arch->json, strlen(arch->json));
     if (!config) return NULL;
-    char *name = mem_format("%sForSequenceClassification", arch_class_prefix(arch));
+    char *name = mem_format(contract ? "%sForSequenceClassification" : "%sForCausalLM",
+                            arch_class_prefix(arch));
     const char *type = dtype == DTYPE_BF16 ? "bfloat16" : "float32";
     json_object_set_new(config, "architectures", json_pack("[s]", name));
-    set_labels(config, contract);
-    set_reward(config, contract);
+    if (contract) {
+        set_labels(config, contract);
+        set_reward(config, contract);
+        json_object_set_new(config, "pad_token_id", json_integer(pad->id));
+    } else {
+        delete_scores(config);
+    }
     json_object_set_new(config, "vocab_size", json_integer(pad->rows));
-    json_object_set_new(config, "pad_token_id", json_integer(pad->id));
     json_object_set_new(config, "torch_dtype", json_string(type)); /* transformers 4 */
     json_object_set_new(config, "dtype", json_string(type));       /* transformers 5 */
     json_object_del(config, "problem_type");

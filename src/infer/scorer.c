@@ -53,17 +53,20 @@ static int read_config(struct scorer *s, const char *const *overrides, int n_ove
     return status;
 }
 
-/* Whether the checkpoint's run learned how likely ties are. */
-static bool has_ties(const struct checkpoint *c) {
+/* The checkpoint's head: one without scores is a language model's. With scores, whether the run
+ * learned how likely ties are. */
+static struct head head_of(const struct checkpoint *c) {
+    int n = checkpoint_scores(c);
+    if (n == 0) return language_model.head;
     for (int i = 0; i < c->n_tensors; i++)
-        if (strcmp(c->tensor[i].name, "tie_threshold") == 0) return true;
-    return false;
+        if (strcmp(c->tensor[i].name, "tie_threshold") == 0)
+            return (struct head){HEAD_SCORE, n, true};
+    return (struct head){HEAD_SCORE, n, false};
 }
 
-static int build_table(struct scorer *s, int n_scores, bool ties) {
-    struct parameters_options options = {.head = {HEAD_SCORE, n_scores, ties},
-                                         .lora = s->config.lora};
-    s->head = options.head;
+static int build_table(struct scorer *s, struct head head) {
+    struct parameters_options options = {.head = head, .lora = s->config.lora};
+    s->head = head;
     return parameters_build(&s->table, &s->arch, &options);
 }
 
@@ -85,7 +88,7 @@ static int open_checkpoint(struct scorer *s, const char *const *overrides, int n
     if (checkpoint_open(c, s->path) != 0 || checkpoint_open_parts(c) != 0) return -1;
     if (read_config(s, overrides, n_overrides) != 0 ||
         arch_parse(&s->arch, c->arch_json, strlen(c->arch_json)) != 0 ||
-        build_table(s, MAX(1, checkpoint_scores(c)), has_ties(c)) != 0 || quantise(s) != 0)
+        build_table(s, head_of(c)) != 0 || quantise(s) != 0)
         return fail_context("%s", s->path);
     /* where the configuration or an override says, if that is there, else where the run had it */
     const char *base = file_is_directory(s->config.model.path) ? s->config.model.path : NULL;
@@ -142,7 +145,7 @@ static int open_directory(struct scorer *s) {
     if (arch_read(&s->arch, s->path) != 0) return -1;
     if (safetensors_open(&s->tensors, s->path) != 0) return -1;
     int n = s->arch.n_labels ? s->arch.n_labels : MAX(1, safetensors_scores(&s->tensors));
-    if (build_table(s, n, false) != 0) return -1;
+    if (build_table(s, (struct head){.n_scores = n}) != 0) return -1;
     if (safetensors_match(&s->tensors, &s->table) != 0) return fail_context("%s", s->path);
     if (s->tensors.score_rows > 0 && !s->tensors.has_score)
         return fail("%s: expected a score head of %d scores, as config.json says (num_labels, "
@@ -156,7 +159,7 @@ static int open_directory(struct scorer *s) {
 
 static int check_heads(const struct scorer *s) {
     int n = contract_n_heads(&s->contract);
-    if (n == s->head.n_scores) return 0;
+    if (s->head.kind == HEAD_LM || n == s->head.n_scores) return 0;
     return fail("expected as many scores as the score contract tells of, %d, found a head of %d", n,
                 s->head.n_scores);
 }
@@ -302,10 +305,12 @@ int scorer_start(struct scorer *s, int64_t max_tokens, int64_t max_rows) {
     if (!s->dev) return -1;
     struct zero_options zero = {.stage = (int)s->config.parallel.zero_stage,
                                 .dtype = device_precision(&s->config),
-                                .prefetch = s->config.parallel.prefetch};
+                                .prefetch = s->config.parallel.prefetch,
+                                .first_unit_twice = s->head.kind == HEAD_LM};
     struct model_options options = {.dtype = zero.dtype,
                                     .max_tokens = max_tokens,
                                     .max_rows = max_rows,
+                                    .max_reads = max_rows,
                                     .head = s->head,
                                     .quantised = parameters_largest_quantised(&s->table),
                                     .adapters = s->table.adapters};

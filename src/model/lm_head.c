@@ -47,11 +47,19 @@ static void progress(const struct lm_head *h) {
     h->dev->backend->progress(h->dev);
 }
 
+/* R rows are cut into as few blocks as there may be, of about one size: a small last one would cost
+ * a reading of all words for little. */
+static int64_t rows_of_block(const struct lm_head *h, int64_t R) {
+    int64_t n = (R + h->block_rows - 1) / h->block_rows;
+    return ROUND_UP((R + n - 1) / n, ROW_QUANTUM);
+}
+
 void lm_head_forward(struct lm_head *h, struct tensor normed, struct tensor words) {
     struct tensor all = ready_rows(h, normed);
     if (h->normed) op_cast(h->dev, all, normed);
-    for (int64_t r = 0; r < all.rows; r += h->block_rows) {
-        struct tensor rows = tensor_rows(all, r, MIN(h->block_rows, all.rows - r));
+    int64_t block = rows_of_block(h, all.rows);
+    for (int64_t r = 0; r < all.rows; r += block) {
+        struct tensor rows = tensor_rows(all, r, MIN(block, all.rows - r));
         for (int64_t v = 0; v < h->V; v += h->block_words) {
             struct tensor piece = tensor_rows(words, v, MIN(h->block_words, h->V - v));
             struct logits l = make_logits(h, rows, r, piece, v);
@@ -66,8 +74,9 @@ void lm_head_backward(struct lm_head *h, struct tensor dnormed, struct tensor dw
     struct tensor all = ready_rows(h, normed);
     size_t bytes = (size_t)(dnormed.rows * h->D) * sizeof(float);
     h->dev->backend->zero(h->dev, dnormed.data, bytes, STREAM_COMPUTE);
-    for (int64_t r = 0; r < all.rows; r += h->block_rows) {
-        int64_t n = MIN(h->block_rows, all.rows - r);
+    int64_t block = rows_of_block(h, all.rows);
+    for (int64_t r = 0; r < all.rows; r += block) {
+        int64_t n = MIN(block, all.rows - r);
         struct tensor rows = tensor_rows(all, r, n), drows = tensor_rows(dnormed, r, n);
         for (int64_t v = 0; v < h->V; v += h->block_words) {
             int64_t m = MIN(h->block_words, h->V - v);

@@ -17,7 +17,7 @@ struct lm_head {
     struct device *dev; /* not owned, like all below */
     enum dtype dtype;
     int64_t D, V;
-    int64_t block_rows, block_words;
+    int64_t block_rows, block_words; /* at most; rows are whole quanta */
     void *normed;   /* (R, D) c: the rows as the products take them; NULL in fp32 */
     void *dlogits;  /* (block_rows, block_words) c; NULL in fp32, where it is logits' place */
     float *logits;  /* (block_rows, block_words) */
