@@ -2,7 +2,14 @@
  *
  * For each block of rows the vocabulary is walked block by block: the logits are one product, and
  * in the backward two more take their gradient to the rows and to the words. So a step has four
- * products where a matrix of all logits would need three: the price of not keeping it. */
+ * products where a matrix of all logits would need three: the price of not keeping it.
+ *
+ * Measured on one core of an AMD Zen 5 server CPU by tests/bench/bench_head, 1,984 reads of 16,384
+ * words of 896: 1.2 s in fp32, 0.64 s in bf16, 95 to 100 % of what the four products alone take,
+ * and 1.25 to 1.35 times as long as three products with whole logits. Blocks of 512 and 960 rows,
+ * and of 2,048 words, took as long within 5 %; large ones are for GPUs, where a block's gradient of
+ * the words, read and written in fp32, must be small beside its products: 1,984 rows are 500
+ * operations a byte. A multiple of 31 quanta is what the CPU's products are cut into anyway. */
 #include "lm_head.h"
 
 void lm_head_lay_out(struct lm_head *h, struct layout *memory, int64_t rows, int64_t reads,
