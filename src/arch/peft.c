@@ -202,12 +202,14 @@ static json_t *list_targets(const struct lora *lora, const struct parameters *ta
 char *peft_config(const struct lora *lora, const struct parameters *table, const char *base) {
     bool is_whole = lora->alpha == (double)(int64_t)lora->alpha;
     json_t *alpha = is_whole ? json_integer((json_int_t)lora->alpha) : json_real(lora->alpha);
+    bool is_lm = table->head.kind == HEAD_LM;
+    json_t *saved = is_lm ? json_null() : json_pack("[s]", "score");
     json_t *config = json_pack(
-        "{s:s, s:s, s:s, s:I, s:o, s:b, s:o, s:s, s:f, s:b, s:b, s:[s], s:b}", "peft_type", "LORA",
-        "task_type", "SEQ_CLS", "base_model_name_or_path", base, "r", (json_int_t)lora->rank,
-        "lora_alpha", alpha, "use_rslora", lora->rslora, "target_modules",
+        "{s:s, s:s, s:s, s:I, s:o, s:b, s:o, s:s, s:f, s:b, s:b, s:o, s:b}", "peft_type", "LORA",
+        "task_type", is_lm ? "CAUSAL_LM" : "SEQ_CLS", "base_model_name_or_path", base, "r",
+        (json_int_t)lora->rank, "lora_alpha", alpha, "use_rslora", lora->rslora, "target_modules",
         list_targets(lora, table), "bias", "none", "lora_dropout", 0.0, "fan_in_fan_out", false,
-        "inference_mode", true, "modules_to_save", "score", "init_lora_weights", true);
+        "inference_mode", true, "modules_to_save", saved, "init_lora_weights", true);
     CHECK(config, "a configuration that cannot be packed");
     char *text = json_text_pretty(config);
     json_decref(config);

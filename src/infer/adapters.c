@@ -136,7 +136,20 @@ static const char quantised_note[] =
     "The linear layers of the base are in 4 bits for them: `quantization_config=BitsAndBytesConfig("
     "load_in_4bit=True, bnb_4bit_quant_type=\"nf4\", bnb_4bit_use_double_quant=True)`. ";
 
+static char *make_lm_card(const struct scorer *s, const char *name, const char *base) {
+    return mem_format(
+        "---\nlibrary_name: peft\nbase_model: %s\n---\n# %s\n\nA language model: an adapter (LoRA, "
+        "rank %lld) for `%s`. %sIn Python\n\n"
+        "    from peft import PeftModel\n"
+        "    from transformers import AutoModelForCausalLM\n\n"
+        "    base = AutoModelForCausalLM.from_pretrained(\"%s\")\n"
+        "    model = PeftModel.from_pretrained(base, \"%s\").eval()\n",
+        base, name, (long long)s->config.lora.rank, base,
+        parameters_largest_quantised(&s->table) > 0 ? quantised_note : "", base, name);
+}
+
 static char *make_card(const struct scorer *s, const char *name, const char *base) {
+    if (s->head.kind == HEAD_LM) return make_lm_card(s, name, base);
     return mem_format(
         "---\nlibrary_name: peft\nbase_model: %s\n---\n# %s\n\nA reward model: an adapter (LoRA, "
         "rank %lld) and a score head for `%s`. `rankwise score` opens this directory; in Python\n\n"
