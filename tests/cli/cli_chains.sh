@@ -85,6 +85,15 @@ check "which are learned" awk -v "a=$(losses llama_words | head -n 1)" -v "b=$(l
 train llama_back 1 model.path="$work/llama_words"
 says "and back" 'the score head is new: .*llama_words has none'
 
+expect "export of a language model" 0 'exported from' "$rankwise" export "$work/llama_words" "$work/words_exported" run.threads=1
+check "is a causal one" grep -q LlamaForCausalLM "$work/words_exported/config.json"
+train words_again 1 model.path="$work/words_exported" "${sft[@]}" optim.steps=1
+says "completions after its export" "the language model's head is that of .*words_exported"
+check "with what it learned" test "$(losses words_again | cut -c 1-6)" = "$(losses more_words | cut -c 1-6)"
+train export_back 1 model.path="$work/words_exported"
+says "comparisons after its export" 'the score head is new: .*words_exported has none'
+check "as after its run" test "$(losses export_back | head -n 1 | cut -c 1-6)" = "$(losses llama_back | head -n 1 | cut -c 1-6)"
+
 # --- adapters ---
 train lora 1 model.path="$work/exported" lora.rank=2
 train lora_more 2 model.path="$work/lora" lora.rank=2 "${still[@]}" parallel.zero_stage=3
