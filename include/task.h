@@ -68,7 +68,7 @@ struct task_figure {
 struct task_summary {
     struct task_figure figure[TASK_MAX_FIGURES];
     int n;
-    double count; /* of what the task calls task_kind.unit */
+    double count; /* items of the step or the evaluation: task_totals.items */
 };
 
 union task_word {

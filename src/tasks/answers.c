@@ -305,9 +305,8 @@ static double correlation(const double *tally) {
     return (tally[ANSWER_TALLY_PRODUCT] / n - score * target) / sqrt(variance);
 }
 
-static void summarize_ranking(const struct task *t, const double *tally, struct task_summary *out) {
+static void summarize_ranking(const double *tally, struct task_summary *out) {
     double pairs = tally[TALLY_PAIRS] - tally[TALLY_UNDECIDED];
-    out->count = tally[TALLY_LISTS] / t->heads;
     task_add_figure(out, (struct task_style){6, false, "loss", 4},
                     tally[TALLY_LOSS] / tally[TALLY_WEIGHT], "loss");
     task_add_figure(out, (struct task_style){4, false, "accuracy", 3},
@@ -319,7 +318,6 @@ static void summarize_ranking(const struct task *t, const double *tally, struct 
 
 static void summarize_scores(const struct task *t, const double *tally, struct task_summary *out) {
     double n = tally[ANSWER_TALLY_COUNT];
-    out->count = n / t->heads;
     task_add_figure(out, (struct task_style){6, false, "loss", 4},
                     tally[ANSWER_TALLY_LOSS] / tally[ANSWER_TALLY_WEIGHT], "loss");
     if (answer_kind(t) == ANSWER_BCE)
@@ -336,7 +334,7 @@ static void summarize_scores(const struct task *t, const double *tally, struct t
 /* An evaluation tells the attributes apart, too. */
 static void summarize(const struct task *t, const double *tally, struct task_summary *out) {
     if (is_ranking(t)) {
-        summarize_ranking(t, tally, out);
+        summarize_ranking(tally, out);
         return;
     }
     summarize_scores(t, tally, out);

@@ -195,7 +195,6 @@ static void summarize(const struct task *t, const double *tally, struct task_sum
                                    positive = {6, false, NULL, 0};
     double decided = tally[TALLY_PAIRS] - tally[TALLY_UNDECIDED];
     double chosen = tally[TALLY_CHOSEN] / decided, rejected = tally[TALLY_REJECTED] / decided;
-    out->count = tally[TALLY_PAIRS] / t->heads;
     task_add_figure(out, (struct task_style){6, false, "loss", 4},
                     tally[TALLY_LOSS] / tally[TALLY_WEIGHT], "loss");
     task_add_figure(out, (struct task_style){4, false, "accuracy", 3},

@@ -14,7 +14,7 @@
 enum { WEIGHT, READ, TARGET, TERM_WEIGHT, VERDICT, PLACE, FIRST };
 
 /* Of an evaluation, behind those of completion_loss.h. */
-enum { TALLY_SEQUENCES = N_COMPLETION_TALLIES, TALLY_VERDICTS, TALLY_RIGHT_VERDICTS, N_TALLIES };
+enum { TALLY_VERDICTS = N_COMPLETION_TALLIES, TALLY_RIGHT_VERDICTS, N_TALLIES };
 
 static int64_t count_tokens(const struct shard *s, int64_t answer, double *weight) {
     int64_t first, end = shard_spans(s, s->answer_sequence[answer], &first), tokens = 0;
@@ -142,7 +142,6 @@ static void evaluate_item(const struct task *t, const float *output, int64_t i, 
         verdict = true;
         right = right && at[LM_CORRECT] > 0;
     }
-    tally[TALLY_SEQUENCES] += 1;
     tally[TALLY_VERDICTS] += verdict;
     tally[TALLY_RIGHT_VERDICTS] += verdict && right;
     value[0] = (float)sum;
@@ -173,8 +172,8 @@ static const char *value_name(const struct task *t, int i, char name[64]) {
 }
 
 static void summarize(const struct task *t, const double *tally, struct task_summary *out) {
+    (void)t;
     double n = tally[COMPLETION_TOKENS], entropy = tally[COMPLETION_SURPRISE] / n;
-    out->count = t->is_evaluation ? tally[TALLY_SEQUENCES] : t->totals.items;
     task_add_figure(out, (struct task_style){6, false, "loss", 4},
                     tally[COMPLETION_LOSS] / tally[COMPLETION_WEIGHT], "loss");
     task_add_figure(out, (struct task_style){4, false, "perplexity", 2}, exp(entropy),

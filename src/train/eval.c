@@ -170,12 +170,13 @@ int eval_shard(const struct task *task, struct model *m, struct device *dev,
                            .limit = options->tokens_per_microbatch,
                            .values = values};
     open_evaluation(&e, task);
-    int64_t n_values = count_items(&e.units, 0, e.units.n) * task_n_values(task);
+    int64_t n = count_items(&e.units, 0, e.units.n), n_values = n * task_n_values(task);
     if (values) memset(values, 0, (size_t)n_values * sizeof *values);
     int status = walk(&e, data, options);
     if (status == 0) {
         comm_sum(data, e.tally, task_n_tallies(task));
         if (values) gather_values(values, n_values, data);
+        task_begin_step(&e.task, &(struct task_totals){.items = (double)n});
         task_summarize(&e.task, e.tally, summary);
     }
     close_evaluation(&e);

@@ -70,6 +70,7 @@ task davidson ranked
 task hinge ranked
 task margin_mse ranked
 task plackett_luce ranked loss.length_penalty=-0.1
+check "an evaluation counts answers, not lists" grep -q 'eval ranked after .* over 72 answers' "$work/one/log.txt"
 task all_pairs ranked
 task regression ranked
 task bce labelled batch.group_by_prompt=true
