@@ -108,12 +108,19 @@ struct task {
  * head and the options of the parameter table follow. -1 with error_text() that says which table
  * is missing and how it is built. */
 int task_choose(struct task *t, const struct config *config, const struct shard *shard);
+/* The word of loss.type. */
+const char *task_loss_word(const struct task *t);
 /* Tells the score contract of a model of this task what its scores are. */
 void task_set_heads(const struct task *t, struct contract *contract);
 /* What score k is of, where each has a meaning of its own; NULL for one score and an ensemble. */
 const char *task_attribute(const struct task *t, int k);
 /* Whether another shard has what the task needs, as the first has it. */
 int task_check(const struct task *t, const struct shard *shard);
+
+/* Appends the options, ", " between them, that are not at their defaults and that loss.type, or
+ * optim.schedule, does not know. */
+void task_unused_by_loss(const struct config *config, struct buffer *names);
+void task_unused_by_schedule(const struct config *config, struct buffer *names);
 
 /* The units that training deals out, and those that evaluation walks over. */
 void task_units(const struct task *t, const struct shard *shard, struct units *units);

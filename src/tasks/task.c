@@ -273,7 +273,7 @@ int64_t task_row(const struct task *t, const struct shard *shard, int64_t i) {
 }
 
 void task_summarize(const struct task *t, const double *tally, struct task_summary *out) {
-    *out = (struct task_summary){0};
+    *out = (struct task_summary){.count = t->totals.items};
     t->kind->summarize(t, tally, out);
     if (t->config->loss.length_penalty != 0 && !t->is_evaluation)
         task_add_figure(out, (struct task_style){6, true, NULL, 0},

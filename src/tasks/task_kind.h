@@ -40,9 +40,6 @@ struct task_kind {
 
 extern const struct task_kind task_comparisons, task_answers, task_completions;
 
-/* The word of loss.type. */
-const char *task_loss_word(const struct task *t);
-
 /* Appends to a column. */
 static inline void task_add_index(struct task *t, int column, int64_t index) {
     t->column[column].word[t->column[column].n++].index = (int32_t)index;

@@ -66,11 +66,28 @@ static int check_weights(const struct run *r) {
                 (long long)n, task_items(&r->model.task));
 }
 
+static void warn_of_unused(const struct run *r) {
+    struct buffer by_loss = {0}, by_schedule = {0};
+    task_unused_by_loss(r->config, &by_loss);
+    task_unused_by_schedule(r->config, &by_schedule);
+    if (by_loss.length)
+        log_warn("set without effect, as loss.type = \"%s\" does not know it: %s; hint: "
+                 "docs/losses.md says what each loss knows",
+                 task_loss_word(&r->model.task), by_loss.data);
+    if (by_schedule.length)
+        log_warn("set without effect, as optim.schedule does not know it: %s; hint: optim.power is "
+                 "of polynomial, optim.cycles of cosine_restarts",
+                 by_schedule.data);
+    buffer_free(&by_loss);
+    buffer_free(&by_schedule);
+}
+
 int run_check_data(const struct run *r) {
     const struct config *c = r->config;
     if (c->batch.groups > r->data.plan.epoch_groups)
         log_warn("batch.groups = %lld: an epoch has %lld, and a step takes all of them",
                  (long long)c->batch.groups, (long long)r->data.plan.epoch_groups);
+    warn_of_unused(r);
     warn_of_repeats(r);
     for (int i = 0; i < c->data.n_train; i++) warn_of_length(r, &r->data.train[i]);
     for (int i = 0; i < c->data.n_eval; i++) warn_of_length(r, &r->data.eval[i]);

@@ -56,6 +56,7 @@ task() {
         not_ok "$loss trains" "$(tail -n 2 "$work/said" | tr '\n' ' ')"
         return
     fi
+    if grep 'without effect' "$work/said"; then not_ok "$loss knows its options" "a warning"; fi
     near "$loss: three ranks as one" one three
     ranks=1 dir=again train optim.steps=6 checkpoint.every_steps=2 "$@" || not_ok "$loss saves" "$(tail -n 1 "$work/said")"
     rm -rf "$work"/again/checkpoints/step_000004 "$work"/again/checkpoints/step_000006
@@ -76,6 +77,12 @@ task regression ranked
 task bce labelled batch.group_by_prompt=true
 task completion completions batch.group_by_prompt=true loss.label_smoothing=0.1 loss.z_loss=0.01
 task completion completions loss.weights=sequence
+
+# Options of other losses and schedules are told.
+loss=hinge shard=ranked ranks=1 dir=unused
+train optim.steps=1 loss.label_smoothing=0.1 loss.z_loss=0.1 loss.weights=sequence optim.power=2 || not_ok "options of others" "exit code"
+check "options that the loss does not know" grep -q '"hinge" does not know it: loss.z_loss, loss.weights;' "$work/said"
+check "options that the schedule does not know" grep -q 'optim.schedule does not know it: optim.power;' "$work/said"
 
 # A run goes on with what it began with.
 loss=all_pairs shard=ranked ranks=1 dir=other
