@@ -57,7 +57,7 @@ static void progress(const struct lm_head *h) {
 /* R rows are cut into as few blocks as there may be, of about one size: a small last one would cost
  * a reading of all words for little. */
 static int64_t rows_of_block(const struct lm_head *h, int64_t R) {
-    int64_t n = (R + h->block_rows - 1) / h->block_rows;
+    int64_t n = MAX(1, (R + h->block_rows - 1) / h->block_rows);
     return ROUND_UP((R + n - 1) / n, ROW_QUANTUM);
 }
 
