@@ -120,12 +120,32 @@ static int check_attribute(const struct task *t, const struct shard *s, int k) {
     return 0;
 }
 
+/* What the score contract can say of the heads, before the first checkpoint writes it. */
+static int check_names(const struct task *t) {
+    int n = n_attributes(t);
+    if (n > MODEL_MAX_HEADS)
+        return fail("expected at most %d scores to learn, found %d; hint: loss.attributes chooses "
+                    "some",
+                    MODEL_MAX_HEADS, n);
+    for (int k = 0; k < n; k++) {
+        if (!*attribute(t, k))
+            return fail("expected a name of each score that is learned, found \"\"; hint: "
+                        "loss.attributes chooses others");
+        for (int i = 0; i < k; i++)
+            if (strcmp(attribute(t, i), attribute(t, k)) == 0)
+                return fail("loss.attributes: expected each score once, found \"%s\" twice",
+                            attribute(t, k));
+    }
+    return 0;
+}
+
 static int check_scores(const struct task *t, const struct shard *s) {
     if (s->n_answers == 0 || s->n_scores == 0)
         return fail("expected answers with scores for loss.type = \"%s\", found %s; hint: "
                     "rankwise-data build keeps ratings and labels of answers (docs/sources.md)",
                     task_loss_word(t),
                     s->n_answers ? "answers without scores" : "no table /answer");
+    if (check_names(t) != 0) return -1;
     for (int k = 0; k < n_attributes(t); k++)
         if (check_attribute(t, s, k) != 0) return -1;
     return 0;

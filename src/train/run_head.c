@@ -10,9 +10,11 @@ int run_choose_task(struct run *r) {
     if (task_choose(&r->model.task, r->config, &r->data.train[0]) != 0) return -1;
     *heads = r->model.task.heads;
     if (asked != 0 && asked != *heads)
-        return fail("model.heads: expected %lld, a score for each attribute (loss.attributes), "
-                    "found %lld",
-                    (long long)*heads, (long long)asked);
+        return fail("model.heads: expected %lld, %s, found %lld", (long long)*heads,
+                    r->model.task.parameters.head.kind == HEAD_LM
+                        ? "as completions give no scores"
+                        : "a score for each attribute (loss.attributes)",
+                    (long long)asked);
     contract_copy(&r->data.contract, &r->data.train[0].contract);
     task_set_heads(&r->model.task, &r->data.contract);
     return 0;

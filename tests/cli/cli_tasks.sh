@@ -107,6 +107,11 @@ refuses "a loss of ranks without any" 'labelled.h5: expected ranked answers for 
     plackett_luce labelled
 refuses "pairs of answers alone" 'labelled.h5: expected comparisons for loss.type = "bradley_terry", found answers alone' bradley_terry labelled
 refuses "an attribute that is not there" 'no such score; hint: did you mean "label"' bce labelled 'loss.attributes=("labels")'
+refuses "an attribute that is asked for twice" 'loss.attributes: expected each score once, found "label" twice' bce labelled \
+    'loss.attributes=("label", "label")'
+build nameless --jq '{prompt, answers: [.completion], attributes: {"": [.label]}}' "$work/labelled.jsonl"
+refuses "an attribute without a name" 'expected a name of each score that is learned, found ""' bce nameless
+refuses "an ensemble of completions" 'model.heads: expected 1, as completions give no scores, found 3' completion completions model.heads=3
 refuses "pairs of completions" 'found completions; hint: loss.type = "completion"' bradley_terry completions
 refuses "completions without spans" 'expected the tables /answer and /span of completions' completion ranked
 refuses "labels that are ratings" 'row [0-9]+: expected a .* from 0 to 1 for loss.type = "bce", found' bce ranked
