@@ -59,6 +59,7 @@ static void test_sha256_known_answers(void) {
     char out[65];
     sha256_start(&hash);
     sha256_add(&hash, "abc", 3);
+    sha256_add(&hash, NULL, 0);
     sha256_finish(&hash, out);
     ASSERT_TEXT(out, "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad");
     sha256_start(&hash);

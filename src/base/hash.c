@@ -95,10 +95,11 @@ void sha256_start(struct sha256 *hash) {
 void sha256_add(struct sha256 *hash, const void *data, size_t length) {
     const uint8_t *byte = data;
     size_t filled = hash->length % 64, whole;
+    if (length == 0) return; /* data may be NULL then */
     hash->length += length;
     if (filled) {
         size_t n = MIN(length, 64 - filled);
-        if (length) memcpy(hash->block + filled, byte, n);
+        memcpy(hash->block + filled, byte, n);
         byte += n;
         length -= n;
         if (filled + n < 64) return;
