@@ -1,17 +1,22 @@
-"""What LoRA and the LM head's loss hold and send, against what was planned, at Qwen2.5-0.5B's shape.
+"""What LoRA and the loss of completions hold and send, at Qwen2.5-0.5B's shape and vocabulary.
 
-    python tests/bench/memory.py [--layers N]            # needs torch and transformers 5; about five minutes on two cores
+    python tests/bench/memory.py [--layers N]            # needs torch, transformers 5, h5py; about five minutes on two cores
 
-Weights are random, saved in bf16; the rows are Anthropic's HH harmless pairs. Held: the peak of the process' memory, without
-files that it has mapped, less that of `rankwise plan`, which opens the same libraries and data and takes nothing else. Sent: what each of two ranks
-counted in a step, beside the formula. It prints what it measured and judges nothing.
+Weights are random, saved in bf16; the rows are Anthropic's HH harmless pairs. Held: the peak of the process' memory,
+without files that it has mapped, less that of `rankwise plan`, which opens the same libraries and data and takes nothing
+else. Sent: what each of two ranks counted in a step, beside the formula. It prints what it measured and judges nothing.
 """
 import argparse
+import gzip
+import itertools
+import json
 import os
 import re
 import subprocess
 import tempfile
 import time
+
+import h5py
 
 import peer
 from peer_trl_sft import QWEN
@@ -19,10 +24,10 @@ from peer_trl_sft import QWEN
 LORA = ["lora.rank=16", "lora.alpha=32", "lora.targets=all-linear"]
 
 
-def make_model(folder, layers):
+def make_model(folder, layers, **shape):
     import torch
     from transformers import Qwen2Config, Qwen2ForCausalLM
-    config = Qwen2Config(**dict(QWEN, num_hidden_layers=layers))
+    config = Qwen2Config(**dict(QWEN, num_hidden_layers=layers, **shape))
     torch.manual_seed(1)
     Qwen2ForCausalLM._from_config(config, dtype=torch.bfloat16).save_pretrained(folder)
 
@@ -58,6 +63,11 @@ def found(pattern, said):
     return [float(number) for number in match.groups()]
 
 
+def build(arguments, shard, rows, *options):
+    run(os.path.join(arguments.build, "rankwise-data"), "build", "--tokenizer",
+        os.path.join(peer.SHARED, "tokenizers/qwen2.5-instruct"), "--template", "text", "--out", shard, *options, rows)
+
+
 def print_memory(arguments, name, options):
     program = os.path.join(arguments.build, "rankwise")
     before, said = run(program, "plan", *options)
@@ -78,6 +88,30 @@ def print_sent(arguments, name, options):
         print(f"{name:30} stage {stage}: sent {sent} MiB by each of 2 ranks, formula {formula}", flush=True)
 
 
+def print_head(arguments, folder):
+    """A narrow model of one block, so that little but the head's loss needs memory: one micro-batch of whole dialogues."""
+    make_model(folder, 1, hidden_size=128, intermediate_size=256, num_attention_heads=2, num_key_value_heads=1)
+    rows, shard = os.path.join(folder, "rows.jsonl"), os.path.join(folder, "rows.h5")
+    with gzip.open(arguments.data, "rt", encoding="utf-8") as lines, open(rows, "w", encoding="utf-8") as out:
+        for line in itertools.islice(lines, 128):
+            out.write(json.dumps(dict(prompt="\n", completion=json.loads(line)["chosen"])) + "\n")
+    build(arguments, shard, rows, "--completions")
+    with h5py.File(shard) as file:
+        reads = int((file["span/last"][:] - file["span/first"][:]).sum())
+    options = [os.path.join(folder, "..", "empty.cfg"), f"model.path={folder}", f"data.train={shard}",
+               "loss.type=completion", "batch.groups=128", "batch.tokens_per_microbatch=32k"]
+    program = os.path.join(arguments.build, "rankwise")
+    before, said = run(program, "plan", *options)
+    *state, gathered, activations, scratch = found(
+        r"weights (\S+) MiB, gradients (\S+), optimizer (\S+), gathered (\S+), activations (\S+), scratch ([0-9.]+)", said)
+    with tempfile.TemporaryDirectory() as out:
+        peak, _ = run(program, "train", *options, f"run.dir={out}/run", "optim.steps=2")
+    logits = reads * QWEN["vocab_size"] * 4 / (1 << 20)
+    beside = peak - before - sum(state) - gathered - activations
+    print(f"LM head, {reads} reads: held {beside:.1f} MiB beside weights, gradients, optimizer and activations (planned as "
+          f"scratch: {scratch:.1f}); all logits would be {logits:.1f} ({beside / logits:.1%})", flush=True)
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--build", default=os.path.join(peer.ROOT, "build"))
@@ -86,15 +120,16 @@ def main():
     parser.add_argument("--no-sent", dest="sent", action="store_false", help="without the runs on two ranks")
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
+        head = os.path.join(folder, "head")
+        os.mkdir(head)
         make_model(folder, arguments.layers)
         shard = os.path.join(folder, "pairs.h5")
-        run(os.path.join(arguments.build, "rankwise-data"), "build", "--tokenizer",
-            os.path.join(peer.SHARED, "tokenizers/qwen2.5-instruct"), "--template", "text", "--limit", "64", "--out", shard,
-            arguments.data)
+        build(arguments, shard, arguments.data, "--limit", "64")
         empty = os.path.join(folder, "empty.cfg")
         open(empty, "w").close()
         options = [empty, f"model.path={folder}", f"data.train={shard}", "batch.groups=4", *LORA,
                    "batch.tokens_per_microbatch=1200"]
+        print_head(arguments, head)
         print_memory(arguments, "LoRA, one rank", options)
         if arguments.sent:
             print_sent(arguments, "LoRA", options)
