@@ -118,9 +118,10 @@ const char *task_attribute(const struct task *t, int k);
 int task_check(const struct task *t, const struct shard *shard);
 
 /* Appends the options, ", " between them, that are not at their defaults and that loss.type, or
- * optim.schedule, does not know. */
+ * optim.schedule, does not know, or that are of adapters where there are none. */
 void task_unused_by_loss(const struct config *config, struct buffer *names);
 void task_unused_by_schedule(const struct config *config, struct buffer *names);
+void task_unused_without_adapters(const struct config *config, struct buffer *names);
 
 /* The units that training deals out, and those that evaluation walks over. */
 void task_units(const struct task *t, const struct shard *shard, struct units *units);

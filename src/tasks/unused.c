@@ -1,5 +1,7 @@
 /* Options that are set to what is not their default and have no effect, because the loss or the
- * schedule that was chosen does not know them. */
+ * schedule that was chosen does not know them, or because there are no adapters. */
+#include <string.h>
+
 #include "task_kind.h"
 
 #define BIT(value, word) | 1u << (value)
@@ -45,4 +47,13 @@ void task_unused_by_schedule(const struct config *c, struct buffer *names) {
         "optim.power");
     add(names, c->optim.cycles != 1 && c->optim.schedule != SCHEDULE_COSINE_RESTARTS,
         "optim.cycles");
+}
+
+void task_unused_without_adapters(const struct config *c, struct buffer *names) {
+    const struct patterns *targets = &c->lora.targets;
+    bool has_targets = targets->n != 1 || strcmp(targets->item[0], "all-linear") != 0;
+    if (c->lora.rank > 0) return;
+    add(names, differs(c->lora.alpha, 16), "lora.alpha");
+    add(names, c->lora.rslora, "lora.rslora");
+    add(names, has_targets, "lora.targets");
 }

@@ -67,9 +67,10 @@ static int check_weights(const struct run *r) {
 }
 
 static void warn_of_unused(const struct run *r) {
-    struct buffer by_loss = {0}, by_schedule = {0};
+    struct buffer by_loss = {0}, by_schedule = {0}, adapters = {0};
     task_unused_by_loss(r->config, &by_loss);
     task_unused_by_schedule(r->config, &by_schedule);
+    task_unused_without_adapters(r->config, &adapters);
     if (by_loss.length)
         log_warn("set without effect, as loss.type = \"%s\" does not know it: %s; hint: "
                  "docs/losses.md says what each loss knows",
@@ -79,7 +80,11 @@ static void warn_of_unused(const struct run *r) {
                  "of polynomial, optim.cycles of cosine_restarts",
                  by_schedule.data);
     buffer_free(&by_loss);
+    if (adapters.length)
+        log_warn("set without effect, as lora.rank is 0: %s; hint: lora.rank=16 makes adapters",
+                 adapters.data);
     buffer_free(&by_schedule);
+    buffer_free(&adapters);
 }
 
 int run_check_data(const struct run *r) {

@@ -80,9 +80,11 @@ task completion completions loss.weights=sequence
 
 # Options of other losses and schedules are told.
 loss=hinge shard=ranked ranks=1 dir=unused
-train optim.steps=1 loss.label_smoothing=0.1 loss.z_loss=0.1 loss.weights=sequence optim.power=2 || not_ok "options of others" "exit code"
+train optim.steps=1 loss.label_smoothing=0.1 loss.z_loss=0.1 loss.weights=sequence optim.power=2 lora.targets=q_proj || not_ok "options of others" "exit code"
 check "options that the loss does not know" grep -q '"hinge" does not know it: loss.z_loss, loss.weights;' "$work/said"
 check "options that the schedule does not know" grep -q 'optim.schedule does not know it: optim.power;' "$work/said"
+
+check "options of adapters that are not there" grep -q 'as lora.rank is 0: lora.targets;' "$work/said"
 
 # A run goes on with what it began with.
 loss=all_pairs shard=ranked ranks=1 dir=other
