@@ -107,7 +107,7 @@ refuses() { # name, pattern, loss, shard, options
 }
 refuses "a loss of ranks without any" 'labelled.h5: expected ranked answers for loss.type = "plackett_luce", found answers without ranks' \
     plackett_luce labelled
-refuses "pairs of answers alone" 'labelled.h5: expected comparisons for loss.type = "bradley_terry", found answers alone' bradley_terry labelled
+refuses "pairs of answers alone" 'labelled.h5: expected comparisons for loss.type = "bradley_terry", found answers alone; hint: loss.type says' bradley_terry labelled
 refuses "an attribute that is not there" 'no such score; hint: did you mean "label"' bce labelled 'loss.attributes=("labels")'
 refuses "an attribute that is asked for twice" 'loss.attributes: expected each score once, found "label" twice' bce labelled \
     'loss.attributes=("label", "label")'
