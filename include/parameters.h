@@ -155,8 +155,8 @@ int64_t parameters_count_trained(const struct parameters *table);
 int64_t parameters_count_in_products(const struct parameters *table);
 /* How often these are multiplied with for a token in training: forward, for the gradient of what
  * they were multiplied with down to the lowest trained unit, and for their own if they are
- * trained. */
-int64_t parameters_count_in_step(const struct parameters *table);
+ * trained. read_share: of the tokens, those that a language model's head sees. */
+double parameters_count_in_step(const struct parameters *table, double read_share);
 
 /* How far a parameter reaches in its segment: elements, or bytes (nf4.h) if quantised. */
 int64_t parameter_extent(const struct parameter *p);

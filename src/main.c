@@ -13,7 +13,7 @@ static int help_command(int argc, char **argv);
 
 static const struct command commands[] = {
     {"train", "train a reward model, or go on with a run", train_command},
-    {"eval", "accuracy and loss of a model on a shard of pairs", eval_command},
+    {"eval", "accuracy and loss of a model on a shard", eval_command},
     {"score", "scores of texts, JSONL in and out", score_command},
     {"export", "a Hugging Face model directory from a run", export_command},
     {"plan", "memory and steps of a run, without starting it", plan_command},

@@ -356,15 +356,16 @@ int parameters_frozen_blocks(const struct parameters *table) {
     return MAX(0, MIN(parameters_lowest_trained(table), table->n_units - 1) - 1);
 }
 
-int64_t parameters_count_in_step(const struct parameters *table) {
+double parameters_count_in_step(const struct parameters *table, double read_share) {
     const struct parameter *words = table->unit[0].by_role[ROLE_EMBEDDING];
     int lowest = parameters_lowest_trained(table);
-    int64_t count = 0;
+    double count = 0;
     for (int i = 0; i < table->n; i++) {
         const struct parameter *p = &table->item[i];
         bool is_head = table->head.kind == HEAD_LM && p == words;
         if (p->unit == 0 && !is_head) continue;
-        count += p->count * (1 + (is_head || p->unit >= lowest) + (p->segment == SEGMENT_TRAINED));
+        double products = 1 + (is_head || p->unit >= lowest) + (p->segment == SEGMENT_TRAINED);
+        count += (double)p->count * products * (is_head ? read_share : 1);
     }
     return count;
 }

@@ -1,6 +1,7 @@
 /* What a run says of itself: see report.h. */
 #include "report.h"
 
+#include <math.h>
 #include <unistd.h>
 
 #include "clock.h"
@@ -11,7 +12,9 @@ static void record_summary(const struct run *r, const char *prefix, const struct
         metrics_number(r->files.metrics, s->figure[i].value, "%s/%s", prefix, s->figure[i].name);
 }
 
+/* What is not a number has no sign. */
 static void append_number(struct buffer *text, double value, int digits, bool sign) {
+    if (isnan(value)) value = NAN;
     buffer_format(text, sign ? " %+.*f" : " %.*f", digits, value);
 }
 
@@ -31,10 +34,11 @@ void report_evaluation(const struct run *r, const char *name, const struct task_
 }
 
 /* Model FLOPs utilisation: 6 x non-embedding parameters x forest tokens (less where some are
- * frozen), over what all ranks' matrix products could do in the time. */
-static double utilisation(const struct run *r, double tokens, double seconds) {
-    double flops = 2 * (double)parameters_count_in_step(&r->model.table) * tokens;
-    return flops / (seconds * r->matmul_rate * r->place.data.size);
+ * frozen; a language model's head sees the rows that are read alone), over what all ranks' matrix
+ * products could do in the time. */
+static double utilisation(const struct run *r, const struct step_report *s) {
+    double flops = 2 * parameters_count_in_step(&r->model.table, s->rows / s->tokens) * s->tokens;
+    return flops / (s->seconds * r->matmul_rate * r->place.data.size);
 }
 
 static void record_step(const struct run *r, const struct step_report *s) {
@@ -46,7 +50,7 @@ static void record_step(const struct run *r, const struct step_report *s) {
     metrics_number(r->files.metrics, s->summary.count / s->seconds, "train/%s_per_second",
                    task_unit(&r->model.task));
     metrics_number(r->files.metrics, s->tokens / s->seconds, "train/tokens_per_second");
-    metrics_number(r->files.metrics, utilisation(r, s->tokens, s->seconds), "train/mfu");
+    metrics_number(r->files.metrics, utilisation(r, s), "train/mfu");
     metrics_number(r->files.metrics, (double)r->progress.state.episodes, "episode");
     double epoch = (double)r->progress.state.cursor.epoch +
                    (double)r->progress.state.cursor.next / (double)r->data.plan.epoch_groups;
@@ -90,9 +94,8 @@ static void show_step(const struct run *r, const struct step_report *s, double s
     log_progress("step %lld/%lld%s  lr %.2e  norm %.3g  %.1f %s/s  mfu %.2f  left "
                  "%lld:%02lld:%02lld",
                  (long long)r->progress.state.step, (long long)steps, figures.data, s->lr, s->norm,
-                 s->summary.count / s->seconds, task_unit(&r->model.task),
-                 utilisation(r, s->tokens, s->seconds), (long long)(left / 3600),
-                 (long long)(left / 60 % 60), (long long)(left % 60));
+                 s->summary.count / s->seconds, task_unit(&r->model.task), utilisation(r, s),
+                 (long long)(left / 3600), (long long)(left / 60 % 60), (long long)(left % 60));
     buffer_free(&figures);
 }
 

@@ -7,7 +7,7 @@
 struct step_report {
     struct task_summary summary;
     double lr, norm, seconds;
-    double tokens; /* of all forests */
+    double tokens, rows; /* of all forests; those of them that are read */
     bool updated;  /* false: the gradient was not finite */
 };
 

@@ -21,7 +21,7 @@
 /* What a step reports, summed over ranks. */
 struct step_sums {
     double tally[TASK_TALLIES];
-    double forest_tokens;
+    double forest_tokens, read_rows;
     double signalled;      /* ranks that got a signal */
     double checkpoint_due; /* rank 0's clock says so */
 };
@@ -83,6 +83,7 @@ static bool step(struct run *r, double lr, struct step_sums *sums) {
         task_loss(&m->task, output, model_doutput(m->walk), s->report->tally);
         model_backward(m->walk, i == s->micro.n_micro - 1);
         sums->forest_tokens += (double)s->batch.forest.n;
+        sums->read_rows += (double)s->batch.forest.n_rows;
     }
     zero_clip(m->z, m->optimizer.options.clip, &s->report->clip);
     begin_reading(r);
@@ -107,6 +108,7 @@ static void count_step(struct run *r, struct step_sums *sums, struct step_report
                                    .norm = sqrt(r->step.reported->clip.square_norm),
                                    .seconds = clock_seconds() - start,
                                    .tokens = sums->forest_tokens,
+                                   .rows = sums->read_rows,
                                    .updated = updated};
     task_summarize(&r->model.task, sums->tally, &report->summary);
     r->progress.state.episodes += (int64_t)r->model.task.totals.items;
