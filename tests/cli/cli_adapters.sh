@@ -3,30 +3,9 @@
 # limit: 600
 # shellcheck source=tests/cli/harness.sh
 . tests/cli/harness.sh
-export OMP_WAIT_POLICY=passive OMPI_MCA_mpi_yield_when_idle=1
-for i in $(seq 12); do
-    echo "{\"chosen\": \"Q $i? A: gladly, $i times\", \"rejected\": \"Q $i? A: never\"}"
-done >"$work/pairs.jsonl"
-for i in 1 2 3; do echo "{\"text\": \"Q $i? A: gladly, $i times\"}"; done >"$work/texts.jsonl"
-"$data" build --tokenizer tests/golden/tokenizer_small --template text --max-length 64 --out "$work/pairs.h5" \
-    "$work/pairs.jsonl" >"$work/out" 2>&1 || not_ok shard "$(cat "$work/out")"
-cat >"$work/run.cfg" <<EOT
-run = { threads = 1; };
-data = { train = "$work/pairs.h5"; };
-batch = { groups = 4; };
-lora = { rank = 4; };
-optim = { steps = 6; lr = 1e-3; schedule = "constant"; };
-checkpoint = { every_steps = 3; keep = 0; };
-EOT
-train() { # ranks, name, options
-    local ranks=$1 name=$2
-    shift 2
-    OMP_NUM_THREADS=1 $MPIRUN -np "$ranks" "$rankwise" train "$work/run.cfg" run.dir="$work/$name" "$@"
-}
-run() { # ranks, name, options: must succeed
-    train "$@" >"$work/$2.log" 2>&1 || not_ok "run $2" "$(tail -n 3 "$work/$2.log")"
-}
-losses() { sed -n 's/.*"train\/loss": \([^,}]*\).*/\1/p' "$work/$1/metrics.jsonl"; }
+# shellcheck source=tests/cli/small_runs.sh
+. tests/cli/small_runs.sh
+echo 'lora = { rank = 4; };' >>"$work/run.cfg"
 worst() { # the largest relative difference of a loss of two runs
     paste <(losses "$1") <(losses "$2") | awk 'NF != 2 { worst = 9 }
         { d = ($1 - $2) / $1; if (d < 0) d = -d; if (d > worst) worst = d } END { print NR ? worst + 0 : 9 }'
@@ -36,12 +15,7 @@ near() { # name, run, run
     found=$(worst "$2" "$3")
     if awk "BEGIN { exit !($found <= 2e-5) }"; then ok "$1"; else not_ok "$1" "a loss differs by $found"; fi
 }
-for model in qwen2 neox; do
-    mkdir "$work/empty_$model"
-    sed 's/50304/600/' "tests/models/$model/config.json" >"$work/empty_$model/config.json"
-    run 1 "first_$model" lora.rank=0 model.path="$work/empty_$model" model.init=random optim.steps=1
-    "$rankwise" export "$work/first_$model" "$work/$model" >"$work/out" 2>&1 || not_ok base "$(tail -n 3 "$work/out")"
-done
+for model in qwen2 neox; do base_of "$model" "$model" lora.rank=0; done
 
 # --- every layout ---
 for model in qwen2 neox; do
@@ -72,7 +46,7 @@ same "going on: the same bits" "$(losses again)" "$(losses base_qwen2)"
 check "the same weights" "$inspect" diff --moments "$work/again" "$work/base_qwen2"
 "$rankwise" score "$work/base_qwen2" <"$work/texts.jsonl" >"$work/scores" 2>"$work/err" || not_ok score "$(tail -n 2 "$work/err")"
 "$rankwise" score "$work/qwen2" <"$work/texts.jsonl" >"$work/scores_base" 2>"$work/err"
-if [[ $(wc -l <"$work/scores") == 3 && $(cat "$work/scores") != $(cat "$work/scores_base") ]]; then ok "it scores with its adapters"
+if [[ $(wc -l <"$work/scores") == 4 && $(cat "$work/scores") != $(cat "$work/scores_base") ]]; then ok "it scores with its adapters"
 else not_ok "it scores with its adapters" "$(cat "$work/scores")"; fi
 expect "going on with another rank" 1 'the model needs 8 x 64, the checkpoint has 4 x 64|lora' train 1 again model.path="$work/qwen2" lora.rank=8 optim.steps=9
 expect "going on without adapters" 1 'was frozen, and is to be trained' train 1 again model.path="$work/qwen2" lora.rank=0 optim.steps=9

@@ -3,35 +3,11 @@
 # limit: 600
 # shellcheck source=tests/cli/harness.sh
 . tests/cli/harness.sh
-export OMP_WAIT_POLICY=passive OMPI_MCA_mpi_yield_when_idle=1
-for i in $(seq 12); do
-    echo "{\"chosen\": \"Q $i? A: gladly, $i times\", \"rejected\": \"Q $i? A: never\"}"
-done >"$work/pairs.jsonl"
-mkdir "$work/empty"
-sed 's/50304/600/' tests/models/qwen2/config.json >"$work/empty/config.json"
-"$data" build --tokenizer tests/golden/tokenizer_small --template text --max-length 64 --out "$work/pairs.h5" \
-    "$work/pairs.jsonl" >"$work/out" 2>&1 || not_ok shard "$(cat "$work/out")"
-cat >"$work/run.cfg" <<EOT
-run = { threads = 1; };
-data = { train = "$work/pairs.h5"; };
-batch = { groups = 4; };
-optim = { steps = 6; lr = 1e-3; schedule = "constant"; };
-checkpoint = { every_steps = 3; keep = 0; };
-EOT
-train() { # ranks, name, options
-    local ranks=$1 name=$2
-    shift 2
-    OMP_NUM_THREADS=1 $MPIRUN -np "$ranks" "$rankwise" train "$work/run.cfg" run.dir="$work/$name" "$@"
-}
-run() { # ranks, name, options: must succeed
-    train "$@" >"$work/$2.log" 2>&1 || not_ok "run $2" "$(tail -n 3 "$work/$2.log")"
-}
-train_first() { train 1 first model.path="$work/empty" model.init=random optim.steps=1 "$@"; }
-run 1 first model.path="$work/empty" model.init=random optim.steps=1
-"$rankwise" export "$work/first" "$work/base" >"$work/out" 2>&1 || not_ok base "$(tail -n 3 "$work/out")"
+# shellcheck source=tests/cli/small_runs.sh
+. tests/cli/small_runs.sh
+base_of qwen2 base
+train_first() { train 1 first model.path="$work/empty_base" model.init=random optim.steps=1 "$@"; }
 frozen=(model.path="$work/base" 'model.freeze=("model.embed_tokens*", "model.layers.0.*", "*norm*")')
-figures() { sed -E 's/, "train\/(pairs_per_second|tokens_per_second|mfu)": [^,}]*//g' "$work/$1/metrics.jsonl"; }
-losses() { sed -n 's/.*"train\/loss": \([^,}]*\).*/\1/p' "$work/$1/metrics.jsonl"; }
 
 # --- what a run changes ---
 run 1 whole "${frozen[@]}"
@@ -77,7 +53,6 @@ run 1 bits "${frozen[@]}"
 same "going on: the same bits" "$(figures bits)" "$(figures whole)"
 check "the same weights" "$inspect" diff --moments "$work/bits" "$work/whole"
 check "verify reads the base too" "$inspect" verify "$work/whole"
-head -n 4 "$work/pairs.jsonl" | sed 's/"chosen": \([^,]*\), "rejected".*/"text": \1}/; s/, "rejected.*/}/; s/"chosen"/"text"/' >"$work/texts.jsonl"
 "$rankwise" score "$work/whole" <"$work/texts.jsonl" >"$work/scores" 2>"$work/err" || not_ok score "$(tail -n 2 "$work/err")"
 "$rankwise" export "$work/whole" "$work/exported" >"$work/out" 2>&1 || not_ok export "$(tail -n 2 "$work/out")"
 "$rankwise" score "$work/exported" <"$work/texts.jsonl" >"$work/scores2" 2>"$work/err"

@@ -3,36 +3,11 @@
 # limit: 600
 # shellcheck source=tests/cli/harness.sh
 . tests/cli/harness.sh
-export OMP_WAIT_POLICY=passive OMPI_MCA_mpi_yield_when_idle=1
-for i in $(seq 12); do
-    echo "{\"chosen\": \"Q $i? A: gladly, $i times\", \"rejected\": \"Q $i? A: never\"}"
-done >"$work/pairs.jsonl"
-sed 's/"rejected.*/"/; s/, "$/}/; s/"chosen"/"text"/' "$work/pairs.jsonl" | head -n 4 >"$work/texts.jsonl"
-mkdir "$work/empty"
-sed 's/50304/600/' tests/models/qwen2/config.json >"$work/empty/config.json"
-"$data" build --tokenizer tests/golden/tokenizer_small --template text --max-length 64 --out "$work/pairs.h5" \
-    "$work/pairs.jsonl" >"$work/out" 2>&1 || not_ok shard "$(cat "$work/out")"
-cat >"$work/run.cfg" <<EOT
-run = { threads = 1; };
-data = { train = "$work/pairs.h5"; };
-batch = { groups = 4; };
-optim = { steps = 6; lr = 1e-3; schedule = "constant"; };
-checkpoint = { every_steps = 3; keep = 0; };
-EOT
-train() { # ranks, name, options
-    local ranks=$1 name=$2
-    shift 2
-    OMP_NUM_THREADS=1 $MPIRUN -np "$ranks" "$rankwise" train "$work/run.cfg" run.dir="$work/$name" "$@"
-}
-run() { # ranks, name, options: must succeed
-    train "$@" >"$work/$2.log" 2>&1 || not_ok "run $2" "$(tail -n 3 "$work/$2.log")"
-}
-run 1 first model.path="$work/empty" model.init=random optim.steps=1
-"$rankwise" export "$work/first" "$work/base" >"$work/out" 2>&1 || not_ok base "$(tail -n 3 "$work/out")"
+# shellcheck source=tests/cli/small_runs.sh
+. tests/cli/small_runs.sh
+base_of qwen2 base
 frozen=(model.path="$work/base" 'model.freeze="model.layers.*"')
 quantised=("${frozen[@]}" model.quantise=nf4)
-figures() { sed -E 's/, "train\/(pairs_per_second|tokens_per_second|mfu)": [^,}]*//g' "$work/$1/metrics.jsonl"; }
-losses() { sed -n 's/.*"train\/loss": \([^,}]*\).*/\1/p' "$work/$1/metrics.jsonl"; }
 score() { "$rankwise" score "$@" <"$work/texts.jsonl" 2>"$work/err" || tail -n 2 "$work/err"; }
 
 # --- every layout ---
@@ -99,7 +74,7 @@ same "unless that is said" "$(score "$work/adapter" model.quantise=nf4)" "$score
 expect "nothing is frozen" 1 'model.quantise: expected frozen linear layers to quantise, found none; hint' \
     train 1 refused model.path="$work/base" model.quantise=nf4
 expect "weights that are in no file" 1 'expected weights that stay as they are, found model.init = "random"; hint' \
-    train 1 refused model.path="$work/empty" model.init=random 'model.freeze="model.layers.*"' model.quantise=nf4
+    train 1 refused model.path="$work/empty_base" model.init=random 'model.freeze="model.layers.*"' model.quantise=nf4
 expect "checkpoints with the frozen weights" 1 'checkpoint.frozen = true: expected frozen weights in memory' \
     train 1 refused "${quantised[@]}" checkpoint.frozen=true
 expect "going on without" 1 'was trained with model.quantise = "nf4", and is to go on with "none"; hint' \
