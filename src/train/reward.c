@@ -13,39 +13,8 @@ struct reward_sums {
     double n, sum, squares;
 };
 
-static int read_sequence(struct run *r, struct shard *s, int64_t sequence) {
-    int64_t length = shard_length(s, sequence);
-    int32_t number;
-    if (batch_add(&r->step.batch, s, sequence, length, &number) != 0) return -1;
-    batch_read(&r->step.batch, number, length - 1);
-    return 0;
-}
-
-/* Both answers of a comparison, or the answer. */
-static int read_item(struct run *r, const struct task_item *item, enum unit_kind kind) {
-    struct shard *s = item->shard;
-    if (kind == UNIT_ANSWERS) return read_sequence(r, s, s->answer_sequence[item->index]);
-    if (read_sequence(r, s, s->chosen[item->index]) != 0) return -1;
-    return read_sequence(r, s, s->rejected[item->index]);
-}
-
-/* The forest of micro-batch m, with a read at the end of each answer. */
-static int gather_micro(struct run *r, int m) {
-    const struct plan_step *micro = &r->step.micro;
-    batch_begin(&r->step.batch);
-    for (int64_t g = micro->micro_first[m]; g < micro->micro_first[m + 1]; g++) {
-        enum unit_kind kind = r->data.units[micro->group[g].shard].kind;
-        int64_t items = run_group_items(r, &micro->group[g]);
-        for (int64_t k = 0; k < items; k++) {
-            struct task_item item = run_group_item(r, &micro->group[g], k);
-            if (read_item(r, &item, kind) != 0) return -1;
-        }
-    }
-    batch_end(&r->step.batch);
-    return 0;
-}
-
-/* score: (rows, heads). The heads of an ensemble give one reward, their mean. */
+/* score: (rows, heads). Whatever the task, an answer of an item is a read. The heads of an ensemble
+ * give one reward, their mean. */
 static void add_scores(const struct run *r, const float *score, struct reward_sums *sums) {
     const struct forest *forest = &r->step.batch.forest;
     int heads = r->model.task.heads, n = contract_n_rewards(&r->data.contract), of = heads / n;
@@ -63,7 +32,7 @@ static void add_scores(const struct run *r, const float *score, struct reward_su
 
 /* A rank without answers walks the model all the same. Agreed. */
 static int score_micro(struct run *r, int m, float *host, struct reward_sums *sums) {
-    if (comm_agree(&r->place.data, gather_micro(r, m)) != 0) return -1;
+    if (comm_agree(&r->place.data, run_gather_micro(r, m)) != 0) return -1;
     const struct backend *b = r->dev->backend;
     const struct forest *forest = &r->step.batch.forest;
     const float *score = model_forward(r->model.walk, forest, NULL);

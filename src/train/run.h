@@ -184,6 +184,8 @@ int64_t run_steps(const struct run *r);
 /* The items of a group of the plan: count, and the i-th. */
 int64_t run_group_items(const struct run *r, const struct plan_group *group);
 struct task_item run_group_item(const struct run *r, const struct plan_group *group, int64_t i);
+/* The forest of micro-batch m of step.micro, and what is read of it. -1 with error_text(). */
+int run_gather_micro(struct run *r, int m);
 
 /* Warns of data that is doubtful, after data, plan and the model's shape are read. -1: nothing can
  * be learned from it. */

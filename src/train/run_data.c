@@ -84,6 +84,17 @@ struct task_item run_group_item(const struct run *r, const struct plan_group *g,
                               unit_item(&r->data.units[g->shard], g->group, i)};
 }
 
+int run_gather_micro(struct run *r, int m) {
+    const struct plan_step *micro = &r->step.micro;
+    int64_t n = 0;
+    for (int64_t g = micro->micro_first[m]; g < micro->micro_first[m + 1]; g++) {
+        int64_t items = run_group_items(r, &micro->group[g]);
+        for (int64_t k = 0; k < items; k++)
+            r->step.item[n++] = run_group_item(r, &micro->group[g], k);
+    }
+    return task_gather(&r->model.task, &r->step.batch, r->step.item, n);
+}
+
 /* What a micro-batch of training needs at most. */
 static struct task_room training_room(const struct run *r) {
     int64_t groups = MIN(r->config->batch.groups, r->data.plan.epoch_groups);

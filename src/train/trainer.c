@@ -40,18 +40,6 @@ static void begin_step(struct run *r, const struct plan_cursor *cursor, int64_t 
     task_begin_step(&r->model.task, &totals);
 }
 
-/* The forest of micro-batch m, and what is read of it. */
-static void build_micro(struct run *r, int m) {
-    int64_t n = 0;
-    for (int64_t g = r->step.micro.micro_first[m]; g < r->step.micro.micro_first[m + 1]; g++) {
-        int64_t items = run_group_items(r, &r->step.micro.group[g]);
-        for (int64_t k = 0; k < items; k++)
-            r->step.item[n++] = run_group_item(r, &r->step.micro.group[g], k);
-    }
-    if (task_gather(&r->model.task, &r->step.batch, r->step.item, n) != 0)
-        die("rank %d: %s", base_rank, error_text());
-}
-
 /* Tallies and clipping go to the host together: this is the one read of a step. It is put before
  * the update, so that the host goes on while the device updates. */
 static void begin_reading(struct run *r) {
@@ -76,7 +64,7 @@ static bool step(struct run *r, double lr, struct step_sums *sums) {
     plan_step(&r->data.plan, cursor, r->place.data.rank, r->place.data.size, &s->micro);
     begin_step(r, &first, s->micro.n_groups);
     for (int i = 0; i < s->micro.n_micro; i++) {
-        build_micro(r, i);
+        if (run_gather_micro(r, i) != 0) die("rank %d: %s", base_rank, error_text());
         const float *output = model_forward(m->walk, &s->batch.forest, task_reads(&m->task));
         if (m->task.parameters.head.tie_threshold)
             task_learn_ties(&m->task, model_tie_threshold(m->walk), model_dtie_threshold(m->walk));
