@@ -91,7 +91,6 @@ struct task {
     struct device *dev;
     struct feed feed;
     struct task_totals totals;
-    struct task_room room;
     struct task_column column[TASK_COLUMNS];
     /* of HEAD_LM, (room.reads) */
     int32_t *read_row, *read_target;

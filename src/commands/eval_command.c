@@ -37,8 +37,7 @@ static void print_table(const struct task *task, const struct task_summary *s) {
     for (int i = 0; i < s->n; i++) {
         const struct task_figure *f = &s->figure[i];
         print_name(f->name);
-        double value = isnan(f->value) ? NAN : f->value; /* without a sign */
-        printf(f->style.sign ? "%+.*f\n" : "%.*f\n", f->style.digits, value);
+        printf(f->style.sign ? "%+.*f\n" : "%.*f\n", f->style.digits, f->value);
     }
 }
 

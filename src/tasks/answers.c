@@ -183,13 +183,11 @@ static void count(const struct task *t, const struct task_item *item, struct tas
 }
 
 static int read_answer(struct task *t, struct batch *batch, const struct task_item *item) {
-    struct shard *s = item->shard;
-    int64_t sequence = s->answer_sequence[item->index], length = shard_length(s, sequence);
-    int32_t number, read;
-    if (batch_add(batch, s, sequence, length, &number) != 0) return -1;
-    read = batch_read(batch, number, length - 1);
+    int32_t read;
+    int64_t sequence = item->shard->answer_sequence[item->index];
+    if (task_read_answer(t, batch, item->shard, sequence, LINEAR, COEFFICIENT, &read) != 0)
+        return -1;
     task_add_index(t, ITEM, (int64_t)read * t->heads);
-    task_add_penalty(t, LINEAR, COEFFICIENT, read, length);
     return 0;
 }
 
@@ -370,7 +368,6 @@ static void summarize(const struct task *t, const double *tally, struct task_sum
 }
 
 const struct task_kind task_answers = {
-    .name = "answers",
     .unit = "answers",
     .items = UNIT_ANSWERS,
     .head = HEAD_SCORE,

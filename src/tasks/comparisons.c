@@ -54,11 +54,6 @@ static int check(const struct task *t, const struct shard *shard) {
                                    : "none");
 }
 
-static bool by_prompt(const struct task *t) {
-    (void)t;
-    return false;
-}
-
 static struct task_room room(const struct task *t, const struct shard *shard, int64_t item) {
     (void)t, (void)shard, (void)item;
     return (struct task_room){2, 2, 2};
@@ -75,15 +70,9 @@ static void count(const struct task *t, const struct task_item *item, struct tas
     task_count_length(totals, shard_length(s, s->rejected[item->index]));
 }
 
-/* Adds an answer and reads its score; the read. */
 static int read_answer(struct task *t, struct batch *batch, struct shard *shard, int64_t sequence,
                        int32_t *read) {
-    int64_t length = shard_length(shard, sequence);
-    int32_t number;
-    if (batch_add(batch, shard, sequence, length, &number) != 0) return -1;
-    *read = batch_read(batch, number, length - 1);
-    task_add_penalty(t, LINEAR, COEFFICIENT, *read, length);
-    return 0;
+    return task_read_answer(t, batch, shard, sequence, LINEAR, COEFFICIENT, read);
 }
 
 static int gather(struct task *t, struct batch *batch, const struct task_item *item, int64_t n) {
@@ -219,14 +208,12 @@ static void summarize(const struct task *t, const double *tally, struct task_sum
 }
 
 const struct task_kind task_comparisons = {
-    .name = "comparisons",
     .unit = "pairs",
     .items = UNIT_COMPARISONS,
     .head = HEAD_SCORE,
     .n_sent = COEFFICIENT + 1,
     .check = check,
     .heads = task_ensemble,
-    .by_prompt = by_prompt,
     .room = room,
     .count = count,
     .gather = gather,

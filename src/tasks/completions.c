@@ -16,14 +16,22 @@ enum { WEIGHT, READ, TARGET, TERM_WEIGHT, VERDICT, PLACE, FIRST };
 /* Of an evaluation, behind those of completion_loss.h. */
 enum { TALLY_VERDICTS = N_COMPLETION_TALLIES, TALLY_RIGHT_VERDICTS, N_TALLIES };
 
-static int64_t count_tokens(const struct shard *s, int64_t answer, double *weight) {
-    int64_t first, end = shard_spans(s, s->answer_sequence[answer], &first), tokens = 0;
-    *weight = 0;
-    for (int64_t i = first; i < end; i++) {
-        tokens += s->span_last[i] - s->span_first[i];
-        *weight += s->span_weight[i] * (double)(s->span_last[i] - s->span_first[i]);
+/* What is learned of an answer: spans [first, end), their tokens, and the sum of the weights of
+ * these. */
+struct completion {
+    int64_t first, end, tokens;
+    double weight;
+};
+
+static struct completion learned_of(const struct shard *s, int64_t answer) {
+    struct completion l = {0};
+    l.end = shard_spans(s, s->answer_sequence[answer], &l.first);
+    for (int64_t i = l.first; i < l.end; i++) {
+        int64_t tokens = s->span_last[i] - s->span_first[i];
+        l.tokens += tokens;
+        l.weight += s->span_weight[i] * (double)tokens;
     }
-    return tokens;
+    return l;
 }
 
 static int check(const struct task *t, const struct shard *shard) {
@@ -33,20 +41,9 @@ static int check(const struct task *t, const struct shard *shard) {
                 "rankwise-data build --completions makes them");
 }
 
-static int heads(const struct task *t) {
-    (void)t;
-    return 1;
-}
-
-static bool by_prompt(const struct task *t) {
-    (void)t;
-    return false;
-}
-
 static struct task_room room(const struct task *t, const struct shard *shard, int64_t item) {
     (void)t;
-    double weight;
-    int64_t tokens = count_tokens(shard, item, &weight);
+    int64_t tokens = learned_of(shard, item).tokens;
     return (struct task_room){1, tokens, MAX(tokens, 1)};
 }
 
@@ -61,9 +58,8 @@ static double scale_of(const struct task *t, int64_t tokens) {
 }
 
 static void count(const struct task *t, const struct task_item *item, struct task_totals *totals) {
-    double weight;
-    int64_t tokens = count_tokens(item->shard, item->index, &weight);
-    totals->weight += weight * scale_of(t, tokens);
+    struct completion l = learned_of(item->shard, item->index);
+    totals->weight += l.weight * scale_of(t, l.tokens);
 }
 
 /* The terms of a span; scale: of their weights. */
@@ -80,15 +76,14 @@ static void add_span(struct task *t, struct batch *batch, const struct shard *s,
 static int gather(struct task *t, struct batch *batch, const struct task_item *item, int64_t n) {
     for (int64_t i = 0; i < n; i++) {
         struct shard *s = item[i].shard;
-        int64_t first, number = s->answer_sequence[item[i].index];
-        int64_t end = shard_spans(s, number, &first);
+        struct completion l = learned_of(s, item[i].index);
+        int64_t number = s->answer_sequence[item[i].index];
         int32_t sequence;
-        double weight;
-        double scale = scale_of(t, count_tokens(s, item[i].index, &weight));
         task_add_index(t, FIRST, t->column[READ].n);
-        if (first == end) continue;
-        if (batch_add(batch, s, number, s->span_last[end - 1] - 1, &sequence) != 0) return -1;
-        for (int64_t k = first; k < end; k++) add_span(t, batch, s, k, sequence, scale);
+        if (l.first == l.end) continue;
+        if (batch_add(batch, s, number, s->span_last[l.end - 1] - 1, &sequence) != 0) return -1;
+        for (int64_t k = l.first; k < l.end; k++)
+            add_span(t, batch, s, k, sequence, scale_of(t, l.tokens));
     }
     task_add_index(t, FIRST, t->column[READ].n);
     return 0;
@@ -186,14 +181,11 @@ static void summarize(const struct task *t, const double *tally, struct task_sum
 }
 
 const struct task_kind task_completions = {
-    .name = "completions",
     .unit = "completions",
     .items = UNIT_ANSWERS,
     .head = HEAD_LM,
     .n_sent = WEIGHT + 1,
     .check = check,
-    .heads = heads,
-    .by_prompt = by_prompt,
     .room = room,
     .count = count,
     .gather = gather,

@@ -74,7 +74,7 @@ int task_check(const struct task *t, const struct shard *shard) {
 
 void task_units(const struct task *t, const struct shard *shard, struct units *units) {
     units_init(units, shard, t->kind->items,
-               t->config->batch.group_by_prompt || t->kind->by_prompt(t));
+               t->config->batch.group_by_prompt || (t->kind->by_prompt && t->kind->by_prompt(t)));
 }
 
 /* Answers of a prompt lie together, and so share it. Comparisons are walked over in the order of
@@ -146,7 +146,6 @@ size_t task_bytes(const struct task *t, struct task_room room) {
 
 void task_init(struct task *t, struct device *dev, struct task_room room) {
     t->dev = dev;
-    t->room = room;
     for (int k = 0; k < TASK_COLUMNS; k++)
         t->column[k].word = mem_alloc(column_capacity(t, room), sizeof(union task_word));
     if (t->kind->head == HEAD_LM) {
@@ -290,7 +289,8 @@ void task_add_figure(struct task_summary *out, struct task_style style, double v
                      const char *name_format, ...) {
     CHECK(out->n < TASK_MAX_FIGURES, "more than %d figures", TASK_MAX_FIGURES);
     struct task_figure *f = &out->figure[out->n++];
-    *f = (struct task_figure){.value = value, .style = style};
+    /* what is not a number has no sign to be shown */
+    *f = (struct task_figure){.value = isnan(value) ? NAN : value, .style = style};
     va_list args;
     va_start(args, name_format);
     vsnprintf(f->name, sizeof f->name, name_format, args);
@@ -325,12 +325,22 @@ static double length_coefficient(const struct task *t, int64_t length) {
     return t->config->loss.length_penalty * ((double)length - mean) / sqrt(variance) / s->answers;
 }
 
-void task_add_penalty(struct task *t, int linear, int coefficient, int32_t read, int64_t length) {
+static void add_penalty(struct task *t, int linear, int coefficient, int32_t read, int64_t length) {
     if (t->config->loss.length_penalty == 0 || t->totals.answers == 0) return;
     for (int h = 0; h < t->heads; h++) {
         task_add_index(t, linear, (int64_t)read * t->heads + h);
         task_add_value(t, coefficient, length_coefficient(t, length) / t->heads);
     }
+}
+
+int task_read_answer(struct task *t, struct batch *batch, struct shard *shard, int64_t sequence,
+                     int linear, int coefficient, int32_t *read) {
+    int64_t length = shard_length(shard, sequence);
+    int32_t number;
+    if (batch_add(batch, shard, sequence, length, &number) != 0) return -1;
+    *read = batch_read(batch, number, length - 1);
+    add_penalty(t, linear, coefficient, *read, length);
+    return 0;
 }
 
 void task_penalty(struct task *t, const union task_word *const *at, int linear, int coefficient,

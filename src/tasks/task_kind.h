@@ -4,7 +4,6 @@
 #include "task.h"
 
 struct task_kind {
-    const char *name; /* "comparisons" */
     const char *unit; /* what its figures are counted in: "pairs" */
     enum unit_kind items;
     enum head_kind head;
@@ -12,11 +11,11 @@ struct task_kind {
 
     /* Whether the shard has what the loss needs; -1 with error_text() without the shard's name. */
     int (*check)(const struct task *t, const struct shard *shard);
-    /* Scores of a read, with HEAD_SCORE. */
+    /* Scores of a read; NULL with HEAD_LM. */
     int (*heads)(const struct task *t);
     /* What score k is of, where each has a meaning of its own; NULL for an ensemble. */
     const char *(*attribute)(const struct task *t, int k);
-    /* Whether an item is only learned from together with all others of its prompt. */
+    /* Whether an item is only learned from together with all others of its prompt; NULL: never. */
     bool (*by_prompt)(const struct task *t);
 
     struct task_room (*room)(const struct task *t, const struct shard *shard, int64_t item);
@@ -48,6 +47,11 @@ static inline void task_add_value(struct task *t, int column, double value) {
     t->column[column].word[t->column[column].n++].value = (float)value;
 }
 
+/* Adds an answer to the batch and reads its score, at its last token; *read is the read. linear,
+ * coefficient: the columns of the length penalty, whose term is added. */
+int task_read_answer(struct task *t, struct batch *batch, struct shard *shard, int64_t sequence,
+                     int linear, int coefficient, int32_t *read);
+
 /* Makes a column's numbers of reads and heads flat indices of scores. */
 void task_resolve(struct task *t, int column, const struct forest *forest);
 
@@ -63,7 +67,6 @@ double task_sample_weight(const struct task *t, const struct task_item *item, in
 /* The length penalty, loss.length_penalty times the mean over the step's answers of reward x
  * (length - mean) / sd: a linear term for each head of a read. Nothing where it is 0. */
 void task_count_length(struct task_totals *totals, int64_t length);
-void task_add_penalty(struct task *t, int linear, int coefficient, int32_t read, int64_t length);
 void task_penalty(struct task *t, const union task_word *const *at, int linear, int coefficient,
                   const float *output, float *doutput, double *tally);
 #endif

@@ -1,7 +1,6 @@
 /* What a run says of itself: see report.h. */
 #include "report.h"
 
-#include <math.h>
 #include <unistd.h>
 
 #include "clock.h"
@@ -12,9 +11,7 @@ static void record_summary(const struct run *r, const char *prefix, const struct
         metrics_number(r->files.metrics, s->figure[i].value, "%s/%s", prefix, s->figure[i].name);
 }
 
-/* What is not a number has no sign. */
 static void append_number(struct buffer *text, double value, int digits, bool sign) {
-    if (isnan(value)) value = NAN;
     buffer_format(text, sign ? " %+.*f" : " %.*f", digits, value);
 }
 
