@@ -6,15 +6,6 @@
 # shellcheck source=tests/cli/small_runs.sh
 . tests/cli/small_runs.sh
 echo 'lora = { rank = 4; };' >>"$work/run.cfg"
-worst() { # the largest relative difference of a loss of two runs
-    paste <(losses "$1") <(losses "$2") | awk 'NF != 2 { worst = 9 }
-        { d = ($1 - $2) / $1; if (d < 0) d = -d; if (d > worst) worst = d } END { print NR ? worst + 0 : 9 }'
-}
-near() { # name, run, run
-    local found
-    found=$(worst "$2" "$3")
-    if awk "BEGIN { exit !($found <= 2e-5) }"; then ok "$1"; else not_ok "$1" "a loss differs by $found"; fi
-}
 for model in qwen2 neox; do base_of "$model" "$model" lora.rank=0; done
 
 # --- every layout ---

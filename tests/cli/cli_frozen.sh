@@ -19,18 +19,7 @@ if grep -qE '^ *[0-9-]* .*[0-9]+ of [0-9]+ parameters are frozen|[0-9]+ of [0-9]
 then ok "it is told how much is frozen"; else not_ok "it is told how much is frozen" "$(head -n 5 "$work/whole.log")"; fi
 
 # --- every layout ---
-worst=0
-for ranks in 2 3; do
-    for stage in 0 1 2 3; do
-        run "$ranks" "l$ranks$stage" "${frozen[@]}" parallel.zero_stage="$stage" batch.tokens_per_microbatch=40
-        worst=$(paste <(losses whole) <(losses "l$ranks$stage") | awk -v worst="$worst" '
-            NF != 2 { worst = 9 } { d = ($1 - $2) / $1; if (d < 0) d = -d; if (d > worst) worst = d } END { print NR ? worst : 9 }')
-    done
-done
-if awk "BEGIN { exit !($worst <= 2e-5) }"; then ok "layouts agree"; else not_ok "layouts agree" "worst $worst"; fi
-run 2 l_offload "${frozen[@]}" parallel.zero_stage=2 parallel.offload=optimizer parallel.recompute=block
-run 2 l_plain "${frozen[@]}" parallel.zero_stage=2
-same "offloaded and recomputed: the same bits" "$(losses l_offload)" "$(losses l_plain)"
+layouts whole "${frozen[@]}"
 
 # --- checkpoints ---
 bytes() { du -bc "$work/$1"/checkpoints/step_000006/part_* | tail -n 1 | cut -f 1; }

@@ -32,3 +32,25 @@ base_of() { # model of tests/models, name, options: one step from random weights
 }
 figures() { sed -E 's/, "train\/(pairs_per_second|tokens_per_second|mfu)": [^,}]*//g' "$work/$1/metrics.jsonl"; }
 losses() { sed -n 's/.*"train\/loss": \([^,}]*\).*/\1/p' "$work/$1/metrics.jsonl"; }
+worst() { # the largest relative difference of a loss of two runs
+    paste <(losses "$1") <(losses "$2") | awk 'NF != 2 { worst = 9 }
+        { d = ($1 - $2) / $1; if (d < 0) d = -d; if (d > worst) worst = d } END { print NR ? worst + 0 : 9 }'
+}
+near() { # name, run, run
+    local found
+    found=$(worst "$2" "$3")
+    if awk "BEGIN { exit !($found <= 2e-5) }"; then ok "$1"; else not_ok "$1" "a loss differs by $found"; fi
+}
+layouts() { # run of one rank, its options: all stages on two and three ranks; the same bits offloaded and recomputed
+    local whole=$1 ranks stage
+    shift
+    for ranks in 2 3; do
+        for stage in 0 1 2 3; do
+            run "$ranks" "l$ranks$stage" "$@" parallel.zero_stage="$stage" batch.tokens_per_microbatch=40
+            near "$ranks ranks at stage $stage agree with one" "$whole" "l$ranks$stage"
+        done
+    done
+    run 2 l_offload "$@" parallel.zero_stage=2 parallel.offload=optimizer parallel.recompute=block
+    run 2 l_plain "$@" parallel.zero_stage=2
+    same "offloaded and recomputed: the same bits" "$(losses l_offload)" "$(losses l_plain)"
+}
