@@ -4,13 +4,9 @@
 # limit: 300
 # shellcheck source=tests/cli/harness.sh
 . tests/cli/harness.sh
-export OMP_WAIT_POLICY=passive OMPI_MCA_mpi_yield_when_idle=1
-awk 'BEGIN { for (i = 0; i < 40; i++) printf "{\"chosen\": \"\\n\\nHuman: count to %d\\n\\nAssistant: Gladly, %d.\", " \
-    "\"rejected\": \"\\n\\nHuman: count to %d\\n\\nAssistant: No.\"}\n", i, i, i }' >"$work/pairs.jsonl"
-shard() { # name, tokenizer
-    "$data" build --tokenizer "$2" --template text --max-length 96 --out "$work/$1.h5" "$work/pairs.jsonl" >"$work/out" 2>&1 ||
-        not_ok shard "$(cat "$work/out")"
-}
+# shellcheck source=tests/cli/counting_runs.sh
+. tests/cli/counting_runs.sh
+counting_pairs 40
 shard pairs tests/golden/tokenizer_small
 sed 's/"chosen"/"text"/' "$work/pairs.jsonl" | head -n 10 >"$work/texts.jsonl"
 mkdir "$work/model"
@@ -22,17 +18,9 @@ batch = { groups = 10; };
 optim = { lr = 1e-3; steps = 4; };
 checkpoint = { every_steps = 2; };
 EOT
-train() { # name, ranks, option ...: $work/said has what it says
-    local name=$1 ranks=$2
-    shift 2
-    # shellcheck disable=SC2086 # MPIRUN is a command with its options
-    $MPIRUN -np "$ranks" "$rankwise" train "$work/run.cfg" run.dir="$work/$name" "$@" >"$work/said" 2>&1 ||
-        not_ok "train $name" "$(tail -n 3 "$work/said" | tr '\n' ' ')"
-}
 says() { # name, what the last training said
     if grep -qE "$2" "$work/said"; then ok "$1"; else not_ok "$1" "$(grep -E 'head|weights' "$work/said" | tr '\n' ' ')"; fi
 }
-score() { "$rankwise" score "$@" run.threads=1 <"$work/texts.jsonl" 2>"$work/err"; }
 refuse() { # name, pattern, option ...
     local name=$1 pattern=$2
     shift 2
@@ -77,7 +65,6 @@ says "completions: a head of its own is new" "the language model's head is new: 
 expect export 0 'exported from' "$rankwise" export "$work/pairs" "$work/pairs_exported" run.threads=1
 train exported_words 1 model.path="$work/pairs_exported" "${sft[@]}"
 says "completions after an export" "the language model's head is new: .*pairs_exported has none"
-losses() { sed -nE 's/.*"train\/loss": ([^,]*),.*/\1/p' "$work/$1/metrics.jsonl"; }
 check "the export is the run" test "$(losses llama_words | head -n 1 | cut -c 1-6)" = "$(losses exported_words | head -n 1 | cut -c 1-6)"
 train more_words 1 model.path="$work/llama_words" "${sft[@]}" optim.steps=1
 says "completions after completions" "the language model's head is that of .*llama_words"

@@ -3,11 +3,10 @@
 # limit: 300
 # shellcheck source=tests/cli/harness.sh
 . tests/cli/harness.sh
-export OMP_WAIT_POLICY=passive OMPI_MCA_mpi_yield_when_idle=1
-awk 'BEGIN { for (i = 0; i < 60; i++) printf "{\"chosen\": \"\\n\\nHuman: count to %d\\n\\nAssistant: Gladly, %d.\", " \
-    "\"rejected\": \"\\n\\nHuman: count to %d\\n\\nAssistant: No.\"}\n", i, i, i }' >"$work/pairs.jsonl"
-"$data" build --tokenizer tests/golden/tokenizer_small --template text --max-length 96 --out "$work/pairs.h5" \
-    "$work/pairs.jsonl" >"$work/out" 2>&1 || not_ok shard "$(cat "$work/out")"
+# shellcheck source=tests/cli/counting_runs.sh
+. tests/cli/counting_runs.sh
+counting_pairs 60
+shard pairs tests/golden/tokenizer_small
 sed 's/"chosen"/"text"/' "$work/pairs.jsonl" | head -n 10 >"$work/texts.jsonl"
 sed 's/50304/600/' tests/models/qwen3/config.json >"$work/config.json"
 cat >"$work/run.cfg" <<EOT
@@ -18,22 +17,6 @@ batch = { groups = 10; };
 optim = { lr = 1e-3; steps = 6; };
 checkpoint = { every_steps = 3; };
 EOT
-train() { # name, ranks, option ...: $work/said has what it says
-    local name=$1 ranks=$2
-    shift 2
-    # shellcheck disable=SC2086 # MPIRUN is a command with its options
-    $MPIRUN -np "$ranks" "$rankwise" train "$work/run.cfg" run.dir="$work/$name" "$@" >"$work/said" 2>&1 ||
-        not_ok "train $name" "$(tail -n 3 "$work/said" | tr '\n' ' ')"
-}
-losses() { sed -nE 's/.*"train\/loss": ([^,]*),.*/\1/p' "$work/$1/metrics.jsonl"; }
-score() { "$rankwise" score "$@" run.threads=1 <"$work/texts.jsonl" 2>"$work/err"; }
-near() { # name, count, bound relative to the second, numbers, numbers
-    local bad
-    bad=$(paste -d ' ' "$4" "$5" | awk -v most="$3" -v n="$2" '
-        { e = $1 - $2; s = $2; if (e < 0) e = -e; if (s < 0) s = -s; if (!(e <= most * s)) bad = bad " " $1 " for " $2 }
-        END { if (NR != n) bad = NR " numbers"; print bad }')
-    if [[ -z $bad ]]; then ok "$1"; else not_ok "$1" "$bad"; fi
-}
 
 train four 1 model.heads=4
 train other 3 model.heads=4 parallel.zero_stage=3 batch.tokens_per_microbatch=150

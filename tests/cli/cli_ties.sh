@@ -3,12 +3,11 @@
 # limit: 300
 # shellcheck source=tests/cli/harness.sh
 . tests/cli/harness.sh
-export OMP_WAIT_POLICY=passive OMPI_MCA_mpi_yield_when_idle=1
+# shellcheck source=tests/cli/counting_runs.sh
+. tests/cli/counting_runs.sh
 # Half of the 60 pairs are ties.
-awk 'BEGIN { for (i = 0; i < 60; i++) printf "{\"chosen\": \"\\n\\nHuman: count to %d\\n\\nAssistant: Gladly, %d.\", " \
-    "\"rejected\": \"\\n\\nHuman: count to %d\\n\\nAssistant: No.\", \"p\": %s}\n", i, i, i, i % 2 ? "0.5" : "1" }' >"$work/pairs.jsonl"
-"$data" build --tokenizer tests/golden/tokenizer_small --template text --max-length 96 --label-key p --ties keep \
-    --out "$work/pairs.h5" "$work/pairs.jsonl" >"$work/out" 2>&1 || not_ok shard "$(cat "$work/out")"
+counting_pairs 60 0.5
+shard pairs tests/golden/tokenizer_small --label-key p --ties keep
 sed 's/50304/600/' tests/models/qwen3/config.json >"$work/config.json"
 cat >"$work/run.cfg" <<EOT
 run = { threads = 1; };
@@ -19,22 +18,7 @@ loss = { type = "davidson"; tie_threshold = 1.5; learn_tie_threshold = true; };
 optim = { lr = 1e-2; schedule = "constant"; warmup = 0; steps = 6; };
 checkpoint = { every_steps = 3; };
 EOT
-train() { # name, ranks, option ...
-    local name=$1 ranks=$2
-    shift 2
-    # shellcheck disable=SC2086 # MPIRUN is a command with its options
-    $MPIRUN -np "$ranks" "$rankwise" train "$work/run.cfg" run.dir="$work/$name" "$@" >"$work/said" 2>&1 ||
-        not_ok "train $name" "$(tail -n 3 "$work/said" | tr '\n' ' ')"
-}
-losses() { sed -nE 's/.*"train\/loss": ([^,]*),.*/\1/p' "$work/$1/metrics.jsonl"; }
 figure() { sed -nE "s|.*\"eval/pairs/$2\": ([^,}]*).*|\1|p" "$work/$1/metrics.jsonl" | tail -n 1; } # run, name
-near() { # name, count, bound relative to the second, numbers, numbers
-    local bad
-    bad=$(paste -d ' ' "$4" "$5" | awk -v most="$3" -v n="$2" '
-        { e = $1 - $2; s = $2; if (e < 0) e = -e; if (s < 0) s = -s; if (!(e <= most * s)) bad = bad " " $1 " for " $2 }
-        END { if (NR != n) bad = NR " numbers"; print bad }')
-    if [[ -z $bad ]]; then ok "$1"; else not_ok "$1" "$bad"; fi
-}
 
 train one 1
 for other in "2 2" "3 3"; do
