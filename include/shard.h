@@ -33,6 +33,14 @@ struct shard_span {
     float weight;
     int32_t verdict; /* 1: the span is the verdict, as the A of "Preferred: A" */
 };
+/* What a judge is asked. side 0, 1: about that answer of the pair; 2, 3: about both, with side 0
+ * (2) or side 1 (3) shown as A. */
+struct shard_prompt {
+    int32_t side;
+    int32_t preferred; /* the better side, 0 or 1; -1: a tie, or nobody says */
+    float target;      /* the score that a judge should give; NaN: none */
+    const char *meta;  /* JSON; NULL: none */
+};
 struct shard_row {
     const int32_t *const *token; /* (n_answers): the tokens of each answer behind its prompt */
     const int32_t *length;       /* (n_answers), at least 1 */
@@ -53,6 +61,9 @@ struct shard_row {
     const float *score;
     int32_t n_scores, n_spans;
     const struct shard_span *span; /* (n_spans), by answer, then by first, none in another */
+    /* (n_answers), by side: the row is one pair of a judge's shard, and its "answers" are prompts;
+     * then it has neither pairs nor answers, and `prompt` says nothing. NULL: it is not. */
+    const struct shard_prompt *asked;
 };
 struct shard_writer;
 
@@ -75,6 +86,7 @@ int shard_writer_tokenizer_file(struct shard_writer *w, const char *name, const 
 struct shard_sums {
     int64_t comparisons, answers, tokens, forest_tokens;
     int64_t learned_tokens; /* in spans of the different sequences */
+    int64_t pairs, prompts; /* of judges */
 };
 struct shard_sums shard_writer_sums(const struct shard_writer *w);
 /* frees w, also on error */
@@ -113,6 +125,18 @@ struct shard {
     int64_t *span_sequence, *span_first, *span_last;
     float *span_weight;       /* at least 0 */
     uint8_t *span_verdict;    /* 1: the span is the verdict */
+    /* What a judge is asked (n_prompts). Group g is then a pair: its prompts are
+     * [prompt_first[g], prompt_first[g + 1]), of sides 0 and 1, or 2, 3 or both; or of side 0 alone
+     * where it has a target. */
+    int64_t n_prompts;
+    int64_t *prompt_sequence, *prompt_pair, *prompt_row; /* prompt_pair: the group, ascending */
+    int64_t *prompt_first;     /* (n_groups + 1) */
+    uint16_t *prompt_source;
+    int8_t *prompt_side;       /* as of struct shard_prompt */
+    int8_t *prompt_preferred;  /* the same of all prompts of a pair */
+    float *prompt_target;      /* NaN: none; NULL: nowhere */
+    int64_t *prompt_meta_first; /* (n_prompts + 1); NULL: there is no metadata */
+    char *judge, *parser;      /* names of the family and its parser; NULL without prompts */
 
     struct contract contract;
     void *handle;                          /* the open HDF5 file; private */
@@ -128,6 +152,8 @@ int64_t shard_length(const struct shard *shard, int64_t sequence);
 int64_t shard_spans(const struct shard *shard, int64_t sequence, int64_t *first);
 /* out has room for shard_length tokens. Messages do not name the file: the caller does. */
 int shard_read(struct shard *shard, int64_t sequence, int32_t *out);
+/* The JSON that the build kept of a prompt's row, "" without; mem_free. NULL with error_text(). */
+char *shard_prompt_meta(struct shard *shard, int64_t prompt);
 /* Reads all that shard_open has not read, so that the file's checksums judge it. */
 int shard_verify(struct shard *shard);
 /* Whether what a file of that name holds may be replaced by a shard: a shard, whole or damaged, or

@@ -164,7 +164,7 @@ void task_loss(struct task *t, const float *output, float *doutput, double *tall
  * NULL, (n items, task_n_values), what each item is worth. */
 void task_evaluate(struct task *t, const float *output, double *tally, float *values);
 const char *task_unit(const struct task *t);  /* "pairs" */
-const char *task_items(const struct task *t); /* "comparisons" or "answers" */
+const char *task_items(const struct task *t); /* "comparisons", "answers", ... */
 int task_n_tallies(const struct task *t);
 int task_n_values(const struct task *t);
 const char *task_value_name(const struct task *t, int i, char room[64]);

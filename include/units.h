@@ -1,5 +1,6 @@
 /* Units: what a shard is dealt out in. A unit is one item of the task (a comparison, an answer), or
- * everything under one prompt.
+ * everything under one prompt; of what judges are asked (UNIT_PAIRS) it is always a pair, and its
+ * items are the pair's prompts.
  *
  *   (1) Item k of unit u is unit_item(units, u, k), 0 <= k < unit_items(units, u).
  *   (2) tokens[u] is at least the tokens of the unit's sequences as one forest: the length index
@@ -9,7 +10,7 @@
 #define RANKWISE_UNITS_H
 #include "shard.h"
 
-enum unit_kind { UNIT_COMPARISONS, UNIT_ANSWERS };
+enum unit_kind { UNIT_COMPARISONS, UNIT_ANSWERS, UNIT_PAIRS };
 
 struct units {
     enum unit_kind kind;

@@ -92,6 +92,7 @@ static int read_header(hid_t set, const char *name, struct header *h) {
 
 const struct shard_kind shard_int64 = {H5T_INTEGER, 8, true, "int64", 0},
                         shard_int32 = {H5T_INTEGER, 4, true, "int32", 0},
+                        shard_int8 = {H5T_INTEGER, 1, true, "int8", 0},
                         shard_uint16 = {H5T_INTEGER, 2, false, "uint16", 0},
                         shard_uint32 = {H5T_INTEGER, 4, false, "uint32", 0},
                         shard_uint8 = {H5T_INTEGER, 1, false, "uint8", 0},

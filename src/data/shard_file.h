@@ -25,8 +25,8 @@ struct shard_kind {
     const char *words;
     int64_t n_cols; /* of its rows; 0: one dimension */
 };
-extern const struct shard_kind shard_int64, shard_int32, shard_uint16, shard_uint32, shard_uint8,
-    shard_float;
+extern const struct shard_kind shard_int64, shard_int32, shard_int8, shard_uint16, shard_uint32,
+    shard_uint8, shard_float;
 
 /* Negative, NULL or -1 with error_text() on failure. */
 hid_t shard_file_open(const char *path, int64_t *bytes);
@@ -49,4 +49,7 @@ int shard_read_labels(struct shard *shard, const struct shard_handle *at);
 int shard_read_answers(struct shard *shard, const struct shard_handle *at);
 int shard_read_spans(struct shard *shard, const struct shard_handle *at);
 void shard_free_answers(struct shard *shard);
+/* shard_read_asked.c: /prompt, if it is there, after the number of groups is known. */
+int shard_read_asked(struct shard *shard, const struct shard_handle *at);
+void shard_free_asked(struct shard *shard);
 #endif

@@ -98,7 +98,8 @@ static int read_comparisons(struct shard *shard, const struct shard_handle *at) 
                                     &shard->n_comparisons, H5T_NATIVE_INT64);
     int64_t n = shard->n_comparisons;
     if (!shard->chosen) return -1;
-    if (n < 1 && H5Lexists(at->file, "answer", H5P_DEFAULT) <= 0)
+    if (n < 1 && H5Lexists(at->file, "answer", H5P_DEFAULT) <= 0 &&
+        H5Lexists(at->file, "prompt", H5P_DEFAULT) <= 0)
         return fail("comparison/chosen: expected at least 1 element, found none; " BUILD_AGAIN);
     if (!(shard->rejected = shard_file_read(at, "comparison/rejected", &shard_int64, n, NULL,
                                             H5T_NATIVE_INT64)) ||
@@ -120,26 +121,28 @@ static int read_comparisons(struct shard *shard, const struct shard_handle *at) 
     return check_comparisons(shard);
 }
 
-/* The longest answer of a group, and the tokens of all. */
-static void measure_answers(const struct shard *shard, int64_t group, int64_t *max, int64_t *all) {
-    *max = *all = 0;
-    if (!shard->answer_first) return;
-    for (int64_t k = shard->answer_first[group]; k < shard->answer_first[group + 1]; k++) {
-        int64_t length = shard_length(shard, shard->answer_sequence[k]);
+/* The longest of a group's sequences, whose first and end the table says for each group, and the
+ * tokens of all. */
+static void measure(const struct shard *shard, const int64_t *sequence, const int64_t *first,
+                    int64_t group, int64_t *max, int64_t *all) {
+    if (!first) return;
+    for (int64_t k = first[group]; k < first[group + 1]; k++) {
+        int64_t length = shard_length(shard, sequence[k]);
         *max = MAX(*max, length);
         *all += length;
     }
 }
 
-/* Every comparison is in one group, a group has a comparison or an answer, and its forest is at
- * least that of its largest member and at most all of them. */
+/* Every comparison is in one group, a group has a comparison, an answer or a prompt, and its forest
+ * is at least that of its largest member and at most all of them. */
 static int check_groups(const struct shard *shard) {
     char *seen = mem_alloc(shard->n_comparisons, 1);
     int status = check_offsets("group/first", shard->group_first, shard->n_groups,
-                               shard->n_comparisons, shard->n_answers ? 0 : 1);
+                               shard->n_comparisons, shard->n_answers || shard->n_prompts ? 0 : 1);
     for (int64_t g = 0; status == 0 && g < shard->n_groups; g++) {
-        int64_t max, all;
-        measure_answers(shard, g, &max, &all);
+        int64_t max = 0, all = 0;
+        measure(shard, shard->answer_sequence, shard->answer_first, g, &max, &all);
+        measure(shard, shard->prompt_sequence, shard->prompt_first, g, &max, &all);
         for (int64_t k = shard->group_first[g]; status == 0 && k < shard->group_first[g + 1]; k++) {
             int64_t i = shard->group_member[k];
             if (i < 0 || i >= shard->n_comparisons || seen[i]) {
@@ -152,8 +155,8 @@ static int check_groups(const struct shard *shard) {
         }
         int64_t tokens = shard->group_forest_tokens[g];
         if (status == 0 && all == 0)
-            status =
-                fail("group %lld: has neither comparison nor answer; " BUILD_AGAIN, (long long)g);
+            status = fail("group %lld: has neither comparison nor answer nor prompt; " BUILD_AGAIN,
+                          (long long)g);
         if (status == 0 && (tokens < max || tokens > all))
             status = fail("group %lld: %lld forest tokens; " BUILD_AGAIN, (long long)g,
                           (long long)tokens);
@@ -175,7 +178,7 @@ static int read_groups(struct shard *shard, const struct shard_handle *at) {
         !(shard->group_forest_tokens = shard_file_read(at, "group/forest_tokens", &shard_int32,
                                                        shard->n_groups, NULL, H5T_NATIVE_INT32)))
         return -1;
-    if (shard_read_answers(shard, at) != 0) return -1;
+    if (shard_read_answers(shard, at) != 0 || shard_read_asked(shard, at) != 0) return -1;
     return check_groups(shard);
 }
 
@@ -214,6 +217,7 @@ void shard_close(struct shard *shard) {
     mem_free(shard->group_member);
     mem_free(shard->group_forest_tokens);
     shard_free_answers(shard);
+    shard_free_asked(shard);
     contract_free(&shard->contract);
     *shard = (struct shard){0};
 }

@@ -23,6 +23,7 @@
 #include "json.h"
 #include "shard.h"
 #include "shard_answers.h"
+#include "shard_asked.h"
 #include "shard_blocks.h"
 #include "shard_prompts.h"
 
@@ -57,6 +58,7 @@ struct shard_writer {
     struct shard_column token, first, chosen, rejected, margin, weight, source, row, forest_tokens,
         prompt_tokens, label;
     struct spans spans;
+    struct asked asked;
     struct blocks hash; /* struct hash128 (n_sequences) */
     struct sha256 all;  /* over these: the attribute token_digest */
     uint32_t *slot; /* open addressing by the hash: sequence + 1, or 0; n_slots is a power of two */
@@ -100,6 +102,7 @@ static int close_file(struct shard_writer *w) {
     for (int i = 0; (c = column_of(w, i)); i++)
         if (column_close(c) != 0) status = -1;
     spans_close(&w->spans, -1); /* those that are not finished are of no use any more */
+    asked_close(&w->asked, -1);
     H5_CLOSE(w->sequence_group, w->comparison_group, w->group_group, w->tokenizer_group);
     w->sequence_group = w->comparison_group = w->group_group = w->tokenizer_group = 0;
     if (w->file > 0 && H5Fclose(w->file) < 0 && status == 0) status = fail("%s", h5_reason());
@@ -397,16 +400,28 @@ static int take_answers(struct shard_writer *w, const struct shard_row *row) {
     return 0;
 }
 
+/* The prompts of a judge's pair, which is a group of its own. */
+static int take_asked(struct shard_writer *w, const struct shard_row *row) {
+    CHECK(row->n_pairs == 0 && !row->has_answers, "prompts with %d pairs", row->n_pairs);
+    for (int32_t i = 0; i < row->n_answers; i++) {
+        if (take_answer(w, row, i) < 0) return -1;
+        w->n_side_tokens += row->length[i];
+    }
+    w->n_forest_tokens += forest_count(row->n_answers, row->token, row->length);
+    return asked_append(&w->asked, w->file, INDEX_CHUNK, row, w->number);
+}
+
 int shard_writer_row(struct shard_writer *w, const struct shard_row *row) {
     if (w->trouble) return settle(w, -1);
-    if (row->n_pairs == 0 && (!row->has_answers || row->n_answers == 0)) return 0;
+    bool has_answers = row->has_answers || row->asked;
+    if (row->n_pairs == 0 && (!has_answers || row->n_answers == 0)) return 0;
     struct open_run *open = &w->open;
+    uint64_t prompt = row->asked ? (uint64_t)w->asked.n_pairs : row->prompt;
     int status = 0;
-    if (open->run.prompt != row->prompt || open->n_tokens > RUN_TOKENS ||
-        open->run.n > RUN_COMPARISONS)
+    if (open->run.prompt != prompt || open->n_tokens > RUN_TOKENS || open->run.n > RUN_COMPARISONS)
         status = close_run(w);
     if (open->n_sides == 0)
-        open->run = (struct shard_run){.prompt = row->prompt, .first = w->n_comparisons};
+        open->run = (struct shard_run){.prompt = prompt, .first = w->n_comparisons};
     if (row->n_answers > w->capacity_numbers) {
         mem_free(w->number);
         w->capacity_numbers = 2 * (int64_t)row->n_answers;
@@ -416,6 +431,7 @@ int shard_writer_row(struct shard_writer *w, const struct shard_row *row) {
     for (int32_t i = 0; i < row->n_pairs && status == 0; i++)
         status = take_pair(w, row, &row->pair[i]);
     if (status == 0 && row->has_answers) status = take_answers(w, row);
+    if (status == 0 && row->asked) status = take_asked(w, row);
     return settle(w, status);
 }
 
@@ -428,8 +444,9 @@ int32_t shard_writer_score(struct shard_writer *w, const char *name) {
 }
 
 struct shard_sums shard_writer_sums(const struct shard_writer *w) {
-    return (struct shard_sums){w->n_comparisons, w->n_answers, w->n_side_tokens, w->n_forest_tokens,
-                               w->n_learned};
+    return (struct shard_sums){w->n_comparisons,   w->n_answers, w->n_side_tokens,
+                               w->n_forest_tokens, w->n_learned, w->asked.n_pairs,
+                               w->asked.n};
 }
 
 /* --- attributes and files --- */
@@ -520,6 +537,7 @@ static int write_rest(struct shard_writer *w, const struct contract *contract) {
     for (int i = 0; status == 0 && (c = column_of(w, i)); i++) status = column_finish(c);
     if (status == 0) status = spool_flush(&w->spool);
     status = spans_close(&w->spans, status);
+    status = asked_close(&w->asked, status);
     if (status == 0 && w->error == 0) status = write_groups(w);
     char *text = contract_text(contract), digest[65];
     status = write_text(status, w->file, "contract", text);
@@ -530,8 +548,8 @@ static int write_rest(struct shard_writer *w, const struct contract *contract) {
 
 int shard_writer_finish(struct shard_writer *w, const struct contract *contract) {
     int status = w->trouble ? settle(w, -1) : 0;
-    if (status == 0 && w->n_comparisons == 0 && w->n_answers == 0)
-        status = fail("%s: no comparison and no answer is left to write", w->path);
+    if (status == 0 && w->n_comparisons == 0 && w->n_answers == 0 && w->asked.n == 0)
+        status = fail("%s: no comparison, answer or prompt is left to write", w->path);
     else if (status == 0)
         status = settle(w, write_rest(w, contract));
     if (status == 0) status = settle(w, close_file(w));

@@ -256,7 +256,8 @@ const char *task_unit(const struct task *t) {
 }
 
 const char *task_items(const struct task *t) {
-    return t->kind->items == UNIT_COMPARISONS ? "comparisons" : "answers";
+    static const char *const name[] = {"comparisons", "answers", "prompts"};
+    return name[t->kind->items];
 }
 
 int task_n_values(const struct task *t) {
@@ -268,7 +269,9 @@ const char *task_value_name(const struct task *t, int i, char room[64]) {
 }
 
 int64_t task_row(const struct task *t, const struct shard *shard, int64_t i) {
-    return t->kind->items == UNIT_COMPARISONS ? shard->row[i] : shard->answer_row[i];
+    return t->kind->items == UNIT_COMPARISONS ? shard->row[i]
+           : t->kind->items == UNIT_ANSWERS   ? shard->answer_row[i]
+                                              : shard->prompt_row[i];
 }
 
 void task_summarize(const struct task *t, const double *tally, struct task_summary *out) {

@@ -14,7 +14,11 @@ static int32_t *answer_tokens(const struct shard *shard) {
 void units_init(struct units *units, const struct shard *shard, enum unit_kind kind,
                 bool by_prompt) {
     *units = (struct units){.kind = kind};
-    if (by_prompt) {
+    if (kind == UNIT_PAIRS) {
+        units->n = shard->n_prompts ? shard->n_groups : 0;
+        units->tokens = shard->group_forest_tokens;
+        units->first = shard->prompt_first;
+    } else if (by_prompt) {
         units->n = shard->n_groups;
         units->tokens = shard->group_forest_tokens;
         units->first = kind == UNIT_COMPARISONS ? shard->group_first : shard->answer_first;

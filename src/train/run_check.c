@@ -8,17 +8,19 @@ static bool same_array(const void *a, const void *b, int64_t n, size_t size) {
     return n == 0 || memcmp(a, b, (size_t)n * size) == 0;
 }
 
-/* The same comparisons or answers, of sequences of the same lengths: the same file, a copy of it,
- * or one built again. */
+/* The same comparisons, answers or prompts, of sequences of the same lengths: the same file, a copy
+ * of it, or one built again. */
 static bool holds_the_same(const struct shard *a, const struct shard *b) {
     if (a->n_comparisons != b->n_comparisons || a->n_sequences != b->n_sequences ||
-        a->n_tokens != b->n_tokens || a->n_answers != b->n_answers)
+        a->n_tokens != b->n_tokens || a->n_answers != b->n_answers || a->n_prompts != b->n_prompts)
         return false;
     return same_array(a->first, b->first, a->n_sequences + 1, sizeof *a->first) &&
            same_array(a->chosen, b->chosen, a->n_comparisons, sizeof *a->chosen) &&
            same_array(a->rejected, b->rejected, a->n_comparisons, sizeof *a->rejected) &&
            same_array(a->answer_sequence, b->answer_sequence, a->n_answers,
-                      sizeof *a->answer_sequence);
+                      sizeof *a->answer_sequence) &&
+           same_array(a->prompt_sequence, b->prompt_sequence, a->n_prompts,
+                      sizeof *a->prompt_sequence);
 }
 
 static void warn_of_repeats(const struct run *r) {

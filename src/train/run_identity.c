@@ -44,7 +44,7 @@ static void add_arrays(struct buffer *out, const char *shard, const char *what,
 
 /* The tables that a shard may lack. */
 static void describe_tables(struct buffer *out, const char *name, const struct shard *s) {
-    int64_t n = s->n_answers;
+    int64_t n = s->n_answers, asked = s->n_prompts;
     const struct hashed_array labels[] = {{s->label, s->n_comparisons, sizeof *s->label}, {0}},
                               answers[] = {{s->answer_sequence, n, sizeof *s->answer_sequence},
                                            {s->answer_group, n, sizeof *s->answer_group},
@@ -56,10 +56,18 @@ static void describe_tables(struct buffer *out, const char *name, const struct s
                                          {s->span_first, s->n_spans, sizeof *s->span_first},
                                          {s->span_last, s->n_spans, sizeof *s->span_last},
                                          {s->span_weight, s->n_spans, sizeof *s->span_weight},
-                                         {0}};
+                                         {0}},
+                              prompts[] = {
+                                  {s->prompt_sequence, asked, sizeof *s->prompt_sequence},
+                                  {s->prompt_pair, asked, sizeof *s->prompt_pair},
+                                  {s->prompt_side, asked, sizeof *s->prompt_side},
+                                  {s->prompt_preferred, asked, sizeof *s->prompt_preferred},
+                                  {s->prompt_target, asked, sizeof *s->prompt_target},
+                                  {0}};
     if (s->label) add_arrays(out, name, "labels", labels);
     if (n > 0) add_arrays(out, name, "answers", answers);
     if (s->n_spans > 0) add_arrays(out, name, "spans", spans);
+    if (asked > 0) add_arrays(out, name, "judge's prompts", prompts);
 }
 
 /* tokens: the digest of its tokens, or "" when it is not known. */

@@ -13,12 +13,13 @@ struct array {
     size_t bytes;
 };
 
-enum { N_ARRAYS = 25 };
+enum { N_ARRAYS = 34 };
 
 /* Those of tables that the shard lacks are NULL. */
 static void list_arrays(struct shard *s, struct array out[N_ARRAYS]) {
     size_t n = (size_t)s->n_comparisons, groups = (size_t)s->n_groups;
     size_t answers = (size_t)s->n_answers, spans = (size_t)s->n_spans;
+    size_t prompts = (size_t)s->n_prompts;
     struct array array[N_ARRAYS] = {
         {(void **)&s->first, ((size_t)s->n_sequences + 1) * sizeof *s->first},
         {(void **)&s->chosen, n * sizeof *s->chosen},
@@ -45,6 +46,15 @@ static void list_arrays(struct shard *s, struct array out[N_ARRAYS]) {
         {(void **)&s->span_last, spans * sizeof *s->span_last},
         {(void **)&s->span_weight, spans * sizeof *s->span_weight},
         {(void **)&s->span_verdict, spans * sizeof *s->span_verdict},
+        {(void **)&s->prompt_sequence, prompts * sizeof *s->prompt_sequence},
+        {(void **)&s->prompt_pair, prompts * sizeof *s->prompt_pair},
+        {(void **)&s->prompt_row, prompts * sizeof *s->prompt_row},
+        {(void **)&s->prompt_first, (groups + 1) * sizeof *s->prompt_first},
+        {(void **)&s->prompt_source, prompts * sizeof *s->prompt_source},
+        {(void **)&s->prompt_side, prompts * sizeof *s->prompt_side},
+        {(void **)&s->prompt_preferred, prompts * sizeof *s->prompt_preferred},
+        {(void **)&s->prompt_target, prompts * sizeof *s->prompt_target},
+        {(void **)&s->prompt_meta_first, (prompts + 1) * sizeof *s->prompt_meta_first},
     };
     memcpy(out, array, sizeof array);
 }
