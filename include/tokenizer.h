@@ -4,9 +4,9 @@
  * Built here: BPE (bpe.h), byte-level as in GPT-2, GPT-NeoX, Llama 3 and Qwen, and of characters
  * with byte fallback as in Llama 2, Mistral and Gemma, with added tokens (added.h), normalizers
  * (normalizer.h), pre-tokenizers (pretokenize.h), post-processors (frame.h) and decoders
- * (decoder.h). What is not built is an error that names it. Readers take buffers, so that they can
- * be fuzzed. A tokenizer is immutable after opening; encoding needs an encoder per thread, which
- * holds the scratch and the word cache. */
+ * (detokenizer.h). What is not built is an error that names it. Readers take buffers, so that they
+ * can be fuzzed. A tokenizer is immutable after opening; encoding needs an encoder per thread,
+ * which holds the scratch and the word cache. */
 #ifndef RANKWISE_TOKENIZER_H
 #define RANKWISE_TOKENIZER_H
 #include "memory.h"

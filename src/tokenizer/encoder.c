@@ -100,7 +100,7 @@ int tokenizer_decode(const struct tokenizer *t, const int32_t *id, int64_t n, bo
         else if (!(skip_special && added && added->is_skipped))
             parts_list_add(&list, token, strlen(token));
     }
-    if (status == 0) status = decoder_run(&t->decoder, &list, out);
+    if (status == 0) status = detokenizer_run(&t->detokenizer, &list, out);
     parts_list_free(&list);
     return status;
 }

@@ -31,7 +31,7 @@ static int parse_parts(struct tokenizer *t, const json_t *json) {
     if (bpe_parse(&t->bpe, json_object_get(json, "model")) != 0 ||
         pretokenizer_parse(&t->pretokenizer, json_object_get(json, "pre_tokenizer")) != 0 ||
         normalizer_parse(&t->normalizer, json_object_get(json, "normalizer")) != 0 ||
-        decoder_parse(&t->decoder, json_object_get(json, "decoder")) != 0 ||
+        detokenizer_parse(&t->detokenizer, json_object_get(json, "decoder")) != 0 ||
         frame_parse(&t->frame, json_object_get(json, "post_processor")) != 0)
         return -1;
     if (added_parse(&t->added, json_object_get(json, "added_tokens"), &t->bpe) != 0)
@@ -116,7 +116,7 @@ void tokenizer_free(struct tokenizer *t) {
     bpe_free(&t->bpe);
     added_free(&t->added);
     normalizer_free(&t->normalizer);
-    decoder_free(&t->decoder);
+    detokenizer_free(&t->detokenizer);
     frame_free(&t->frame);
     pretokenizer_free(&t->pretokenizer);
     for (int i = 0; i < t->n_files; i++) mem_free((void *)t->file[i].data);

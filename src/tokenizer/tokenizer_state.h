@@ -4,7 +4,7 @@
 #define RANKWISE_TOKENIZER_STATE_H
 #include "added.h"
 #include "bpe.h"
-#include "decoder.h"
+#include "detokenizer.h"
 #include "frame.h"
 #include "normalizer.h"
 #include "pretokenize.h"
@@ -16,7 +16,7 @@ struct tokenizer {
     struct added added;
     struct pretokenizer pretokenizer;
     struct normalizer normalizer;
-    struct decoder decoder;
+    struct detokenizer detokenizer;
     int64_t size; /* the largest id + 1 */
     int bos, eos, pad;
     char *special[SPECIAL_ROLES]; /* texts, owned; NULL: nothing names the role */

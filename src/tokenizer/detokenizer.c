@@ -1,5 +1,5 @@
-/* Decoders: see decoder.h. */
-#include "decoder.h"
+/* Decoders: see detokenizer.h. */
+#include "detokenizer.h"
 
 #include <string.h>
 
@@ -8,7 +8,7 @@
 #include "steps.h"
 #include "unicode.h"
 
-enum decoder_kind {
+enum detokenizer_kind {
     BYTE_LEVEL,
     REPLACE,
     BYTE_FALLBACK,
@@ -20,8 +20,8 @@ enum decoder_kind {
 };
 enum { MAX_STEPS = 64 };
 
-struct decoder_step {
-    enum decoder_kind kind;
+struct detokenizer_step {
+    enum detokenizer_kind kind;
     struct pattern *pattern; /* REPLACE */
     /* REPLACE: what is put; BPE_DECODER: the suffix; WORD_PIECE: the prefix; STRIP and METASPACE:
      * a character */
@@ -147,7 +147,7 @@ static void run_byte_fallback(const struct parts_list *in, struct parts_list *ou
     buffer_free(&bytes);
 }
 
-static int run_replace(const struct decoder_step *step, const struct parts_list *in,
+static int run_replace(const struct detokenizer_step *step, const struct parts_list *in,
                        struct parts_list *out) {
     struct pattern_scratch scratch = {0};
     int status = 0;
@@ -163,7 +163,7 @@ static int run_replace(const struct decoder_step *step, const struct parts_list 
     return status == 0 ? 0 : fail_context("decoder: Replace");
 }
 
-static void run_strip(const struct decoder_step *step, const struct parts_list *in,
+static void run_strip(const struct detokenizer_step *step, const struct parts_list *in,
                       struct parts_list *out) {
     const struct buffer *c = &step->content;
     for (int64_t i = 0; i < in->n; i++) {
@@ -194,7 +194,7 @@ static void append_replaced(const char *text, size_t length, const char *from, c
     buffer_append(out, text, length);
 }
 
-static void run_metaspace(const struct decoder_step *step, const struct parts_list *in,
+static void run_metaspace(const struct detokenizer_step *step, const struct parts_list *in,
                           struct parts_list *out) {
     for (int64_t i = 0; i < in->n; i++) {
         size_t length;
@@ -205,7 +205,7 @@ static void run_metaspace(const struct decoder_step *step, const struct parts_li
     }
 }
 
-static void run_bpe_decoder(const struct decoder_step *step, const struct parts_list *in,
+static void run_bpe_decoder(const struct detokenizer_step *step, const struct parts_list *in,
                             struct parts_list *out) {
     for (int64_t i = 0; i < in->n; i++) {
         size_t length;
@@ -217,7 +217,7 @@ static void run_bpe_decoder(const struct decoder_step *step, const struct parts_
 
 /* Texts that begin with the prefix go on with the word before; others begin with a space. The
  * clean-up takes away spaces that English does not have, in the order of the pairs. */
-static void run_word_piece(const struct decoder_step *step, const struct parts_list *in,
+static void run_word_piece(const struct detokenizer_step *step, const struct parts_list *in,
                            struct parts_list *out) {
     static const char *const pair[][2] = {{" .", "."},     {" ?", "?"},           {" !", "!"},
                                           {" ,", ","},     {" ' ", "'"},          {" n't", "n't"},
@@ -246,7 +246,7 @@ static void run_word_piece(const struct decoder_step *step, const struct parts_l
     buffer_free(&clean[1]);
 }
 
-static int run_step(const struct decoder_step *step, const struct parts_list *in,
+static int run_step(const struct detokenizer_step *step, const struct parts_list *in,
                     struct parts_list *out) {
     switch (step->kind) {
     case BYTE_LEVEL:
@@ -275,7 +275,7 @@ static int run_step(const struct decoder_step *step, const struct parts_list *in
     }
 }
 
-int decoder_run(const struct decoder *d, struct parts_list *list, struct buffer *out) {
+int detokenizer_run(const struct detokenizer *d, struct parts_list *list, struct buffer *out) {
     struct parts_list other = {0}, *in = list, *next = &other;
     int status = 0;
     buffer_append(out, "", 0);
@@ -300,7 +300,7 @@ int decoder_run(const struct decoder *d, struct parts_list *list, struct buffer 
 
 /* --- reading ------------------------------------------------------------------------- */
 
-static int parse_text(struct decoder_step *step, const json_t *json, const char *key,
+static int parse_text(struct detokenizer_step *step, const json_t *json, const char *key,
                       bool is_character) {
     const json_t *value = json_object_get(json, key);
     size_t length = json_string_length(value), at = 0;
@@ -312,13 +312,13 @@ static int parse_text(struct decoder_step *step, const json_t *json, const char 
     return length > 0 && at == length ? 0 : fail("\"%s\": expected one character", key);
 }
 
-static int parse_replace(struct decoder_step *step, const json_t *json) {
+static int parse_replace(struct detokenizer_step *step, const json_t *json) {
     if (parse_text(step, json, "content", false) != 0) return -1;
     step->pattern = pattern_parse(json_object_get(json, "pattern"));
     return step->pattern ? 0 : -1;
 }
 
-static int parse_metaspace(struct decoder_step *step, const json_t *json) {
+static int parse_metaspace(struct detokenizer_step *step, const json_t *json) {
     const char *scheme = "always";
     bool prefix = true;
     if (parse_text(step, json, "replacement", true) != 0 ||
@@ -329,7 +329,7 @@ static int parse_metaspace(struct decoder_step *step, const json_t *json) {
     return 0;
 }
 
-static int parse_strip(struct decoder_step *step, const json_t *json) {
+static int parse_strip(struct detokenizer_step *step, const json_t *json) {
     if (parse_text(step, json, "content", true) != 0 ||
         json_get_int(json, "start", 0, INT32_MAX, &step->start) != 0)
         return -1;
@@ -342,11 +342,11 @@ static int parse_step(void *self, const char *type, const json_t *json) {
     int n = sizeof names / sizeof *names, i = 0;
     while (i < n && strcmp(names[i], type) != 0) i++;
     if (i == n) return fail("%s is not implemented", type);
-    struct decoder *d = self;
+    struct detokenizer *d = self;
     if (d->n_steps == MAX_STEPS) return fail("more than %d steps", MAX_STEPS);
     ARRAY_RESERVE(d->step, d->n_steps, d->capacity);
-    struct decoder_step *step = &d->step[d->n_steps++];
-    *step = (struct decoder_step){.kind = (enum decoder_kind)i};
+    struct detokenizer_step *step = &d->step[d->n_steps++];
+    *step = (struct detokenizer_step){.kind = (enum detokenizer_kind)i};
     int status = 0;
     if (step->kind == REPLACE) status = parse_replace(step, json);
     if (step->kind == STRIP) status = parse_strip(step, json);
@@ -358,18 +358,18 @@ static int parse_step(void *self, const char *type, const json_t *json) {
     return status == 0 ? 0 : fail_context("%s", type);
 }
 
-int decoder_parse(struct decoder *d, const json_t *json) {
-    *d = (struct decoder){.is_none = !json || json_is_null(json)};
+int detokenizer_parse(struct detokenizer *d, const json_t *json) {
+    *d = (struct detokenizer){.is_none = !json || json_is_null(json)};
     if (d->is_none || steps_parse(json, "decoders", parse_step, d) == 0) return 0;
-    decoder_free(d);
+    detokenizer_free(d);
     return fail_context("decoder");
 }
 
-void decoder_free(struct decoder *d) {
+void detokenizer_free(struct detokenizer *d) {
     for (int64_t i = 0; i < d->n_steps; i++) {
         pattern_free(d->step[i].pattern);
         buffer_free(&d->step[i].content);
     }
     mem_free(d->step);
-    *d = (struct decoder){0};
+    *d = (struct detokenizer){0};
 }
