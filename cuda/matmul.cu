@@ -19,7 +19,12 @@
  *   (5) Where the library has no algorithm with the epilogue or with C beside D, out is first
  *       filled with bias and add by a kernel, and the product is added to it: 4 (bf16) or 8 bytes
  *       more per element of out, and one more rounding where out is bf16 and has both, which no
- *       product of a model has. */
+ *       product of a model has.
+ *   (6) Rows that must not know each other (linear_rows) have one algorithm whatever their number:
+ *       the one for ALONE_ROWS rows of these sizes, dtypes and strides, without a cut along k. What
+ *       an algorithm's number of rows decides is how many tiles there are: within a tile each
+ *       element is one chain of sums along k, in steps that the algorithm's tile alone decides. Of
+ *       addresses only that counts which all rows have in common. */
 #include <stdlib.h>
 #include <string.h>
 
@@ -28,14 +33,14 @@
 #include "kernels.h"
 #include "memory.h"
 
-enum { N_PLACES = 4096 };
+enum { N_PLACES = 4096, ALONE_ROWS = 128 };
 static const size_t WORKSPACE = (size_t)32 << 20; /* what cuBLAS' manual gives Hopper */
 
 /* What decides about an algorithm. Compared as bytes: all members are of one size. */
 struct gemm_product {
     int64_t m, n, k;
     int64_t in, out; /* enum dtype */
-    int64_t transpose_a, transpose_b, bias, add;
+    int64_t transpose_a, transpose_b, bias, add, alone;
     int64_t stride_a, stride_b, stride_out, stride_add;
     int64_t align_a, align_b, align_out, align_add; /* of the addresses, in bytes, at most 256 */
 };
@@ -86,14 +91,15 @@ static void set_alignment(cublasLtMatmulPreference_t wish,
     LT_TRY(cublasLtMatmulPreferenceSetAttribute(wish, which, &value, sizeof value));
 }
 
-/* By (3) and (4). False if there is no algorithm. */
+/* By (3), (4) and (6). False if there is no algorithm. */
 static bool choose(cublasLtHandle_t handle, struct gemm_entry *e) {
     const struct gemm_product *p = &e->product;
     cublasLtMatmulPreference_t wish;
     cublasLtMatmulHeuristicResult_t found;
     memset(&found, 0, sizeof found);
     int n_found = 0;
-    uint32_t schemes = CUBLASLT_REDUCTION_SCHEME_COMPUTE_TYPE;
+    uint32_t schemes =
+        p->alone ? CUBLASLT_REDUCTION_SCHEME_NONE : CUBLASLT_REDUCTION_SCHEME_COMPUTE_TYPE;
     LT_TRY(cublasLtMatmulPreferenceCreate(&wish));
     LT_TRY(cublasLtMatmulPreferenceSetAttribute(wish, CUBLASLT_MATMUL_PREF_MAX_WORKSPACE_BYTES,
                                                 &WORKSPACE, sizeof WORKSPACE));
@@ -194,6 +200,7 @@ struct gemm_call {
     bool transpose_a, transpose_b;
     const void *bias; /* of out's dtype, or NULL */
     const struct tensor *add;
+    bool alone; /* by (6) */
 };
 
 static int64_t alignment(const void *address) {
@@ -203,6 +210,12 @@ static int64_t alignment(const void *address) {
 
 static int64_t stride_of(const struct tensor *t) {
     return MAX(t->stride, t->cols);
+}
+
+/* What the addresses of all rows have in common, up to the 16 bytes that a kernel may ask for. */
+static int64_t row_alignment(const struct tensor *t) {
+    int64_t bits = stride_of(t) * (int64_t)dtype_bytes(t->dtype) | 16;
+    return MIN(alignment(t->data), bits & -bits);
 }
 
 /* The product that a call asks for, with what its algorithm may depend on: strides and the
@@ -229,7 +242,20 @@ static struct gemm_product product_of(const struct gemm_call *c) {
         p.stride_add = stride_of(c->add);
         p.align_add = alignment(c->add->data);
     }
+    if (c->alone) {
+        p.alone = true;
+        p.m = ALONE_ROWS;
+        p.align_a = row_alignment(&c->a);
+        p.align_out = row_alignment(&c->out);
+        if (c->add) p.align_add = row_alignment(c->add);
+    }
     return p;
+}
+
+static void set_rows(cublasLtMatrixLayout_t layout, int64_t rows) {
+    uint64_t count = (uint64_t)rows;
+    LT_TRY(cublasLtMatrixLayoutSetAttribute(layout, CUBLASLT_MATRIX_LAYOUT_COLS, &count,
+                                            sizeof count));
 }
 
 /* False if the library has no algorithm for it. */
@@ -239,6 +265,7 @@ static bool multiply(struct device *dev, const struct gemm_call *c, void *worksp
     if (!e->possible) return false;
     float one = 1, beta = c->add ? 1 : 0;
     if (c->bias) set_bias(e->descriptor, c->bias);
+    if (c->alone) set_rows(e->b, c->a.rows), set_rows(e->c, c->a.rows), set_rows(e->d, c->a.rows);
     LT_TRY(cublasLtMatmul(cuda_of(dev)->matmul->handle, e->descriptor, &one, c->b.data, e->a,
                           c->a.data, e->b, &beta, c->add ? c->add->data : c->out.data, e->c,
                           c->out.data, e->d, &e->algorithm, workspace, WORKSPACE,
@@ -285,12 +312,10 @@ static const void *ready_bias(struct device *dev, const struct tensor *bias, enu
     return copy.data;
 }
 
-void cuda_gemm(struct device *dev, struct tensor out, struct tensor a, bool transpose_a,
-               struct tensor b, bool transpose_b, const struct tensor *bias,
-               const struct tensor *add) {
-    char *workspace = (char *)cuda_workspace(dev, WORKSPACE + bias_bytes(out.cols));
-    struct gemm_call c = {
-        out, a, b, transpose_a, transpose_b, ready_bias(dev, bias, out.dtype, workspace), add};
+static void compute(struct device *dev, struct gemm_call c, const struct tensor *bias) {
+    char *workspace =
+        (char *)cuda_workspace(dev, WORKSPACE + (bias ? bias_bytes(c.out.cols) : 0));
+    c.bias = ready_bias(dev, bias, c.out.dtype, workspace);
     if (multiply(dev, &c, workspace)) return;
     if (c.bias || (c.add && c.add->data != c.out.data)) {
         fill(dev, &c);
@@ -299,9 +324,22 @@ void cuda_gemm(struct device *dev, struct tensor out, struct tensor a, bool tran
         if (multiply(dev, &c, workspace)) return;
     }
     die("cuBLASLt has no algorithm for %s (%lld, %lld) = (%lld, %lld)%s (%lld, %lld)%s of %s",
-        dtype_name(out.dtype), (long long)out.rows, (long long)out.cols, (long long)a.rows,
-        (long long)a.cols, transpose_a ? "^T" : "", (long long)b.rows, (long long)b.cols,
-        transpose_b ? "^T" : "", dtype_name(a.dtype));
+        dtype_name(c.out.dtype), (long long)c.out.rows, (long long)c.out.cols, (long long)c.a.rows,
+        (long long)c.a.cols, c.transpose_a ? "^T" : "", (long long)c.b.rows, (long long)c.b.cols,
+        c.transpose_b ? "^T" : "", dtype_name(c.a.dtype));
+}
+
+void cuda_gemm(struct device *dev, struct tensor out, struct tensor a, bool transpose_a,
+               struct tensor b, bool transpose_b, const struct tensor *bias,
+               const struct tensor *add) {
+    struct gemm_call c = {out, a, b, transpose_a, transpose_b, nullptr, add, false};
+    compute(dev, c, bias);
+}
+
+void cuda_linear_rows(struct device *dev, struct tensor out, struct tensor in, struct tensor weight,
+                      const struct tensor *bias, const struct tensor *add) {
+    struct gemm_call c = {out, in, weight, false, true, nullptr, add, true};
+    compute(dev, c, bias);
 }
 
 size_t cuda_matmul_bytes(const struct op_limits *limits) {
@@ -324,7 +362,8 @@ void cuda_matmul_reserve(struct device *dev, const struct op_limits *limits) {
             s->transpose_a,
             s->transpose_b,
             s->bias ? place : nullptr,
-            nullptr};
+            nullptr,
+            false};
         if (s->add) c.add = &c.out;
         struct gemm_product p = product_of(&c);
         get_entry(cuda_of(dev)->matmul, &p, c.bias);

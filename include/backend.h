@@ -61,6 +61,7 @@ struct op_limits {
     int64_t width;  /* the widest row of any per-token tensor */
     int64_t vocabulary;
     int n_heads, n_kv_heads, head_dim;
+    int64_t linear_rows; /* rows of linear_rows; 0: it is not called */
     const struct gemm_shape *gemm; /* not owned */
     int n_gemm;
 };
@@ -114,6 +115,13 @@ struct adamw {
 typedef void gemm_fn(struct device *dev, struct tensor out, struct tensor a, bool transpose_a,
                      struct tensor b, bool transpose_b, const struct tensor *bias,
                      const struct tensor *add);
+/* out (M, N) = in (M, K) c weight (N, K)^T [+ bias (1, N) c] [+ add (M, N)], out and add of one
+ * dtype, c or F32; add may be out. Each row of out depends in every bit on its own row of in (and
+ * of add) alone: it is the same whatever rows are beside it, and wherever it stands, as long as
+ * dtypes and strides are the same. */
+typedef void linear_rows_fn(struct device *dev, struct tensor out, struct tensor in,
+                            struct tensor weight, const struct tensor *bias,
+                            const struct tensor *add);
 /* out (N) F32 += the sums of the columns of in (M, N) c */
 typedef void column_sum_fn(struct device *dev, float *out, struct tensor in);
 
@@ -258,7 +266,7 @@ typedef void completion_loss_fn(struct device *dev, float *doutput, double *tall
                                 const float *weight, int64_t n, float scale);
 
 #define OPS(X)                                                                   \
-    X(gemm) X(column_sum) X(cast) X(dequantise) X(scale) X(add)                  \
+    X(gemm) X(linear_rows) X(column_sum) X(cast) X(dequantise) X(scale) X(add)   \
     X(norm_forward) X(norm_backward)                                             \
     X(head_norm_forward) X(head_norm_backward) X(rope_table) X(rope)             \
     X(swiglu_forward) X(swiglu_backward) X(gelu_forward) X(gelu_backward)        \

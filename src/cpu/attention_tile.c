@@ -47,27 +47,6 @@ void pack_row_pair(uint32_t *out, const struct tile_layout *layout, const void *
     }
 }
 
-/* Swaps the off-diagonal blocks of `step` x `step` words in each block twice as large: with step 1,
- * 2, 4, ... this transposes x (LANES vectors). */
-VEC_INLINE void transpose_step(vec x[LANES], const int step) {
-    ivec lane = vec_lanes(), second = (lane & step) != 0;
-    ivec low = lane + (second & (LANES - step)), high = lane + (second & LANES) + (~second & step);
-#pragma GCC unroll 16
-    for (int i = 0; i < LANES; i++) {
-        if (i & step) continue;
-        vec upper = x[i], lower = x[i + step];
-        x[i] = vec_shuffle(upper, lower, low);
-        x[i + step] = vec_shuffle(upper, lower, high);
-    }
-}
-
-VEC_INLINE void transpose(vec x[LANES]) {
-    transpose_step(x, 1);
-    transpose_step(x, 2);
-    if (LANES > 4) transpose_step(x, 4);
-    if (LANES > 8) transpose_step(x, 8);
-}
-
 static void pack_panel(uint32_t *out, const struct tile_layout *layout, const struct heads *in,
                        int64_t first, int n, int head) {
     const char *row = head_of(*in, first, head);
@@ -76,7 +55,7 @@ static void pack_panel(uint32_t *out, const struct tile_layout *layout, const st
         vec x[LANES];
         for (int i = 0; i < LANES; i++)
             x[i] = i < n ? words_get(row + (size_t)i * stride, in->dtype, layout, w) : (vec){0};
-        transpose(x);
+        vec_transpose(x);
         for (int i = 0; i < vec_room(layout->depth, w); i++)
             vec_store((float *)out + (w + i) * LANES, x[i]);
     }

@@ -44,6 +44,7 @@ size_t cpu_matmul_reserve(struct device *dev, const struct op_limits *limits);
 /* Whether the CPU multiplies bf16; otherwise products convert to fp32. */
 bool cpu_matmul_native_bf16(void);
 
+size_t cpu_linear_rows_bytes(struct device *dev, const struct op_limits *limits);
 size_t cpu_norm_bytes(const struct op_limits *limits);
 size_t cpu_attention_bytes(struct device *dev, const struct op_limits *limits); /* attention.c */
 

@@ -160,6 +160,27 @@ VEC_INLINE float vec_sum(vec x) {
     return x[0];
 }
 
+/* Swaps the off-diagonal blocks of `step` x `step` words in each block twice as large: with step 1,
+ * 2, 4, ... this transposes x (LANES vectors). */
+VEC_INLINE void vec_transpose_step(vec x[LANES], const int step) {
+    ivec lane = vec_lanes(), second = (lane & step) != 0;
+    ivec low = lane + (second & (LANES - step)), high = lane + (second & LANES) + (~second & step);
+#pragma GCC unroll 16
+    for (int i = 0; i < LANES; i++) {
+        if (i & step) continue;
+        vec upper = x[i], lower = x[i + step];
+        x[i] = vec_shuffle(upper, lower, low);
+        x[i + step] = vec_shuffle(upper, lower, high);
+    }
+}
+
+VEC_INLINE void vec_transpose(vec x[LANES]) {
+    vec_transpose_step(x, 1);
+    vec_transpose_step(x, 2);
+    if (LANES > 4) vec_transpose_step(x, 4);
+    if (LANES > 8) vec_transpose_step(x, 8);
+}
+
 /* a if it is less (greater) than b, else b: b where one is NaN. */
 VEC_INLINE vec vec_min(vec a, vec b) {
 #ifdef __AVX512F__

@@ -44,27 +44,40 @@ static void check_heads(const char *op, const char *name, const struct heads *x,
 
 #define CHECK_THERE(op, pointer) CHECK((pointer) != NULL, "%s: " #pointer " is NULL", op)
 
-/* All shapes follow from a and out; whatever else is given must agree with them. */
+/* All shapes follow from a and out; whatever else is given must agree with them. False: there is no
+ * work. */
+static bool check_product(const char *op, const struct tensor *out, const struct tensor *a,
+                          bool transpose_a, const struct tensor *b, bool transpose_b,
+                          const struct tensor *bias, const struct tensor *add) {
+    int64_t m = transpose_a ? a->cols : a->rows, k = transpose_a ? a->rows : a->cols,
+            n = transpose_b ? b->rows : b->cols;
+    check_tensor(op, "a", a, a->rows, a->cols);
+    check_typed(op, "b", b, transpose_b ? n : k, transpose_b ? k : n, a->dtype);
+    check_tensor(op, "out", out, m, n);
+    CHECK(out->dtype == a->dtype || out->dtype == DTYPE_F32, "%s: out is %s of %s", op,
+          dtype_name(out->dtype), dtype_name(a->dtype));
+    if (bias) check_typed(op, "bias", bias, 1, n, a->dtype);
+    if (add) {
+        check_typed(op, "add", add, m, n, out->dtype);
+        CHECK(add->data != out->data || add->stride == out->stride,
+              "%s: add is out with another stride", op);
+    }
+    if (m == 0 || n == 0 || (k == 0 && !bias && add && add->data == out->data)) return false;
+    CHECK(k > 0, "%s: an empty product must be added to something", op);
+    return true;
+}
+
 void op_gemm(struct device *dev, struct tensor out, struct tensor a, bool transpose_a,
              struct tensor b, bool transpose_b, const struct tensor *bias,
              const struct tensor *add) {
-    static const char op[] = "gemm";
-    int64_t m = transpose_a ? a.cols : a.rows, k = transpose_a ? a.rows : a.cols,
-            n = transpose_b ? b.rows : b.cols;
-    check_tensor(op, "a", &a, a.rows, a.cols);
-    check_typed(op, "b", &b, transpose_b ? n : k, transpose_b ? k : n, a.dtype);
-    check_tensor(op, "out", &out, m, n);
-    CHECK(out.dtype == a.dtype || out.dtype == DTYPE_F32, "gemm: out is %s of %s",
-          dtype_name(out.dtype), dtype_name(a.dtype));
-    if (bias) check_typed(op, "bias", bias, 1, n, a.dtype);
-    if (add) {
-        check_typed(op, "add", add, m, n, out.dtype);
-        CHECK(add->data != out.data || add->stride == out.stride,
-              "gemm: add is out with another stride");
-    }
-    if (m == 0 || n == 0 || (k == 0 && !bias && add && add->data == out.data)) return;
-    CHECK(k > 0, "gemm: an empty product must be added to something");
-    dev->backend->gemm(dev, out, a, transpose_a, b, transpose_b, bias, add);
+    if (check_product("gemm", &out, &a, transpose_a, &b, transpose_b, bias, add))
+        dev->backend->gemm(dev, out, a, transpose_a, b, transpose_b, bias, add);
+}
+
+void op_linear_rows(struct device *dev, struct tensor out, struct tensor in, struct tensor weight,
+                    const struct tensor *bias, const struct tensor *add) {
+    if (check_product("linear_rows", &out, &in, false, &weight, true, bias, add))
+        dev->backend->linear_rows(dev, out, in, weight, bias, add);
 }
 
 void op_linear_forward(struct device *dev, struct tensor out, struct tensor in,
