@@ -27,6 +27,43 @@
 #define LOSSES(X)                                                                     \
     COMPARISON_LOSSES(X, LOSS_) RANKING_LOSSES(X, LOSS_) ANSWER_LOSSES(X, LOSS_)      \
     X(LOSS_COMPLETION, "completion")
+#define TASKS(X)                   \
+    X(TASK_AUTO, "auto")           \
+    X(TASK_REWARD, "reward")       \
+    X(TASK_COMPLETION, "completion") \
+    X(TASK_POLICY, "policy")
+#define POLICY_RATIOS(X)                 \
+    X(POLICY_RATIO_TOKEN, "token")       \
+    X(POLICY_RATIO_SEQUENCE, "sequence")
+#define POLICY_ADVANTAGES(X)            \
+    X(POLICY_ADVANTAGES_GROUP, "group") \
+    X(POLICY_ADVANTAGES_BATCH, "batch") \
+    X(POLICY_ADVANTAGES_NONE, "none")
+#define POLICY_KLS(X)                    \
+    X(POLICY_KL_NONE, "none")            \
+    X(POLICY_KL_K3, "k3")                \
+    X(POLICY_KL_K3_CLAMPED, "k3_clamped")
+#define POLICY_TRUNCATEDS(X)           \
+    X(POLICY_TRUNCATED_KEEP, "keep")   \
+    X(POLICY_TRUNCATED_MASK, "mask")
+#define POLICY_REFERENCES(X)               \
+    X(POLICY_REFERENCE_BASE, "base")       \
+    X(POLICY_REFERENCE_COPY, "copy")       \
+    X(POLICY_REFERENCE_ADAPTER, "adapter")
+#define REWARD_TYPES(X)                                              \
+    X(REWARD_TYPE_BT_BASELINE, "bt_baseline")                        \
+    X(REWARD_TYPE_BT_PAIR_SHARED, "bt_pair_shared")                  \
+    X(REWARD_TYPE_BT_BASELINE_HARDMINE, "bt_baseline_hardmine")      \
+    X(REWARD_TYPE_BT_BINARY, "bt_binary")                            \
+    X(REWARD_TYPE_BT_GRADED, "bt_graded")                            \
+    X(REWARD_TYPE_BT_GRADED_HARDPAIR, "bt_graded_hardpair")          \
+    X(REWARD_TYPE_BT_HARD_MARGIN, "bt_hard_margin")                  \
+    X(REWARD_TYPE_OPENJUDGE_EXACT, "openjudge_exact")                \
+    X(REWARD_TYPE_OPENJUDGE_GRADED, "openjudge_graded")              \
+    X(REWARD_TYPE_OPENJUDGE_PAIRWISE, "openjudge_pairwise")          \
+    X(REWARD_TYPE_RM_GALLERY, "rm_gallery")                          \
+    X(REWARD_TYPE_MODEL, "model")                                    \
+    X(REWARD_TYPE_COMMAND, "command")
 #define COMPLETION_WEIGHTS(X)                  \
     X(COMPLETION_WEIGHTS_TOKEN, "token")       \
     X(COMPLETION_WEIGHTS_SEQUENCE, "sequence")
@@ -65,6 +102,13 @@
 
 /* The losses of all tasks; task.c says whose is which. */
 enum loss_type { LOSSES(CONFIG_VALUE) };
+enum task_choice { TASKS(CONFIG_VALUE) };
+enum policy_ratio { POLICY_RATIOS(CONFIG_VALUE) };
+enum policy_advantages { POLICY_ADVANTAGES(CONFIG_VALUE) };
+enum policy_kl { POLICY_KLS(CONFIG_VALUE) };
+enum policy_truncated { POLICY_TRUNCATEDS(CONFIG_VALUE) };
+enum policy_reference { POLICY_REFERENCES(CONFIG_VALUE) };
+enum reward_type { REWARD_TYPES(CONFIG_VALUE) };
 enum completion_weights { COMPLETION_WEIGHTS(CONFIG_VALUE) };
 enum run_device { RUN_DEVICES(CONFIG_VALUE) };
 enum model_init { MODEL_INITS(CONFIG_VALUE) };
@@ -87,6 +131,7 @@ struct config_data {   /* one entry of data.train or data.eval */
 };
 
 struct config {
+    enum task_choice task;
     struct {
         char *name;
         int64_t seed;
@@ -120,6 +165,29 @@ struct config {
         bool learn_tie_threshold;
         struct patterns attributes; /* names: all of the shard where there are none */
     } loss;
+    struct { /* of the policy task alone, as reward */
+        int64_t samples, max_new_tokens, top_k, updates, minibatches, resample, max_rows;
+        double temperature, top_p, min_p, repetition_penalty;
+        enum policy_ratio ratio;
+        double epsilon, epsilon_high, delta; /* epsilon_high 0: as epsilon; delta 0: off */
+        enum policy_advantages advantages;
+        double std_eps, min_reward_std, filter_std; /* filter_std below 0: off */
+        enum policy_kl kl;
+        double kl_coefficient;
+        enum policy_truncated truncated;
+        enum policy_reference reference;
+        double min_parse_rate, max_gap;
+    } policy;
+    struct { /* NAN: the default of the type */
+        enum reward_type type;
+        char *parser, *command, *model;
+        bool as_seed;
+        double temperature, clip, neg_clip, scale, offset;
+        double hard_lambda, hard_tau, hard_eps;
+        double positive, negative;
+        double score_temperature, grade_threshold, low, high, wrong;
+        double parse_fail, gamma, margin_temperature;
+    } reward;
     struct {
         double lr, beta1, beta2, eps, weight_decay, clip, warmup, min_lr_ratio, power, epochs;
         enum schedule_kind schedule;

@@ -98,6 +98,17 @@ static void test_later_files_win_key_by_key(void) {
     ASSERT_TEXT(config.data.train[0].path, "x.h5");
 }
 
+static void test_a_number_may_be_left_to_others(void) {
+    ASSERT_INT(load("reward = { clip = 2; offset = \"auto\"; };", "reward.clip=auto"), 0);
+    ASSERT(isnan(config.reward.clip) && isnan(config.reward.offset));
+    ASSERT_INT(load("task = \"completion\";", "reward.clip=2"), 0);
+    ASSERT_NEAR(config.reward.clip, 2, 0);
+    ASSERT_INT(config.task, TASK_COMPLETION);
+    ASSERT_INT(config.loss.type, LOSS_COMPLETION);
+    refuse("", "reward.clip=-1", "reward.clip: expected a number or \"auto\", at least 0");
+    refuse("", "reward.clip=off", "reward.clip: expected a number or \"auto\"|\"off\"");
+}
+
 static void test_overrides(void) {
     static const char *const overrides[] = {
         "model.path=\"a b\"",
@@ -141,6 +152,8 @@ static void test_unknown_keys_show_the_nearest(void) {
     refuse("optim = { momentum_of_inertia = 1; };", NULL, "optim has lr, betas, eps");
     refuse("", "optim.lrr=1", "command line: |did you mean optim.lr?");
     refuse("", "optim.lr", "expected group.key=value");
+    refuse("tasc = \"policy\";", NULL, "a.cfg:1: |unknown option tasc|did you mean task?");
+    refuse("task = \"polcy\";", NULL, "a.cfg:1: |task: expected|did you mean \"policy\"?");
     refuse("optim = 3;", NULL, "optim: expected a group { ... }, found the integer 3");
     refuse("data = { train = ( { path = \"a\"; wieght = 1; } ); };", NULL,
            "entry 1: |did you mean weight");
@@ -304,6 +317,55 @@ static void test_text_gives_the_same_again(void) {
         "eval.every_steps=9",
         "eval.before_training=false",
         "track.jsonl=false",
+        "task=reward",
+        "policy.samples=4",
+        "policy.max_new_tokens=16",
+        "policy.temperature=0.7",
+        "policy.top_p=0.9",
+        "policy.top_k=50",
+        "policy.min_p=0.1",
+        "policy.repetition_penalty=1.1",
+        "policy.updates=2",
+        "policy.minibatches=3",
+        "policy.ratio=sequence",
+        "policy.epsilon=0.3",
+        "policy.epsilon_high=0.4",
+        "policy.delta=2",
+        "policy.advantages=none",
+        "policy.std_eps=0.5",
+        "policy.min_reward_std=0.1",
+        "policy.filter_std=0",
+        "policy.resample=5",
+        "policy.kl=k3",
+        "policy.kl_coefficient=0.01",
+        "policy.truncated=mask",
+        "policy.reference=copy",
+        "policy.min_parse_rate=0",
+        "policy.max_rows=7",
+        "policy.max_gap=0.5",
+        "reward.type=bt_graded",
+        "reward.parser=score5_last",
+        "reward.as_seed=true",
+        "reward.command=c",
+        "reward.model=m",
+        "reward.temperature=20",
+        "reward.clip=10",
+        "reward.neg_clip=1.1",
+        "reward.scale=14.4",
+        "reward.offset=0.693",
+        "reward.hard_lambda=1",
+        "reward.hard_tau=0.5",
+        "reward.hard_eps=0.1",
+        "reward.positive=2",
+        "reward.negative=-2",
+        "reward.score_temperature=10",
+        "reward.grade_threshold=0.2",
+        "reward.low=1",
+        "reward.high=2",
+        "reward.wrong=-1",
+        "reward.parse_fail=-3",
+        "reward.gamma=0.1",
+        "reward.margin_temperature=2",
     };
     config_free(&config);
     int status = config_load(&config, NULL, 0, overrides, N_TESTS(overrides));
@@ -331,13 +393,15 @@ static void test_text_gives_the_same_again(void) {
     config_completion(&completion);
     for (const char *line = completion.data; *line; line = strchr(line, '\n') + 1) {
         char key[64];
-        const char *dot = strchr(line, '.');
-        snprintf(key, sizeof key, "    %.*s = ", (int)strcspn(dot + 1, "\t"), dot + 1);
-        char group[64];
-        snprintf(group, sizeof group, "\n%.*s = {", (int)(dot - line), line);
+        int n = (int)strcspn(line, "\t"), n_group = (int)strcspn(line, ".\t");
+        bool is_alone = n_group == n;
+        snprintf(key, sizeof key, "%s%.*s = ", is_alone ? "\n" : "    ",
+                 is_alone ? n : n - n_group - 1, line + (is_alone ? 0 : n_group + 1));
+        char group[64] = "";
+        if (!is_alone) snprintf(group, sizeof group, "\n%.*s = {", n_group, line);
         const char *a = strstr(strstr(text, group), key), *b = strstr(strstr(plain, group), key);
         ASSERT(a && b);
-        if (strncmp(a, b, strcspn(a, "\n") + 1) == 0)
+        if (strncmp(a, b, strcspn(a + 1, "\n") + 2) == 0)
             TEST_END(TEST_FAILED, "%.40s is left at its default", line);
     }
     buffer_free(&completion);
@@ -432,6 +496,7 @@ int main(int argc, char **argv) {
         {"defaults", test_defaults},
         {"reads_a_file", test_reads_a_file},
         {"later_files_win_key_by_key", test_later_files_win_key_by_key},
+        {"a_number_may_be_left_to_others", test_a_number_may_be_left_to_others},
         {"overrides", test_overrides},
         {"unknown_keys_show_the_nearest", test_unknown_keys_show_the_nearest},
         {"wrong_types_and_bounds", test_wrong_types_and_bounds},

@@ -16,6 +16,8 @@
 
 #include "config_value.h"
 
+enum { MAX_OPTIONS = 256 };
+
 static const struct config_option *find_option(const char *path) {
     for (int i = 0; i < n_config_options; i++)
         if (strcmp(config_options[i].path, path) == 0) return &config_options[i];
@@ -36,8 +38,8 @@ static int fail_former(const char *path, const char *now, const char *why) {
 static int fail_unknown(const char *path) {
     const char *now, *why;
     if (config_former(path, &now, &why)) return fail_former(path, now, why);
-    const char *known[128] = {0};
-    CHECK(n_config_options <= 128, "%d options", n_config_options);
+    const char *known[MAX_OPTIONS] = {0};
+    CHECK(n_config_options <= MAX_OPTIONS, "%d options", n_config_options);
     for (int i = 0; i < n_config_options; i++) {
         known[i] = config_options[i].path;
         if (strcmp(leaf_of(known[i]), leaf_of(path)) == 0)
@@ -59,8 +61,8 @@ static int fail_unknown(const char *path) {
 }
 
 static int fail_unknown_group(const config_setting_t *setting, const char *name) {
-    const char *known[128] = {0};
-    char group[128][32];
+    const char *known[MAX_OPTIONS] = {0};
+    char group[MAX_OPTIONS][32];
     for (int i = 0; i < n_config_options; i++) {
         snprintf(group[i], sizeof group[i], "%.*s",
                  (int)(leaf_of(config_options[i].path) - config_options[i].path - 1),
@@ -75,6 +77,14 @@ static int fail_unknown_group(const config_setting_t *setting, const char *name)
 
 /* ---- files ---- */
 
+static int read_setting(struct config *config, const config_setting_t *setting, const char *path) {
+    const char *now = path, *why;
+    if (config->is_resolved && config_former(path, &now, &why) && !now) return 0;
+    const struct config_option *option = find_option(now);
+    struct value v = value_of_setting(setting);
+    return option ? value_store(config, option, &v) : fail_unknown(path);
+}
+
 static int read_group(struct config *config, const config_setting_t *group, const char *name,
                       unsigned *line) {
     if (!config_setting_is_group(group)) {
@@ -86,12 +96,7 @@ static int read_group(struct config *config, const config_setting_t *group, cons
         char path[256];
         snprintf(path, sizeof path, "%s.%s", name, config_setting_name(setting));
         *line = config_setting_source_line(setting);
-        const char *now = path, *why;
-        if (config->is_resolved && config_former(path, &now, &why) && !now) continue;
-        const struct config_option *option = find_option(now);
-        struct value v = value_of_setting(setting);
-        if (!option) return fail_unknown(path);
-        if (value_store(config, option, &v) != 0) return -1;
+        if (read_setting(config, setting, path) != 0) return -1;
     }
     return 0;
 }
@@ -101,8 +106,11 @@ static int read_root(struct config *config, const config_setting_t *root, unsign
         const config_setting_t *setting = config_setting_get_elem(root, (unsigned)i);
         const char *name = config_setting_name(setting);
         *line = config_setting_source_line(setting);
-        if (!config_group_about(name, strlen(name))) return fail_unknown_group(setting, name);
-        if (read_group(config, setting, name, line) != 0) return -1;
+        bool is_group = config_group_about(name, strlen(name)) != NULL;
+        if (!is_group && !find_option(name)) return fail_unknown_group(setting, name);
+        if (is_group ? read_group(config, setting, name, line) != 0
+                     : read_setting(config, setting, name) != 0)
+            return -1;
     }
     return 0;
 }
@@ -185,7 +193,7 @@ static int read_text(struct config *config, const struct config_option *option, 
         return read_tree(config, option, text);
     char *plain = unquoted(text);
     struct value v = {.found = FOUND_STRING, .text = plain};
-    if (option->kind <= OPTION_NUMBER) v = value_of_text(plain);
+    if (option->kind <= OPTION_AUTO) v = value_of_text(plain);
     int status = value_store(config, option, &v);
     mem_free(plain);
     return status;
@@ -236,12 +244,19 @@ static int name_eval_sets(struct config *config) {
     return 0;
 }
 
+/* A task by itself chooses a loss: bradley_terry is the default, and of rewards. */
+static void choose_loss(struct config *config) {
+    if (config->loss.type != LOSS_BRADLEY_TERRY) return;
+    if (config->task == TASK_COMPLETION) config->loss.type = LOSS_COMPLETION;
+}
+
 /* What depends on other options, once they are all read. */
 static int resolve(struct config *config, const char *last_file) {
     default_string(&config->run.name, last_file ? stem(last_file, ".cfg") : mem_copy_string("run"));
     default_string(&config->run.dir, mem_format("runs/%s", config->run.name));
     const char *slash = config->run.dir[strlen(config->run.dir) - 1] == '/' ? "" : "/";
     default_string(&config->checkpoint.dir, mem_format("%s%scheckpoints", config->run.dir, slash));
+    choose_loss(config);
     return name_eval_sets(config);
 }
 

@@ -18,6 +18,12 @@
     }
 
 const struct config_option config_options[] = {
+    {"task", OPTION_CHOICE, AT(task), "auto", .words = WORDS(TASKS),
+     .help =
+         "What is made: a model that scores, one that writes as the data do, or one that learns "
+         "from rewards for what it wrote; auto: whatever loss.type is of. \"completion\" and "
+         "\"policy\" set loss.type where it is not set."},
+
     {"run.name", OPTION_STRING, AT(run.name), "", "the last configuration file's name without .cfg",
      .help = "Name of the run."},
     {"run.dir", OPTION_STRING, AT(run.dir), "", "runs/<run.name>",
@@ -115,6 +121,117 @@ const struct config_option config_options[] = {
     {"loss.weights", OPTION_CHOICE, AT(loss.weights), "token", .words = WORDS(COMPLETION_WEIGHTS),
      .help = "completion: every learned token counts alike, or every completion."},
 
+    {"policy.samples", OPTION_INT, AT(policy.samples), "8", .low = 1, .high = 4096,
+     .help = "Completions of a prompt in a rollout; batch.groups pairs of prompts are a rollout."},
+    {"policy.max_new_tokens", OPTION_INT, AT(policy.max_new_tokens), "128", .low = 1, .high = 1e6,
+     .help = "Most tokens of a completion."},
+    {"policy.temperature", OPTION_NUMBER, AT(policy.temperature), "1", .low = 0, .high = 100,
+     .open = LOW_OPEN, .help = "Temperature of sampling, and of the probabilities that learn."},
+    {"policy.top_p", OPTION_NUMBER, AT(policy.top_p), "1", .low = 0, .high = 1, .open = LOW_OPEN,
+     .help = "Samples among the likeliest tokens that have this probability together; 1: all."},
+    {"policy.top_k", OPTION_INT, AT(policy.top_k), "0", .low = 0, .high = 1e6,
+     .help = "Samples among so many tokens; 0: all."},
+    {"policy.min_p", OPTION_NUMBER, AT(policy.min_p), "0", .low = 0, .high = 1,
+     .help = "Samples among tokens of at least this share of the likeliest one's probability."},
+    {"policy.repetition_penalty", OPTION_NUMBER, AT(policy.repetition_penalty), "1", .low = 0,
+     .high = 100, .open = LOW_OPEN,
+     .help = "Divides the logits (multiplies negative ones) of tokens that the text has; 1: off."},
+    {"policy.updates", OPTION_INT, AT(policy.updates), "1", .low = 1, .high = 1000,
+     .help = "Passes over a rollout."},
+    {"policy.minibatches", OPTION_INT, AT(policy.minibatches), "1", .low = 1, .high = 1e6,
+     .help = "Updates in a pass, each of an equal share of the rollout's pairs."},
+    {"policy.ratio", OPTION_CHOICE, AT(policy.ratio), "token", .words = WORDS(POLICY_RATIOS),
+     .help = "Probability ratios: of each token, or the geometric mean of a completion's (GSPO)."},
+    {"policy.epsilon", OPTION_NUMBER, AT(policy.epsilon), "0.2", .low = 0, .high = 1,
+     .help = "Ratios are clipped to 1 - epsilon .. 1 + epsilon_high."},
+    {"policy.epsilon_high", OPTION_NUMBER, AT(policy.epsilon_high), "0", .low = 0, .high = 1e6,
+     .help = "0: as policy.epsilon."},
+    {"policy.delta", OPTION_NUMBER, AT(policy.delta), "0", .low = 0, .high = 1e6,
+     .help = "Upper bound of the ratio where the advantage is negative (dual clip), above 1 + "
+             "epsilon_high; 0: off."},
+    {"policy.advantages", OPTION_CHOICE, AT(policy.advantages), "group",
+     .words = WORDS(POLICY_ADVANTAGES),
+     .help = "A reward less the mean of its prompt's completions is divided by the standard "
+             "deviation of these, or of the whole rollout, or not at all."},
+    {"policy.std_eps", OPTION_NUMBER, AT(policy.std_eps), "1e-4", .low = 0, .high = 1e6,
+     .help = "Is added to that standard deviation."},
+    {"policy.min_reward_std", OPTION_NUMBER, AT(policy.min_reward_std), "0", .low = 0, .high = 1e6,
+     .help = "A floor of that standard deviation; it leaves no group out, as filter_std does."},
+    {"policy.filter_std", OPTION_NUMBER, AT(policy.filter_std), "-1", .low = -1, .high = 1e6,
+     .help = "Pairs whose rewards have at most this standard deviation on both sides are replaced "
+             "by the next pairs; below 0: none are."},
+    {"policy.resample", OPTION_INT, AT(policy.resample), "3", .low = 1, .high = 1000,
+     .help = "How often a rollout's pairs are replaced before what is left is taken as it is."},
+    {"policy.kl", OPTION_CHOICE, AT(policy.kl), "none", .words = WORDS(POLICY_KLS),
+     .help = "Estimate of the divergence from the reference that is added to the loss: exp(d) - d "
+             "- 1, d the reference's log-probability less the policy's; clamped to -20 .. 20."},
+    {"policy.kl_coefficient", OPTION_NUMBER, AT(policy.kl_coefficient), "0.04", .low = 0,
+     .high = 1e6, .help = "What it is multiplied with."},
+    {"policy.truncated", OPTION_CHOICE, AT(policy.truncated), "keep",
+     .words = WORDS(POLICY_TRUNCATEDS),
+     .help = "Completions that policy.max_new_tokens cut off are learned from, or left out of the "
+             "loss."},
+    {"policy.reference", OPTION_CHOICE, AT(policy.reference), "base",
+     .words = WORDS(POLICY_REFERENCES),
+     .help = "What policy.kl measures from: the base without adapters, a frozen copy of all that "
+             "the run began with, or the adapters that it began with (model.adapter)."},
+    {"policy.min_parse_rate", OPTION_NUMBER, AT(policy.min_parse_rate), "0.05", .low = 0, .high = 1,
+     .help = "The run stops when the parser finds a score in fewer of its first completions."},
+    {"policy.max_rows", OPTION_INT, AT(policy.max_rows), "256", .low = 1, .high = 65536,
+     .help = "Completions that a rank writes at the same time, as far as memory allows."},
+    {"policy.max_gap", OPTION_NUMBER, AT(policy.max_gap), "0.05", .low = 0, .high = 1e6,
+     .open = LOW_OPEN,
+     .help = "Mean difference between a token's log-probability when it was sampled and in "
+             "training over which the run warns; ten times of it stops the run."},
+
+    {"reward.type", OPTION_CHOICE, AT(reward.type), "bt_baseline", .words = WORDS(REWARD_TYPES),
+     .help = "How completions are rewarded; docs/policy.md has the formulas."},
+    {"reward.parser", OPTION_STRING, AT(reward.parser), "", "the shard's",
+     .help = "How a score is found in a completion: a name, or \"regex:LOW:HIGH:PATTERN\"."},
+    {"reward.as_seed", OPTION_BOOL, AT(reward.as_seed), "false",
+     .help = "Exactly as the published code, with the faults that docs/policy.md names."},
+    {"reward.command", OPTION_STRING, AT(reward.command), "", "none",
+     .help = "command: what the shell runs; it reads and writes lines of JSON."},
+    {"reward.model", OPTION_STRING, AT(reward.model), "", "none",
+     .help = "model: a reward model (run, checkpoint or model directory) that scores prompt and "
+             "completion."},
+    {"reward.temperature", OPTION_AUTO, AT(reward.temperature), "auto", .low = 0, .high = 1e6,
+     .open = LOW_OPEN, .help = "Differences of scores are divided by it."},
+    {"reward.clip", OPTION_AUTO, AT(reward.clip), "auto", .low = 0, .high = 1e6,
+     .help = "Largest difference that counts; 0: off."},
+    {"reward.neg_clip", OPTION_AUTO, AT(reward.neg_clip), "auto", .low = 0, .high = 1e6,
+     .help = "Largest negative difference that counts; 0: off."},
+    {"reward.scale", OPTION_AUTO, AT(reward.scale), "auto", .low = -1e6, .high = 1e6,
+     .help = "What the reward is multiplied with."},
+    {"reward.offset", OPTION_AUTO, AT(reward.offset), "auto", .low = -1e6, .high = 1e6,
+     .help = "What is added to it."},
+    {"reward.hard_lambda", OPTION_AUTO, AT(reward.hard_lambda), "auto", .low = 0, .high = 1e6,
+     .help = "Weight of pairs that are nearly decided."},
+    {"reward.hard_tau", OPTION_AUTO, AT(reward.hard_tau), "auto", .low = 0, .high = 1e6,
+     .help = "Margin from which a pair is decided, or the temperature of a pair's weight."},
+    {"reward.hard_eps", OPTION_AUTO, AT(reward.hard_eps), "auto", .low = 0, .high = 1e6,
+     .help = "Weight of pairs that are decided."},
+    {"reward.positive", OPTION_AUTO, AT(reward.positive), "auto", .low = -1e6, .high = 1e6,
+     .help = "Of the right order."},
+    {"reward.negative", OPTION_AUTO, AT(reward.negative), "auto", .low = -1e6, .high = 1e6,
+     .help = "Of the wrong order."},
+    {"reward.score_temperature", OPTION_AUTO, AT(reward.score_temperature), "auto", .low = 0,
+     .high = 1e6, .open = LOW_OPEN, .help = "Differences of scores are divided by it."},
+    {"reward.grade_threshold", OPTION_AUTO, AT(reward.grade_threshold), "auto", .low = 0,
+     .high = 1e6, .help = "Difference above which reward.high is given."},
+    {"reward.low", OPTION_AUTO, AT(reward.low), "auto", .low = -1e6, .high = 1e6,
+     .help = "Of a small difference in the right order."},
+    {"reward.high", OPTION_AUTO, AT(reward.high), "auto", .low = -1e6, .high = 1e6,
+     .help = "Of a large one."},
+    {"reward.wrong", OPTION_AUTO, AT(reward.wrong), "auto", .low = -1e6, .high = 1e6,
+     .help = "Of the wrong order."},
+    {"reward.parse_fail", OPTION_AUTO, AT(reward.parse_fail), "auto", .low = -1e6, .high = 1e6,
+     .help = "Of a completion without a score."},
+    {"reward.gamma", OPTION_AUTO, AT(reward.gamma), "auto", .low = -1e6, .high = 1e6,
+     .help = "Margin that the difference is to have."},
+    {"reward.margin_temperature", OPTION_AUTO, AT(reward.margin_temperature), "auto", .low = 0,
+     .high = 1e6, .open = LOW_OPEN, .help = "What lacks of it is divided by this."},
+
     {"optim.lr", OPTION_NUMBER, AT(optim.lr), "1e-5", .low = 0, .high = 100, .open = LOW_OPEN,
      .help = "Peak learning rate."},
     {"optim.betas", OPTION_BETAS, AT(optim.beta1), "0.9, 0.999", .low = 0, .high = 1,
@@ -195,6 +312,8 @@ static const struct {
     {"data", "what is learned from"},
     {"batch", "the step's batch"},
     {"loss", "what is minimised"},
+    {"policy", "learning from rewards: rollouts and their updates (task = \"policy\")"},
+    {"reward", "what a completion is worth"},
     {"optim", "AdamW and its schedule"},
     {"parallel", "how ranks divide the work (ZeRO)"},
     {"checkpoint", "what is kept to go on from"},
@@ -229,8 +348,8 @@ bool config_former(const char *path, const char **now, const char **why) {
 
 static bool has_bounds(const struct config_option *option) {
     return option->kind == OPTION_INT || option->kind == OPTION_SIZE ||
-           option->kind == OPTION_NUMBER || option->kind == OPTION_BETAS ||
-           option->kind == OPTION_GROUP;
+           option->kind == OPTION_NUMBER || option->kind == OPTION_AUTO ||
+           option->kind == OPTION_BETAS || option->kind == OPTION_GROUP;
 }
 
 void config_bounds(const struct config_option *option, char out[96]) {
@@ -240,7 +359,7 @@ void config_bounds(const struct config_option *option, char out[96]) {
     const char *high = option->open & HIGH_OPEN ? "below" : "at most";
     if (option->low == option->high)
         snprintf(out, 96, "only %g", option->low);
-    else if (option->kind != OPTION_NUMBER && option->high < 10000)
+    else if (option->kind != OPTION_NUMBER && option->kind != OPTION_AUTO && option->high < 10000)
         snprintf(out, 96, option->open ? "from %g to below %g" : "%g to %g", option->low,
                  option->high);
     else
@@ -264,6 +383,8 @@ const char *config_expected(const struct config_option *option) {
         return "an integer or a size as \"64k\"";
     case OPTION_NUMBER:
         return "a number";
+    case OPTION_AUTO:
+        return "a number or \"auto\"";
     case OPTION_BETAS:
         return "two numbers, (0.9, 0.999)";
     case OPTION_STRING:

@@ -14,6 +14,7 @@ enum option_kind {
     OPTION_INT,    /* int64_t */
     OPTION_SIZE,   /* int64_t, also written "64k" */
     OPTION_NUMBER, /* double */
+    OPTION_AUTO,   /* double, NAN for the word "auto": its default depends on other options */
     OPTION_BETAS,  /* two doubles, one after the other */
     OPTION_STRING, /* char * */
     OPTION_CHOICE, /* an enum of the words */

@@ -1,5 +1,6 @@
 /* Writing the configuration: the resolved file, the help, the completion lines; all walk the option
  * table. */
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -104,6 +105,12 @@ static void put_value(struct buffer *out, const struct config *config,
     case OPTION_NUMBER:
         put_number(out, *number);
         break;
+    case OPTION_AUTO:
+        if (isnan(*number))
+            put_string(out, "auto");
+        else
+            put_number(out, *number);
+        break;
     case OPTION_BETAS:
         buffer_append_text(out, "(");
         put_number(out, number[0]);
@@ -147,14 +154,16 @@ static void put_wrapped(struct buffer *out, const char *prefix, const char *text
     }
 }
 
+/* 0: an option that stands in no group; these are the first ones. */
 static size_t group_length(const struct config_option *o) {
-    return (size_t)(strchr(o->path, '.') - o->path);
+    const char *dot = strchr(o->path, '.');
+    return dot ? (size_t)(dot - o->path) : 0;
 }
 
 static bool begins_group(int i) {
-    if (i == 0) return true;
     const struct config_option *o = &config_options[i];
-    return strncmp(o->path, o[-1].path, group_length(o) + 1) != 0;
+    size_t n = group_length(o);
+    return n > 0 && (i == 0 || strncmp(o->path, o[-1].path, n + 1) != 0);
 }
 
 char *config_text(const struct config *config) {
@@ -166,9 +175,10 @@ char *config_text(const struct config *config) {
         const struct config_option *o = &config_options[i];
         size_t n = group_length(o);
         if (begins_group(i))
-            buffer_format(&out, "%s\n%.*s = {\n", i ? "};\n" : "", (int)n, o->path);
-        put_wrapped(&out, "    # ", o->help);
-        buffer_format(&out, "    %s = ", o->path + n + 1);
+            buffer_format(&out, "%s\n%.*s = {\n", i && group_length(o - 1) ? "};\n" : "", (int)n,
+                          o->path);
+        put_wrapped(&out, n ? "    # " : "# ", o->help);
+        buffer_format(&out, "%s%s = ", n ? "    " : "", n ? o->path + n + 1 : o->path);
         put_value(&out, config, o);
         buffer_append_text(&out, ";\n");
     }

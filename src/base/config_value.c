@@ -89,6 +89,12 @@ static int store_number(double *field, const struct config_option *o, const stru
     return 0;
 }
 
+static int store_auto(double *field, const struct config_option *o, const struct value *v) {
+    if (v->found != FOUND_STRING || strcmp(v->text, "auto") != 0) return store_number(field, o, v);
+    *field = NAN;
+    return 0;
+}
+
 /* A float that is whole counts as an integer: 1e4. */
 static int store_integer(int64_t *field, const struct config_option *o, const struct value *v) {
     struct value n = *v;
@@ -316,6 +322,8 @@ int value_store(struct config *config, const struct config_option *o, const stru
         return store_integer(field, o, v);
     case OPTION_NUMBER:
         return store_number(field, o, v);
+    case OPTION_AUTO:
+        return store_auto(field, o, v);
     case OPTION_BETAS:
         return store_betas(field, o, v);
     case OPTION_STRING:

@@ -30,11 +30,24 @@ static const struct task_kind *kind_of(enum loss_type type) {
     return NULL;
 }
 
+#define TASK_WORD(value, word) [value] = word,
+static const char *loss_word(enum loss_type type) {
+    static const char *const words[] = {LOSSES(TASK_WORD)};
+    return words[type];
+}
+
 const char *task_loss_word(const struct task *t) {
-#define WORD(value, word) [value] = word,
-    static const char *const words[] = {LOSSES(WORD)};
-#undef WORD
-    return words[t->config->loss.type];
+    return loss_word(t->config->loss.type);
+}
+
+/* `task` and loss.type say the same. */
+static int check_task(const struct config *config, const struct task_kind *kind) {
+    enum task_choice own = kind->head == HEAD_SCORE ? TASK_REWARD : TASK_COMPLETION;
+    static const char *const word[] = {TASKS(TASK_WORD)};
+    if (config->task == TASK_AUTO || config->task == own) return 0;
+    return fail("task = \"%s\": expected a loss.type of this task, found \"%s\", which is of "
+                "\"%s\"; hint: leave task out",
+                word[config->task], loss_word(config->loss.type), word[own]);
 }
 
 /* A threshold is learned where the loss has one. */
@@ -48,7 +61,7 @@ static int check_ties(const struct task *t) {
 
 int task_choose(struct task *t, const struct config *config, const struct shard *shard) {
     *t = (struct task){.kind = kind_of(config->loss.type), .config = config, .shard = shard};
-    if (task_check(t, shard) != 0) return -1;
+    if (check_task(config, t->kind) != 0 || task_check(t, shard) != 0) return -1;
     t->heads = t->kind->head == HEAD_SCORE ? t->kind->heads(t) : 1;
     t->parameters.head = (struct head){.kind = t->kind->head,
                                        .n_scores = t->kind->head == HEAD_SCORE ? t->heads : 0,

@@ -115,6 +115,7 @@ build nameless --jq '{prompt, answers: [.completion], attributes: {"": [.label]}
 refuses "an attribute without a name" 'expected a name of each score that is learned, found ""' bce nameless
 refuses "an ensemble of completions" 'model.heads: expected 1, as completions give no scores, found 3' completion completions model.heads=3
 refuses "pairs of completions" 'found completions; hint: loss.type = "completion"' bradley_terry completions
+refuses "a task of another loss" 'task = "completion": expected a loss.type of this task, found "bce", which is of "reward"' bce labelled task=completion
 refuses "completions without spans" 'expected the tables /answer and /span of completions' completion ranked
 refuses "labels that are ratings" 'row [0-9]+: expected a .* from 0 to 1 for loss.type = "bce", found' bce ranked
 finish
