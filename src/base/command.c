@@ -100,12 +100,12 @@ int command_main(const char *program, const char *about, const struct command *c
 /* ---- arguments ---- */
 
 /* group.key=: letters, digits and _ with a dot before the "=", so that a file name with "=" in it
- * is no override. */
+ * is no override; or task=, which stands in no group. */
 static bool is_override(const char *text) {
     const char *p = text, *dot = NULL;
     for (; isalnum((unsigned char)*p) || *p == '_' || *p == '.'; p++)
         if (*p == '.' && !dot) dot = p;
-    return *p == '=' && dot && dot > text && dot + 1 < p;
+    return (*p == '=' && dot && dot > text && dot + 1 < p) || strncmp(text, "task=", 5) == 0;
 }
 
 static int misuse_option(const struct option *option, int n_options, const char *name) {
