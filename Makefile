@@ -127,7 +127,7 @@ bench-run: programs $(BENCHES) $(BUILD)/tests/test_model
 	@set -e; for program in $(BENCHES); do echo "== $${program##*/}"; $$program; done
 	@echo '== figures'; MPIRUN='$(MPIRUN)' BUILD=$(BUILD) tests/bench/figures.sh
 PLUGIN ?= $(BUILD)/librankwise_cuda.so
-GPU_TESTS := $(BUILD)/tests/ptx_layout $(patsubst %,$(BUILD)/tests/test_%,matmul linear_rows ops attention comparisons rankings loss_cases losses nf4 lm_head)
+GPU_TESTS := $(BUILD)/tests/ptx_layout $(patsubst %,$(BUILD)/tests/test_%,matmul linear_rows ops attention paged comparisons rankings loss_cases losses nf4 lm_head)
 CUPTI := $(patsubst %/cupti.h,%,$(firstword $(wildcard $(NVCC:/bin/nvcc=/include/cupti.h) /usr/local/cuda/include/cupti.h)))
 check-gpu: $(PLUGIN) ## on a GPU, with CUDA alone: every op, losses, compute-sanitizer
 	$(AGAIN) check-gpu-run BUILD=$(BUILD)/gpu CORE_ONLY=1 PLUGIN=$(PLUGIN)

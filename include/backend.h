@@ -77,6 +77,32 @@ struct attention {
     float scale;
 };
 
+/* Keys and values of one layer that stay from one call to the next, in pages of PAGE_TOKENS
+ * positions. Both have n pages of (n_kv_heads, PAGE_TOKENS, head_dim) numbers and begin at a
+ * multiple of PAGE_ALIGN bytes. How the numbers of a page's head lie in their room is the backend's
+ * own: write_pages alone writes them, attention_paged alone reads them. */
+enum { PAGE_TOKENS = 64, PAGE_ALIGN = 64 };
+struct pages {
+    void *key, *value;
+    enum dtype dtype;
+    int64_t n;
+    int n_kv_heads, head_dim;
+};
+
+/* Attention of rows to keys in pages: query row i sees the first length[i] positions of table
+ * row_table[i], where position p is place p % PAGE_TOKENS of page table[p / PAGE_TOKENS]. What
+ * lies anywhere else is not used, not even as 0 times it. Rows of one table that are neighbours and
+ * whose lengths ascend, as those of a prompt, read their pages together. Heads as in struct
+ * attention. */
+struct paged_attention {
+    struct heads q, out;
+    struct pages pages;
+    const int32_t *table;              /* (tables, table_stride): numbers of pages */
+    int64_t table_stride, max_length;  /* max_length: no length is larger */
+    const int32_t *row_table, *length; /* (q.rows); length: at least 1 */
+    float scale;
+};
+
 /* What op_clip finds: the sum of squares of the whole gradient, and what the gradient is multiplied
  * by, or CLIP_SKIP where the sum is not finite: no update is made then. In the device's memory, so
  * that the device decides, by (6). */
@@ -182,6 +208,15 @@ typedef void attention_forward_fn(struct device *dev, const struct attention *a)
 typedef void attention_backward_fn(struct device *dev, struct heads dq, struct heads dk,
                                    struct heads dv, struct heads dout, const struct attention *a);
 
+/* For each i < n row from[i] of k and v is put to place slot[i] % PAGE_TOKENS of page slot[i] /
+ * PAGE_TOKENS. The slots are distinct; a row may go to several. */
+typedef void write_pages_fn(struct device *dev, const struct pages *pages, struct heads k,
+                            struct heads v, const int32_t *from, const int32_t *slot, int64_t n);
+/* struct paged_attention above: out =. A row's bits follow from its query and the keys and values
+ * that it sees, and from nothing else: not from the other rows, the row's place, the numbers of its
+ * pages or the number of threads. */
+typedef void attention_paged_fn(struct device *dev, const struct paged_attention *a);
+
 /* out (T, D) F32 = weight (V, D) c [token] */
 typedef void embed_forward_fn(struct device *dev, struct tensor out, struct tensor weight,
                               const int32_t *token);
@@ -270,7 +305,8 @@ typedef void completion_loss_fn(struct device *dev, float *doutput, double *tall
     X(norm_forward) X(norm_backward)                                             \
     X(head_norm_forward) X(head_norm_backward) X(rope_table) X(rope)             \
     X(swiglu_forward) X(swiglu_backward) X(gelu_forward) X(gelu_backward)        \
-    X(attention_forward) X(attention_backward) X(embed_forward) X(embed_backward) \
+    X(attention_forward) X(attention_backward) X(write_pages) X(attention_paged) \
+    X(embed_forward) X(embed_backward)                                           \
     X(gather_rows) X(scatter_add_rows) X(head_forward) X(head_backward)          \
     X(logits_reduce) X(logits_gradient)                                          \
     X(square_norm) X(clip) X(adamw) X(comparison_loss)                           \

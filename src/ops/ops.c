@@ -265,6 +265,49 @@ void op_attention_backward(struct device *dev, struct heads dq, struct heads dk,
     if (a->q.rows > 0 || a->k.rows > 0) dev->backend->attention_backward(dev, dq, dk, dv, dout, a);
 }
 
+static void check_pages(const char *op, const struct pages *pages, const struct heads *like) {
+    CHECK(pages->dtype == like->dtype && pages->head_dim == like->head_dim,
+          "%s: pages of heads of %d %s, expected %d %s", op, pages->head_dim,
+          dtype_name(pages->dtype), like->head_dim, dtype_name(like->dtype));
+    CHECK(pages->n >= 0 && pages->n <= INT32_MAX / PAGE_TOKENS && pages->n_kv_heads > 0,
+          "%s: %lld pages of %d kv heads", op, (long long)pages->n, pages->n_kv_heads);
+    CHECK(pages->key && pages->value &&
+              ((uintptr_t)pages->key | (uintptr_t)pages->value) % PAGE_ALIGN == 0,
+          "%s: pages at %p and %p", op, pages->key, pages->value);
+}
+
+void op_write_pages(struct device *dev, const struct pages *pages, struct heads k, struct heads v,
+                    const int32_t *from, const int32_t *slot, int64_t n) {
+    static const char op[] = "write_pages";
+    check_heads(op, "k", &k, &k);
+    check_heads(op, "v", &v, &k);
+    CHECK(n >= 0 && pages->n_kv_heads == k.n_heads, "%s: %lld rows of %d heads, of pages %d", op,
+          (long long)n, k.n_heads, pages->n_kv_heads);
+    if (n == 0) return;
+    check_pages(op, pages, &k);
+    CHECK_THERE(op, from);
+    CHECK_THERE(op, slot);
+    dev->backend->write_pages(dev, pages, k, v, from, slot, n);
+}
+
+void op_attention_paged(struct device *dev, const struct paged_attention *a) {
+    static const char op[] = "attention_paged";
+    check_heads(op, "q", &a->q, &a->q);
+    check_heads(op, "out", &a->out, &a->q);
+    if (a->q.rows == 0) return;
+    check_pages(op, &a->pages, &a->q);
+    CHECK(a->q.n_heads % a->pages.n_kv_heads == 0, "%s: %d heads of %d kv heads", op, a->q.n_heads,
+          a->pages.n_kv_heads);
+    CHECK(a->max_length > 0 && a->max_length <= a->table_stride * PAGE_TOKENS,
+          "%s: %lld positions of %lld pages", op, (long long)a->max_length,
+          (long long)a->table_stride);
+    CHECK(a->scale > 0, "%s: a scale of %g", op, (double)a->scale);
+    CHECK_THERE(op, a->table);
+    CHECK_THERE(op, a->row_table);
+    CHECK_THERE(op, a->length);
+    dev->backend->attention_paged(dev, a);
+}
+
 void op_embed_forward(struct device *dev, struct tensor out, struct tensor weight,
                       const int32_t *token) {
     check_tensor("embed_forward", "weight", &weight, weight.rows, out.cols);
