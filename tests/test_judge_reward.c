@@ -1,6 +1,10 @@
 /* Rewards of judges: against a transcription of the formulas into Python, and what must hold. */
+#include <unistd.h>
+
 #include "golden/judge_rewards.h"
 #include "judges/judge_reward.h"
+#include "judges/reward_command.h"
+#include "log.h"
 #include "test.h"
 
 enum { MOST = 8 };
@@ -177,6 +181,75 @@ static void test_names_and_options(void) {
     ASSERT_CONTAINS(error_text(), "reward.wrong");
 }
 
+/* --- a command ----------------------------------------------------------------------- */
+
+enum { ASKED = 100 };
+
+/* Asks twice for ASKED rewards; the score is the sample's number, every seventh is missing. */
+static int ask(const char *command, double timeout, double *reward) {
+    struct reward_command *c = reward_command_init(command, timeout);
+    static struct reward_request request[ASKED];
+    static char text[1000];
+    memset(text, 'x', sizeof text);
+    text[1] = '\n', text[2] = (char)0xFF, text[3] = '"';
+    for (int i = 0; i < ASKED; i++)
+        request[i] = (struct reward_request){i / 4, i / 2 % 2, i,           text,
+                                             text,  1000,      sizeof text, i % 7 ? i : NAN};
+    int status = 0;
+    log_quiet(true);
+    for (int time = 0; time < 2 && status == 0; time++)
+        status = reward_command_ask(c, request, ASKED, reward);
+    reward_command_free(c);
+    return status;
+}
+
+/* Answers by the sample's number; the sizes are such that neither side's pipe holds a call. */
+#define ECHO                                                                                 \
+    "sed -u 's/.*\"sample\": \\([0-9]*\\).*/{\"reward\": \\1, \"why\": \"'$(printf %01000d " \
+    "0)'\"}/'"
+
+static void test_a_command_answers(void) {
+    double reward[ASKED] = {0};
+    if (ask(ECHO, 30, reward) != 0) TEST_END(TEST_FAILED, "%s", error_text());
+    for (int i = 0; i < ASKED; i++) ASSERT(reward[i] == i);
+    ASSERT_INT(ask("sed -u 's/.*\"score\": \\(.*\\)}/{\"reward\": \\1}/'", 30, reward), 0);
+    for (int i = 0; i < ASKED; i++) ASSERT(i % 7 ? reward[i] == i : isnan(reward[i]));
+}
+
+static void check_command_fails(const char *command, double timeout, const char *part) {
+    double reward[ASKED];
+    ASSERT_INT(ask(command, timeout, reward), -1);
+    ASSERT_CONTAINS(error_text(), "reward.command \"");
+    ASSERT_CONTAINS(error_text(), part);
+}
+
+static void test_a_command_fails(void) {
+    check_command_fails("exit 3", 30, "ended with exit code 3 after 0 of 100 answers");
+    check_command_fails("head -n 5 | " ECHO, 30, "after 5 of 100 answers");
+    check_command_fails("kill -9 $$", 30, "ended by signal 9 after 0 of 100");
+    check_command_fails("sleep 100", 0.05, "silent for 0.05 s after 0 of 100 answers");
+    check_command_fails("sed -u 's/.*/{\"score\": 1}/'", 30,
+                        "answer 1 of 100: expected {\"reward\"");
+    check_command_fails("sed -u 's/.*/nonsense/'", 30, "answer 1 of 100: not valid JSON");
+    check_command_fails("sed -u 's/.*/{\"reward\": 1}\\n{\"reward\": 1}/'", 30,
+                        "answered more than");
+    ASSERT_INT(mem_balance(), 0);
+}
+
+/* It dies the first time: a file remembers. */
+static void test_a_command_is_started_again(void) {
+    char mark[] = "/tmp/rankwise-reward-XXXXXX";
+    double reward[ASKED] = {0};
+    int file = mkstemp(mark);
+    ASSERT(file >= 0);
+    close(file);
+    setenv("REWARD_MARK", mark, 1);
+    int status = ask("if [ -e $REWARD_MARK ]; then rm $REWARD_MARK; exit 1; fi; " ECHO, 30, reward);
+    if (status != 0) TEST_END(TEST_FAILED, "%s", error_text());
+    ASSERT(reward[ASKED - 1] == ASKED - 1);
+    ASSERT(access(mark, F_OK) != 0);
+}
+
 int main(int argc, char **argv) {
     static const struct test tests[] = {
         {"judge_reward_formulas", test_formulas},
@@ -184,6 +257,9 @@ int main(int argc, char **argv) {
         {"judge_reward_faults_of_the_seed", test_faults_of_the_seed},
         {"judge_reward_weights_are_not_in_the_rewards", test_weights_are_not_in_the_rewards},
         {"judge_reward_names_and_options", test_names_and_options},
+        {"judge_reward_a_command_answers", test_a_command_answers},
+        {"judge_reward_a_command_fails", test_a_command_fails},
+        {"judge_reward_a_command_is_started_again", test_a_command_is_started_again},
     };
     return test_main(tests, N_TESTS(tests), argc, argv);
 }
