@@ -22,6 +22,7 @@
 #define RANKWISE_BACKEND_H
 #include "answer_loss.h"
 #include "completion_loss.h"
+#include "policy_loss.h"
 #include "ranking_loss.h"
 #include "tensor.h"
 #ifdef __cplusplus
@@ -300,6 +301,13 @@ typedef void completion_loss_fn(struct device *dev, float *doutput, double *tall
                                 const float *output, const struct completion_loss *how,
                                 const float *weight, int64_t n, float scale);
 
+/* For each read of completions that the model wrote the loss of policy_loss.h, times its
+ * completion's weight. output, doutput (reads of the head, N_LM_OUTPUTS): doutput += scale *
+ * dloss/doutput; tally (N_POLICY_TALLIES) +=; r->log_ratio =. */
+typedef void policy_loss_fn(struct device *dev, float *doutput, double *tally, const float *output,
+                            const struct policy_loss *how, const struct policy_reads *r,
+                            float scale);
+
 #define OPS(X)                                                                   \
     X(gemm) X(linear_rows) X(column_sum) X(cast) X(dequantise) X(scale) X(add)   \
     X(norm_forward) X(norm_backward)                                             \
@@ -310,7 +318,7 @@ typedef void completion_loss_fn(struct device *dev, float *doutput, double *tall
     X(gather_rows) X(scatter_add_rows) X(head_forward) X(head_backward)          \
     X(logits_reduce) X(logits_gradient)                                          \
     X(square_norm) X(clip) X(adamw) X(comparison_loss)                           \
-    X(ranking_loss) X(answer_loss) X(completion_loss)
+    X(ranking_loss) X(answer_loss) X(completion_loss) X(policy_loss)
 
 /* ---- collectives ----
  *

@@ -456,3 +456,18 @@ void op_completion_loss(struct device *dev, float *doutput, double *tally, const
     CHECK(doutput && tally && output, "completion_loss: a buffer is NULL");
     dev->backend->completion_loss(dev, doutput, tally, output, how, weight, n, scale);
 }
+
+void op_policy_loss(struct device *dev, float *doutput, double *tally, const float *output,
+                    const struct policy_loss *how, const struct policy_reads *r, float scale) {
+    CHECK(r->n >= 0 && r->n_sequences >= 0 && (r->n > 0) == (r->n_sequences > 0),
+          "policy_loss: %lld reads of %lld completions", (long long)r->n,
+          (long long)r->n_sequences);
+    CHECK(how->epsilon >= 0 && how->epsilon_high >= 0 && how->delta >= 0,
+          "policy_loss: clips at %g, %g and %g", how->epsilon, how->epsilon_high, how->delta);
+    if (r->n == 0) return;
+    CHECK(doutput && tally && output && r->first && r->place && r->advantage && r->weight &&
+              r->log_ratio,
+          "policy_loss: a buffer is NULL");
+    CHECK(r->reference || how->kl == POLICY_KL_NONE, "policy_loss: there is no reference");
+    dev->backend->policy_loss(dev, doutput, tally, output, how, r, scale);
+}
