@@ -12,8 +12,10 @@
 #ifndef RANKWISE_CONFIG_H
 #define RANKWISE_CONFIG_H
 #include "memory.h"
+#include "advantage.h"
 #include "answer_loss.h"
 #include "lora.h"
+#include "policy_loss.h"
 #include "ranking_loss.h"
 
 /* Words of an option, each with the value that the program knows it by: one list makes the enum and

@@ -25,6 +25,7 @@
 #include "config.h"
 #include "feed.h"
 #include "model.h"
+#include "rollouts.h"
 #include "units.h"
 
 enum {
