@@ -7,20 +7,20 @@
  *
  *   (1) A reward that is missing (NaN) does not count, and its advantage is 0.
  *   (2) Where groups have one completion there is nothing to compare it with: by batch the mean is
- *       that of all rewards, without a scale the advantage is the reward. By group it is refused. */
+ *       that of all rewards, undivided the advantage is the reward; by group it is refused. */
 #ifndef RANKWISE_ADVANTAGE_H
 #define RANKWISE_ADVANTAGE_H
 #include "base.h"
 
-#define ADVANTAGE_SCALES(X)     \
-    X(ADVANTAGE_GROUP, "group") \
-    X(ADVANTAGE_BATCH, "batch") \
-    X(ADVANTAGE_NONE, "none")
+#define POLICY_ADVANTAGES(X)            \
+    X(POLICY_ADVANTAGES_GROUP, "group") \
+    X(POLICY_ADVANTAGES_BATCH, "batch") \
+    X(POLICY_ADVANTAGES_NONE, "none")
 #define ADVANTAGE_VALUE(value, word) value,
-enum advantage_scale { ADVANTAGE_SCALES(ADVANTAGE_VALUE) };
+enum policy_advantages { POLICY_ADVANTAGES(ADVANTAGE_VALUE) };
 
 struct advantage_options {
-    enum advantage_scale scale;
+    enum policy_advantages scale;
     double eps, floor;
 };
 

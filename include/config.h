@@ -34,17 +34,6 @@
     X(TASK_REWARD, "reward")       \
     X(TASK_COMPLETION, "completion") \
     X(TASK_POLICY, "policy")
-#define POLICY_RATIOS(X)                 \
-    X(POLICY_RATIO_TOKEN, "token")       \
-    X(POLICY_RATIO_SEQUENCE, "sequence")
-#define POLICY_ADVANTAGES(X)            \
-    X(POLICY_ADVANTAGES_GROUP, "group") \
-    X(POLICY_ADVANTAGES_BATCH, "batch") \
-    X(POLICY_ADVANTAGES_NONE, "none")
-#define POLICY_KLS(X)                    \
-    X(POLICY_KL_NONE, "none")            \
-    X(POLICY_KL_K3, "k3")                \
-    X(POLICY_KL_K3_CLAMPED, "k3_clamped")
 #define POLICY_TRUNCATEDS(X)           \
     X(POLICY_TRUNCATED_KEEP, "keep")   \
     X(POLICY_TRUNCATED_MASK, "mask")
@@ -105,9 +94,6 @@
 /* The losses of all tasks; task.c says whose is which. */
 enum loss_type { LOSSES(CONFIG_VALUE) };
 enum task_choice { TASKS(CONFIG_VALUE) };
-enum policy_ratio { POLICY_RATIOS(CONFIG_VALUE) };
-enum policy_advantages { POLICY_ADVANTAGES(CONFIG_VALUE) };
-enum policy_kl { POLICY_KLS(CONFIG_VALUE) };
 enum policy_truncated { POLICY_TRUNCATEDS(CONFIG_VALUE) };
 enum policy_reference { POLICY_REFERENCES(CONFIG_VALUE) };
 enum reward_type { REWARD_TYPES(CONFIG_VALUE) };

@@ -18,8 +18,8 @@
  *     bnpo     the mean over the step's tokens
  *     dr_grpo  the sum over tokens, by completions times the length that they may have (Liu et al.,
  *              2025: no completion counts for being short)
- *     dapo     the sum over tokens, by the step's share of the tokens of all that was generated with
- *              it: every token counts alike, in whichever of the updates it is (Yu et al., 2025) */
+ *     dapo     the sum over tokens, by the step's share of all tokens of the rollout: every token
+ *              counts alike, in whichever of the updates it is (Yu et al., 2025) */
 #ifndef RANKWISE_POLICY_LOSS_H
 #define RANKWISE_POLICY_LOSS_H
 #include <math.h>

@@ -1,5 +1,5 @@
-/* What a language model wrote in one rollout, and what became of it: the table that updates are made
- * from. All ranks hold the same one.
+/* What a language model wrote in one rollout, and what became of it: the table that updates are
+ * made from. All ranks hold the same one.
  *
  *   (1) Sequence i, a prompt and the completion behind it, has the tokens [first[i], first[i + 1]);
  *       its completion begins with token first[i] + prompt_length[i] and has at least one. What is

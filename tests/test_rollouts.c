@@ -56,7 +56,7 @@ static void test_table(void) {
 enum { GROUPS = 3, SAMPLES = 4 };
 static const float rewards[GROUPS * SAMPLES] = {1, 2, 3, 6, 0.5, 0.5, 0.5, 0.5, 2, NAN, 0, NAN};
 
-static void compute(float *out, enum advantage_scale scale, double floor, const float *weight) {
+static void compute(float *out, enum policy_advantages scale, double floor, const float *weight) {
     struct advantage_options how = {scale, 1e-4, floor};
     advantage_compute(out, &how, rewards, weight, GROUPS, SAMPLES);
 }
@@ -64,21 +64,21 @@ static void compute(float *out, enum advantage_scale scale, double floor, const 
 static void test_advantages(void) {
     float a[GROUPS * SAMPLES], weight[GROUPS * SAMPLES];
     double deviation = sqrt(14.0 / 3);
-    compute(a, ADVANTAGE_GROUP, 0, NULL);
+    compute(a, POLICY_ADVANTAGES_GROUP, 0, NULL);
     for (int i = 0; i < SAMPLES; i++) {
         ASSERT_NEAR(a[i], (rewards[i] - 3) / (deviation + 1e-4), 1e-6);
         ASSERT(a[SAMPLES + i] == 0);
     }
     ASSERT_NEAR(a[8], 1 / (sqrt(2) + 1e-4), 1e-6);
     ASSERT(a[9] == 0 && a[11] == 0 && a[10] == -a[8]);
-    compute(a, ADVANTAGE_NONE, 0, NULL);
+    compute(a, POLICY_ADVANTAGES_NONE, 0, NULL);
     ASSERT(a[0] == -2 && a[3] == 3 && a[4] == 0 && a[8] == 1);
-    compute(a, ADVANTAGE_GROUP, 10, NULL);
+    compute(a, POLICY_ADVANTAGES_GROUP, 10, NULL);
     ASSERT_NEAR(a[3], 3 / 10.0001, 1e-6);
     for (int i = 0; i < GROUPS * SAMPLES; i++) weight[i] = 0.5f * (float)i;
-    compute(a, ADVANTAGE_NONE, 0, weight);
+    compute(a, POLICY_ADVANTAGES_NONE, 0, weight);
     ASSERT(a[3] == 4.5f && a[8] == 4);
-    compute(a, ADVANTAGE_BATCH, 0, NULL);
+    compute(a, POLICY_ADVANTAGES_BATCH, 0, NULL);
     double all = advantage_deviation(rewards, GROUPS * SAMPLES), mean = 1.6, square = 0;
     for (int i = 0; i < GROUPS * SAMPLES; i++)
         square += isnan(rewards[i]) ? 0 : (rewards[i] - mean) * (rewards[i] - mean);
@@ -89,15 +89,15 @@ static void test_advantages(void) {
 static void test_groups_of_one(void) {
     static const float reward[3] = {1, 2, 6};
     float a[3];
-    struct advantage_options how = {ADVANTAGE_GROUP, 0, 0};
+    struct advantage_options how = {POLICY_ADVANTAGES_GROUP, 0, 0};
     ASSERT_INT(advantage_check(&how, 2), 0);
     ASSERT_INT(advantage_check(&how, 1), -1);
     ASSERT_CONTAINS(error_text(), "policy.samples: expected at least 2");
-    how.scale = ADVANTAGE_NONE;
+    how.scale = POLICY_ADVANTAGES_NONE;
     ASSERT_INT(advantage_check(&how, 1), 0);
     advantage_compute(a, &how, reward, NULL, 3, 1);
     ASSERT(a[0] == 1 && a[2] == 6);
-    how.scale = ADVANTAGE_BATCH;
+    how.scale = POLICY_ADVANTAGES_BATCH;
     advantage_compute(a, &how, reward, NULL, 3, 1);
     ASSERT_NEAR(a[2], 3 / sqrt(7), 1e-6);
     ASSERT(advantage_deviation(reward, 1) == 0 && advantage_deviation(reward, 0) == 0);

@@ -4,7 +4,7 @@
 #include <math.h>
 
 int advantage_check(const struct advantage_options *how, int64_t samples) {
-    if (samples > 1 || how->scale != ADVANTAGE_GROUP) return 0;
+    if (samples > 1 || how->scale != POLICY_ADVANTAGES_GROUP) return 0;
     return fail("policy.samples: expected at least 2 with policy.advantages = \"group\", found "
                 "%lld; hint: a completion's advantage is over the others of its prompt",
                 (long long)samples);
@@ -40,12 +40,13 @@ static double divisor_of(const struct advantage_options *how, double deviation) 
 void advantage_compute(float *advantage, const struct advantage_options *how, const float *reward,
                        const float *weight, int64_t n_groups, int64_t samples) {
     int64_t n = n_groups * samples;
-    double mean = samples == 1 && how->scale == ADVANTAGE_BATCH ? mean_of(reward, n) : 0, by = 1;
-    if (how->scale == ADVANTAGE_BATCH) by = divisor_of(how, advantage_deviation(reward, n));
+    double mean = samples == 1 && how->scale == POLICY_ADVANTAGES_BATCH ? mean_of(reward, n) : 0,
+           by = 1;
+    if (how->scale == POLICY_ADVANTAGES_BATCH) by = divisor_of(how, advantage_deviation(reward, n));
     for (int64_t i = 0; i < n; i++) {
         const float *group = reward + i / samples * samples;
         if (i % samples == 0 && samples > 1) mean = mean_of(group, samples);
-        if (i % samples == 0 && how->scale == ADVANTAGE_GROUP)
+        if (i % samples == 0 && how->scale == POLICY_ADVANTAGES_GROUP)
             by = divisor_of(how, advantage_deviation(group, samples));
         double a = (reward[i] - mean) / by * (weight ? weight[i] : 1);
         advantage[i] = isnan(a) ? 0 : (float)a;

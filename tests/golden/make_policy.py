@@ -87,7 +87,7 @@ def wrapped(numbers):
 def main():
     tensors = make_tensors()
     mask, own, old, reference, advantages = tensors
-    print("/* Losses of completions and their slopes by the log-probabilities, by TRL; made by make_policy.py */\n"
+    print("/* Losses of completions and their slopes by log-probabilities, by TRL; made by make_policy.py */\n"
           "#ifndef RANKWISE_GOLDEN_POLICY_H\n#define RANKWISE_GOLDEN_POLICY_H\n#include \"policy_loss.h\"\n"
           f"enum {{ POLICY_SEQUENCES_N = {len(LENGTHS)}, POLICY_READS_N = {TOTAL}, POLICY_LONGEST = {LONGEST} }};\n"
           f"static const int32_t policy_first[] = {{{', '.join(map(str, itertools.accumulate([0] + LENGTHS)))}}};\n"

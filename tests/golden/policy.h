@@ -1,4 +1,4 @@
-/* Losses of completions and their slopes by the log-probabilities, by TRL; made by make_policy.py */
+/* Losses of completions and their slopes by log-probabilities, by TRL; made by make_policy.py */
 #ifndef RANKWISE_GOLDEN_POLICY_H
 #define RANKWISE_GOLDEN_POLICY_H
 #include "policy_loss.h"
