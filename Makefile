@@ -82,7 +82,7 @@ include tests/emulated_cuda/emulated.mk
 
 # Written only when they change, so that a commit costs one object and the links. A plug-in is of the same build when
 # what stands between it and the program has the same digest; one that has not goes.
-SEAM := $(shell cat $(foreach noun,answer_loss backend base comm comparison_loss completion_loss log logistic memory nf4 policy_loss ranking_loss tensor,include/$(noun).h) | sha256sum | cut -c 1-16)
+SEAM := $(shell cat $(foreach noun,answer_loss backend base comm comparison_loss completion_loss log logistic memory nf4 policy_loss ranking_loss sampling tensor,include/$(noun).h) | sha256sum | cut -c 1-16)
 $(BUILD)/revision: STAMP = $(REVISION)
 $(BUILD)/seam: STAMP = $(SEAM)
 $(BUILD)/seam: STALE = rm -f $(BUILD)/librankwise_cuda.so;
@@ -127,7 +127,7 @@ bench-run: programs $(BENCHES) $(BUILD)/tests/test_model
 	@set -e; for program in $(BENCHES); do echo "== $${program##*/}"; $$program; done
 	@echo '== figures'; MPIRUN='$(MPIRUN)' BUILD=$(BUILD) tests/bench/figures.sh
 PLUGIN ?= $(BUILD)/librankwise_cuda.so
-GPU_TESTS := $(BUILD)/tests/ptx_layout $(patsubst %,$(BUILD)/tests/test_%,matmul linear_rows ops attention paged comparisons rankings loss_cases losses nf4 lm_head policy)
+GPU_TESTS := $(BUILD)/tests/ptx_layout $(patsubst %,$(BUILD)/tests/test_%,matmul linear_rows ops attention paged comparisons rankings loss_cases losses nf4 lm_head policy sample)
 CUPTI := $(patsubst %/cupti.h,%,$(firstword $(wildcard $(NVCC:/bin/nvcc=/include/cupti.h) /usr/local/cuda/include/cupti.h)))
 check-gpu: $(PLUGIN) ## on a GPU, with CUDA alone: every op, losses, compute-sanitizer
 	$(AGAIN) check-gpu-run BUILD=$(BUILD)/gpu CORE_ONLY=1 PLUGIN=$(PLUGIN)

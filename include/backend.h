@@ -24,6 +24,7 @@
 #include "completion_loss.h"
 #include "policy_loss.h"
 #include "ranking_loss.h"
+#include "sampling.h"
 #include "tensor.h"
 #ifdef __cplusplus
 extern "C" {
@@ -59,6 +60,7 @@ struct gemm_shape {
  * rows. */
 struct op_limits {
     int64_t tokens, rows;
+    int64_t sampled_rows; /* of a sample: 0 where none is drawn */
     int64_t width;  /* the widest row of any per-token tensor */
     int64_t vocabulary;
     int n_heads, n_kv_heads, head_dim;
@@ -308,6 +310,15 @@ typedef void policy_loss_fn(struct device *dev, float *doutput, double *tally, c
                             const struct policy_loss *how, const struct policy_reads *r,
                             float scale);
 
+/* token (B) = the word drawn of each row of logits (B, V) F32, which are overwritten, by
+ * sampling.h's rules, by the number that its key (B; NULL if greedy) gives; log_probability (B) =
+ * its own, penalty and temperature applied, before words are removed. seen (B, (V + 31) / 32): bits
+ * of the words that the row has had, where the token's bit is set; NULL where nobody asks. A row
+ * without any number has word 0 and NaN. */
+typedef void sample_fn(struct device *dev, int32_t *token, float *log_probability,
+                       struct tensor logits, const struct sampling *how, const uint64_t *key,
+                       uint32_t *seen);
+
 #define OPS(X)                                                                   \
     X(gemm) X(linear_rows) X(column_sum) X(cast) X(dequantise) X(scale) X(add)   \
     X(norm_forward) X(norm_backward)                                             \
@@ -318,7 +329,7 @@ typedef void policy_loss_fn(struct device *dev, float *doutput, double *tally, c
     X(gather_rows) X(scatter_add_rows) X(head_forward) X(head_backward)          \
     X(logits_reduce) X(logits_gradient)                                          \
     X(square_norm) X(clip) X(adamw) X(comparison_loss)                           \
-    X(ranking_loss) X(answer_loss) X(completion_loss) X(policy_loss)
+    X(ranking_loss) X(answer_loss) X(completion_loss) X(policy_loss) X(sample)
 
 /* ---- collectives ----
  *

@@ -471,3 +471,21 @@ void op_policy_loss(struct device *dev, float *doutput, double *tally, const flo
     CHECK(r->reference || how->kl == POLICY_KL_NONE, "policy_loss: there is no reference");
     dev->backend->policy_loss(dev, doutput, tally, output, how, r, scale);
 }
+
+void op_sample(struct device *dev, int32_t *token, float *log_probability, struct tensor logits,
+               const struct sampling *how, const uint64_t *key, uint32_t *seen) {
+    static const char op[] = "sample";
+    check_typed(op, "logits", &logits, logits.rows, logits.cols, DTYPE_F32);
+    CHECK(how->greedy || how->temperature > 0, "sample: temperature %g", how->temperature);
+    CHECK(how->top_k >= 0 && how->top_p >= 0 && how->min_p >= 0 && how->min_p <= 1,
+          "sample: top_k %d, top_p %g, min_p %g", (int)how->top_k, how->top_p, how->min_p);
+    CHECK(how->repetition_penalty == 1 || (how->repetition_penalty > 0 && seen),
+          "sample: repetition penalty %g", how->repetition_penalty);
+    CHECK(how->greedy || key, "sample: key is NULL");
+    if (logits.rows == 0) return;
+    CHECK(logits.cols > 0 && logits.cols <= INT32_MAX, "sample: %lld words",
+          (long long)logits.cols);
+    CHECK_THERE(op, token);
+    CHECK_THERE(op, log_probability);
+    dev->backend->sample(dev, token, log_probability, logits, how, key, seen);
+}
