@@ -153,7 +153,8 @@ struct config {
         bool learn_tie_threshold;
         struct patterns attributes; /* names: all of the shard where there are none */
     } loss;
-    struct { /* of the policy task alone, as reward */
+    struct {
+        enum reward_type reward; /* of the policy task alone, as reward */
         int64_t samples, max_new_tokens, top_k, updates, minibatches, resample, max_rows;
         double temperature, top_p, min_p, repetition_penalty;
         enum policy_ratio ratio;
@@ -167,7 +168,6 @@ struct config {
         double min_parse_rate, max_gap;
     } policy;
     struct { /* NAN: the default of the type */
-        enum reward_type type;
         char *parser, *command, *model;
         bool as_seed;
         double temperature, clip, neg_clip, scale, offset;

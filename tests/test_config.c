@@ -343,7 +343,7 @@ static void test_text_gives_the_same_again(void) {
         "policy.min_parse_rate=0",
         "policy.max_rows=7",
         "policy.max_gap=0.5",
-        "reward.type=bt_graded",
+        "policy.reward=bt_graded",
         "reward.parser=score5_last",
         "reward.as_seed=true",
         "reward.command=c",

@@ -121,6 +121,8 @@ const struct config_option config_options[] = {
     {"loss.weights", OPTION_CHOICE, AT(loss.weights), "token", .words = WORDS(COMPLETION_WEIGHTS),
      .help = "completion: every learned token counts alike, or every completion."},
 
+    {"policy.reward", OPTION_CHOICE, AT(policy.reward), "bt_baseline", .words = WORDS(REWARD_TYPES),
+     .help = "How completions are rewarded; docs/policy.md has the formulas."},
     {"policy.samples", OPTION_INT, AT(policy.samples), "8", .low = 1, .high = 4096,
      .help = "Completions of a prompt in a rollout; batch.groups pairs of prompts are a rollout."},
     {"policy.max_new_tokens", OPTION_INT, AT(policy.max_new_tokens), "128", .low = 1, .high = 1e6,
@@ -184,8 +186,6 @@ const struct config_option config_options[] = {
      .help = "Mean difference between a token's log-probability when it was sampled and in "
              "training over which the run warns; ten times of it stops the run."},
 
-    {"reward.type", OPTION_CHOICE, AT(reward.type), "bt_baseline", .words = WORDS(REWARD_TYPES),
-     .help = "How completions are rewarded; docs/policy.md has the formulas."},
     {"reward.parser", OPTION_STRING, AT(reward.parser), "", "the shard's",
      .help = "How a score is found in a completion: a name, or \"regex:LOW:HIGH:PATTERN\"."},
     {"reward.as_seed", OPTION_BOOL, AT(reward.as_seed), "false",

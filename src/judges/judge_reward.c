@@ -57,7 +57,7 @@ int judge_reward_find(const char *name, enum judge_reward *kind) {
         buffer_free(&names);
         return 0;
     }
-    fail("reward.type: expected one of %s, found \"%.100s\"", names.data, name);
+    fail("policy.reward: expected one of %s, found \"%.100s\"", names.data, name);
     buffer_free(&names);
     return -1;
 }

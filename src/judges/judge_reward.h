@@ -57,7 +57,7 @@ struct reward_pair {
     double target[2];       /* the true score of each side, for the kinds that want one; or NaN */
 };
 
-/* The kind's name in `reward.type`; -1 with error_text(), which lists them. */
+/* The kind's name in `policy.reward`; -1 with error_text(), which lists them. */
 const char *judge_reward_name(enum judge_reward kind);
 int judge_reward_find(const char *name, enum judge_reward *kind);
 
