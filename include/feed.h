@@ -36,6 +36,15 @@ void *feed_begin(struct feed *feed);
 /* Starts the copy of the first bytes; where they are on the device. */
 void *feed_send(struct feed *feed, size_t bytes);
 
+/* A piece that is arrays of int32: one of them, and where its copy on the device is told. */
+struct fed {
+    const int32_t *from, **to;
+    int64_t n;
+};
+size_t fed_bytes(int64_t n); /* what an array of n takes of the block */
+/* feed_begin, all of them, feed_send. */
+void feed_arrays(struct feed *feed, const struct fed *part, int n);
+
 #ifdef __cplusplus
 }
 #endif

@@ -9,11 +9,10 @@
  * block's. */
 #include "model.h"
 
-#include <string.h>
-
 #include "adapter.h"
+#include "block_memory.h"
+#include "ends.h"
 #include "feed.h"
-#include "layout.h"
 #include "lm_head.h"
 #include "memory.h"
 
@@ -32,8 +31,9 @@ struct model {
     struct feed feed; /* of the micro-batch's numbers, to where these point: */
     const int32_t *token, *position, *reach, *order; /* (T) */
     const int32_t *row;                              /* (R) */
-    float *inverse_frequency;                        /* (rope_dims / 2) */
-    float *rope, *rope_read;                         /* (T, rope_dims), (R, rope_dims) */
+    int32_t *first_read;           /* (max_rows + 1) of the host: on its way to lm.first_read */
+    float *inverse_frequency;      /* (rope_dims / 2) */
+    float *rope, *rope_read;       /* (T, rope_dims), (R, rope_dims) */
     float *x, *x_rows;             /* (T, D) the input of block 0; (R, D) the output of the last */
     float *normed, *stats;         /* of the final norm: (R, D), (R, 2) */
     float *score, *dscore;         /* (R, n_scores); of HEAD_SCORE */
@@ -48,48 +48,9 @@ struct model {
 
 /* ---- memory ---- */
 
-static float *take_floats(struct layout *memory, int64_t rows, int64_t cols) {
-    return layout_take(memory, rows * cols, sizeof(float));
-}
-
-static void lay_out_view(struct layout *memory, struct rows_view *v, const struct model *m,
-                         size_t w, struct block_range part, int64_t rows) {
-    const struct arch *a = m->arch;
-    v->part = part;
-    v->low = layout_take(memory, rows * adapter_ranks(&m->options.adapters, ADAPTERS_QKV), w);
-    v->stats = take_floats(memory, rows, 2);
-    v->h = layout_take(memory, rows * a->D, w);
-    v->qkv = layout_take(memory, rows * part.count, w);
-}
-
-/* What a block keeps but for its residual streams. T and Q are whole quanta of rows. */
-static void lay_out_kept(struct layout *memory, struct block_kept *k, const struct model *m,
-                         bool rows_only, int64_t T, int64_t Q) {
-    const struct arch *a = m->arch;
-    const struct adapters *adapters = &m->options.adapters;
-    size_t w = dtype_bytes(m->options.dtype);
-    lay_out_view(memory, &k->all, m, w, block_kv_range(a, rows_only), T);
-    k->read = k->all;
-    if (rows_only) lay_out_view(memory, &k->read, m, w, block_q_range(a, true), Q);
-    k->low_out = layout_take(memory, Q * adapter_ranks(adapters, ADAPTERS_OUT), w);
-    k->low_up = layout_take(memory, Q * adapter_ranks(adapters, ADAPTERS_UP), w);
-    k->low_down = layout_take(memory, Q * adapter_ranks(adapters, ADAPTERS_DOWN), w);
-    if (a->qk_norm != QK_NORM_NONE) {
-        k->q = layout_take(memory, Q * a->H * a->d, w);
-        k->k = layout_take(memory, T * a->K * a->d, w);
-        bool whole = a->qk_norm == QK_NORM_WHOLE;
-        k->q_stats = take_floats(memory, Q, whole ? 2 : a->H);
-        k->k_stats = take_floats(memory, T, whole ? 2 : a->K);
-    }
-    k->attention = layout_take(memory, Q * a->H * a->d, w);
-    k->lse = take_floats(memory, Q, a->H);
-    k->stats2 = take_floats(memory, Q, 2);
-    k->h2 = layout_take(memory, Q * a->D, w);
-    k->up = layout_take(memory, Q * block_up_cols(a), w);
-    k->act = layout_take(memory, Q * a->F, w);
-    if (!a->post_norm) return;
-    k->product1 = take_floats(memory, Q, a->D);
-    k->product2 = take_floats(memory, Q, a->D);
+static struct block_sizes sizes_of(const struct model *m) {
+    return (struct block_sizes){m->arch, &m->options.adapters, m->options.dtype,
+                                m->options.quantised};
 }
 
 /* Block l, whose input is x; returns its output, the next one's input. With recompute, and without
@@ -99,6 +60,7 @@ static float *lay_out_block(struct layout *memory, struct model *m, int l, float
                             int64_t R) {
     const struct arch *a = m->arch;
     const struct model_options *o = &m->options;
+    struct block_sizes sizes = sizes_of(m);
     bool last = l == a->L - 1, has_backward = o->train && l >= o->frozen_blocks;
     int first = has_backward ? o->frozen_blocks : 0; /* of its like */
     int64_t Q = last ? R : T;
@@ -106,12 +68,12 @@ static float *lay_out_block(struct layout *memory, struct model *m, int l, float
     if (l > first && !last && (!has_backward || o->recompute)) {
         *k = m->block[first].kept;
     } else {
-        lay_out_kept(memory, k, m, last, T, Q);
-        k->x_mid = has_backward && !a->parallel_residual ? take_floats(memory, Q, a->D) : NULL;
+        block_lay_out_kept(memory, k, &sizes, last, T, Q);
+        k->x_mid = has_backward && !a->parallel_residual ? layout_floats(memory, Q, a->D) : NULL;
     }
     k->all.x = x;
-    k->read.x = last ? take_floats(memory, Q, a->D) : x;
-    k->out = has_backward ? take_floats(memory, Q, a->D) : k->read.x;
+    k->read.x = last ? layout_floats(memory, Q, a->D) : x;
+    k->out = has_backward ? layout_floats(memory, Q, a->D) : k->read.x;
     if (!has_backward) k->x_mid = k->read.x;
     return k->out;
 }
@@ -127,26 +89,24 @@ static void lay_out_head(struct layout *memory, struct model *m, int64_t R) {
             (struct lm_head){.dev = m->dev, .dtype = o->dtype, .D = m->arch->D, .V = m->arch->V};
         lm_head_lay_out(&m->lm, memory, R, o->max_reads, o->train);
     } else {
-        m->score = take_floats(memory, R, o->head.n_scores);
-        m->dscore = take_floats(memory, R, o->head.n_scores);
+        m->score = layout_floats(memory, R, o->head.n_scores);
+        m->dscore = layout_floats(memory, R, o->head.n_scores);
     }
 }
 
 static void lay_out_activations(struct layout *memory, struct model *m, int64_t T, int64_t R) {
     const struct arch *a = m->arch;
-    m->inverse_frequency = take_floats(memory, 1, a->rope_dims / 2);
-    m->rope = take_floats(memory, T, a->rope_dims);
-    m->rope_read = take_floats(memory, R, a->rope_dims);
-    m->normed = take_floats(memory, R, a->D);
-    m->stats = take_floats(memory, R, 2);
+    m->inverse_frequency = layout_floats(memory, 1, a->rope_dims / 2);
+    m->rope = layout_floats(memory, T, a->rope_dims);
+    m->rope_read = layout_floats(memory, R, a->rope_dims);
+    m->normed = layout_floats(memory, R, a->D);
+    m->stats = layout_floats(memory, R, 2);
     lay_out_head(memory, m, R);
-    float *x = m->x = take_floats(memory, T, a->D);
+    float *x = m->x = layout_floats(memory, T, a->D);
     for (int l = 0; l < a->L; l++) x = lay_out_block(memory, m, l, x, T, R);
     m->x_rows = x;
 }
 
-/* What holds nothing from one block to the next. Without training only the norms of some families
- * and a language model's head need any of it. */
 static void lay_out_scratch(struct layout *memory, struct model *m, int64_t T, int64_t R) {
     const struct arch *a = m->arch;
     size_t w = dtype_bytes(m->options.dtype);
@@ -154,14 +114,13 @@ static void lay_out_scratch(struct layout *memory, struct model *m, int64_t T, i
             narrow = MAX(a->F, (int64_t)a->H * a->d);
     bool whole = a->qk_norm == QK_NORM_WHOLE, fp32 = m->options.dtype == DTYPE_F32;
     struct block_scratch *s = &m->scratch;
-    s->normed = a->post_norm ? layout_take(memory, T * a->D, w) : NULL;
-    s->dequantised = m->options.quantised > 0 ? layout_take(memory, m->options.quantised, w) : NULL;
-    s->raw = whole && !fp32 ? take_floats(memory, T, (int64_t)a->H * a->d) : NULL;
+    struct block_sizes sizes = sizes_of(m);
+    block_lay_out_scratch(memory, s, &sizes, T);
     if (is_lm(m)) lm_head_lay_out_scratch(&m->lm, memory, R, m->options.train);
     if (!m->options.train) return;
-    m->dx = take_floats(memory, T, a->D);
-    m->dx_rows = take_floats(memory, R, a->D);
-    m->dnormed = take_floats(memory, R, a->D);
+    m->dx = layout_floats(memory, T, a->D);
+    m->dx_rows = layout_floats(memory, R, a->D);
+    m->dnormed = layout_floats(memory, R, a->D);
     s->wide = layout_take(memory, T * wide, w);
     s->wide_read = layout_take(memory, R * block_q_range(a, true).count, w);
     s->narrow = layout_take(memory, T * narrow, w);
@@ -169,16 +128,12 @@ static void lay_out_scratch(struct layout *memory, struct model *m, int64_t T, i
     s->dh1_read = layout_take(memory, R * a->D, w);
     s->dh2 = a->parallel_residual ? layout_take(memory, T * a->D, w) : s->dh1;
     s->dx_cast = fp32 ? NULL : layout_take(memory, T * a->D, w);
-    s->dproduct = a->post_norm ? take_floats(memory, T, a->D) : NULL;
+    s->dproduct = a->post_norm ? layout_floats(memory, T, a->D) : NULL;
     int64_t ranks = 0;
     for (int i = 0; i < N_ADAPTER_INPUTS; i++)
         ranks = MAX(ranks, adapter_ranks(&m->options.adapters, i));
     s->dlow = layout_take(memory, T * ranks, w);
-    s->draw = whole ? take_floats(memory, T, (int64_t)a->H * a->d) : NULL;
-}
-
-static int64_t whole_rows(int64_t rows) {
-    return ROUND_UP(MAX(rows, 1), ROW_QUANTUM);
+    s->draw = whole ? layout_floats(memory, T, (int64_t)a->H * a->d) : NULL;
 }
 
 /* Sets every pointer of m from the base, or counts: *scratch_bytes is the part that is not
@@ -191,11 +146,6 @@ static size_t lay_out(struct model *m, void *base, size_t *scratch_bytes) {
     lay_out_scratch(&memory, m, T, R);
     *scratch_bytes = memory.used - activations;
     return memory.used;
-}
-
-/* One array of a micro-batch in a block of the feed. */
-static size_t fed_bytes(int64_t rows) {
-    return ROUND_UP((size_t)rows * sizeof(int32_t), (size_t)ALIGN);
 }
 
 /* Token, position, reach, order, row; of HEAD_LM the first read of each row, and targets. */
@@ -280,6 +230,7 @@ struct model *model_init(struct device *dev, const struct arch *arch,
     m->memory = dev->backend->alloc(dev, lay_out(m, NULL, &scratch));
     lay_out(m, m->memory, &scratch);
     feed_init(&m->feed, dev, feed_capacity(options), EVENT_FEED_MODEL);
+    m->first_read = mem_alloc(options->max_rows + 1, sizeof *m->first_read);
     for (int l = 0; l < arch->L; l++) {
         struct block *b = &m->block[l];
         b->dev = dev;
@@ -303,6 +254,7 @@ void model_free(struct model *m) {
     if (!m) return;
     release_head(m);
     feed_free(&m->feed);
+    mem_free(m->first_read);
     m->dev->backend->release(m->dev, m->memory);
     mem_free(m->block);
     mem_free(m);
@@ -324,12 +276,6 @@ static void find_reads(int32_t *out, const struct reads *reads, int64_t R, int64
     out[R] = (int32_t)at;
 }
 
-/* One array of a micro-batch goes into the feed. */
-struct fed {
-    const int32_t *from, **to;
-    int64_t n;
-};
-
 /* The arrays of a micro-batch in one copy: those of the forest, then the reads'. */
 static void send_batch(struct model *m, const struct forest *batch, const struct reads *reads) {
     struct fed part[] = {{batch->token, &m->token, m->T},
@@ -337,25 +283,10 @@ static void send_batch(struct model *m, const struct forest *batch, const struct
                          {batch->reach, &m->reach, m->T},
                          {batch->order, &m->order, m->T},
                          {batch->row, &m->row, m->R},
-                         {NULL, &m->lm.first_read, m->R + 1},
+                         {m->first_read, &m->lm.first_read, m->R + 1},
                          {reads ? reads->target : NULL, &m->lm.target, reads ? reads->n : 0}};
-    int n = reads ? 7 : 5;
-    size_t at = 0;
-    char *block = feed_begin(&m->feed);
-    for (int i = 0; i < n; i++) {
-        int32_t *to = (int32_t *)(void *)(block + at);
-        if (part[i].from)
-            memcpy(to, part[i].from, (size_t)part[i].n * sizeof *to);
-        else
-            find_reads(to, reads, m->R, m->arch->V);
-        at += fed_bytes(part[i].n);
-    }
-    block = feed_send(&m->feed, at);
-    at = 0;
-    for (int i = 0; i < n; i++) {
-        *part[i].to = (const int32_t *)(const void *)(block + at);
-        at += fed_bytes(part[i].n);
-    }
+    if (reads) find_reads(m->first_read, reads, m->R, m->arch->V);
+    feed_arrays(&m->feed, part, reads ? 7 : 5);
 }
 
 float *model_doutput(struct model *m) {
@@ -407,17 +338,12 @@ static struct block *set_block(struct model *m, int l, struct unit_weights weigh
 }
 
 static const float *last_weight(const struct model *m, enum role role) {
-    const struct parameter *p = m->table->unit[m->arch->L + 1].by_role[role];
-    return (const float *)m->head.segment[p->segment] + p->offset;
+    return ends_last(m->table, m->head, role);
 }
 
 static void embed_forward(struct model *m, struct unit_weights w) {
-    const struct arch *a = m->arch;
-    const struct parameter *p = m->table->unit[0].by_role[ROLE_EMBEDDING];
-    const char *at =
-        (const char *)w.segment[p->segment] + (size_t)p->offset * dtype_bytes(m->options.dtype);
-    op_embed_forward(m->dev, tensor_make(m->x, DTYPE_F32, m->T, a->D),
-                     tensor_make((void *)at, m->options.dtype, a->V, a->D), m->token);
+    op_embed_forward(m->dev, tensor_make(m->x, DTYPE_F32, m->T, m->arch->D),
+                     ends_embedding(m->table, w, m->options.dtype), m->token);
 }
 
 /* The score head's weight, or its gradient. */
@@ -426,37 +352,21 @@ static struct tensor score_weight(const struct model *m, float *data) {
 }
 
 /* What the language model's head multiplies with. */
-static const struct parameter *head_words(const struct model *m) {
-    const struct unit *u = &m->table->unit[0];
-    return u->by_role[ROLE_LM_HEAD] ? u->by_role[ROLE_LM_HEAD] : u->by_role[ROLE_EMBEDDING];
-}
-
 static struct tensor words_weight(const struct model *m) {
-    const struct parameter *p = head_words(m);
-    enum dtype c = m->options.dtype;
-    CHECK(p->segment != SEGMENT_QUANTISED, "%s is quantised", p->name);
-    const char *at =
-        (const char *)m->words.segment[p->segment] + (size_t)p->offset * dtype_bytes(c);
-    return tensor_make((void *)at, c, p->rows, p->cols);
+    return ends_words(m->table, m->words, m->options.dtype);
 }
 
 /* Its gradient, in that of unit 0; without memory where it is not trained. */
 static struct tensor words_gradient(const struct model *m, float *gradient) {
-    const struct parameter *p = head_words(m);
+    const struct parameter *p = ends_head(m->table);
     bool trained = gradient && p->segment == SEGMENT_TRAINED;
     return tensor_make(trained ? gradient + p->offset : NULL, DTYPE_F32, p->rows, p->cols);
 }
 
 static void head_forward(struct model *m) {
-    const struct arch *a = m->arch;
-    bool bias = a->norm == NORM_LAYER;
-    struct tensor x = tensor_make(m->x_rows, DTYPE_F32, m->R, a->D);
-    struct tensor normed = tensor_make(m->normed, DTYPE_F32, m->R, a->D);
-    struct tensor w = tensor_make((float *)last_weight(m, ROLE_FINAL_NORM_WEIGHT), DTYPE_F32, 1,
-                                  a->D),
-                  b = w;
-    if (bias) b.data = (float *)last_weight(m, ROLE_FINAL_NORM_BIAS);
-    op_norm_forward(m->dev, a->norm, normed, m->stats, x, w, bias ? &b : NULL, a->norm_eps);
+    struct tensor x = tensor_make(m->x_rows, DTYPE_F32, m->R, m->arch->D), normed = x;
+    normed.data = m->normed;
+    ends_norm(m->dev, m->arch, m->table, m->head, normed, m->stats, x);
     if (is_lm(m))
         lm_head_forward(&m->lm, normed, words_weight(m));
     else

@@ -1,6 +1,8 @@
 /* Sending ahead: see feed.h. */
 #include "feed.h"
 
+#include <string.h>
+
 enum { ALIGN = 256, N_TURNS = 2, EVENT_COPIED = 0, EVENT_USED = 2 }; /* + turn */
 
 static size_t block_bytes(size_t capacity) {
@@ -47,4 +49,24 @@ void *feed_send(struct feed *f, size_t bytes) {
     b->event_record(f->dev, copied, STREAM_COPY);
     b->stream_wait(f->dev, STREAM_COMPUTE, copied);
     return to;
+}
+
+size_t fed_bytes(int64_t n) {
+    return ROUND_UP((size_t)n * sizeof(int32_t), (size_t)ALIGN);
+}
+
+void feed_arrays(struct feed *f, const struct fed *part, int n) {
+    size_t at = 0;
+    char *block = feed_begin(f);
+    for (int i = 0; i < n; i++) {
+        size_t bytes = (size_t)part[i].n * sizeof *part[i].from;
+        if (bytes) memcpy(block + at, part[i].from, bytes);
+        at += fed_bytes(part[i].n);
+    }
+    block = feed_send(f, at);
+    at = 0;
+    for (int i = 0; i < n; i++) {
+        *part[i].to = (const int32_t *)(const void *)(block + at);
+        at += fed_bytes(part[i].n);
+    }
 }
