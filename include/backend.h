@@ -39,7 +39,9 @@ enum event {
     EVENT_SYNCHRONIZE = 9,    /* a backend's own */
     EVENT_OFFLOAD = 10,       /* zero's, up to 119: the optimizer on the host */
     ZERO_FIRST_EVENT = 120,   /* zero's: gathers and reductions */
-    N_EVENTS = 256
+    EVENT_FEED_DECODER = 256, /* four: feed.h, of a decoder's batch */
+    EVENT_FEED_DRAWS = 260,   /* four: of a generator's step */
+    N_EVENTS = 264
 };
 
 struct ranks; /* comm.h */

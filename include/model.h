@@ -76,6 +76,10 @@ float *model_dtie_threshold(struct model *m);
 /* Adds into zero's gradients and calls zero_reduce for each unit, last unit first. */
 void model_backward(struct model *m, bool last_microbatch);
 
+/* Memory of the activations that others may use while no micro-batch is under way, from a forward's
+ * use of its output or a backward to the next forward; aligned as an alloc is. */
+void *model_arena(struct model *m, size_t *bytes);
+
 /* For tests, in training: the residual stream that enters block `layer` (0: the embedding's), (T,
  * D), to the host. */
 void model_copy_hidden(struct model *m, int layer, float *out);

@@ -75,6 +75,9 @@ int zero_load(struct zero *z, const struct parameter_reader *reader);
  * stage 3 one block at a time may be held. */
 struct unit_weights zero_weights(struct zero *z, int unit, int next);
 void zero_release(struct zero *z, int unit);
+/* Whether weights are kept as slices, and a unit's are whole only while it is held: stage 3 of more
+ * than one rank. */
+bool zero_gathers(const struct zero *z);
 enum dtype zero_dtype(const struct zero *z, int unit); /* of what is not quantised */
 
 /* The fp32 gradient of the unit's whole trained segment, to be added to, or NULL where nothing of

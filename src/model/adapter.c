@@ -61,7 +61,7 @@ void adapter_reduce(const struct block *b, enum adapter_input input, struct bloc
     struct shares s = find_shares(b, input, part);
     if (s.n == 0) return;
     struct tensor to = low_of(b, &s, low, in.rows);
-    op_linear_forward(b->dev, to, in, joined_a(b, &s), NULL, NULL);
+    block_linear(b, to, in, joined_a(b, &s), NULL, NULL);
     op_scale(b->dev, to, to, b->adapters->scale);
 }
 
@@ -72,8 +72,8 @@ void adapter_expand(const struct block *b, enum adapter_input input, struct bloc
     for (int i = 0; i < s.n; i++) {
         const struct share *share = &s.item[i];
         struct tensor to = tensor_cols(out, share->col, share->count);
-        op_linear_forward(b->dev, to, tensor_cols(from, i * s.rank, s.rank),
-                          weights_of(b, share->b, share->row, share->count), NULL, &to);
+        block_linear(b, to, tensor_cols(from, i * s.rank, s.rank),
+                     weights_of(b, share->b, share->row, share->count), NULL, &to);
     }
     b->dev->backend->progress(b->dev);
 }

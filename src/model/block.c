@@ -167,6 +167,14 @@ void block_check_layout(const struct unit *unit) {
     check_adjacent(unit, ROLE_UP_BIAS, ROLE_UP2_BIAS);
 }
 
+void block_linear(const struct block *b, struct tensor out, struct tensor in, struct tensor w,
+                  const struct tensor *bias, const struct tensor *add) {
+    if (b->paging)
+        op_linear_rows(b->dev, out, in, w, bias, add);
+    else
+        op_linear_forward(b->dev, out, in, w, bias, add);
+}
+
 static void progress(const struct block *b) {
     b->dev->backend->progress(b->dev);
 }
@@ -199,11 +207,11 @@ static void leave(struct block *b, const struct branch *r, struct tensor to, str
     struct tensor bias, w = weight(b, r->out, 0, D);
     const struct tensor *shift = vector(b, r->out_bias, 0, D, &bias);
     if (!b->arch->post_norm) {
-        op_linear_forward(b->dev, to, in, w, shift, &x);
+        block_linear(b, to, in, w, shift, &x);
         adapter_expand(b, r->adapters, all, to, low);
         return;
     }
-    op_linear_forward(b->dev, residual(b, product, b->Q), in, w, shift, NULL);
+    block_linear(b, residual(b, product, b->Q), in, w, shift, NULL);
     adapter_expand(b, r->adapters, all, residual(b, product, b->Q), low);
     norm_forward(b, r, b->scratch->normed, stats, product, b->Q);
     op_add(b->dev, to, x, matrix(b, b->scratch->normed, b->Q, D));
@@ -215,8 +223,8 @@ static void project(struct block *b, const struct rows_view *v) {
     struct tensor h = matrix(b, v->h, v->n, b->arch->D),
                   qkv = matrix(b, v->qkv, v->n, v->part.count);
     enter(b, &attention_branch, v->h, v->stats, v->x, v->n);
-    op_linear_forward(b->dev, qkv, h, weight(b, ROLE_QKV_WEIGHT, v->part.first, v->part.count),
-                      vector(b, ROLE_QKV_BIAS, v->part.first, v->part.count, &bias), NULL);
+    block_linear(b, qkv, h, weight(b, ROLE_QKV_WEIGHT, v->part.first, v->part.count),
+                 vector(b, ROLE_QKV_BIAS, v->part.first, v->part.count, &bias), NULL);
     adapter_reduce(b, ADAPTERS_QKV, v->part, h, v->low);
     adapter_expand(b, ADAPTERS_QKV, v->part, qkv, v->low);
 }
@@ -273,17 +281,50 @@ static void norm_and_rotate(struct block *b) {
     progress(b);
 }
 
-static struct attention attention_of(const struct block *b) {
+static struct heads attended_heads(const struct block *b) {
     const struct arch *a = b->arch;
-    struct heads out = heads(b, b->kept.attention, b->Q, a->H, 0, (int64_t)a->H * a->d, a->d);
+    return heads(b, b->kept.attention, b->Q, a->H, 0, (int64_t)a->H * a->d, a->d);
+}
+
+static float attention_scale(const struct block *b) {
+    return (float)(1 / sqrt((double)b->arch->d));
+}
+
+static struct attention attention_of(const struct block *b) {
     return (struct attention){.q = ready_q(b),
                               .k = ready_k(b),
                               .v = part_heads(b, b->kept.all.qkv, HEADS_V),
-                              .out = out,
+                              .out = attended_heads(b),
                               .lse = b->kept.lse,
                               .query = b->row,
                               .reach = b->reach,
-                              .scale = (float)(1 / sqrt((double)a->d))};
+                              .scale = attention_scale(b)};
+}
+
+static void attend_paged(struct block *b) {
+    const struct block_paging *p = b->paging;
+    struct paged_attention attention = {.q = ready_q(b),
+                                        .out = attended_heads(b),
+                                        .pages = b->pages,
+                                        .table = p->page,
+                                        .table_stride = p->table_stride,
+                                        .max_length = p->max_length,
+                                        .row_table = p->table,
+                                        .length = p->length,
+                                        .scale = attention_scale(b)};
+    op_write_pages(b->dev, &b->pages, ready_k(b), part_heads(b, b->kept.all.qkv, HEADS_V),
+                   p->write_from, p->write_slot, p->n_writes);
+    op_attention_paged(b->dev, &attention);
+}
+
+static void attend(struct block *b) {
+    if (b->paging) {
+        attend_paged(b);
+    } else {
+        struct attention attention = attention_of(b);
+        op_attention_forward(b->dev, &attention);
+    }
+    progress(b);
 }
 
 static void activate(struct block *b) {
@@ -300,8 +341,8 @@ static void expand_mlp(struct block *b) {
     struct block_range all = {0, block_up_cols(b->arch)};
     struct tensor bias, up = matrix(b, b->kept.up, b->Q, all.count),
                         h = matrix(b, b->kept.h2, b->Q, b->arch->D);
-    op_linear_forward(b->dev, up, h, weight(b, ROLE_UP_WEIGHT, 0, all.count),
-                      vector(b, ROLE_UP_BIAS, 0, all.count, &bias), NULL);
+    block_linear(b, up, h, weight(b, ROLE_UP_WEIGHT, 0, all.count),
+                 vector(b, ROLE_UP_BIAS, 0, all.count, &bias), NULL);
     progress(b);
     adapter_reduce(b, ADAPTERS_UP, all, h, b->kept.low_up);
     adapter_expand(b, ADAPTERS_UP, all, up, b->kept.low_up);
@@ -321,9 +362,7 @@ void block_forward(struct block *b, bool again) {
 
     project_qkv(b);
     norm_and_rotate(b);
-    struct attention attention = attention_of(b);
-    op_attention_forward(b->dev, &attention);
-    progress(b);
+    attend(b);
     /* x may be where mid is: norm2 of x comes before mid is written. */
     if (a->parallel_residual) enter(b, &mlp_branch, k->h2, k->stats2, k->read.x, b->Q);
     adapter_reduce(b, ADAPTERS_OUT, width, attended, k->low_out);

@@ -1,5 +1,5 @@
 /* One transformer block: what it keeps from its forward, and its forward and backward. Used by
- * model.c alone.
+ * model.c and decoder.c.
  *
  *   (1) x is the residual stream at the block's input, (T, D) F32. A whole block writes out (T, D);
  *       the last block (rows_only) computes K and V for all T tokens and everything else for the Q
@@ -10,7 +10,10 @@
  *   (4) The products of q, k and v are one, of n_qkv columns. With rows_only, and unless q, k and v
  *       are interleaved, they are cut into q's columns for the read rows and k's and v's for all
  *       tokens.
- *   (5) With post_norm the norms stand behind attention and MLP: stats of norm1 are of Q rows. */
+ *   (5) With post_norm the norms stand behind attention and MLP: stats of norm1 are of Q rows.
+ *   (6) A decoder's block is paged: what it computes of a row, it computes of that row alone, so
+ *       that the row has the same bits in any batch; keys and values go to pages and attention
+ *       reads them there. It has no backward. */
 #ifndef RANKWISE_BLOCK_H
 #define RANKWISE_BLOCK_H
 #include "ops.h"
@@ -65,6 +68,16 @@ struct block_scratch {
     void *dlow;             /* (T, ranks) c */
 };
 
+/* Of a decoder's batch, on the device: where the rows' keys and values go, and what the read rows
+ * see. Letters as in backend.h. */
+struct block_paging {
+    int64_t n_writes;
+    const int32_t *write_from, *write_slot; /* (n_writes) */
+    const int32_t *page;                    /* (tables, table_stride) */
+    int64_t table_stride, max_length;
+    const int32_t *table, *length; /* (Q) */
+};
+
 struct block {
     struct device *dev; /* not owned, like all below */
     const struct arch *arch;
@@ -74,7 +87,9 @@ struct block {
     bool rows_only;
     struct block_kept kept;
     struct block_scratch *scratch;
+    struct pages pages; /* of a decoder: this block's */
     /* set for each micro-batch */
+    const struct block_paging *paging; /* NULL in a model */
     int64_t Q;
     const int32_t *reach, *row; /* (T); (Q) the read rows, NULL unless rows_only */
     struct unit_weights weights; /* c */
@@ -88,6 +103,10 @@ int64_t block_up_cols(const struct arch *arch);  /* F, or gate and up: 2F */
 /* The parts of the fused weight for all tokens and for the read rows, by (4). */
 struct block_range block_kv_range(const struct arch *arch, bool rows_only);
 struct block_range block_q_range(const struct arch *arch, bool rows_only);
+
+/* out = in weight^T [+ bias] [+ add], a row at a time where the block is paged. */
+void block_linear(const struct block *b, struct tensor out, struct tensor in, struct tensor weight,
+                  const struct tensor *bias, const struct tensor *add);
 
 /* CHECKs that q, k, v and gate, up and their biases are adjacent in the unit. */
 void block_check_layout(const struct unit *unit);

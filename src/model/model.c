@@ -260,6 +260,14 @@ void model_free(struct model *m) {
     mem_free(m);
 }
 
+/* The frequencies stay: they are first, and alone. */
+void *model_arena(struct model *m, size_t *bytes) {
+    size_t scratch, kept = (size_t)((char *)m->rope - (char *)m->memory);
+    release_head(m); /* of a forward without a backward: an evaluation */
+    *bytes = lay_out(m, m->memory, &scratch) - kept;
+    return m->rope;
+}
+
 /* ---- forward ---- */
 
 /* out (R + 1): the reads of row r are [out[r], out[r + 1]). Their targets are below V. */

@@ -346,6 +346,10 @@ void zero_release(struct zero *z, int unit) {
     if (first_slot(z, unit) != SLOT_LAST) slot->unit = -1;
 }
 
+bool zero_gathers(const struct zero *z) {
+    return z->weights_owned;
+}
+
 /* Makes the weights of this rank's slice from its master, after zero_load, which has already done
  * so when the master is offloaded. */
 static void cast_own_slice(struct zero *z, struct zero_unit *u) {
