@@ -13,10 +13,10 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "clean_string.h"
 #include "clock.h"
 #include "json.h"
 #include "log.h"
-#include "unicode.h"
 
 enum { READ_BYTES = 1 << 16, GRACE_MS = 1000, MOST_LINE = 1 << 20 };
 
@@ -105,23 +105,12 @@ void reward_command_free(struct reward_command *c) {
 
 /* --- lines --------------------------------------------------------------------------- */
 
-/* Jansson wants UTF-8. */
 static void append_string(struct buffer *out, const char *key, const char *text, size_t length) {
-    struct buffer clean = {0};
-    buffer_append(&clean, "", 0);
-    for (size_t at = 0; at < length;) {
-        size_t valid = utf8_check(text + at, length - at);
-        buffer_append(&clean, text + at, valid);
-        at += valid;
-        if (at < length) buffer_append_text(&clean, "\xEF\xBF\xBD");
-        at += at < length;
-    }
-    json_t *string = json_stringn(clean.data, clean.length);
+    json_t *string = clean_string(text, length);
     char *quoted = json_text(string);
     buffer_format(out, ", \"%s\": %s", key, quoted);
     mem_free(quoted);
     json_decref(string);
-    buffer_free(&clean);
 }
 
 static void append_request(struct buffer *out, const struct reward_request *r) {
