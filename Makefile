@@ -100,6 +100,7 @@ $(BUILD)/%.o: %.c
 # Their texts stand in the programs.
 $(BUILD)/data_tools/reader_parquet.o: data_tools/parquet_rows.py
 $(BUILD)/data_tools/format_programs.o: $(wildcard configs/mappings/*.jq)
+$(BUILD)/src/judges/prompt_family_list.o: $(wildcard judges/*.jinja)
 
 # What needs packages goes through a second make, which sees what `deps` has installed.
 AGAIN = +@$(MAKE) --no-print-directory $(if $(filter -j%,$(MAKEFLAGS)),,-j$(JOBS))
