@@ -6,6 +6,8 @@
  *                      longer gives, how far "the longer answer wins" predicts the labels
  *   of its answers     double BOS, missing EOS, the same answer twice to a prompt, scores that are
  *                      all alike or missing (audit_answers.c)
+ *   of a judge's       double BOS, pairs that repeat or contradict another, on which side the
+ *   prompts            better answer is (audit_prompts.c)
  *   of several shards  prompts and sequences that two of them share (leakage), contracts that
  *                      differ (template drift)
  *
@@ -258,6 +260,10 @@ static int audit_notes(const struct look *look) {
 static int hash_prompts(struct audited *a) {
     const struct shard *s = &a->look.shard;
     for (int64_t g = 0; g < s->n_groups; g++) {
+        if (s->n_prompts) {
+            if (audit_prompt_of_pair(&a->look, g, &a->prompt[g]) != 0) return -1;
+            continue;
+        }
         if (s->group_first[g] == s->group_first[g + 1]) {
             if (audit_prompt_of_answers(&a->look, g, &a->prompt[g]) != 0) return -1;
             continue;
@@ -278,13 +284,17 @@ static int audit_shard(struct audited *a, const char *path, int *n_problems) {
     const struct shard *s = &a->look.shard;
     a->prompt = mem_alloc(s->n_groups, sizeof *a->prompt);
     a->sequence = mem_alloc(s->n_sequences, sizeof *a->sequence);
-    printf("%s: %lld comparisons under %lld prompts\n", path, (long long)s->n_comparisons,
-           (long long)s->n_groups);
+    if (s->n_prompts)
+        printf("%s: %lld pairs of the judge %s\n", path, (long long)s->n_groups, s->judge);
+    else
+        printf("%s: %lld comparisons under %lld prompts\n", path, (long long)s->n_comparisons,
+               (long long)s->n_groups);
     bool has_pairs = s->n_comparisons > 0;
     if (has_pairs) *n_problems += audit_comparisons(&a->look) + audit_numbers(&a->look);
     if (has_pairs && audit_tokens(a, n_problems) != 0) return -1;
     if (audit_answers(&a->look, a->sequence, promises_eos(&s->contract), n_problems) != 0)
         return -1;
+    if (audit_prompts(&a->look, a->sequence, n_problems) != 0) return -1;
     if (hash_prompts(a) != 0) return -1;
     if (audit_notes(&a->look) != 0) return -1;
     *n_problems += audit_golden(&a->look);

@@ -9,7 +9,7 @@ enum { EXAMPLES = 3 };
 
 /* --- findings --- */
 
-static void add_place(struct finding *f, const char *place) {
+void finding_add_place(struct finding *f, const char *place) {
     if (f->n++ >= EXAMPLES) return;
     buffer_format(&f->examples, "%s%s", f->examples.length ? ", " : "", place);
 }
@@ -17,13 +17,13 @@ static void add_place(struct finding *f, const char *place) {
 void finding_add(struct finding *f, const struct look *look, int64_t comparison) {
     char place[512];
     look_place(look, comparison, place);
-    add_place(f, place);
+    finding_add_place(f, place);
 }
 
 void finding_add_answer(struct finding *f, const struct look *look, int64_t answer) {
     char place[512];
     look_place_answer(look, answer, place);
-    add_place(f, place);
+    finding_add_place(f, place);
 }
 
 bool finding_report(struct finding *f, bool is_problem, const char *what, int64_t all) {

@@ -45,6 +45,14 @@ static const char usage[] =
     "comparisons, or only\n"
     "  --completions        rows are learned (SFT): messages, or prompt and completion\n"
     "  --loss TURNS         with it: last (default), the last turn, or all-assistant\n"
+    "  --judge FAMILY       what a judge is asked about each pair: a prompt family (below) or a "
+    "file of one; with it:\n"
+    "                       --template model (default) or none; --both-orders of each pair, not "
+    "one by the seed\n"
+    "  --principles FILE, --target NAME     what the family lists, a line each; the score that the "
+    "judge should give\n"
+    "  --add-meta, --jsonl-out FILE         keeps where pairs are from; the prompts as JSON lines, "
+    "too\n"
     "  --skip-bad-rows      count rows that are not valid and go on\n"
     "  --limit N            read at most N rows\n"
     "  --seed N             of drawing and splitting (0)\n"
@@ -61,12 +69,11 @@ static const char *const with_value[] = {
     "system-key", "margin-key", "weight-key", "origin-key", "source-key",    "min-strength",
     "score-key",  "mapping",    "turns",      "jq",         "rows",          "delimiter",
     "header",     "max-row",    "max-ratio",  "label-key",  "ties",          "answers",
-    "loss",       "attributes", "min-score",  "rationales"};
-static const struct option others[] = {{"max-prompt-length", true},
-                                       {"skip-bad-rows", false},
-                                       {"completions", false},
-                                       {"both-orders", false},
-                                       {"help", false}};
+    "loss",       "attributes", "min-score",  "rationales", "judge",         "principles",
+    "target",     "jsonl-out"};
+static const struct option others[] = {{"max-prompt-length", true}, {"skip-bad-rows", false},
+                                       {"completions", false},      {"both-orders", false},
+                                       {"add-meta", false},         {"help", false}};
 enum {
     N_WITH_VALUE = sizeof with_value / sizeof *with_value,
     N_OPTIONS = N_WITH_VALUE + sizeof others / sizeof *others
@@ -178,11 +185,43 @@ static int read_tasks(struct build_options *b, const struct option *o) {
                     given(o, "weight-key") ? "weight" : "margin");
     if (f->completions && (given(o, "ties") || given(o, "answers")))
         return fail("--%s: completions are not compared", given(o, "ties") ? "ties" : "answers");
+    if (given(o, "judge")) return 0;
     if (!f->completions && (given(o, "loss") || f->rationales || f->both_orders))
         return fail("--%s: is an option of --completions", given(o, "loss") ? "loss"
                                                            : f->rationales  ? "rationales"
                                                                             : "both-orders");
     return 0;
+}
+
+/* What is asked of a judge. */
+static int read_judge(struct build_options *b, const struct option *o) {
+    static const char *const own[] = {"principles", "target", "jsonl-out", "add-meta"};
+    static const char *const others_own[] = {"completions", "loss",       "rationales",
+                                             "answers",     "margin-key", "weight-key"};
+    struct format_options *f = &b->format_options;
+    b->judge = given(o, "judge");
+    for (int i = 0; i < 4 && !b->judge; i++)
+        if (given(o, own[i])) return fail("--%s: is an option of --judge", own[i]);
+    if (!b->judge) return 0;
+    for (int i = 0; i < 6; i++)
+        if (given(o, others_own[i]))
+            return fail("--%s: says nothing of what a judge is asked (--judge)", others_own[i]);
+    b->principles = given(o, "principles");
+    b->target = given(o, "target");
+    b->jsonl = given(o, "jsonl-out");
+    b->add_meta = given(o, "add-meta") != NULL;
+    b->both_orders = given(o, "both-orders") != NULL;
+    f->judge = true;
+    if (b->target) f->answers = ANSWERS_KEEP; /* the formats read scores then */
+    if (b->jsonl && b->eval_fraction > 0)
+        return fail("--jsonl-out: expected one shard; hint: no --eval-out");
+    if (!given(o, "template")) b->template.name = "model";
+    if (strcmp(b->template.name, "none") == 0) b->template.name = "text";
+    enum truncate *how = &b->template.truncate;
+    if (!given(o, "truncate")) *how = TRUNCATE_DROP;
+    if (*how == TRUNCATE_DROP || *how == TRUNCATE_ERROR) return 0;
+    return fail("--truncate %s: expected drop or error, as a judge's prompt is never cut",
+                truncate_name(*how));
 }
 
 /* What can be wrong before any file is opened: misuse. */
@@ -218,7 +257,7 @@ static int read_options(struct build_options *b, const struct option *o,
     if (read_outputs(b, o) != 0) return -1;
     if (inputs->n_positional == 0) return fail("expected an input file, found none");
     if (inputs->n_positional > UINT16_MAX) return fail("%d input files", inputs->n_positional);
-    return read_numbers(b, o);
+    return read_numbers(b, o) == 0 ? read_judge(b, o) : -1;
 }
 
 /* --- the build --- */
@@ -231,7 +270,7 @@ static int open_mapping(struct build_options *o) {
 }
 
 static int open_tools(struct build *b) {
-    if (open_mapping(&b->options) != 0) return -1;
+    if (open_mapping(&b->options) != 0 || judge_open(b) != 0) return -1;
     b->tokenizer = tokenizer_open_directory(b->options.tokenizer, b->options.special);
     if (!b->tokenizer) return -1;
     b->options.template.directory = b->options.tokenizer;
@@ -253,6 +292,7 @@ static int open_inputs(struct build *b, const struct arguments *arguments) {
     const struct build_options *o = &b->options;
     if (o->out && name_output(b, 0, o->out) != 0) return -1;
     if (o->eval_out && name_output(b, 1, o->eval_out) != 0) return -1;
+    if (o->jsonl && name_check(b, o->jsonl) != 0) return -1;
     for (int i = 0; i < b->n_inputs; i++)
         if (input_look(b, &b->input[i]) != 0) return -1;
     return 0;
@@ -297,14 +337,19 @@ static int run_locked(struct build *b) {
     return status;
 }
 
+/* JSON lines that went away are written again. */
+static enum name_state look(const struct build *b) {
+    return b->options.jsonl && !file_exists(b->options.jsonl) ? NAME_MISSING : name_look(b);
+}
+
 static int run(struct build *b) {
-    enum name_state state = name_look(b);
+    enum name_state state = look(b);
     int status = 0, lock = -1;
     if (state == NAME_UP_TO_DATE) {
         name_sweep(b);
     } else {
         lock = name_lock(b);
-        state = name_look(b);
+        state = look(b);
     }
     if (state == NAME_DAMAGED) log_warn("%s; building it again", error_text());
     if (lock >= 0) name_clean(b);
@@ -325,11 +370,16 @@ static void close_build(struct build *b) {
     mapping_close(b->options.format_options.mapping);
     template_free(b->template);
     tokenizer_free(b->tokenizer);
+    judge_close(b);
 }
 
 static int print_help(void) {
     struct buffer text = {0};
     format_help(&text);
+    buffer_append_text(&text, "\nprompt families (--judge NAME; docs/judges.md):\n ");
+    for (int i = 0; prompt_family_known(i); i++)
+        buffer_format(&text, "%s%s", i && i % 8 == 0 ? "\n  " : " ", prompt_family_known(i));
+    buffer_append_text(&text, "\n");
     printf("%s\n%s", usage, text.data);
     buffer_free(&text);
     return EXIT_DONE;

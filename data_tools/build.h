@@ -3,8 +3,10 @@
  *   inputs      build_input.c     what each argument means, which of its rows are taken, how often
  *   intake      build_intake.c    readers -> batches of records, in the order of the inputs
  *   work        build_work.c      a record -> JSON -> format -> template -> a packed row
+ *   judge       build_judge.c     the same with --judge: pairs -> prompts
  *   pipeline    build_pipeline.c  one intake, N workers, one sink, which gets batches in order
  *   sink        build_sink.c      packed rows -> shards, counts, attributes
+ *   prompts     build_prompts.c   of a judge, in the sink: two rows that are one pair, --jsonl-out
  *   log         build_log.c       packed rows on disk, from which a killed build goes on
  *   name        build_name.c      the digest that names a build, its lock, what others left behind
  *
@@ -20,6 +22,7 @@
 #define RANKWISE_DATA_TOOLS_BUILD_H
 #include <jansson.h>
 
+#include "prompt_family.h"
 #include "reader.h"
 #include "shard.h"
 #include "format.h"
@@ -60,6 +63,10 @@ struct build_options {
     struct format_options format_options;
     struct reader_options reader_options;
     enum template_learn learn; /* with format_options.completions */
+    /* with format_options.judge: the family; a file of principles, the score that is the target,
+     * where the prompts go as JSON lines, or NULL */
+    const char *judge, *principles, *target, *jsonl;
+    bool both_orders, add_meta;
     bool skip_bad_rows, is_quiet;
     int64_t limit; /* rows; -1: none */
     uint64_t seed;
@@ -69,8 +76,9 @@ struct build_options {
 /* --- packed rows --- What becomes of a record, as workers hand it to the sink and the log keeps
  * it: the struct, then pair[n_pairs], length[n_answers], the answers' tokens end to end; label
  * [n_pairs] where has_labels; rank[n_answers] where has_ranks, score[n_answers][n_scores],
- * span[n_spans]; the scores' names, each with a zero, the origin's bytes, and zeros up to a
- * multiple of 8. */
+ * span[n_spans]; struct packed_prompt [n_answers] where is_asked; the names: those of the scores,
+ * or of each prompt its metadata and its messages as JSON ("": none), each with a zero; the
+ * origin's bytes, and zeros up to a multiple of 8. */
 enum build_reason {
     DROPPED_EQUAL,
     DROPPED_EQUAL_TOKENS,
@@ -85,6 +93,7 @@ enum build_reason {
     DROPPED_NO_TOKENS,
     DROPPED_EMPTY,
     DROPPED_CUT_AWAY,
+    DROPPED_ONE_SIDE,
     N_REASONS
 };
 extern const char *const build_reason_name[N_REASONS];
@@ -103,8 +112,18 @@ struct packed_row {
     int32_t n_answers, n_pairs, n_origin, prompt_tokens;
     int32_t n_cut_sides, dropped[N_REASONS], noted[N_NOTES];
     int32_t has_labels, has_answers, has_ranks, n_scores, n_spans, n_names;
-    int32_t is_further; /* 1: a mapping made several of this record, and this is not the first */
+    /* 1: a mapping made several of this record, and this is not the first; -1: two rows of the
+     * input became this one */
+    int32_t is_further;
     int32_t has_prompt; /* 1: the split can be made; else the row is the training split's */
+    /* 1: a judge's prompts, which are a pair; or, with is_half, one of them, of the pair `half`,
+     * without tokens if it was too long. */
+    int32_t is_asked, is_half;
+    int64_t half;
+};
+struct packed_prompt {
+    int32_t side, preferred;
+    float target;
 };
 
 /* --- where a build is --- */
@@ -121,6 +140,8 @@ struct build {
     int n_inputs;
     struct tokenizer *tokenizer;
     struct template *template;
+    struct prompt_family *family; /* of --judge, or NULL */
+    json_t *principles;           /* a list of strings, or NULL */
     char digest[65]; /* "" while it is not known: an input that can be read once only */
     char *out[2];    /* the shards' paths: training, held-out; the second is NULL without a split */
 };
@@ -167,6 +188,41 @@ struct build_worker *worker_new(const struct build *b);
 void worker_run(struct build_worker *w, struct intake_batch *batch);
 void worker_free(struct build_worker *w);                     /* accepts NULL */
 
+/* Appends a packed row: what of it is not in *row is filled in there. encoded (n): the answers'
+ * ids; tables: what stands behind them up to the names. */
+void packed_append(struct packed_row *row, const struct shard_pair *pair,
+                   const struct template_encoded *encoded, int n, const struct buffer *tables,
+                   const char *origin, struct buffer *out);
+
+/* build_judge.c: one per thread, with the worker's template. */
+struct asker;
+struct asker *asker_new(const struct build *b, struct template_worker *t);
+void asker_free(struct asker *a); /* accepts NULL */
+/* Packs the prompts that a row's pairs become. packed: begun, with the row's line, input and counts
+ * so far. 0, the reason why it is a bad row, with error_text(), or -1: it stops the build. */
+int asker_take(struct asker *a, const struct row *row, const struct packed_row *packed,
+               struct buffer *out);
+/* The family and the principles of the options. */
+int judge_open(struct build *b);
+void judge_close(struct build *b);
+
+/* build_prompts.c: what comes behind a packed row's tables, of its one or two halves. */
+struct prompts;
+struct prompts *prompts_open(const struct build *b); /* NULL with error_text() */
+/* Whether the row is the other half of the one before it; where it is not, prompts_end comes before
+ * prompts_take. */
+bool prompts_expects(const struct prompts *p, const struct packed_row *row);
+/* A row that is asked, or a half that is left. *whole: what is a pair now, which is valid until the
+ * next call, or NULL. */
+int prompts_take(struct prompts *p, const struct packed_row *row, const struct packed_row **whole);
+int prompts_end(struct prompts *p, const struct packed_row **whole);
+/* The pair's prompts as lines, and what the shard has of them (n_answers), valid until the next
+ * call. `prompts` points behind the tokens. */
+const struct shard_prompt *prompts_read(struct prompts *p, const struct packed_row *row,
+                                        const struct packed_prompt *prompt);
+int prompts_finish(struct prompts *p); /* publishes the lines */
+void prompts_close(struct prompts *p); /* accepts NULL */
+
 /* build_sink.c */
 struct sink;
 struct sink *sink_open(struct build *b); /* NULL with error_text() */
@@ -198,6 +254,8 @@ void name_unlock(const struct build *b, int lock);
 /* Whether the shards are there, of this digest, and whole to the last byte (else error_text()). */
 enum name_state { NAME_MISSING, NAME_DAMAGED, NAME_UP_TO_DATE };
 enum name_state name_look(const struct build *b);
+/* Whether something may be written under the path: nothing or a file that is no input. */
+int name_check(const struct build *b, const char *path);
 /* The path of a shard that the user names, into out[i]: what it is a link to; -1 with error_text()
  * where something stands that is not to be replaced. */
 int name_output(struct build *b, int i, const char *path);

@@ -55,7 +55,13 @@ json_t *name_options(const struct build *b) {
     set_text(out, "attributes", s->attributes);
     set_text(out, "min_score", s->min_score);
     set_text(out, "rationales", s->rationales);
-    set_text(out, "orders", s->both_orders ? "both" : NULL);
+    set_text(out, "orders", s->both_orders || o->both_orders ? "both" : NULL);
+    if (b->family) {
+        set_text(out, "judge", prompt_family_name(b->family));
+        set_text(out, "target", o->target);
+        set_text(out, "meta", o->add_meta ? "kept" : NULL);
+        if (b->principles) json_object_set(out, "principles", b->principles);
+    }
     set_text(out, "mapping", s->mapping ? mapping_program(s->mapping) : NULL);
     set_text(out, "delimiter", o->reader_options.delimiter);
     set_text(out, "header", o->reader_options.header);
@@ -109,6 +115,8 @@ void name_digest(struct build *b) {
     add_text(&hash, base_revision());
     add_json(&hash, name_options(b));
     add_text(&hash, template_get_options(b->template)->jinja);
+    if (b->family) add_text(&hash, prompt_family_text(b->family));
+    if (b->options.jsonl) add_text(&hash, "JSON lines");
     add_tokenizer(&hash, b->tokenizer);
     for (int i = 0; i < b->n_inputs; i++) is_known &= add_input(&hash, &b->input[i]);
     sha256_finish(&hash, b->digest);
@@ -166,7 +174,7 @@ static bool is_same_file(const char *path, const char *other) {
            (stat(path, &a) == 0 && stat(other, &b) == 0 && is_same_inode(&a, &b));
 }
 
-static int check_output(const struct build *b, const char *path) {
+int name_check(const struct build *b, const char *path) {
     struct stat s;
     if (stat(path, &s) != 0) return 0;
     if (S_ISDIR(s.st_mode)) return fail("%s: is a directory; expected the shard's file", path);
@@ -174,12 +182,13 @@ static int check_output(const struct build *b, const char *path) {
         return fail("%s: expected a file or nothing, found a device, a pipe or a socket", path);
     for (int i = 0; i < b->n_inputs; i++)
         if (is_same_file(path, b->input[i].path))
-            return fail("%s: is an input, which the shard would replace", path);
-    return shard_check_replaced(path);
+            return fail("%s: is an input, which it would replace", path);
+    return 0;
 }
 
 int name_output(struct build *b, int i, const char *path) {
-    if (check_output(b, path) != 0) return -1;
+    if (name_check(b, path) != 0 || (file_exists(path) && shard_check_replaced(path) != 0))
+        return -1;
     b->out[i] = follow_links(path);
     if (i == 0 || !is_same_file(b->out[0], b->out[1])) return 0;
     return fail("--out and --eval-out are the same file");

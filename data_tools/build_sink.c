@@ -44,6 +44,7 @@ struct sink {
     int64_t capacity_answers;
     float *score; /* (capacity_scores) of the row, in the shards' columns */
     int64_t capacity_scores;
+    struct prompts *prompts; /* NULL: no judge is asked */
     bool has_failed;
 };
 
@@ -51,6 +52,10 @@ struct sink *sink_open(struct build *b) {
     struct sink *s = mem_alloc(1, sizeof *s);
     s->b = b;
     memset(s->first_origin, -1, sizeof s->first_origin);
+    if (b->family && !(s->prompts = prompts_open(b))) {
+        sink_close(s);
+        return NULL;
+    }
     for (int i = 0; i < N_SPLITS; i++) {
         if (b->out[i] &&
             !(s->shard[i] = shard_writer_open(b->out[i], tokenizer_size(b->tokenizer)))) {
@@ -68,6 +73,7 @@ void sink_close(struct sink *s) {
     mem_free(s->origin);
     mem_free(s->token);
     mem_free(s->score);
+    prompts_close(s->prompts);
     mem_free(s);
 }
 
@@ -152,7 +158,8 @@ static int write_row(struct sink *s, int split, const struct packed_row *row) {
     const float *score = (const float *)(rank + (row->has_ranks ? row->n_answers : 0));
     const struct shard_span *span =
         (const struct shard_span *)(score + (int64_t)row->n_answers * row->n_scores);
-    const char *names = (const char *)(span + row->n_spans);
+    const struct packed_prompt *prompt = (const struct packed_prompt *)(span + row->n_spans);
+    const char *names = (const char *)(prompt + (row->is_asked ? row->n_answers : 0));
     int origin = find_origin(s, row, names + row->n_names);
     if (origin < 0) return -1;
     struct shard_row out = {.token = s->token,
@@ -170,27 +177,50 @@ static int write_row(struct sink *s, int split, const struct packed_row *row) {
                             .n_spans = row->n_spans,
                             .span = span};
     if (row->n_scores) place_scores(s, row, score, names, &out);
+    if (row->is_asked) out.asked = prompts_read(s->prompts, row, prompt);
     if (shard_writer_row(s->shard[split], &out) == 0) return 0;
     s->has_failed = true;
     return -1;
 }
 
+static int count_row(struct sink *s, const struct packed_row *row) {
+    int split = find_split(s, row);
+    struct counts *c = &s->counts[split];
+    s->b->input[row->input].rows += 1 - row->is_further;
+    c->rows += 1 - row->is_further;
+    for (int i = 0; i < N_REASONS; i++) c->dropped[i] += row->dropped[i];
+    for (int i = 0; i < N_NOTES; i++) c->noted[i] += row->noted[i];
+    c->n_cut_sides += row->n_cut_sides;
+    c->n_cut_tokens += row->n_cut_tokens;
+    return split;
+}
+
+static int take_pair(struct sink *s, const struct packed_row *row) {
+    if (!row) return 0;
+    int split = count_row(s, row);
+    return row->n_answers ? write_row(s, split, row) : 0;
+}
+
+/* What a judge is asked: a pair may come in two rows. row NULL: the input ends. */
+static int take_asked(struct sink *s, const struct packed_row *row) {
+    const struct packed_row *whole = NULL;
+    bool goes_on = row && prompts_expects(s->prompts, row);
+    if (!goes_on && (prompts_end(s->prompts, &whole) != 0 || take_pair(s, whole) != 0)) return -1;
+    if (!row) return 0;
+    return prompts_take(s->prompts, row, &whole) == 0 ? take_pair(s, whole) : -1;
+}
+
 static int take(struct sink *s, const struct packed_row *row) {
     struct build_input *input = &s->b->input[row->input];
     if (row->kind == PACKED_END) {
+        if (s->prompts && take_asked(s, NULL) != 0) return -1;
         memcpy(input->text_sha256, row + 1, 64);
         mem_free(input->found);
         input->found = mem_format("%.*s", row->n_origin - 64, (const char *)(row + 1) + 64);
         return 0;
     }
-    int split = find_split(s, row);
-    struct counts *c = &s->counts[split];
-    input->rows += !row->is_further;
-    c->rows += !row->is_further;
-    for (int i = 0; i < N_REASONS; i++) c->dropped[i] += row->dropped[i];
-    for (int i = 0; i < N_NOTES; i++) c->noted[i] += row->noted[i];
-    c->n_cut_sides += row->n_cut_sides;
-    c->n_cut_tokens += row->n_cut_tokens;
+    if (row->is_asked) return take_asked(s, row);
+    int split = count_row(s, row);
     return row->n_pairs || row->has_answers ? write_row(s, split, row) : 0;
 }
 
@@ -221,6 +251,10 @@ static json_t *describe_counts(const struct counts *c) {
     if (c->sums.answers) json_object_set_new(counts, "answers", json_integer(c->sums.answers));
     if (c->sums.learned_tokens)
         json_object_set_new(counts, "learned_tokens", json_integer(c->sums.learned_tokens));
+    if (c->sums.prompts) {
+        json_object_set_new(counts, "kept", json_integer(c->sums.pairs));
+        json_object_set_new(counts, "prompts", json_integer(c->sums.prompts));
+    }
     if (json_object_size(notes)) json_object_set(counts, "notes", notes);
     json_decref(notes);
     return counts;
@@ -267,6 +301,9 @@ static int write_attributes(struct sink *s, int split) {
     if (write_json(w, "options", options) != 0) status = -1;
     if (status == 0) status = shard_writer_attribute(w, "digest", s->b->digest);
     if (status == 0) status = shard_writer_attribute(w, "revision", base_revision());
+    const struct prompt_family *f = s->b->family;
+    if (status == 0 && f) status = shard_writer_attribute(w, "judge", prompt_family_name(f));
+    if (status == 0 && f) status = shard_writer_attribute(w, "parser", prompt_family_parser(f));
     const struct tokenizer_file *file;
     int n_files = tokenizer_files(s->b->tokenizer, &file);
     for (int i = 0; i < n_files && status == 0; i++)
@@ -287,7 +324,8 @@ static int check_pairs(struct sink *s) {
     for (int i = 0; i < N_SPLITS; i++) {
         if (!s->shard[i]) continue;
         s->counts[i].sums = shard_writer_sums(s->shard[i]);
-        if (s->counts[i].sums.comparisons || s->counts[i].sums.answers) continue;
+        const struct shard_sums *sums = &s->counts[i].sums;
+        if (sums->comparisons || sums->answers || sums->prompts) continue;
         const struct format_options *o = &s->b->options.format_options;
         return fail(
             "%s: no %s is left to write; hint: the lines above count what was read and dropped%s",
@@ -302,12 +340,14 @@ static int check_pairs(struct sink *s) {
 
 int sink_finish(struct sink *s) {
     struct contract contract = {0};
+    if (s->prompts && take_asked(s, NULL) != 0) return -1;
     if (check_pairs(s) != 0) return -1;
     if (contract_make(&contract, s->b->tokenizer, template_get_options(s->b->template)) != 0)
         return -1;
     bool is_split = s->shard[HELD_OUT] != NULL;
     int status = is_split ? finish_split(s, HELD_OUT, &contract) : 0;
     if (status == 0) status = finish_split(s, TRAIN, &contract);
+    if (status == 0 && s->prompts) status = prompts_finish(s->prompts);
     contract_free(&contract);
     s->has_failed = status != 0;
     return status;
@@ -317,7 +357,10 @@ static void print_split(const struct sink *s, int split, double seconds) {
     const struct counts *c = &s->counts[split];
     bool is_learned = s->b->options.format_options.completions;
     struct buffer kept = {0};
-    if (c->sums.comparisons || !c->sums.answers)
+    if (c->sums.prompts)
+        buffer_format(&kept, ", %lld prompts of %lld pairs", (long long)c->sums.prompts,
+                      (long long)c->sums.pairs);
+    else if (c->sums.comparisons || !c->sums.answers)
         buffer_format(&kept, ", %lld pairs", (long long)c->sums.comparisons);
     if (c->sums.answers)
         buffer_format(&kept, ", %lld %s", (long long)c->sums.answers,

@@ -22,6 +22,7 @@ const char *const build_reason_name[N_REASONS] = {
     "no_tokens",
     "empty_completion",
     "completion_cut_away",
+    "one_side",
 };
 
 const char *const build_note_name[N_NOTES] = {"different_prompts", "user_last", "no_order"};
@@ -31,6 +32,7 @@ enum { PLACE_TOO_LONG = -1, PLACE_NO_TOKENS = -2, PLACE_EMPTY = -3, PLACE_CUT_AW
 struct build_worker {
     const struct build *b;
     struct template_worker *template;
+    struct asker *asker; /* NULL: no judge is asked */
     struct row row;
     struct template_encoded *encoded; /* (capacity_encoded): of the answers */
     json_t **answer;                  /* (capacity_encoded): those that are encoded together */
@@ -46,6 +48,7 @@ struct build_worker *worker_new(const struct build *b) {
     struct build_worker *w = mem_alloc(1, sizeof *w);
     w->b = b;
     w->template = template_worker_new(b->template);
+    if (b->family) w->asker = asker_new(b, w->template);
     return w;
 }
 
@@ -59,6 +62,7 @@ void worker_free(struct build_worker *w) {
     mem_free(w->label);
     buffer_free(&w->tables);
     row_free(&w->row);
+    asker_free(w->asker);
     template_worker_free(w->template);
     mem_free(w);
 }
@@ -283,28 +287,33 @@ static void add_tables(struct build_worker *w, struct packed_row *out) {
 
 /* --- packing --- */
 
-static void append_packed(struct build_worker *w, struct packed_row *row, int n_encoded,
-                          struct buffer *out) {
+void packed_append(struct packed_row *row, const struct shard_pair *pair,
+                   const struct template_encoded *encoded, int n, const struct buffer *tables,
+                   const char *origin, struct buffer *out) {
     static const char zeros[8];
-    const char *origin = w->row.origin ? w->row.origin : "";
     int64_t n_tokens = 0;
-    for (int s = 0; s < n_encoded; s++) n_tokens += w->encoded[s].ids.n;
-    row->n_answers = n_encoded;
-    row->n_pairs = (int32_t)w->n_pairs;
-    row->n_origin = (int32_t)strlen(origin);
-    size_t bytes = sizeof *row + (size_t)w->n_pairs * sizeof *w->pair +
-                   (size_t)n_encoded * sizeof(int32_t) + (size_t)n_tokens * sizeof(int32_t) +
-                   w->tables.length + (size_t)row->n_origin;
+    size_t pair_bytes = (size_t)row->n_pairs * sizeof *pair;
+    for (int s = 0; s < n; s++) n_tokens += encoded[s].ids.n;
+    row->n_answers = n;
+    row->n_origin = origin ? (int32_t)strlen(origin) : 0;
+    size_t bytes = sizeof *row + pair_bytes + (size_t)(n + n_tokens) * sizeof(int32_t) +
+                   tables->length + (size_t)row->n_origin;
     row->n_bytes = (int64_t)ROUND_UP(bytes, 8);
     buffer_append(out, row, sizeof *row);
-    buffer_append(out, w->pair, (size_t)w->n_pairs * sizeof *w->pair);
-    for (int s = 0; s < n_encoded; s++)
-        buffer_append(out, &(int32_t){(int32_t)w->encoded[s].ids.n}, sizeof(int32_t));
-    for (int s = 0; s < n_encoded; s++)
-        buffer_append(out, w->encoded[s].ids.id, (size_t)w->encoded[s].ids.n * sizeof(int32_t));
-    buffer_append(out, w->tables.data, w->tables.length);
+    buffer_append(out, pair, pair_bytes);
+    for (int s = 0; s < n; s++)
+        buffer_append(out, &(int32_t){(int32_t)encoded[s].ids.n}, sizeof(int32_t));
+    for (int s = 0; s < n; s++)
+        buffer_append(out, encoded[s].ids.id, (size_t)encoded[s].ids.n * sizeof(int32_t));
+    buffer_append(out, tables->data, tables->length);
     buffer_append(out, origin, (size_t)row->n_origin);
     buffer_append(out, zeros, (size_t)row->n_bytes - bytes);
+}
+
+static void append_packed(struct build_worker *w, struct packed_row *row, int n_encoded,
+                          struct buffer *out) {
+    row->n_pairs = (int32_t)w->n_pairs;
+    packed_append(row, w->pair, w->encoded, n_encoded, &w->tables, w->row.origin, out);
     buffer_clear(&w->tables);
 }
 
@@ -404,12 +413,14 @@ static int take_row(struct build_worker *w, const struct format *format, const j
     const struct row *row = &w->row;
     bool is_chat = strcmp(template_get_options(w->b->template)->name, "text") != 0;
     if (format_read(format, json, record, &w->row) != 0) return DROPPED_BAD_FIELDS;
-    if (is_chat && row_check_chat(row) != 0) return DROPPED_BAD_FIELDS;
+    if ((is_chat || w->asker) && !row->is_asked && row_check_chat(row) != 0)
+        return DROPPED_BAD_FIELDS;
     packed->dropped[DROPPED_TIE] = row->n_ties;
     if (row->drop != ROW_KEPT) {
         int reason = reason_of[row->drop];
         return pack_dropped(w, packed, reason, reason != DROPPED_TIE || row->n_ties == 0, out);
     }
+    if (w->asker) return asker_take(w->asker, row, packed, out);
     if (!row->has_answers && is_all_equal(row))
         return pack_dropped(w, packed, DROPPED_EQUAL, row->n_pairs, out);
     switch (encode_row(w)) {

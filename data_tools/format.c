@@ -18,7 +18,8 @@ static const struct format_kind *const kinds[] = {
     &format_pairs,        &format_hh,         &format_helpsteer2,    &format_helpsteer3,
     &format_sharegpt,     &format_summarize,  &format_ultrafeedback, &format_litbench,
     &format_reward_bench, &format_ranked,     &format_rated,         &format_labelled,
-    &format_completions,  &format_rationales, &format_canonical,     &format_mapping,
+    &format_completions,  &format_rationales, &format_prompts,       &format_canonical,
+    &format_mapping,
 };
 enum { N_KINDS = COUNT(kinds) };
 
@@ -113,11 +114,13 @@ bool format_matches(const struct format_kind *kind, const json_t *row) {
 
 /* --completions reads other formats than a build of comparisons. */
 static bool is_used(const struct format_kind *kind, const struct format_options *o) {
+    if (kind->use == USE_PROMPTS) return o->judge;
     return kind->use == USE_BOTH || (kind->use == USE_COMPLETIONS) == o->completions;
 }
 
 static int check_use(const struct format_kind *kind, const struct format_options *o) {
     if (is_used(kind, o)) return 0;
+    if (kind->use == USE_PROMPTS) return fail("the format %s is one of --judge", kind->name);
     if (!o->completions) return fail("the format %s is one of --completions", kind->name);
     fail("--completions: expected rows of completions, found the format %s", kind->name);
     return fail_hint("a mapping makes them of any, as {prompt, completion: .chosen}");

@@ -56,6 +56,11 @@ struct row {
     /* Texts without a prompt, and nobody said that there is none: right where texts are taken as
      * they are, and nothing for a chat template. */
     bool is_bare, is_inside; /* is_inside: they begin with a prompt that the row has, too */
+    /* The row is what a judge is asked, in `prompt`: nothing else of it is there but metadata. */
+    bool is_asked;
+    int64_t asked_pair;
+    int asked_side, asked_preferred; /* as of struct shard_prompt */
+    json_t *meta;                    /* an object, or NULL */
 };
 enum { ROW_MAX_ANSWERS = 256, ROW_MAX_SCORES = 64 };
 void row_add_answer(struct row *row, json_t *answer); /* takes the reference */
@@ -99,6 +104,7 @@ struct format_options {
     const char *min_score;    /* "column=X": rows below are filtered */
     const char *rationales;   /* litbench_rationales: "reasons" or "verdict" */
     bool both_orders;         /* and each row with its two stories exchanged, too */
+    bool judge;               /* a judge is asked: rows of its prompts are read, too */
 };
 
 struct format; /* format.c */

@@ -63,15 +63,15 @@ struct format_kind {
     /* NULL: `program` makes canonical records */
     int (*read)(const struct format *s, const json_t *json, struct row *row);
     const char *program; /* jq */
-    /* whether its rows are comparisons or answers, completions, or either */
-    enum format_use { USE_PREFERENCES, USE_COMPLETIONS, USE_BOTH } use;
+    /* whether its rows are comparisons or answers, completions, either, or a judge's prompts */
+    enum format_use { USE_PREFERENCES, USE_COMPLETIONS, USE_BOTH, USE_PROMPTS } use;
     /* What is read, after the last look; NULL: `about`. */
     void (*describe)(const struct format *s, struct buffer *out);
 };
 extern const struct format_kind format_pairs, format_hh, format_helpsteer2, format_helpsteer3,
     format_sharegpt, format_summarize, format_ultrafeedback, format_litbench, format_reward_bench,
     format_ranked, format_canonical, format_mapping, format_rated, format_labelled,
-    format_completions, format_rationales;
+    format_completions, format_rationales, format_prompts;
 
 struct format {
     const struct format_kind *kind;

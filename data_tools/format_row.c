@@ -42,16 +42,17 @@ void row_clear(struct row *row) {
     for (int i = 0; i < row->n_answers; i++) json_decref(row->answer[i]);
     json_decref(row->prompt);
     json_decref(row->tools);
+    json_decref(row->meta);
     mem_free(row->origin);
     mem_free(row->verdict);
     for (int i = 0; i < row->n_scores; i++) mem_free(row->score_name[i]);
-    row->prompt = row->tools = NULL;
+    row->prompt = row->tools = row->meta = NULL;
     row->origin = row->verdict = NULL;
     row->n_answers = row->n_pairs = row->n_ties = row->n_known_ties = row->n_scores = 0;
     row->has_answers = row->has_ranks = false;
     row->weight = 1;
     row->drop = ROW_KEPT;
-    row->is_bare = row->is_inside = false;
+    row->is_bare = row->is_inside = row->is_asked = false;
 }
 
 void row_free(struct row *row) {
@@ -187,6 +188,7 @@ static void find_ranks(struct row *row) {
 
 void row_finish(struct row *row, const struct format_options *options) {
     bool is_left_out = row->drop != ROW_KEPT && row->drop != ROW_TIE;
+    if (row->is_asked) return;
     if (options->answers != ANSWERS_DROP && !options->completions) row->has_answers = true;
     if (is_left_out || row->n_answers == 0) row->has_answers = false;
     if (row->has_answers && !options->completions) find_ranks(row);

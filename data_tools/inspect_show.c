@@ -249,6 +249,10 @@ static void add_tables(json_t *object, const struct shard *s) {
     json_object_set_new(object, "scores", names);
     json_object_set_new(object, "spans", json_integer(s->n_spans));
     json_object_set_new(object, "learned_tokens", json_integer(count_learned(s)));
+    if (s->n_prompts == 0) return;
+    json_object_set_new(object, "prompts", json_integer(s->n_prompts));
+    json_object_set_new(object, "judge", json_string(s->judge));
+    json_object_set_new(object, "parser", json_string(s->parser));
 }
 
 static void print_tables(const struct shard *s) {
@@ -261,6 +265,9 @@ static void print_tables(const struct shard *s) {
     if (s->n_spans)
         printf("spans: %lld, %lld learned tokens\n", (long long)s->n_spans,
                (long long)count_learned(s));
+    if (s->n_prompts)
+        printf("prompts: %lld of the judge %s, parser %s\n", (long long)s->n_prompts, s->judge,
+               s->parser);
 }
 
 /* A shard has no tensors: its counts and its contract are shown. */

@@ -89,6 +89,10 @@ int look_read_answer(struct look *look, int64_t answer) {
     return read_sequence(look, look->shard.answer_sequence[answer], &look->ids[0]);
 }
 
+int look_read_prompt(struct look *look, int64_t prompt) {
+    return read_sequence(look, look->shard.prompt_sequence[prompt], &look->ids[0]);
+}
+
 static void put_place(const struct look *look, int source, int64_t row, char out[512]) {
     const char *path =
         json_string_value(json_object_get(json_array_get(look->sources, (size_t)source), "path"));
@@ -105,6 +109,10 @@ void look_place(const struct look *look, int64_t comparison, char out[512]) {
 
 void look_place_answer(const struct look *look, int64_t answer, char out[512]) {
     put_place(look, look->shard.answer_source[answer], look->shard.answer_row[answer], out);
+}
+
+void look_place_prompt(const struct look *look, int64_t prompt, char out[512]) {
+    put_place(look, look->shard.prompt_source[prompt], look->shard.prompt_row[prompt], out);
 }
 
 int look_compare_int64(const void *a, const void *b) {

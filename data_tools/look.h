@@ -25,9 +25,11 @@ int64_t look_prompt(const struct look *look, int64_t comparison); /* tokens */
 /* Fills look->ids. */
 int look_read(struct look *look, int64_t comparison);
 int look_read_answer(struct look *look, int64_t answer); /* fills look->ids[0] */
-/* "hh.jsonl:17": the row that the comparison, or the answer, came from. out: 512 bytes. */
+int look_read_prompt(struct look *look, int64_t prompt); /* the same */
+/* "hh.jsonl:17": the row that the comparison, answer or prompt came from. out: 512 bytes. */
 void look_place(const struct look *look, int64_t comparison, char out[512]);
 void look_place_answer(const struct look *look, int64_t answer, char out[512]);
+void look_place_prompt(const struct look *look, int64_t prompt, char out[512]);
 
 /* Of two int64_t, for qsort. */
 int look_compare_int64(const void *a, const void *b);

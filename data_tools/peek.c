@@ -1,4 +1,5 @@
-/* rankwise-data peek: comparisons or answers of a shard as the model will see them, token by token.
+/* rankwise-data peek: comparisons, answers or a judge's prompts of a shard as the model will see
+ * them, token by token.
  *
  * What is shown comes out of the shard and through its own tokenizer's decoder; nothing is rendered
  * again. A character whose bytes lie in several tokens is shown with the first of them. */
@@ -25,7 +26,7 @@ static const char usage[] =
     "  --answers      answers with their ranks and scores, or completions with what is learned: "
     "for shards without\n"
     "                 comparisons as a matter of course\n"
-    "  --count N      how many comparisons or answers (3)\n"
+    "  --count N      how many comparisons, answers or prompts (3)\n"
     "  --from N       from this one on, counted from 0\n"
     "  --seed N       of the sample (0)\n"
     "  --ids          the numbers of the tokens too\n"
@@ -174,6 +175,28 @@ static int show_answer(struct peek *p, int64_t answer) {
     return show_part(p, s->n_spans ? "not learned" : "answer", ids, at, ids->n, "");
 }
 
+/* ---- a prompt ---- */
+
+/* What a judge is asked, up to where it begins to write. */
+static int show_prompt(struct peek *p, int64_t prompt) {
+    const struct shard *s = &p->look.shard;
+    struct buffer heading = {0};
+    char place[512];
+    if (look_read_prompt(&p->look, prompt) != 0) return -1;
+    look_place_prompt(&p->look, prompt, place);
+    int side = s->prompt_side[prompt], preferred = s->prompt_preferred[prompt];
+    buffer_format(&heading, "prompt %lld of %lld, from %s, pair %lld, ", (long long)prompt,
+                  (long long)s->n_prompts, place, (long long)s->prompt_pair[prompt]);
+    if (side < 2) buffer_format(&heading, "side %d", side);
+    if (side >= 2) buffer_format(&heading, "side %d as A", side - 2);
+    if (preferred >= 0) buffer_format(&heading, ", better is side %d", preferred);
+    if (s->prompt_target && !isnan(s->prompt_target[prompt]))
+        buffer_format(&heading, ", target %g", (double)s->prompt_target[prompt]);
+    paint_heading(p->out, p->paint, heading.data);
+    buffer_free(&heading);
+    return show_part(p, "prompt", &p->look.ids[0], 0, p->look.ids[0].n, "");
+}
+
 struct wanted {
     int64_t count, from, seed; /* from < 0: a sample */
     bool answers;
@@ -181,12 +204,16 @@ struct wanted {
 
 static int show_all(struct peek *p, const struct wanted *w) {
     const struct shard *s = &p->look.shard;
-    bool is_answers = w->answers || s->n_comparisons == 0;
-    int64_t all = is_answers ? s->n_answers : s->n_comparisons;
+    bool is_asked = s->n_prompts > 0 && !w->answers;
+    bool is_answers = !is_asked && (w->answers || s->n_comparisons == 0);
+    int64_t all = is_asked ? s->n_prompts : is_answers ? s->n_answers : s->n_comparisons;
     if (all == 0) return fail("--answers: the shard has none; hint: build --answers keep");
     if (w->from >= all)
         return fail("--from: expected %s below %lld, found %lld",
-                    is_answers ? "an answer" : "a comparison", (long long)all, (long long)w->from);
+                    is_asked     ? "a prompt"
+                    : is_answers ? "an answer"
+                                 : "a comparison",
+                    (long long)all, (long long)w->from);
     int64_t n = MIN(w->count, w->from < 0 ? all : all - w->from),
             *index = mem_alloc(n, sizeof *index);
     uint64_t purpose = random_purpose("peek");
@@ -195,7 +222,9 @@ static int show_all(struct peek *p, const struct wanted *w) {
     qsort(index, (size_t)n, sizeof *index, look_compare_int64);
     int status = 0;
     for (int64_t i = 0; i < n && status == 0; i++)
-        status = is_answers ? show_answer(p, index[i]) : show(p, index[i]);
+        status = is_asked     ? show_prompt(p, index[i])
+                 : is_answers ? show_answer(p, index[i])
+                              : show(p, index[i]);
     mem_free(index);
     return status;
 }

@@ -1,4 +1,4 @@
-/* What stats says of labels, answers and spans: see stats.h. */
+/* What stats says of labels, answers, spans and a judge's prompts: see stats.h. */
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -21,6 +21,13 @@ static int compare_numbers(const void *a, const void *b) {
 
 static void sort_column(struct column *c) {
     qsort(c->value, (size_t)c->n, sizeof *c->value, compare_numbers);
+}
+
+static struct column prompt_column(const struct shard *s) {
+    struct column c = {.value = mem_alloc(s->n_prompts, sizeof *c.value), .n = s->n_prompts};
+    for (int64_t i = 0; i < c.n; i++) c.value[i] = (double)shard_length(s, s->prompt_sequence[i]);
+    sort_column(&c);
+    return c;
 }
 
 static double quantile(const struct column *c, double share) {
@@ -124,12 +131,47 @@ static struct tally count(const struct shard *s) {
     return t;
 }
 
+/* Pairs of which side 0, side 1 or neither is the better one. */
+static void count_sides(const struct shard *s, int64_t out[3]) {
+    out[0] = out[1] = out[2] = 0;
+    for (int64_t g = 0; g < s->n_groups; g++) {
+        int preferred = s->prompt_preferred[s->prompt_first[g]];
+        out[preferred < 0 ? 2 : preferred]++;
+    }
+}
+
+static void print_prompts(const struct shard *s) {
+    struct column c = prompt_column(s);
+    int64_t n[3];
+    count_sides(s, n);
+    printf("  judge: %s (parser %s), %lld prompts of %lld pairs; better is side 0 in %lld, side 1 "
+           "in %lld, neither in %lld\n",
+           s->judge, s->parser, (long long)s->n_prompts, (long long)s->n_groups, (long long)n[0],
+           (long long)n[1], (long long)n[2]);
+    printf("\n  %-20s %9s %9s %9s %9s %9s %9s\n", "of each prompt", "least", "median", "mean",
+           "90 %", "99 %", "most");
+    print_column("tokens", &c);
+}
+
+static void add_prompts(const struct shard *s, json_t *object) {
+    struct column c = prompt_column(s);
+    int64_t n[3];
+    count_sides(s, n);
+    json_object_set_new(object, "judged",
+                        json_pack("{s:s, s:s, s:I, s:I, s:I, s:I, s:I, s:o}", "judge", s->judge,
+                                  "parser", s->parser, "prompts", (json_int_t)s->n_prompts, "pairs",
+                                  (json_int_t)s->n_groups, "better_first", (json_int_t)n[0],
+                                  "better_second", (json_int_t)n[1], "ties", (json_int_t)n[2],
+                                  "lengths", column_json(&c)));
+}
+
 void stats_tables_print(const struct look *look) {
     const struct shard *s = &look->shard;
     struct tally t = count(s);
     if (s->label)
         printf("  labels: %lld of 1, %lld of 0.5 (ties), %lld others\n", (long long)t.one,
                (long long)t.tie, (long long)t.other);
+    if (s->n_prompts) print_prompts(s);
     if (s->n_answers == 0) return;
     printf("  answers: %lld", (long long)s->n_answers);
     if (t.lists)
@@ -157,6 +199,7 @@ void stats_tables_add(const struct look *look, json_t *object) {
         json_object_set_new(object, "labels",
                             json_pack("{s:I, s:I, s:I}", "one", (json_int_t)t.one, "tie",
                                       (json_int_t)t.tie, "other", (json_int_t)t.other));
+    if (s->n_prompts) add_prompts(s, object);
     if (s->n_answers == 0) return;
     json_t *lengths = json_object(), *scores = json_object();
     for (int k = 0; k < N_ANSWER_LENGTHS - (s->n_spans == 0); k++) {

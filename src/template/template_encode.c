@@ -63,6 +63,37 @@ enum template_status template_encode(struct template_worker *w, const json_t *pr
     return status;
 }
 
+static int64_t max_prompt(const struct template_options *o) {
+    if (o->max_length == 0 || o->max_prompt_length == 0)
+        return MAX(o->max_length, o->max_prompt_length);
+    return MIN(o->max_length, o->max_prompt_length);
+}
+
+enum template_status template_encode_prompt(struct template_worker *w, const json_t *prompt,
+                                            struct ids *out) {
+    bool is_text = json_is_string(prompt);
+    if (!is_text && !w->template->chat) {
+        fail("expected a string, found a list of messages; hint: --template simple_chat");
+        return TEMPLATE_BAD;
+    }
+    buffer_clear(&w->text);
+    int status = 0;
+    if (!w->template->chat) {
+        template_append_string(prompt, &w->text);
+    } else {
+        json_t *list = is_text ? json_pack("[{s:s, s:O}]", "role", "user", "content", prompt)
+                               : json_incref((json_t *)prompt);
+        status = template_render_messages(w, list, true, true, &w->text);
+        json_decref(list);
+    }
+    if (status == 0) status = template_text_ids(w, w->text.data, w->text.length, false, out);
+    int64_t max = max_prompt(&w->template->options);
+    if (status != 0) return TEMPLATE_BAD;
+    if (max == 0 || out->n <= max) return TEMPLATE_OK;
+    fail("a prompt of %lld tokens; expected at most %lld", (long long)out->n, (long long)max);
+    return TEMPLATE_TOO_LONG;
+}
+
 int template_encode_text(struct template_worker *w, const char *text, size_t length,
                          struct ids *out) {
     if (template_text_ids(w, text, length, true, out) != 0) return -1;

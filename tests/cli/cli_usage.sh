@@ -15,7 +15,7 @@ for program in "$rankwise" "$data" "$inspect"; do
         [[ $command != help ]] || continue
         expect "$name-$command-help" 0 "usage: $name $command" "$program" "$command" --help
         most=20
-        [[ $name-$command != rankwise-data-build ]] || most=80 # it lists the sources and their rows
+        [[ $name-$command != rankwise-data-build ]] || most=95 # it lists the sources and their rows, and prompt families
         check "$name-$command-help-is-short" test "$(wc -l <"$work/out")" -le "$most"
         expect "$name-$command-unknown-option" 2 'unknown option --no-such.*hint:' "$program" "$command" --no-such
     done
