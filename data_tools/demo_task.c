@@ -1,5 +1,5 @@
-/* The demo's preference task: short conversations whose better answer does what was asked, and
- * politely.
+/* The demos' preference tasks. Of `make demo`: short conversations whose better answer does what
+ * was asked, and politely.
  *
  *   kind      prompt                        chosen                      rejected
  *   follow    Please name an animal.        How about goat?             Sure: copper.
@@ -9,7 +9,10 @@
  * No answer is good by itself, but for the manner: every word is the right answer to some prompts
  * and the wrong one to others, equally often, and phrases are drawn for each split on its own, so
  * that length tells nothing. A model has to hold the answer against the prompt. Held-out pairs have
- * prompts (name, phrase, question) that training never shows. */
+ * prompts (name, phrase, question) that training never shows.
+ *
+ * Of the toy judge: answers of some sentences each, polite ones and rude ones, of which the better
+ * has more that are polite. The sentences are of about the same length. */
 #include <stdio.h>
 #include <string.h>
 
@@ -17,6 +20,7 @@
 #include "random.h"
 
 enum { N_WORDS = 12, N_NUMBERS = 30, HELD_OUT_ONE_IN = 8, TEXT_ROOM = 160 };
+enum { N_SENTENCES = 4 }; /* of an answer of the toy judge's */
 
 struct category {
     const char *name, *word[N_WORDS];
@@ -74,7 +78,7 @@ struct draws {
 };
 
 static uint64_t draw(struct draws *d, uint64_t n) {
-    return random_bits(d->seed, random_purpose("demo") + d->pair, d->n++) % n;
+    return random_bits(d->seed, d->pair, d->n++) % n;
 }
 
 /* What a pair is about: the request, and the right and the wrong word. */
@@ -101,32 +105,64 @@ static void ask_for_number(struct draws *d, struct question *q) {
     snprintf(q->wrong, sizeof q->wrong, "%d", a + b - right);
 }
 
-static char *conversation(const char *greeting, const char *request, const char *phrase,
-                          const char *word) {
-    char answer[TEXT_ROOM];
-    snprintf(answer, sizeof answer, phrase, word);
+static char *conversation(const char *greeting, const char *request, const char *answer) {
     return mem_format("\n\nHuman: %s%s\n\nAssistant: %s", greeting, request, answer);
 }
 
+/* Whether a conversation that begins so is held out. */
+static bool hold_out(uint64_t seed, const char *greeting, const char *request) {
+    char *prompt = mem_format("%s%s", greeting, request);
+    bool out = random_bits(seed, random_purpose(prompt), 0) % HELD_OUT_ONE_IN == 0;
+    mem_free(prompt);
+    return out;
+}
+
 struct demo_pair demo_pair_make(uint64_t seed, int64_t index, bool *is_held_out) {
-    struct draws d = {seed, (uint64_t)index, 0};
+    struct draws d = {seed, random_purpose("demo") + (uint64_t)index, 0};
     uint64_t kind = draw(&d, 10); /* six of ten follow, two compare, two manner */
     struct question q;
     if (kind < 2)
         ask_for_number(&d, &q);
     else
         ask_for_word(&d, &q);
-    char greeting[TEXT_ROOM];
+    char greeting[TEXT_ROOM], answer[2][TEXT_ROOM];
     snprintf(greeting, sizeof greeting, PICK(&d, greetings), PICK(&d, names));
     bool manner = kind >= 8;
-    struct demo_pair pair = {
-        .chosen = conversation(greeting, q.request, PICK(&d, polite), q.right),
-        .rejected = conversation(greeting, q.request, manner ? PICK(&d, rude) : PICK(&d, polite),
-                                 manner ? q.right : q.wrong),
-    };
-    char *prompt = mem_format("%s%s", greeting, q.request);
-    *is_held_out = random_bits(seed, random_purpose(prompt), 0) % HELD_OUT_ONE_IN == 0;
-    mem_free(prompt);
+    snprintf(answer[0], TEXT_ROOM, PICK(&d, polite), q.right);
+    snprintf(answer[1], TEXT_ROOM, manner ? PICK(&d, rude) : PICK(&d, polite),
+             manner ? q.right : q.wrong);
+    *is_held_out = hold_out(seed, greeting, q.request);
+    return (struct demo_pair){.chosen = conversation(greeting, q.request, answer[0]),
+                              .rejected = conversation(greeting, q.request, answer[1])};
+}
+
+/* Sentences of which n_polite are polite, at places of any order. */
+static void answer_in_sentences(struct draws *d, int n_polite, struct buffer *out) {
+    for (int left = N_SENTENCES; left > 0; left--) {
+        bool is_polite = draw(d, (uint64_t)left) < (uint64_t)n_polite;
+        const char *word = PICK(d, categories[draw(d, COUNT(categories))].word);
+        buffer_format(out, is_polite ? PICK(d, polite) : PICK(d, rude), word);
+        if (left > 1) buffer_append_text(out, " ");
+        n_polite -= is_polite;
+    }
+}
+
+struct demo_pair demo_manners_make(uint64_t seed, int64_t index, bool *is_held_out) {
+    struct draws d = {seed, random_purpose("manners") + (uint64_t)index, 0};
+    int worse = (int)draw(&d, N_SENTENCES),
+        better = worse + 1 + (int)draw(&d, (uint64_t)(N_SENTENCES - worse));
+    char greeting[TEXT_ROOM], request[TEXT_ROOM];
+    snprintf(greeting, sizeof greeting, PICK(&d, greetings), PICK(&d, names));
+    snprintf(request, sizeof request, PICK(&d, requests),
+             categories[draw(&d, COUNT(categories))].name);
+    struct buffer answer[2] = {{0}, {0}};
+    answer_in_sentences(&d, better, &answer[0]);
+    answer_in_sentences(&d, worse, &answer[1]);
+    struct demo_pair pair = {.chosen = conversation(greeting, request, answer[0].data),
+                             .rejected = conversation(greeting, request, answer[1].data)};
+    buffer_free(&answer[0]);
+    buffer_free(&answer[1]);
+    *is_held_out = hold_out(seed, greeting, request);
     return pair;
 }
 

@@ -83,16 +83,13 @@ static void add_words(json_t *vocabulary, json_t *merges, const char *text, bool
     }
 }
 
-/* A tokenizer whose vocabulary is the words of the pairs, and single bytes for any other text. */
-void demo_tokenizer_write(const struct demo_pair *pair, int64_t n, struct buffer *out,
+/* A tokenizer whose vocabulary is the words of the texts, and single bytes for any other text. */
+void demo_tokenizer_write(const char *const *text, int64_t n, struct buffer *out,
                           int64_t *vocabulary_size) {
     json_t *vocabulary = json_object(), *merges = json_array();
     add_alphabet(vocabulary);
     for (int pass = 0; pass < 2; pass++)
-        for (int64_t i = 0; i < n; i++) {
-            add_words(vocabulary, merges, pair[i].chosen, pass == 0);
-            add_words(vocabulary, merges, pair[i].rejected, pass == 0);
-        }
+        for (int64_t i = 0; i < n; i++) add_words(vocabulary, merges, text[i], pass == 0);
     json_int_t end = (json_int_t)json_object_size(vocabulary);
     add_token(vocabulary, "<|endoftext|>");
     json_t *byte_level = json_pack("{s:s, s:b, s:b, s:b}", "type", "ByteLevel", "add_prefix_space",
@@ -110,8 +107,8 @@ void demo_tokenizer_write(const struct demo_pair *pair, int64_t n, struct buffer
                   "post_processor", byte_level, "decoder", byte_level, "model", model);
     CHECK(whole, "a tokenizer that JSON cannot hold");
     *vocabulary_size = (int64_t)end + 1;
-    char *text = json_text(whole);
-    buffer_append_text(out, text);
-    mem_free(text);
+    char *all = json_text(whole);
+    buffer_append_text(out, all);
+    mem_free(all);
     json_decref(whole);
 }

@@ -195,5 +195,15 @@ same demo-answers-to-score "$(wc -l <"$work/demo/texts.jsonl")" 2
 longer=$(sed 's/{"chosen":"\(.*\)","rejected":"\(.*\)"}/\1\t\2/' "$work/demo/held_out.jsonl" |
     awk -F'\t' '{ a = split($1, x, " "); b = split($2, y, " "); n += a > b ? 1 : a == b ? 0.5 : 0 } END { print int(100 * n / NR) }')
 check demo-length-tells-little test "$longer" -ge 35 -a "$longer" -le 65
+
+# --- the toy judge's: no held-out prompt is trained on, and the warm-up's scores tell nothing of the answers ---
+expect demo-judge 0 '4000 completions kept' "$data" demo --judge --out "$work/judge"
+expect demo-judge-again 0 '2000 prompts of 1000 pairs kept' "$data" demo --judge --out "$work/judge2"
+check demo-judge-is-deterministic diff -r --exclude='*.h5' "$work/judge" "$work/judge2"
+judge_prompts() { sed 's/.*CONVERSATION:\(.*\)RESPONSE:.*/\1/' "$work/judge/$1.jsonl" | sort -u; }
+same demo-judge-prompts-are-disjoint "$(comm -12 <(judge_prompts prompts) <(judge_prompts held_out_prompts) | wc -l)" 0
+higher=$(sed 's/.*<s>\([0-9]*\)<\/s>.*/\1/' "$work/judge/warm_up.jsonl" |
+    awk 'NR % 2 { first = $1; next } first != $1 { n++; if (first > $1) higher++ } END { printf "%d", 100 * higher / n }')
+check demo-judge-scores-are-blind test "$higher" -ge 46 -a "$higher" -le 54
 expect demo-no-out 2 '--out is missing' "$data" demo
 finish
