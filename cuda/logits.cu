@@ -30,7 +30,7 @@ __device__ static inline void write_outputs(const struct logits &l, int64_t r, c
          read += (int)blockDim.x) {
         float *out = l.output + (int64_t)read * N_LM_OUTPUTS;
         int64_t word = l.target[read] - l.first_word;
-        if (word >= 0 && word < n) out[LM_LOG_PROBABILITY] = x[word];
+        if (word >= 0 && word < n) out[LM_LOG_PROBABILITY] = l.scale * x[word];
         if (!whole) continue;
         out[LM_LOG_PROBABILITY] = out[LM_LOG_PROBABILITY] - under - log_sum;
         out[LM_LOG_SUM] = under + log_sum;
@@ -50,21 +50,21 @@ template <int N> __global__ void reduce_kernel(struct logits l) {
 #pragma unroll
         for (int i = 0; i < N_LOGITS_STATES; i++) state[i] = kept[i];
     }
-    float most = -INFINITY, best = -INFINITY, sums[2] = {0, 0};
+    float own = -INFINITY, best = -INFINITY, sums[2] = {0, 0};
     for (int64_t j = threadIdx.x * N; j < n; j += blockDim.x * N) {
         floats<N> v = load<N>(x + j);
 #pragma unroll
-        for (int i = 0; i < N; i++) most = fmaxf(most, v.item[i]);
+        for (int i = 0; i < N; i++) own = fmaxf(own, v.item[i]);
     }
-    most = block_max(most, capacity);
-    float under = fmaxf(most, state[LOGITS_MAX]);
+    own = block_max(own, capacity);
+    float most = l.scale * own, under = fmaxf(most, state[LOGITS_MAX]);
     for (int64_t j = threadIdx.x * N; j < n; j += blockDim.x * N) {
         floats<N> v = load<N>(x + j);
 #pragma unroll
         for (int i = 0; i < N; i++) {
-            sums[0] += expf(v.item[i] - under);
+            sums[0] += expf(l.scale * v.item[i] - under);
             sums[1] += v.item[i];
-            if (v.item[i] == most) best = fmaxf(best, -(float)(l.first_word + j + i));
+            if (v.item[i] == own) best = fmaxf(best, -(float)(l.first_word + j + i));
         }
     }
     block_sum(sums, capacity);
@@ -75,7 +75,7 @@ template <int N> __global__ void reduce_kernel(struct logits l) {
         state[LOGITS_BEST] = -best;
     }
     state[LOGITS_SUM] += sums[0];
-    state[LOGITS_TOTAL] += sums[1];
+    state[LOGITS_TOTAL] += l.scale * sums[1];
     write_outputs(l, r, x, state);
     if (threadIdx.x > 0) return;
 #pragma unroll
@@ -103,14 +103,16 @@ __global__ void gradient_kernel(T *out, int64_t out_stride, struct logits l, con
         of_share += d[LM_LOG_SUM] - d[LM_LOG_PROBABILITY];
         of_mean += d[LM_MEAN] / (float)l.vocabulary;
     }
-    of_share /= state[LOGITS_SUM];
+    of_share = of_share / state[LOGITS_SUM] * l.scale;
+    of_mean *= l.scale;
     for (int64_t j = threadIdx.x * N; j < n; j += blockDim.x * N) {
         floats<N> v = load<N>(x + j);
 #pragma unroll
-        for (int i = 0; i < N; i++) v.item[i] = of_share * expf(v.item[i] - under) + of_mean;
+        for (int i = 0; i < N; i++)
+            v.item[i] = of_share * expf(l.scale * v.item[i] - under) + of_mean;
         for (int read = first; read < end; read++) {
             int64_t word = l.target[read] - l.first_word - j;
-            float d = doutput[(int64_t)read * N_LM_OUTPUTS + LM_LOG_PROBABILITY];
+            float d = l.scale * doutput[(int64_t)read * N_LM_OUTPUTS + LM_LOG_PROBABILITY];
 #pragma unroll
             for (int i = 0; i < N; i++)
                 if (word == i) v.item[i] += d;

@@ -252,6 +252,7 @@ enum logits_state { LOGITS_MAX, LOGITS_SUM, LOGITS_TOTAL, LOGITS_BEST, N_LOGITS_
 struct logits {
     struct tensor block; /* F32: of rows first_row on and of words first_word on; overwritten */
     int64_t first_row, first_word, vocabulary;
+    float scale; /* what is said of logits below is of logits times this: 1 / temperature */
     /* The reads of row r are [first_read[r], first_read[r + 1]); target (reads): their words */
     const int32_t *first_read, *target;
     float *state;  /* (R, N_LOGITS_STATES): under MAX, SUM of exponentials; TOTAL of logits */
@@ -261,7 +262,7 @@ struct logits {
 typedef void logits_reduce_fn(struct device *dev, const struct logits *logits);
 /* out (rows, words) c = the gradient of the block, from the rows' whole state and doutput (reads,
  * N_LM_OUTPUTS): with p the softmax, over the row's reads the sum of dLOG_PROBABILITY
- * (onehot - p) + dLOG_SUM p + dMEAN / vocabulary. out may be the block; LM_CORRECT's gradient is
+ * (onehot - p) + dLOG_SUM p + dMEAN / vocabulary, times the scale. out may be the block; LM_CORRECT's gradient is
  * not read. */
 typedef void logits_gradient_fn(struct device *dev, struct tensor out, const struct logits *logits,
                                 const float *doutput);

@@ -30,6 +30,7 @@ struct model_options {
     struct head head;   /* as the parameter table has it */
     int64_t quantised;  /* parameters_largest_quantised */
     int64_t max_reads;  /* of HEAD_LM */
+    double temperature; /* of HEAD_LM: outputs are of logits / temperature; 0: 1 */
     struct adapters adapters; /* of the parameter table */
     int frozen_blocks;  /* parameters_frozen_blocks: they keep nothing in training either */
 };

@@ -21,7 +21,7 @@ static void check_blocks(enum dtype dtype, int64_t rows, int64_t words) {
     for (int i = 0; i <= B_ROWS; i++) first_read[i] = i < 20 ? 0 : i < 21 ? 20 : i + 30;
     for (int i = 0; i < B_READS; i++)
         target[i] = (int32_t)(random_bits(3, 1, (uint64_t)i) % B_WORDS);
-    struct lm_head h = {.dev = dev, .dtype = dtype, .D = B_WIDTH, .V = B_WORDS};
+    struct lm_head h = {.dev = dev, .dtype = dtype, .D = B_WIDTH, .V = B_WORDS, .scale = 1};
     int64_t room = ROUND_UP(B_ROWS, ROW_QUANTUM);
     struct layout memory = {NULL, 256, 0};
     for (int pass = 0; pass < 2; pass++) {

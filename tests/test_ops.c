@@ -554,7 +554,13 @@ static struct sample take_block(const struct sample *x, int64_t row, int64_t n, 
 
 /* Rows in two blocks and words in blocks of `piece`: reduced, and then the gradient, in the block
  * itself or as dtype. */
-static void check_logits(struct sample *x, int64_t piece, enum dtype dtype) {
+
+/* x = the numbers of from times scale. */
+static void scale_numbers(double *x, const double *from, double scale, int64_t n) {
+    for (int64_t i = 0; i < n; i++) x[i] = from[i] * scale;
+}
+
+static void check_logits(struct sample *x, float scale, int64_t piece, enum dtype dtype) {
     int64_t rows = x->t.rows, words = x->t.cols, half = (rows + 1) / 2;
     int32_t first_read[LOGITS_ROWS + 1], target[2 * LOGITS_ROWS];
     make_reads(first_read, target, rows, words);
@@ -564,12 +570,15 @@ static void check_logits(struct sample *x, int64_t piece, enum dtype dtype) {
                   d = sample_make(4, DTYPE_F32, n_reads, N_LM_OUTPUTS, 0, 1);
     double *expected = zeros(rows * words), *part = zeros(rows * words);
     struct logits l = {.vocabulary = words,
+                       .scale = scale,
                        .first_read = GIVE(first_read),
                        .target = GIVE(target),
                        .state = state.t.data,
                        .output = out.t.data};
-    reference_lm_output(out.value, x->value, first_read, target, rows, words);
-    reference_lm_gradient(expected, d.value, x->value, first_read, target, rows, words);
+    scale_numbers(part, x->value, (double)scale, rows * words);
+    reference_lm_output(out.value, part, first_read, target, rows, words);
+    reference_lm_gradient(expected, d.value, part, first_read, target, rows, words);
+    scale_numbers(expected, expected, (double)scale, rows * words);
     for (int sweep = 0; sweep < 2; sweep++) {
         for (int64_t at = 0; at < rows * words; at += half * words) {
             for (int64_t word = 0; word < words; word += piece) {
@@ -599,8 +608,9 @@ static void test_logits(void) {
     for (int i = 0; i < 3; i++) {
         struct sample x = sample_make(1, DTYPE_F32, shapes[i][0], shapes[i][1], 0, 3);
         for (int p = i; p < 4; p++) {
-            check_logits(&x, pieces[p], DTYPE_F32);
-            check_logits(&x, pieces[p], DTYPE_BF16);
+            check_logits(&x, 1, pieces[p], DTYPE_F32);
+            check_logits(&x, 1, pieces[p], DTYPE_BF16);
+            check_logits(&x, 1 / 0.7f, pieces[p], DTYPE_F32);
         }
         sample_free(&x);
     }
@@ -623,6 +633,7 @@ static void test_logits_of_extremes(void) {
         struct sample state = sample_make(2, DTYPE_F32, 5, N_LOGITS_STATES, 0, 1),
                       out = sample_make(3, DTYPE_F32, first_read[5], N_LM_OUTPUTS, 0, 1);
         struct logits l = {.vocabulary = 50,
+                           .scale = 1,
                            .first_read = GIVE(first_read),
                            .target = GIVE(target),
                            .state = state.t.data,

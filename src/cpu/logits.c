@@ -22,15 +22,16 @@ static float largest(const float *x, int64_t n) {
     return most[0];
 }
 
-/* *total = the sum of the elements; returns that of their exponentials under `most`. */
-static float sum_exponentials(const float *x, int64_t n, float most, float *total) {
+/* *total = the sum of the elements times the scale; returns that of their exponentials under
+ * `most`. */
+static float sum_exponentials(const float *x, int64_t n, float scale, float most, float *total) {
     vec sum = {0}, all = {0};
     for (int64_t i = 0; i < n; i += LANES) {
         int m = vec_room(n, i);
         all += vec_get(x, DTYPE_F32, i, m);
-        sum += vec_exp(get_filled(x, i, m, -INFINITY) - most);
+        sum += vec_exp(scale * get_filled(x, i, m, -INFINITY) - most);
     }
-    *total = vec_sum(all);
+    *total = scale * vec_sum(all);
     return vec_sum(sum);
 }
 
@@ -43,7 +44,7 @@ static void write_outputs(const struct logits *l, int64_t r, const float *x, con
     for (int32_t read = l->first_read[r]; read < l->first_read[r + 1]; read++) {
         float *out = l->output + (int64_t)read * N_LM_OUTPUTS;
         int64_t word = l->target[read] - l->first_word;
-        if (word >= 0 && word < n) out[LM_LOG_PROBABILITY] = x[word];
+        if (word >= 0 && word < n) out[LM_LOG_PROBABILITY] = l->scale * x[word];
         if (!whole) continue;
         out[LM_LOG_PROBABILITY] = out[LM_LOG_PROBABILITY] - under - log_sum;
         out[LM_LOG_SUM] = under + log_sum;
@@ -55,19 +56,20 @@ static void write_outputs(const struct logits *l, int64_t r, const float *x, con
 static void reduce_row(const struct logits *l, int64_t i) {
     const float *x = row_of(l->block, i);
     int64_t n = l->block.cols, r = l->first_row + i;
-    float *state = l->state + r * N_LOGITS_STATES, total, most = largest(x, n);
+    float *state = l->state + r * N_LOGITS_STATES, total;
+    float own = largest(x, n), most = l->scale * own;
     if (l->first_word == 0) {
         memset(state, 0, N_LOGITS_STATES * sizeof *state);
         state[LOGITS_MAX] = -INFINITY;
     }
     if (most > state[LOGITS_MAX]) {
         int64_t best = 0;
-        while (x[best] != most) best++;
+        while (x[best] != own) best++;
         state[LOGITS_SUM] *= expf(state[LOGITS_MAX] - most);
         state[LOGITS_MAX] = most;
         state[LOGITS_BEST] = (float)(l->first_word + best);
     }
-    state[LOGITS_SUM] += sum_exponentials(x, n, state[LOGITS_MAX], &total);
+    state[LOGITS_SUM] += sum_exponentials(x, n, l->scale, state[LOGITS_MAX], &total);
     state[LOGITS_TOTAL] += total;
     write_outputs(l, r, x, state);
 }
@@ -98,16 +100,17 @@ static void gradient_row(struct tensor out, const struct logits *l, const float 
         of_share += d[LM_LOG_SUM] - d[LM_LOG_PROBABILITY];
         of_mean += d[LM_MEAN] / (float)l->vocabulary;
     }
-    of_share /= state[LOGITS_SUM];
+    of_share = of_share / state[LOGITS_SUM] * l->scale;
+    of_mean *= l->scale;
     for (int64_t j = 0; j < n; j += LANES) {
         int m = vec_room(n, j);
-        vec exponential = vec_exp(vec_get(x, DTYPE_F32, j, m) - under);
+        vec exponential = vec_exp(l->scale * vec_get(x, DTYPE_F32, j, m) - under);
         vec_put(x, DTYPE_F32, j, m, of_share * exponential + of_mean);
     }
     for (int32_t read = l->first_read[r]; read < l->first_read[r + 1]; read++) {
         int64_t word = l->target[read] - l->first_word;
         if (word < 0 || word >= n) continue;
-        x[word] += doutput[(int64_t)read * N_LM_OUTPUTS + LM_LOG_PROBABILITY];
+        x[word] += l->scale * doutput[(int64_t)read * N_LM_OUTPUTS + LM_LOG_PROBABILITY];
     }
     if (out.data != l->block.data) BY_DTYPE(out.dtype, to, convert_row(row_of(out, i), to, x, n));
 }

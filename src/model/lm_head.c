@@ -42,6 +42,7 @@ static struct logits make_logits(const struct lm_head *h, struct tensor rows, in
                        .first_row = first_row,
                        .first_word = first_word,
                        .vocabulary = h->V,
+                       .scale = h->scale,
                        .first_read = h->first_read,
                        .target = h->target,
                        .state = h->state,

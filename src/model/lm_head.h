@@ -17,6 +17,7 @@ struct lm_head {
     struct device *dev; /* not owned, like all below */
     enum dtype dtype;
     int64_t D, V;
+    float scale; /* of the logits: 1 / temperature */
     int64_t block_rows, block_words; /* at most; rows are whole quanta */
     void *normed;   /* (R, D) c: the rows as the products take them; NULL in fp32 */
     void *dlogits;  /* (block_rows, block_words) c; NULL in fp32, where it is logits' place */

@@ -85,8 +85,9 @@ static bool is_lm(const struct model *m) {
 static void lay_out_head(struct layout *memory, struct model *m, int64_t R) {
     const struct model_options *o = &m->options;
     if (is_lm(m)) {
-        m->lm =
-            (struct lm_head){.dev = m->dev, .dtype = o->dtype, .D = m->arch->D, .V = m->arch->V};
+        float scale = o->temperature > 0 ? 1 / (float)o->temperature : 1;
+        m->lm = (struct lm_head){
+            .dev = m->dev, .dtype = o->dtype, .D = m->arch->D, .V = m->arch->V, .scale = scale};
         lm_head_lay_out(&m->lm, memory, R, o->max_reads, o->train);
     } else {
         m->score = layout_floats(memory, R, o->head.n_scores);

@@ -373,6 +373,7 @@ static void check_logits(const char *op, const struct logits *l) {
     CHECK(l->first_row >= 0 && l->first_word >= 0 && l->first_word + b->cols <= l->vocabulary,
           "%s: words %lld + %lld of %lld", op, (long long)l->first_word, (long long)b->cols,
           (long long)l->vocabulary);
+    CHECK(l->scale > 0, "%s: logits times %g", op, (double)l->scale);
     CHECK(b->rows == 0 || (l->first_read && l->target && l->state && l->output),
           "%s: a buffer is NULL", op);
 }

@@ -83,7 +83,7 @@ static void open_head(enum dtype dtype) {
     for (int64_t i = 0; i <= R; i++) first_read[i] = (int32_t)i;
     for (int64_t i = 0; i < R; i++)
         target[i] = (int32_t)(random_bits(2, 1, (uint64_t)i) % (uint64_t)V);
-    head = (struct lm_head){.dev = dev, .dtype = dtype, .D = D, .V = V};
+    head = (struct lm_head){.dev = dev, .dtype = dtype, .D = D, .V = V, .scale = 1};
     for (int pass = 0; pass < 2; pass++) {
         if (pass) memory = (struct layout){dev->backend->alloc(dev, memory.used), 256, 0};
         lm_head_lay_out(&head, &memory, room, R, true);
