@@ -34,7 +34,9 @@ void batch_begin(struct batch *batch);
  * the shard cannot be read. */
 int batch_add(struct batch *batch, struct shard *shard, int64_t sequence, int64_t length,
               int32_t *out);
-/* A token of a sequence that was added, also behind the part that was. */
+/* The same of tokens that are in memory, and stay as they are until batch_end. */
+void batch_add_tokens(struct batch *batch, const int32_t *token, int64_t length, int32_t *out);
+/* A token of a sequence that was added, of a shard's also behind the part that was. */
 int32_t batch_token(const struct batch *batch, int32_t sequence, int64_t position);
 /* Reads the sequence at `position`, from 0; the read's number. */
 int32_t batch_read(struct batch *batch, int32_t sequence, int64_t position);

@@ -28,7 +28,7 @@
     _Static_assert(0 list(CONFIG_ONE) == 2, #list " has a word without a meaning here")
 #define LOSSES(X)                                                                     \
     COMPARISON_LOSSES(X, LOSS_) RANKING_LOSSES(X, LOSS_) ANSWER_LOSSES(X, LOSS_)      \
-    X(LOSS_COMPLETION, "completion")
+    X(LOSS_COMPLETION, "completion") POLICY_LOSSES(X, LOSS_)
 #define TASKS(X)                   \
     X(TASK_AUTO, "auto")           \
     X(TASK_REWARD, "reward")       \

@@ -87,6 +87,14 @@ static inline HD double policy_log_ratio(const struct policy_reads *r, const flo
     return r->old ? policy_log_probability(r, output, i) - r->old[i] : 0;
 }
 
+/* Of completion s the mean of those. */
+static inline HD double policy_mean_log_ratio(const struct policy_reads *r, const float *output,
+                                              int64_t s) {
+    double sum = 0;
+    for (int32_t i = r->first[s]; i < r->first[s + 1]; i++) sum += policy_log_ratio(r, output, i);
+    return sum / (r->first[s + 1] - r->first[s]);
+}
+
 /* The completion that read i is of. */
 static inline HD int64_t policy_sequence(const struct policy_reads *r, int64_t i) {
     int64_t low = 0, high = r->n_sequences;

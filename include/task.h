@@ -12,8 +12,9 @@
  *
  *   (1) A task is a file with a struct task_kind, and a line of the list in task.c: which words of
  *       loss.type are its own stands there too.
- *   (2) Items are comparisons or answers of a shard (units.h). What an item brings to a micro-batch
- *       are terms: rows of a few columns of 32 bits, that go to the device as they stand.
+ *   (2) Items are comparisons or answers of a shard (units.h), or what a policy wrote: sequences of
+ *       `rollouts`, which whoever has generated them sets. What an item brings to a micro-batch are
+ *       terms: rows of a few columns of 32 bits, that go to the device as they stand.
  *   (3) Scores have flat indices: of read r and head h, index(r) * heads + h. So the N heads of an
  *       ensemble are N times as many terms, and no loss knows of heads.
  *   (4) Tallies are sums with their counts: they are added over micro-batches and ranks and divided
@@ -32,12 +33,12 @@ enum {
     TASK_TALLIES = 24, /* room for those that the device adds up */
     TASK_PENALTY = TASK_TALLIES - N_ANSWER_TALLIES, /* those of the length penalty */
     TASK_MAX_FIGURES = 40,
-    TASK_COLUMNS = 8
+    TASK_COLUMNS = 9
 };
 
 struct task_item {
     struct shard *shard;
-    int64_t index; /* of the comparison or the answer */
+    int64_t index; /* of the comparison, the answer, or the sequence of the rollouts */
 };
 
 /* What items need in a micro-batch: at least a term each. */
@@ -89,6 +90,8 @@ struct task {
     struct parameters_options parameters;
     int heads; /* scores of a read */
     bool is_evaluation;
+    double temperature; /* of HEAD_LM: what the model's logits are divided by */
+    const struct rollouts *rollouts; /* of a policy; not owned */
     struct device *dev;
     struct feed feed;
     struct task_totals totals;
@@ -164,6 +167,12 @@ void task_loss(struct task *t, const float *output, float *doutput, double *tall
 /* On the host, of the batch that was gathered last: tally (task_n_tallies) +=, and with values not
  * NULL, (n items, task_n_values), what each item is worth. */
 void task_evaluate(struct task *t, const float *output, double *tally, float *values);
+/* The same of a policy's log-probabilities: out, by token as the rollouts' columns, = at the
+ * completions of the items that were gathered, but of those that task_learns leaves out. */
+void task_log_probabilities(const struct task *t, const float *output,
+                            const struct task_item *item, int64_t n, float *out);
+/* Whether a policy learns from that sequence, or policy.truncated has it left out. */
+bool task_learns(const struct task *t, int64_t sequence);
 const char *task_unit(const struct task *t);  /* "pairs" */
 const char *task_items(const struct task *t); /* "comparisons", "answers", ... */
 int task_n_tallies(const struct task *t);

@@ -137,10 +137,7 @@ static double loss_on_host(struct written *w, const struct policy_loss *how) {
     struct policy_reads r = host_reads(w);
     double sum = 0;
     for (int64_t s = 0; s < w->n_sequences; s++) {
-        double mean = 0;
-        for (int32_t i = w->first[s]; i < w->first[s + 1]; i++)
-            mean += policy_log_ratio(&r, w->output, i);
-        w->log_ratio[s] = mean / (w->first[s + 1] - w->first[s]);
+        w->log_ratio[s] = policy_mean_log_ratio(&r, w->output, s);
         for (int32_t i = w->first[s]; i < w->first[s + 1]; i++) {
             struct policy_read one = policy_read_of(&r, w->output, s, i);
             sum += one.weight * policy_loss_at(how, &one).loss;

@@ -209,8 +209,8 @@ static void test_gradients_are_slopes_of_the_loss(void) {
 #undef KIND
     for (size_t k = 0; k < sizeof kinds / sizeof *kinds; k++) {
         struct config config = config_of(kinds[k]);
-        /* its corners are no slopes */
-        if (kinds[k] == LOSS_HINGE) continue;
+        /* its corners are no slopes; policies learn from rollouts (tests/test_rollouts.c) */
+        if (kinds[k] == LOSS_HINGE || kinds[k] >= LOSS_GRPO) continue;
         check_loss(&shard, config);
         config.batch.group_by_prompt = true;
         config.loss.weights = COMPLETION_WEIGHTS_SEQUENCE;
@@ -267,7 +267,8 @@ static void test_what_a_shard_lacks_is_told(void) {
         {LOSS_PLACKETT_LUCE, "expected ranked answers for loss.type = \"plackett_luce\""},
         {LOSS_REGRESSION, "expected answers with scores for loss.type = \"regression\""},
         {LOSS_BCE, "no table /answer"},
-        {LOSS_COMPLETION, "rankwise-data build --completions"}};
+        {LOSS_COMPLETION, "rankwise-data build --completions"},
+        {LOSS_GRPO, "rankwise-data build --judge"}};
     struct shard shard;
     make_shard(&shard, false);
     for (size_t k = 0; k < sizeof expected / sizeof *expected; k++) {

@@ -2,17 +2,11 @@
  * as completions have it. */
 #include "cpu.h"
 
-static double mean_log_ratio(const struct policy_reads *r, const float *output, int64_t s) {
-    double sum = 0;
-    for (int32_t i = r->first[s]; i < r->first[s + 1]; i++) sum += policy_log_ratio(r, output, i);
-    return sum / (r->first[s + 1] - r->first[s]);
-}
-
 void cpu_policy_loss(struct device *dev, float *doutput, double *tally, const float *output,
                      const struct policy_loss *how, const struct policy_reads *r, float scale) {
     (void)dev;
     for (int64_t s = 0; s < r->n_sequences; s++) {
-        r->log_ratio[s] = mean_log_ratio(r, output, s);
+        r->log_ratio[s] = policy_mean_log_ratio(r, output, s);
         for (int32_t i = r->first[s]; i < r->first[s + 1]; i++) {
             struct policy_read one = policy_read_of(r, output, s, i);
             struct policy_point point = policy_loss_at(how, &one);

@@ -89,24 +89,12 @@ static int gather(struct task *t, struct batch *batch, const struct task_item *i
     return 0;
 }
 
-/* Sorts the terms by row for the model, by counting; a term's place in that order is kept. */
 static void finish(struct task *t, const struct batch *batch) {
-    const struct forest *f = &batch->forest;
-    union task_word *next = t->column[WEIGHT].word, *read = t->column[READ].word,
-                    *place = t->column[PLACE].word;
     int64_t n = t->column[READ].n;
-    task_resolve(t, READ, f);
-    memset(next, 0, (size_t)(f->n_rows + 1) * sizeof *next);
-    for (int64_t i = 0; i < n; i++) next[read[i].index + 1].index++;
-    for (int64_t row = 0; row < f->n_rows; row++) next[row + 1].index += next[row].index;
-    for (int64_t i = 0; i < n; i++) place[i].index = next[read[i].index].index++;
-    for (int64_t i = 0; i < n; i++) {
-        int32_t at = place[i].index;
-        t->read_row[at] = read[i].index;
-        t->read_target[at] = t->column[TARGET].word[i].index;
-        t->column[WEIGHT].word[at].value = t->column[TERM_WEIGHT].word[i].value;
-    }
-    t->reads.n = t->column[WEIGHT].n = n;
+    task_sort_reads(t, &batch->forest, READ, TARGET, PLACE, WEIGHT);
+    for (int64_t i = 0; i < n; i++)
+        t->column[WEIGHT].word[t->column[PLACE].word[i].index] = t->column[TERM_WEIGHT].word[i];
+    t->column[WEIGHT].n = n;
 }
 
 static struct completion_loss loss_of(const struct task *t) {

@@ -24,6 +24,8 @@ static const struct task_kind *kind_of(enum loss_type type) {
         return &task_answers;
     case LOSS_COMPLETION:
         return &task_completions;
+        POLICY_LOSSES(OF_TASK, LOSS_)
+        return &task_policy;
     }
 #undef OF_TASK
     CHECK(false, "loss %d", (int)type);
@@ -42,7 +44,9 @@ const char *task_loss_word(const struct task *t) {
 
 /* `task` and loss.type say the same. */
 static int check_task(const struct config *config, const struct task_kind *kind) {
-    enum task_choice own = kind->head == HEAD_SCORE ? TASK_REWARD : TASK_COMPLETION;
+    enum task_choice own = kind == &task_policy       ? TASK_POLICY
+                           : kind->head == HEAD_SCORE ? TASK_REWARD
+                                                      : TASK_COMPLETION;
     static const char *const word[] = {TASKS(TASK_WORD)};
     if (config->task == TASK_AUTO || config->task == own) return 0;
     return fail("task = \"%s\": expected a loss.type of this task, found \"%s\", which is of "
@@ -66,6 +70,7 @@ int task_choose(struct task *t, const struct config *config, const struct shard 
     t->parameters.head = (struct head){.kind = t->kind->head,
                                        .n_scores = t->kind->head == HEAD_SCORE ? t->heads : 0,
                                        .tie_threshold = config->loss.learn_tie_threshold};
+    t->temperature = t->kind == &task_policy ? config->policy.temperature : 1;
     t->tie_number = (float)comparison_free_threshold(config->loss.tie_threshold);
     return check_ties(t);
 }
@@ -252,6 +257,23 @@ void task_resolve(struct task *t, int column, const struct forest *forest) {
         int32_t read = c->word[i].index / t->heads, head = c->word[i].index % t->heads;
         c->word[i].index = forest->read[read] * t->heads + head;
     }
+}
+
+void task_sort_reads(struct task *t, const struct forest *forest, int read, int target, int place,
+                     int next) {
+    union task_word *at = t->column[next].word, *row = t->column[read].word,
+                    *to = t->column[place].word;
+    int64_t n = t->column[read].n;
+    task_resolve(t, read, forest);
+    memset(at, 0, (size_t)(forest->n_rows + 1) * sizeof *at);
+    for (int64_t i = 0; i < n; i++) at[row[i].index + 1].index++;
+    for (int64_t r = 0; r < forest->n_rows; r++) at[r + 1].index += at[r].index;
+    for (int64_t i = 0; i < n; i++) to[i].index = at[row[i].index].index++;
+    for (int64_t i = 0; i < n; i++) {
+        t->read_row[to[i].index] = row[i].index;
+        t->read_target[to[i].index] = t->column[target].word[i].index;
+    }
+    t->reads.n = t->column[place].n = n;
 }
 
 /* --- evaluation and figures --- */

@@ -37,7 +37,7 @@ struct task_kind {
     void (*summarize)(const struct task *t, const double *tally, struct task_summary *out);
 };
 
-extern const struct task_kind task_comparisons, task_answers, task_completions;
+extern const struct task_kind task_comparisons, task_answers, task_completions, task_policy;
 
 /* Appends to a column. */
 static inline void task_add_index(struct task *t, int column, int64_t index) {
@@ -54,6 +54,12 @@ int task_read_answer(struct task *t, struct batch *batch, struct shard *shard, i
 
 /* Makes a column's numbers of reads and heads flat indices of scores. */
 void task_resolve(struct task *t, int column, const struct forest *forest);
+
+/* Gives the model its reads, of HEAD_LM: sorts the terms by row, by counting. Column `read`, of
+ * numbers of reads, becomes rows; `target` has tokens; place =, where a term is in that order; next
+ * is scratch. */
+void task_sort_reads(struct task *t, const struct forest *forest, int read, int target, int place,
+                     int next);
 
 void task_add_figure(struct task_summary *out, struct task_style style, double value,
                      const char *name_format, ...) __attribute__((format(printf, 4, 5)));

@@ -41,6 +41,7 @@ struct model_options run_model_options(const struct run *r) {
                                   .max_tokens = r->step.max_tokens,
                                   .max_rows = r->step.max_rows,
                                   .max_reads = r->step.max_reads,
+                                  .temperature = r->model.task.temperature,
                                   .head = r->model.task.parameters.head,
                                   .quantised = parameters_largest_quantised(&r->model.table),
                                   .adapters = r->model.table.adapters,
