@@ -261,9 +261,9 @@ struct logits {
 /* state = the rows' sums with this block's; output =, once the last word is there */
 typedef void logits_reduce_fn(struct device *dev, const struct logits *logits);
 /* out (rows, words) c = the gradient of the block, from the rows' whole state and doutput (reads,
- * N_LM_OUTPUTS): with p the softmax, over the row's reads the sum of dLOG_PROBABILITY
- * (onehot - p) + dLOG_SUM p + dMEAN / vocabulary, times the scale. out may be the block; LM_CORRECT's gradient is
- * not read. */
+ * N_LM_OUTPUTS): with p the softmax, the scale times the sum over the row's reads of
+ * dLOG_PROBABILITY (onehot - p) + dLOG_SUM p + dMEAN / vocabulary. out may be the block;
+ * LM_CORRECT's gradient is not read. */
 typedef void logits_gradient_fn(struct device *dev, struct tensor out, const struct logits *logits,
                                 const float *doutput);
 

@@ -1,5 +1,6 @@
-/* rollouts: the table of what a model wrote, the advantages of its rewards, and the task that learns
- * from them: its gradient is the slope of what is counted on the host, whatever the micro-batches.
+/* rollouts: the table of what a model wrote, the advantages of its rewards, and the task that
+ * learns from them: its gradient is the slope of what is counted on the host, whatever the
+ * micro-batches.
  * devices: emulated */
 #include "rollouts.h"
 

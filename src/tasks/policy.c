@@ -1,5 +1,5 @@
-/* Policies: a language model learns from what it wrote itself, by what that was worth. Each token of
- * a completion is read at the token before it. Loss: policy_loss.h.
+/* Policies: a language model learns from what it wrote itself, by what that was worth. Each token
+ * of a completion is read at the token before it. Loss: policy_loss.h.
  *
  * An item is a sequence of the rollouts, which the trainer has filled; until it has, an item is a
  * prompt of the shard. All completions of a prompt share it, and its last token is read once for
