@@ -7,7 +7,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { ROWS = 16, COLS = 6, CHUNK = 256 };
+enum { ROWS = 16, COLS = 6 };
+static const int64_t CHUNK = 256;
 typedef float row_vector __attribute__((vector_size(ROWS * sizeof(float)), aligned(64)));
 
 static size_t type_bytes(cudaDataType type) { return type == CUDA_R_16BF ? 2 : 4; }
@@ -33,10 +34,11 @@ static void pack(float *out, const struct matrix *x, int64_t rows, int64_t k, in
 }
 
 /* total[COLS] of ROWS: the product of two panels. */
-static void multiply_panels(row_vector *total, const float *a, const float *b, int64_t k) {
+static void multiply_panels(row_vector *total, const float *a, const float *b, int64_t k,
+                            int64_t chunk) {
     for (int j = 0; j < COLS; j++) total[j] = row_vector{};
-    for (int64_t first = 0; first < k; first += CHUNK) {
-        int64_t end = first + CHUNK < k ? first + CHUNK : k;
+    for (int64_t first = 0; first < k; first += chunk) {
+        int64_t end = first + chunk < k ? first + chunk : k;
         row_vector sum[COLS] = {};
         for (int64_t i = first; i < end; i++) {
             row_vector column = *reinterpret_cast<const row_vector *>(a + i * ROWS);
@@ -81,7 +83,8 @@ static void multiply(const struct product *p) {
     for (int64_t row = 0; row < p->m; row += ROWS)
         for (int64_t col = 0; col < p->n; col += COLS) {
             row_vector total[COLS];
-            multiply_panels(total, packed_a + row * p->k, packed_b + col * p->k, p->k);
+            multiply_panels(total, packed_a + row * p->k, packed_b + col * p->k, p->k,
+                            p->chunk ? p->chunk : CHUNK);
             for (int64_t j = 0; j < COLS && col + j < p->n; j++)
                 for (int64_t i = 0; i < ROWS && row + i < p->m; i++) {
                     float value = p->alpha * total[j][i];

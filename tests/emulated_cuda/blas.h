@@ -15,6 +15,7 @@ struct product {
     int64_t m, n, k;
     struct matrix a, b, c, d, bias;
     float alpha, beta;
+    int64_t chunk; /* of k, whose sum is one chain; 0: blas.cc's own */
 };
 /* Checks that all operands are device memory with room for them, then puts the product on the
  * stream. */

@@ -1,4 +1,5 @@
-/* cuBLASLt's descriptions of a product. What it would not do on a device is refused here, too. */
+/* cuBLASLt's descriptions of a product. What it would not do on a device is refused here, too. As
+ * there, the shape decides about the algorithm, and the algorithm about the order of sums. */
 #include "blas.h"
 #include "emulation.h"
 
@@ -146,6 +147,7 @@ cublasStatus_t cublasLtMatmulAlgoGetHeuristic(cublasLtHandle_t, cublasLtMatmulDe
     results[0] = {};
     results[0].workspaceSize =
         preference->workspace_bytes < 4096 ? preference->workspace_bytes : 4096;
+    results[0].algo.data[0] = p.n < 16 ? 128 : 256; /* product.chunk */
     *n_found = 1;
     return CUBLAS_STATUS_SUCCESS;
 }
@@ -154,7 +156,7 @@ cublasStatus_t cublasLtMatmul(cublasLtHandle_t handle, cublasLtMatmulDesc_t desc
                               const void *A, cublasLtMatrixLayout_t a, const void *B,
                               cublasLtMatrixLayout_t b, const void *beta, const void *C,
                               cublasLtMatrixLayout_t c, void *D, cublasLtMatrixLayout_t d,
-                              const cublasLtMatmulAlgo_t *, void *workspace, size_t workspace_bytes,
+                              const cublasLtMatmulAlgo_t *algorithm, void *workspace, size_t workspace_bytes,
                               cudaStream_t stream) {
     if (int code = settings_failure("cublasLtMatmul")) return (cublasStatus_t)code;
     if (!handle) return CUBLAS_STATUS_NOT_INITIALIZED;
@@ -166,6 +168,7 @@ cublasStatus_t cublasLtMatmul(cublasLtHandle_t handle, cublasLtMatmulDesc_t desc
     if (C == D && c->ld != d->ld) return CUBLAS_STATUS_INVALID_VALUE;
     p.alpha = *static_cast<const float *>(alpha);
     p.beta = *static_cast<const float *>(beta);
+    p.chunk = (int64_t)algorithm->data[0];
     p.a.data = A;
     p.b.data = B;
     p.c.data = C;
