@@ -56,4 +56,5 @@ int export_command(int argc, char **argv);
 int score_command(int argc, char **argv);
 int plan_command(int argc, char **argv);
 int doctor_command(int argc, char **argv);
+int judge_command(int argc, char **argv);
 #endif

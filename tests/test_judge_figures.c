@@ -5,7 +5,7 @@
 #include "file.h"
 #include "golden/judge_figures.h"
 #include "json.h"
-#include "judges/judge_figures.h"
+#include "judge_figures.h"
 #include "random.h"
 #include "test.h"
 
@@ -200,7 +200,7 @@ static void test_tables_round_trip(void) {
         struct judge_table t = draw_table(c), again = {.low = t.low, .high = t.high};
         struct buffer text = {0};
         char path[80];
-        for (int64_t i = 0; i < t.n; i++) judge_table_append_line(&text, &t, i, "score100_first");
+        for (int64_t i = 0; i < t.n; i++) judge_table_append_line(&text, &t, i);
         write_text(path, text.data, text.length);
         if (judge_table_read(&again, path, NULL) != 0) TEST_END(TEST_FAILED, "%s", error_text());
         json_t *figures[2] = {figures_of(&t, 3), figures_of(&again, 3)};

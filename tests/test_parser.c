@@ -2,7 +2,7 @@
 #include <stdlib.h>
 
 #include "golden/parsers.h"
-#include "judges/parser.h"
+#include "parser.h"
 #include "test.h"
 
 /* SplitMix64, as tests/golden/make_parsers.py has it. */

@@ -15,6 +15,7 @@ struct judge_figure_options judge_figure_defaults(double low, double high) {
                                      .range = {0.2 * range, 0.3 * range, 0.4 * range},
                                      .n_ranges = range > 0 ? 3 : 0,
                                      .bin = range / 50};
+    if (!(range > 0)) o.uncertain_low = o.uncertain_high = NAN;
     if (low == 1 && high == 5) {
         o.uncertain_low = 2;
         o.uncertain_high = 4;

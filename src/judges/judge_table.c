@@ -32,7 +32,15 @@ void judge_table_free(struct judge_table *t) {
         mem_free(p->order);
     }
     mem_free(t->pair);
+    mem_free(t->parser);
     *t = (struct judge_table){0};
+}
+
+void judge_table_set_parser(struct judge_table *t, const struct parser *parser) {
+    mem_free(t->parser);
+    t->parser = mem_copy_string(parser_spec(parser));
+    t->low = parser_low(parser);
+    t->high = parser_high(parser);
 }
 
 /* What the verdict says of side 0. */
@@ -152,14 +160,13 @@ static void append_side(json_t *line, const struct judge_pair *p, int side) {
     if (p->length[side] >= 0) json_object_set_new(line, key, json_integer(p->length[side]));
 }
 
-void judge_table_append_line(struct buffer *out, const struct judge_table *t, int64_t pair,
-                             const char *parser) {
+void judge_table_append_line(struct buffer *out, const struct judge_table *t, int64_t pair) {
     const struct judge_pair *p = &t->pair[pair];
     json_t *line = json_object(), *orders = json_array();
     json_object_set_new(line, "idx", json_integer(p->id));
     json_object_set_new(line, "label", json_integer(p->preferred));
     if (p->cluster != p->id) json_object_set_new(line, "cluster", json_integer(p->cluster));
-    if (parser) json_object_set_new(line, "parser", json_string(parser));
+    if (t->parser) json_object_set_new(line, "parser", json_string(t->parser));
     for (int s = 0; s < 2; s++) append_side(line, p, s);
     for (int k = 0; p->order && k < p->n[0]; k++)
         json_array_append_new(orders, json_integer(p->order[k]));

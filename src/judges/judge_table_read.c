@@ -83,6 +83,14 @@ static int read_head(const json_t *line, int64_t *id, int64_t *label) {
     return 0;
 }
 
+/* What the first line says has read its scores. */
+static void take_parser(struct judge_table *t, const json_t *line) {
+    const char *spec = json_string_value(json_object_get(line, "parser"));
+    struct parser *parser = spec ? parser_open(spec) : NULL;
+    if (parser) judge_table_set_parser(t, parser);
+    parser_close(parser);
+}
+
 /* The first line says whether the judge compares. */
 static int check_kind(struct judge_table *t, bool is_pairwise, const struct parser *parser) {
     if (t->n == 0) t->is_pairwise = is_pairwise;
@@ -103,6 +111,8 @@ static int read_pair(struct judge_table *t, const json_t *line, struct parser *p
     if (n[0] == 0 || n[1] == 0) return fail("a side without samples; expected at least one");
     if (orders && n[0] != n[1])
         return fail("expected as many samples of both sides, found %d and %d", n[0], n[1]);
+    if (t->n == 0) take_parser(t, line);
+    t->has_rows = t->has_rows || json_object_get(line, "chosen_reward");
     struct judge_pair *p = judge_table_add(t, id, (int)label, n[0], n[1]);
     if (orders && read_orders(p, orders) != 0) return -1;
     for (int s = 0; s < 2; s++) {

@@ -32,7 +32,9 @@ struct judge_table {
     struct judge_pair *pair;
     int64_t n, capacity;
     bool is_pairwise;
+    bool has_rows; /* ids are rows of a source, which may have several pairs */
     double low, high; /* the range of scores; low = high: not known */
+    char *parser;     /* what has read them; NULL: nobody says */
 };
 
 /* The table's next pair, with room for so many samples, all scores NaN. The pointer holds until the
@@ -48,11 +50,14 @@ void judge_table_set(struct judge_table *t, struct judge_pair *p, int side, int 
 
 /* Appends the pairs of JSON lines: what judge_table_append_line writes, or a line with "idx",
  * "label" and "score0", "score1", or "chosen_reward" and "rejected_reward" with "row", as `rankwise
- * eval --scores` writes them. With a parser, scores are read again from the texts ("texts0",
- * "texts1", or "reasoning0", "reasoning1"). -1 with error_text(). */
+ * eval --scores` writes them. The first line may name the parser that has read them. With a
+ * parser, scores are read again from the texts ("texts0", "texts1", or "reasoning0",
+ * "reasoning1"). -1 with error_text(). */
 int judge_table_read(struct judge_table *t, const char *path, struct parser *parser);
 
-/* The pair as a line of JSON; parser names what has read the scores. */
-void judge_table_append_line(struct buffer *out, const struct judge_table *t, int64_t pair,
-                             const char *parser);
+/* The pair as a line of JSON. */
+void judge_table_append_line(struct buffer *out, const struct judge_table *t, int64_t pair);
+
+/* The parser and its range. */
+void judge_table_set_parser(struct judge_table *t, const struct parser *parser);
 #endif
