@@ -353,7 +353,7 @@ static void test_lengths_near_pages(void) {
 }
 
 static void test_head_dims(void) {
-    static const int dims[] = {6, 8, 10, 16, 20, 64, 72, 80, 96, 128, 136, 192, 256};
+    static const int dims[] = {6, 7, 8, 10, 16, 20, 64, 72, 80, 96, 128, 136, 192, 256};
     struct asked asked[200];
     for (int t = 0; t < 2; t++)
         for (int i = 0; i < N_TESTS(dims); i++) {

@@ -47,8 +47,9 @@ bool cpu_matmul_native_bf16(void);
 size_t cpu_linear_rows_bytes(struct device *dev, const struct op_limits *limits);
 size_t cpu_norm_bytes(const struct op_limits *limits);
 size_t cpu_attention_bytes(struct device *dev, const struct op_limits *limits); /* attention.c */
-size_t cpu_attention_paged_bytes(struct device *dev, int head_dim); /* attention_paged.c */
 size_t cpu_sample_bytes(struct device *dev, const struct op_limits *limits);
+size_t cpu_attention_paged_bytes(struct device *dev,
+                                 const struct op_limits *limits); /* attention_paged.c */
 
 #define CPU_DECLARE(name) name##_fn cpu_##name;
 OPS(CPU_DECLARE)

@@ -189,7 +189,7 @@ void *cpu_workspace(struct device *dev, size_t bytes) {
 /* What the products need is known when their primitives are made: that is done here, and kept. */
 static size_t cpu_reserve_bytes(struct device *dev, const struct op_limits *limits) {
     size_t bytes = MAX(cpu_norm_bytes(limits), cpu_attention_bytes(dev, limits));
-    bytes = MAX(bytes, cpu_attention_paged_bytes(dev, limits->head_dim));
+    bytes = MAX(bytes, cpu_attention_paged_bytes(dev, limits));
     bytes = MAX(bytes, cpu_sample_bytes(dev, limits));
     size_t products = MAX(cpu_matmul_reserve(dev, limits), cpu_linear_rows_bytes(dev, limits));
     return MAX(bytes, products);
