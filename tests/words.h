@@ -2,7 +2,7 @@
  * zero on this rank's placement, and what a test makes of it. Failures end the test. */
 #ifndef RANKWISE_TESTS_WORDS_H
 #define RANKWISE_TESTS_WORDS_H
-#include "model/decoder.h"
+#include "decoder.h"
 #include "device.h"
 #include "file.h"
 #include "model.h"

@@ -134,7 +134,8 @@ static struct op_limits limits_of(const struct arch *a, const struct decoder_opt
                               .n_heads = a->H,
                               .n_kv_heads = a->K,
                               .head_dim = a->d,
-                              .linear_rows = MAX(o->max_rows, o->max_logits)};
+                              .linear_rows = MAX(o->max_rows, o->max_logits),
+                              .sampled_rows = o->max_logits};
 }
 
 /* ---- life ---- */
