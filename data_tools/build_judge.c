@@ -330,9 +330,9 @@ static int take_pair(struct asker *a, const struct row *row, const struct row_pa
 }
 
 /* An answer alone, which has to say what it is worth. */
-static int take_lonely(struct asker *a, const struct row *row, struct packed_row *packed,
-                       struct buffer *out) {
-    struct packed_prompt prompt = {0, -1, target_of(a, row, 0)};
+static int take_lonely(struct asker *a, const struct row *row, int answer,
+                       struct packed_row *packed, struct buffer *out) {
+    struct packed_prompt prompt = {0, -1, target_of(a, row, answer)};
     struct shown e;
     if (prompt_family_is_pairwise(a->b->family)) {
         fail("the family %s compares two answers, found one", prompt_family_name(a->b->family));
@@ -342,12 +342,12 @@ static int take_lonely(struct asker *a, const struct row *row, struct packed_row
         struct buffer names = {0};
         for (int k = 0; k < row->n_scores; k++)
             buffer_format(&names, "%s%s", k ? ", " : "", row->score_name[k]);
-        fail("a row of one answer: expected a score that is the target (--target NAME), found %s%s",
+        fail("nothing is compared: expected a score that is the target (--target NAME), found %s%s",
              row->n_scores ? "the scores " : "none", names.length ? names.data : "");
         buffer_free(&names);
         return DROPPED_BAD_FIELDS;
     }
-    split(a->b->family, row, 0, -1, &e);
+    split(a->b->family, row, answer, -1, &e);
     int status = take_shown(a, row, &e, &prompt, 1, packed, out);
     shown_free(&e);
     return status;
@@ -391,18 +391,17 @@ static int take_asked(struct asker *a, const struct row *row, struct packed_row 
 
 int asker_take(struct asker *a, const struct row *row, const struct packed_row *packed,
                struct buffer *out) {
+    const struct packed_row further = {
+        .line = packed->line, .kind = packed->kind, .input = packed->input, .is_further = 1};
     struct packed_row next = *packed;
+    int status = 0;
     buffer_clear(&a->tables);
     buffer_clear(&a->names);
     if (row->is_asked) return take_asked(a, row, &next, out);
-    if (row->n_pairs == 0 && row->n_answers == 1) return take_lonely(a, row, &next, out);
-    if (row->n_pairs == 0 && row->n_ties == 0) next.dropped[DROPPED_TIE]++;
-    if (row->n_pairs == 0) return append(a, row, &next, 0, out);
-    for (int i = 0; i < row->n_pairs; i++) {
-        int status = take_pair(a, row, &row->pair[i], &next, out);
-        if (status != 0) return status;
-        next = (struct packed_row){
-            .line = packed->line, .kind = packed->kind, .input = packed->input, .is_further = 1};
-    }
-    return 0;
+    if (row->n_pairs == 0 && row->n_ties > 0) return append(a, row, &next, 0, out);
+    for (int i = 0; i < row->n_pairs && status == 0; i++, next = further)
+        status = take_pair(a, row, &row->pair[i], &next, out);
+    for (int i = 0; i < row->n_answers && row->n_pairs == 0 && status == 0; i++, next = further)
+        status = take_lonely(a, row, i, &next, out);
+    return status;
 }

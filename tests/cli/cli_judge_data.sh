@@ -89,6 +89,11 @@ asked judge-target build --judge openjudge_pointwise --target helpfulness "$work
 has judge-target-number target 3
 has judge-target-side side 0
 has judge-target-preferred preferred -1
+echo '{"input": [{"role": "user", "content": "q"}], "output": [{"answer": {"content": "r", "label": {"helpfulness": 3}}}, {"answer": {"content": "t", "label": {"helpfulness": 0}}}]}' >"$work/open.jsonl"
+asked judge-targets build --judge openjudge_pointwise \
+    --jq '{messages: .input, answers: [.output[].answer.content], attributes: {helpfulness: [.output[].answer.label.helpfulness]}}' "$work/open.jsonl"
+has judge-targets-numbers target '3 0'
+has judge-targets-alone pair '0 1'
 refuses judge-target-missing 1 'expected a score that is the target \(--target NAME\), found the scores helpfulness, correctness' --judge openjudge_pointwise "$work/rated.jsonl"
 refuses judge-target-pairwise 1 'the family openjudge_pairwise compares two answers, found one' --judge openjudge_pairwise "$work/rated.jsonl"
 
