@@ -238,7 +238,7 @@ static float target_of(const struct asker *a, const struct row *row, int answer)
 
 /* --- asking --- */
 
-/* Renders what this side is shown into encoded[k], and adds its row of tables. */
+/* Renders what of what is shown this side is shown into encoded[k], and adds its row of tables. */
 static enum template_status ask(struct asker *a, const struct shown *e, int k,
                                 const struct packed_prompt *prompt, json_t *meta) {
     const struct prompt_family *f = a->b->family;
@@ -254,7 +254,7 @@ static enum template_status ask(struct asker *a, const struct shown *e, int k,
     enum template_status status = TEMPLATE_BAD;
     if (prompt_family_render(f, a->memory, &v, &a->text) == 0) {
         json_t *text = json_stringn(a->text.data, a->text.length);
-        status = template_encode_prompt(a->template, text, &a->encoded[k].ids);
+        status = template_encode_prompt(a->template, text, NULL, &a->encoded[k].ids);
         json_t *list =
             a->b->options.jsonl ? json_pack("[{s:s, s:O}]", "role", "user", "content", text) : NULL;
         add_prompt(a, prompt, json_incref(meta), list);
@@ -373,7 +373,8 @@ static int take_asked(struct asker *a, const struct row *row, struct packed_row 
     bool is_plain = strcmp(template_get_options(a->b->template)->name, "text") == 0;
     bool is_lone = json_array_size(row->prompt) == 1;
     json_t *content = is_plain && is_lone ? json_object_get(first, "content") : row->prompt;
-    enum template_status status = template_encode_prompt(a->template, content, &a->encoded[0].ids);
+    enum template_status status =
+        template_encode_prompt(a->template, content, NULL, &a->encoded[0].ids);
     if (status == TEMPLATE_BAD) return DROPPED_BAD_FIELDS;
     if (status == TEMPLATE_TOO_LONG) {
         if (template_get_options(a->b->template)->truncate == TRUNCATE_ERROR) return -1;

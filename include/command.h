@@ -36,6 +36,9 @@ struct arguments {
 int arguments_parse(struct arguments *out, struct option *option, int n_options, int argc,
                     char **argv);
 void arguments_free(struct arguments *arguments);
+/* All values of an option that may be given several times, after arguments_parse; out: room for
+ * argc. */
+int arguments_values(const char **out, const char *name, int argc, char **argv);
 
 /* What every subcommand begins with: parses, answers --help (which must be among the options), and
  * checks the number of positional arguments (-1: any). True when the subcommand is over, with its
@@ -54,6 +57,7 @@ int command_finish(int status);
 int train_command(int argc, char **argv);
 int export_command(int argc, char **argv);
 int score_command(int argc, char **argv);
+int generate_command(int argc, char **argv);
 int plan_command(int argc, char **argv);
 int doctor_command(int argc, char **argv);
 int judge_command(int argc, char **argv);

@@ -1,6 +1,6 @@
-/* A scorer: a model opened for eval, export or score, from a run directory (its newest whole
- * checkpoint), a checkpoint, or a Hugging Face directory. One way in, so that they all see the same
- * configuration, tokenizer and contract. */
+/* A scorer: a model opened for eval, export, score or writing (writer.h), from a run directory (its
+ * newest whole checkpoint), a checkpoint, or a Hugging Face directory. One way in, so that they all
+ * see the same configuration, tokenizer and contract. */
 #ifndef RANKWISE_SCORER_H
 #define RANKWISE_SCORER_H
 #include "checkpoint.h"
@@ -14,6 +14,7 @@
 struct scorer {
     char *path;                 /* what was opened in the end */
     bool is_checkpoint;
+    bool writes; /* opened for its language model's head: a directory is looked at for that */
     /* the run's but for threads and ZeRO group, or defaults; then the overrides */
     struct config config;
     struct arch arch;
@@ -37,10 +38,16 @@ struct scorer {
     int64_t max_tokens;
 };
 
+/* Opens the device. */
+int scorer_open_device(struct scorer *s);
+size_t scorer_weight_bytes(const struct scorer *s); /* that the weights take of it on this rank */
+/* Loads the weights, with room left for as many bytes of the device on this rank. */
+int scorer_load(struct scorer *s, size_t others);
+
 /* Reads everything but weights of a Hugging Face directory that this run has written: in fp32, with
  * the device, threads and ZeRO stage of `like`. Collective; agreed. */
 int scorer_reopen(struct scorer *s, const char *directory, const struct config *like);
-/* Opens the device, loads the weights, makes a model for scoring micro-batches of up to max_tokens
+/* Both, and makes a model for scoring micro-batches of up to max_tokens
  * tokens and max_rows reads (train = false). Collective; agreed. */
 int scorer_start(struct scorer *s, int64_t max_tokens, int64_t max_rows);
 void scorer_close(struct scorer *s);
@@ -68,6 +75,9 @@ int scorer_check_golden(struct scorer *s);
  * The exit code. */
 int scorer_command(int argc, char **argv, struct arguments *a,
                    int (*work)(struct scorer *s, void *self), void *self);
+/* The same for a language model; another one is refused. */
+int scorer_command_writes(int argc, char **argv, struct arguments *a,
+                          int (*work)(struct scorer *s, void *self), void *self);
 
 /* The parameter source of what was opened: the numbers that it computes with, in fp32. What it has
  * quantised is as the bytes give it back. */

@@ -112,9 +112,10 @@ enum template_status template_encode(struct template_worker *w, const json_t *pr
                                      struct template_encoded *out);
 
 /* The ids of a prompt, a string or messages, with what invites an answer and without EOS: what a
- * model is to go on from. Nothing is cut; one above max_length or max_prompt_length is too long. */
+ * model is to go on from. tools: as template_encode's. Nothing is cut; one above max_length or
+ * max_prompt_length is too long. */
 enum template_status template_encode_prompt(struct template_worker *w, const json_t *prompt,
-                                            struct ids *out);
+                                            const json_t *tools, struct ids *out);
 
 /* After template_encode: the prompt, before any cut, in a form that is the same for the same
  * prompt; "" when there is none. It is valid until the next call. */

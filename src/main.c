@@ -16,6 +16,7 @@ static const struct command commands[] = {
     {"eval", "accuracy and loss of a model on a shard", eval_command},
     {"score", "scores of texts, JSONL in and out", score_command},
     {"judge", "how well a model that writes judges pairs, or scores that are there", judge_command},
+    {"generate", "continuations of prompts, JSONL in and out", generate_command},
     {"export", "a Hugging Face model directory from a run", export_command},
     {"plan", "memory and steps of a run, without starting it", plan_command},
     {"doctor", "what this machine has and whether it works", doctor_command},

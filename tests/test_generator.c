@@ -1,7 +1,7 @@
 /* Generation: the promise that a request's tokens and log-probabilities have the same bits in any
  * company; ends, pages, prompts that share, ranks. ranks: 1 2 3;
  * devices: emulated; limit: 600 */
-#include "infer/generator.h"
+#include "generator.h"
 #include "infer/pages.h"
 #include "infer/prefill.h"
 #include "words.h"

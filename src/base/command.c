@@ -164,6 +164,18 @@ static int take_short(struct option *option, int n_options, const char *text) {
     return EXIT_MISUSE;
 }
 
+int arguments_values(const char **out, const char *name, int argc, char **argv) {
+    int n = 0;
+    size_t length = strlen(name);
+    for (int i = 1; i < argc && strcmp(argv[i], "--") != 0; i++) {
+        if (strncmp(argv[i], "--", 2) != 0 || strncmp(argv[i] + 2, name, length) != 0) continue;
+        const char *end = argv[i] + 2 + length;
+        if (*end == '=') out[n++] = end + 1;
+        if (*end == 0 && i + 1 < argc) out[n++] = argv[++i];
+    }
+    return n;
+}
+
 /* Sorts the words of a command line into options, overrides and positional arguments; behind "--"
  * every word is positional. */
 int arguments_parse(struct arguments *out, struct option *option, int n_options, int argc,

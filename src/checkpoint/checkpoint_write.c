@@ -30,7 +30,7 @@ struct owned {
     bool frozen; /* what is frozen, too */
 };
 
-struct writer {
+struct checkpoint_writer {
     struct checkpoint_file file;
     int status;
     const struct parameters *table;
@@ -91,15 +91,15 @@ static void copy_slice(float *out, const struct zero_slice *slice, int kind, int
 }
 
 /* The next n elements: of this rank's slice, or from the rank that sends them. */
-static void fetch(struct writer *w, int from, const struct zero_slice *slice, int kind, int64_t at,
-                  int64_t n) {
+static void fetch(struct checkpoint_writer *w, int from, const struct zero_slice *slice, int kind,
+                  int64_t at, int64_t n) {
     if (slice)
         copy_slice(w->buffer, slice, kind, at, n);
     else
         comm_receive(&w->place->data, from, w->buffer, (size_t)n * sizeof *w->buffer);
 }
 
-static hid_t create_dataset(struct writer *w, const struct slice_note *note, int kind) {
+static hid_t create_dataset(struct checkpoint_writer *w, const struct slice_note *note, int kind) {
     char *name = checkpoint_dataset_name(kind, w->table->item[note->tensor].name, note->first);
     hsize_t dim[1] = {(hsize_t)note->count};
     int64_t range[2] = {note->first, note->first + note->count};
@@ -115,12 +115,12 @@ static hid_t create_dataset(struct writer *w, const struct slice_note *note, int
     return set;
 }
 
-static void write_slab(struct writer *w, hid_t set, int64_t at, int64_t n) {
+static void write_slab(struct checkpoint_writer *w, hid_t set, int64_t at, int64_t n) {
     const char *reason = h5_write(set, H5T_NATIVE_FLOAT, at, n, w->buffer);
     if (reason || w->file.error) w->status = checkpoint_file_failure(&w->file, reason);
 }
 
-static void note_piece(struct writer *w, const struct slice_note *note, int kind) {
+static void note_piece(struct checkpoint_writer *w, const struct slice_note *note, int kind) {
     struct checkpoint_pieces *p = w->pieces;
     ARRAY_RESERVE(p->item, p->n, p->capacity);
     p->item[p->n++] =
@@ -128,7 +128,7 @@ static void note_piece(struct writer *w, const struct slice_note *note, int kind
     w->n_elements += note->count;
 }
 
-static void note_checksums(struct writer *w, int64_t n) {
+static void note_checksums(struct checkpoint_writer *w, int64_t n) {
     struct checkpoint_pieces *p = w->pieces;
     for (int64_t at = 0; at < n; at += CHECKPOINT_BLOCK) {
         ARRAY_RESERVE(p->sum, p->n_sums, p->capacity_sums);
@@ -136,7 +136,7 @@ static void note_checksums(struct writer *w, int64_t n) {
     }
 }
 
-static void write_piece(struct writer *w, int from, const struct slice_note *note,
+static void write_piece(struct checkpoint_writer *w, int from, const struct slice_note *note,
                         const struct zero_slice *slice, int kind) {
     hid_t set = w->status == 0 ? create_dataset(w, note, kind) : H5I_INVALID_HID;
     note_piece(w, note, kind);
@@ -149,13 +149,13 @@ static void write_piece(struct writer *w, int from, const struct slice_note *not
     if (set >= 0) H5Dclose(set);
 }
 
-static void write_own(struct writer *w, const struct owned *own) {
+static void write_own(struct checkpoint_writer *w, const struct owned *own) {
     for (int64_t i = 0; i < own->n; i++)
         for (int kind = 0; kind < n_kinds(w->table, &own->note[i]); kind++)
             write_piece(w, -1, &own->note[i], &own->slice[i], kind);
 }
 
-static void write_client(struct writer *w, int client) {
+static void write_client(struct checkpoint_writer *w, int client) {
     int64_t n;
     comm_receive(&w->place->data, client, &n, sizeof n);
     struct slice_note *note = mem_alloc(n, sizeof *note);
@@ -167,7 +167,7 @@ static void write_client(struct writer *w, int client) {
 }
 
 /* Ends the part with its marks: how many datasets and elements stand before them. */
-static int finish_part(struct writer *w, const char *directory, int64_t *bytes) {
+static int finish_part(struct checkpoint_writer *w, const char *directory, int64_t *bytes) {
     int64_t end[2] = {w->pieces->n, w->n_elements};
     if (w->status == 0) w->status = checkpoint_write_attribute(w->file.id, "end", 2, end);
     w->status = checkpoint_file_close(&w->file, w->status);
@@ -179,7 +179,8 @@ static int finish_part(struct writer *w, const char *directory, int64_t *bytes) 
 }
 
 static int write_as_writer(struct checkpoint_part *out, const char *directory,
-                           const struct owned *own, struct writer *w, const int *writer) {
+                           const struct owned *own, struct checkpoint_writer *w,
+                           const int *writer) {
     char *path = checkpoint_part_path(directory, w->part);
     int64_t format = CHECKPOINT_FORMAT;
     w->status = checkpoint_file_create(&w->file, path);
@@ -193,7 +194,7 @@ static int write_as_writer(struct checkpoint_part *out, const char *directory,
     return finish_part(w, directory, &out->bytes);
 }
 
-static void send_to_writer(const struct owned *own, struct writer *w, int to) {
+static void send_to_writer(const struct owned *own, struct checkpoint_writer *w, int to) {
     const struct ranks *data = &w->place->data;
     comm_send(data, to, &own->n, sizeof own->n);
     comm_send(data, to, own->note, (size_t)own->n * sizeof *own->note);
@@ -221,11 +222,11 @@ int checkpoint_write_part(struct checkpoint_part *out, const char *directory, st
     if (writer[rank] < 0) return 0;
     struct owned own = {.table = table, .frozen = frozen};
     zero_each_owned(z, take_slice, &own);
-    struct writer w = {.table = table,
-                       .place = place,
-                       .pieces = &out->pieces,
-                       .part = part_number(writer, writer[rank]),
-                       .buffer = mem_alloc(CHECKPOINT_PIECE, sizeof(float))};
+    struct checkpoint_writer w = {.table = table,
+                                  .place = place,
+                                  .pieces = &out->pieces,
+                                  .part = part_number(writer, writer[rank]),
+                                  .buffer = mem_alloc(CHECKPOINT_PIECE, sizeof(float))};
     if (writer[rank] == rank)
         status = write_as_writer(out, directory, &own, &w, writer);
     else

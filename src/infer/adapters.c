@@ -48,9 +48,10 @@ static int open_base(struct scorer *s) {
                     s->path, base);
     if (arch_read(&s->arch, base) != 0) return -1;
     int n = own_scores(&s->peft);
-    struct parameters_options options = {.head = {HEAD_SCORE, n ? n : MAX(1, s->arch.n_labels)},
-                                         .lora = s->config.lora};
-    s->head = options.head;
+    struct head head = {HEAD_SCORE, n ? n : MAX(1, s->arch.n_labels)};
+    if (s->writes && n == 0) head = language_model.head;
+    struct parameters_options options = {.head = head, .lora = s->config.lora};
+    s->head = head;
     if (parameters_build(&s->table, &s->arch, &options) != 0) return -1;
     if (safetensors_open(&s->tensors, base) != 0) return -1;
     return safetensors_match(&s->tensors, &s->table) == 0 ? 0 : fail_context("%s", base);
@@ -64,7 +65,7 @@ int adapters_open(struct scorer *s) {
     if (open_base(s) != 0) return -1;
     if (peft_match(&s->peft, &s->table) != 0) return fail_context("%s", s->path);
     if (s->peft.is_quantised) s->config.model.quantise = QUANTISE_NF4;
-    if (!s->peft.has_score && !s->tensors.has_score)
+    if (s->head.kind == HEAD_SCORE && !s->peft.has_score && !s->tensors.has_score)
         return fail("%s: neither the adapter nor its base has a score head; hint: train one with "
                     "model.adapter = \"%s\"",
                     s->path, s->path);

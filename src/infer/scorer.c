@@ -133,9 +133,21 @@ static int open_directory_tokenizer(struct scorer *s) {
     if (!s->tokenizer) return -1;
     if (s->contract.json) return 0;
     struct template_options options = {"text", "", TRUNCATE_RIGHT, DEFAULT_MAX_LENGTH};
+    if (s->writes && s->arch.window > 0)
+        options.max_length = MIN(s->arch.window, options.max_length);
     if (contract_make(&s->contract, s->tokenizer, &options) != 0) return -1;
-    name_attributes(s);
+    if (s->head.kind == HEAD_SCORE) name_attributes(s);
     return 0;
+}
+
+static int open_language_model(struct scorer *s) {
+    if (safetensors_scores(&s->tensors) > 0)
+        return fail("%s: expected a language model, found a score head; hint: `rankwise score` is "
+                    "for such models",
+                    s->path);
+    if (build_table(s, language_model.head) != 0) return -1;
+    if (safetensors_match(&s->tensors, &s->table) != 0) return fail_context("%s", s->path);
+    return open_directory_tokenizer(s);
 }
 
 /* Reads a Hugging Face directory, once s->config is there. */
@@ -144,6 +156,7 @@ static int open_directory(struct scorer *s) {
         return adapters_open(s) == 0 && quantise(s) == 0 ? open_directory_tokenizer(s) : -1;
     if (arch_read(&s->arch, s->path) != 0) return -1;
     if (safetensors_open(&s->tensors, s->path) != 0) return -1;
+    if (s->writes) return open_language_model(s);
     int n = s->arch.n_labels ? s->arch.n_labels : MAX(1, safetensors_scores(&s->tensors));
     if (build_table(s, (struct head){.n_scores = n}) != 0) return -1;
     if (safetensors_match(&s->tensors, &s->table) != 0) return fail_context("%s", s->path);
@@ -178,7 +191,7 @@ static int check_contract(struct scorer *s) {
         s->template = template_open(&options, s->tokenizer);
         if (!s->template) status = -1;
     }
-    if (status == 0 && !s->is_checkpoint &&
+    if (status == 0 && !s->is_checkpoint && !s->writes &&
         template_check_own(s->template, s->tokenizer, s->path) != 0)
         log_warn("%s", error_text());
     if (status == 0) status = check_heads(s);
@@ -190,8 +203,16 @@ static int check_contract(struct scorer *s) {
     return status == 0 ? 0 : fail_context("%s", s->path);
 }
 
+static int check_writes(const struct scorer *s) {
+    if (!s->writes || s->head.kind == HEAD_LM) return 0;
+    return fail("%s: expected a language model, found a reward model; hint: `rankwise score` and "
+                "`rankwise eval` are for those",
+                s->path);
+}
+
 /* Every way of opening ends here; agreed. */
 static int end_opening(struct scorer *s, int status) {
+    if (status == 0) status = check_writes(s);
     if (status == 0) status = check_contract(s);
     status = comm_agree(comm_world(), status);
     if (status != 0) scorer_close(s);
@@ -219,12 +240,12 @@ static bool was_taken_away(const struct scorer *s, const char *path) {
 }
 
 /* Resolves and reads everything but weights. Collective; agreed. */
-static int open_model(struct scorer *s, const char *path, const char *const *overrides,
+static int open_model(struct scorer *s, const char *path, bool writes, const char *const *overrides,
                       int n_overrides) {
     int status;
     bool again;
     for (int tries = 1;; tries++) {
-        *s = (struct scorer){0};
+        *s = (struct scorer){.writes = writes};
         if (resolve(s, path) != 0) return -1;
         status = comm_agree(comm_world(), open_resolved(s, overrides, n_overrides));
         again = status != 0 && was_taken_away(s, path) && tries < CHECKPOINT_TRIES;
@@ -285,12 +306,22 @@ struct parameter_reader scorer_reader(struct scorer *s) {
 
 /* --- computing --- */
 
+static struct zero_options weights_of(const struct scorer *s) {
+    return (struct zero_options){.stage = (int)s->config.parallel.zero_stage,
+                                 .dtype = device_precision(&s->config),
+                                 .prefetch = s->config.parallel.prefetch,
+                                 .first_unit_twice = s->head.kind == HEAD_LM};
+}
+
+size_t scorer_weight_bytes(const struct scorer *s) {
+    struct zero_options zero = weights_of(s);
+    struct zero_bytes bytes = zero_plan(&s->table, &zero, s->place.zero.size);
+    return bytes.weights + bytes.gathered;
+}
+
 /* Fails before memory is taken that is not there. */
-static int check_memory(const struct scorer *s, const struct zero_options *zero,
-                        const struct model_options *model) {
-    struct zero_bytes z = zero_plan(&s->table, zero, s->place.zero.size);
-    struct model_bytes m = model_plan(s->dev, &s->arch, model);
-    size_t needed = z.weights + z.gathered + m.activations + m.scratch;
+static int check_memory(const struct scorer *s, size_t others) {
+    size_t needed = scorer_weight_bytes(s) + others;
     size_t available = device_memory_available(s->dev, &s->place);
     if (needed <= available) return 0;
     return fail("%s: needs %.1f MiB on this rank, %.1f MiB are there; hint: a smaller "
@@ -299,26 +330,33 @@ static int check_memory(const struct scorer *s, const struct zero_options *zero,
                 s->path, (double)needed / (1 << 20), (double)available / (1 << 20));
 }
 
-int scorer_start(struct scorer *s, int64_t max_tokens, int64_t max_rows) {
+int scorer_open_device(struct scorer *s) {
     if (placement_init(&s->place, s->config.parallel.zero_group) != 0) return -1;
     s->dev = device_open(&s->config, &s->place);
-    if (!s->dev) return -1;
-    struct zero_options zero = {.stage = (int)s->config.parallel.zero_stage,
-                                .dtype = device_precision(&s->config),
-                                .prefetch = s->config.parallel.prefetch,
-                                .first_unit_twice = s->head.kind == HEAD_LM};
-    struct model_options options = {.dtype = zero.dtype,
+    return s->dev ? 0 : -1;
+}
+
+int scorer_load(struct scorer *s, size_t others) {
+    struct zero_options zero = weights_of(s);
+    if (comm_agree(comm_world(), check_memory(s, others)) != 0) return -1;
+    s->z = zero_init(s->dev, &s->place, &s->table, &zero);
+    struct parameter_reader reader = file_reader(s);
+    if (comm_agree(comm_world(), zero_load(s->z, &reader)) != 0) return -1;
+    zero_publish(s->z);
+    return 0;
+}
+
+int scorer_start(struct scorer *s, int64_t max_tokens, int64_t max_rows) {
+    if (scorer_open_device(s) != 0) return -1;
+    struct model_options options = {.dtype = device_precision(&s->config),
                                     .max_tokens = max_tokens,
                                     .max_rows = max_rows,
                                     .max_reads = max_rows,
                                     .head = s->head,
                                     .quantised = parameters_largest_quantised(&s->table),
                                     .adapters = s->table.adapters};
-    if (comm_agree(comm_world(), check_memory(s, &zero, &options)) != 0) return -1;
-    s->z = zero_init(s->dev, &s->place, &s->table, &zero);
-    struct parameter_reader reader = file_reader(s);
-    if (comm_agree(comm_world(), zero_load(s->z, &reader)) != 0) return -1;
-    zero_publish(s->z);
+    struct model_bytes m = model_plan(s->dev, &s->arch, &options);
+    if (scorer_load(s, m.activations + m.scratch) != 0) return -1;
     s->max_tokens = max_tokens;
     s->model = model_init(s->dev, &s->arch, &s->table, s->z, &options);
     forest_init(&s->forest, max_tokens, max_rows, max_rows);
@@ -435,11 +473,11 @@ int scorer_check_golden(struct scorer *s) {
     return status == 0 ? 0 : fail_context("%s: score contract", s->path);
 }
 
-int scorer_command(int argc, char **argv, struct arguments *a,
-                   int (*work)(struct scorer *s, void *self), void *self) {
+static int run_command(int argc, char **argv, bool writes, struct arguments *a,
+                       int (*work)(struct scorer *s, void *self), void *self) {
     comm_start(&argc, &argv);
     struct scorer s;
-    int status = open_model(&s, a->positional[0], a->overrides, a->n_overrides);
+    int status = open_model(&s, a->positional[0], writes, a->overrides, a->n_overrides);
     if (status == 0) {
         status = work(&s, self);
         scorer_close(&s);
@@ -448,4 +486,14 @@ int scorer_command(int argc, char **argv, struct arguments *a,
     arguments_free(a);
     comm_stop();
     return code;
+}
+
+int scorer_command(int argc, char **argv, struct arguments *a,
+                   int (*work)(struct scorer *s, void *self), void *self) {
+    return run_command(argc, argv, false, a, work, self);
+}
+
+int scorer_command_writes(int argc, char **argv, struct arguments *a,
+                          int (*work)(struct scorer *s, void *self), void *self) {
+    return run_command(argc, argv, true, a, work, self);
 }

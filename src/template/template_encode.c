@@ -70,7 +70,7 @@ static int64_t max_prompt(const struct template_options *o) {
 }
 
 enum template_status template_encode_prompt(struct template_worker *w, const json_t *prompt,
-                                            struct ids *out) {
+                                            const json_t *tools, struct ids *out) {
     bool is_text = json_is_string(prompt);
     if (!is_text && !w->template->chat) {
         fail("expected a string, found a list of messages; hint: --template simple_chat");
@@ -83,7 +83,10 @@ enum template_status template_encode_prompt(struct template_worker *w, const jso
     } else {
         json_t *list = is_text ? json_pack("[{s:s, s:O}]", "role", "user", "content", prompt)
                                : json_incref((json_t *)prompt);
+        w->extra = template_is_given(tools) ? json_pack("{s:O}", "tools", tools) : NULL;
         status = template_render_messages(w, list, true, true, &w->text);
+        json_decref(w->extra);
+        w->extra = NULL;
         json_decref(list);
     }
     if (status == 0) status = template_text_ids(w, w->text.data, w->text.length, false, out);
