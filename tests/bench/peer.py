@@ -157,9 +157,10 @@ def core_seconds(pid):
     return None if fields[0] == "Z" else (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
-def watched(command, steps=None, **options):
+def watched(command, steps=None, times=None, **options):
     """Runs the command, which writes a line into the file steps at the end of each step. Returns the processor time
-    after each step, the peak memory in MiB, and the share of the machine that others used meanwhile."""
+    after each step, the peak memory in MiB, and the share of the machine that others used meanwhile; times, a list, gets
+    when each line was seen."""
     before, start, cores = busy_seconds(), time.monotonic(), []
     with tempfile.TemporaryFile("w+") as log:
         process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=log, **options)
@@ -170,6 +171,8 @@ def watched(command, steps=None, **options):
             if steps and os.path.exists(steps):
                 with open(steps, "rb") as lines:
                     ended = lines.read().count(b"\n")
+                if times is not None:
+                    times += [time.monotonic()] * (ended - len(times))
                 cores += [core_seconds(process.pid)] * (ended - len(cores))
             time.sleep(0.02)
         process.returncode = os.waitstatus_to_exitcode(status)
@@ -189,8 +192,9 @@ def segment(items, seconds, cores, memory, others):
     return dict(rate=items * len(seconds) / sum(seconds), spent=spent, memory=memory, others=others)
 
 
-def segment_trl(arguments, script, setting, precision, rows, folder, accumulate=1, **job):
-    """A segment of TRL, in a process that runs the script with --job; rows: those of all its steps, in their order."""
+def segment_trl(arguments, script, setting, precision, rows, folder, accumulate=1, of_row=1, **job):
+    """A segment of TRL, in a process that runs the script with --job; rows: those of all its steps, in their order, each
+    of which makes of_row items."""
     path, steps = os.path.join(folder, "job.json"), os.path.join(folder, "steps")
     job.update(precision=precision, batch=setting.batch, bf16_weights=setting.bf16_weights, threads=arguments.threads,
                padding_free=setting.padding_free, accumulate=accumulate, folder=folder, steps=steps, rows=rows,
@@ -204,7 +208,7 @@ def segment_trl(arguments, script, setting, precision, rows, folder, accumulate=
     with open(steps, encoding="ascii") as lines:
         seconds = [float(line) for line in lines]
     items = setting.batch * accumulate
-    if len(seconds) * items != len(rows):
+    if len(seconds) * items != len(rows) * of_row:
         sys.exit(f"TRL took {len(seconds)} steps for {len(rows)} rows")
     return segment(items, seconds[1:], cores, memory, others)
 
