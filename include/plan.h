@@ -78,6 +78,12 @@ void plan_step(struct plan *plan, struct plan_cursor *cursor, int rank, int size
                struct plan_step *out);
 void plan_step_free(struct plan_step *step);
 
+/* The group at the cursor, which moves behind it as above. */
+struct plan_group plan_take(const struct plan *plan, struct plan_cursor *cursor);
+/* Deals n groups, at most options.groups of them, to ranks and micro-batches: (3) and (4). */
+void plan_deal(struct plan *plan, const struct plan_group *group, int64_t n, int rank, int size,
+               struct plan_step *out);
+
 int64_t plan_steps_per_epoch(const struct plan *plan);
 
 /* The largest micro-batch that can occur: forest tokens. */

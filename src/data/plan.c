@@ -137,18 +137,10 @@ static void list(const struct plan *plan, const struct plan_rank *rank, struct p
     out->micro_first[out->n_micro] = n;
 }
 
-/* The cursor goes on to the next epoch as soon as the last group of one is taken. */
-void plan_step(struct plan *plan, struct plan_cursor *cursor, int rank, int size,
-               struct plan_step *out) {
+/* Deals the first n items, which are filled in. */
+static void deal_items(struct plan *plan, int32_t n, int rank, int size, struct plan_step *out) {
     CHECK(size >= 1 && size <= plan->capacity_ranks && rank >= 0 && rank < size,
           "rank %d of %d, room for %d", rank, size, plan->capacity_ranks);
-    CHECK(cursor->next >= 0 && cursor->next <= plan->epoch_groups, "cursor at %lld of %lld",
-          (long long)cursor->next, (long long)plan->epoch_groups);
-    if (cursor->next == plan->epoch_groups) *cursor = (struct plan_cursor){cursor->epoch + 1, 0};
-    int32_t n = (int32_t)MIN(plan->options.groups, plan->epoch_groups - cursor->next);
-    for (int32_t i = 0; i < n; i++)
-        plan->item[i] =
-            (struct plan_item){.group = plan_at(plan, cursor->epoch, cursor->next + i), .place = i};
     qsort(plan->item, (size_t)n, sizeof *plan->item, longer_first);
     deal(plan, n, size);
     out->n_micro = 0;
@@ -162,8 +154,45 @@ void plan_step(struct plan *plan, struct plan_cursor *cursor, int rank, int size
             mem_resize(out->micro_first, out->capacity_micro, sizeof *out->micro_first);
     }
     list(plan, &plan->rank[rank], out);
+}
+
+/* The next epoch begins as soon as the last group of one is taken. */
+static void move_cursor(const struct plan *plan, struct plan_cursor *cursor, int64_t n) {
     cursor->next += n;
     if (cursor->next == plan->epoch_groups) *cursor = (struct plan_cursor){cursor->epoch + 1, 0};
+}
+
+static void check_cursor(const struct plan *plan, struct plan_cursor *cursor) {
+    CHECK(cursor->next >= 0 && cursor->next <= plan->epoch_groups, "cursor at %lld of %lld",
+          (long long)cursor->next, (long long)plan->epoch_groups);
+    move_cursor(plan, cursor, 0);
+}
+
+void plan_step(struct plan *plan, struct plan_cursor *cursor, int rank, int size,
+               struct plan_step *out) {
+    check_cursor(plan, cursor);
+    int32_t n = (int32_t)MIN(plan->options.groups, plan->epoch_groups - cursor->next);
+    for (int32_t i = 0; i < n; i++)
+        plan->item[i] =
+            (struct plan_item){.group = plan_at(plan, cursor->epoch, cursor->next + i), .place = i};
+    deal_items(plan, n, rank, size, out);
+    move_cursor(plan, cursor, n);
+}
+
+struct plan_group plan_take(const struct plan *plan, struct plan_cursor *cursor) {
+    check_cursor(plan, cursor);
+    struct plan_group group = plan_at(plan, cursor->epoch, cursor->next);
+    move_cursor(plan, cursor, 1);
+    return group;
+}
+
+void plan_deal(struct plan *plan, const struct plan_group *group, int64_t n, int rank, int size,
+               struct plan_step *out) {
+    CHECK(n <= plan->options.groups, "%lld groups, room for %lld", (long long)n,
+          (long long)plan->options.groups);
+    for (int32_t i = 0; i < n; i++)
+        plan->item[i] = (struct plan_item){.group = group[i], .place = i};
+    deal_items(plan, (int32_t)n, rank, size, out);
 }
 
 void plan_step_free(struct plan_step *step) {
