@@ -28,6 +28,8 @@ void comm_barrier(const struct ranks *group);
 void comm_broadcast(const struct ranks *group, int root, void *data, size_t bytes);
 void comm_sum(const struct ranks *group, double *data, int n);
 void comm_max(const struct ranks *group, double *data, int n);
+/* data (n) has numbers of each rank in its own places, and 0 elsewhere: every rank gets all. */
+void comm_merge(const struct ranks *group, float *data, int64_t n);
 /* equal sizes */
 void comm_gather(const struct ranks *group, int root, void *all, const void *mine, size_t bytes);
 

@@ -131,6 +131,15 @@ void zero_publish(struct zero *z);
  * Collective. */
 const float *zero_gather_master(struct zero *z, int unit);
 
+/* zero_exchange.c: other weights in the place of those that are trained, for a while. `other` is
+ * memory of the device with this rank's slices, zero_other_bytes of it. zero_load_other fills it,
+ * -1 with error_text(), not collective. zero_exchange puts it into the weights and the weights into
+ * it, and gives the other ranks what their stage keeps; twice is as if nothing was. Collective. */
+size_t zero_other_bytes(const struct parameters *table, const struct zero_options *options,
+                        int size);
+int zero_load_other(struct zero *z, void *other, const struct parameter_reader *reader);
+void zero_exchange(struct zero *z, void *other);
+
 size_t zero_expected_bytes(const struct zero *z, int micro); /* zero_formula_bytes of this one */
 uint64_t zero_bytes_sent(const struct zero *z);         /* over the ZeRO group, since init */
 uint64_t zero_replica_bytes_sent(const struct zero *z); /* over the replica group */

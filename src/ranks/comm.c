@@ -136,6 +136,19 @@ void comm_max(const struct ranks *group, double *data, int n) {
     reduce(group, data, n, MPI_MAX);
 }
 
+void comm_merge(const struct ranks *group, float *data, int64_t n) {
+    enum { AT_ONCE = 65536 };
+    if (group->size == 1) return;
+    double *piece = mem_alloc(AT_ONCE, sizeof *piece);
+    for (int64_t at = 0; at < n; at += AT_ONCE) {
+        int count = (int)MIN(AT_ONCE, n - at);
+        for (int i = 0; i < count; i++) piece[i] = data[at + i];
+        comm_sum(group, piece, count);
+        for (int i = 0; i < count; i++) data[at + i] = (float)piece[i];
+    }
+    mem_free(piece);
+}
+
 void comm_gather(const struct ranks *group, int root, void *all, const void *mine, size_t bytes) {
     if (group->size == 1) {
         if (bytes) memcpy(all, mine, bytes);

@@ -129,19 +129,6 @@ static int walk(struct evaluation *e, const struct ranks *data,
     return 0;
 }
 
-/* Values of all ranks, each in its own places and zero elsewhere, added up in pieces. */
-static void gather_values(float *values, int64_t n, const struct ranks *data) {
-    enum { PIECE = 65536 };
-    double *piece = mem_alloc(PIECE, sizeof *piece);
-    for (int64_t at = 0; at < n; at += PIECE) {
-        int count = (int)MIN(PIECE, n - at);
-        for (int i = 0; i < count; i++) piece[i] = values[at + i];
-        comm_sum(data, piece, count);
-        for (int i = 0; i < count; i++) values[at + i] = (float)piece[i];
-    }
-    mem_free(piece);
-}
-
 static void open_evaluation(struct evaluation *e, const struct task *task) {
     struct task_room room = eval_room(task, e->shard, e->limit);
     task_eval_units(task, e->shard, &e->units);
@@ -175,7 +162,7 @@ int eval_shard(const struct task *task, struct model *m, struct device *dev,
     int status = walk(&e, data, options);
     if (status == 0) {
         comm_sum(data, e.tally, task_n_tallies(task));
-        if (values) gather_values(values, n_values, data);
+        if (values) comm_merge(data, values, n_values);
         task_begin_step(&e.task, &(struct task_totals){.items = (double)n});
         task_summarize(&e.task, e.tally, summary);
     }
