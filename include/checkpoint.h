@@ -21,6 +21,7 @@
 #include "file.h"
 #include "optimizer.h"
 #include "plan.h"
+#include "rollouts.h"
 #include "safetensors.h"
 
 /* FROZEN: with frozen tensors, which readers of the former format would take for damage. */
@@ -32,7 +33,8 @@ struct run_state {
     int64_t updates, skipped;
     int skipped_in_a_row;
     struct plan_cursor cursor;
-    int64_t episodes;            /* pairs seen */
+    int64_t episodes;            /* pairs seen; of a policy completions */
+    int64_t rollouts, update;    /* of a policy: made so far; updates done of the last one */
     bool finished;               /* the run reached its end */
     /* SHA-256 of what the order of the data depends on: a cursor means nothing elsewhere */
     char data[65];
@@ -46,6 +48,7 @@ struct checkpoint_extra {
     /* of a step whose evaluation is not done: its metrics so far; NULL: it is whole */
     const char *metrics_line;
     const struct contract *contract; /* may be NULL */
+    const struct rollouts *rollouts; /* whose updates are under way; NULL or empty: none */
     /* the model directory that frozen tensors stay in, and safetensors_digest of these; NULL: the
      * checkpoint has them */
     const char *base, *base_digest;
@@ -102,6 +105,7 @@ struct checkpoint {
     char *base, *base_digest;    /* NULL: no tensor is in a base */
     struct safetensors base_tensors; /* after checkpoint_open_base */
     struct contract contract;
+    struct rollouts rollouts;    /* empty: the step is between two, or of another task */
     struct tokenizer_file *file; /* owned copies */
     int n_files;
     struct checkpoint_tensor *tensor; /* (n_tensors) */

@@ -84,10 +84,8 @@ int checkpoint_file_close(struct checkpoint_file *f, int status) {
     return status;
 }
 
-/* A chunked dataset of one chunk with a Fletcher-32 checksum, so that a flipped byte is found when
- * it is read. */
-static int write_checked(hid_t file, const char *name, hid_t type, int n_dims, const hsize_t *dim,
-                         const void *data) {
+int checkpoint_write_array(hid_t file, const char *name, hid_t type, int n_dims, const hsize_t *dim,
+                           const void *data) {
     bool empty = dim[0] == 0;
     hid_t space = H5Screate_simple(n_dims, dim, NULL);
     hid_t links = H5Pcreate(H5P_LINK_CREATE), plist = H5Pcreate(H5P_DATASET_CREATE);
@@ -109,12 +107,12 @@ static int write_checked(hid_t file, const char *name, hid_t type, int n_dims, c
 int checkpoint_write_ints(hid_t file, const char *name, int64_t rows, int64_t cols,
                           const int64_t *data) {
     hsize_t dim[2] = {(hsize_t)rows, (hsize_t)cols};
-    return write_checked(file, name, H5T_NATIVE_INT64, cols == 1 ? 1 : 2, dim, data);
+    return checkpoint_write_array(file, name, H5T_NATIVE_INT64, cols == 1 ? 1 : 2, dim, data);
 }
 
 int checkpoint_write_bytes(hid_t file, const char *name, const void *data, size_t length) {
     hsize_t dim[1] = {length};
-    return write_checked(file, name, H5T_NATIVE_UINT8, 1, dim, data);
+    return checkpoint_write_array(file, name, H5T_NATIVE_UINT8, 1, dim, data);
 }
 
 int checkpoint_write_attribute(hid_t file, const char *name, int64_t n, const int64_t *value) {
@@ -141,10 +139,8 @@ int checkpoint_read_attribute(hid_t file, const char *name, int64_t n, int64_t *
     return status;
 }
 
-/* Reads a whole dataset of n_dims dimensions into memory from mem_alloc, with one zero byte behind
- * it. HDF5 verifies the checksum that it was written with. NULL with error_text(). */
-static void *read_dataset(hid_t file, const char *name, hid_t type, size_t item_bytes, int n_dims,
-                          hsize_t *dim) {
+void *checkpoint_read_array(hid_t file, const char *name, hid_t type, int n_dims, hsize_t *dim) {
+    size_t item_bytes = H5Tget_size(type);
     hid_t set = H5Dopen2(file, name, H5P_DEFAULT), space = -1, stored = -1, plist = -1;
     void *data = NULL;
     hsize_t file_bytes = 0;
@@ -158,8 +154,9 @@ static void *read_dataset(hid_t file, const char *name, hid_t type, size_t item_
     H5Fget_filesize(file, &file_bytes);
     if (space < 0 || stored < 0 || plist < 0 || H5Sget_simple_extent_ndims(space) != n_dims ||
         H5Sget_simple_extent_dims(space, dim, NULL) != n_dims ||
-        H5Tget_class(stored) != H5T_INTEGER || H5Tget_size(stored) != item_bytes) {
-        fail("%s: expected %d-dimensional integers of %zu bytes", name, n_dims, item_bytes);
+        H5Tget_class(stored) != H5Tget_class(type) || H5Tget_size(stored) != item_bytes) {
+        fail("%s: expected %d-dimensional %s of %zu bytes", name, n_dims,
+             H5Tget_class(type) == H5T_INTEGER ? "integers" : "numbers", item_bytes);
         goto done;
     }
     hsize_t n = 1;
@@ -186,12 +183,12 @@ done:
 }
 
 int64_t *checkpoint_read_ints(hid_t file, const char *name, int n_dims, hsize_t *dim) {
-    return read_dataset(file, name, H5T_NATIVE_INT64, sizeof(int64_t), n_dims, dim);
+    return checkpoint_read_array(file, name, H5T_NATIVE_INT64, n_dims, dim);
 }
 
 char *checkpoint_read_bytes(hid_t file, const char *name, size_t *length) {
     hsize_t dim[1];
-    char *data = read_dataset(file, name, H5T_NATIVE_UINT8, 1, 1, dim);
+    char *data = checkpoint_read_array(file, name, H5T_NATIVE_UINT8, 1, dim);
     *length = data ? dim[0] : 0;
     return data;
 }

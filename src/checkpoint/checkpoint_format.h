@@ -48,6 +48,14 @@ char *checkpoint_dataset_name(int64_t kind, const char *tensor, int64_t first);
 int64_t checkpoint_blocks(int64_t count);
 uint32_t checkpoint_checksum(const float *data, int64_t count);
 
+/* A chunked dataset of one chunk with a Fletcher-32 checksum, so that a flipped byte is found when
+ * it is read. -1 with error_text(). */
+int checkpoint_write_array(hid_t file, const char *name, hid_t type, int n_dims,
+                           const hsize_t *dim, const void *data);
+/* A whole dataset, with one zero byte behind it; HDF5 verifies the checksum. mem_free; NULL with
+ * error_text(). */
+void *checkpoint_read_array(hid_t file, const char *name, hid_t type, int n_dims, hsize_t *dim);
+
 /* Small datasets and attributes of state.h5 and the marks of parts. -1 with error_text(). */
 int checkpoint_write_ints(hid_t file, const char *name, int64_t rows, int64_t cols,
                           const int64_t *data);
@@ -97,6 +105,10 @@ int checkpoint_write_state(const char *directory, const struct parameters *table
                            const struct run_state *state, const struct checkpoint_extra *extra,
                            const struct checkpoint_pieces *pieces, const int64_t *part_bytes,
                            int64_t n_parts);
+
+/* The group /rollout: a table that is not empty; what there is of one. */
+int checkpoint_write_rollouts(hid_t file, const struct rollouts *table);
+int checkpoint_read_rollouts(hid_t file, struct rollouts *table);
 
 /* The private part of an open checkpoint. */
 struct parts {

@@ -52,6 +52,11 @@ static int read_run_state(hid_t file, struct run_state *state) {
         return fail("skipped_in_a_row or finished out of range");
     state->skipped_in_a_row = (int)in_a_row;
     state->finished = finished;
+    if (H5Aexists(file, "rollouts") <= 0) return 0;
+    if (checkpoint_read_attribute(file, "rollouts", 1, &state->rollouts) != 0 ||
+        checkpoint_read_attribute(file, "update", 1, &state->update) != 0)
+        return -1;
+    if (state->rollouts < 0 || state->update < 0) return fail("rollouts or update is negative");
     return 0;
 }
 
@@ -296,7 +301,8 @@ static int read_state(hid_t file, struct checkpoint *c) {
                     "that wrote it",
                     (long long)format, CHECKPOINT_FORMAT, CHECKPOINT_FORMAT_FROZEN);
     if (read_run_state(file, &c->state) != 0 || read_texts(file, c) != 0 ||
-        read_tokenizer(file, c) != 0 || read_table(file, c) != 0 || read_index(file, c) != 0 ||
+        checkpoint_read_rollouts(file, &c->rollouts) != 0 || read_tokenizer(file, c) != 0 ||
+        read_table(file, c) != 0 || read_index(file, c) != 0 ||
         checkpoint_read_attribute(file, "end", 2, end) != 0)
         return -1;
     if (end[0] != c->n_pieces || end[1] != parts_of(c)->n_sums)
@@ -406,6 +412,7 @@ void checkpoint_close(struct checkpoint *c) {
     mem_free(c->revision);
     mem_free(c->written_at);
     mem_free(c->path);
+    rollouts_free(&c->rollouts);
     contract_free(&c->contract);
     *c = (struct checkpoint){0};
 }

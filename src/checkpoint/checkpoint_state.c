@@ -21,7 +21,9 @@ static int write_run_state(hid_t file, const struct run_state *state) {
     };
     for (size_t i = 0; i < sizeof field / sizeof field[0]; i++)
         if (checkpoint_write_attribute(file, field[i].name, 1, &field[i].value) != 0) return -1;
-    return 0;
+    if (state->rollouts == 0) return 0;
+    int status = checkpoint_write_attribute(file, "rollouts", 1, &state->rollouts);
+    return status == 0 ? checkpoint_write_attribute(file, "update", 1, &state->update) : -1;
 }
 
 static int write_texts(hid_t file, const struct checkpoint_extra *extra) {
@@ -121,6 +123,8 @@ int checkpoint_write_state(const char *directory, const struct parameters *table
         if (status == 0) status = write_run_state(f.id, state);
         if (status == 0) status = write_text(f.id, "/data_identity", state->data);
         if (status == 0) status = write_texts(f.id, extra);
+        if (status == 0 && extra->rollouts && extra->rollouts->n > 0)
+            status = checkpoint_write_rollouts(f.id, extra->rollouts);
         if (status == 0) status = write_tokenizer(f.id, extra);
         if (status == 0) status = write_table(f.id, table);
         if (status == 0) status = write_places(f.id, table, extra->base);
