@@ -49,8 +49,7 @@
     X(REWARD_TYPE_BT_GRADED, "bt_graded")                            \
     X(REWARD_TYPE_BT_GRADED_HARDPAIR, "bt_graded_hardpair")          \
     X(REWARD_TYPE_BT_HARD_MARGIN, "bt_hard_margin")                  \
-    X(REWARD_TYPE_OPENJUDGE_EXACT, "openjudge_exact")                \
-    X(REWARD_TYPE_OPENJUDGE_GRADED, "openjudge_graded")              \
+    X(REWARD_TYPE_OPENJUDGE_POINTWISE, "openjudge_pointwise")        \
     X(REWARD_TYPE_OPENJUDGE_PAIRWISE, "openjudge_pairwise")          \
     X(REWARD_TYPE_RM_GALLERY, "rm_gallery")                          \
     X(REWARD_TYPE_MODEL, "model")                                    \
@@ -211,9 +210,15 @@ int config_parse(struct config *config, const char *text, const char *const *ove
                  int n_overrides);
 void config_free(struct config *config);
 
+/* `task`, or where it is auto the task that loss.type is of. */
+enum task_choice config_task(const struct config *config);
+
 /* The resolved configuration as a libconfig file that gives the same configuration again, every
  * option with its help as a comment. mem_free. */
 char *config_text(const struct config *config);
+
+/* Appends the options of a group that are not at their defaults, ", " between them. */
+void config_changed(const struct config *config, const char *group, struct buffer *names);
 
 /* `rankwise help train`: the option table, grouped, with defaults, to out. */
 void config_help(struct buffer *out);

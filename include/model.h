@@ -80,6 +80,9 @@ void model_backward(struct model *m, bool last_microbatch);
 /* Memory of the activations that others may use while no micro-batch is under way, from a forward's
  * use of its output or a backward to the next forward; aligned as an alloc is. */
 void *model_arena(struct model *m, size_t *bytes);
+/* How many bytes they are, before. */
+size_t model_plan_arena(struct device *dev, const struct arch *arch,
+                        const struct model_options *options);
 
 /* For tests, in training: the residual stream that enters block `layer` (0: the embedding's), (T,
  * D), to the host. */

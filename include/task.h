@@ -123,6 +123,7 @@ int task_check(const struct task *t, const struct shard *shard);
 /* Appends the options, ", " between them, that are not at their defaults and that loss.type, or
  * optim.schedule, does not know, or that are of adapters where there are none. */
 void task_unused_by_loss(const struct config *config, struct buffer *names);
+void task_unused_by_task(const struct config *config, struct buffer *names);
 void task_unused_by_schedule(const struct config *config, struct buffer *names);
 void task_unused_without_adapters(const struct config *config, struct buffer *names);
 

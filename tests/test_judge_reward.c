@@ -2,7 +2,8 @@
 #include <unistd.h>
 
 #include "golden/judge_rewards.h"
-#include "judges/judge_reward.h"
+#include "config.h"
+#include "judge_reward.h"
 #include "judges/reward_command.h"
 #include "log.h"
 #include "test.h"
@@ -162,6 +163,14 @@ static void test_weights_are_not_in_the_rewards(void) {
 }
 
 static void test_names_and_options(void) {
+#define CONFIG_WORD(value, word) word,
+    static const char *const words[] = {REWARD_TYPES(CONFIG_WORD)};
+#undef CONFIG_WORD
+    for (int i = 0; i < N_TESTS(words); i++) {
+        enum judge_reward of_word;
+        ASSERT_INT(judge_reward_find(words[i], &of_word), 0);
+    }
+    ASSERT_INT(N_TESTS(words), REWARD_KINDS);
     enum judge_reward kind;
     for (int k = 0; k < REWARD_KINDS; k++) {
         ASSERT_INT(judge_reward_find(judge_reward_name(k), &kind), 0);

@@ -248,6 +248,7 @@ static int name_eval_sets(struct config *config) {
 static void choose_loss(struct config *config) {
     if (config->loss.type != LOSS_BRADLEY_TERRY) return;
     if (config->task == TASK_COMPLETION) config->loss.type = LOSS_COMPLETION;
+    if (config->task == TASK_POLICY) config->loss.type = LOSS_GRPO;
 }
 
 /* What depends on other options, once they are all read. */

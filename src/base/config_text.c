@@ -186,6 +186,24 @@ char *config_text(const struct config *config) {
     return out.data;
 }
 
+void config_changed(const struct config *config, const char *group, struct buffer *names) {
+    struct config defaults;
+    CHECK(config_load(&defaults, NULL, 0, NULL, 0) == 0, "%s", error_text());
+    for (int i = 0; i < n_config_options; i++) {
+        const struct config_option *o = &config_options[i];
+        struct buffer is = {0}, was = {0};
+        if (group_length(o) != strlen(group) || strncmp(o->path, group, strlen(group)) != 0)
+            continue;
+        put_value(&is, config, o);
+        put_value(&was, &defaults, o);
+        if (strcmp(is.data, was.data) != 0)
+            buffer_format(names, "%s%s", names->length ? ", " : "", o->path);
+        buffer_free(&is);
+        buffer_free(&was);
+    }
+    config_free(&defaults);
+}
+
 static const char *shown_default(const struct config_option *o) {
     return o->shown ? o->shown : o->fallback;
 }

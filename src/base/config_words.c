@@ -6,6 +6,24 @@
 #include <stdlib.h>
 #include <string.h>
 
+/* The switch has no default, so that a loss of no task does not compile. */
+enum task_choice config_task(const struct config *config) {
+    if (config->task != TASK_AUTO) return config->task;
+#define OF_TASK(value, word) case value:
+    switch (config->loss.type) {
+        COMPARISON_LOSSES(OF_TASK, LOSS_)
+        RANKING_LOSSES(OF_TASK, LOSS_)
+        ANSWER_LOSSES(OF_TASK, LOSS_)
+        return TASK_REWARD;
+    case LOSS_COMPLETION:
+        return TASK_COMPLETION;
+        POLICY_LOSSES(OF_TASK, LOSS_)
+        return TASK_POLICY;
+    }
+#undef OF_TASK
+    CHECK(false, "loss %d", (int)config->loss.type);
+}
+
 enum { LONGEST_WORD = 64 };
 
 /* Levenshtein distance of words of at most LONGEST_WORD bytes, one row of the table at a time. */

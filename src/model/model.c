@@ -188,6 +188,18 @@ struct model_bytes model_plan(struct device *dev, const struct arch *arch,
     return bytes;
 }
 
+size_t model_plan_arena(struct device *dev, const struct arch *arch,
+                        const struct model_options *options) {
+    struct model m = {.dev = dev, .arch = arch, .options = *options};
+    struct layout kept = {NULL, ALIGN, 0};
+    size_t scratch;
+    m.block = mem_alloc(arch->L, sizeof *m.block);
+    layout_floats(&kept, 1, arch->rope_dims / 2);
+    size_t total = lay_out(&m, NULL, &scratch);
+    mem_free(m.block);
+    return total - kept.used;
+}
+
 void model_reserve(struct device *dev, const struct arch *arch,
                    const struct model_options *options) {
     struct gemm_shape *gemm;

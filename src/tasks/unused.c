@@ -42,6 +42,21 @@ void task_unused_by_loss(const struct config *c, struct buffer *names) {
             options[i].option);
 }
 
+void task_unused_by_task(const struct config *c, struct buffer *names) {
+    if (config_task(c) != TASK_POLICY) {
+        config_changed(c, "policy", names);
+        config_changed(c, "reward", names);
+        return;
+    }
+    bool has_kl = c->policy.kl != POLICY_KL_NONE, has_filter = c->policy.filter_std >= 0;
+    add(names, c->batch.group_by_prompt, "batch.group_by_prompt");
+    add(names, !has_kl && differs(c->policy.kl_coefficient, 0.04), "policy.kl_coefficient");
+    add(names, !has_kl && c->policy.reference != POLICY_REFERENCE_BASE, "policy.reference");
+    add(names, !has_filter && c->policy.resample != 3, "policy.resample");
+    add(names, c->policy.advantages == POLICY_ADVANTAGES_NONE && c->policy.min_reward_std > 0,
+        "policy.min_reward_std");
+}
+
 void task_unused_by_schedule(const struct config *c, struct buffer *names) {
     add(names, differs(c->optim.power, 1) && c->optim.schedule != SCHEDULE_POLYNOMIAL,
         "optim.power");

@@ -6,12 +6,14 @@
 #include <string.h>
 
 #include "device.h"
-#include "run.h"
+#include "rollout.h"
+#include "writer.h"
 
 struct memory_plan {
     struct zero_bytes zero;
     struct model_bytes model;
-    size_t loss, libraries, device, host; /* device: all of its memory but the libraries' */
+    size_t loss, rollout, libraries, device,
+        host; /* device: all of its memory but the libraries' */
 };
 
 bool run_offloads(const struct config *config) {
@@ -51,12 +53,14 @@ struct model_options run_model_options(const struct run *r) {
 static struct memory_plan plan(const struct run *r, int size) {
     struct zero_options zero = run_zero_options(r);
     struct model_options model = run_model_options(r);
-    struct memory_plan p = {.zero = zero_plan(&r->model.table, &zero, size),
-                            .model = model_plan(r->dev, &r->model.arch, &model),
-                            .loss = task_bytes(&r->model.task, r->step.room),
-                            .libraries = r->dev->backend->memory_taken(r->dev)};
+    struct memory_plan p = {
+        .zero = zero_plan(&r->model.table, &zero, size),
+        .model = model_plan(r->dev, &r->model.arch, &model),
+        .loss = task_bytes(&r->model.task, r->step.room),
+        .rollout = run_is_policy(r) ? writer_bytes(r, size) + rollout_reference_bytes(r, size) : 0,
+        .libraries = r->dev->backend->memory_taken(r->dev)};
     p.device = p.zero.weights + p.zero.gradients + p.zero.optimizer + p.zero.gathered +
-               p.model.activations + p.model.scratch + p.loss;
+               p.model.activations + p.model.scratch + p.loss + p.rollout;
     p.host = p.zero.host;
     return p;
 }
@@ -89,6 +93,7 @@ int run_check_memory(struct run *r, int size, struct buffer *text) {
                   "%.1f, scratch %.1f",
                   mib(p.zero.weights), mib(p.zero.gradients), mib(p.zero.optimizer),
                   mib(p.zero.gathered), mib(p.model.activations + p.loss), mib(p.model.scratch));
+    if (p.rollout) buffer_format(text, ", rollouts %.1f", mib(p.rollout));
     if (p.host) buffer_format(text, ", offloaded %.1f", mib(p.host));
     if (p.libraries) buffer_format(text, ", libraries %.1f", mib(p.libraries));
     buffer_format(text, "; in all %.1f of %.0f MiB", mib(p.device + p.libraries),

@@ -65,6 +65,11 @@ static int cut_back(const char *path, int64_t keep_step, int64_t *n_steps) {
     return status;
 }
 
+int metrics_cut_back(const char *path, int64_t keep_step) {
+    int64_t n_steps = 0;
+    return file_exists(path) ? cut_back(path, keep_step, &n_steps) : 0;
+}
+
 struct metrics *metrics_open(const char *path, int64_t keep_step, int64_t n_expected) {
     int64_t n_steps = 0;
     if (file_exists(path) && cut_back(path, keep_step, &n_steps) != 0) return NULL;

@@ -13,6 +13,9 @@ struct metrics; /* metrics.c */
 struct metrics *metrics_open(const char *path, int64_t keep_step, int64_t n_expected);
 void metrics_close(struct metrics *m);
 
+/* Removes the lines of steps behind keep_step from a file of such lines, if it is there. */
+int metrics_cut_back(const char *path, int64_t keep_step);
+
 /* metrics_number adds a name and a value to the line of the present step (NaN and infinities as
  * null); metrics_end_step writes the line {"step": n, ...}. */
 void metrics_number(struct metrics *m, double value, const char *name_format, ...)

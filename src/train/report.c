@@ -15,13 +15,27 @@ static void append_number(struct buffer *text, double value, int digits, bool si
     buffer_format(text, sign ? " %+.*f" : " %.*f", digits, value);
 }
 
-void report_evaluation(const struct run *r, const char *name, const struct task_summary *s) {
-    struct buffer text = {0};
+static void append_summary(struct buffer *text, const struct task_summary *s) {
     for (int i = 0; i < s->n; i++) {
         const struct task_figure *f = &s->figure[i];
-        buffer_format(&text, "%s%s", i ? ", " : "", f->name);
-        append_number(&text, f->value, f->style.digits, f->style.sign);
+        buffer_format(text, "%s%s", i ? ", " : "", f->name);
+        append_number(text, f->value, f->style.digits, f->style.sign);
     }
+}
+
+void report_rollout(const struct run *r, const struct task_summary *s) {
+    struct buffer text = {0};
+    append_summary(&text, s);
+    log_info("rollout %lld after step %lld: %s over %.0f pairs",
+             (long long)r->progress.state.rollouts, (long long)r->progress.state.step, text.data,
+             s->count);
+    buffer_free(&text);
+    record_summary(r, "rollout", s);
+}
+
+void report_evaluation(const struct run *r, const char *name, const struct task_summary *s) {
+    struct buffer text = {0};
+    append_summary(&text, s);
     log_info("eval %s after step %lld: %s over %.0f %s", name, (long long)r->progress.state.step,
              text.data, s->count, task_unit(&r->model.task));
     buffer_free(&text);

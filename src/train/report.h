@@ -16,6 +16,9 @@ struct step_report {
 void report_step(const struct run *r, const struct step_report *s, double started,
                  int64_t first_step);
 
+/* A line of the log, and rollout/... in the line of metrics of the step that follows. */
+void report_rollout(const struct run *r, const struct task_summary *s);
+
 /* A line of the log, and eval/<name>/... in the step's line of metrics. */
 void report_evaluation(const struct run *r, const char *name, const struct task_summary *s);
 

@@ -16,6 +16,9 @@
 #include "run_lock.h"
 #include "safetensors.h"
 #include "task.h"
+#include "judge_reward.h"
+#include "parser.h"
+#include "rollouts.h"
 
 /* What the host reads of a step on the device. */
 struct run_report {
@@ -60,12 +63,39 @@ struct run_model {
 struct run_step {
     struct plan_step micro;
     struct batch batch;
-    struct task_item *item;  /* (room.terms) of a micro-batch */
+    struct task_item *item;  /* (room.terms) of a micro-batch: the first n_items */
+    int64_t n_items;
     struct task_room room;   /* of a training micro-batch */
+    int64_t batch_tokens;        /* of a training micro-batch */
     int64_t max_tokens, max_rows, max_reads; /* that the model must take, evaluation included */
     struct run_report *report;   /* on the device */
     struct run_report *reported; /* the same in the device's host memory */
     bool bytes_shown;            /* what a step sends and what the run holds, beside the plan */
+};
+
+/* What goes into one micro-batch of an update together: sequences [first, first + n) of the table,
+ * all of one pair. */
+struct rollout_part {
+    int64_t first, n;
+    int32_t tokens; /* at least those of their forest */
+};
+
+/* A policy's rollout and what it is made with: rollout.h. Empty for other tasks. */
+struct run_policy {
+    struct rollouts table; /* empty between two rollouts */
+    struct tokenizer *tokenizer;
+    int32_t *eos; /* (n_eos): tokens that end a completion */
+    int n_eos;
+    struct parser *parser;
+    enum judge_reward kind;
+    struct reward_options reward;
+    int64_t longest_prompt, most_prompts; /* tokens; of a pair */
+    struct plan plan;                     /* deals parts */
+    struct plan_shard parts;
+    struct rollout_part *part; /* (n_parts): of the present update */
+    int64_t n_parts, capacity_parts;
+    float *output;             /* of a micro-batch, on the host */
+    void *reference; /* zero_exchange's; NULL: there is none */
 };
 
 /* The checkpoint that the run goes on from. */
@@ -107,6 +137,7 @@ struct run {
     struct run_data data;
     struct run_model model;
     struct run_step step;
+    struct run_policy policy;
     struct run_origin origin;
     struct run_progress progress;
     struct run_files files;
@@ -158,6 +189,9 @@ int run_check_head(const struct run *r);
 void run_tell_head(const struct run *r);
 /* No sequence is longer than the score contract says. */
 int run_check_lengths(const struct run *r);
+/* The parameter_reader of what a run that begins anew begins with; self: the run. Until
+ * run_open_model is done. */
+int run_read_start(void *self, const struct parameter *p, int64_t first, int64_t count, float *out);
 /* Memory, weights from the checkpoint or the start, the optimizer. Collective; agreed. */
 int run_open_model(struct run *r);
 void run_close_model(struct run *r);
@@ -180,6 +214,10 @@ void run_tell_origin(const struct run *r);
 
 /* Total updates: optim.steps, or the epochs' worth. */
 int64_t run_steps(const struct run *r);
+
+static inline bool run_is_policy(const struct run *r) {
+    return config_task(r->config) == TASK_POLICY;
+}
 
 /* The items of a group of the plan: count, and the i-th. */
 int64_t run_group_items(const struct run *r, const struct plan_group *group);

@@ -69,9 +69,10 @@ static int check_weights(const struct run *r) {
 }
 
 static void warn_of_unused(const struct run *r) {
-    struct buffer by_loss = {0}, by_schedule = {0}, adapters = {0};
+    struct buffer by_loss = {0}, by_schedule = {0}, by_task = {0}, adapters = {0};
     task_unused_by_loss(r->config, &by_loss);
     task_unused_by_schedule(r->config, &by_schedule);
+    task_unused_by_task(r->config, &by_task);
     task_unused_without_adapters(r->config, &adapters);
     if (by_loss.length)
         log_warn("set without effect, as loss.type = \"%s\" does not know it: %s; hint: "
@@ -81,6 +82,11 @@ static void warn_of_unused(const struct run *r) {
         log_warn("set without effect, as optim.schedule does not know it: %s; hint: optim.power is "
                  "of polynomial, optim.cycles of cosine_restarts",
                  by_schedule.data);
+    if (by_task.length)
+        log_warn("set without effect, as %s: %s; hint: docs/policy.md says what takes them",
+                 run_is_policy(r) ? "other options have it so" : "the task is no policy",
+                 by_task.data);
+    buffer_free(&by_task);
     buffer_free(&by_loss);
     if (adapters.length)
         log_warn("set without effect, as lora.rank is 0: %s; hint: lora.rank=16 makes adapters",
@@ -98,5 +104,5 @@ int run_check_data(const struct run *r) {
     warn_of_repeats(r);
     for (int i = 0; i < c->data.n_train; i++) warn_of_length(r, &r->data.train[i]);
     for (int i = 0; i < c->data.n_eval; i++) warn_of_length(r, &r->data.eval[i]);
-    return check_weights(r);
+    return run_is_policy(r) ? 0 : check_weights(r);
 }

@@ -5,7 +5,7 @@
 
 #include "file.h"
 #include "log.h"
-#include "run.h"
+#include "rollout.h"
 
 static int open_shards(struct shard *shard, const struct config_data *data, int n) {
     for (int i = 0; i < n; i++)
@@ -76,10 +76,12 @@ static int make_plan(struct run *r) {
 }
 
 int64_t run_group_items(const struct run *r, const struct plan_group *g) {
+    if (run_is_policy(r)) return rollout_group_items(r, g);
     return unit_items(&r->data.units[g->shard], g->group);
 }
 
 struct task_item run_group_item(const struct run *r, const struct plan_group *g, int64_t i) {
+    if (run_is_policy(r)) return rollout_group_item(r, g, i);
     return (struct task_item){&r->data.train[g->shard],
                               unit_item(&r->data.units[g->shard], g->group, i)};
 }
@@ -92,25 +94,29 @@ int run_gather_micro(struct run *r, int m) {
         for (int64_t k = 0; k < items; k++)
             r->step.item[n++] = run_group_item(r, &micro->group[g], k);
     }
+    r->step.n_items = n;
     return task_gather(&r->model.task, &r->step.batch, r->step.item, n);
 }
 
-/* What a micro-batch of training needs at most. */
-static struct task_room training_room(const struct run *r) {
+/* What a micro-batch of training needs at most, and its tokens. */
+static struct task_room training_room(const struct run *r, int64_t *tokens) {
+    if (run_is_policy(r)) return rollout_room(r, tokens);
     int64_t groups = MIN(r->config->batch.groups, r->data.plan.epoch_groups);
     struct task_room max = {1, 1, 1};
     for (int i = 0; i < r->config->data.n_train; i++)
         max =
             task_room_max(max, task_units_room(&r->model.task, &r->data.train[i], &r->data.units[i],
                                                groups, r->config->batch.tokens_per_microbatch));
+    *tokens = plan_max_tokens(&r->data.plan);
     return max;
 }
 
 int64_t run_steps(const struct run *r) {
     const struct config *c = r->config;
     if (c->optim.steps > 0) return c->optim.steps;
-    return MAX(1,
-               (int64_t)ceil(c->optim.epochs * (double)plan_steps_per_epoch(&r->data.plan) - 1e-9));
+    int64_t epoch =
+        run_is_policy(r) ? rollout_steps_per_epoch(r) : plan_steps_per_epoch(&r->data.plan);
+    return MAX(1, (int64_t)ceil(c->optim.epochs * (double)epoch - 1e-9));
 }
 
 static int keep_tokenizer_file(void *self, const char *name, const void *data, size_t length) {
@@ -138,9 +144,9 @@ int run_open_data(struct run *r) {
 static void size_model(struct run *r) {
     const struct config *c = r->config;
     struct run_step *s = &r->step;
-    struct task_room room = s->room = training_room(r);
-    s->max_tokens = plan_max_tokens(&r->data.plan);
-    for (int i = 0; i < c->data.n_eval; i++) {
+    struct task_room room = s->room = training_room(r, &s->batch_tokens);
+    s->max_tokens = s->batch_tokens;
+    for (int i = 0; i < c->data.n_eval && !run_is_policy(r); i++) {
         int64_t limit = c->batch.tokens_per_microbatch;
         s->max_tokens =
             MAX(s->max_tokens, eval_max_tokens(&r->model.task, &r->data.eval[i], limit));
@@ -156,6 +162,7 @@ int run_read_data(struct run *r) {
     if (check_contracts(r) != 0 || check_model_tokenizer(r) != 0 || make_plan(r) != 0) return -1;
     if (shard_each_tokenizer_file(&r->data.train[0], keep_tokenizer_file, r) != 0) return -1;
     if (run_check_data(r) != 0) return -1;
+    if (run_is_policy(r) && rollout_open(r) != 0) return -1;
     size_model(r);
     return 0;
 }
@@ -183,6 +190,7 @@ static void close_shards(struct run *r) {
 }
 
 void run_close_data(struct run *r) {
+    rollout_close(r);
     contract_free(&r->data.contract);
     plan_free(&r->data.plan);
     mem_free(r->data.plan_shard);

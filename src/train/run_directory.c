@@ -33,5 +33,8 @@ int run_open_metrics(struct run *r) {
     int64_t kept = r->origin.checkpoint_path ? r->progress.state.step : -1;
     r->files.metrics = metrics_open(path, kept, kept - r->progress.makes_up);
     mem_free(path);
-    return r->files.metrics ? 0 : -1;
+    path = file_join(r->config->run.dir, "samples.jsonl");
+    int status = r->files.metrics ? metrics_cut_back(path, kept) : -1;
+    mem_free(path);
+    return status;
 }

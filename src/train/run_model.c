@@ -4,7 +4,7 @@
 #include <string.h>
 
 #include "log.h"
-#include "run.h"
+#include "rollout.h"
 
 /* Checkpoints of what is quantised refer to the files that it was made of. */
 static int quantise(struct run *r) {
@@ -113,8 +113,8 @@ static bool is_new_adapter(const struct run *r, const struct parameter *p) {
     return parameter_is_adapter(p);
 }
 
-static int read_start(void *self, const struct parameter *p, int64_t first, int64_t count,
-                      float *out) {
+int run_read_start(void *self, const struct parameter *p, int64_t first, int64_t count,
+                   float *out) {
     struct run *r = self;
     if (p->role == ROLE_TIE_THRESHOLD) {
         CHECK(first == 0 && count <= 1, "%s is one number", p->name);
@@ -144,7 +144,7 @@ static int load_weights(struct run *r) {
         checkpoint_close(&r->origin.resume);
         return 0;
     }
-    struct parameter_reader reader = {read_start, r};
+    struct parameter_reader reader = {run_read_start, r};
     if (comm_agree(&r->place.data, zero_load(r->model.z, &reader)) != 0) return -1;
     zero_publish(r->model.z);
     return 0;
@@ -174,7 +174,7 @@ int run_open_model(struct run *r) {
     struct run_model *m = &r->model;
     m->z = zero_init(r->dev, &r->place, &m->table, &zero);
     m->walk = model_init(r->dev, &m->arch, &m->table, m->z, &walk);
-    if (load_weights(r) != 0) return -1;
+    if (load_weights(r) != 0 || rollout_open_reference(r) != 0) return -1;
     checkpoint_close(&m->source);
     make_optimizer(r);
     return 0;

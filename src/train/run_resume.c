@@ -9,6 +9,7 @@
 #include "file.h"
 #include "log.h"
 #include "run.h"
+#include "rollout.h"
 #include "run_identity.h"
 #include "trainer.h"
 
@@ -194,6 +195,7 @@ int run_choose_checkpoint(struct run *r) {
     r->origin.is_former = !r->origin.resume.data;
     r->progress.saved_step = r->progress.state.step;
     take_open_line(r);
+    if (run_is_policy(r) && comm_agree(&r->place.data, rollout_resume(r)) != 0) return -1;
     memcpy(r->progress.state.data, identity, sizeof identity);
     return 0;
 }

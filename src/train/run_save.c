@@ -20,6 +20,7 @@ int run_save(struct run *r) {
                                      .base = c->checkpoint.frozen ? NULL : r->model.base,
                                      .base_digest = r->model.base_digest,
                                      .contract = &r->data.contract,
+                                     .rollouts = &r->policy.table,
                                      .file = r->data.file,
                                      .n_files = r->data.n_files};
     struct checkpoint_options options = {

@@ -9,8 +9,10 @@ static void allocate_step(struct run *r) {
     task_init(&r->model.task, r->dev, r->step.room);
     r->step.report = b->alloc(r->dev, sizeof *r->step.report);
     r->step.reported = b->alloc_host(r->dev, sizeof *r->step.reported);
-    batch_init(&r->step.batch, plan_max_tokens(&r->data.plan), r->step.room.sequences,
-               r->step.room.reads);
+    batch_init(&r->step.batch, r->step.batch_tokens, r->step.room.sequences, r->step.room.reads);
+    if (run_is_policy(r))
+        r->policy.output =
+            mem_alloc(task_max_outputs(&r->model.task, r->step.room), sizeof *r->policy.output);
     r->step.item = mem_alloc(r->step.room.terms, sizeof *r->step.item);
 }
 

@@ -11,8 +11,10 @@
 #include "clock.h"
 #include "log.h"
 #include "ops.h"
+#include "policy_eval.h"
 #include "report.h"
 #include "reward.h"
+#include "rollout.h"
 #include "run_save.h"
 #include "stop.h"
 
@@ -24,13 +26,21 @@ struct step_sums {
     double forest_tokens, read_rows;
     double signalled;      /* ranks that got a signal */
     double checkpoint_due; /* rank 0's clock says so */
+    struct rollout_gap gap;
 };
 
-/* What the losses of the step are divided by: every rank finds it in the length index. */
-static void begin_step(struct run *r, const struct plan_cursor *cursor, int64_t n) {
+/* Who computes what, and what the losses are divided by: every rank finds it in the length index,
+ * or in the rollout. */
+static void begin_step(struct run *r) {
+    struct plan_cursor *cursor = &r->progress.state.cursor, first = *cursor;
     struct task_totals totals = {0};
-    for (int64_t i = 0; i < n; i++) {
-        struct plan_group g = plan_at(&r->data.plan, cursor->epoch, cursor->next + i);
+    if (run_is_policy(r)) {
+        rollout_begin_update(r);
+        return;
+    }
+    plan_step(&r->data.plan, cursor, r->place.data.rank, r->place.data.size, &r->step.micro);
+    for (int64_t i = 0; i < r->step.micro.n_groups; i++) {
+        struct plan_group g = plan_at(&r->data.plan, first.epoch, first.next + i);
         int64_t items = run_group_items(r, &g);
         for (int64_t k = 0; k < items; k++) {
             struct task_item item = run_group_item(r, &g, k);
@@ -60,14 +70,13 @@ static void end_reading(struct run *r, struct step_sums *sums) {
 static bool step(struct run *r, double lr, struct step_sums *sums) {
     struct run_step *s = &r->step;
     struct run_model *m = &r->model;
-    struct plan_cursor *cursor = &r->progress.state.cursor, first = *cursor;
-    plan_step(&r->data.plan, cursor, r->place.data.rank, r->place.data.size, &s->micro);
-    begin_step(r, &first, s->micro.n_groups);
+    begin_step(r);
     for (int i = 0; i < s->micro.n_micro; i++) {
         if (run_gather_micro(r, i) != 0) die("rank %d: %s", base_rank, error_text());
         const float *output = model_forward(m->walk, &s->batch.forest, task_reads(&m->task));
         if (m->task.parameters.head.tie_threshold)
             task_learn_ties(&m->task, model_tie_threshold(m->walk), model_dtie_threshold(m->walk));
+        if (run_is_policy(r)) rollout_compare(r, output, &sums->gap);
         task_loss(&m->task, output, model_doutput(m->walk), s->report->tally);
         model_backward(m->walk, i == s->micro.n_micro - 1);
         sums->forest_tokens += (double)s->batch.forest.n;
@@ -100,6 +109,7 @@ static void count_step(struct run *r, struct step_sums *sums, struct step_report
                                    .updated = updated};
     task_summarize(&r->model.task, sums->tally, &report->summary);
     r->progress.state.episodes += (int64_t)r->model.task.totals.items;
+    if (run_is_policy(r)) rollout_end_update(r);
 }
 
 /* --- evaluation and checkpoints --- */
@@ -112,8 +122,10 @@ static int evaluate(struct run *r) {
     for (int i = 0; i < r->config->data.n_eval; i++) {
         struct task_summary s;
         const char *name = r->config->data.eval[i].name;
-        int status = eval_shard(&r->model.task, r->model.walk, r->dev, &r->place.data,
-                                &r->data.eval[i], &options, &s, NULL);
+        struct shard *shard = &r->data.eval[i];
+        int status = run_is_policy(r) ? policy_evaluate(r, shard, &s)
+                                      : eval_shard(&r->model.task, r->model.walk, r->dev,
+                                                   &r->place.data, shard, &options, &s, NULL);
         if (status != 0) return status;
         report_evaluation(r, name, &s);
     }
@@ -196,8 +208,10 @@ static int loop(struct run *r, bool *stopped) {
         struct step_report report;
         bool due = base_rank == 0 && c->checkpoint.every_minutes > 0 &&
                    clock_seconds() - r->progress.saved_at > 60 * c->checkpoint.every_minutes;
+        if (run_is_policy(r) && rollout_updates(r) == 0 && rollout_make(r) != 0) return -1;
         struct step_sums sums = {.signalled = stop_is_wanted(), .checkpoint_due = due};
         count_step(r, &sums, &report);
+        if (run_is_policy(r) && rollout_check_gap(r, &sums.gap) != 0) return -1;
         report_step(r, &report, started, first_step);
         if (after_step(r, &sums, steps, stopped) != 0) return -1;
     }

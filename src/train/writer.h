@@ -1,0 +1,52 @@
+/* What writes in a run: prompts of shards, and continuations of them by the weights as they are.
+ *
+ * The generator works in the memory of the activations as far as that suffices, and the weights are
+ * held whole from writer_open to writer_close: no update, no forward in between. */
+#ifndef RANKWISE_WRITER_H
+#define RANKWISE_WRITER_H
+#include "generator.h"
+#include "run.h"
+
+/* A prompt that is to be answered. */
+struct asked {
+    struct shard *shard; /* not owned */
+    int64_t prompt;      /* of the shard */
+    int64_t pair, item;  /* which pair it is of; for the key of its draws */
+    int32_t *token;      /* (length); owned */
+    int64_t length;
+};
+
+struct asked_list {
+    struct asked *item;
+    int64_t n, capacity;
+};
+
+/* Appends the prompts of a pair of the shard. -1 with error_text(). */
+int asked_add_pair(struct asked_list *list, struct shard *shard, int64_t group, int64_t pair,
+                   int64_t item);
+void asked_free(struct asked_list *list);
+
+struct writer {
+    struct run *run;
+    struct decoder *decoder;
+    struct generator *generator;
+    void *memory; /* of its own; NULL: the activations' */
+};
+
+/* Bytes of the device that writing takes beside the activations, on a rank of a ZeRO group of
+ * `size`. */
+size_t writer_bytes(const struct run *r, int size);
+/* greedy: as evaluations write, instead of as rollouts do. Collective; agreed. */
+int writer_open(struct writer *w, struct run *r, bool greedy);
+void writer_close(struct writer *w);
+/* `samples` continuations of each prompt, one after another; out (n * samples) is valid until the
+ * next call. rollout and attempt: for the keys. Collective; agreed. */
+int writer_write(struct writer *w, const struct asked_list *list, int64_t samples, int64_t rollout,
+                 int attempt, struct generated *out);
+/* The text of tokens. A model may write ids that its tokenizer does not have: these have none. */
+int writer_text(const struct tokenizer *tokenizer, const int32_t *token, int64_t n,
+                bool skip_special, struct buffer *out);
+/* Appends what was written to a table. */
+void writer_append(struct rollouts *table, const struct asked *a, int64_t sample,
+                   const struct generated *g);
+#endif

@@ -1,0 +1,128 @@
+#!/usr/bin/env bash
+# rankwise train with task = "policy": rollouts and their updates, whatever the ranks, killed in the middle, and what is refused.
+. tests/cli/harness.sh
+export OMP_WAIT_POLICY=passive OMPI_MCA_mpi_yield_when_idle=1 OMP_NUM_THREADS=1
+tokenizer=tests/golden/tokenizer_small
+for i in $(seq 12); do
+    echo "{\"chosen\": \"\\n\\nHuman: Count to $i\\n\\nAssistant: Gladly, $i\", \"rejected\": \"\\n\\nHuman: Count to $i\\n\\nAssistant: no\"}"
+done >"$work/pairs.jsonl"
+family() { # name, parser, kind, response
+    printf '{#\nkind: %s\nparser: %s\nof: conversations\n#}\n{{ context }} %s:\n' "$3" "$2" "$4" >"$work/$1.jinja"
+    "$data" build --tokenizer "$tokenizer" --template text --judge "$work/$1.jinja" --max-length 96 --out "$work/$1.h5" \
+        hh="$work/pairs.jsonl" >"$work/out" 2>&1 || not_ok "shard $1" "$(cat "$work/out")"
+}
+family digit 'regex:0:9:([0-9])' pointwise '{{ response }}'
+family never 'regex:0:9:no number at all([0-9])' pointwise '{{ response }}'
+family choice preferred pairwise '{{ response_a }} or {{ response_b }}'
+"$data" build --tokenizer "$tokenizer" --template simple_chat --max-length 96 --out "$work/pairs.h5" hh="$work/pairs.jsonl" >"$work/out" 2>&1 ||
+    not_ok "shard of pairs" "$(cat "$work/out")"
+mkdir "$work/model"
+sed 's/50304/600/' tests/models/llama/config.json >"$work/model/config.json"
+cat >"$work/run.cfg" <<EOT
+task = "policy";
+run = { threads = 1; };
+model = { path = "$work/model"; init = "random"; };
+data = { train = "$work/digit.h5"; };
+batch = { groups = 4; tokens_per_microbatch = 200; };
+policy = { samples = 4; max_new_tokens = 8; };
+optim = { steps = 6; lr = 3e-3; schedule = "constant"; };
+checkpoint = { every_steps = 1; keep = 0; };
+EOT
+train() { # ranks, name, options
+    local ranks=$1 name=$2
+    shift 2
+    # shellcheck disable=SC2086 # MPIRUN is a command with its options
+    $MPIRUN -np "$ranks" "$rankwise" train "$work/run.cfg" run.dir="$work/$name" "$@" >"$work/$name.log" 2>&1
+}
+run() { train "$@" || not_ok "run $2" "$(tail -n 3 "$work/$2.log")"; }
+figures() {
+    sed -E 's/, "(train\/(prompts_per_second|tokens_per_second|mfu)|rollout\/tokens_per_second)": [^,}]*//g' "$work/$1/metrics.jsonl"
+}
+column() { sed -nE "s/.*\"${2//\//\\/}\": ([^,}]*).*/\1/p" "$work/$1/metrics.jsonl"; }
+near() { # name, column, run, run: to 2e-5
+    local bad
+    bad=$(paste -d ' ' <(column "$3" "$2") <(column "$4" "$2") |
+        awk '{ e = $1 - $2; s = $2 < 0 ? -$2 : $2; if (e < 0) e = -e; if (!(e <= 2e-5 * s)) print } END { if (!NR) print "nothing" }')
+    if [[ -z $bad ]]; then ok "$1"; else not_ok "$1" "$bad"; fi
+}
+
+# --- a run: its figures and its texts ---
+run 1 whole
+expect figures 0 '"rollout/reward": .*"rollout/parse_rate": .*"rollout/pair_accuracy": .*"train/logp_gap": [0-9.]+e-0[78].*"train/entropy": ' \
+    head -n 1 "$work/whole/metrics.jsonl"
+same texts 24 "$(wc -l <"$work/whole/samples.jsonl")"
+expect text 0 '"side":0,.*"completion":"' head -n 1 "$work/whole/samples.jsonl"
+expect parse-rate 0 'finds a score in [1-9][0-9]* of the first 32 completions' cat "$work/whole.log"
+same steps-an-epoch '6 12' "$("$rankwise" plan "$work/run.cfg" optim.steps=0 optim.epochs=2 2>/dev/null | sed -n 's/.* \([0-9]*\) steps in all/\1/p') \
+$("$rankwise" plan "$work/run.cfg" optim.steps=0 policy.minibatches=2 policy.updates=2 2>/dev/null | sed -n 's/.* \([0-9]*\) steps in all/\1/p')"
+expect plan-tells-rollouts 0 'rollouts [0-9.]+;' "$rankwise" plan "$work/run.cfg"
+
+# --- ranks and stages: the same texts and the same update ---
+options=(policy.kl=k3 policy.reference=copy policy.filter_std=0 optim.steps=2)
+run 1 alone "${options[@]}"
+for ranks in 2 3; do
+    for stage in 0 1 2 3; do
+        name=r$ranks$stage
+        run "$ranks" "$name" "${options[@]}" parallel.zero_stage="$stage"
+        same "texts of $ranks ranks at stage $stage" "$(head -n 4 "$work/alone/samples.jsonl")" "$(head -n 4 "$work/$name/samples.jsonl")"
+        near "update of $ranks ranks at stage $stage" train/grad_norm alone "$name"
+        near "divergence of $ranks ranks at stage $stage" train/entropy alone "$name"
+    done
+done
+
+# --- going on between two updates of a rollout, and before one ---
+options=(policy.updates=2 policy.minibatches=2 policy.kl=k3 policy.reference=copy policy.filter_std=0.1 policy.resample=2 optim.steps=8)
+run 1 long "${options[@]}"
+expect replaced 0 '"rollout/replaced_pairs": [1-9]' cat "$work/long/metrics.jsonl"
+for step in 1 3 4 6; do
+    cp -r "$work/long" "$work/again"
+    for later in $(seq $((step + 1)) 8); do rm -r "$work/again/checkpoints/step_00000$later"; done
+    run 1 again "${options[@]}"
+    same "the same from step $step on" "$(figures long)" "$(figures again)"
+    same "the same texts from step $step on" "$(cat "$work/long/samples.jsonl")" "$(cat "$work/again/samples.jsonl")"
+    rm -r "$work/again"
+done
+cp -r "$work/long" "$work/wider"
+rm -r "$work/wider/checkpoints/step_00000"[4-8]
+run 2 wider "${options[@]}" parallel.zero_stage=3
+near "more ranks go on within a rollout" train/grad_norm long wider
+
+# --- references: new adapters begin as their base does ---
+run 1 base lora.rank=4 policy.kl=k3 policy.reference=base optim.steps=3
+run 1 copy lora.rank=4 policy.kl=k3 policy.reference=copy optim.steps=3
+same "a copy of new adapters is the base" "$(column base train/kl)" "$(column copy train/kl)"
+same "the reference is left behind" 1 "$(column base train/kl | awk '{ x = $1 } END { print (x > 1e-7) }')"
+
+# --- evaluation: greedy ---
+run 1 evaluated data.eval="$work/digit.h5" optim.steps=1
+expect evaluation 0 '"eval/digit/accuracy": .*"eval/digit/parse_rate": ' cat "$work/evaluated/metrics.jsonl"
+run 2 evaluated2 data.eval="$work/digit.h5" optim.steps=1
+same "evaluation of two ranks" "$(column evaluated eval/digit/parse_rate)" "$(column evaluated2 eval/digit/parse_rate)"
+
+# --- judges that compare ---
+run 1 compares data.train="$work/choice.h5" policy.reward=openjudge_pairwise policy.min_parse_rate=0 optim.steps=1
+
+# --- what is refused, and what is told ---
+refuses() { # name, pattern, options
+    local name=$1 pattern=$2
+    shift 2
+    rm -rf "$work/refused"
+    if train 1 refused "$@"; then not_ok "$name" "exit code 0"
+    elif grep -qE -e "$pattern" "$work/refused.log"; then ok "$name"
+    else not_ok "$name" "$(tail -n 2 "$work/refused.log" | tr '\n' ' ')"; fi
+}
+refuses one-sample 'policy.samples' policy.samples=1
+refuses one-sample-filtered 'policy.filter_std: expected policy.samples of at least 2' policy.samples=1 policy.advantages=none policy.filter_std=0
+refuses base-without-adapters 'policy.reference = "base": expected adapters, .*found lora.rank = 0; hint: policy.reference=copy' policy.kl=k3
+refuses adapter-from-nothing 'policy.reference = "adapter": expected adapters to begin with' policy.kl=k3 policy.reference=adapter lora.rank=4
+refuses low-delta 'policy.delta: expected a bound above 1 \+ policy.epsilon_high = 1.2, or 0 for none, found 1.1' policy.delta=1.1
+refuses no-score 'expected a score in at least 0.05 of the first 32 completions, found 0 of them; hint: .*policy.min_parse_rate=0' \
+    data.train="$work/never.h5"
+refuses other-parser 'policy.reward = "openjudge_pairwise": expected a parser of preferences, found "regex' policy.reward=openjudge_pairwise
+refuses no-targets 'digit.h5: expected prompts with the score that they should get, for policy.reward = "rm_gallery", found none' policy.reward=rm_gallery
+refuses pairs-of-answers 'pairs.h5: expected the table /prompt of what a policy is asked, found' data.train="$work/pairs.h5"
+refuses other-task 'task = "policy": expected a loss.type of this task, found "bce"' loss.type=bce
+refuses a-gap 'log-probabilities that differ by .* on average from those in training: expected at most 10 x policy.max_gap' policy.max_gap=1e-12
+run 1 unused policy.kl_coefficient=0.1 policy.resample=5 optim.steps=1
+expect unused 0 'set without effect, as other options have it so: policy.kl_coefficient, policy.resample;' cat "$work/unused.log"
+finish
