@@ -42,7 +42,8 @@ static void exchange(struct run *r) {
 
 /* --- log-probabilities --- */
 
-/* Of the micro-batch that was gathered last, to the places of its tokens; output: model_forward's. */
+/* Those of the micro-batch that was gathered last, to the places of its tokens. output:
+ * model_forward's. */
 static void take_outputs(struct run *r, const float *output, float *out) {
     const struct backend *b = r->dev->backend;
     size_t bytes = (size_t)task_outputs(&r->model.task, &r->step.batch) * sizeof *output;

@@ -1,5 +1,5 @@
 /* Other weights in the place of those that are trained: see zero.h. The slices of all units lie one
- * after another in `other`, and behind them is room for a piece on its way from one to the other. */
+ * after another in `other`; behind them is room for a piece on its way between the two. */
 #include <string.h>
 
 #include "layout.h"
