@@ -14,13 +14,14 @@
 enum { AT_ONCE = 256 }; /* pairs between two looks at what else is wanted */
 
 /* Sums over pairs that have a better side, and over completions. */
-struct judged {
+struct eval_sums {
     double pairs, compared, right, ties;
     double completions, parsed, tokens, truncated;
 };
 
 /* The answers to the pairs' prompts as a table, by their order. */
-static int answer(struct writer *w, const struct asked_list *list, struct rollouts *table) {
+static int answer(struct policy_writer *w, const struct policy_prompts *list,
+                  struct rollouts *table) {
     struct generated *out = mem_alloc(list->n, sizeof *out);
     int status = writer_write(w, list, 1, 0, 0, out);
     rollouts_clear(table);
@@ -31,14 +32,14 @@ static int answer(struct writer *w, const struct asked_list *list, struct rollou
     return status;
 }
 
-static void count_completion(struct judged *j, const struct rollouts *t, int64_t i) {
+static void count_completion(struct eval_sums *j, const struct rollouts *t, int64_t i) {
     j->completions += 1;
     j->parsed += !isnan(t->score[i]);
     j->tokens += (double)rollouts_completion_length(t, i);
     j->truncated += t->truncated[i];
 }
 
-static void count_pair(struct judged *j, const struct rollouts *t, int64_t first, int64_t end,
+static void count_pair(struct eval_sums *j, const struct rollouts *t, int64_t first, int64_t end,
                        int preferred) {
     double right = rollout_pair_right(t, first, end, preferred);
     if (preferred < 0) return;
@@ -50,10 +51,10 @@ static void count_pair(struct judged *j, const struct rollouts *t, int64_t first
 }
 
 /* Pairs [first, end) of the shard. */
-static int judge_pairs(struct writer *w, struct shard *shard, int64_t first, int64_t end,
-                       struct rollouts *table, struct judged *j) {
+static int judge_pairs(struct policy_writer *w, struct shard *shard, int64_t first, int64_t end,
+                       struct rollouts *table, struct eval_sums *j) {
     struct run *r = w->run;
-    struct asked_list list = {0};
+    struct policy_prompts list = {0};
     int status = 0;
     for (int64_t g = first; g < end && status == 0; g++)
         status = asked_add_pair(&list, shard, g, g - first, g);
@@ -70,7 +71,7 @@ static int judge_pairs(struct writer *w, struct shard *shard, int64_t first, int
     return status;
 }
 
-static void summarize(const struct judged *j, struct task_summary *out) {
+static void summarize(const struct eval_sums *j, struct task_summary *out) {
     const struct {
         const char *name;
         double value;
@@ -97,9 +98,9 @@ static bool wants_stop(const struct run *r) {
 }
 
 int policy_evaluate(struct run *r, struct shard *shard, struct task_summary *summary) {
-    struct judged j = {0};
+    struct eval_sums j = {0};
     struct rollouts table = {0};
-    struct writer w;
+    struct policy_writer w;
     double shown = clock_seconds();
     if (writer_open(&w, r, true) != 0) return -1;
     int status = 0;

@@ -29,9 +29,9 @@ static void take_pairs(struct run *r, struct turn *t, int64_t n) {
 }
 
 /* Asks the turn's pairs; what they answer becomes the fresh table. */
-static int ask(struct run *r, struct writer *w, struct turn *t, int attempt) {
+static int ask(struct run *r, struct policy_writer *w, struct turn *t, int attempt) {
     int64_t samples = r->config->policy.samples;
-    struct asked_list list = {0};
+    struct policy_prompts list = {0};
     int status = 0;
     for (int64_t i = 0; i < t->n && status == 0; i++)
         status = asked_add_pair(&list, &r->data.train[t->group[i].shard], t->group[i].group, i,
@@ -119,7 +119,8 @@ static int check_parse_rate(const struct run *r, const struct rollouts *t) {
 }
 
 /* Asks, rewards and keeps, until no pair has to be replaced or nobody tries any more. */
-static int fill(struct run *r, struct writer *w, struct turn *t, struct rollout_counts *counts) {
+static int fill(struct run *r, struct policy_writer *w, struct turn *t,
+                struct rollout_counts *counts) {
     int64_t most = r->config->policy.filter_std < 0 ? 0 : r->config->policy.resample;
     int64_t wanted =
         MIN(r->data.plan.options.groups, r->data.plan.epoch_groups - r->progress.state.cursor.next);
@@ -155,7 +156,7 @@ static int write_table(struct run *r, struct rollout_counts *counts) {
     int64_t groups = r->data.plan.options.groups;
     struct turn t = {.group = mem_alloc(groups, sizeof *t.group),
                      .item = mem_alloc(groups, sizeof *t.item)};
-    struct writer w;
+    struct policy_writer w;
     rollouts_clear(&r->policy.table);
     int status = writer_open(&w, r, false);
     if (status == 0) {

@@ -5,22 +5,22 @@
 
 enum { PIECE_ROWS = 512, FEW_REQUESTS = 8 };
 
-int asked_add_pair(struct asked_list *list, struct shard *shard, int64_t group, int64_t pair,
+int asked_add_pair(struct policy_prompts *list, struct shard *shard, int64_t group, int64_t pair,
                    int64_t item) {
     for (int64_t p = shard->prompt_first[group]; p < shard->prompt_first[group + 1]; p++) {
         int64_t sequence = shard->prompt_sequence[p], length = shard_length(shard, sequence);
         int32_t *token = mem_alloc(length, sizeof *token);
         ARRAY_RESERVE(list->item, list->n, list->capacity);
-        list->item[list->n++] = (struct asked){shard, p, pair, item, token, length};
+        list->item[list->n++] = (struct policy_prompt){shard, p, pair, item, token, length};
         if (shard_read(shard, sequence, token) != 0) return fail_context("%s", shard->path);
     }
     return 0;
 }
 
-void asked_free(struct asked_list *list) {
+void asked_free(struct policy_prompts *list) {
     for (int64_t i = 0; i < list->n; i++) mem_free(list->item[i].token);
     mem_free(list->item);
-    *list = (struct asked_list){0};
+    *list = (struct policy_prompts){0};
 }
 
 static struct generate_options options_of(const struct run *r, bool greedy) {
@@ -83,13 +83,13 @@ size_t writer_bytes(const struct run *r, int size) {
            generator_bytes(&r->model.arch, &generate);
 }
 
-int writer_open(struct writer *w, struct run *r, bool greedy) {
+int writer_open(struct policy_writer *w, struct run *r, bool greedy) {
     struct generate_options generate = options_of(r, greedy);
     struct decoder_options o = decoder_of(r, r->place.zero.size);
     size_t own, arena;
     void *memory = model_arena(r->model.walk, &arena);
     fit(r, &o, arena, &own);
-    *w = (struct writer){.run = r};
+    *w = (struct policy_writer){.run = r};
     if (own > 0) memory = w->memory = r->dev->backend->alloc(r->dev, own);
     w->decoder = decoder_init(r->dev, &r->model.arch, &r->model.table, r->model.z, &o, memory);
     w->generator =
@@ -104,21 +104,21 @@ int writer_open(struct writer *w, struct run *r, bool greedy) {
     return -1;
 }
 
-void writer_close(struct writer *w) {
+void writer_close(struct policy_writer *w) {
     if (w->generator) decoder_let_go(w->decoder);
     generator_free(w->generator);
     decoder_free(w->decoder);
     if (w->memory) w->run->dev->backend->release(w->run->dev, w->memory);
-    *w = (struct writer){0};
+    *w = (struct policy_writer){0};
 }
 
-int writer_write(struct writer *w, const struct asked_list *list, int64_t samples, int64_t rollout,
-                 int attempt, struct generated *out) {
+int writer_write(struct policy_writer *w, const struct policy_prompts *list, int64_t samples,
+                 int64_t rollout, int attempt, struct generated *out) {
     struct run *r = w->run;
     int64_t n = list->n * samples;
     struct generate_request *request = mem_alloc(n, sizeof *request);
     for (int64_t i = 0; i < n; i++) {
-        const struct asked *a = &list->item[i / samples];
+        const struct policy_prompt *a = &list->item[i / samples];
         uint64_t key = generate_key((uint64_t)r->config->run.seed, rollout, a->item,
                                     a->shard->prompt_side[a->prompt], (int)(i % samples), attempt);
         request[i] = (struct generate_request){a->token, a->length, key};
@@ -128,7 +128,7 @@ int writer_write(struct writer *w, const struct asked_list *list, int64_t sample
     return status;
 }
 
-void writer_append(struct rollouts *table, const struct asked *a, int64_t sample,
+void writer_append(struct rollouts *table, const struct policy_prompt *a, int64_t sample,
                    const struct generated *g) {
     rollouts_append(table, &(struct rollout){.prompt = a->token,
                                              .completion = g->token,

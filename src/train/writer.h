@@ -8,7 +8,7 @@
 #include "run.h"
 
 /* A prompt that is to be answered. */
-struct asked {
+struct policy_prompt {
     struct shard *shard; /* not owned */
     int64_t prompt;      /* of the shard */
     int64_t pair, item;  /* which pair it is of; for the key of its draws */
@@ -16,17 +16,17 @@ struct asked {
     int64_t length;
 };
 
-struct asked_list {
-    struct asked *item;
+struct policy_prompts {
+    struct policy_prompt *item;
     int64_t n, capacity;
 };
 
 /* Appends the prompts of a pair of the shard. -1 with error_text(). */
-int asked_add_pair(struct asked_list *list, struct shard *shard, int64_t group, int64_t pair,
+int asked_add_pair(struct policy_prompts *list, struct shard *shard, int64_t group, int64_t pair,
                    int64_t item);
-void asked_free(struct asked_list *list);
+void asked_free(struct policy_prompts *list);
 
-struct writer {
+struct policy_writer {
     struct run *run;
     struct decoder *decoder;
     struct generator *generator;
@@ -37,16 +37,16 @@ struct writer {
  * `size`. */
 size_t writer_bytes(const struct run *r, int size);
 /* greedy: as evaluations write, instead of as rollouts do. Collective; agreed. */
-int writer_open(struct writer *w, struct run *r, bool greedy);
-void writer_close(struct writer *w);
+int writer_open(struct policy_writer *w, struct run *r, bool greedy);
+void writer_close(struct policy_writer *w);
 /* `samples` continuations of each prompt, one after another; out (n * samples) is valid until the
  * next call. rollout and attempt: for the keys. Collective; agreed. */
-int writer_write(struct writer *w, const struct asked_list *list, int64_t samples, int64_t rollout,
+int writer_write(struct policy_writer *w, const struct policy_prompts *list, int64_t samples, int64_t rollout,
                  int attempt, struct generated *out);
 /* The text of tokens. A model may write ids that its tokenizer does not have: these have none. */
 int writer_text(const struct tokenizer *tokenizer, const int32_t *token, int64_t n,
                 bool skip_special, struct buffer *out);
 /* Appends what was written to a table. */
-void writer_append(struct rollouts *table, const struct asked *a, int64_t sample,
+void writer_append(struct rollouts *table, const struct policy_prompt *a, int64_t sample,
                    const struct generated *g);
 #endif
