@@ -7,7 +7,7 @@
 
 #include "device.h"
 #include "rollout.h"
-#include "writer.h"
+#include "policy_writer.h"
 
 struct memory_plan {
     struct zero_bytes zero;
@@ -53,12 +53,13 @@ struct model_options run_model_options(const struct run *r) {
 static struct memory_plan plan(const struct run *r, int size) {
     struct zero_options zero = run_zero_options(r);
     struct model_options model = run_model_options(r);
-    struct memory_plan p = {
-        .zero = zero_plan(&r->model.table, &zero, size),
-        .model = model_plan(r->dev, &r->model.arch, &model),
-        .loss = task_bytes(&r->model.task, r->step.room),
-        .rollout = run_is_policy(r) ? writer_bytes(r, size) + rollout_reference_bytes(r, size) : 0,
-        .libraries = r->dev->backend->memory_taken(r->dev)};
+    struct memory_plan p = {.zero = zero_plan(&r->model.table, &zero, size),
+                            .model = model_plan(r->dev, &r->model.arch, &model),
+                            .loss = task_bytes(&r->model.task, r->step.room),
+                            .rollout = run_is_policy(r) ? policy_writer_bytes(r, size) +
+                                                              rollout_reference_bytes(r, size)
+                                                        : 0,
+                            .libraries = r->dev->backend->memory_taken(r->dev)};
     p.device = p.zero.weights + p.zero.gradients + p.zero.optimizer + p.zero.gathered +
                p.model.activations + p.model.scratch + p.loss + p.rollout;
     p.host = p.zero.host;

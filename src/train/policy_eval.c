@@ -9,7 +9,7 @@
 #include "log.h"
 #include "rollout.h"
 #include "stop.h"
-#include "writer.h"
+#include "policy_writer.h"
 
 enum { AT_ONCE = 256 }; /* pairs between two looks at what else is wanted */
 
@@ -23,10 +23,10 @@ struct eval_sums {
 static int answer(struct policy_writer *w, const struct policy_prompts *list,
                   struct rollouts *table) {
     struct generated *out = mem_alloc(list->n, sizeof *out);
-    int status = writer_write(w, list, 1, 0, 0, out);
+    int status = policy_writer_write(w, list, 1, 0, 0, out);
     rollouts_clear(table);
     for (int64_t i = 0; i < list->n && status == 0; i++)
-        writer_append(table, &list->item[i], 0, &out[i]);
+        policy_writer_append(table, &list->item[i], 0, &out[i]);
     table->samples = 1;
     mem_free(out);
     return status;
@@ -102,7 +102,7 @@ int policy_evaluate(struct run *r, struct shard *shard, struct task_summary *sum
     struct rollouts table = {0};
     struct policy_writer w;
     double shown = clock_seconds();
-    if (writer_open(&w, r, true) != 0) return -1;
+    if (policy_writer_open(&w, r, true) != 0) return -1;
     int status = 0;
     for (int64_t at = 0; at < shard->n_groups && status == 0; at += AT_ONCE) {
         int64_t end = MIN(at + AT_ONCE, shard->n_groups);
@@ -111,7 +111,7 @@ int policy_evaluate(struct run *r, struct shard *shard, struct task_summary *sum
         shown = clock_seconds();
         log_progress("eval %lld of %lld pairs", (long long)end, (long long)shard->n_groups);
     }
-    writer_close(&w);
+    policy_writer_close(&w);
     rollouts_free(&table);
     summarize(&j, summary);
     return status;

@@ -10,7 +10,7 @@
 #include "advantage.h"
 #include "clock.h"
 #include "log.h"
-#include "writer.h"
+#include "policy_writer.h"
 
 /* The pairs that a turn asks, in the order of the plan, and their places in it. */
 struct turn {
@@ -39,10 +39,10 @@ static int ask(struct run *r, struct policy_writer *w, struct turn *t, int attem
     status = comm_agree(&r->place.data, status);
     struct generated *out = mem_alloc(list.n * samples, sizeof *out);
     if (status == 0)
-        status = writer_write(w, &list, samples, r->progress.state.rollouts, attempt, out);
+        status = policy_writer_write(w, &list, samples, r->progress.state.rollouts, attempt, out);
     rollouts_clear(&t->fresh);
     for (int64_t i = 0; i < list.n * samples && status == 0; i++)
-        writer_append(&t->fresh, &list.item[i / samples], i % samples, &out[i]);
+        policy_writer_append(&t->fresh, &list.item[i / samples], i % samples, &out[i]);
     t->fresh.samples = samples;
     mem_free(out);
     asked_free(&list);
@@ -158,10 +158,10 @@ static int write_table(struct run *r, struct rollout_counts *counts) {
                      .item = mem_alloc(groups, sizeof *t.item)};
     struct policy_writer w;
     rollouts_clear(&r->policy.table);
-    int status = writer_open(&w, r, false);
+    int status = policy_writer_open(&w, r, false);
     if (status == 0) {
         status = fill(r, &w, &t, counts);
-        writer_close(&w);
+        policy_writer_close(&w);
     }
     rollouts_free(&t.fresh);
     mem_free(t.item);

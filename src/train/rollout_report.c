@@ -9,7 +9,7 @@
 #include "log.h"
 #include "report.h"
 #include "rollout.h"
-#include "writer.h"
+#include "policy_writer.h"
 
 enum { SHOWN = 4 }; /* texts of a rollout in samples.jsonl */
 
@@ -93,7 +93,7 @@ static void summarize(const struct rollout_counts *s, struct task_summary *out) 
 
 static json_t *text_of(const struct run *r, const int32_t *token, int64_t n) {
     struct buffer text = {0};
-    writer_text(r->policy.tokenizer, token, n, false, &text);
+    policy_writer_text(r->policy.tokenizer, token, n, false, &text);
     json_t *out = json_stringn(text.data ? text.data : "", text.length);
     buffer_free(&text);
     return out;

@@ -2,7 +2,7 @@
 #include <math.h>
 
 #include "rollout.h"
-#include "writer.h"
+#include "policy_writer.h"
 
 /* --- what is asked for --- */
 
@@ -102,8 +102,8 @@ static double read_text(const struct run_policy *p, const char *text, size_t len
 }
 
 static int text_of(const struct run *r, const struct rollouts *t, int64_t i, struct buffer *out) {
-    return writer_text(r->policy.tokenizer, t->token + t->first[i] + t->prompt_length[i],
-                       rollouts_completion_length(t, i), true, out);
+    return policy_writer_text(r->policy.tokenizer, t->token + t->first[i] + t->prompt_length[i],
+                              rollouts_completion_length(t, i), true, out);
 }
 
 int rollout_read_scores(const struct run *r, struct rollouts *t) {

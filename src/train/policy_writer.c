@@ -1,5 +1,5 @@
-/* Continuations of prompts in a run: see writer.h. */
-#include "writer.h"
+/* Continuations of prompts in a run: see policy_writer.h. */
+#include "policy_writer.h"
 
 #include "device.h"
 
@@ -73,7 +73,7 @@ static void fit(const struct run *r, struct decoder_options *o, size_t arena, si
     *own = 0;
 }
 
-size_t writer_bytes(const struct run *r, int size) {
+size_t policy_writer_bytes(const struct run *r, int size) {
     struct generate_options generate = options_of(r, false);
     struct model_options model = run_model_options(r);
     struct decoder_options o = decoder_of(r, size);
@@ -83,7 +83,7 @@ size_t writer_bytes(const struct run *r, int size) {
            generator_bytes(&r->model.arch, &generate);
 }
 
-int writer_open(struct policy_writer *w, struct run *r, bool greedy) {
+int policy_writer_open(struct policy_writer *w, struct run *r, bool greedy) {
     struct generate_options generate = options_of(r, greedy);
     struct decoder_options o = decoder_of(r, r->place.zero.size);
     size_t own, arena;
@@ -100,11 +100,11 @@ int writer_open(struct policy_writer *w, struct run *r, bool greedy) {
     }
     generator_free(w->generator);
     w->generator = NULL;
-    writer_close(w);
+    policy_writer_close(w);
     return -1;
 }
 
-void writer_close(struct policy_writer *w) {
+void policy_writer_close(struct policy_writer *w) {
     if (w->generator) decoder_let_go(w->decoder);
     generator_free(w->generator);
     decoder_free(w->decoder);
@@ -112,8 +112,8 @@ void writer_close(struct policy_writer *w) {
     *w = (struct policy_writer){0};
 }
 
-int writer_write(struct policy_writer *w, const struct policy_prompts *list, int64_t samples,
-                 int64_t rollout, int attempt, struct generated *out) {
+int policy_writer_write(struct policy_writer *w, const struct policy_prompts *list, int64_t samples,
+                        int64_t rollout, int attempt, struct generated *out) {
     struct run *r = w->run;
     int64_t n = list->n * samples;
     struct generate_request *request = mem_alloc(n, sizeof *request);
@@ -128,8 +128,8 @@ int writer_write(struct policy_writer *w, const struct policy_prompts *list, int
     return status;
 }
 
-void writer_append(struct rollouts *table, const struct policy_prompt *a, int64_t sample,
-                   const struct generated *g) {
+void policy_writer_append(struct rollouts *table, const struct policy_prompt *a, int64_t sample,
+                          const struct generated *g) {
     rollouts_append(table, &(struct rollout){.prompt = a->token,
                                              .completion = g->token,
                                              .log_probability = g->log_probability,
@@ -142,8 +142,8 @@ void writer_append(struct rollouts *table, const struct policy_prompt *a, int64_
                                              .is_truncated = g->finish == FINISH_LENGTH});
 }
 
-int writer_text(const struct tokenizer *tokenizer, const int32_t *token, int64_t n,
-                bool skip_special, struct buffer *out) {
+int policy_writer_text(const struct tokenizer *tokenizer, const int32_t *token, int64_t n,
+                       bool skip_special, struct buffer *out) {
     int32_t *known = mem_alloc(n, sizeof *known);
     int64_t n_known = 0;
     for (int64_t i = 0; i < n; i++)

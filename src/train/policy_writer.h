@@ -1,9 +1,9 @@
 /* What writes in a run: prompts of shards, and continuations of them by the weights as they are.
  *
  * The generator works in the memory of the activations as far as that suffices, and the weights are
- * held whole from writer_open to writer_close: no update, no forward in between. */
-#ifndef RANKWISE_WRITER_H
-#define RANKWISE_WRITER_H
+ * held whole from policy_writer_open to policy_writer_close: no update, no forward in between. */
+#ifndef RANKWISE_POLICY_WRITER_H
+#define RANKWISE_POLICY_WRITER_H
 #include "generator.h"
 #include "run.h"
 
@@ -35,18 +35,18 @@ struct policy_writer {
 
 /* Bytes of the device that writing takes beside the activations, on a rank of a ZeRO group of
  * `size`. */
-size_t writer_bytes(const struct run *r, int size);
+size_t policy_writer_bytes(const struct run *r, int size);
 /* greedy: as evaluations write, instead of as rollouts do. Collective; agreed. */
-int writer_open(struct policy_writer *w, struct run *r, bool greedy);
-void writer_close(struct policy_writer *w);
+int policy_writer_open(struct policy_writer *w, struct run *r, bool greedy);
+void policy_writer_close(struct policy_writer *w);
 /* `samples` continuations of each prompt, one after another; out (n * samples) is valid until the
  * next call. rollout and attempt: for the keys. Collective; agreed. */
-int writer_write(struct policy_writer *w, const struct policy_prompts *list, int64_t samples, int64_t rollout,
-                 int attempt, struct generated *out);
+int policy_writer_write(struct policy_writer *w, const struct policy_prompts *list,
+                        int64_t samples, int64_t rollout, int attempt, struct generated *out);
 /* The text of tokens. A model may write ids that its tokenizer does not have: these have none. */
-int writer_text(const struct tokenizer *tokenizer, const int32_t *token, int64_t n,
-                bool skip_special, struct buffer *out);
+int policy_writer_text(const struct tokenizer *tokenizer, const int32_t *token, int64_t n,
+                       bool skip_special, struct buffer *out);
 /* Appends what was written to a table. */
-void writer_append(struct rollouts *table, const struct policy_prompt *a, int64_t sample,
-                   const struct generated *g);
+void policy_writer_append(struct rollouts *table, const struct policy_prompt *a, int64_t sample,
+                          const struct generated *g);
 #endif
