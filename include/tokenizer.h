@@ -100,7 +100,8 @@ void ids_free(struct ids *ids);
  * are recognised; none are added. */
 int encoder_encode(struct encoder *e, const char *text, size_t length, struct ids *out);
 /* Appends the bytes of the tokens; special tokens are written unless skip_special. Invalid UTF-8
- * becomes U+FFFD, as the library does. */
+ * becomes U+FFFD, as the library does. An id without a token is an error, but with skip_special has
+ * no text, as in the library: models have more words than their tokenizers have tokens. */
 int tokenizer_decode(const struct tokenizer *t, const int32_t *id, int64_t n, bool skip_special,
                      struct buffer *out);
 #endif

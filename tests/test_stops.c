@@ -105,6 +105,26 @@ static void test_special_tokens(void) {
     mem_free(found), mem_free(text), ids_free(&ids), tokenizer_free(t);
 }
 
+/* Models have more words than their tokenizers have tokens: what is written beside such a word
+ * stays, and stops. */
+static void test_a_word_without_a_token_has_no_text(void) {
+    struct tokenizer *t = open_tokenizer(0);
+    struct ids ids = encode(t, "one two");
+    const char *stop[] = {"one two"};
+    int64_t n;
+    ids.id = mem_resize(ids.id, ids.n + 1, sizeof *ids.id);
+    memmove(ids.id + 1, ids.id, (size_t)ids.n * sizeof *ids.id);
+    ids.id[0] = (int32_t)tokenizer_size(t) + 7;
+    ids.n++;
+    char *found = write_until(t, &ids, NULL, 0, &n);
+    ASSERT_TEXT(found, "one two");
+    mem_free(found);
+    found = write_until(t, &ids, stop, 1, &n);
+    ASSERT_TEXT(found, "");
+    ASSERT_INT(n, ids.n);
+    mem_free(found), ids_free(&ids), tokenizer_free(t);
+}
+
 static void test_what_is_no_stop_text(void) {
     static const char *const empty[] = {"a", ""}, *const broken[] = {"\xFF"};
     ASSERT(!stops_open(NULL, empty, 2));
@@ -118,6 +138,7 @@ int main(int argc, char **argv) {
         {"every_part_of_a_text_stops_it", test_every_part_of_a_text_stops_it},
         {"the_first_of_several", test_the_first_of_several},
         {"special_tokens", test_special_tokens},
+        {"a_word_without_a_token_has_no_text", test_a_word_without_a_token_has_no_text},
         {"what_is_no_stop_text", test_what_is_no_stop_text},
     };
     return test_main(tests, N_TESTS(tests), argc, argv);

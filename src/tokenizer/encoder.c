@@ -95,9 +95,9 @@ int tokenizer_decode(const struct tokenizer *t, const int32_t *id, int64_t n, bo
     for (int64_t i = 0; i < n && status == 0; i++) {
         const struct added_token *added = added_by_id(&t->added, id[i]);
         const char *token = tokenizer_token(t, id[i]);
-        if (!token)
+        if (!token && !skip_special)
             status = fail("token %lld: id %d is not one of this tokenizer", (long long)i, id[i]);
-        else if (!(skip_special && added && added->is_skipped))
+        else if (token && !(skip_special && added && added->is_skipped))
             parts_list_add(&list, token, strlen(token));
     }
     if (status == 0) status = detokenizer_run(&t->detokenizer, &list, out);
