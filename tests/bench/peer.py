@@ -157,12 +157,12 @@ def core_seconds(pid):
     return None if fields[0] == "Z" else (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
-def watched(command, steps=None, times=None, **options):
+def watched(command, steps=None, times=None, errors=None, **options):
     """Runs the command, which writes a line into the file steps at the end of each step. Returns the processor time
     after each step, the peak memory in MiB, and the share of the machine that others used meanwhile; times, a list, gets
-    when each line was seen."""
+    when each line was seen, and errors, a file, what is said on stderr."""
     before, start, cores = busy_seconds(), time.monotonic(), []
-    with tempfile.TemporaryFile("w+") as log:
+    with open(errors, "w+", encoding="utf-8") if errors else tempfile.TemporaryFile("w+") as log:
         process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=log, **options)
         while True:
             pid, status, usage = os.wait4(process.pid, os.WNOHANG)
