@@ -50,6 +50,10 @@ void contract_free(struct contract *contract);
 int contract_compare(const struct contract *a, const char *a_name, const struct contract *b,
                      const char *b_name);
 
+/* 0 when the same ids mean the same text, whatever is scored and how it is rendered. */
+int contract_compare_tokenizers(const struct contract *a, const char *a_name,
+                                const struct contract *b, const char *b_name);
+
 /* What the scores of a text are. */
 enum heads_kind { HEADS_SINGLE, HEADS_ENSEMBLE, HEADS_ATTRIBUTES };
 /* name: (n), of attributes alone. Other heads than before: golden scores and reward are dropped. */

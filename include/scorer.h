@@ -38,6 +38,10 @@ struct scorer {
     int64_t max_tokens;
 };
 
+/* Resolves the path and reads everything but weights; writes: a language model, another one is
+ * refused. Collective; agreed. */
+int scorer_open(struct scorer *s, const char *path, bool writes, const char *const *overrides,
+                int n_overrides);
 /* Opens the device. */
 int scorer_open_device(struct scorer *s);
 size_t scorer_weight_bytes(const struct scorer *s); /* that the weights take of it on this rank */

@@ -9,10 +9,8 @@ enum { JUDGE_MOST_SEEDS = 64 };
 
 struct judge_options {
     const char *data, *scores_from, *out, *summary, *sweep, *checkpoints, *parser;
-    int64_t samples, limit; /* limit 0: all pairs */
-    int64_t max_new_tokens, top_k; /* max_new_tokens 0: the model's own, top_k -1 too */
-    double generation_temperature, top_p, min_p, repetition_penalty; /* NaN: the model's own */
-    bool greedy;
+    int64_t samples, limit, max_rows; /* limit 0: all pairs */
+    json_t *settings; /* over the model's own, for generation_config_parse */
     uint64_t seed[JUDGE_MOST_SEEDS];
     int n_seeds;
     /* of the figures; NaN: as judge_figure_defaults */
@@ -26,6 +24,7 @@ extern const int judge_n_options;
 
 /* From judge_option's values; borrowed from them. -1 with error_text(). */
 int judge_options_read(struct judge_options *o);
+void judge_options_free(struct judge_options *o);
 
 /* The figures of a table, with the options over the defaults of its range; json_decref. */
 json_t *judge_report_figures(const struct judge_table *t, const struct judge_options *o,
@@ -43,9 +42,18 @@ int judge_report_lines(const struct judge_table *t, const char *path);
 /* Reads the files of a list, "a.jsonl,b.jsonl", as parts of one table, by ascending pair. */
 int judge_read_scores(struct judge_table *t, const struct judge_options *o, const char *list);
 
-/* What judges one checkpoint with one seed into DIR/NAME_seedN.jsonl is there already; the path is
- * to be freed. */
+/* DIR/NAME_seedN.jsonl; mem_free. */
 char *judge_sweep_path(const char *directory, const char *name, uint64_t seed);
+/* The checkpoints that --checkpoints names of a run, or the run itself without it. How many, or -1
+ * with error_text(); agreed. */
+struct judge_checkpoint {
+    char *name, *path; /* mem_free, as the list itself */
+};
+int judge_sweep_checkpoints(struct judge_checkpoint **out, const struct judge_options *o,
+                            const char *run);
+/* Makes the directory and notes in its sweep.json what its results are made with; other results
+ * than those that are there are refused. Rank 0. */
+int judge_sweep_begin(const struct judge_options *o, const char *run);
 /* Makes summary.csv, summary.md and summary.json of what lies in the directory, and prints the
  * second. */
 int judge_sweep_summarise(const struct judge_options *o);

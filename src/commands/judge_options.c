@@ -20,6 +20,7 @@ enum {
     OPTION_MIN_P,
     OPTION_REPETITION,
     OPTION_TOKENS,
+    OPTION_ROWS,
     OPTION_SEED,
     OPTION_SEEDS,
     OPTION_CHECKPOINTS,
@@ -47,6 +48,7 @@ struct option judge_option[OPTIONS] = {
     [OPTION_MIN_P] = {"min-p", true, NULL},
     [OPTION_REPETITION] = {"repetition-penalty", true, NULL},
     [OPTION_TOKENS] = {"max-new-tokens", true, NULL},
+    [OPTION_ROWS] = {"max-rows", true, NULL},
     [OPTION_SEED] = {"seed", true, NULL},
     [OPTION_SEEDS] = {"seeds", true, NULL},
     [OPTION_CHECKPOINTS] = {"checkpoints", true, NULL},
@@ -128,25 +130,38 @@ static int take_seeds(struct judge_options *o) {
     return 0;
 }
 
+/* The options that generation_config_parse takes, under its names. Words are drawn where one of the
+ * first four is given, or several samples are. */
+static const struct {
+    int option;
+    const char *key;
+} setting[] = {{OPTION_TEMPERATURE, "temperature"},
+               {OPTION_TOP_P, "top_p"},
+               {OPTION_TOP_K, "top_k"},
+               {OPTION_MIN_P, "min_p"},
+               {OPTION_REPETITION, "repetition_penalty"},
+               {OPTION_TOKENS, "max_new_tokens"}};
+enum { SETTINGS = sizeof setting / sizeof *setting, DRAWING_SETTINGS = 4 };
+
 static int take_sampling(struct judge_options *o) {
-    const double none = NAN;
-    o->greedy = true;
     o->samples = 1;
-    o->top_k = -1;
-    o->generation_temperature = o->top_p = o->min_p = o->repetition_penalty = none;
+    o->max_rows = 64;
+    o->settings = json_object();
     int status = take_count(OPTION_SAMPLES, 1, &o->samples);
-    if (status == 0) status = take_count(OPTION_TOKENS, 1, &o->max_new_tokens);
-    if (status == 0) status = take_count(OPTION_TOP_K, 0, &o->top_k);
-    if (status == 0)
-        status = take_number(OPTION_TEMPERATURE, 1e-6, 1e6, &o->generation_temperature);
-    if (status == 0) status = take_number(OPTION_TOP_P, 0, 1, &o->top_p);
-    if (status == 0) status = take_number(OPTION_MIN_P, 0, 1, &o->min_p);
-    if (status == 0) status = take_number(OPTION_REPETITION, 1e-6, 1e6, &o->repetition_penalty);
-    bool samples = o->samples > 1 || !isnan(o->generation_temperature) || !isnan(o->top_p) ||
-                   !isnan(o->min_p) || o->top_k >= 0;
-    if (status == 0 && samples && judge_option[OPTION_GREEDY].value)
+    if (status == 0) status = take_count(OPTION_ROWS, 1, &o->max_rows);
+    bool draws = o->samples > 1;
+    for (int i = 0; i < SETTINGS && status == 0; i++) {
+        if (!judge_option[setting[i].option].value) continue;
+        double value = 0;
+        status = take_number(setting[i].option, 0, INT32_MAX, &value);
+        bool is_whole = value == floor(value);
+        json_object_set_new(o->settings, setting[i].key,
+                            is_whole ? json_integer((json_int_t)value) : json_real(value));
+        draws = draws || i < DRAWING_SETTINGS;
+    }
+    json_object_set_new(o->settings, "do_sample", json_boolean(draws));
+    if (status == 0 && draws && judge_option[OPTION_GREEDY].value)
         return fail("--greedy: expected one sample and no option of sampling beside it");
-    o->greedy = !samples;
     return status;
 }
 
@@ -172,7 +187,13 @@ int judge_options_read(struct judge_options *o) {
     if (status == 0) status = take_sampling(o);
     if (status == 0) status = take_figures(o);
     if (status == 0) status = take_seeds(o);
+    if (status == 0 && o->sweep && (o->out || o->summary))
+        status = fail("--out and --summary: expected none beside --sweep DIR, which has both");
     if (status == 0 && !o->sweep && (o->checkpoints || judge_option[OPTION_SEEDS].value))
         status = fail("--checkpoints and --seeds: expected --sweep DIR, which takes their results");
     return status;
+}
+
+void judge_options_free(struct judge_options *o) {
+    json_decref(o->settings);
 }

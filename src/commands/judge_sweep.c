@@ -5,10 +5,13 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "file.h"
 #include "judge.h"
 #include "json.h"
+
+enum { LOCK_SECONDS = 120 };
 
 /* A file of the directory: "NAME_seedN.jsonl", or "NAME.jsonl". */
 struct sweep_result {
@@ -25,6 +28,68 @@ struct sweep {
 char *judge_sweep_path(const char *directory, const char *name, uint64_t seed) {
     return mem_format("%s/%s_seed%llu.jsonl", directory, name, (unsigned long long)seed);
 }
+
+/* Jobs of an array write into one directory: what they all replace, they replace by turns. */
+static int lock_sweep(const struct judge_options *o) {
+    char *path = file_join(o->sweep, "sweep.lock");
+    int lock = file_lock(path, LOCK_SECONDS);
+    mem_free(path);
+    return lock;
+}
+
+/* Steps of two runs have the same names: the run is noted where --checkpoints names steps. */
+static json_t *describe_sweep(const struct judge_options *o, const char *run) {
+    json_t *out = json_object();
+    json_object_set_new(out, "data", json_string(o->data));
+    json_object_set_new(out, "parser", o->parser ? json_string(o->parser) : json_null());
+    json_object_set_new(out, "limit", json_integer(o->limit));
+    json_object_set_new(out, "samples", json_integer(o->samples));
+    json_object_set(out, "settings", o->settings);
+    if (o->checkpoints) json_object_set_new(out, "run", json_string(run));
+    return out;
+}
+
+static int compare_sweeps(const json_t *there, const json_t *wanted, const char *path) {
+    const char *key;
+    json_t *value;
+    json_object_foreach((json_t *)wanted, key, value) {
+        const json_t *other = json_object_get(there, key);
+        if (!other || json_equal(other, value)) continue;
+        char *found = json_text(value), *expected = json_text(other);
+        fail("%s: expected \"%s\" %.200s, as of the results that are there, found %.200s; hint: "
+             "another --sweep DIR",
+             path, key, expected, found);
+        mem_free(found);
+        mem_free(expected);
+        return -1;
+    }
+    return 0;
+}
+
+int judge_sweep_begin(const struct judge_options *o, const char *run) {
+    if (file_make_directory(o->sweep) != 0) return -1;
+    int lock = lock_sweep(o), status = 0;
+    if (lock < 0) return -1;
+    char *path = file_join(o->sweep, "sweep.json");
+    json_t *wanted = describe_sweep(o, run), *there = NULL;
+    if (file_exists(path)) {
+        there = json_read_file(path);
+        status = there ? compare_sweeps(there, wanted, path) : -1;
+    }
+    if (status == 0) {
+        json_object_update_missing(wanted, there);
+        char *text = json_text_pretty(wanted);
+        status = file_replace(path, text, strlen(text));
+        mem_free(text);
+    }
+    json_decref(there);
+    json_decref(wanted);
+    mem_free(path);
+    close(lock);
+    return status;
+}
+
+/* --- what is there ------------------------------------------------------------------- */
 
 static int note_file(void *self, const char *file) {
     struct sweep *s = self;
@@ -193,9 +258,11 @@ int judge_sweep_summarise(const struct judge_options *o) {
                       o->sweep);
     if (s.n > 0) qsort(s.result, (size_t)s.n, sizeof *s.result, compare_results);
     for (int i = 0; i < s.n && status == 0; i++) status = read_result(&s.result[i], o);
-    if (status == 0) status = write_table(&s, o, true);
+    int lock = status == 0 ? lock_sweep(o) : -1;
+    if (status == 0) status = lock < 0 ? -1 : write_table(&s, o, true);
     if (status == 0) status = write_table(&s, o, false);
     if (status == 0) status = write_figures(&s, o);
+    if (lock >= 0) close(lock);
     for (int i = 0; i < s.n; i++) {
         json_decref(s.result[i].figures);
         mem_free(s.result[i].file);

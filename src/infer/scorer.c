@@ -239,9 +239,8 @@ static bool was_taken_away(const struct scorer *s, const char *path) {
     return gone > 0;
 }
 
-/* Resolves and reads everything but weights. Collective; agreed. */
-static int open_model(struct scorer *s, const char *path, bool writes, const char *const *overrides,
-                      int n_overrides) {
+int scorer_open(struct scorer *s, const char *path, bool writes, const char *const *overrides,
+                int n_overrides) {
     int status;
     bool again;
     for (int tries = 1;; tries++) {
@@ -477,7 +476,7 @@ static int run_command(int argc, char **argv, bool writes, struct arguments *a,
                        int (*work)(struct scorer *s, void *self), void *self) {
     comm_start(&argc, &argv);
     struct scorer s;
-    int status = open_model(&s, a->positional[0], writes, a->overrides, a->n_overrides);
+    int status = scorer_open(&s, a->positional[0], writes, a->overrides, a->n_overrides);
     if (status == 0) {
         status = work(&s, self);
         scorer_close(&s);

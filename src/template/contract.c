@@ -354,17 +354,27 @@ static int compare_golden(const json_t *a, const char *a_name, const json_t *b,
     return 0;
 }
 
+static int compare_part(const char *part, const struct contract *a, const char *a_name,
+                        const struct contract *b, const char *b_name) {
+    const json_t *x = json_object_get(a->json, part), *y = json_object_get(b->json, part);
+    return (x || y) && !json_equal(x, y) ? differ(part, x, a_name, y, b_name) : 0;
+}
+
+int contract_compare_tokenizers(const struct contract *a, const char *a_name,
+                                const struct contract *b, const char *b_name) {
+    if (!a->json || !b->json) return fail("%s has no score contract", a->json ? b_name : a_name);
+    if (compare_part("tokenizer", a, a_name, b, b_name) != 0) return -1;
+    return compare_special(a->json, a_name, b->json, b_name);
+}
+
 int contract_compare(const struct contract *a, const char *a_name, const struct contract *b,
                      const char *b_name) {
     if (!a->json || !b->json) return fail("%s has no score contract", a->json ? b_name : a_name);
     static const char *const parts[] = {
         "tokenizer",  "template",          "bos",     "eos", "position",
         "max_length", "max_prompt_length", "truncate"};
-    for (size_t i = 0; i < sizeof parts / sizeof *parts; i++) {
-        const json_t *x = json_object_get(a->json, parts[i]),
-                     *y = json_object_get(b->json, parts[i]);
-        if ((x || y) && !json_equal(x, y)) return differ(parts[i], x, a_name, y, b_name);
-    }
+    for (size_t i = 0; i < sizeof parts / sizeof *parts; i++)
+        if (compare_part(parts[i], a, a_name, b, b_name) != 0) return -1;
     if (compare_special(a->json, a_name, b->json, b_name) != 0) return -1;
     return compare_golden(a->json, a_name, b->json, b_name);
 }

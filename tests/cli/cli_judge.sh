@@ -1,5 +1,7 @@
 #!/usr/bin/env bash
-# `rankwise judge` on scores that are there: a teacher's, its own, those of eval; parts, sweeps, and what is refused.
+# `rankwise judge`: scores that are there, a teacher's, its own, those of eval; a model that is asked; sweeps; what is refused.
+# limit: 600
+# shellcheck source=tests/cli/harness.sh
 . tests/cli/harness.sh
 
 for i in {0..39}; do
@@ -46,4 +48,48 @@ expect one-side 1 'bad.jsonl, line 1: expected "scores1".*hint:' "${judge[@]}" -
 expect bad-number 2 'bt-temperature: expected a number from' "${judge[@]}" --scores-from "$work/own.jsonl" --bt-temperature 0
 expect bad-list 2 'range: expected up to 8 numbers' "${judge[@]}" --scores-from "$work/own.jsonl" --range 20,x
 expect full-disk 1 '/nowhere' "${judge[@]}" --scores-from "$work/own.jsonl" --out "$work/nowhere/out.jsonl"
+
+# --- a model ---
+"$data" demo --judge --out "$work/demo" >"$work/said" 2>&1 || not_ok demo "$(tail -n 1 "$work/said")"
+shard=$work/demo/held_out.h5
+check trained "$rankwise" train configs/demo_judge_warm_up.cfg data.train="$work/demo/warm_up.h5" data.eval= model.path="$work/demo/model" \
+    run.dir="$work/run" optim.steps=80 checkpoint.every_steps=40 run.threads=1
+ask() { "${judge[@]}" "$work/run" --data "$shard" run.threads=1 "$@"; }
+expect asked 0 'score100_last reads a score in [0-9]+ of the first 80 texts' ask --limit 20 --samples 2 --seed 3 --out "$work/one.jsonl"
+cp "$work/out" "$work/said"
+check asked-pairs test "$(wc -l <"$work/one.jsonl")" -eq 20
+check asked-tells-parse-rate grep -q '^parse rate  *0\.[1-9]' "$work/said"
+expect asked-lines-again 0 '' "${judge[@]}" --scores-from "$work/one.jsonl" --parser score100_last --seed 3
+check asked-lines-tell-the-same cmp "$work/out" "$work/said"
+expect asked-in-small-batches 0 '' ask --limit 20 --samples 2 --seed 3 --max-rows 3 --out "$work/small.jsonl"
+check batches-change-nothing cmp "$work/one.jsonl" "$work/small.jsonl"
+for n in 2 3; do
+    # shellcheck disable=SC2086 # a list of words
+    expect "asked-by-$n-ranks" 0 '' $MPIRUN -np $n "${judge[@]}" "$work/run" --data "$shard" run.threads=1 --limit 20 --samples 2 --seed 3 --out "$work/ranks.jsonl"
+    check "$n-ranks-change-nothing" cmp "$work/one.jsonl" "$work/ranks.jsonl"
+    check "$n-ranks-tell-the-same" cmp "$work/out" "$work/said"
+done
+expect asked-greedily 0 'writing: greedy' ask --limit 5 --greedy --max-new-tokens 12
+
+sweep() { ask --limit 6 --samples 2 --sweep "$work/steps" --seeds 0,1 "$@"; }
+expect sweep-of-a-run 0 '^\| 80 \|' sweep --checkpoints all
+same sweep-of-a-run-rows "$(cut -d, -f 1 "$work/steps/summary.csv" | tr '\n' ' ')" 'ckpt 40 80 '
+cp "$work/steps/40_seed1.jsonl" "$work/kept"
+rm "$work/steps/40_seed1.jsonl"
+expect sweep-goes-on 0 '40, seed 1' sweep --checkpoints 40,80
+check sweep-makes-what-is-missing-alone test "$(grep -c ', seed' "$work/err")" -eq 1
+check sweep-makes-the-same cmp "$work/steps/40_seed1.jsonl" "$work/kept"
+expect sweep-of-other-samples 1 'sweep.json: expected "limit" 6, .*hint: another --sweep' sweep --checkpoints 40 --limit 7
+expect sweep-without-step 1 'expected base, all, or steps of .*checkpoints.* found "41"' sweep --checkpoints 41
+expect sweep-without-base 1 'expected model.safetensors' sweep --checkpoints base
+
+check both-orders "$data" build --tokenizer "$work/demo/model" --judge litbench_short --template none --both-orders --max-length 1024 --out "$work/orders.h5" \
+    hh="$work/demo/held_out.jsonl"
+shard=$work/orders.h5 expect judge-that-compares 0 'hardly fits what is written' ask --limit 4 --samples 2 --max-new-tokens 8 --out "$work/orders.jsonl"
+same judge-that-compares-orders "$(head -n 1 "$work/orders.jsonl" | grep -o '"orders":\[[0-9,]*\]')" '"orders":[0,0,1,1]'
+expect parser-of-another-kind 1 'expected pairs that are asked about as better reads them' ask --parser better
+expect shard-without-prompts 1 'expected prompts of a judge, found none; hint: rankwise-data build --judge' ask --data "$work/demo/warm_up.h5"
+expect no-data 2 'data is missing' "${judge[@]}" "$work/run"
+expect greedy-samples 2 'greedy: expected one sample' ask --greedy --samples 2
+expect seeds-without-sweep 2 'expected --sweep DIR' ask --seeds 0,1
 finish

@@ -41,6 +41,9 @@ check requeue-ends-well test "$code" = 0
 MODEL=m DATA=d.h5 OUT=$work/o expect eval-starts 0 '' bash slurm/eval.sbatch
 check eval-arguments grep -qx "program eval m --data d.h5 --scores $work/o.jsonl --json run.threads=3" "$SAID"
 MODEL=m DATA=d.h5 OUT=$work/o PROGRAM_EXIT=1 expect eval-failure-is-told 1 '' bash slurm/eval.sbatch
+RUN=r DATA=d.h5 OUT=$work/j CHECKPOINTS='base 1000' OPTIONS='--samples 2' SLURM_ARRAY_TASK_ID=1 expect judge-starts 0 '' bash slurm/judge.sbatch
+check judge-arguments grep -qx "program judge r --data d.h5 --sweep $work/j --checkpoints 1000 --seeds 0,1 --samples 2 run.threads=3" "$SAID"
+RUN=r DATA=d.h5 CHECKPOINTS=base SLURM_ARRAY_TASK_ID=1 expect judge-array-too-long 2 'task 1 of the array' bash slurm/judge.sbatch
 TOKENIZER=t FILES='p/a.jsonl.gz p/b.jsonl' OUT=$work/s SLURM_ARRAY_TASK_ID=1 expect shards-start 0 '' bash slurm/build_shards.sbatch
 check shards-arguments grep -qx "program build --tokenizer t --template text --max-length 1024 --out $work/s/b.h5 p/b.jsonl" "$SAID"
 TOKENIZER=t FILES=a SLURM_ARRAY_TASK_ID=1 expect shards-array-too-long 2 'task 1 of the array' bash slurm/build_shards.sbatch
