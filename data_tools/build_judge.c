@@ -238,7 +238,7 @@ static float target_of(const struct asker *a, const struct row *row, int answer)
 
 /* --- asking --- */
 
-/* Renders what of what is shown this side is shown into encoded[k], and adds its row of tables. */
+/* Renders what this side is shown into encoded[k], and adds its row of tables. */
 static enum template_status ask(struct asker *a, const struct shown *e, int k,
                                 const struct packed_prompt *prompt, json_t *meta) {
     const struct prompt_family *f = a->b->family;

@@ -50,10 +50,28 @@ static int words_read(void *self, const struct parameter *p, int64_t first, int6
     return 0;
 }
 
+/* Table and weights, once arch is there. */
+static inline void words_start(struct words *w, struct device *dev,
+                               const struct parameters_options *build,
+                               const struct words_kind *kind,
+                               const struct parameter_reader *reader) {
+    w->dev = dev;
+    w->dtype = kind->dtype;
+    WORDS_TRY(parameters_build(&w->table, &w->arch, build));
+    if (kind->quantised) WORDS_TRY(parameters_quantise(&w->table, "test"));
+    WORDS_TRY(placement_init(&w->place, 0));
+    device_join(dev, &w->place);
+    struct zero_options how = {
+        .stage = kind->stage, .dtype = kind->dtype, .prefetch = true, .first_unit_twice = true};
+    w->z = zero_init(dev, &w->place, &w->table, &how);
+    WORDS_TRY(zero_load(w->z, reader));
+    zero_publish(w->z);
+}
+
 static inline void words_open(struct words *w, struct device *dev, const struct words_kind *kind) {
     char *path = mem_format("tests/models/%s/config.json", kind->family);
     struct buffer text = {0};
-    *w = (struct words){.dev = dev, .dtype = kind->dtype};
+    *w = (struct words){0};
     WORDS_TRY(file_read(path, 1 << 20, &text));
     char *vocabulary = strstr(text.data, "50304");
     ASSERT(vocabulary);
@@ -66,15 +84,7 @@ static inline void words_open(struct words *w, struct device *dev, const struct 
     char *all[] = {"all-linear"};
     if (kind->adapters || kind->quantised)
         build.lora = (struct lora){.rank = 4, .alpha = 8, .targets = {all, 1}};
-    WORDS_TRY(parameters_build(&w->table, &w->arch, &build));
-    if (kind->quantised) WORDS_TRY(parameters_quantise(&w->table, "test"));
-    WORDS_TRY(placement_init(&w->place, 0));
-    device_join(dev, &w->place);
-    struct zero_options how = {
-        .stage = kind->stage, .dtype = kind->dtype, .prefetch = true, .first_unit_twice = true};
-    w->z = zero_init(dev, &w->place, &w->table, &how);
-    WORDS_TRY(zero_load(w->z, &(struct parameter_reader){words_read, NULL}));
-    zero_publish(w->z);
+    words_start(w, dev, &build, kind, &(struct parameter_reader){words_read, NULL});
 }
 
 static inline void words_close(struct words *w) {

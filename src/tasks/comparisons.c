@@ -47,7 +47,8 @@ static float label_of(const struct shard *s, int64_t i) {
 static int check(const struct task *t, const struct shard *shard) {
     if (shard->n_comparisons > 0) return 0;
     return fail("expected comparisons for loss.type = \"%s\", found %s", task_loss_word(t),
-                shard->n_spans     ? "completions; hint: loss.type = \"completion\" learns these"
+                shard->n_prompts ? "what a judge is asked; hint: task = \"policy\" learns from that"
+                : shard->n_spans ? "completions; hint: loss.type = \"completion\" learns these"
                 : shard->n_answers ? "answers alone; hint: loss.type says what of answers is read "
                                      "(docs/losses.md); rankwise-data build --answers keep has "
                                      "both"

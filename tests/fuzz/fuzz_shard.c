@@ -44,23 +44,22 @@ static const char *const names[] = {
     "span/last",
     "span/weight",
     "span/verdict",
+    "prompt/sequence",
+    "prompt/pair",
+    "prompt/side",
+    "prompt/preferred",
+    "prompt/source",
+    "prompt/row",
+    "prompt/target",
+    "prompt/meta",
+    "prompt/meta_first",
 };
 enum { N_NAMES = sizeof names / sizeof *names, N_SEQUENCES = 6, VOCABULARY = 300 };
 
-/* The bytes of the shard that is damaged; made once. */
-static const struct buffer *good_shard(const char *path) {
-    static struct buffer image;
-    if (image.data) return &image;
-    struct shard_writer *w = shard_writer_open(path, VOCABULARY);
-    CHECK(w, "%s", error_text());
+/* Rows with every table that a shard of comparisons may have. */
+static void write_compared(struct shard_writer *w, const int32_t *const *side,
+                           const int32_t *length) {
     shard_writer_score(w, "score");
-    int32_t token[] = {1, 2, 3, 4, 5, 6, 7, 299};
-    const int32_t *side[N_SEQUENCES];
-    int32_t length[N_SEQUENCES];
-    for (int s = 0; s < N_SEQUENCES; s++) {
-        side[s] = token + s / 2;
-        length[s] = 8 - s;
-    }
     for (int i = 0; i < 5; i++) {
         struct shard_pair pair = {i, (i + 1) % N_SEQUENCES, 0, 1};
         const float label = 0.5f, score[N_SEQUENCES] = {1, 2, 3};
@@ -80,6 +79,36 @@ static const struct buffer *good_shard(const char *path) {
                                 .span = &span};
         CHECK(shard_writer_row(w, &row) == 0, "%s", error_text());
     }
+}
+
+/* Pairs of a judge, the last of them one prompt. */
+static void write_asked(struct shard_writer *w, const int32_t *const *side, const int32_t *length) {
+    for (int i = 0; i < 4; i++) {
+        const struct shard_prompt asked[] = {{0, i < 3 ? i % 2 : -1, 2, "{}"}, {1, i % 2, 1, NULL}};
+        struct shard_row row = {
+            .token = side + i, .length = length + i, .n_answers = i < 3 ? 2 : 1, .asked = asked};
+        CHECK(shard_writer_row(w, &row) == 0, "%s", error_text());
+    }
+    CHECK(shard_writer_attribute(w, "judge", "j") == 0 &&
+              shard_writer_attribute(w, "parser", "p") == 0,
+          "%s", error_text());
+}
+
+/* The bytes of the shard that is damaged; made once, of each of the two. */
+static const struct buffer *good_shard(const char *path, bool is_asked) {
+    static struct buffer images[2];
+    struct buffer *image = &images[is_asked];
+    if (image->data) return image;
+    struct shard_writer *w = shard_writer_open(path, VOCABULARY);
+    CHECK(w, "%s", error_text());
+    int32_t token[] = {1, 2, 3, 4, 5, 6, 7, 299};
+    const int32_t *side[N_SEQUENCES];
+    int32_t length[N_SEQUENCES];
+    for (int s = 0; s < N_SEQUENCES; s++) {
+        side[s] = token + s / 2;
+        length[s] = 8 - s;
+    }
+    (is_asked ? write_asked : write_compared)(w, side, length);
     shard_writer_tokenizer_file(w, "tokenizer.json", "{}", 2);
     struct contract contract = {0};
     struct tokenizer *t = tokenizer_open_directory("tests/golden/tokenizer_small", NULL);
@@ -88,8 +117,8 @@ static const struct buffer *good_shard(const char *path) {
           "%s", error_text());
     contract_free(&contract);
     tokenizer_free(t);
-    CHECK(file_read(path, 1 << 20, &image) == 0, "%s", error_text());
-    return &image;
+    CHECK(file_read(path, 1 << 20, image) == 0, "%s", error_text());
+    return image;
 }
 
 static void replace(const char *path, const uint8_t *data, size_t size) {
@@ -122,7 +151,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
     char path[64];
     struct shard shard;
     snprintf(path, sizeof path, "/dev/shm/fuzz_shard_%d.h5", (int)getpid());
-    const struct buffer *image = good_shard(path);
+    bool is_asked = strncmp(names[data[0] % N_NAMES], "prompt/", 7) == 0;
+    const struct buffer *image = good_shard(path, is_asked);
     size_t held = mem_balance();
     FILE *f = fopen(path, "wb");
     CHECK(f && fwrite(image->data, 1, image->length, f) == image->length, "%s", path);
@@ -142,6 +172,10 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
             length += (size_t)shard_length(&shard, shard.answer_sequence[i]);
         for (int64_t i = 0; i < shard.n_spans; i++)
             CHECK(shard.span_last[i] <= shard_length(&shard, shard.span_sequence[i]), "a span");
+        for (int64_t i = 0; i < shard.n_prompts; i++) {
+            length += (size_t)shard_length(&shard, shard.prompt_sequence[i]);
+            mem_free(shard_prompt_meta(&shard, i));
+        }
         shard_each_tokenizer_file(&shard, count_file, &length);
         shard_close(&shard);
     } else {
