@@ -518,6 +518,32 @@ static void test_ranks_change_nothing(void) {
     }
 }
 
+/* The host's memory is the CPU's device: what is held is what was planned. */
+static void test_memory_is_planned(void) {
+    if (test_has_plugin()) TEST_SKIP("the host's memory is counted");
+    struct generate_options chance = chance_options();
+    for (int stage = 0; stage <= 3; stage += 3) {
+        struct words w;
+        words_open(&w, dev, &(struct words_kind){"qwen3", DTYPE_F32, stage});
+        struct decoder_options sizes =
+            words_options(&w, generator_decoder(&chance, MAX_PROMPT, 512));
+        sizes.n_pages = 1000;
+        struct decoder_bytes plan = decoder_plan(dev, &w.arch, &w.table, &sizes);
+        size_t planned = plan.memory + plan.others + generator_bytes(&w.arch, &chance);
+        size_t before = mem_balance();
+        struct decoder *d = decoder_init(dev, &w.arch, &w.table, w.z, &sizes, NULL);
+        struct generator *g = generator_init(dev, d, &w.arch, NULL, &chance);
+        double held = (double)(mem_balance() - before);
+        generator_free(g);
+        decoder_free(d);
+        words_close(&w);
+        if (base_rank == 0)
+            printf("# decoder and generator, stage %d: %.2f MiB planned, %.2f held\n", stage,
+                   (double)planned / (1 << 20), held / (1 << 20));
+        ASSERT(fabs(held - (double)planned) <= 0.03 * (double)planned);
+    }
+}
+
 static void test_nothing_is_left(void) {
     static struct requests r;
     static struct kept found[REQUESTS];
@@ -544,6 +570,7 @@ int main(int argc, char **argv) {
         {"stop_texts", test_stop_texts},
         {"what_does_not_fit_is_refused", test_what_does_not_fit_is_refused},
         {"ranks_change_nothing", test_ranks_change_nothing},
+        {"memory_is_planned", test_memory_is_planned},
         {"nothing_is_left", test_nothing_is_left},
     };
     comm_start(&argc, &argv);

@@ -139,10 +139,8 @@ int main(int argc, char **argv) {
         {"texts_are_those_of_transformers", test_texts_are_those_of_transformers},
         {"texts_beside_an_adapter", test_texts_beside_an_adapter},
     };
-    comm_start(&argc, &argv);
     dev = test_device_open(2);
     int code = test_main(tests, N_TESTS(tests), argc, argv);
     test_device_close(dev);
-    comm_stop();
     return code;
 }
