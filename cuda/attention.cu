@@ -200,9 +200,12 @@ size_t cuda_attention_bytes(const struct op_limits *limits) {
 }
 
 /* Of the kernels that products of these limits' dtype go with; backward, where weights have
- * gradients. */
+ * gradients. Limits of a decoder list no products: either dtype's. */
 static int shared_bytes(const struct op_limits *limits) {
     int forward = 0, backward = 0;
+    if (limits->linear_rows > 0)
+        return MAX(attention_paged_shared_bf16(limits->head_dim),
+                   attention_paged_shared_f32(limits->head_dim));
     if (limits->n_heads == 0 || limits->n_gemm == 0) return 0;
     bool is_f32 = limits->gemm[0].in == DTYPE_F32;
     for (int i = 0; i < limits->n_gemm; i++)

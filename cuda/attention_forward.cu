@@ -64,16 +64,6 @@ __device__ __forceinline__ void mask_scores(float (&s)[M][KEYS / 8][4], const in
 /* The softmax so far of 16 M rows; each of a row's four lanes has the sum of its own columns. */
 template <int M> struct row_softmax { float most[M][2], sum[M][2]; };
 
-__device__ __forceinline__ float max_of_row(float x) {
-    x = fmaxf(x, __shfl_xor_sync(0xffffffffu, x, 1));
-    return fmaxf(x, __shfl_xor_sync(0xffffffffu, x, 2));
-}
-
-__device__ __forceinline__ float sum_of_row(float x) {
-    x += __shfl_xor_sync(0xffffffffu, x, 1);
-    return x + __shfl_xor_sync(0xffffffffu, x, 2);
-}
-
 /* Scores become exp(scale score - maximum); o and the sums go on from what they were. */
 template <int M, int D>
 __device__ __forceinline__ void softmax_scores(float (&s)[M][KEYS / 8][4], float (&o)[M][D / 8][4],

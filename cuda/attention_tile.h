@@ -272,6 +272,17 @@ __device__ __forceinline__ void load_reach(int32_t *reach, const attention_job &
 
 /* ---- products of tiles: fragments as in ptx.h, (16 M rows, 8 columns each) ---- */
 
+/* Over the four lanes that share a row of a fragment. */
+__device__ __forceinline__ float max_of_row(float x) {
+    x = fmaxf(x, __shfl_xor_sync(0xffffffffu, x, 1));
+    return fmaxf(x, __shfl_xor_sync(0xffffffffu, x, 2));
+}
+
+__device__ __forceinline__ float sum_of_row(float x) {
+    x += __shfl_xor_sync(0xffffffffu, x, 1);
+    return x + __shfl_xor_sync(0xffffffffu, x, 2);
+}
+
 /* s (16 M, 16 N) = x y^T, x being 16 M rows and y 16 N rows of tiles of D columns. */
 template <int M, int N, int D>
 __device__ __forceinline__ void tile_scores(float (&s)[M][2 * N][4], const bf16 *x, const bf16 *y) {
@@ -400,11 +411,13 @@ void attention_dkv_bf16(const struct attention_job &a, cudaStream_t stream);
 void attention_dkv_f32(const struct attention_job &a, cudaStream_t stream);
 
 /* Bytes of shared memory that a block asks for: of the forward kernel, of the larger backward
- * kernel. */
+ * kernel, of attention to pages. */
 int attention_forward_shared_bf16(int head_dim);
 int attention_forward_shared_f32(int head_dim);
 int attention_backward_shared_bf16(int head_dim);
 int attention_backward_shared_f32(int head_dim);
+int attention_paged_shared_bf16(int head_dim);
+int attention_paged_shared_f32(int head_dim);
 
 /* Calls f<D> with the least D, of those that bf16 kernels are compiled for, which has room for
  * head_dim. */

@@ -219,7 +219,8 @@ typedef void write_pages_fn(struct device *dev, const struct pages *pages, struc
                             struct heads v, const int32_t *from, const int32_t *slot, int64_t n);
 /* struct paged_attention above: out =. A row's bits follow from its query and the keys and values
  * that it sees, and from nothing else: not from the other rows, the row's place, the numbers of its
- * pages or the number of threads. */
+ * pages or the number of threads. (On a GPU in bf16 this needs finite values: one that is not
+ * spreads to its neighbours of the same table.) */
 typedef void attention_paged_fn(struct device *dev, const struct paged_attention *a);
 
 /* out (T, D) F32 = weight (V, D) c [token] */

@@ -30,6 +30,8 @@ orders() { # settings of the emulation
             # shellcheck disable=SC2086 # several settings
             must_pass "${test}_${settings// /_}" env $settings "$BUILD/tests/test_$test"
         done
+        # shellcheck disable=SC2086
+        must_pass "paged_${settings// /_}" env $settings "$BUILD/tests/test_paged" bit
     done
 }
 orders EMU_ORDER=reverse "EMU_ORDER=random:1 EMU_LAZY=random:1" EMU_LAZY=1
@@ -42,7 +44,7 @@ if [[ ${TIER:-} == long ]]; then
     # The checker's library has to be there first, and wants addresses where it expects them.
     still=
     setarch "$(uname -m)" -R true 2>/dev/null && still="setarch $(uname -m) -R"
-    for test in matmul ops attention; do
+    for test in matmul ops attention paged; do
         # shellcheck disable=SC2086
         must_pass "${test}_races" $still env LD_PRELOAD="$(gcc -print-file-name=libtsan.so)" TSAN_OPTIONS=report_thread_leaks=0 \
             RANKWISE_PLUGIN="$BUILD/emulated-races/librankwise_cuda.so" "$BUILD/tests/test_$test"

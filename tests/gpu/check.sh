@@ -36,7 +36,7 @@ if [[ -z $sanitizer ]] || ! nvidia-smi -L >/dev/null 2>&1; then
     echo "skipped compute-sanitizer: $([[ -z $sanitizer ]] && echo 'it is not installed' || echo 'no GPU')"
 else
     for tool in memcheck racecheck initcheck synccheck; do
-        for test in test_ops test_attention; do
+        for test in test_ops test_attention test_paged; do
             started=$SECONDS
             timeout 1200 "$sanitizer" --tool "$tool" --error-exitcode 9 "$build/tests/$test" >"$work/out" 2>"$work/err"
             count "$tool $test" $?
