@@ -35,6 +35,7 @@ struct judge_table {
     bool has_rows; /* ids are rows of a source, which may have several pairs */
     double low, high; /* the range of scores; low = high: not known */
     char *parser;     /* what has read them; NULL: nobody says */
+    char *family;     /* how the judge was asked; NULL: nobody says */
 };
 
 /* The table's next pair, with room for so many samples, all scores NaN. The pointer holds until the

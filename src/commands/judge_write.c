@@ -214,6 +214,7 @@ static int write_all(struct judging *j) {
 static int judge_shard(struct judging *j, struct judge_table *t, uint64_t seed) {
     *t = (struct judge_table){.is_pairwise = parser_is_pairwise(j->parser)};
     judge_table_set_parser(t, j->parser);
+    if (j->shard->judge) t->family = mem_copy_string(j->shard->judge);
     j->table = t;
     j->seed = seed;
     j->n_texts = j->n_tokens = j->n_too_long = 0;

@@ -33,6 +33,7 @@ void judge_table_free(struct judge_table *t) {
     }
     mem_free(t->pair);
     mem_free(t->parser);
+    mem_free(t->family);
     *t = (struct judge_table){0};
 }
 
@@ -166,6 +167,7 @@ void judge_table_append_line(struct buffer *out, const struct judge_table *t, in
     json_object_set_new(line, "idx", json_integer(p->id));
     json_object_set_new(line, "label", json_integer(p->preferred));
     if (p->cluster != p->id) json_object_set_new(line, "cluster", json_integer(p->cluster));
+    if (t->family) json_object_set_new(line, "prompt", json_string(t->family));
     if (t->parser) json_object_set_new(line, "parser", json_string(t->parser));
     for (int s = 0; s < 2; s++) append_side(line, p, s);
     for (int k = 0; p->order && k < p->n[0]; k++)

@@ -83,8 +83,11 @@ static int read_head(const json_t *line, int64_t *id, int64_t *label) {
     return 0;
 }
 
-/* What the first line says has read its scores. */
-static void take_parser(struct judge_table *t, const json_t *line) {
+/* What the first line says of how the judge was asked, and what has read its scores. */
+static void take_names(struct judge_table *t, const json_t *line) {
+    const char *family = json_string_value(json_object_get(line, "prompt"));
+    mem_free(t->family);
+    t->family = family ? mem_copy_string(family) : NULL;
     const char *spec = json_string_value(json_object_get(line, "parser"));
     struct parser *parser = spec ? parser_open(spec) : NULL;
     if (parser) judge_table_set_parser(t, parser);
@@ -111,7 +114,7 @@ static int read_pair(struct judge_table *t, const json_t *line, struct parser *p
     if (n[0] == 0 || n[1] == 0) return fail("a side without samples; expected at least one");
     if (orders && n[0] != n[1])
         return fail("expected as many samples of both sides, found %d and %d", n[0], n[1]);
-    if (t->n == 0) take_parser(t, line);
+    if (t->n == 0) take_names(t, line);
     t->has_rows = t->has_rows || json_object_get(line, "chosen_reward");
     struct judge_pair *p = judge_table_add(t, id, (int)label, n[0], n[1]);
     if (orders && read_orders(p, orders) != 0) return -1;

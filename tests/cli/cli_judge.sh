@@ -83,6 +83,23 @@ expect sweep-of-other-samples 1 'sweep.json: expected "limit" 6, .*hint: another
 expect sweep-without-step 1 'expected base, all, or steps of .*checkpoints.* found "41"' sweep --checkpoints 41
 expect sweep-without-base 1 'expected model.safetensors' sweep --checkpoints base
 
+# What a run began from is a row, too: the same as that model by itself.
+check exported "$rankwise" export "$work/run" "$work/model" run.threads=1
+check trained-further "$rankwise" train configs/demo_judge_warm_up.cfg data.train="$work/demo/warm_up.h5" data.eval= model.path="$work/model" \
+    model.init=pretrained lora.rank=2 run.dir="$work/further" optim.steps=2 run.threads=1
+expect sweep-with-base 0 '^\| base \|' "${judge[@]}" "$work/further" --data "$shard" --limit 6 --samples 2 --sweep "$work/based" --checkpoints all run.threads=1
+same sweep-with-base-rows "$(cut -d, -f 1 "$work/based/summary.csv" | tr '\n' ' ')" 'ckpt base 2 '
+check base-is-the-model cmp "$work/based/base_seed0.jsonl" "$work/steps/80_seed0.jsonl"
+check adapters-are-asked bash -c "! cmp -s '$work/based/base_seed0.jsonl' '$work/based/2_seed0.jsonl'"
+
+# Answers by themselves are no pairs.
+head -n 6 "$work/demo/held_out.jsonl" >"$work/six.jsonl"
+echo '{"prompt": "q", "response": "r", "helpfulness": 3, "correctness": 1, "coherence": 1, "complexity": 1, "verbosity": 1}' >"$work/rated.jsonl"
+check mixed "$data" build --tokenizer "$work/demo/model" --judge openjudge_pointwise --template none --target helpfulness --max-length 2048 \
+    --out "$work/mixed.h5" hh="$work/six.jsonl" "$work/rated.jsonl"
+shard=$work/mixed.h5 expect one-side-is-left-out 0 '1 pairs with one side are left out' ask --max-new-tokens 4
+check one-side-leaves-the-others grep -qE '^pairs +6$' "$work/out"
+
 check both-orders "$data" build --tokenizer "$work/demo/model" --judge litbench_short --template none --both-orders --max-length 1024 --out "$work/orders.h5" \
     hh="$work/demo/held_out.jsonl"
 shard=$work/orders.h5 expect judge-that-compares 0 'hardly fits what is written' ask --limit 4 --samples 2 --max-new-tokens 8 --out "$work/orders.jsonl"
