@@ -11,10 +11,11 @@
  * two of them, until one word is there or one key: 4 or 5 passes where the words' logits are some
  * 1e-3 apart, 11 at most. In the later passes all but the best words are only compared with one
  * number. Considered: histograms (they need atomics), and gathering candidates in id order (a scan
- * of the row for each gathering). */
+ * of the row for each gathering). Registers on sm_90: 80, no spills; with 1,024 threads, which can
+ * have 64, some. */
 #include "kernels.h"
 
-enum { SAMPLE_THREADS = 1024, TILE = 256, PIVOTS = 7 };
+enum { SAMPLE_THREADS = 768, TILE = 256, PIVOTS = 7 };
 
 struct drawing {
     int32_t *token;
@@ -161,64 +162,77 @@ __device__ static double block_total(const double *tile, int64_t n, double *shar
 /* The border is at `low` or above, and below `high`; of the words from each on: how many, and their
  * mass. */
 struct search {
-    uint64_t low, high;
-    double low_count, high_count, high_mass;
+    uint32_t low, high;
+    int low_count, high_count;
+    double high_mass;
 };
 
-/* Counts and masses from each of the pivots on, which ascend; words that are not kept do not
- * count. */
-__device__ static void sum_pivots(double (&sum)[2 * PIVOTS], const uint64_t (&pivot)[PIVOTS],
-                                  const struct mass &value, int64_t n, double *room) {
+/* Of the words from each of the pivots on. */
+struct pivots {
+    uint32_t key[PIVOTS]; /* ascending */
+    int count[PIVOTS];
+    double mass[PIVOTS];
+};
+
+/* The block's shared memory. */
+struct sample_room {
+    double *mass; /* (WARP, PIVOTS) */
+    int *count;   /* the same */
+};
+
+/* Words that are not kept do not count. */
+__device__ static void sum_pivots(struct pivots *p, const struct mass &value, int64_t n,
+                                  struct sample_room room) {
 #pragma unroll
-    for (int p = 0; p < 2 * PIVOTS; p++) sum[p] = 0;
+    for (int k = 0; k < PIVOTS; k++) p->count[k] = 0, p->mass[k] = 0;
     for (int64_t i = threadIdx.x; i < n; i += blockDim.x) {
         uint32_t key = sampling_key(value.x[i]);
-        if (key < pivot[0] || key < value.kept.key) continue;
+        if (key < p->key[0] || key < value.kept.key) continue;
         double weight = expf(value.x[i] - value.most);
 #pragma unroll
-        for (int p = 0; p < PIVOTS; p++) {
-            sum[p] += key >= pivot[p] ? 1 : 0;
-            sum[PIVOTS + p] += key >= pivot[p] ? weight : 0;
+        for (int k = 0; k < PIVOTS; k++) {
+            p->count[k] += key >= p->key[k] ? 1 : 0;
+            p->mass[k] += key >= p->key[k] ? weight : 0;
         }
     }
-    block_sum(sum, room);
+    block_sum(p->count, room.count);
+    block_sum(p->mass, room.mass);
 }
 
 __device__ static void narrow(struct search *at, const struct sampling_cut *cut,
-                              const uint64_t (&pivot)[PIVOTS], const double (&sum)[2 * PIVOTS]) {
+                              const struct pivots &p) {
 #pragma unroll
-    for (int p = 0; p < PIVOTS; p++) {
-        if (pivot[p] <= at->low || pivot[p] >= at->high) continue;
-        if (sampling_enough(cut, (int64_t)sum[p], sum[PIVOTS + p])) {
-            at->low = pivot[p];
-            at->low_count = sum[p];
+    for (int k = 0; k < PIVOTS; k++) {
+        if (p.key[k] <= at->low || p.key[k] >= at->high) continue;
+        if (sampling_enough(cut, p.count[k], p.mass[k])) {
+            at->low = p.key[k];
+            at->low_count = p.count[k];
         } else {
-            at->high = pivot[p];
-            at->high_count = sum[p];
-            at->high_mass = sum[PIVOTS + p];
-            break;
+            at->high = p.key[k];
+            at->high_count = p.count[k];
+            at->high_mass = p.mass[k];
         }
     }
 }
 
-/* n_kept: of the n words, how many are kept before this cut. */
+/* n_kept: of the n words, how many are kept before this cut. No key of a number is within 2^20 of
+ * the largest of 32 bits, so that no pivot is beyond them. */
 __device__ static struct search find_border(const struct sampling_cut *cut,
-                                            const struct mass &value, int64_t n, double n_kept,
-                                            double *room) {
-    struct search at = {value.kept.key, (uint64_t)sampling_key(value.most) + 1, n_kept, 0, 0};
-    uint64_t pivot[PIVOTS];
-    double sum[2 * PIVOTS];
+                                            const struct mass &value, int64_t n, int n_kept,
+                                            struct sample_room room) {
+    struct search at = {value.kept.key, sampling_key(value.most) + 1, n_kept, 0, 0};
+    struct pivots p;
 #pragma unroll
-    for (int p = 0; p < PIVOTS; p++)
-        pivot[p] = sampling_key(value.most - 0.5f * (float)(1 << (PIVOTS - 1 - p)));
+    for (int k = 0; k < PIVOTS; k++)
+        p.key[k] = sampling_key(value.most - 0.5f * (float)(1 << (PIVOTS - 1 - k)));
     for (bool first = true; at.high - at.low > 1 && at.low_count - at.high_count > 1;
          first = false) {
-        uint64_t step = (at.high - at.low + PIVOTS) / (PIVOTS + 1);
+        uint32_t step = (at.high - at.low + PIVOTS) / (PIVOTS + 1);
 #pragma unroll
-        for (int p = 0; p < PIVOTS; p++)
-            if (!first) pivot[p] = at.low + step * (uint64_t)(p + 1);
-        sum_pivots(sum, pivot, value, n, room);
-        narrow(&at, cut, pivot, sum);
+        for (int k = 0; k < PIVOTS; k++)
+            if (!first) p.key[k] = at.low + step * (uint32_t)(k + 1);
+        sum_pivots(&p, value, n, room);
+        narrow(&at, cut, p);
     }
     return at;
 }
@@ -242,23 +256,23 @@ __device__ static float make_logits(const struct drawing &d, float *x, const uin
 
 /* top-k and top-p, by value->kept; the tiles' sums are then those of what is kept. */
 __device__ static void find_kept(const struct drawing &d, struct mass *value, double total,
-                                 double *tile, double *room, int64_t *place) {
-    double n_kept = (double)d.n;
+                                 double *tile, struct sample_room room, int64_t *place) {
+    int n_kept = (int)d.n;
     if (d.top_k > 0 && d.top_k < d.n) {
         struct sampling_cut cut = sampling_top_k(d.top_k);
         struct search at = find_border(&cut, *value, d.n, n_kept, room);
-        value->kept.key = (uint32_t)at.low;
+        value->kept.key = at.low;
         n_kept = at.low_count;
         sum_tiles(tile, *value, d.n);
-        total = block_total(tile, d.n, room);
+        total = block_total(tile, d.n, room.mass);
     }
     if (d.top_p < 1) {
         struct sampling_cut cut = sampling_top_p(d.top_p, total);
         struct search at = find_border(&cut, *value, d.n, n_kept, room);
-        value->kept.key = (uint32_t)at.low;
+        value->kept.key = at.low;
         double weight = expf(sampling_number(value->kept.key) - value->most);
         int64_t removed = sampling_ties_removed(&cut, at.high_mass, weight,
-                                                (int64_t)(at.low_count - at.high_count));
+                                                at.low_count - at.high_count);
         if (removed > 0) {
             struct is_key tie = {value->x, value->kept.key};
             sum_tiles(tile, tie, d.n);
@@ -277,7 +291,8 @@ __device__ static int64_t find_most(const float *x, int64_t n, float most, float
 }
 
 __global__ void __launch_bounds__(SAMPLE_THREADS) sample_kernel(struct drawing d) {
-    SHARED(double, room, WARP * 2 * PIVOTS);
+    SHARED(double, room, WARP *PIVOTS);
+    SHARED(int, room_int, WARP *PIVOTS);
     SHARED(float, room_f32, WARP);
     SHARED(int64_t, place, 1);
     DYNAMIC_SHARED(dynamic);
@@ -295,7 +310,8 @@ __global__ void __launch_bounds__(SAMPLE_THREADS) sample_kernel(struct drawing d
         } else {
             double total = all;
             if (d.top_k > 0 || d.top_p < 1 || d.min_p > 0) {
-                find_kept(d, &value, all, tile, room, place);
+                struct sample_room rooms = {room, room_int};
+                find_kept(d, &value, all, tile, rooms, place);
                 total = block_total(tile, d.n, room);
             }
             double target = sampling_uniform(d.key[row]) * total;

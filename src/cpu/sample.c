@@ -6,9 +6,10 @@
  * rule that removes words the tile of the draw is found from these sums, and the word in it.
  *
  * With one, the words that may stay are few among 152,064, and so only candidates are looked at:
- * those within some distance of the largest, which grows until the rules have enough of them. The
- * border among them is found from the top by digits of their keys, a histogram for each digit (no
- * words are sorted), of what is left under the digits before. */
+ * for top-k those that are not below the k-th of the tiles' largest, else those within some
+ * distance of the largest, which grows until the rules have enough of them. The border among them
+ * is found from the top by digits of their keys, a histogram for each digit (no words are sorted),
+ * of what is left under the digits before. */
 #include <omp.h>
 
 #include "cpu.h"
@@ -171,15 +172,6 @@ static bool suffices(const struct sample_scratch *s, const struct sample_row *r,
     return sampling_enough(&cut, s->n, mass_of(s, &all));
 }
 
-static void gather_candidates(struct sample_scratch *s, const struct sample_row *r,
-                              const struct sampling *how) {
-    for (float distance = FIRST_DISTANCE; distance <= LAST_DISTANCE; distance *= 2) {
-        find_candidates(s, r, MAX(r->most - distance, -FLT_MAX));
-        if (suffices(s, r, how, distance)) return;
-    }
-    find_candidates(s, r, -FLT_MAX);
-}
-
 /* ---- the border ---- */
 
 /* The highest digit with which the words left are enough; without one the lowest that there is. */
@@ -246,6 +238,32 @@ static void cut_by_top_p(struct sample_scratch *s, struct sampling_kept *kept,
     int64_t removed = sampling_ties_removed(cut, at.above, s->left_weight[0], s->n_left);
     kept->key = at.key;
     kept->first = find_tie(s, at.key, removed);
+}
+
+/* A number that k words or more are not below, k at most the tiles: the k-th best of the tiles'
+ * largest. */
+static float tiles_bound(struct sample_scratch *s, const struct sample_row *r, int64_t k) {
+    static const struct sampling_kept all = {0};
+    struct sampling_cut cut = sampling_top_k(k);
+    s->n = n_tiles(r->n);
+    for (int64_t i = 0; i < s->n; i++) {
+        s->key[i] = sampling_key(s->largest[i]);
+        s->weight[i] = 0;
+    }
+    return sampling_number(find_border(s, &all, &cut).key);
+}
+
+static void gather_candidates(struct sample_scratch *s, const struct sample_row *r,
+                              const struct sampling *how) {
+    if (how->top_k > 0 && how->top_k <= n_tiles(r->n)) {
+        find_candidates(s, r, MAX(tiles_bound(s, r, how->top_k), -FLT_MAX));
+        return;
+    }
+    for (float distance = FIRST_DISTANCE; distance <= LAST_DISTANCE; distance *= 2) {
+        find_candidates(s, r, MAX(r->most - distance, -FLT_MAX));
+        if (suffices(s, r, how, distance)) return;
+    }
+    find_candidates(s, r, -FLT_MAX);
 }
 
 static struct sampling_kept find_kept(struct sample_scratch *s, const struct sample_row *r,
