@@ -4,7 +4,7 @@
 #include "golden/judge_rewards.h"
 #include "config.h"
 #include "judge_reward.h"
-#include "judges/reward_command.h"
+#include "reward_command.h"
 #include "log.h"
 #include "test.h"
 

@@ -33,8 +33,8 @@ static struct generate_options options_of(const struct run *r, bool greedy) {
                      .repetition_penalty = c->policy.repetition_penalty,
                      .top_k = (int32_t)c->policy.top_k},
         .max_new_tokens = c->policy.max_new_tokens,
-        .eos = r->policy.eos,
-        .n_eos = r->policy.n_eos,
+        .eos = r->policy.writes.eos,
+        .n_eos = (int)r->policy.writes.n_eos,
         .max_rows = c->policy.max_rows};
 }
 

@@ -106,7 +106,8 @@ static int64_t keep(struct run *r, const struct turn *t, bool is_last,
 static int check_parse_rate(const struct run *r, const struct rollouts *t) {
     enum { FIRST = 100 };
     int64_t n = MIN(t->n, FIRST), parsed = 0;
-    if (!r->policy.parser || r->progress.state.rollouts > 0) return 0;
+    bool is_told = r->policy.kind == REWARD_COMMAND || r->policy.kind == REWARD_MODEL;
+    if (is_told || r->progress.state.rollouts > 0) return 0;
     for (int64_t i = 0; i < n; i++) parsed += !isnan(t->score[i]);
     log_info("the parser finds a score in %lld of the first %lld completions", (long long)parsed,
              (long long)n);
@@ -132,7 +133,7 @@ static int fill(struct run *r, struct policy_writer *w, struct turn *t,
         counts->seconds += clock_seconds() - start;
         int status = rollout_reward(r, &t->fresh, t->group);
         if (status == 0 && attempt == 0) status = check_parse_rate(r, &t->fresh);
-        if (comm_agree(&r->place.data, status) != 0) return -1;
+        if (status != 0) return -1;
         rollout_count(r, &t->fresh, t->group, counts);
         wanted = keep(r, t, attempt == most, counts);
     }

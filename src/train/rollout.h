@@ -77,7 +77,7 @@ int rollout_report(struct run *r, const struct rollout_counts *counts);
 
 /* The parser and the kind of reward; not agreed. */
 int rollout_open_reward(struct run *r);
-/* Scores and rewards of a table's sequences, whose pairs are group[pair]. Not agreed. */
+/* Scores and rewards of a table's sequences, whose pairs are group[pair]. Agreed. */
 int rollout_reward(struct run *r, struct rollouts *table, const struct plan_group *group);
 /* What the completions say: scores, or for prompts of side 2 or 3 whether side 0 is better; NaN:
  * nothing. */

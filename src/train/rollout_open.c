@@ -1,7 +1,10 @@
 /* What a policy needs before its first rollout: see rollout.h. */
-#include "rollout.h"
+#include <string.h>
 
+#include "file.h"
+#include "json.h"
 #include "log.h"
+#include "rollout.h"
 
 static int check_reference(const struct run *r) {
     const struct config *c = r->config;
@@ -36,15 +39,28 @@ static int check_options(const struct run *r) {
     return check_reference(r);
 }
 
-/* The tokens that end a completion. */
-static int find_ends(struct run_policy *p) {
-    int eos = tokenizer_eos(p->tokenizer);
-    if (eos < 0)
-        return fail("expected a tokenizer with an EOS, which ends a completion, found none; hint: "
-                    "rankwise-data build --special eos=TOKEN");
-    p->eos = mem_alloc(1, sizeof *p->eos);
-    p->eos[p->n_eos++] = eos;
-    return 0;
+/* Adds the EOS of a text of JSON, which names it. */
+static int add_ends(struct run_policy *p, const char *name, json_t *json) {
+    int status = json ? generation_config_add_eos(&p->writes, json) : -1;
+    json_decref(json);
+    return status == 0 ? 0 : fail_context("%s", name);
+}
+
+/* The tokens that end a completion: those that the model's files name, as for `rankwise generate`,
+ * and the tokenizer's, by which it learns to end. */
+static int find_ends(struct run *r) {
+    struct run_policy *p = &r->policy;
+    const char *arch = r->model.arch.json;
+    char *path = file_join(r->config->model.path, "generation_config.json");
+    int status = file_exists(path) ? add_ends(p, path, json_read_file(path)) : 0;
+    mem_free(path);
+    if (status == 0 && p->writes.n_eos == 0)
+        status = add_ends(p, "config.json", json_parse(arch, strlen(arch)));
+    if (status != 0) return -1;
+    generation_config_add_id(&p->writes, tokenizer_eos(p->tokenizer));
+    if (p->writes.n_eos > 0) return 0;
+    return fail("expected a tokenizer with an EOS, which ends a completion, found none; hint: "
+                "rankwise-data build --special eos=TOKEN");
 }
 
 static void measure(struct run_policy *p, const struct shard *s) {
@@ -81,7 +97,7 @@ int rollout_open(struct run *r) {
     char *special = contract_special(&r->data.train[0].contract);
     p->tokenizer = tokenizer_open(r->data.file, r->data.n_files, special);
     mem_free(special);
-    if (!p->tokenizer || find_ends(p) != 0) return fail_context("%s", r->data.train[0].path);
+    if (!p->tokenizer || find_ends(r) != 0) return fail_context("%s", r->data.train[0].path);
     for (int i = 0; i < c->data.n_train; i++) measure(p, &r->data.train[i]);
     for (int i = 0; i < c->data.n_eval; i++) measure(p, &r->data.eval[i]);
     for (int i = 0; i < c->data.n_train; i++) warn_of_length(r, &r->data.train[i]);
@@ -126,7 +142,7 @@ void rollout_close(struct run *r) {
     mem_free(p->part);
     mem_free(p->output);
     parser_close(p->parser);
+    reward_command_free(p->command);
     tokenizer_free(p->tokenizer);
-    mem_free(p->eos);
-    if (p->reference) r->dev->backend->release(r->dev, p->reference);
+    generation_config_free(&p->writes);
 }

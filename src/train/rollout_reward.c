@@ -4,6 +4,8 @@
 #include "rollout.h"
 #include "policy_writer.h"
 
+enum { COMMAND_SILENT = 300 }; /* seconds */
+
 /* --- what is asked for --- */
 
 static const char *reward_word(const struct config *c) {
@@ -61,6 +63,16 @@ static int check_shard(const struct run *r, const struct shard *s, const char *s
     return 0;
 }
 
+static int open_command(struct run *r) {
+    const char *command = r->config->reward.command;
+    if (r->policy.kind != REWARD_COMMAND) return 0;
+    if (!*command)
+        return fail("policy.reward = \"command\": expected reward.command, what the shell runs, "
+                    "found none");
+    if (base_rank == 0) r->policy.command = reward_command_init(command, COMMAND_SILENT);
+    return 0;
+}
+
 int rollout_open_reward(struct run *r) {
     struct run_policy *p = &r->policy;
     const struct config *c = r->config;
@@ -68,10 +80,11 @@ int rollout_open_reward(struct run *r) {
     if (judge_reward_find(reward_word(c), &p->kind) != 0) return -1;
     p->reward = options_of(c, p->kind);
     if (judge_reward_check(p->kind, &p->reward) != 0) return -1;
+    if (open_command(r) != 0) return -1;
     p->parser = parser_open(spec);
     if (!p->parser) return fail_context("reward.parser");
-    bool is_pairwise = judge_reward_is_pairwise(p->kind);
-    if (parser_is_pairwise(p->parser) != is_pairwise)
+    bool is_pairwise = judge_reward_is_pairwise(p->kind), is_told = p->kind == REWARD_COMMAND;
+    if (!is_told && parser_is_pairwise(p->parser) != is_pairwise)
         return fail("policy.reward = \"%s\": expected a parser of %s, found \"%s\"; hint: %s",
                     reward_word(c), is_pairwise ? "preferences" : "scores", spec,
                     is_pairwise ? "a judge's family that compares two answers"
@@ -118,21 +131,68 @@ int rollout_read_scores(const struct run *r, struct rollouts *t) {
     return status;
 }
 
+/* --- what others say --- */
+
+struct texts {
+    struct buffer prompt, completion;
+};
+
+/* Rank 0: rewards (n) of a command. */
+static int ask_command(struct run *r, const struct rollouts *t, double *reward) {
+    struct reward_request *request = mem_alloc(t->n, sizeof *request);
+    struct texts *text = mem_alloc(t->n, sizeof *text);
+    int status = 0;
+    for (int64_t i = 0; i < t->n && status == 0; i++) {
+        struct texts *x = &text[i];
+        status = policy_writer_text(r->policy.tokenizer, t->token + t->first[i],
+                                    t->prompt_length[i], false, &x->prompt);
+        if (status == 0) status = text_of(r, t, i, &x->completion);
+        request[i] = (struct reward_request){t->pair[i],
+                                             t->side[i],
+                                             t->sample[i],
+                                             x->prompt.data ? x->prompt.data : "",
+                                             x->completion.data ? x->completion.data : "",
+                                             x->prompt.length,
+                                             x->completion.length,
+                                             t->score[i]};
+    }
+    if (status == 0) status = reward_command_ask(r->policy.command, request, t->n, reward);
+    for (int64_t i = 0; i < t->n; i++) {
+        buffer_free(&text[i].prompt);
+        buffer_free(&text[i].completion);
+    }
+    mem_free(text);
+    mem_free(request);
+    return status;
+}
+
+/* number (n): what the rewards are made of, on every rank. Agreed. */
+static int find_numbers(struct run *r, const struct rollouts *t, double *number) {
+    if (r->policy.kind != REWARD_COMMAND) {
+        for (int64_t i = 0; i < t->n; i++) number[i] = t->score[i];
+        return 0;
+    }
+    int status = base_rank == 0 ? ask_command(r, t, number) : 0;
+    if (comm_agree(&r->place.data, status) != 0) return -1;
+    comm_broadcast(&r->place.data, 0, number, (size_t)t->n * sizeof *number);
+    return 0;
+}
+
 /* --- rewards --- */
 
-/* Sequences [first, end), all of one pair, those of its second prompt from `second` on. */
+/* Sequences [first, end), all of one pair, those of its second prompt from `second` on; number: of
+ * the table's. */
 static void reward_pair(const struct run *r, struct rollouts *t, int64_t first, int64_t second,
-                        int64_t end, const struct plan_group *group) {
+                        int64_t end, const struct plan_group *group, const double *number) {
     const struct shard *s = &r->data.train[group->shard];
     int64_t n = end - first, prompt = s->prompt_first[group->group];
-    double *number = mem_alloc(3 * n, sizeof *number), *reward = number + n, *weight = reward + n;
+    double *reward = mem_alloc(2 * n, sizeof *reward), *weight = reward + n;
     struct reward_pair pair = {.n = {(int)(second - first), (int)(end - second)},
-                               .score = {number, number + (second - first)},
+                               .score = {number + first, number + second},
                                .preferred = s->prompt_preferred[prompt],
                                .target = {NAN, NAN}};
     double *of_side[2] = {reward, reward + (second - first)},
            *weight_of[2] = {weight, weight + (second - first)};
-    for (int64_t i = 0; i < n; i++) number[i] = t->score[first + i];
     for (int side = 0; side < 2 && s->prompt_target && pair.n[side] > 0; side++)
         pair.target[side] = s->prompt_target[prompt + side];
     reward_pair_compute(r->policy.kind, &r->policy.reward, &pair, of_side, weight_of);
@@ -140,14 +200,17 @@ static void reward_pair(const struct run *r, struct rollouts *t, int64_t first, 
         t->reward[first + i] = (float)reward[i];
         t->weight[first + i] = (float)weight[i];
     }
-    mem_free(number);
+    mem_free(reward);
 }
 
 int rollout_reward(struct run *r, struct rollouts *t, const struct plan_group *group) {
-    if (rollout_read_scores(r, t) != 0) return -1;
-    for (int64_t first = 0, end; first < t->n; first = end) {
+    if (comm_agree(&r->place.data, rollout_read_scores(r, t)) != 0) return -1;
+    double *number = mem_alloc(t->n, sizeof *number);
+    int status = find_numbers(r, t, number);
+    for (int64_t first = 0, end; first < t->n && status == 0; first = end) {
         for (end = first; end < t->n && t->pair[end] == t->pair[first];) end++;
-        reward_pair(r, t, first, first + t->samples, end, &group[t->pair[first]]);
+        reward_pair(r, t, first, first + t->samples, end, &group[t->pair[first]], number);
     }
-    return 0;
+    mem_free(number);
+    return status;
 }

@@ -9,6 +9,7 @@
 #include "batch.h"
 #include "checkpoint.h"
 #include "eval.h"
+#include "generation_config.h"
 #include "metrics.h"
 #include "model.h"
 #include "optimizer.h"
@@ -18,6 +19,7 @@
 #include "task.h"
 #include "judge_reward.h"
 #include "parser.h"
+#include "reward_command.h"
 #include "rollouts.h"
 
 /* What the host reads of a step on the device. */
@@ -84,11 +86,11 @@ struct rollout_part {
 struct run_policy {
     struct rollouts table; /* empty between two rollouts */
     struct tokenizer *tokenizer;
-    int32_t *eos; /* (n_eos): tokens that end a completion */
-    int n_eos;
+    struct generation_config writes; /* its EOS alone: tokens that end a completion */
     struct parser *parser;
     enum judge_reward kind;
     struct reward_options reward;
+    struct reward_command *command; /* of rank 0, for REWARD_COMMAND */
     int64_t longest_prompt, most_prompts; /* tokens; of a pair */
     struct plan plan;                     /* deals parts */
     struct plan_shard parts;

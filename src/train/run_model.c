@@ -181,6 +181,7 @@ int run_open_model(struct run *r) {
 }
 
 void run_close_model(struct run *r) {
+    if (r->policy.reference) r->dev->backend->release(r->dev, r->policy.reference);
     model_free(r->model.walk);
     zero_free(r->model.z);
     safetensors_close(&r->model.tensors);

@@ -102,6 +102,22 @@ same "evaluation of two ranks" "$(column evaluated eval/digit/parse_rate)" "$(co
 # --- judges that compare ---
 run 1 compares data.train="$work/choice.h5" policy.reward=openjudge_pairwise policy.min_parse_rate=0 optim.steps=1
 
+# --- rewards by a command ---
+run 2 told policy.reward=command 'reward.command=while read -r line; do echo "{\"reward\": ${#line}}"; done' optim.steps=2
+expect "a command rewards" 0 '"rollout/reward": 1[0-9][0-9]\.' head -n 1 "$work/told/metrics.jsonl"
+
+# --- emulated GPUs ---
+plugin=$PWD/$BUILD/emulated/librankwise_cuda.so
+if [[ -e $plugin ]]; then
+    options=(policy.updates=2 policy.kl=k3 policy.reference=copy optim.steps=2)
+    run 1 here "${options[@]}"
+    run 2 there "${options[@]}" run.device=cuda run.plugin="$plugin" parallel.zero_stage=3
+    same "the emulated GPU's texts" "$(head -n 4 "$work/here/samples.jsonl")" "$(head -n 4 "$work/there/samples.jsonl")"
+    near "the emulated GPU's updates" train/grad_norm here there
+else
+    echo "skipped emulated GPUs: $plugin is not built"
+fi
+
 # --- what is refused, and what is told ---
 refuses() { # name, pattern, options
     local name=$1 pattern=$2
@@ -118,6 +134,8 @@ refuses adapter-from-nothing 'policy.reference = "adapter": expected adapters to
 refuses low-delta 'policy.delta: expected a bound above 1 \+ policy.epsilon_high = 1.2, or 0 for none, found 1.1' policy.delta=1.1
 refuses no-score 'expected a score in at least 0.05 of the first 32 completions, found 0 of them; hint: .*policy.min_parse_rate=0' \
     data.train="$work/never.h5"
+refuses command-without-one 'policy.reward = "command": expected reward.command, what the shell runs, found none' policy.reward=command
+refuses command-that-dies 'reward.command "exit 3".* ended with exit code 3' policy.reward=command "reward.command=exit 3"
 refuses other-parser 'policy.reward = "openjudge_pairwise": expected a parser of preferences, found "regex' policy.reward=openjudge_pairwise
 refuses no-targets 'digit.h5: expected prompts with the score that they should get, for policy.reward = "rm_gallery", found none' policy.reward=rm_gallery
 refuses pairs-of-answers 'pairs.h5: expected the table /prompt of what a policy is asked, found' data.train="$work/pairs.h5"
