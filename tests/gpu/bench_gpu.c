@@ -9,6 +9,9 @@
  *               tokens, and with attention's), bytes taken beside bytes planned, time that no
  *               kernel covers
  *   attention   forward and backward, plain causal, head_dim 128, 4,096 tokens
+ *   pages       attention to pages, bf16: gigabytes of keys and values a second, 64 and 512 rows of
+ *               428 positions, 7 query heads for each of 2 kv heads of 64; a prompt of 2,048, 6
+ *               query heads for each of 2 of 128
  *   block       one more block in the middle, forward and backward, pairs that share 80 % (token
  *   ratio 1.67)
  *
@@ -21,6 +24,7 @@
 #include "clock.h"
 #include "kernel_time.h"
 #include "memory.h"
+#include "ops.h"
 #include "products.h"
 #include "session.h"
 
@@ -165,29 +169,26 @@ static void measure_long(void) {
     session_close(&s);
 }
 
-static struct heads take_heads(int64_t rows, int n_heads, int head_dim) {
-    size_t bytes = (size_t)ROUND_UP(rows, ROW_QUANTUM) * (size_t)n_heads * (size_t)head_dim * 2;
-    return (struct heads){dev->backend->alloc(dev, bytes), DTYPE_BF16, rows, n_heads, head_dim,
-                          (int64_t)n_heads * head_dim,     head_dim};
+/* Zeros as data would be faster than real numbers: filled. */
+static struct heads take_heads(int64_t rows, int n_heads, int head_dim, int salt) {
+    int64_t n = ROUND_UP(rows, ROW_QUANTUM) * n_heads * head_dim;
+    uint16_t *host = mem_alloc(n, sizeof *host);
+    for (int64_t k = 0; k < n; k++)
+        host[k] = bf16_from_float(
+            (float)((k * 2654435761u >> 8 & 0xffff) + 977 * salt % 101) / 32768.0f - 1);
+    void *data = test_device_copy(dev, host, (size_t)n * sizeof *host);
+    mem_free(host);
+    return (struct heads){data,    DTYPE_BF16, rows, n_heads, head_dim, (int64_t)n_heads * head_dim,
+                          head_dim};
 }
 
-/* Sequences one after another, as trees without branches. Zeros as data would be faster than real
- * numbers: filled. */
+/* Sequences one after another, as trees without branches. */
 static void measure_attention(void) {
     const int sequences = is_tiny ? 2 : 4, length = is_tiny ? 64 : 4096, n_heads = is_tiny ? 2 : 16;
     const int head_dim = is_tiny ? 16 : 128;
     int64_t rows = (int64_t)sequences * length;
     struct heads h[8];
-    for (int i = 0; i < 8; i++) {
-        h[i] = take_heads(rows, n_heads, head_dim);
-        int64_t n = rows * n_heads * head_dim;
-        uint16_t *host = mem_alloc(n, sizeof *host);
-        for (int64_t k = 0; k < n; k++)
-            host[k] = bf16_from_float(
-                (float)((k * 2654435761u >> 8 & 0xffff) + 977 * i % 101) / 32768.0f - 1);
-        dev->backend->copy_in(dev, h[i].data, host, (size_t)n * sizeof *host, STREAM_COMPUTE);
-        mem_free(host);
-    }
+    for (int i = 0; i < 8; i++) h[i] = take_heads(rows, n_heads, head_dim, i);
     int32_t *reach = mem_alloc(rows, sizeof *reach);
     for (int64_t i = 0; i < rows; i++) reach[i] = (int32_t)((i / length + 1) * length);
     struct op_limits limits = {.tokens = rows,
@@ -227,6 +228,53 @@ static void measure_attention(void) {
     mem_free(reach);
 }
 
+/* Seconds of attention to pages: the last positions of n tables, or with `prompt` all of one. */
+static double time_pages(int n, int length, int n_heads, int n_kv_heads, int head_dim,
+                         bool prompt) {
+    int n_pages = (length + PAGE_TOKENS - 1) / PAGE_TOKENS, rows = prompt ? length : n;
+    int32_t *numbers = mem_alloc(n * n_pages + 2 * rows, sizeof *numbers),
+            *row_table = numbers + n * n_pages, *lengths = row_table + rows;
+    for (int i = 0; i < n * n_pages; i++) numbers[i] = n * n_pages - 1 - i;
+    for (int i = 0; i < rows; i++) {
+        row_table[i] = prompt ? 0 : i;
+        lengths[i] = prompt ? i + 1 : length;
+    }
+    int32_t *there =
+        test_device_copy(dev, numbers, (size_t)(n * n_pages + 2 * rows) * sizeof *numbers);
+    struct heads q = take_heads(rows, n_heads, head_dim, 1),
+                 out = take_heads(rows, n_heads, head_dim, 2),
+                 k = take_heads((int64_t)n * n_pages * PAGE_TOKENS, n_kv_heads, head_dim, 3),
+                 v = take_heads((int64_t)n * n_pages * PAGE_TOKENS, n_kv_heads, head_dim, 4);
+    struct pages pages = {k.data, v.data, DTYPE_BF16, n * n_pages, n_kv_heads, head_dim};
+    struct paged_attention a = {
+        q,   out, pages, there, n_pages, length, there + n * n_pages, there + n * n_pages + rows,
+        0.1f};
+    double best = 1e30;
+    for (int i = 0; i < 2 + REPEATS; i++) {
+        wait_all();
+        double start = clock_seconds();
+        for (int r = 0; r < REPEATS; r++) op_attention_paged(dev, &a);
+        wait_all();
+        best = MIN(best, (clock_seconds() - start) / REPEATS);
+    }
+    void *all[] = {there, q.data, out.data, k.data, v.data};
+    for (int i = 0; i < 5; i++) dev->backend->release(dev, all[i]);
+    mem_free(numbers);
+    return best;
+}
+
+static void measure_pages(void) {
+    int length = is_tiny ? 70 : 428, few = is_tiny ? 2 : 64, many = is_tiny ? 3 : 512;
+    int prompt = is_tiny ? 80 : 2048;
+    double bytes = 2.0 * 2 * 2 * 64 * ROUND_UP(length, PAGE_TOKENS);
+    double flops = 2.0 * prompt * (prompt + 1) * 12 * 128;
+    printf("{\"what\": \"pages\", \"few_gbps\": %.6g, \"many_gbps\": %.6g, "
+           "\"prompt_tflops\": %.6g}\n",
+           1e-9 * few * bytes / time_pages(few, length, 14, 2, 64, false),
+           1e-9 * many * bytes / time_pages(many, length, 14, 2, 64, false),
+           1e-12 * flops / time_pages(1, prompt, 12, 2, 128, true));
+}
+
 /* A model of one block more takes one block longer: its forward, its backward and its AdamW, which
  * torch's side has not; that is to our disfavour and is left in. */
 static void measure_block(void) {
@@ -256,6 +304,7 @@ int main(int argc, char **argv) {
     dev->backend->describe(dev, text, sizeof text);
     fprintf(stderr, "%s\n", text);
     measure_attention();
+    measure_pages();
     measure_block();
     measure_hh();
     measure_long();
