@@ -147,6 +147,33 @@ static void test_faults_of_the_seed(void) {
     ASSERT(c.reward[0][0] == -1);
 }
 
+/* One completion a side: its reward and weight at a difference. */
+static double at_difference(enum judge_reward kind, double d, double *weight) {
+    struct reward_case c = {.o = judge_reward_defaults(kind),
+                            .pair = {.n = {1, 1}, .preferred = 0},
+                            .score = {{50 + d}, {50}}};
+    c.pair.score[0] = c.score[0];
+    c.pair.score[1] = c.score[1];
+    compute(&c, kind);
+    *weight = c.weight[0][0];
+    return c.reward[0][0];
+}
+
+static void test_borders(void) {
+    double w;
+    ASSERT(at_difference(REWARD_BT_GRADED, 2, &w) == 1.2); /* 2 / 20 is the threshold */
+    ASSERT(at_difference(REWARD_BT_GRADED, 2.0001, &w) == 1.4);
+    ASSERT(at_difference(REWARD_BT_GRADED, 0, &w) == 0.6);
+    ASSERT(at_difference(REWARD_BT_GRADED, -1e-9, &w) == 0);
+    ASSERT(at_difference(REWARD_BT_BINARY, 0, &w) == 0);
+    at_difference(REWARD_BT_BASELINE_HARDMINE, -1e-9, &w);
+    ASSERT(w == 1);
+    at_difference(REWARD_BT_BASELINE_HARDMINE, 0, &w);
+    ASSERT(w == 0.5);
+    at_difference(REWARD_BT_BASELINE_HARDMINE, 0.25, &w); /* the threshold */
+    ASSERT(w == 0.2);
+}
+
 static void test_weights_are_not_in_the_rewards(void) {
     struct reward_case c = {.o = judge_reward_defaults(REWARD_BT_BASELINE_HARDMINE),
                             .pair = {.n = {2, 2}, .preferred = 1},
@@ -264,6 +291,7 @@ int main(int argc, char **argv) {
         {"judge_reward_formulas", test_formulas},
         {"judge_reward_failures_are_never_better", test_failures_are_never_better},
         {"judge_reward_faults_of_the_seed", test_faults_of_the_seed},
+        {"judge_reward_borders", test_borders},
         {"judge_reward_weights_are_not_in_the_rewards", test_weights_are_not_in_the_rewards},
         {"judge_reward_names_and_options", test_names_and_options},
         {"judge_reward_a_command_answers", test_a_command_answers},

@@ -105,6 +105,17 @@ static int ask_prompt(struct judging *j, int64_t prompt, int64_t pair, int order
     return 0;
 }
 
+/* The first of the pairs that were made of one row, which have one prompt: the build leaves them
+ * side by side. */
+static int64_t cluster_of(const struct shard *s, int64_t group) {
+    int64_t row = s->prompt_row[s->prompt_first[group]];
+    uint16_t source = s->prompt_source[s->prompt_first[group]];
+    while (group > 0 && s->prompt_row[s->prompt_first[group - 1]] == row &&
+           s->prompt_source[s->prompt_first[group - 1]] == source)
+        group--;
+    return s->prompt_pair[s->prompt_first[group]];
+}
+
 static int ask_pair(struct judging *j, int64_t group, int32_t **token) {
     const struct shard *s = j->shard;
     int64_t first = s->prompt_first[group], end = s->prompt_first[group + 1];
@@ -114,6 +125,7 @@ static int ask_pair(struct judging *j, int64_t group, int32_t **token) {
     int n = compares ? orders * samples : samples;
     struct judge_pair *pair =
         judge_table_add(j->table, s->prompt_pair[first], s->prompt_preferred[first], n, n);
+    pair->cluster = cluster_of(s, group);
     int order = 0;
     for (int64_t p = first; p < end && status == 0; p++) {
         int side = s->prompt_side[p];

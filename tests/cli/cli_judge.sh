@@ -100,6 +100,13 @@ check mixed "$data" build --tokenizer "$work/demo/model" --judge openjudge_point
 shard=$work/mixed.h5 expect one-side-is-left-out 0 '1 pairs with one side are left out' ask --max-new-tokens 4
 check one-side-leaves-the-others grep -qE '^pairs +6$' "$work/out"
 
+# Pairs of one ranked row have one prompt, and count as one in intervals.
+for i in 1 2; do echo "{\"prompt\": \"q$i\", \"answers\": [\"x\", \"y\", \"z\"], \"scores\": [1, 2, 5]}"; done >"$work/ranked.jsonl"
+check ranked "$data" build --tokenizer "$work/demo/model" --judge openjudge_pointwise --template none --max-length 2048 --out "$work/ranked.h5" \
+    --format canonical "$work/ranked.jsonl"
+shard=$work/ranked.h5 expect clusters 0 '^pairs +6' ask --max-new-tokens 4 --out "$work/clusters.jsonl"
+same clusters-are-rows "$(grep -oE '"cluster":[0-9]+' "$work/clusters.jsonl" | tr '\n' ' ')" '"cluster":0 "cluster":0 "cluster":3 "cluster":3 '
+
 check both-orders "$data" build --tokenizer "$work/demo/model" --judge litbench_short --template none --both-orders --max-length 1024 --out "$work/orders.h5" \
     hh="$work/demo/held_out.jsonl"
 shard=$work/orders.h5 expect judge-that-compares 0 'hardly fits what is written' ask --limit 4 --samples 2 --max-new-tokens 8 --out "$work/orders.jsonl"
