@@ -44,6 +44,15 @@ static void test_kinds_of_arguments(void) {
     arguments_free(&parsed);
 }
 
+static void test_options_that_come_several_times(void) {
+    char *argv[] = {(char *)"x",         (char *)"--stop", (char *)"a b", (char *)"--stop=c=d",
+                    (char *)"--stopped", (char *)"e",      (char *)"--",  (char *)"--stop=f"};
+    const char *found[8];
+    ASSERT_INT(arguments_values(found, "stop", 8, argv), 2);
+    ASSERT_TEXT(found[0], "a b");
+    ASSERT_TEXT(found[1], "c=d");
+}
+
 static void test_misuse_is_told(void) {
     static const struct {
         const char *line, *says;
@@ -125,6 +134,7 @@ static void test_lost_output_is_an_error(void) {
 int main(int argc, char **argv) {
     static const struct test tests[] = {
         {"kinds_of_arguments", test_kinds_of_arguments},
+        {"options_that_come_several_times", test_options_that_come_several_times},
         {"misuse_is_told", test_misuse_is_told},
         {"commands_run_by_name", test_commands_run_by_name},
         {"lost_output_is_an_error", test_lost_output_is_an_error},

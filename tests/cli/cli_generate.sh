@@ -132,6 +132,15 @@ same "each has a line" "$(grep -c '"error": "line [1-6]: ' "$work/file")" 6
 check "with its other keys" grep -q '^{"id":7, "error": "line 3: ' "$work/file"
 same "and the others go on" "$(tail -n 1 "$work/file")" "$(write "$work/model" --greedy <"$work/one.jsonl")"
 expect "nothing to write" 0 'wrote 0 texts' "$rankwise" generate "$work/model" run.threads=1
+coproc "$rankwise" generate "$work/model" --greedy --max-new-tokens 12 run.threads=1 2>"$work/said"
+answers=
+for text in 4 5; do
+    printf '{"prompt": "say %s"}\n' $text >&"${COPROC[1]}"
+    read -r -t 60 answer <&"${COPROC[0]}" && answers+=$answer
+done
+eval "exec ${COPROC[1]}>&-"
+wait "$COPROC_PID"
+expect "a program that waits for each text gets it" 0 '^{"sample".*}{"sample".*}$' echo "$answers"
 
 # --- misuse ---
 expect "samples that are all the same" 1 'samples that are written greedily are all the same; hint' "$rankwise" generate "$work/model" --n 2 --greedy
