@@ -38,6 +38,7 @@
     X(POLICY_TRUNCATED_KEEP, "keep")   \
     X(POLICY_TRUNCATED_MASK, "mask")
 #define POLICY_REFERENCES(X)               \
+    X(POLICY_REFERENCE_AUTO, "auto")       \
     X(POLICY_REFERENCE_BASE, "base")       \
     X(POLICY_REFERENCE_COPY, "copy")       \
     X(POLICY_REFERENCE_ADAPTER, "adapter")

@@ -173,10 +173,11 @@ const struct config_option config_options[] = {
      .words = WORDS(POLICY_TRUNCATEDS),
      .help = "Completions that policy.max_new_tokens cut off are learned from, or left out of the "
              "loss."},
-    {"policy.reference", OPTION_CHOICE, AT(policy.reference), "base",
+    {"policy.reference", OPTION_CHOICE, AT(policy.reference), "auto",
      .words = WORDS(POLICY_REFERENCES),
      .help = "What policy.kl measures from: the base without adapters, a frozen copy of all that "
-             "the run began with, or the adapters that it began with (model.adapter)."},
+             "the run began with, or the adapters that it began with (model.adapter); auto: base "
+             "with adapters, else copy."},
     {"policy.min_parse_rate", OPTION_NUMBER, AT(policy.min_parse_rate), "0.05", .low = 0, .high = 1,
      .help = "The run stops when the parser finds a score in fewer of its first completions."},
     {"policy.max_rows", OPTION_INT, AT(policy.max_rows), "256", .low = 1, .high = 65536,

@@ -51,7 +51,7 @@ void task_unused_by_task(const struct config *c, struct buffer *names) {
     bool has_kl = c->policy.kl != POLICY_KL_NONE, has_filter = c->policy.filter_std >= 0;
     add(names, c->batch.group_by_prompt, "batch.group_by_prompt");
     add(names, !has_kl && differs(c->policy.kl_coefficient, 0.04), "policy.kl_coefficient");
-    add(names, !has_kl && c->policy.reference != POLICY_REFERENCE_BASE, "policy.reference");
+    add(names, !has_kl && c->policy.reference != POLICY_REFERENCE_AUTO, "policy.reference");
     add(names, !has_filter && c->policy.resample != 3, "policy.resample");
     add(names, c->policy.advantages == POLICY_ADVANTAGES_NONE && c->policy.min_reward_std > 0,
         "policy.min_reward_std");

@@ -8,8 +8,9 @@
 
 static int check_reference(const struct run *r) {
     const struct config *c = r->config;
-    static const char *const word[] = {"base", "copy", "adapter"};
-    bool needs_adapters = c->policy.reference != POLICY_REFERENCE_COPY;
+    static const char *const word[] = {"auto", "base", "copy", "adapter"};
+    bool needs_adapters = c->policy.reference == POLICY_REFERENCE_BASE ||
+                          c->policy.reference == POLICY_REFERENCE_ADAPTER;
     bool has_start = c->model.adapter[0] || r->model.source_path;
     if (c->policy.kl == POLICY_KL_NONE) return 0;
     if (needs_adapters && c->lora.rank == 0)

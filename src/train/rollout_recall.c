@@ -13,8 +13,9 @@ static int read_reference(void *self, const struct parameter *p, int64_t first, 
                           float *out) {
     const struct run *r = self;
     bool is_b = p->role >= ROLE_QKV_B && p->role <= ROLE_DOWN_B;
-    if (!is_b || r->config->policy.reference != POLICY_REFERENCE_BASE)
-        return run_read_start(self, p, first, count, out);
+    bool as_it_was = r->config->policy.reference == POLICY_REFERENCE_COPY ||
+                     r->config->policy.reference == POLICY_REFERENCE_ADAPTER;
+    if (!is_b || as_it_was) return run_read_start(self, p, first, count, out);
     memset(out, 0, (size_t)count * sizeof *out);
     return 0;
 }

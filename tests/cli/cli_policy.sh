@@ -19,7 +19,7 @@ $("$rankwise" plan "$work/run.cfg" optim.steps=0 policy.minibatches=2 policy.upd
 expect plan-tells-rollouts 0 'rollouts [0-9.]+;' "$rankwise" plan "$work/run.cfg"
 
 # --- ranks and stages: the same texts and the same update ---
-options=(policy.kl=k3 policy.reference=copy policy.filter_std=0 optim.steps=2)
+options=(policy.kl=k3 policy.filter_std=0 optim.steps=2)
 run 1 alone "${options[@]}"
 for ranks in 2 3; do
     for stage in 0 1 2 3; do
@@ -78,7 +78,7 @@ refuses() { # name, pattern, options
 }
 refuses one-sample 'policy.samples' policy.samples=1
 refuses one-sample-filtered 'policy.filter_std: expected policy.samples of at least 2' policy.samples=1 policy.advantages=none policy.filter_std=0
-refuses base-without-adapters 'policy.reference = "base": expected adapters, .*found lora.rank = 0; hint: policy.reference=copy' policy.kl=k3
+refuses base-without-adapters 'policy.reference = "base": expected adapters, .*found lora.rank = 0; hint: policy.reference=copy' policy.kl=k3 policy.reference=base
 refuses adapter-from-nothing 'policy.reference = "adapter": expected adapters to begin with' policy.kl=k3 policy.reference=adapter lora.rank=4
 refuses low-delta 'policy.delta: expected a bound above 1 \+ policy.epsilon_high = 1.2, or 0 for none, found 1.1' policy.delta=1.1
 refuses no-score 'expected a score in at least 0.05 of the first 32 completions, found 0 of them; hint: .*policy.min_parse_rate=0' \
