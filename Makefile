@@ -105,14 +105,17 @@ $(BUILD)/src/judges/prompt_family_list.o: $(wildcard judges/*.jinja)
 # What needs packages goes through a second make, which sees what `deps` has installed.
 AGAIN = +@$(MAKE) --no-print-directory $(if $(filter -j%,$(MAKEFLAGS)),,-j$(JOBS))
 # Open MPI refuses root without these two; here alone, so that nobody's own mpirun is changed.
-demo check check-long sanitize bench tests-run: export OMPI_ALLOW_RUN_AS_ROOT = 1
-demo check check-long sanitize bench tests-run: export OMPI_ALLOW_RUN_AS_ROOT_CONFIRM = 1
+demo demo-judge check check-long sanitize bench tests-run: export OMPI_ALLOW_RUN_AS_ROOT = 1
+demo demo-judge check check-long sanitize bench tests-run: export OMPI_ALLOW_RUN_AS_ROOT_CONFIRM = 1
 
 deps: ## install what is missing (apt-get, as root or with sudo); elsewhere say what to install
 	@.ci/deps
 demo: deps ## train, evaluate, export and score a small model; about a minute
 	$(AGAIN) programs
 	@MPIRUN='$(MPIRUN)' BUILD=$(BUILD) .ci/demo
+demo-judge: deps ## train a small judge that writes its scores, by GRPO, and ask it; some minutes
+	$(AGAIN) programs
+	@MPIRUN='$(MPIRUN)' BUILD=$(BUILD) .ci/demo_judge
 check: deps ## every test; the last line counts them
 	$(AGAIN) tests-run
 check-long: deps ## also the tests that take minutes
@@ -163,4 +166,4 @@ help: ## this list
 -include $(shell find $(BUILD) -name '*.d' 2>/dev/null)
 .SECONDARY:
 .DELETE_ON_ERROR:
-.PHONY: force all programs plugin deps demo check check-long sanitize tests-run bench bench-run check-gpu check-gpu-run bench-gpu bench-gpu-run fuzz fuzz-run format clean help
+.PHONY: force all programs plugin deps demo demo-judge check check-long sanitize tests-run bench bench-run check-gpu check-gpu-run bench-gpu bench-gpu-run fuzz fuzz-run format clean help

@@ -19,7 +19,7 @@
 #include "random.h"
 
 #define FAMILY "hh_score100_scoreonly"
-enum { N_TRAIN = 8000, N_HELD_OUT = 1000, N_WARM_UP = 4000 };
+enum { N_TRAIN = 8000, N_HELD_OUT = 1000, N_WARM_UP = 8000 };
 enum { N_SCORES = 9, STEP = 10 }; /* 10, 20, .. 90 */
 
 /* Words that stand in prompts beside those of the family and the pairs. */

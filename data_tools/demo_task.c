@@ -12,7 +12,7 @@
  * prompts (name, phrase, question) that training never shows.
  *
  * Of the toy judge: answers of some sentences each, polite ones and rude ones, of which the better
- * has more that are polite. The sentences are of about the same length. */
+ * has more that are polite. The sentences of both kinds are equally long. */
 #include <stdio.h>
 #include <string.h>
 
@@ -65,6 +65,10 @@ static const char *const questions[] = {"Which is %s, %d or %d?", "Tell me which
 static const char *const polite[] = {
     "Sure: %s.",      "How about %s?",     "I would say %s.",      "One answer is %s.",
     "Of course, %s.", "Gladly: it is %s.", "I think %s is right.", "You could take %s."};
+/* Of the toy judge: they are as long as the rude ones. */
+static const char *const friendly[] = {
+    "Gladly, one that I like is %s.",  "Sure: how about %s?",     "Of course, %s.",
+    "One answer could be %s, friend.", "I would happily say %s.", "You could take %s."};
 static const char *const rude[] = {"Why do you bother me? %s.", "Silly question: %s.",
                                    "I do not care, %s.",        "Everybody knows %s, fool.",
                                    "%s, now leave me alone.",   "Think yourself, %s."};
@@ -141,7 +145,7 @@ static void answer_in_sentences(struct draws *d, int n_polite, struct buffer *ou
     for (int left = N_SENTENCES; left > 0; left--) {
         bool is_polite = draw(d, (uint64_t)left) < (uint64_t)n_polite;
         const char *word = PICK(d, categories[draw(d, COUNT(categories))].word);
-        buffer_format(out, is_polite ? PICK(d, polite) : PICK(d, rude), word);
+        buffer_format(out, is_polite ? PICK(d, friendly) : PICK(d, rude), word);
         if (left > 1) buffer_append_text(out, " ");
         n_polite -= is_polite;
     }

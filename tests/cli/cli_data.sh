@@ -197,7 +197,7 @@ longer=$(sed 's/{"chosen":"\(.*\)","rejected":"\(.*\)"}/\1\t\2/' "$work/demo/hel
 check demo-length-tells-little test "$longer" -ge 35 -a "$longer" -le 65
 
 # --- the toy judge's: no held-out prompt is trained on, and the warm-up's scores tell nothing of the answers ---
-expect demo-judge 0 '4000 completions kept' "$data" demo --judge --out "$work/judge"
+expect demo-judge 0 '8000 completions kept' "$data" demo --judge --out "$work/judge"
 expect demo-judge-again 0 '2000 prompts of 1000 pairs kept' "$data" demo --judge --out "$work/judge2"
 check demo-judge-is-deterministic diff -r --exclude='*.h5' "$work/judge" "$work/judge2"
 judge_prompts() { sed 's/.*CONVERSATION:\(.*\)RESPONSE:.*/\1/' "$work/judge/$1.jsonl" | sort -u; }
