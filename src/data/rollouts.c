@@ -50,7 +50,9 @@ void rollouts_clear(struct rollouts *r) {
         CLEAR(int64_t, first)
         ROLLOUT_COLUMNS(CLEAR)
     }
-    if (r->capacity_tokens > 0) ROLLOUT_TOKEN_COLUMNS(CLEAR_TOKENS)
+    if (r->capacity_tokens > 0) {
+        ROLLOUT_TOKEN_COLUMNS(CLEAR_TOKENS)
+    }
 #undef CLEAR_TOKENS
 #undef CLEAR
     r->n = r->n_tokens = 0;
