@@ -34,6 +34,7 @@ enum { NATIVE_PAIRS = 0 };
 enum { TILE_ROWS = 8, PANEL_VECS = 2, PANEL = PANEL_VECS * LANES };
 enum { BLOCK_ROWS = 256, BLOCK_DEPTH = 1024, BLOCK_WORDS = 1 << 16 };
 enum { LINE = 64, CHUNK = 16 };
+enum { MIN_PANELS = 4, MIN_ROWS = 64 }; /* of a thread's share, for more row parts than one */
 
 /* What a word of a row is: a float, a pair of bf16, or one bf16 that becomes a float. */
 enum word { WORD_FLOAT, WORD_PAIR, WORD_WIDENED };
@@ -54,7 +55,7 @@ struct linear {
 struct linear_block {
     const struct linear *l;
     int64_t first_row, end_row, first_col, end_col, first_word, end_word;
-    int64_t begin_col, last_col; /* of the thread's share */
+    int64_t last_row, begin_col, last_col; /* of the thread's share */
 };
 
 /* By (4): what is fetched while the block before is computed. */
@@ -337,7 +338,7 @@ static void compute_block(const struct linear_block *b, struct linear_room *room
 /* The block at these firsts. */
 static struct linear_block block_at(const struct linear *l, struct linear_block b) {
     b.l = l;
-    b.end_row = MIN(b.first_row + l->block_rows, l->in.rows);
+    b.end_row = MIN(b.first_row + l->block_rows, b.last_row);
     b.end_col = MIN(b.first_col + l->block_width, b.last_col);
     b.end_word = MIN(b.first_word + l->block_depth, l->depth);
     return b;
@@ -351,17 +352,28 @@ static bool block_next(struct linear_block *next, const struct linear_block *b) 
     if (b->end_word == b->l->depth) next->first_word = 0, next->first_col = b->end_col;
     if (next->first_col == b->last_col)
         next->first_col = b->begin_col, next->first_row = b->end_row;
-    if (next->first_row == b->l->in.rows) return false;
+    if (next->first_row == b->last_row) return false;
     *next = block_at(b->l, *next);
     return true;
 }
 
-/* The share of one of n threads: some whole panels. */
+/* How many parts the rows have: 1, but where there are fewer than some panels a thread and rows
+ * enough, since each part turns the weights again. */
+static int64_t count_row_parts(const struct linear *l, int64_t panels, int64_t threads) {
+    int64_t wanted = (MIN_PANELS * threads + panels - 1) / panels;
+    return MAX(1, MIN(MIN(wanted, threads), l->in.rows / MIN_ROWS));
+}
+
+/* The share of one of n threads: some whole panels, of some of the rows. */
 static void compute_share(const struct linear *l, struct linear_room *room, int64_t thread,
                           int64_t n) {
-    int64_t panels = (l->out.cols + PANEL - 1) / PANEL;
-    struct linear_block b = {.begin_col = panels * thread / n * PANEL,
-                             .last_col = MIN(panels * (thread + 1) / n * PANEL, l->out.cols)};
+    int64_t panels = (l->out.cols + PANEL - 1) / PANEL, row_parts = count_row_parts(l, panels, n),
+            col_parts = n / row_parts, r = thread / col_parts, c = thread % col_parts;
+    if (r >= row_parts) return;
+    struct linear_block b = {.first_row = l->in.rows * r / row_parts,
+                             .last_row = l->in.rows * (r + 1) / row_parts,
+                             .begin_col = panels * c / col_parts * PANEL,
+                             .last_col = MIN(panels * (c + 1) / col_parts * PANEL, l->out.cols)};
     if (b.begin_col >= b.last_col) return;
     b.first_col = b.begin_col;
     b = block_at(l, b);
