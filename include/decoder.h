@@ -53,9 +53,10 @@ struct decode_batch {
 struct decoder; /* decoder.c */
 
 /* memory: what may be given to decoder_init; others: feed and the backend's workspace, which it
- * takes itself. */
+ * takes itself. workspace: of others, what the backend holds for all who reserve, as the largest of
+ * them needs it. */
 struct decoder_bytes {
-    size_t memory, others;
+    size_t memory, others, workspace;
 };
 struct decoder_bytes decoder_plan(struct device *dev, const struct arch *arch,
                                   const struct parameters *table,

@@ -44,8 +44,9 @@ struct reads {
 
 struct model; /* model.c */
 
+/* workspace: of scratch, what the backend holds for all who reserve. */
 struct model_bytes {
-    size_t activations, scratch;
+    size_t activations, scratch, workspace;
 };
 struct model_bytes model_plan(struct device *dev, const struct arch *arch,
                               const struct model_options *options);

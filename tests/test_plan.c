@@ -248,6 +248,36 @@ static void test_packing_by_hand(void) {
     plan_free(&plan);
 }
 
+/* Taken one by one the groups are those of the steps, and dealt they come to lie as in these. */
+static void test_taken_and_dealt(void) {
+    struct world w;
+    make_world(&w, odd_sizes, odd_sizes, usual, 3);
+    struct plan_cursor steps = {0}, one = {0};
+    struct plan_step step = {0}, dealt = {0};
+    while (steps.epoch < 2) {
+        struct plan_group group[16];
+        struct plan_cursor before = steps;
+        plan_step(&w.plan, &steps, 1, 3, &step);
+        for (int64_t i = 0; i < step.n_groups; i++) {
+            struct plan_group wanted = plan_at(&w.plan, before.epoch, before.next + i);
+            group[i] = plan_take(&w.plan, &one);
+            ASSERT(group[i].shard == wanted.shard && group[i].group == wanted.group);
+        }
+        ASSERT(one.epoch == steps.epoch && one.next == steps.next);
+        plan_deal(&w.plan, group, step.n_groups, 1, 3, &dealt);
+        ASSERT(dealt.n_micro == step.n_micro && dealt.n_groups == step.n_groups);
+        for (int m = 0; m <= step.n_micro; m++)
+            ASSERT_INT(dealt.micro_first[m], step.micro_first[m]);
+        for (int64_t g = 0; g < step.micro_first[step.n_micro]; g++)
+            ASSERT(dealt.group[g].shard == step.group[g].shard &&
+                   dealt.group[g].group == step.group[g].group);
+    }
+    plan_step_free(&step);
+    plan_step_free(&dealt);
+    plan_free(&w.plan);
+    ASSERT_INT(mem_balance(), 0);
+}
+
 static void test_more_ranks_than_groups(void) {
     const int32_t tokens[] = {10, 20};
     const struct plan_shard shard = {tokens, 2, 2};
@@ -310,6 +340,7 @@ int main(int argc, char **argv) {
         {"plan_mixing_is_balanced", test_mixing_is_balanced},
         {"plan_resume_from_a_cursor", test_resume_from_a_cursor},
         {"plan_packing_by_hand", test_packing_by_hand},
+        {"plan_taken_and_dealt", test_taken_and_dealt},
         {"plan_more_ranks_than_groups", test_more_ranks_than_groups},
         {"plan_more_groups_than_an_epoch", test_more_groups_than_an_epoch},
         {"plan_bad_options", test_bad_options},

@@ -306,6 +306,37 @@ struct layout {
     int n_micro;
 };
 
+/* Of a reference, element i of unit u. */
+static float other_value(int u, int64_t i) {
+    return (float)((i * 11 + u) % 23 - 30);
+}
+
+static int read_other(void *self, const struct parameter *p, int64_t first, int64_t count,
+                      float *out) {
+    (void)self;
+    for (int64_t i = 0; i < count; i++) out[i] = other_value(p->unit, p->offset + first + i);
+    return 0;
+}
+
+/* Whole units are others' between two exchanges; what comes next finds its own again. */
+static void check_exchange(struct zero *z, const struct layout *l, int size) {
+    static float own[N_UNITS][MOST];
+    struct parameter_reader reader = {read_other, NULL};
+    void *other = dev->backend->alloc(dev, zero_other_bytes(&model, &l->options, size));
+    ASSERT_INT(zero_load_other(z, other, &reader), 0);
+    zero_exchange(z, other);
+    memcpy(own, expected, sizeof own);
+    for (int u = 0; u < N_UNITS; u++) {
+        for (int64_t i = 0; i < unit[u].count[SEGMENT_TRAINED]; i++)
+            expected[u][i] = other_value(u, i);
+        check_weights(z, u, zero_weights(z, u, u + 1 < N_UNITS ? u + 1 : -1));
+        zero_release(z, u);
+    }
+    memcpy(expected, own, sizeof own);
+    zero_exchange(z, other);
+    dev->backend->release(dev, other);
+}
+
 static void check_layout(const struct layout *l) {
     struct placement place = join(l->zero_group);
     is_offloaded = l->options.host != NULL;
@@ -328,6 +359,7 @@ static void check_layout(const struct layout *l) {
             expected[u][i] = start_value(u, i);
 
     for (int step = 0; step < 4; step++) {
+        if (step == 2) check_exchange(z, l, size);
         uint64_t before = zero_bytes_sent(z);
         for (int k = 0; k < l->n_micro; k++)
             walk(z, place.data.rank, step, k, l->n_micro, is_empty(place.data.rank, k), true);

@@ -158,8 +158,9 @@ struct decoder_bytes decoder_plan(struct device *dev, const struct arch *arch,
     struct decoder d = {.dev = dev, .arch = arch, .table = table, .options = *options};
     struct op_limits limits = limits_of(arch, options);
     take_arrays(&d);
-    struct decoder_bytes bytes = {lay_out(&d, NULL), feed_bytes(feed_capacity(options)) +
-                                                         dev->backend->reserve_bytes(dev, &limits)};
+    size_t workspace = dev->backend->reserve_bytes(dev, &limits);
+    struct decoder_bytes bytes = {lay_out(&d, NULL), feed_bytes(feed_capacity(options)) + workspace,
+                                  workspace};
     free_arrays(&d);
     return bytes;
 }

@@ -181,8 +181,9 @@ struct model_bytes model_plan(struct device *dev, const struct arch *arch,
     size_t scratch;
     m.block = mem_alloc(arch->L, sizeof *m.block);
     size_t total = lay_out(&m, NULL, &scratch);
+    size_t workspace = dev->backend->reserve_bytes(dev, &limits);
     struct model_bytes bytes = {total - scratch + feed_bytes(feed_capacity(options)),
-                                scratch + dev->backend->reserve_bytes(dev, &limits)};
+                                scratch + workspace, workspace};
     mem_free(m.block);
     mem_free(gemm);
     return bytes;

@@ -77,6 +77,56 @@ static int refuse(const char *where, size_t needed, size_t available) {
                 mib(needed), where, mib(available));
 }
 
+/* --- what would do, where a policy does not fit --- */
+
+static void fewer_rows(struct config *c) {
+    c->policy.max_rows = MIN(c->policy.max_rows, 16);
+}
+static void recompute(struct config *c) {
+    c->parallel.recompute = RECOMPUTE_BLOCK;
+}
+static void divide_gradients(struct config *c) {
+    c->parallel.zero_stage = MAX(c->parallel.zero_stage, 2);
+}
+static void divide_weights(struct config *c) {
+    c->parallel.zero_stage = 3;
+}
+static void offload(struct config *c) {
+    c->parallel.offload = OFFLOAD_OPTIMIZER;
+}
+
+/* The first of these that needs no more than `available`, the cheapest first; "" where none does.
+ * Stage 3 holds whole weights while a rollout is written, and divides the rest. */
+static const char *find_setting(const struct run *r, int size, size_t available, bool is_apart) {
+    static const struct {
+        const char *option;
+        void (*set)(struct config *c);
+    } settings[] = {{"policy.max_rows=16", fewer_rows},
+                    {"parallel.recompute=block", recompute},
+                    {"parallel.zero_stage=2", divide_gradients},
+                    {"parallel.zero_stage=3", divide_weights},
+                    {"parallel.offload=optimizer", offload}};
+    for (size_t i = 0; i < sizeof settings / sizeof *settings; i++) {
+        struct config changed = *r->config;
+        struct run other = *r;
+        other.config = &changed;
+        settings[i].set(&changed);
+        if (settings[i].set == offload && !is_apart) continue;
+        if (plan(&other, size).device <= available) return settings[i].option;
+    }
+    return "";
+}
+
+static int refuse_policy(const struct run *r, int size, size_t needed, size_t available,
+                         bool is_apart) {
+    const char *option = find_setting(r, size, available, is_apart);
+    if (!*option) return refuse(is_apart ? "'s GPU" : "", needed, available);
+    return fail("the run needs %.1f MiB on this rank%s, of which %.1f are for rollouts, %.1f MiB "
+                "are there; hint: %s fits",
+                mib(needed), is_apart ? "'s GPU" : "", mib(plan(r, size).rollout), mib(available),
+                option);
+}
+
 /* On a CPU the host's share is part of the same memory; on a GPU the two are checked apart. */
 int run_check_memory(struct run *r, int size, struct buffer *text) {
     struct memory_plan p = plan(r, size);
@@ -101,6 +151,8 @@ int run_check_memory(struct run *r, int size, struct buffer *text) {
                   mib(available + p.libraries));
     if (is_apart && p.host)
         buffer_format(text, ", and %.1f of %.0f of the host's", mib(p.host), mib(host));
+    if (p.device > available && run_is_policy(r))
+        return refuse_policy(r, size, p.device, available, is_apart);
     if (p.device > available) return refuse(is_apart ? "'s GPU" : "", p.device, available);
     if (is_apart && p.host > host) return refuse("'s host, for parallel.offload,", p.host, host);
     return 0;

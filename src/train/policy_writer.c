@@ -77,10 +77,16 @@ size_t policy_writer_bytes(const struct run *r, int size) {
     struct generate_options generate = options_of(r, false);
     struct model_options model = run_model_options(r);
     struct decoder_options o = decoder_of(r, size);
-    size_t own;
+    size_t own, held = model_plan(r->dev, &r->model.arch, &model).workspace;
     fit(r, &o, model_plan_arena(r->dev, &r->model.arch, &model), &own);
-    return own + decoder_plan(r->dev, &r->model.arch, &r->model.table, &o).others +
-           generator_bytes(&r->model.arch, &generate);
+    struct decoder_bytes d = decoder_plan(r->dev, &r->model.arch, &r->model.table, &o);
+    return own + d.others - MIN(held, d.workspace) + generator_bytes(&r->model.arch, &generate);
+}
+
+/* What report_bytes tells: the writer is gone by then. */
+static void note_memory(struct run *r) {
+    size_t left = r->dev->backend->memory_free(r->dev);
+    if (left != SIZE_MAX) r->most_taken = MAX(r->most_taken, r->free_before - left);
 }
 
 int policy_writer_open(struct policy_writer *w, struct run *r, bool greedy) {
@@ -94,6 +100,7 @@ int policy_writer_open(struct policy_writer *w, struct run *r, bool greedy) {
     w->decoder = decoder_init(r->dev, &r->model.arch, &r->model.table, r->model.z, &o, memory);
     w->generator =
         generator_init(r->dev, w->decoder, &r->model.arch, r->policy.tokenizer, &generate);
+    note_memory(r);
     if (comm_agree(&r->place.data, w->generator ? 0 : -1) == 0) {
         decoder_hold(w->decoder);
         return 0;

@@ -73,7 +73,8 @@ void report_bytes(const struct run *r, uint64_t sent, uint64_t sent_to_replicas)
     size_t left = r->dev->backend->memory_free(r->dev);
     if (left != SIZE_MAX)
         log_info("GPU memory of the run: %.1f MiB (plan %.1f)",
-                 ((double)r->free_before - (double)left) / mib, (double)r->planned / mib);
+                 MAX((double)r->free_before - (double)left, (double)r->most_taken) / mib,
+                 (double)r->planned / mib);
     if (r->place.data.size == 1) return;
     log_info("sent by each rank in a step of %d micro-batches: %.3f MiB (formula %.3f), and %.3f "
              "to replicas; held: %.1f MiB",

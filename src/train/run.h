@@ -134,7 +134,7 @@ struct run {
     struct device *dev, *host;
     double matmul_rate; /* flops per second of this rank, for train/mfu */
     /* bytes of the device: the plan without libraries; what was free before it */
-    size_t planned, free_before;
+    size_t planned, free_before, most_taken; /* the last: while a policy writes */
 
     struct run_data data;
     struct run_model model;

@@ -16,6 +16,13 @@ expect text 0 '"side":0,.*"completion":"' head -n 1 "$work/whole/samples.jsonl"
 expect parse-rate 0 'finds a score in [1-9][0-9]* of the first 32 completions' cat "$work/whole.log"
 same steps-an-epoch '6 12' "$("$rankwise" plan "$work/run.cfg" optim.steps=0 optim.epochs=2 2>/dev/null | sed -n 's/.* \([0-9]*\) steps in all/\1/p') \
 $("$rankwise" plan "$work/run.cfg" optim.steps=0 policy.minibatches=2 policy.updates=2 2>/dev/null | sed -n 's/.* \([0-9]*\) steps in all/\1/p')"
+# A model that has no room at stage 1, and has some at stage 2: 16.8 million parameters a layer, as many as take 8 bytes of it.
+mkdir "$work/large"
+room=$("$rankwise" plan "$work/run.cfg" 2>/dev/null | sed -n 's/.* of \([0-9]*\) MiB$/\1/p')
+sed -E "s/(\"hidden_size\": )48/\11024/; s/(\"intermediate_size\": )96/\14096/; s/(\"num_hidden_layers\": )2/\1$((room / 8 / 14))/" \
+    "$work/model/config.json" >"$work/large/config.json"
+expect the-setting-that-fits 1 'of which [0-9.]+ are for rollouts, .* MiB are there; hint: parallel.zero_stage=[23] fits' \
+    "$rankwise" plan --ranks 8 "$work/run.cfg" model.path="$work/large" parallel.zero_stage=0
 expect plan-tells-rollouts 0 'rollouts [0-9.]+;' "$rankwise" plan "$work/run.cfg"
 
 # --- ranks and stages: the same texts and the same update ---

@@ -11,4 +11,6 @@ for name in one two; do
     same "texts of $name" "$(head -n 4 "$work/here/samples.jsonl")" "$(head -n 4 "$work/$name/samples.jsonl")"
     near "updates of $name" train/grad_norm here "$name"
 done
+taken=$(sed -nE 's/GPU memory of the run: ([0-9.]+) MiB \(plan ([0-9.]+)\)/\1 \2/p' "$work/two.log" | head -n 1)
+same "memory is what was planned" 1 "$(awk '{ e = $1 / $2 - 1; print (e < 0.03 && e > -0.03) }' <<<"$taken")"
 finish

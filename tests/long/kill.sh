@@ -3,7 +3,9 @@
 # started at once each time, while ranks of a killed mpirun may still write. What must hold in the end: the losses and
 # evaluations of the undisturbed run bit for bit, each step once, whole checkpoints, and no temporary file or process left.
 #
-#   tests/long/kill.sh [TRIALS [SEED]]      (50 trials; about 6 s each on two cores)
+#   tests/long/kill.sh [TRIALS [SEED [policy]]]      (50 trials; about 6 s each on two cores)
+#
+# policy: the run is a policy's, whose rollouts are killed as well as its updates; then the texts must be the same, too.
 #
 # Kinds: "lone" a run without mpirun; "rank" one rank of several; "all" every rank at once; "mpirun" mpirun itself, whose
 # ranks live on for a second. Prints a line for each kind, and what failed; KEEP=1 leaves the directories of failed trials.
@@ -15,12 +17,20 @@ trials=${1:-50}
 RANDOM=${2:-1}
 kinds=(lone rank all mpirun mpirun)
 
+judge=() format=
+if [[ ${3:-} == policy ]]; then
+    printf '{#\nkind: pointwise\nparser: regex:0:9:([0-9])\nof: conversations\n#}\n{{ context }} {{ response }}:\n' >"$work/digit.jinja"
+    judge=(--judge "$work/digit.jinja") format=hh=
+fi
 awk 'BEGIN { for (i = 0; i < 48; i++)
     printf "{\"chosen\": \"Q %d: please? A: gladly, %d times\", \"rejected\": \"Q %d: please? A: never\"}\n", i, i * i, i
 }' >"$work/pairs.jsonl"
+if [[ ${3:-} == policy ]]; then
+    sed -i 's/: "Q/: "\\n\\nHuman: Q/g; s/? A:/?\\n\\nAssistant:/g' "$work/pairs.jsonl"
+fi
 sed 's/50304/600/' tests/models/qwen3/config.json >"$work/config.json"
-"$data" build --tokenizer tests/golden/tokenizer_small --template text --max-length 64 --out "$work/pairs.h5" \
-    "$work/pairs.jsonl" >"$work/out" 2>&1 || { cat "$work/out"; exit 1; }
+"$data" build --tokenizer tests/golden/tokenizer_small --template text --max-length 64 "${judge[@]}" --out "$work/pairs.h5" \
+    "$format$work/pairs.jsonl" >"$work/out" 2>&1 || { cat "$work/out"; exit 1; }
 cat >"$work/run.cfg" <<EOT
 run = { threads = 1; };
 model = { path = "$work"; init = "random"; };
@@ -30,6 +40,13 @@ checkpoint = { every_steps = 3; keep = 1; };
 eval = { every_steps = 9; };
 optim = { steps = 60; lr = 1e-3; };
 EOT
+if [[ ${3:-} == policy ]]; then
+    cat >>"$work/run.cfg" <<EOT
+task = "policy";
+policy = { samples = 4; max_new_tokens = 10; updates = 2; minibatches = 2; filter_std = 0.0; resample = 2; kl = "k3";
+           reference = "copy"; };
+EOT
+fi
 
 # command KIND RANKS STAGE NAME: sets $command
 set_command() {
@@ -37,7 +54,11 @@ set_command() {
     # shellcheck disable=SC2206
     [[ $1 == lone ]] || command=($MPIRUN -np "$2" "${command[@]}")
 }
-figures() { sed -E 's/, "train\/(pairs_per_second|tokens_per_second|mfu)": [^,}]*//g' "$work/$1/metrics.jsonl"; }
+figures() {
+    sed -E 's/, "(train\/(pairs_per_second|prompts_per_second|tokens_per_second|mfu)|rollout\/tokens_per_second)": [^,}]*//g' \
+        "$work/$1/metrics.jsonl"
+    [[ ! -e $work/$1/samples.jsonl ]] || cat "$work/$1/samples.jsonl"
+}
 now() { date +%s%3N; }
 declare -A lasts # milliseconds of an undisturbed run, by its name
 reference() { # kind ranks stage: the undisturbed run, once
