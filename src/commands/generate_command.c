@@ -39,7 +39,7 @@ static const char usage[] =
     "  --max-rows N            texts that are written at a time on each rank (64)\n\n"
     "Overrides: model.precision=bf16, run.threads=4, ...\n";
 
-enum { WINDOW_LINES = 4096, MAX_SAMPLES = 1 << 20 };
+enum { WINDOW_LINES = 4096, WINDOW_TEXTS = 1 << 16, MAX_SAMPLES = WINDOW_TEXTS };
 
 /* The options that are numbers for generation_config_parse, under its names; then others. */
 enum {
@@ -241,7 +241,8 @@ static int write_window(struct generating *g, const struct line_window *window) 
 }
 
 static int write_all(struct generating *g) {
-    struct line_window window = {.max_lines = WINDOW_LINES, .first_line = 1};
+    int64_t max_lines = MIN(WINDOW_LINES, WINDOW_TEXTS / g->samples);
+    struct line_window window = {.max_lines = max_lines, .first_line = 1};
     struct line_input in = {0};
     double begin = clock_seconds();
     int status = 0;

@@ -131,6 +131,11 @@ check "how many is said" grep -q '6 of 7 lines have no text; hint' "$work/err"
 same "each has a line" "$(grep -c '"error": "line [1-6]: ' "$work/file")" 6
 check "with its other keys" grep -q '^{"id":7, "error": "line 3: ' "$work/file"
 same "and the others go on" "$(tail -n 1 "$work/file")" "$(write "$work/model" --greedy <"$work/one.jsonl")"
+write "$work/model" --greedy <<<'no JSON' >"$work/out"
+same "bad lines alone" "$(cut -c -18 "$work/out")" '{"error": "line 1:'
+for ((i = 0; i < 5; i++)); do echo "{\"prompt\": \"say $i\", \"id\": $i}"; done >"$work/five.jsonl"
+write "$work/model" --n 30000 --max-new-tokens 1 --temperature 1 <"$work/five.jsonl" >"$work/out"
+same "texts of more than a window" "$(wc -l <"$work/out") $(tail -n 1 "$work/out" | grep -oE '"sample": [0-9]*')" '150000 "sample": 29999'
 expect "nothing to write" 0 'wrote 0 texts' "$rankwise" generate "$work/model" run.threads=1
 coproc "$rankwise" generate "$work/model" --greedy --max-new-tokens 12 run.threads=1 2>"$work/said"
 answers=
