@@ -1,6 +1,7 @@
 /* What completions are worth: their texts, the scores in them, and the rewards of these. */
 #include <math.h>
 
+#include "reward_model.h"
 #include "rollout.h"
 #include "policy_writer.h"
 
@@ -65,6 +66,9 @@ static int check_shard(const struct run *r, const struct shard *s, const char *s
 
 static int open_command(struct run *r) {
     const char *command = r->config->reward.command;
+    if (r->policy.kind == REWARD_MODEL && !*r->config->reward.model)
+        return fail("policy.reward = \"model\": expected reward.model, a run, a checkpoint or a "
+                    "model directory that scores, found none");
     if (r->policy.kind != REWARD_COMMAND) return 0;
     if (!*command)
         return fail("policy.reward = \"command\": expected reward.command, what the shell runs, "
@@ -83,7 +87,8 @@ int rollout_open_reward(struct run *r) {
     if (open_command(r) != 0) return -1;
     p->parser = parser_open(spec);
     if (!p->parser) return fail_context("reward.parser");
-    bool is_pairwise = judge_reward_is_pairwise(p->kind), is_told = p->kind == REWARD_COMMAND;
+    bool is_pairwise = judge_reward_is_pairwise(p->kind),
+         is_told = p->kind == REWARD_COMMAND || p->kind == REWARD_MODEL;
     if (!is_told && parser_is_pairwise(p->parser) != is_pairwise)
         return fail("policy.reward = \"%s\": expected a parser of %s, found \"%s\"; hint: %s",
                     reward_word(c), is_pairwise ? "preferences" : "scores", spec,
@@ -168,6 +173,10 @@ static int ask_command(struct run *r, const struct rollouts *t, double *reward) 
 
 /* number (n): what the rewards are made of, on every rank. Agreed. */
 static int find_numbers(struct run *r, const struct rollouts *t, double *number) {
+    if (r->policy.kind == REWARD_MODEL) {
+        reward_model_score(r->policy.model, t, number);
+        return 0;
+    }
     if (r->policy.kind != REWARD_COMMAND) {
         for (int64_t i = 0; i < t->n; i++) number[i] = t->score[i];
         return 0;

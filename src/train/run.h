@@ -91,6 +91,7 @@ struct run_policy {
     enum judge_reward kind;
     struct reward_options reward;
     struct reward_command *command; /* of rank 0, for REWARD_COMMAND */
+    struct reward_model *model;     /* for REWARD_MODEL */
     int64_t longest_prompt, most_prompts; /* tokens; of a pair */
     struct plan plan;                     /* deals parts */
     struct plan_shard parts;

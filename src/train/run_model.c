@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "log.h"
+#include "reward_model.h"
 #include "rollout.h"
 
 /* Checkpoints of what is quantised refer to the files that it was made of. */
@@ -175,12 +176,16 @@ int run_open_model(struct run *r) {
     m->z = zero_init(r->dev, &r->place, &m->table, &zero);
     m->walk = model_init(r->dev, &m->arch, &m->table, m->z, &walk);
     if (load_weights(r) != 0 || rollout_open_reference(r) != 0) return -1;
+    if (run_is_policy(r) && r->policy.kind == REWARD_MODEL &&
+        !(r->policy.model = reward_model_open(r)))
+        return -1;
     checkpoint_close(&m->source);
     make_optimizer(r);
     return 0;
 }
 
 void run_close_model(struct run *r) {
+    reward_model_close(r->policy.model);
     if (r->policy.reference) r->dev->backend->release(r->dev, r->policy.reference);
     model_free(r->model.walk);
     zero_free(r->model.z);

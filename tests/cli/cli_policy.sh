@@ -74,6 +74,13 @@ run 1 compares data.train="$work/choice.h5" policy.reward=openjudge_pairwise pol
 run 2 told policy.reward=command 'reward.command=while read -r line; do echo "{\"reward\": ${#line}}"; done' optim.steps=2
 expect "a command rewards" 0 '"rollout/reward": 1[0-9][0-9]\.' head -n 1 "$work/told/metrics.jsonl"
 
+# --- rewards by a model ---
+run 1 scorer task=reward data.train="$work/pairs.h5" optim.steps=1
+run 1 scored policy.reward=model reward.model="$work/scorer" optim.steps=2
+run 2 scored2 policy.reward=model reward.model="$work/scorer" optim.steps=2 parallel.zero_stage=3
+near "a model rewards on two ranks as on one" rollout/reward scored scored2
+same "a model tells completions apart" 1 "$(column scored rollout/reward_std | awk '{ x = $1 } END { print (x > 1e-4) }')"
+
 # --- what is refused, and what is told ---
 refuses() { # name, pattern, options
     local name=$1 pattern=$2
@@ -90,6 +97,8 @@ refuses adapter-from-nothing 'policy.reference = "adapter": expected adapters to
 refuses low-delta 'policy.delta: expected a bound above 1 \+ policy.epsilon_high = 1.2, or 0 for none, found 1.1' policy.delta=1.1
 refuses no-score 'expected a score in at least 0.05 of the first 32 completions, found 0 of them; hint: .*policy.min_parse_rate=0' \
     data.train="$work/never.h5"
+refuses model-without-one 'policy.reward = "model": expected reward.model, .*, found none' policy.reward=model
+refuses a-model-that-is-none 'reward.model: .*no-such' policy.reward=model reward.model="$work/no-such"
 refuses command-without-one 'policy.reward = "command": expected reward.command, what the shell runs, found none' policy.reward=command
 refuses command-that-dies 'reward.command "exit 3".* ended with exit code 3' policy.reward=command "reward.command=exit 3"
 refuses other-parser 'policy.reward = "openjudge_pairwise": expected a parser of preferences, found "regex' policy.reward=openjudge_pairwise
