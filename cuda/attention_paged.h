@@ -10,6 +10,7 @@
  *       page. Each number comes from the same operations in the same order whatever the tile's
  *       other rows are, and however many: the products' chains run along head_dim and along the
  *       page, maxima have no order, and sums of exponentials are split by places in the page.
+ *       Positions are not split over blocks: few rows of long tables leave most of a GPU idle.
  *   (3) What lies beyond the last position of a tile is not read. A value that is not finite and
  *       that some row of the tile sees spreads, through 0 x NaN, to rows that do not see it: in
  *       bf16, not in fp32. */

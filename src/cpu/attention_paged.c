@@ -256,7 +256,8 @@ void cpu_attention_paged(struct device *dev, const struct paged_attention *a) {
     struct paged_span none;
     common.queries_per_kv = a->q.n_heads / a->pages.n_kv_heads;
     common.span_rows = span_rows_of(common.queries_per_kv);
-    int threads = cpu_of(dev)->threads;
+    /* eight multiply-adds are about one element of simple work */
+    int threads = cpu_threads(dev, a->q.rows * a->q.n_heads * a->max_length * a->q.head_dim / 8);
     size_t bytes = span_lay_out(&none, &common.layout, common.queries_per_kv, NULL);
     char *memory = cpu_workspace(dev, bytes * (size_t)threads);
     int64_t n = a->q.rows * a->pages.n_kv_heads;
