@@ -97,12 +97,12 @@ __device__ __forceinline__ void weigh_page(const paged_f32_shared &s, int n_rows
         for (int bit = 1; bit < 32; bit *= 2) sum += __shfl_xor_sync(0xffffffffu, sum, bit);
         p[0] = x;
         p[32] = y;
+        __syncwarp(); /* all lanes have the maximum before */
         if (lane == 0) {
             s.most[row] = most;
             s.sum[row] = fmaf(s.sum[row], factor, sum);
             s.factor[row] = factor;
         }
-        __syncwarp();
     }
 }
 
