@@ -22,6 +22,8 @@ int file_publish(const char *temporary, const char *path);
 
 bool file_exists(const char *path);
 bool file_is_directory(const char *path);
+/* Whether it is a device, a pipe or a socket, which is written to and never replaced. */
+bool file_is_device(const char *path);
 /* Whether a directory has something of this name. */
 bool file_has(const char *directory, const char *name);
 /* Whether the path still names the open file. */

@@ -1,4 +1,6 @@
 /* base: memory, random numbers, hashes, files and JSON. */
+#include <fcntl.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "file.h"
@@ -116,6 +118,15 @@ static void test_file_replace_and_tree(void) {
     ASSERT_TEXT(text.data, "two!");
     ASSERT_INT(file_read(name, 3, &text), -1);
     ASSERT_CONTAINS(error_text(), "larger than 3 bytes");
+    char *pipe = file_join(deep, "pipe");
+    ASSERT_INT(mkfifo(pipe, 0600), 0);
+    int reader = open(pipe, O_RDONLY | O_NONBLOCK);
+    ASSERT_INT(file_replace(pipe, "three", 5), 0);
+    ASSERT_INT(read(reader, (char[8]){0}, 8), 5);
+    ASSERT_INT(file_publish(name, pipe), -1);
+    ASSERT(file_is_device(pipe) && file_exists(name));
+    close(reader);
+    mem_free(pipe);
     ASSERT_INT(file_remove_tree(root), 0);
     ASSERT(!file_exists(root));
     ASSERT_INT(file_remove_tree(root), 0);

@@ -103,13 +103,24 @@ static int sync_parent(const char *path) {
 }
 
 int file_publish(const char *temporary, const char *path) {
+    if (file_is_device(path))
+        return fail("%s: expected a file, which can be replaced, found a device or a pipe", path);
     if (file_sync(temporary) != 0) return -1;
     if (rename(temporary, path) != 0) return fail("%s: rename: %s", path, strerror(errno));
     return sync_parent(path);
 }
 
+static int write_device(const char *path, const void *data, size_t length) {
+    int fd = open(path, O_WRONLY | O_CLOEXEC);
+    int status = fd < 0 ? -1 : file_write_all(fd, data, length);
+    if (status != 0) fail("%s: cannot be written: %s", path, strerror(errno));
+    if (fd >= 0) close(fd);
+    return status;
+}
+
 /* The error of the first call that failed is the one that is told. */
 int file_replace(const char *path, const void *data, size_t length) {
+    if (file_is_device(path)) return write_device(path, data, length);
     char *temporary = mem_format("%s.tmp", path);
     int status = -1;
     const char *doing = "open";
@@ -140,6 +151,11 @@ done:
 bool file_exists(const char *path) {
     struct stat s;
     return stat(path, &s) == 0;
+}
+
+bool file_is_device(const char *path) {
+    struct stat s;
+    return stat(path, &s) == 0 && !S_ISREG(s.st_mode) && !S_ISDIR(s.st_mode);
 }
 
 bool file_has(const char *directory, const char *name) {

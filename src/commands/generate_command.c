@@ -8,6 +8,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "clock.h"
 #include "command.h"
@@ -211,10 +212,11 @@ static int print_window(struct generating *g, const struct line *line, int64_t n
         for (int64_t k = 0; k < g->samples && !line[i].error && status == 0; k++)
             status = put_sample(g, line[i].row, k, text++, &out);
     }
-    if (status == 0 && out.length > 0 && fwrite(out.data, 1, out.length, g->out) != out.length)
+    size_t written = out.length ? fwrite(out.data, 1, out.length, g->out) : 0;
+    bool is_through = fflush(g->out) == 0 && written == out.length; /* someone may wait for it */
+    if (status == 0 && !is_through)
         status = fail("%s: cannot be written: %s", g->out_path ? g->out_path : "stdout",
                       strerror(errno));
-    fflush(g->out); /* someone may wait for it */
     buffer_free(&out);
     return status;
 }
@@ -255,33 +257,38 @@ static int write_all(struct generating *g) {
     double seconds = clock_seconds() - begin;
     log_info("wrote %lld texts of %lld tokens in %.1f s: %.0f tokens/s", (long long)g->n_texts,
              (long long)g->n_tokens, seconds, (double)g->n_tokens / MAX(seconds, 1e-9));
-    if (g->n_bad == 0) return 0;
-    return fail("%lld of %lld lines have no text; hint: what is printed for them says why",
-                (long long)g->n_bad, (long long)g->n_lines);
+    return 0;
 }
 
-/* Rank 0 writes to FILE.tmp, which then becomes FILE; or to stdout. */
+/* Rank 0, the end of writing: what is whole becomes FILE, of anything else nothing stays. */
+static int close_out(const struct generating *g, const char *path, int status) {
+    bool is_temporary = strcmp(path, g->out_path) != 0;
+    if (fclose(g->out) != 0 && status == 0)
+        status = fail("%s: cannot be written: %s", path, strerror(errno));
+    if (status == 0 && is_temporary) status = file_publish(path, g->out_path);
+    if (status != 0 && is_temporary) unlink(path);
+    return status;
+}
+
+/* Rank 0 writes to FILE.tmp, which then becomes FILE, to a device itself, or to stdout. */
 static int write_out(struct generating *g) {
-    char *temporary = g->out_path ? mem_format("%s.tmp", g->out_path) : NULL;
+    bool is_device = g->out_path && file_is_device(g->out_path);
+    char *path = g->out_path ? mem_format("%s%s", g->out_path, is_device ? "" : ".tmp") : NULL;
     int status = 0;
     if (base_rank == 0) {
-        g->out = temporary ? fopen(temporary, "w") : stdout;
-        if (!g->out) status = fail("%s: cannot be written: %s", temporary, strerror(errno));
+        g->out = path ? fopen(path, "w") : stdout;
+        if (!g->out) status = fail("%s: cannot be written: %s", path, strerror(errno));
     }
     status = comm_agree(comm_world(), status);
     if (status == 0) {
         status = write_all(g);
-        bool is_whole = status == 0 || g->n_bad > 0;
-        if (base_rank == 0 && temporary) {
-            if (fclose(g->out) != 0 && is_whole)
-                status = fail("%s: cannot be written: %s", temporary, strerror(errno));
-            else if (is_whole && file_publish(temporary, g->out_path) != 0)
-                status = -1;
-        }
+        if (base_rank == 0 && path) status = close_out(g, path, status);
         status = comm_agree(comm_world(), status);
     }
-    mem_free(temporary);
-    return status;
+    mem_free(path);
+    if (status != 0 || g->n_bad == 0) return status;
+    return fail("%lld of %lld lines have no text; hint: what is printed for them says why",
+                (long long)g->n_bad, (long long)g->n_lines);
 }
 
 static int generate_texts(struct scorer *s, void *self) {

@@ -136,6 +136,15 @@ same "bad lines alone" "$(cut -c -18 "$work/out")" '{"error": "line 1:'
 for ((i = 0; i < 5; i++)); do echo "{\"prompt\": \"say $i\", \"id\": $i}"; done >"$work/five.jsonl"
 write "$work/model" --n 30000 --max-new-tokens 1 --temperature 1 <"$work/five.jsonl" >"$work/out"
 same "texts of more than a window" "$(wc -l <"$work/out") $(tail -n 1 "$work/out" | grep -oE '"sample": [0-9]*')" '150000 "sample": 29999'
+mkfifo "$work/pipe"
+cat "$work/pipe" >"$work/found" &
+write "$work/model" --greedy --out "$work/pipe" <"$work/one.jsonl"
+wait $!
+same "a pipe is written to" "$(cat "$work/found")" "$(write "$work/model" --greedy <"$work/one.jsonl")"
+check "and stays one" test -p "$work/pipe"
+write "$work/model" --greedy --out /dev/full <"$work/bad.jsonl"
+same "a full device, beside bad lines" $? 1
+check "is what is told" grep -q '/dev/full: cannot be written: No space left' "$work/err"
 expect "nothing to write" 0 'wrote 0 texts' "$rankwise" generate "$work/model" run.threads=1
 coproc "$rankwise" generate "$work/model" --greedy --max-new-tokens 12 run.threads=1 2>"$work/said"
 answers=
