@@ -269,6 +269,10 @@ static void test_a_command_fails(void) {
     check_command_fails("sed -u 's/.*/nonsense/'", 30, "answer 1 of 100: not valid JSON");
     check_command_fails("sed -u 's/.*/{\"reward\": 1}\\n{\"reward\": 1}/'", 30,
                         "answered more than");
+    check_command_fails("n=0; while read -r line; do n=$((n + 1)); "
+                        "if [ $n = 100 ]; then printf '{\"reward\": 1}\\n{'; "
+                        "else echo '{\"reward\": 1}'; fi; done",
+                        30, "answered more than the lines it got, before it was asked again");
     ASSERT_INT(mem_balance(), 0);
 }
 

@@ -211,6 +211,12 @@ static enum exchange talk(struct reward_command *c, const struct buffer *text, i
     return EXCHANGE_DONE;
 }
 
+/* What it says before it is asked would be taken for answers to what comes next. */
+static bool answers_ahead(struct reward_command *c) {
+    struct pollfd out = {c->out, POLLIN, 0};
+    return c->held.length > 0 || (poll(&out, 1, 0) > 0 && receive(c) > 0);
+}
+
 int reward_command_ask(struct reward_command *c, const struct reward_request *request, int64_t n,
                        double *reward) {
     struct buffer text = {0};
@@ -220,7 +226,12 @@ int reward_command_ask(struct reward_command *c, const struct reward_request *re
         if (attempt)
             log_warn("reward.command \"%.200s\": %s; it is started again", c->command,
                      error_text());
-        if (!c->process && start(c) != 0) break;
+        if (!c->process) {
+            if (start(c) != 0) break;
+        } else if (answers_ahead(c)) {
+            fail("answered more than the lines it got, before it was asked again");
+            break;
+        }
         outcome = talk(c, &text, n, reward);
     }
     buffer_free(&text);
