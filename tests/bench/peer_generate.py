@@ -11,7 +11,7 @@ programs have --threads threads and take turns, every round in fresh processes, 
 transformers takes batches of --batch samples, prompts ordered by length so that padding is least; the best batch size
 is what counts. A rate is all new tokens over the time of all of generate (prompts included, loading not), as "rankwise
 generate" says it. "others" is the share of the cores that other programs took meanwhile: above a few percent, trust
-rather the processor time of a token, which for Rankwise has loading in it.
+rather the processor time of a token, without loading too.
 """
 import argparse
 import gzip
@@ -112,21 +112,29 @@ def segment_transformers(arguments, precision, prompts, batch, model, folder):
         return dict(json.load(found), memory=memory, others=others)
 
 
-def segment_rankwise(arguments, precision, prompts, model, folder):
+def run_rankwise(arguments, precision, prompts, samples, new, model, folder):
+    """Seconds and tokens that it says, processor time of the whole process, peak memory, share of others."""
     source, log = os.path.join(folder, "prompts.jsonl"), os.path.join(folder, "log")
     with open(source, "w", encoding="utf-8") as out:
         out.writelines(json.dumps(dict(prompt=text)) + "\n" for text in prompts)
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
     with open(source, encoding="utf-8") as stdin:
         _, memory, others = peer.watched(
-            [os.path.join(arguments.build, "rankwise"), "generate", model, "--n", str(arguments.samples), "--temperature",
-             "1", "--max-new-tokens", str(arguments.new), "--max-rows", str(arguments.rows),
-             f"model.precision={precision}", f"run.threads={arguments.threads}"], errors=log, stdin=stdin)
+            [os.path.join(arguments.build, "rankwise"), "generate", model, "--n", str(samples), "--temperature", "1",
+             "--max-new-tokens", str(new), "--max-rows", str(arguments.rows), f"model.precision={precision}",
+             f"run.threads={arguments.threads}"], errors=log, stdin=stdin)
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
     with open(log, encoding="utf-8") as lines:
         found = re.search(r"wrote \d+ texts of (\d+) tokens in ([\d.]+) s", lines.read())
     spent = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
     return dict(tokens=int(found[1]), seconds=float(found[2]), spent=spent, memory=memory, others=others)
+
+
+def segment_rankwise(arguments, precision, prompts, model, folder):
+    """Without the processor time of a run that writes one token."""
+    loading = run_rankwise(arguments, precision, ["a"], 1, 1, model, folder)["spent"]
+    found = run_rankwise(arguments, precision, prompts, arguments.samples, arguments.new, model, folder)
+    return dict(found, spent=found["spent"] - loading)
 
 
 def measure(arguments, precision, kind, prompts, model):
