@@ -67,7 +67,10 @@ static void fit(const struct run *r, struct decoder_options *o, size_t arena, si
     if (*own > arena) return;
     while (most - least > 1) {
         int64_t middle = (least + most) / 2;
-        *(bytes_of(r, *o, middle) <= arena ? &least : &most) = middle;
+        if (bytes_of(r, *o, middle) <= arena)
+            least = middle;
+        else
+            most = middle;
     }
     o->n_pages = least;
     *own = 0;
