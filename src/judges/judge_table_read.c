@@ -8,6 +8,7 @@
 #include "json.h"
 
 static const size_t file_ceiling = (size_t)4 << 30;
+static const double largest_score = 1e100; /* squares and sums of such are finite */
 
 /* The samples of a side: an array "scores0", or one number "score0" or another name of it. */
 struct side_keys {
@@ -42,6 +43,9 @@ static int read_score(const json_t *line, int side, int k, double *out) {
     if (!json_is_number(value) && !json_is_null(value))
         return fail("sample %d of side %d: expected a number or null", k, side);
     *out = json_is_number(value) ? json_number_value(value) : NAN;
+    if (fabs(*out) > largest_score)
+        return fail("sample %d of side %d: expected a number of at most %g, found %g", k, side,
+                    largest_score, *out);
     return 0;
 }
 
@@ -139,7 +143,7 @@ static int read_line(struct judge_table *t, const char *text, size_t length,
 int judge_table_read(struct judge_table *t, const char *path, struct parser *parser) {
     struct buffer text = {0};
     int status = file_read(path, file_ceiling, &text);
-    int64_t number = 0;
+    int64_t number = 0, n_before = t->n;
     for (size_t at = 0; at < text.length && status == 0;) {
         const char *line = text.data + at, *feed = memchr(line, '\n', text.length - at);
         size_t length = feed ? (size_t)(feed - line) : text.length - at;
@@ -152,7 +156,7 @@ int judge_table_read(struct judge_table *t, const char *path, struct parser *par
         }
         at += length + 1;
     }
-    if (status == 0 && number == 0) status = fail("%s: expected pairs, found nothing", path);
+    if (status == 0 && t->n == n_before) status = fail("%s: expected pairs, found nothing", path);
     buffer_free(&text);
     return status;
 }

@@ -45,6 +45,11 @@ expect unknown-parser 1 'expected one of score100_first' "${judge[@]}" --scores-
 expect pairwise-parser 1 'expected a parser of scores, found better' "${judge[@]}" --scores-from "$work/teacher.jsonl" --parser better
 echo '{"idx": 1, "label": 0, "score0": 1}' >"$work/bad.jsonl"
 expect one-side 1 'bad.jsonl, line 1: expected "scores1".*hint:' "${judge[@]}" --scores-from "$work/bad.jsonl"
+echo '{"idx": 0, "label": 0, "score0": 1e308, "score1": -1e308}' >"$work/huge.jsonl"
+expect huge-score 1 'huge.jsonl, line 1: sample 0 of side 0: expected a number of at most 1e\+100, found 1e\+308' \
+    "${judge[@]}" --scores-from "$work/huge.jsonl"
+echo >"$work/blank.jsonl"
+expect blank-lines 1 'blank.jsonl: expected pairs, found nothing' "${judge[@]}" --scores-from "$work/blank.jsonl"
 expect bad-number 2 'bt-temperature: expected a number from' "${judge[@]}" --scores-from "$work/own.jsonl" --bt-temperature 0
 expect bad-list 2 'range: expected up to 8 numbers' "${judge[@]}" --scores-from "$work/own.jsonl" --range 20,x
 expect full-disk 1 '/nowhere' "${judge[@]}" --scores-from "$work/own.jsonl" --out "$work/nowhere/out.jsonl"
