@@ -50,17 +50,25 @@ static bool has_targets(const struct shard *s) {
     return false;
 }
 
-/* A reward's shards: one parser for all, and targets where it wants them. */
-static int check_shard(const struct run *r, const struct shard *s, const char *spec) {
-    const struct config *c = r->config;
-    if (!c->reward.parser[0] && strcmp(s->parser, spec) != 0)
+/* One parser for all shards, of what their prompts ask for. */
+static int check_parser(const struct run *r, const struct shard *s, const char *spec) {
+    bool compares = s->n_prompts > 0 && s->prompt_side[0] >= 2;
+    if (!r->config->reward.parser[0] && strcmp(s->parser, spec) != 0)
         return fail("%s: expected the parser \"%s\", as of %s, found \"%s\"; hint: reward.parser "
                     "chooses one for all",
                     s->path, spec, r->data.train[0].path, s->parser);
+    if (compares == parser_is_pairwise(r->policy.parser)) return 0;
+    return fail("%s: its prompts ask for %s: expected a parser of such, found \"%s\"; hint: the "
+                "family's own is \"%s\"",
+                s->path, compares ? "preferences" : "scores", spec, s->parser);
+}
+
+/* Targets where the reward wants them. */
+static int check_targets(const struct run *r, const struct shard *s) {
     if (judge_reward_wants_target(r->policy.kind) && !has_targets(s))
         return fail("%s: expected prompts with the score that they should get, for policy.reward = "
                     "\"%s\", found none; hint: docs/shard.md tells of targets",
-                    s->path, reward_word(c));
+                    s->path, reward_word(r->config));
     return 0;
 }
 
@@ -95,7 +103,11 @@ int rollout_open_reward(struct run *r) {
                     is_pairwise ? "a judge's family that compares two answers"
                                 : "policy.reward = \"openjudge_pairwise\"");
     for (int i = 0; i < c->data.n_train; i++)
-        if (check_shard(r, &r->data.train[i], spec) != 0) return -1;
+        if (check_parser(r, &r->data.train[i], spec) != 0 ||
+            check_targets(r, &r->data.train[i]) != 0)
+            return -1;
+    for (int i = 0; i < c->data.n_eval; i++)
+        if (check_parser(r, &r->data.eval[i], spec) != 0) return -1;
     return 0;
 }
 

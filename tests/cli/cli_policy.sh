@@ -102,6 +102,12 @@ refuses a-model-that-is-none 'reward.model: .*no-such' policy.reward=model rewar
 refuses command-without-one 'policy.reward = "command": expected reward.command, what the shell runs, found none' policy.reward=command
 refuses command-that-dies 'reward.command "exit 3".* ended with exit code 3' policy.reward=command "reward.command=exit 3"
 refuses other-parser 'policy.reward = "openjudge_pairwise": expected a parser of preferences, found "regex' policy.reward=openjudge_pairwise
+refuses parser-of-scores 'choice.h5: its prompts ask for preferences: expected a parser of such, found "score"; hint: the family.s own is "preferred"' \
+    data.train="$work/choice.h5" reward.parser=score
+refuses parser-of-preferences 'digit.h5: its prompts ask for scores: expected a parser of such, found "better"' \
+    policy.reward=openjudge_pairwise reward.parser=better
+refuses evaluation-of-another-judge 'choice.h5: expected the parser "regex.*", as of .*digit.h5, found "preferred"; hint: reward.parser' \
+    data.eval="$work/choice.h5"
 refuses no-targets 'digit.h5: expected prompts with the score that they should get, for policy.reward = "rm_gallery", found none' policy.reward=rm_gallery
 refuses pairs-of-answers 'pairs.h5: expected the table /prompt of what a policy is asked, found' data.train="$work/pairs.h5"
 refuses other-task 'task = "policy": expected a loss.type of this task, found "bce"' loss.type=bce
