@@ -175,6 +175,7 @@ struct config {
         double positive, negative;
         double score_temperature, grade_threshold, low, high, wrong;
         double parse_fail, gamma, margin_temperature;
+        double timeout; /* seconds */
     } reward;
     struct {
         double lr, beta1, beta2, eps, weight_decay, clip, warmup, min_lr_ratio, power, epochs;

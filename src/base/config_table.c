@@ -193,6 +193,8 @@ const struct config_option config_options[] = {
      .help = "Exactly as the published code, with the faults that docs/policy.md names."},
     {"reward.command", OPTION_STRING, AT(reward.command), "", "none",
      .help = "command: what the shell runs; it reads and writes lines of JSON."},
+    {"reward.timeout", OPTION_NUMBER, AT(reward.timeout), "300", .low = 0, .high = 1e6,
+     .open = LOW_OPEN, .help = "command: seconds without an answer after which it is stopped."},
     {"reward.model", OPTION_STRING, AT(reward.model), "", "none",
      .help = "model: a reward model (run, checkpoint or model directory) that scores prompt and "
              "completion."},

@@ -10,9 +10,13 @@ struct reward_model {
     struct scorer scorer;
 };
 
-/* It reads the policy's ids as they are. */
-static int check_tokenizer(const struct run *r, const struct scorer *s) {
+/* It scores, and reads the policy's ids as they are. */
+static int check_model(const struct run *r, const struct scorer *s) {
     char policy[65], own[65];
+    if (s->head.kind == HEAD_LM)
+        return fail("reward.model = %s: expected a model that scores, found a language model; "
+                    "hint: train a score head on it, with it as model.path",
+                    s->path);
     tokenizer_identity(r->policy.tokenizer, policy);
     tokenizer_identity(s->tokenizer, own);
     if (strcmp(policy, own) == 0) return 0;
@@ -30,7 +34,7 @@ static int open_scorer(struct run *r, struct scorer *s) {
     int status = scorer_open(s, c->reward.model, false, (const char *const *) override, 3);
     for (int i = 0; i < 3; i++) mem_free(override[i]);
     if (status != 0) return fail_context("reward.model");
-    status = comm_agree(&r->place.data, check_tokenizer(r, s));
+    status = comm_agree(&r->place.data, check_model(r, s));
     if (status == 0) status = scorer_start(s, r->step.batch_tokens, r->step.room.sequences);
     if (status != 0) scorer_close(s);
     return status;

@@ -71,6 +71,14 @@ static void measure(struct run_policy *p, const struct shard *s) {
         p->most_prompts = MAX(p->most_prompts, s->prompt_first[g + 1] - s->prompt_first[g]);
 }
 
+static int check_positions(const struct run *r) {
+    if (r->config->policy.max_new_tokens < r->model.arch.max_positions) return 0;
+    return fail("policy.max_new_tokens: expected less than max_position_embeddings of %s, %lld, "
+                "which prompts share with what is written, found %lld",
+                r->config->model.path, (long long)r->model.arch.max_positions,
+                (long long)r->config->policy.max_new_tokens);
+}
+
 /* Prompts that leave a completion less than policy.max_new_tokens of the model's positions. */
 static void warn_of_length(const struct run *r, const struct shard *s) {
     int64_t room = r->model.arch.max_positions - r->config->policy.max_new_tokens, n = 0;
@@ -94,7 +102,7 @@ static int plan_parts(struct run *r) {
 int rollout_open(struct run *r) {
     struct run_policy *p = &r->policy;
     const struct config *c = r->config;
-    if (check_options(r) != 0) return -1;
+    if (check_options(r) != 0 || check_positions(r) != 0) return -1;
     char *special = contract_special(&r->data.train[0].contract);
     p->tokenizer = tokenizer_open(r->data.file, r->data.n_files, special);
     mem_free(special);

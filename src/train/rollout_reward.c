@@ -1,11 +1,9 @@
 /* What completions are worth: their texts, the scores in them, and the rewards of these. */
 #include <math.h>
 
+#include "policy_writer.h"
 #include "reward_model.h"
 #include "rollout.h"
-#include "policy_writer.h"
-
-enum { COMMAND_SILENT = 300 }; /* seconds */
 
 /* --- what is asked for --- */
 
@@ -81,7 +79,7 @@ static int open_command(struct run *r) {
     if (!*command)
         return fail("policy.reward = \"command\": expected reward.command, what the shell runs, "
                     "found none");
-    if (base_rank == 0) r->policy.command = reward_command_init(command, COMMAND_SILENT);
+    if (base_rank == 0) r->policy.command = reward_command_init(command, r->config->reward.timeout);
     return 0;
 }
 

@@ -101,6 +101,12 @@ refuses model-without-one 'policy.reward = "model": expected reward.model, .*, f
 refuses a-model-that-is-none 'reward.model: .*no-such' policy.reward=model reward.model="$work/no-such"
 refuses command-without-one 'policy.reward = "command": expected reward.command, what the shell runs, found none' policy.reward=command
 refuses command-that-dies 'reward.command "exit 3".* ended with exit code 3' policy.reward=command "reward.command=exit 3"
+refuses command-that-hangs 'reward.command "sleep 99".* silent for 0.2 s after 0 of' policy.reward=command "reward.command=sleep 99" \
+    reward.timeout=0.2
+refuses reward-that-writes 'reward.model = .*: expected a model that scores, found a language model; hint: train a score head' \
+    policy.reward=model "reward.model=$work/told"
+refuses no-position-left 'policy.max_new_tokens: expected less than max_position_embeddings of .*found 100000' \
+    policy.max_new_tokens=100000
 refuses other-parser 'policy.reward = "openjudge_pairwise": expected a parser of preferences, found "regex' policy.reward=openjudge_pairwise
 refuses parser-of-scores 'choice.h5: its prompts ask for preferences: expected a parser of such, found "score"; hint: the family.s own is "preferred"' \
     data.train="$work/choice.h5" reward.parser=score
