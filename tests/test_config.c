@@ -348,6 +348,7 @@ static const char *const every_option[] = {
     "reward.as_seed=true",
     "reward.command=c",
     "reward.model=m",
+    "reward.timeout=9",
     "reward.temperature=20",
     "reward.clip=10",
     "reward.neg_clip=1.1",
