@@ -131,6 +131,9 @@ static cublasStatus_t shapes(cublasLtMatmulDesc_t desc, cublasLtMatrixLayout_t a
     return CUBLAS_STATUS_SUCCESS;
 }
 
+/* product.chunk of the algorithm that the library would take. */
+static int64_t chunk_of(const struct product &p) { return p.n < 16 ? 128 : 256; }
+
 cublasStatus_t cublasLtMatmulAlgoGetHeuristic(cublasLtHandle_t, cublasLtMatmulDesc_t desc,
                                               cublasLtMatrixLayout_t a, cublasLtMatrixLayout_t b,
                                               cublasLtMatrixLayout_t c, cublasLtMatrixLayout_t d,
@@ -147,7 +150,7 @@ cublasStatus_t cublasLtMatmulAlgoGetHeuristic(cublasLtHandle_t, cublasLtMatmulDe
     results[0] = {};
     results[0].workspaceSize =
         preference->workspace_bytes < 4096 ? preference->workspace_bytes : 4096;
-    results[0].algo.data[0] = p.n < 16 ? 128 : 256; /* product.chunk */
+    results[0].algo.data[0] = (uint64_t)chunk_of(p);
     *n_found = 1;
     return CUBLAS_STATUS_SUCCESS;
 }
@@ -168,7 +171,7 @@ cublasStatus_t cublasLtMatmul(cublasLtHandle_t handle, cublasLtMatmulDesc_t desc
     if (C == D && c->ld != d->ld) return CUBLAS_STATUS_INVALID_VALUE;
     p.alpha = *static_cast<const float *>(alpha);
     p.beta = *static_cast<const float *>(beta);
-    p.chunk = (int64_t)algorithm->data[0];
+    p.chunk = algorithm ? (int64_t)algorithm->data[0] : chunk_of(p);
     p.a.data = A;
     p.b.data = B;
     p.c.data = C;
