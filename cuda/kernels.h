@@ -77,6 +77,19 @@ template <typename T> __device__ inline T lane_sum(T x, int lanes) {
     return x;
 }
 
+/* The largest of the block's x, in every thread. room: WARP floats of shared memory, free again
+ * afterwards. NaN is passed over. */
+__device__ inline float block_max(float x, float *room) {
+    for (int half = WARP / 2; half > 0; half /= 2)
+        x = fmaxf(x, __shfl_xor_sync(0xffffffffu, x, half));
+    if (threadIdx.x % WARP == 0) room[threadIdx.x / WARP] = x;
+    __syncthreads();
+    x = room[0];
+    for (int warp = 1; warp < (int)(blockDim.x / WARP); warp++) x = fmaxf(x, room[warp]);
+    __syncthreads();
+    return x;
+}
+
 /* Each of the N items over the block, in every thread. room: WARP * N items of shared memory, free
  * again afterwards.
  */

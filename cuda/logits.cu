@@ -6,19 +6,6 @@
  * itself. */
 #include "kernels.h"
 
-/* The largest of the block's x, in every thread. room: WARP floats of shared memory, free again
- * afterwards. NaN is passed over. */
-__device__ static inline float block_max(float x, float *room) {
-    for (int half = WARP / 2; half > 0; half /= 2)
-        x = fmaxf(x, __shfl_xor_sync(0xffffffffu, x, half));
-    if (threadIdx.x % WARP == 0) room[threadIdx.x / WARP] = x;
-    __syncthreads();
-    x = room[0];
-    for (int warp = 1; warp < (int)(blockDim.x / WARP); warp++) x = fmaxf(x, room[warp]);
-    __syncthreads();
-    return x;
-}
-
 /* What the reads of row r give: the target's logit when its block is here, and all of it once the
  * row is whole. */
 __device__ static inline void write_outputs(const struct logits &l, int64_t r, const float *x,

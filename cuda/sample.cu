@@ -29,17 +29,6 @@ struct drawing {
     uint32_t *seen;
 };
 
-__device__ static inline float block_max(float x, float *room) {
-    for (int half = WARP / 2; half > 0; half /= 2)
-        x = fmaxf(x, __shfl_xor_sync(0xffffffffu, x, half));
-    if (threadIdx.x % WARP == 0) room[threadIdx.x / WARP] = x;
-    __syncthreads();
-    x = room[0];
-    for (int warp = 1; warp < (int)(blockDim.x / WARP); warp++) x = fmaxf(x, room[warp]);
-    __syncthreads();
-    return x;
-}
-
 /* ---- what is summed over a row's words ---- */
 
 /* e^(x - most) of the words that are kept. */

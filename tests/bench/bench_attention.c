@@ -10,10 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "clock.h"
-#include "memory.h"
-#include "ops.h"
-#include "random.h"
+#include "bench.h"
 
 struct shape {
     const char *name;
@@ -57,46 +54,6 @@ static struct heads fused(void *data, enum dtype dtype, int64_t n, const struct 
                           int n_heads) {
     char *at = (char *)data + (size_t)(first * s->d) * dtype_bytes(dtype);
     return (struct heads){at, dtype, n, n_heads, s->d, (int64_t)(s->H + 2 * s->K) * s->d, s->d};
-}
-
-static void *random_numbers(int64_t n, enum dtype dtype) {
-    void *data = mem_alloc(n, dtype_bytes(dtype));
-    for (int64_t i = 0; i < n; i++) {
-        float x = (float)random_normal(1, 2, (uint64_t)i);
-        if (dtype == DTYPE_F32)
-            ((float *)data)[i] = x;
-        else
-            ((uint16_t *)data)[i] = bf16_from_float(x);
-    }
-    return data;
-}
-
-/* Seconds of the best of many runs within about a second. */
-#define BEST_OF_RUNS(best, ...)                  \
-    do {                                         \
-        double begin_ = clock_seconds();         \
-        best = 1e9;                              \
-        while (clock_seconds() - begin_ < 0.7) { \
-            double t_ = clock_seconds();         \
-            __VA_ARGS__;                         \
-            t_ = clock_seconds() - t_;           \
-            if (t_ < best) best = t_;            \
-        }                                        \
-    } while (0)
-
-/* Seconds of one (512, 512, k) product of that many FLOPs. */
-static double gemm_seconds(struct device *dev, enum dtype dtype, double flops) {
-    int64_t n = 512, k = ROUND_UP((int64_t)(flops / (2.0 * (double)(n * n))) + 1, 64);
-    void *a = random_numbers(n * k, dtype), *b = random_numbers(n * k, dtype),
-         *c = random_numbers(n * n, dtype);
-    struct tensor out = tensor_make(c, dtype, n, n);
-    double best;
-    BEST_OF_RUNS(best, op_gemm(dev, out, tensor_make(a, dtype, n, k), false,
-                               tensor_make(b, dtype, n, k), true, NULL, NULL));
-    mem_free(a);
-    mem_free(b);
-    mem_free(c);
-    return best;
 }
 
 static void bench(const struct shape *s, enum dtype dtype, int threads) {

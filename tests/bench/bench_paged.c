@@ -7,10 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "clock.h"
-#include "memory.h"
-#include "ops.h"
-#include "random.h"
+#include "bench.h"
 
 struct shape {
     const char *name;
@@ -33,31 +30,6 @@ static const struct shape shapes[] = {
     {"prompt, a kv head each", 8, 8, 64, 1, 1024, 0, true},
 };
 
-static void *random_numbers(int64_t n, enum dtype dtype) {
-    void *data = mem_alloc(n, dtype_bytes(dtype));
-    for (int64_t i = 0; i < n; i++) {
-        float x = (float)random_uniform(1, 2, (uint64_t)i) - 0.5f;
-        if (dtype == DTYPE_F32)
-            ((float *)data)[i] = x;
-        else
-            ((uint16_t *)data)[i] = bf16_from_float(x);
-    }
-    return data;
-}
-
-/* Seconds of the best of many runs within about half a second. */
-#define BEST_OF_RUNS(best, ...)                  \
-    do {                                         \
-        double begin_ = clock_seconds();         \
-        best = 1e9;                              \
-        while (clock_seconds() - begin_ < 0.5) { \
-            double t_ = clock_seconds();         \
-            __VA_ARGS__;                         \
-            t_ = clock_seconds() - t_;           \
-            if (t_ < best) best = t_;            \
-        }                                        \
-    } while (0)
-
 static float sink;
 
 static void read_all(const float *data, int64_t n, int threads) {
@@ -70,21 +42,6 @@ static void read_all(const float *data, int64_t n, int threads) {
         for (int k = 0; k < 16; k++) sum += part[k];
     }
     sink = sum;
-}
-
-/* Seconds of one (512, 512, k) product of that many FLOPs. */
-static double gemm_seconds(struct device *dev, enum dtype dtype, double flops) {
-    int64_t n = 512, k = ROUND_UP((int64_t)(flops / (2.0 * (double)(n * n))) + 1, 64);
-    void *a = random_numbers(n * k, dtype), *b = random_numbers(n * k, dtype),
-         *c = random_numbers(n * n, dtype);
-    struct tensor out = tensor_make(c, dtype, n, n);
-    double best;
-    BEST_OF_RUNS(best, op_gemm(dev, out, tensor_make(a, dtype, n, k), false,
-                               tensor_make(b, dtype, n, k), true, NULL, NULL));
-    mem_free(a);
-    mem_free(b);
-    mem_free(c);
-    return best;
 }
 
 /* Layers that are walked through, so that pages come from memory, as they do in a model. */
